@@ -1,0 +1,1 @@
+"""From files to batches: source -> tracks -> store -> split -> clips -> LightningDataModule."""
