@@ -1,0 +1,225 @@
+"""Splits that a seed draws.
+
+Every draw orders by a SHA-256 of the seed and what is drawn. So it depends neither on the order in which tracks are
+found nor on other genres, and no release of a random number generator can change it.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from genreclf.data.source import Track
+from genreclf.data.split import SIDES, Draft, Piece, Split, some
+from genreclf.errors import UserError
+
+
+class ArtistFolds(Split):
+    """Cross-validation in which no artist, and no set of known repeats, is on two sides.
+
+    Groups are dealt out largest first, each to the fold that has least of its genres. The sides hold every genre in
+    proportion, as far as groups that never part allow.
+    """
+
+    name = "artist_folds"
+    remedy = "use fewer split.folds or another split.seed"
+
+    def __init__(self, *, folds: int = 5, fold: int = 0, seed: int = 0, allow_missing: bool = False) -> None:
+        """Keep the settings.
+
+        Args:
+            folds: Number of folds, 3 or more.
+            fold: The fold to test on; the next one validates and the others train.
+            seed: Draws the folds; independent of the training's seed.
+            allow_missing: See `Split`; a genre with fewer groups than folds is then a notice.
+
+        Raises:
+            UserError: `folds` or `fold` is out of range.
+        """
+        super().__init__(allow_missing=allow_missing)
+        if folds < 3:
+            raise UserError(
+                f"split.folds={folds} is too few: one fold tests, one validates and at least one trains, so 3"
+            )
+        if not 0 <= fold < folds:
+            raise UserError(
+                f"split.fold={fold} is not one of the {folds} folds: give 0 to {folds - 1}, or more split.folds"
+            )
+        self.folds, self.fold, self.seed = folds, fold, seed
+
+    def _draft(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> Draft:
+        groups: dict[str, list[Track]] = {}
+        for track in usable:
+            groups.setdefault(track.group or track.artist or track.id, []).append(track)
+        notices = self._check_groups(groups)
+        unknown = sum(not track.artist for track in usable)
+        if unknown:
+            notices.append(
+                f"no artist is known for {unknown} of {len(usable)} tracks: each counts as a group of its own, so an "
+                "artist may be on two sides; data.artists takes a file of artists"
+            )
+        sides: dict[str, list[Piece]] = {side: [] for side in SIDES}
+        side_of_fold = {self.fold: "test", (self.fold + 1) % self.folds: "val"}
+        for group, fold in self._deal(groups).items():
+            sides[side_of_fold.get(fold, "train")] += [Piece(track.id, 0, frames[track.id]) for track in groups[group]]
+        return Draft(sides, notices=notices)
+
+    def _check_groups(self, groups: Mapping[str, Sequence[Track]]) -> list[str]:
+        found = Counter(genre for members in groups.values() for genre in {track.genre for track in members})
+        scarce = sorted((n, genre) for genre, n in found.items() if n < self.folds)
+        if not scarce:
+            return []
+        fault = (
+            f"split.folds={self.folds} wants as many artists or groups of tracks in each genre, and there are fewer in "
+            + some([f"{genre} ({n})" for n, genre in scarce])
+        )
+        if self.allow_missing:
+            return [f"{fault}: some folds lack them"]
+        largest = scarce[0][0]
+        way_out = f"use split.folds={largest} at most" if largest >= 3 else "use split=track"
+        raise UserError(f"{fault}: {way_out}, or let folds lack a genre by split.allow_missing=true")
+
+    def _deal(self, groups: Mapping[str, Sequence[Track]]) -> dict[str, int]:
+        sizes = {group: Counter(track.genre for track in members) for group, members in groups.items()}
+        total = Counter(track.genre for members in groups.values() for track in members)
+
+        def share(group: str) -> float:
+            return sum(n / total[genre] for genre, n in sorted(sizes[group].items()))
+
+        loads = [Counter[str]() for _ in range(self.folds)]
+        fold_of: dict[str, int] = {}
+        for group in sorted(groups, key=lambda group: (-share(group), draw(self.seed, group))):
+            # Adding n to load l raises the sum of squared shares by (2 l n + n^2) / total^2; n^2 is common to all.
+            costs = [
+                sum(load[genre] * n / total[genre] ** 2 for genre, n in sorted(sizes[group].items())) for load in loads
+            ]
+            fold = min(range(self.folds), key=lambda fold: (costs[fold], draw(self.seed, group, str(fold))))
+            loads[fold].update(sizes[group])
+            fold_of[group] = fold
+        return fold_of
+
+
+class _Fractions(Split):
+    """Shared by the splits that divide each genre by fractions."""
+
+    remedy = "add tracks or leave that genre out"
+
+    def __init__(self, *, train: float, val: float, test: float, seed: int, allow_missing: bool) -> None:
+        super().__init__(allow_missing=allow_missing)
+        given = {"train": train, "val": val, "test": test}
+        for side, fraction in given.items():
+            if not isinstance(fraction, int | float) or not fraction > 0:
+                raise UserError(
+                    f"split.{side}={fraction} is not a fraction: split={self.name} wants one above 0 and below 1"
+                )
+        total = math.fsum(given.values())
+        if not abs(total - 1) <= 1e-6:
+            raise UserError(
+                f"split.train={train}, split.val={val} and split.test={test} sum to {total:g}: choose fractions that "
+                "sum to 1"
+            )
+        self.train, self.val, self.test, self.seed = train, val, test, seed
+
+    def _divide(self, pieces_of: Mapping[str, Sequence[Piece]]) -> Draft:
+        """Shuffle the pieces of each genre over the sides."""
+        sides: dict[str, list[Piece]] = {side: [] for side in SIDES}
+        for pieces in pieces_of.values():
+            shuffled = sorted(pieces, key=lambda piece: draw(self.seed, piece.track_id, str(piece.start_frame)))
+            for side, count in self._counts(len(shuffled)).items():
+                sides[side] += shuffled[:count]
+                del shuffled[:count]
+        return Draft(sides)
+
+    def _counts(self, n: int) -> dict[str, int]:
+        """Round the fractions of `n` by largest remainder, ties to the test; each side gets one where `n` allows."""
+        total = self.train + self.val + self.test
+        quotas = {"train": n * self.train / total, "val": n * self.val / total, "test": n * self.test / total}
+        counts = {side: int(quota) for side, quota in quotas.items()}
+        by_remainder = sorted(reversed(SIDES), key=lambda side: -round(quotas[side] - counts[side], 9))
+        for side in by_remainder[: n - sum(counts.values())]:
+            counts[side] += 1
+        if n >= len(SIDES):
+            for side in SIDES:
+                if not counts[side]:
+                    counts[max(counts, key=lambda side: counts[side])] -= 1
+                    counts[side] = 1
+        return counts
+
+
+class TrackSplit(_Fractions):
+    """Whole tracks at random, the same fractions of every genre; artists may be on two sides."""
+
+    name = "track"
+
+    def __init__(
+        self, *, train: float = 0.7, val: float = 0.15, test: float = 0.15, seed: int = 0, allow_missing: bool = False
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            train: Fraction of each genre's tracks to learn from.
+            val: Fraction to choose the epoch by.
+            test: Fraction to report on.
+            seed: Draws the tracks; independent of the training's seed.
+            allow_missing: See `Split`.
+
+        Raises:
+            UserError: The fractions are not positive or do not sum to 1.
+        """
+        super().__init__(train=train, val=val, test=test, seed=seed, allow_missing=allow_missing)
+
+    def _draft(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> Draft:
+        pieces_of: dict[str, list[Piece]] = {}
+        for track in usable:
+            pieces_of.setdefault(track.genre, []).append(Piece(track.id, 0, frames[track.id]))
+        return self._divide(pieces_of)
+
+
+class ChunkSplit(_Fractions):
+    """The leaky protocol of many published figures: pieces of one track are on several sides.
+
+    Each track is cut into consecutive pieces of one clip, and the pieces of a genre are shuffled over the sides. It is
+    here to show how much that flatters: to know a track again is enough.
+    """
+
+    name = "chunk"
+    leaky = True
+    whole_tracks = False
+
+    def __init__(
+        self, *, train: float = 0.8, val: float = 0.1, test: float = 0.1, seed: int = 0, allow_missing: bool = False
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            train: Fraction of each genre's pieces to learn from.
+            val: Fraction to choose the epoch by.
+            test: Fraction to report on.
+            seed: Draws the pieces; independent of the training's seed.
+            allow_missing: See `Split`.
+
+        Raises:
+            UserError: The fractions are not positive or do not sum to 1.
+        """
+        super().__init__(train=train, val=val, test=test, seed=seed, allow_missing=allow_missing)
+
+    def _draft(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> Draft:
+        pieces_of: dict[str, list[Piece]] = {}
+        for track in usable:
+            length_frames = min(clip_frames, frames[track.id])
+            starts = range(0, frames[track.id] - length_frames + 1, clip_frames)
+            pieces_of.setdefault(track.genre, []).extend(
+                Piece(track.id, start, start + length_frames) for start in starts
+            )
+        return self._divide(pieces_of)
+
+
+def draw(seed: int, *names: str) -> str:
+    """Return a key that orders things at random, always the same for the same seed and names."""
+    return hashlib.sha256("\0".join([str(seed), *names]).encode()).hexdigest()
