@@ -5,5 +5,7 @@ class UserError(Exception):
     """A mistake in the command, the configuration or the data.
 
     The message is what the user reads, without a traceback: it names the key or the file and the way out. The command
-    then ends with exit code 2.
+    then ends with `exit_code`.
     """
+
+    exit_code = 2

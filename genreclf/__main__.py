@@ -1,0 +1,146 @@
+"""The door: ``python -m genreclf [overrides]`` trains; a first word such as ``evaluate`` opens a command."""
+
+import difflib
+import hashlib
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genreclf.errors import UserError
+
+COMMANDS = ("evaluate", "prepare")
+"""First words that open a file of `genreclf.commands`."""
+
+_here = Path(__file__).parent
+CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
+"""The conf/ of an installed package, or of the clone."""
+
+
+def main() -> None:
+    """Open a command or train, and turn a user's mistake into one sentence and exit code 2."""
+    arguments = sys.argv[1:]
+    debug = "debug=true" in [argument.lower() for argument in arguments]
+    # Hydra then raises what goes wrong instead of printing it and ending with exit code 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        if arguments and arguments[0] in COMMANDS:
+            importlib.import_module(f"genreclf.commands.{arguments[0]}").main(arguments[1:])
+        else:
+            sys.argv[1:] = _with_run_dir(arguments)
+            train()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if debug:
+            raise
+        message = str(error) if isinstance(error, UserError) else explain(error)
+        if message:
+            print(message, file=sys.stderr)
+        raise SystemExit(UserError.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+@hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")
+def train(config: DictConfig) -> float:
+    """Train, test and report one run; return what a sweeper maximizes."""
+    hydra_config = HydraConfig.get()
+    from genreclf.config import Config
+
+    run_dir = Path(hydra_config.runtime.output_dir)
+    try:
+        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(hydra_config.overrides.task))
+    except UserError:
+        if run_dir.is_dir() and not any(run_dir.iterdir()):
+            run_dir.rmdir()
+        raise
+    from genreclf.experiment import run
+
+    return run(checked).objective
+
+
+def _with_run_dir(arguments: list[str]) -> list[str]:
+    """Make `run_dir` Hydra's own directory too, and give a sweep a directory that the same command finds again."""
+    chosen = [argument.partition("=")[2] for argument in arguments if argument.startswith("run_dir=")]
+    sweeping = any(argument in ("-m", "--multirun") for argument in arguments)
+    if chosen and sweeping:
+        raise UserError("run_dir is one run's; a sweep with -m gives each job its own below hydra.sweep.dir.")
+    if chosen and chosen[-1] not in ("", "null"):
+        try:
+            Path(chosen[-1]).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"run_dir={chosen[-1]} cannot be made ({error.strerror}); choose another.") from error
+        quoted = chosen[-1].replace("'", r"\'")
+        return [*arguments, f"hydra.run.dir='{quoted}'"]
+    if sweeping and not any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
+        overrides = sorted(argument for argument in arguments if "=" in argument)
+        name = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:10]
+        return [*arguments, f"hydra.sweep.dir=outputs/sweeps/{name}"]
+    return arguments
+
+
+def job_folder(overrides: list[str]) -> str:
+    """Return the name of a sweep's job: what it sets, without a sign that a path cannot have, and a hash of it."""
+    words = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in (word.partition("=") for word in overrides)]
+    readable = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in "_".join(words))[:80]
+    return f"{readable}_{hashlib.sha256(' '.join(sorted(overrides)).encode()).hexdigest()[:8]}"
+
+
+OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+
+
+def explain(error: Exception) -> str:
+    """Return one sentence for what Hydra has to say, with the nearest key or the options there are."""
+    text = str(error)
+    first = text.strip().splitlines()[0]
+    if isinstance(error, OverrideParseException):
+        word = error.override
+        if "=" not in word:
+            near = difflib.get_close_matches(word, COMMANDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(COMMANDS)}, overrides KEY=VALUE."
+            return f"{word} is neither a command nor an override; {hint}"
+        return f"{word} cannot be read as KEY=VALUE ({first}); put quotes around values with special signs."
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        shown = sorted(name for name in error.options if not name.startswith("_"))
+        return f"There is no {group}={option}; the options of {group} are {', '.join(shown)}."
+    if isinstance(error, ConfigCompositionException) and "Could not override '" in text:
+        key = text.split("Could not override '", 1)[1].split("'", 1)[0]
+        cause = error.__cause__
+        if isinstance(cause, OmegaConfBaseException) and "is not in struct" not in str(cause):
+            return f"{key}: {str(cause).strip().splitlines()[0]}"
+        return f"There is no key {key}; {_near(key)}"
+    return first
+
+
+def _near(key: str) -> str:
+    from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
+
+    try:
+        GlobalHydra.instance().clear()
+        with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+            keys = _keys(compose("train"))
+    except HydraException:
+        keys = []
+    near = difflib.get_close_matches(key, keys, 1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
+
+
+def _keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in config.items_ex(resolve=False):
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, DictConfig):
+            keys += _keys(value, f"{prefix}{key}.")
+    return keys
+
+
+if __name__ == "__main__":
+    main()

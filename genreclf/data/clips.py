@@ -1,0 +1,150 @@
+"""Clips: which ones an epoch or an evaluation takes, and cutting a batch of them out of the store in one go."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from genreclf.data.split import Piece
+from genreclf.data.store import Store
+
+Short = Literal["pad", "wrap"]
+"""What is done with tracks shorter than a clip: silence after the end, or the start again."""
+
+
+class ClipBatch(NamedTuple):
+    """A batch of clips.
+
+    Attributes:
+        stored: Stored values ``(batch, mel, frame)``.
+        genre: Index of the genre ``(batch,)``.
+        piece: Index of the piece, in the order of its side ``(batch,)``.
+        clip: Number of the clip within its piece ``(batch,)``.
+        start_frame: Where the clip starts within its track ``(batch,)``.
+    """
+
+    stored: Tensor
+    genre: Tensor
+    piece: Tensor
+    clip: Tensor
+    start_frame: Tensor
+
+
+@dataclass(frozen=True)
+class PieceTable:
+    """The pieces of one side as tensors, one entry a piece.
+
+    Attributes:
+        offset_frames: First frame of the piece in the store.
+        length_frames: Frames of the piece.
+        start_frame: Where the piece starts within its track.
+        genre: Index of the genre.
+    """
+
+    offset_frames: Tensor
+    length_frames: Tensor
+    start_frame: Tensor
+    genre: Tensor
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], genre_of: Callable[[str], int], store: Store) -> "PieceTable":
+        """Look up where `pieces` lie in `store` and which genre each has."""
+        start = torch.tensor([piece.start_frame for piece in pieces])
+        return cls(
+            offset_frames=torch.tensor([store.offsets_frames[piece.track_id] for piece in pieces]) + start,
+            length_frames=torch.tensor([piece.stop_frame - piece.start_frame for piece in pieces]),
+            start_frame=start,
+            genre=torch.tensor([genre_of(piece.track_id) for piece in pieces]),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of pieces."""
+        return len(self.genre)
+
+
+def random_clips(
+    table: PieceTable, *, clip_frames: int, crops: int, short: Short, generator: torch.Generator
+) -> Tensor:
+    """Draw `crops` clips of each piece in random order.
+
+    Returns:
+        ``(clip, 3)``: index of the piece, number of the clip within it, first frame within the piece.
+    """
+    piece = torch.arange(len(table)).repeat_interleave(crops)
+    number = torch.arange(crops).repeat(len(table))
+    room = table.length_frames[piece] - clip_frames + 1
+    if short == "wrap":
+        room = torch.where(room < 1, table.length_frames[piece], room)
+    start = (torch.rand(len(piece), generator=generator, dtype=torch.float64) * room.clamp(min=1)).long()
+    order = torch.randperm(len(piece), generator=generator)
+    return torch.stack([piece, number, start], 1)[order]
+
+
+def grid_clips(table: PieceTable, *, clip_frames: int, overlap: float) -> Tensor:
+    """Cover every piece with the fewest evenly spaced clips that overlap by at least `overlap` of their length.
+
+    Returns:
+        ``(clip, 3)`` in the order of the pieces: index of the piece, number of the clip within it, first frame.
+    """
+    room = (table.length_frames - clip_frames).clamp(min=0)
+    stride = max(1.0, clip_frames * (1 - overlap))
+    count = (room / stride).ceil().long() + 1
+    piece = torch.arange(len(table)).repeat_interleave(count)
+    number = torch.arange(len(piece)) - (count.cumsum(0) - count)[piece]
+    start = (number * room[piece] / (count[piece] - 1).clamp(min=1)).long()
+    return torch.stack([piece, number, start], 1)
+
+
+def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_frames: int, silence: int | None) -> Tensor:
+    """Cut a batch of clips out of the store with one gather.
+
+    Args:
+        frames: All stored frames ``(frame, mel)``.
+        offset: First frame of each clip's piece in the store ``(batch,)``.
+        length: Frames of that piece ``(batch,)``.
+        start: First frame of the clip within the piece ``(batch,)``.
+        clip_frames: Frames of a clip.
+        silence: What follows the end of a short piece; None lets it start again.
+
+    Returns:
+        Stored values ``(batch, mel, frame)``.
+    """
+    place = start[:, None] + torch.arange(clip_frames, device=start.device)
+    stored = frames[offset[:, None] + place % length[:, None]]
+    if silence is not None:
+        stored = stored.masked_fill((place >= length[:, None])[..., None], silence)
+    return stored.transpose(1, 2)
+
+
+class ClipLoader:
+    """Yields the clips of a side in batches of rows ``(batch, 3)`` of `random_clips` or `grid_clips`.
+
+    Every rank takes the same number of equal steps: a last batch that is not full is filled up from the start.
+
+    Args:
+        plan: Gives the rows of one epoch, the same on every rank.
+        clips: How many rows that are.
+        batch_size: Rows of a step on all ranks together.
+        rank: Which share of each batch is taken.
+        ranks: Among how many.
+    """
+
+    def __init__(self, plan: Callable[[], Tensor], *, clips: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
+        """Keep the plan; it is asked anew for each epoch."""
+        self.plan = plan
+        self.clips = clips
+        self.batch_size = batch_size
+        self.rank, self.ranks = rank, ranks
+
+    def __len__(self) -> int:
+        """Return the steps of an epoch."""
+        return -(-self.clips // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield this rank's share of each batch."""
+        rows = self.plan()
+        filled = torch.arange(len(self) * self.batch_size) % len(rows)
+        for batch in rows[filled].split(self.batch_size):
+            yield batch[self.rank :: self.ranks]

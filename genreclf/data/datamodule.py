@@ -1,0 +1,185 @@
+"""The LightningDataModule: a store and a split to batches of clips on the device."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from genreclf.data.clips import ClipBatch, ClipLoader, PieceTable, Short, cut, grid_clips, random_clips
+from genreclf.data.split import Assignment, Piece
+from genreclf.data.store import Store
+from genreclf.evaluation.predictions import ClipPredictions
+from genreclf.features import FeatureSpec
+
+RESIDENT_SHARE = 0.5
+"""The store is copied to a GPU if it takes at most this share of the memory that is free there."""
+
+
+class ClipDataModule(LightningDataModule):
+    """Random clips for training, a fixed grid of clips for validation and test.
+
+    A batch travels as row numbers; the clips are cut where the store lies: in the GPU's memory if it fits, else in the
+    memory-mapped file.
+
+    Args:
+        store: Spectrograms of all tracks.
+        assignment: Which pieces train, validate and test.
+        genre_of: Genre of each track by its id.
+        spec: What the stored values mean and how long a clip is.
+        genres: The classes in the order of the logits; by default those of the assignment.
+        batch_size: Clips of a training step, on all devices together.
+        crops_per_track: Clips drawn from each training track in an epoch.
+        grid_overlap: By what fraction neighboring clips of validation and test overlap at least.
+        short: ``pad`` tracks shorter than a clip with silence or ``wrap`` them around.
+        seed: Of the random clips.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        assignment: Assignment,
+        genre_of: Mapping[str, str],
+        spec: FeatureSpec,
+        genres: Sequence[str] | None = None,
+        batch_size: int = 32,
+        crops_per_track: int = 2,
+        grid_overlap: float = 0.0,
+        short: Short = "pad",
+        seed: int = 0,
+    ) -> None:
+        """Look up every piece in the store."""
+        super().__init__()
+        self.store = store
+        self.assignment = assignment
+        self.spec = spec
+        self.batch_size = batch_size
+        self.crops_per_track = crops_per_track
+        self.grid_overlap = grid_overlap
+        self.short = short
+        self.seed = seed
+        self.genres = tuple(genres or assignment.genres)
+        self._frames = torch.from_numpy(store.frames)
+        index_of = {genre: index for index, genre in enumerate(self.genres)}
+
+        def genre(track_id: str) -> int:
+            return index_of[genre_of[track_id]]
+
+        self.tables = {side: PieceTable.of(self.pieces(side), genre, store) for side in ("train", "val", "test")}
+
+    def pieces(self, side: str) -> tuple[Piece, ...]:
+        """Return the pieces of ``train``, ``val`` or ``test``."""
+        pieces: tuple[Piece, ...] = getattr(self.assignment, side)
+        return pieces
+
+    def train_dataloader(self) -> ClipLoader:
+        """Return the loader of random clips; the order and the crops depend on the seed and the epoch alone."""
+        table = self.tables["train"]
+
+        def plan() -> Tensor:
+            epoch = self.trainer.current_epoch if self.trainer else 0
+            return random_clips(
+                table,
+                clip_frames=self.spec.clip_frames,
+                crops=self.crops_per_track,
+                short=self.short,
+                generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch),
+            )
+
+        return self._loader(plan, len(table) * self.crops_per_track, self.batch_size)
+
+    def val_dataloader(self) -> ClipLoader:
+        """Return the loader of the validation grid."""
+        return self._grid_loader("val")
+
+    def test_dataloader(self) -> ClipLoader:
+        """Return the loader of the test grid."""
+        return self._grid_loader("test")
+
+    def grid(self, side: str) -> Tensor:
+        """Return the rows of the fixed grid over a side, see `grid_clips`."""
+        return grid_clips(self.tables[side], clip_frames=self.spec.clip_frames, overlap=self.grid_overlap)
+
+    def _grid_loader(self, side: str) -> ClipLoader:
+        rows = self.grid(side)
+        # Not divided among the ranks: a clip's figures shall not depend on the size of the batch it came in.
+        return self._loader(lambda: rows, len(rows), self.batch_size * self._ranks)
+
+    def _loader(self, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
+        rank = self.trainer.global_rank if self.trainer else 0
+        return ClipLoader(plan, clips=clips, batch_size=batch_size, rank=rank, ranks=self._ranks)
+
+    @property
+    def _ranks(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> ClipBatch:
+        """Cut the clips of the rows `batch` on `device`, or here and carry them there."""
+        side = self._side()
+        self._settle(device)
+        clips = self.clips(side, batch)
+        return ClipBatch(*(values.to(device, non_blocking=True) for values in clips))
+
+    def clips(self, side: str, rows: Tensor) -> ClipBatch:
+        """Cut the clips of `rows`, see `grid_clips`, out of a side."""
+        rows = rows.to(self._frames.device, non_blocking=True)
+        table = self.tables[side]
+        piece, clip, start = rows.unbind(1)
+        stored = cut(
+            self._frames,
+            table.offset_frames[piece],
+            table.length_frames[piece],
+            start,
+            self.spec.clip_frames,
+            self.spec.silence if self.short == "pad" else None,
+        )
+        return ClipBatch(stored, table.genre[piece], piece, clip, table.start_frame[piece] + start)
+
+    def sample(self, side: str, at_most: int = 1000) -> Tensor:
+        """Return stored values ``(clip, mel, frame)`` of at most so many clips, spread evenly over a side."""
+        rows = self.grid(side)
+        chosen = torch.linspace(0, len(rows) - 1, min(at_most, len(rows))).long()
+        return self.clips(side, rows[chosen]).stored
+
+    def predictions(self, side: str, piece: Tensor, start_frame: Tensor, logits: Tensor) -> ClipPredictions:
+        """Return logits ``(clip, genre)`` of clips of a side, in any order and with repeats, as its predictions."""
+        pieces = self.pieces(side)
+        seen = sorted({pieces[index].track_id for index in piece.unique().tolist()})
+        index_of = {track_id: index for index, track_id in enumerate(seen)}
+        track_of = torch.tensor([index_of.get(entry.track_id, -1) for entry in pieces])
+        track = track_of[piece]
+        targets = torch.zeros(len(seen), dtype=torch.long)
+        targets[track] = self.tables[side].genre.cpu()[piece]
+        # Clips are numbered within their track, also where several pieces belong to one.
+        places, place = torch.stack([track, start_frame], 1).unique(dim=0, return_inverse=True)
+        first = torch.searchsorted(places[:, 0].contiguous(), torch.arange(len(seen)))
+        number = torch.arange(len(places)) - first[places[:, 0]]
+        return ClipPredictions.gathered(
+            genres=self.genres,
+            track_ids=seen,
+            targets=targets.numpy(),
+            track=track.numpy(),
+            clip=number[place].numpy(),
+            start_s=start_frame.double().numpy() / self.spec.frames_per_second,
+            logits=logits.numpy(),
+        )
+
+    def _side(self) -> str:
+        assert self.trainer is not None
+        if self.trainer.testing:
+            return "test"
+        return "val" if self.trainer.validating or self.trainer.sanity_checking else "train"
+
+    def _settle(self, device: torch.device) -> None:
+        """Copy the store to a GPU, once, if there is room."""
+        if device.type != "cuda" or self._frames.device == device or self._frames.device.type == "cuda":
+            return
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        if self._frames.nbytes > RESIDENT_SHARE * free_bytes:
+            return
+        self._frames = self._frames.to(device)
+        self.tables = {
+            side: PieceTable(*(getattr(table, name).to(device) for name in table.__dataclass_fields__))
+            for side, table in self.tables.items()
+        }

@@ -1,0 +1,236 @@
+"""The store: all spectrograms of a source in one memory-mapped file, computed once.
+
+A finished store is a folder of two files: ``frames.bin``, every frame of every track one after the other, shape
+``(frame, mel)``, and ``index.json``, which says where each track lies. While it is built, it lies in another folder with
+a journal instead of the index, so that a build goes on where it was killed.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from genreclf.data.source import Track, UnreadableTrack
+from genreclf.errors import UserError
+from genreclf.rundir import atomic_write_text
+
+FORMAT = 1
+"""Raised when the stored values of the same track would be other ones."""
+
+Encode = Callable[[Track], NDArray[Any]]
+"""Makes the stored spectrogram of a track, shape ``(frame, mel)``; raises `UnreadableTrack`."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the spectrograms of a store depend on beside the tracks.
+
+    Attributes:
+        source: Short name of the source, the first part of the folder's name.
+        dtype: Of the stored values, ``int16`` or ``uint8``.
+        n_mels: Values a frame.
+        settings: Everything else that changes a value, such as sample rate and hop.
+    """
+
+    source: str
+    dtype: str
+    n_mels: int
+    settings: Mapping[str, Any]
+
+    def key(self, tracks: Iterable[Track] = ()) -> str:
+        """Return a hash of the recipe and of the files of `tracks`."""
+        parts = [FORMAT, self.source, self.dtype, self.n_mels, sorted(self.settings.items())]
+        parts += [[track.id, track.fingerprint] for track in tracks]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class Store:
+    """A finished store.
+
+    Attributes:
+        directory: Where it lies.
+        frames: All frames, shape ``(frame, mel)``, memory-mapped.
+        lengths_frames: Frames of each track by its id.
+        offsets_frames: First frame of each track by its id.
+        unreadable: Why a track is not in the store, by its id.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Open the store in `directory`.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        self.directory = directory
+        try:
+            index = json.loads((directory / "index.json").read_text())
+            shape = (index["frames"], index["n_mels"])
+            # Copy on write: torch wants memory that it could write to.
+            self.frames: NDArray[Any] = np.memmap(directory / "frames.bin", np.dtype(index["dtype"]), "c", shape=shape)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"The store {directory} is damaged ({error}); delete the folder to have it built anew.") from error
+        self._checksums = {name: checksum for name, (_, _, checksum) in index["tracks"].items()}
+        self.offsets_frames = {name: offset for name, (offset, _, _) in index["tracks"].items()}
+        self.lengths_frames = {name: length for name, (_, length, _) in index["tracks"].items()}
+        self.unreadable: dict[str, str] = index["unreadable"]
+
+    def spectrogram(self, track_id: str) -> NDArray[Any]:
+        """Return the stored values of a track, shape ``(mel, frame)``, without copying them."""
+        offset = self.offsets_frames[track_id]
+        return self.frames[offset : offset + self.lengths_frames[track_id]].T
+
+    def damaged(self) -> Iterator[str]:
+        """Read everything and yield the ids whose values are not those that were written."""
+        for track_id, checksum in self._checksums.items():
+            if zlib.crc32(np.ascontiguousarray(self.spectrogram(track_id).T)) != checksum:
+                yield track_id
+
+
+def open_or_build(
+    *,
+    directory: Path,
+    recipe: Recipe,
+    tracks: Sequence[Track],
+    encode: Encode,
+    skip_unreadable: bool = False,
+    workers: int | None = None,
+) -> Store:
+    """Open the store of `tracks` below `directory`, building it first if it is not there.
+
+    Args:
+        directory: Where stores lie; made if needed.
+        recipe: What the values depend on.
+        tracks: What is stored, in this order.
+        encode: Called in several threads at a time.
+        skip_unreadable: Leave out tracks that cannot be read instead of stopping.
+        workers: Threads; by default as many as there are cores.
+
+    Raises:
+        UserError: Tracks cannot be read (all are named), or the disk is full. What was done stays done.
+    """
+    final = directory / f"{recipe.source}-{recipe.key(tracks)}"
+    building = directory / f"{recipe.source}-{recipe.key()}.building"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Under the lock: a second process waits and then finds the store built.
+        with FileLock(f"{building}.lock"):
+            if not (final / "index.json").exists():
+                unreadable = _build(building, recipe, tracks, encode, workers or os.cpu_count() or 1)
+                if unreadable and not skip_unreadable:
+                    raise _unreadable_error(unreadable)
+                building.rename(final)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UserError(
+                f"No space is left for the store in {directory}; free some or set data.store_dir, then run the same "
+                "command again: what was done is kept."
+            ) from error
+        raise UserError(f"The store cannot be kept in {directory} ({error.strerror}); set data.store_dir.") from error
+    store = Store(final)
+    if store.unreadable and not skip_unreadable:
+        raise _unreadable_error({track.id: (track, store.unreadable[track.id]) for track in tracks if track.id in store.unreadable})
+    return store
+
+
+def _unreadable_error(unreadable: Mapping[str, tuple[Track, str]]) -> UserError:
+    named = "".join(f"\n  {track.path}: {reason}" for track, reason in unreadable.values())
+    files = "1 file" if len(unreadable) == 1 else f"{len(unreadable)} files"
+    return UserError(f"{files} cannot be read; mend or remove them, or set data.skip_unreadable=true:{named}")
+
+
+def _build(
+    building: Path, recipe: Recipe, tracks: Sequence[Track], encode: Encode, workers: int
+) -> dict[str, tuple[Track, str]]:
+    """Write what is missing, then the index. Return the tracks that cannot be read and why."""
+    building.mkdir(exist_ok=True)
+    frame_bytes = recipe.n_mels * np.dtype(recipe.dtype).itemsize
+    done = _read_journal(building)
+    missing = [track for track in tracks if (track.id, track.fingerprint) not in done]
+    unreadable: dict[str, tuple[Track, str]] = {}
+    end = max((offset + length for offset, length, _ in done.values()), default=0)
+    with (building / "frames.bin").open("ab") as frames, (building / "journal.jsonl").open("a") as journal:
+        frames.truncate(end * frame_bytes)
+        for track, result in _encoded(missing, encode, workers):
+            if isinstance(result, UnreadableTrack):
+                unreadable[track.id] = (track, str(result))
+                continue
+            values = np.ascontiguousarray(result, dtype=recipe.dtype)
+            frames.write(values.data)
+            frames.flush()
+            entry = (end, len(values), zlib.crc32(values))
+            journal.write(json.dumps([track.id, track.fingerprint, *entry]) + "\n")
+            journal.flush()
+            done[track.id, track.fingerprint] = entry
+            end += len(values)
+    index = {
+        "dtype": recipe.dtype,
+        "n_mels": recipe.n_mels,
+        "frames": end,
+        "settings": dict(recipe.settings),
+        "tracks": {track.id: done[track.id, track.fingerprint] for track in tracks if track.id not in unreadable},
+        "unreadable": {name: reason for name, (_, reason) in unreadable.items()},
+    }
+    if not index["tracks"]:
+        raise _unreadable_error(unreadable)
+    atomic_write_text(building / "index.json", json.dumps(index))
+    return unreadable
+
+
+def _read_journal(building: Path) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Return what a killed build finished: (id, fingerprint) to (offset, length, checksum)."""
+    (building / "index.json").unlink(missing_ok=True)
+    journal = building / "journal.jsonl"
+    done = {}
+    for line in journal.read_text().splitlines() if journal.exists() else ():
+        try:
+            track_id, fingerprint, offset, length, checksum = json.loads(line)
+        except ValueError:
+            break  # The kill came while this line was written.
+        done[track_id, fingerprint] = (offset, length, checksum)
+    atomic_write_text(journal, "".join(json.dumps([*key, *entry]) + "\n" for key, entry in done.items()))
+    return done
+
+
+def _encoded(
+    tracks: Sequence[Track], encode: Encode, workers: int
+) -> Iterator[tuple[Track, NDArray[Any] | UnreadableTrack]]:
+    """Yield each track with its spectrogram, in order, several at a time, under a progress bar."""
+    if not tracks:
+        return
+    import torch
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("Spectrograms"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    waiting: deque[tuple[Track, Future[NDArray[Any]]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        with Progress(*columns) as progress:
+            for track in progress.track(tracks):
+                waiting.append((track, pool.submit(encode, track)))
+                if len(waiting) >= 2 * workers:
+                    yield _result(*waiting.popleft())
+            while waiting:
+                yield _result(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def _result(track: Track, future: Future[NDArray[Any]]) -> tuple[Track, NDArray[Any] | UnreadableTrack]:
+    try:
+        return track, future.result()
+    except UnreadableTrack as error:
+        return track, error

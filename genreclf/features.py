@@ -1,0 +1,178 @@
+"""Log-mel spectrograms: how they are made from audio, what a source's are like, and how a network's input is scaled."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from genreclf.errors import UserError
+
+STEP_DB = 1 / 256
+"""What one unit of a stored int16 spectrogram means, in dB; half a unit is the rounding error, 0.002 dB."""
+
+FLOOR_DB = -100.0
+"""The lowest level that is kept, in dB relative to 1: that of the power 1e-10."""
+
+PICTURE_RANGE_DB = 80.0
+"""What a picture's 0 lies below its 255, in dB."""
+
+Scale = Literal["standardize", "decibel", "peak_decibel", "unit", "power"]
+"""What a network gets to see; `Scaling` explains each."""
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What the spectrograms of a source are. A model is built from it, its checkpoint keeps it, prediction obeys it.
+
+    Attributes:
+        n_mels: Rows of a spectrogram.
+        clip_frames: Columns of one clip.
+        frames_per_second: Columns a second of music takes.
+        step_db: What one unit of a stored value means, in dB.
+        zero_db: The level of the stored value 0, in dB; relative to 1 for audio, to the track's peak for pictures.
+        silence: The stored value of silence, used to pad short tracks.
+        sample_rate: In Hz; None for pictures, as are the next two.
+        n_fft: Window length in samples.
+        hop_length: Samples from one column to the next.
+    """
+
+    n_mels: int
+    clip_frames: int
+    frames_per_second: float
+    step_db: float
+    zero_db: float
+    silence: int
+    sample_rate: int | None = None
+    n_fft: int | None = None
+    hop_length: int | None = None
+
+    @classmethod
+    def of_audio(
+        cls, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int, clip_seconds: float
+    ) -> "FeatureSpec":
+        """Describe clips of `clip_seconds` cut out of the spectrograms that `LogMel` makes."""
+        frames_per_second = sample_rate / hop_length
+        return cls(
+            n_mels=n_mels,
+            clip_frames=max(1, round(clip_seconds * frames_per_second)),
+            frames_per_second=frames_per_second,
+            step_db=STEP_DB,
+            zero_db=0.0,
+            silence=round(FLOOR_DB / STEP_DB),
+            sample_rate=sample_rate,
+            n_fft=n_fft,
+            hop_length=hop_length,
+        )
+
+    @classmethod
+    def of_pictures(cls, *, n_mels: int, frames_per_second: float, clip_seconds: float) -> "FeatureSpec":
+        """Describe clips of `clip_seconds` cut out of 8-bit pictures that span 80 dB below each track's peak."""
+        return cls(
+            n_mels=n_mels,
+            clip_frames=max(1, round(clip_seconds * frames_per_second)),
+            frames_per_second=frames_per_second,
+            step_db=PICTURE_RANGE_DB / 255,
+            zero_db=-PICTURE_RANGE_DB,
+            silence=0,
+        )
+
+    @classmethod
+    def from_plain(cls, values: "FeatureSpec | Mapping[str, Any]") -> "FeatureSpec":
+        """Return `values` as a spec; a mapping is what `plain` gave."""
+        return values if isinstance(values, FeatureSpec) else cls(**values)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the spec as a dictionary of numbers, as checkpoints keep it."""
+        return asdict(self)
+
+
+class LogMel(nn.Module):
+    """Waveform to log-mel in dB relative to 1, equal to librosa's within 0.02 dB.
+
+    That is `librosa.power_to_db(librosa.feature.melspectrogram(...), ref=1, amin=1e-10, top_db=None)`: Hann window,
+    centered frames with zero padding, power, Slaney's mel scale and normalization (Slaney, Auditory Toolbox, 1998).
+
+    Args:
+        sample_rate: Of the waveform, in Hz.
+        n_fft: Window length in samples.
+        hop_length: Samples from one frame to the next.
+        n_mels: Bands from 0 Hz to half the sample rate.
+    """
+
+    def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> None:
+        """Prepare the window and the filter bank."""
+        super().__init__()
+        from torchaudio.transforms import MelSpectrogram
+
+        self.mel = MelSpectrogram(
+            sample_rate=sample_rate,
+            n_fft=n_fft,
+            hop_length=hop_length,
+            n_mels=n_mels,
+            pad_mode="constant",
+            norm="slaney",
+            mel_scale="slaney",
+        )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Return the spectrogram, shape ``(..., mel, frame)`` in dB, of a waveform ``(..., sample)``."""
+        power: Tensor = self.mel(waveform)
+        return 10.0 * power.clamp(min=1e-10).log10()
+
+
+def to_steps(level_db: Tensor) -> Tensor:
+    """Return levels in dB as int16 in steps of 1/256 dB, the form in which spectrograms are stored."""
+    limits = torch.iinfo(torch.int16)
+    return (level_db / STEP_DB).round().clamp(limits.min, limits.max).to(torch.int16)
+
+
+class Scaling(nn.Module):
+    """Stored values to what a network sees; the same in training, test, prediction and export.
+
+    Args:
+        spec: What the stored values mean.
+        scale: One of
+
+            - ``standardize``: dB, each mel band brought to mean 0 and standard deviation 1 over the training tracks;
+            - ``decibel``: dB as they are stored;
+            - ``peak_decibel``: dB below the clip's own peak, -80 at the least;
+            - ``unit``: the same brought to 0..1;
+            - ``power``: no logarithm.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, spec: FeatureSpec, scale: Scale = "standardize") -> None:
+        """Start with mean 0 and standard deviation 1; `fit` sets them."""
+        super().__init__()
+        if scale not in get_args(Scale):
+            raise UserError(f"features.scale={scale} is none of {', '.join(get_args(Scale))}.")
+        self.spec = spec
+        self.scale = scale
+        self.register_buffer("mean", torch.zeros(spec.n_mels, 1))
+        self.register_buffer("std", torch.ones(spec.n_mels, 1))
+
+    def forward(self, stored: Tensor) -> Tensor:
+        """Return the scaled float32 spectrogram of stored values, both ``(batch, mel, frame)``."""
+        level_db = stored.float() * self.spec.step_db + self.spec.zero_db
+        if self.scale == "standardize":
+            return cast(Tensor, (level_db - self.mean) / self.std)
+        if self.scale == "power":
+            return torch.pow(10.0, level_db / 10.0)
+        if self.scale == "decibel":
+            return level_db
+        below_peak = (level_db - level_db.amax((-2, -1), keepdim=True)).clamp(min=-PICTURE_RANGE_DB)
+        return below_peak if self.scale == "peak_decibel" else below_peak / PICTURE_RANGE_DB + 1.0
+
+    def fit(self, stored: Tensor) -> None:
+        """Take each band's mean and deviation from `stored` values ``(batch, mel, frame)`` of training tracks."""
+        if self.scale != "standardize":
+            return
+        level_db = stored.double() * self.spec.step_db + self.spec.zero_db
+        # A band that never sounds would be divided by nothing.
+        std, mean = torch.std_mean(level_db, dim=(0, 2), correction=0)
+        self.mean.copy_(mean[:, None])
+        self.std.copy_(std.clamp(min=1.0)[:, None])

@@ -1,0 +1,106 @@
+"""Which devices there are, which precision they multiply fast, and what a run was made with."""
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genreclf.errors import UserError
+
+PACKAGES = ("genreclf", "torch", "torchaudio", "lightning", "torchmetrics", "hydra-core", "omegaconf", "wandb", "numpy")
+
+
+def resolve_accelerator(accelerator: str, devices: int) -> str:
+    """Return ``cpu``, ``gpu`` or ``mps`` for what the user asked for.
+
+    Raises:
+        UserError: There are not so many devices.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    if accelerator == "auto":
+        accelerator = "gpu" if gpus else "mps" if mps else "cpu"
+    there = {"cpu": devices, "gpu": gpus, "mps": int(mps)}[accelerator]
+    if devices > there:
+        name = {"gpu": "GPU", "mps": "Apple GPU"}.get(accelerator, accelerator)
+        count = f"{there} {name}{'s' if there != 1 else ''}"
+        ways = f"set trainer.devices={there} or trainer.accelerator=cpu" if there else "set trainer.accelerator=cpu"
+        raise UserError(f"trainer.devices={devices}, but this machine has {count}; {ways}.")
+    return accelerator
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Return the precision to train in; ``auto`` is bf16 where the hardware multiplies it.
+
+    Raises:
+        UserError: The hardware does not have the precision asked for.
+    """
+    has_bf16 = _has_bf16(accelerator)
+    if precision == "auto":
+        return "bf16-mixed" if has_bf16 else "32-true"
+    if precision == "bf16-mixed" and not has_bf16:
+        raise UserError("trainer.precision=bf16-mixed, but this device does not multiply bf16; use 32-true or auto.")
+    if precision == "16-mixed" and accelerator != "gpu":
+        raise UserError("trainer.precision=16-mixed is for GPUs; use 32-true or auto.")
+    return precision
+
+
+def _has_bf16(accelerator: str) -> bool:
+    if accelerator == "gpu":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if accelerator == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return False
+
+
+def device_name(accelerator: str) -> str:
+    """Return what people call the device."""
+    if accelerator == "gpu":
+        return torch.cuda.get_device_name()
+    return f"{_processor()} ({torch.get_num_threads()} threads)"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def environment(accelerator: str, devices: int, precision: str) -> dict[str, Any]:
+    """Return what ``environment.json`` holds, but for the ranks."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "command": shlex.join(["python", "-m", "genreclf", *sys.argv[1:]]),
+        "versions": versions,
+        "platform": platform.platform(),
+        "device": device_name(accelerator),
+        "accelerator": accelerator,
+        "devices": devices,
+        "precision": precision,
+        "git": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the project's clone, with ``-dirty`` where files differ from it; None outside one."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

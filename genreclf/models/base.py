@@ -1,0 +1,144 @@
+"""What every architecture shares: scaling, training step, exact evaluation, optimizer."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NotRequired, TypedDict
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from genreclf.augment import Augment
+from genreclf.data.clips import ClipBatch
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.evaluation.metrics import evaluate
+from genreclf.evaluation.predictions import ClipPredictions
+from genreclf.features import FeatureSpec, Scale, Scaling
+from genreclf.losses import CrossEntropy
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer, int], LRSchedulerConfigType]
+
+
+class Training(TypedDict):
+    """The arguments of `GenreClassifier`, which every architecture passes on."""
+
+    spec: FeatureSpec | Mapping[str, Any]
+    genres: Sequence[str]
+    scale: NotRequired[Scale]
+    loss: NotRequired[nn.Module | None]
+    augment: NotRequired[Augment | None]
+    optimizer: NotRequired[MakeOptimizer]
+    scheduler: NotRequired[MakeScheduler | None]
+
+
+class GenreClassifier(LightningModule):
+    """Stored spectrograms of clips to logits of genres.
+
+    An architecture is a subclass whose ``__init__`` sets `network`, which maps scaled spectrograms
+    ``(batch, mel, frame)`` to logits ``(batch, genre)``. Its own arguments must be plain numbers, strings, lists or
+    dictionaries: the checkpoint keeps them, and loads with ``weights_only=True``.
+
+    Args:
+        spec: What the spectrograms are.
+        genres: Names of the classes, in the order of the logits.
+        scale: What the network gets to see, see `genreclf.features.Scaling`.
+        loss: Of logits and targets, both ``(batch, genre)``; cross-entropy by default.
+        augment: Changes scaled clips and targets in training.
+        optimizer: Makes the optimizer of the parameters; AdamW by default.
+        scheduler: Makes the schedule of an optimizer and a number of steps, see `genreclf.schedules`.
+    """
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        *,
+        spec: FeatureSpec | Mapping[str, Any],
+        genres: Sequence[str],
+        scale: Scale = "standardize",
+        loss: nn.Module | None = None,
+        augment: Augment | None = None,
+        optimizer: MakeOptimizer = partial(AdamW, lr=1e-3),
+        scheduler: MakeScheduler | None = None,
+    ) -> None:
+        """Keep the parts of the training; the subclass then sets `network`."""
+        super().__init__()
+        self.save_hyperparameters(ignore=["spec", "genres", "loss", "augment", "optimizer", "scheduler"])
+        self.spec = FeatureSpec.from_plain(spec)
+        self.genres = list(genres)
+        self.save_hyperparameters({"spec": self.spec.plain(), "genres": self.genres})
+        self.scaling = Scaling(spec=self.spec, scale=scale)
+        self.loss = loss or CrossEntropy()
+        self.augment = augment
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.train_loss = MeanMetric()
+        self.train_accuracy = MulticlassAccuracy(num_classes=len(self.genres), average="micro")
+        self.predictions: ClipPredictions | None = None
+        self._outputs: list[tuple[Tensor, ...]] = []
+
+    def forward(self, stored: Tensor) -> Tensor:
+        """Return logits ``(batch, genre)`` of stored values ``(batch, mel, frame)``."""
+        logits: Tensor = self.network(self.scaling(stored))
+        return logits
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of random clips."""
+        x = self.scaling(batch.stored)
+        y = functional.one_hot(batch.genre, len(self.genres)).to(x.dtype)
+        if self.augment is not None:
+            x, y = self.augment(x, y)
+        logits = self.network(x)
+        loss: Tensor = self.loss(logits, y)
+        self.train_loss.update(loss.detach(), len(logits))
+        self.train_accuracy.update(logits.detach(), y.argmax(1))
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Keep the logits of a batch of the validation grid."""
+        self._keep(batch)
+
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Keep the logits of a batch of the test grid."""
+        self._keep(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the validation tracks say."""
+        figures = evaluate(self._gather("val"))
+        self.log("val/loss", figures["clip"]["loss"])
+        self.log("val/clip_accuracy", figures["clip"]["accuracy"])
+        self.log("val/track_loss", figures["track"]["loss"])
+        self.log("val/track_accuracy", figures["track"]["accuracy"], prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Leave the predictions of the whole side in `predictions`, the same on every rank."""
+        self.predictions = self._gather("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimizer and the schedule."""
+        optimizer = self.make_optimizer(self.network.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, steps)}
+
+    def _keep(self, batch: ClipBatch) -> None:
+        self._outputs.append((batch.piece, batch.start_frame, self(batch.stored).float()))
+
+    def _gather(self, side: str) -> ClipPredictions:
+        """Return the predictions of all ranks, each clip once, in the order of (track, clip)."""
+        piece, start, logits = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
+        self._outputs.clear()
+        if self.trainer.world_size > 1:
+            piece, start = (self.all_gather(values).flatten(0, 1) for values in (piece, start))
+            logits = self.all_gather(logits).flatten(0, 1)
+        data: ClipDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.predictions(side, piece.cpu(), start.cpu(), logits.cpu())

@@ -1,0 +1,45 @@
+"""Convolutional network."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Unpack
+
+from torch import nn
+
+from genreclf.models.base import GenreClassifier, Training
+from genreclf.models.layers import AsImage, conv_block, pooled_size
+
+
+class CNN(GenreClassifier):
+    """Convolutions over mel and time, averaged over both (after Choi et al., 2016).
+
+    Args:
+        channels: Of each convolution.
+        pools: Pooling after each, (mels, frames).
+        dropout: Before the classifier.
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int] = (32, 64, 96, 128),
+        pools: Sequence[Sequence[int]] = ((2, 2), (2, 2), (4, 2), (4, 2)),
+        dropout: float = 0.3,
+        **training: Unpack[Training],
+    ) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        pooled_size(self.spec, pools)
+        sizes = [1, *channels]
+        self.network = nn.Sequential(
+            OrderedDict(
+                image=AsImage(),
+                convolutions=nn.Sequential(
+                    *(conv_block(*sizes[i : i + 2], pool) for i, pool in enumerate(pools))
+                ),
+                mean=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+                dropout=nn.Dropout(dropout),
+                classifier=nn.Linear(channels[-1], len(self.genres)),
+            )
+        )

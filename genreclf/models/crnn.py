@@ -1,0 +1,78 @@
+"""Convolutional recurrent network."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Unpack
+
+from torch import Tensor, nn
+
+from genreclf.models.base import GenreClassifier, Training
+from genreclf.models.layers import AsImage, conv_block, pooled_size
+
+
+class CRNN(GenreClassifier):
+    """Convolutions summarize frequency, a recurrent layer reads time (Choi et al., 2017).
+
+    Args:
+        channels: Of each convolution.
+        pools: Pooling after each, (mels, frames).
+        hidden: Units of the recurrent layer in each direction.
+        dropout: Before the classifier.
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int] = (32, 64, 96, 128),
+        pools: Sequence[Sequence[int]] = ((2, 2), (4, 2), (4, 2), (4, 1)),
+        hidden: int = 64,
+        dropout: float = 0.3,
+        **training: Unpack[Training],
+    ) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        mels, _ = pooled_size(self.spec, pools)
+        sizes = [1, *channels]
+        self.network = nn.Sequential(
+            OrderedDict(
+                image=AsImage(),
+                convolutions=nn.Sequential(
+                    *(conv_block(*sizes[i : i + 2], pool) for i, pool in enumerate(pools))
+                ),
+                sequence=FramesAsSequence(),
+                recurrence=BidirectionalGRU(channels[-1] * mels, hidden),
+                mean=MeanOverTime(),
+                dropout=nn.Dropout(dropout),
+                classifier=nn.Linear(2 * hidden, len(self.genres)),
+            )
+        )
+
+
+class FramesAsSequence(nn.Module):
+    """``(batch, channel, mel, frame)`` to ``(batch, frame, channel * mel)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Bring time to the second place."""
+        return x.permute(0, 3, 1, 2).flatten(2)
+
+
+class BidirectionalGRU(nn.GRU):
+    """A GRU that reads ``(batch, frame, feature)`` both ways and returns its outputs alone."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        """Make one layer of `hidden` units in each direction."""
+        super().__init__(inputs, hidden, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Return ``(batch, frame, 2 * hidden)``."""
+        outputs: Tensor = super().forward(x)[0]
+        return outputs
+
+
+class MeanOverTime(nn.Module):
+    """``(batch, frame, feature)`` to ``(batch, feature)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average over the frames."""
+        return x.mean(1)

@@ -1,0 +1,38 @@
+"""Feed-forward network."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Unpack
+
+from torch import nn
+
+from genreclf.models.base import GenreClassifier, Training
+
+
+class FFNN(GenreClassifier):
+    """Fully connected layers over the flattened clip, the baseline that knows neither time nor frequency.
+
+    Args:
+        hidden: Units of each layer.
+        dropout: After each layer.
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(
+        self, *, hidden: Sequence[int] = (128, 64), dropout: float = 0.3, **training: Unpack[Training]
+    ) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        sizes = [self.spec.n_mels * self.spec.clip_frames, *hidden]
+        self.network = nn.Sequential(
+            OrderedDict(
+                flatten=nn.Flatten(),
+                layers=nn.Sequential(
+                    *(
+                        nn.Sequential(nn.Linear(*sizes[i : i + 2]), nn.ReLU(inplace=True), nn.Dropout(dropout))
+                        for i in range(len(hidden))
+                    )
+                ),
+                classifier=nn.Linear(sizes[-1], len(self.genres)),
+            )
+        )

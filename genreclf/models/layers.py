@@ -1,0 +1,48 @@
+"""Layers that several architectures are built of."""
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor, nn
+
+from genreclf.errors import UserError
+from genreclf.features import FeatureSpec
+
+
+class AsImage(nn.Module):
+    """``(batch, mel, frame)`` to ``(batch, 1, mel, frame)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add a channel."""
+        return x.unsqueeze(1)
+
+
+def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:
+    """Return 3x3 convolution, batch norm, ReLU and max pooling by `pool` = (mels, frames)."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d((pool[0], pool[1])),
+    )
+
+
+def pooled_size(spec: FeatureSpec, pools: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """Return the mels and frames that are left after all `pools`.
+
+    Raises:
+        UserError: Nothing would be left.
+    """
+    mels, frames = prod(pool[0] for pool in pools), prod(pool[1] for pool in pools)
+    if spec.n_mels < mels:
+        raise UserError(f"The model pools {mels} mels into one, but there are {spec.n_mels}: raise features.n_mels.")
+    if spec.clip_frames < frames:
+        shortest_s = frames / spec.frames_per_second
+        raise UserError(
+            f"The model pools {frames} frames into one, but a clip has {spec.clip_frames}: "
+            f"set data.clip_seconds to {shortest_s:.2f} or more."
+        )
+    mels_left, frames_left = spec.n_mels, spec.clip_frames
+    for pool in pools:
+        mels_left, frames_left = mels_left // pool[0], frames_left // pool[1]
+    return mels_left, frames_left

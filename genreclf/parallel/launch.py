@@ -1,0 +1,53 @@
+"""Start the ranks of a run as children."""
+
+import os
+import sys
+from pathlib import Path
+
+from genreclf.errors import UserError
+
+
+def launch(task: str, run_dir: Path, *, ranks: int) -> None:
+    """Run ``python -m genreclf.parallel.rank TASK RUN_DIR`` once a rank and wait for all.
+
+    The children read the run's own ``config.yaml``, never this process's command line: under a sweep that would be the
+    sweep's, and every rank would train something else.
+
+    Args:
+        task: A task of `genreclf.parallel.rank`.
+        run_dir: The run, with its ``config.yaml``.
+        ranks: How many processes.
+
+    Raises:
+        UserError: A rank stopped with a sentence of its own (the message is empty then) or died.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    threads = max(1, (os.cpu_count() or 1) // ranks)
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id=run_dir.name,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    command = ["-m", "genreclf.parallel.rank", task, str(run_dir)]
+    try:
+        elastic_launch(config, sys.executable)(*command)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode == UserError.exit_code:
+            raise UserError("") from None
+        raise UserError(
+            f"Rank {rank} of {run_dir} died ({failure.signal_name() if failure.exitcode < 0 else failure.exitcode}); "
+            f"the same command with run_dir={run_dir} goes on from the last epoch."
+        ) from None
+    finally:
+        if before is None:
+            os.environ.pop("OMP_NUM_THREADS", None)

@@ -1,0 +1,137 @@
+"""A run directory: what lies in it, whether the run is finished, and files that are written whole or not at all."""
+
+import csv
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genreclf.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` when the block ends well."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    with atomic_path(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+class RunDirectory:
+    """The files of one run, see the README's list of them.
+
+    Args:
+        path: The directory; it need not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Name the files; nothing is read or made."""
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.json"
+        self.split = self.path / "split.json"
+        self.history = self.path / "history.csv"
+        self.metrics = self.path / "metrics.json"
+        self.predictions = self.path / "predictions.csv"
+        self.clip_predictions = self.path / "clip_predictions.csv"
+        self.figures = self.path / "figures"
+        self.report = self.path / "report.md"
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
+
+    def make(self) -> None:
+        """Make the directory.
+
+        Raises:
+            UserError: It cannot be made.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"The run directory {self.path} cannot be made ({error.strerror}); set run_dir.") from error
+
+    @property
+    def status(self) -> str | None:
+        """``running``, ``finished`` or ``failed``, or None where no run has begun."""
+        return self.read_metrics().get("status") if self.metrics.exists() else None
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the resolved configuration.
+
+        Raises:
+            UserError: There is none, so this is no run directory.
+        """
+        try:
+            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.path} is no run directory: its config.yaml cannot be read.") from error
+        if not isinstance(config, dict):
+            raise UserError(f"{self.path} is no run directory: its config.yaml is empty.")
+        return config
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Keep the resolved configuration."""
+        atomic_write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Return ``metrics.json``."""
+        return self.read_json(self.metrics)
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Return the content of one of the files.
+
+        Raises:
+            UserError: It cannot be read.
+        """
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}).") from error
+        return content
+
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Keep `content` in one of the files."""
+        atomic_write_text(path, json.dumps(content, indent=2) + "\n")
+
+    def read_history(self) -> list[dict[str, float]]:
+        """Return the rows of ``history.csv``, an epoch each; a figure that an epoch lacks is left out."""
+        if not self.history.exists():
+            return []
+        with self.history.open(newline="", encoding="utf-8") as lines:
+            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+
+    def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Keep the rows of ``history.csv``."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        with atomic_path(self.history) as beside, beside.open("w", newline="", encoding="utf-8") as lines:
+            writer = csv.DictWriter(lines, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+@contextmanager
+def sentence_when_full(path: Path) -> Iterator[None]:
+    """Turn a full disk into a sentence that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise UserError(
+            f"No space is left in {path}; free some, then run the same command again: what was done is kept."
+        ) from error

@@ -1,0 +1,71 @@
+"""Learning-rate schedules: an optimizer and the number of steps of the whole training to Lightning's description."""
+
+import math
+from typing import Any
+
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+
+def _every_step(scheduler: LRScheduler) -> LRSchedulerConfigType:
+    return {"scheduler": scheduler, "interval": "step"}
+
+
+def cosine(optimizer: Optimizer, steps: int, *, warmup: float = 0.1, final: float = 0.01) -> LRSchedulerConfigType:
+    """Rise linearly, then fall along a half cosine (Loshchilov and Hutter, 2017).
+
+    Args:
+        optimizer: Whose learning rate is the peak.
+        steps: Optimizer steps of the training.
+        warmup: Fraction of the steps in which it rises.
+        final: Learning rate at the end, as a fraction of the peak.
+    """
+    rising = round(warmup * steps)
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        done = min(1.0, (step - rising) / max(1, steps - rising))
+        return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
+
+    return _every_step(LambdaLR(optimizer, factor))
+
+
+def onecycle(optimizer: Optimizer, steps: int, *, warmup: float = 0.3) -> LRSchedulerConfigType:
+    """Rise and fall along cosines, momentum the other way round (Smith and Topin, 2018).
+
+    Args:
+        optimizer: Whose learning rate is the peak.
+        steps: Optimizer steps of the training.
+        warmup: Fraction of the steps in which it rises.
+    """
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    cycles = any("momentum" in group or "betas" in group for group in optimizer.param_groups)
+    momentum = cycles and all(group.get("momentum", 1) > 0 for group in optimizer.param_groups)
+    return _every_step(
+        OneCycleLR(optimizer, max_lr=peaks, total_steps=steps + 1, pct_start=warmup, cycle_momentum=momentum)
+    )
+
+
+def plateau(
+    optimizer: Optimizer,
+    steps: int,  # noqa: ARG001
+    *,
+    monitor: str = "val/loss",
+    factor: float = 0.5,
+    patience: int = 5,
+    **options: Any,
+) -> LRSchedulerConfigType:
+    """Lower the learning rate when `monitor` has not fallen for `patience` epochs.
+
+    Args:
+        optimizer: Whose learning rate is lowered.
+        steps: Not used.
+        monitor: A column of ``history.csv`` that should fall, such as ``val/loss`` or ``train/loss``.
+        factor: What the learning rate is multiplied by.
+        patience: Epochs without improvement that are borne.
+        **options: Of `torch.optim.lr_scheduler.ReduceLROnPlateau`.
+    """
+    scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, **options)
+    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
