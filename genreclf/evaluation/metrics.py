@@ -1,0 +1,186 @@
+"""How good predictions are, with the interval that the number of tracks leaves open.
+
+Everything is summed in float64 in the order (track, clip), so that the result does not depend on ranks or batches.
+torchmetrics is close but works in float32, and its macro F1 counts a genre without tracks as soon as one track is
+mistaken for it; the tests hold these functions against it and against scikit-learn where they agree.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.errors import UserError
+from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
+
+CALIBRATION_BINS = 15
+
+
+def evaluate(clips: ClipPredictions) -> dict[str, Any]:
+    """Score one side of a split, in validation and in the test alike.
+
+    Args:
+        clips: The predictions of all ranks; see `ClipPredictions.gathered`.
+
+    Returns:
+        ``clip`` with ``accuracy``, ``f1_macro``, ``loss``, ``n``; ``track`` with the same and ``accuracy_ci95``
+        (Wilson, ``[low, high]``), ``top3_accuracy`` and ``calibration_error``; ``per_genre`` with ``precision``,
+        ``recall``, ``f1`` and ``n`` of the tracks of each genre. Nothing is rounded; see `rounded`. Losses are mean
+        negative log likelihoods in nats, that of tracks of the averaged probabilities. A genre without tracks has
+        ``n`` 0 and no part in macro F1. Losses are nan where logits are.
+
+    Raises:
+        UserError: There are no clips.
+    """
+    if not len(clips.track):
+        raise UserError(
+            "There are no clips to score: trainer.limit_val_batches and trainer.limit_test_batches must let one by."
+        )
+    clip_targets = clips.targets[clips.track]
+    clip_counts = _count(clip_targets, clips.predicted, len(clips.genres))
+    tracks = clips.per_track()
+    counts = confusion(tracks)
+    n, right = len(tracks.targets), int(np.trace(counts))
+    of_target = tracks.probabilities[np.arange(n), tracks.targets]
+    return {
+        "clip": {
+            "accuracy": int(np.trace(clip_counts)) / len(clip_targets),
+            "f1_macro": _macro_f1(clip_counts),
+            "loss": -float(clips.log_probabilities[np.arange(len(clip_targets)), clip_targets].mean()),
+            "n": len(clip_targets),
+        },
+        "track": {
+            "accuracy": right / n,
+            "accuracy_ci95": list(wilson_interval(right, n)),
+            "f1_macro": _macro_f1(counts),
+            "top3_accuracy": _top_accuracy(tracks, 3),
+            "calibration_error": calibration_error(tracks),
+            "loss": -float(np.log(np.maximum(of_target, np.finfo(np.float64).tiny)).mean()),
+            "n": n,
+        },
+        "per_genre": genre_scores(tracks),
+    }
+
+
+def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the score interval of a proportion.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
+    Statistical Association 22 (158), 1927.
+
+    Args:
+        correct: How many were right.
+        n: Of how many.
+        confidence: How often such intervals hold the true proportion.
+
+    Returns:
+        Low and high end, within 0 and 1; ``(0, 1)`` if `n` is 0.
+
+    Raises:
+        ValueError: `correct` does not lie within 0 and `n`, or `confidence` not between 0 and 1.
+    """
+    if not 0 <= correct <= n or not 0 < confidence < 1:
+        raise ValueError(f"no interval for {correct} of {n} with confidence {confidence}")
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = correct / n
+    center = share + z**2 / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    scale = 1 + z**2 / n
+    low = 0.0 if correct == 0 else (center - half) / scale
+    high = 1.0 if correct == n else (center + half) / scale
+    return low, high
+
+
+def confusion(tracks: TrackPredictions) -> NDArray[np.int64]:
+    """Count the tracks of each true genre (row) that were given each genre (column), shape ``(genre, genre)``."""
+    return _count(tracks.targets, tracks.predicted, len(tracks.genres))
+
+
+def genre_scores(tracks: TrackPredictions) -> dict[str, dict[str, float]]:
+    """Return ``precision``, ``recall``, ``f1`` and the number of tracks ``n`` of each genre; 0 where undefined."""
+    counts = confusion(tracks)
+    right, true, given = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    columns = zip(
+        tracks.genres, _ratio(right, given), _ratio(right, true), _ratio(2 * right, true + given), true, strict=True
+    )
+    return {
+        genre: {"precision": float(precision), "recall": float(recall), "f1": float(f1), "n": int(n)}
+        for genre, precision, recall, f1, n in columns
+    }
+
+
+def calibration_error(tracks: TrackPredictions) -> float:
+    """Return the expected calibration error: how far confidence is from accuracy, on average over the tracks.
+
+    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017: 15 bins of
+    equal width, each open on the left and closed on the right.
+    """
+    confidence = tracks.probabilities.max(axis=1)
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    bins = np.minimum(np.searchsorted(edges, confidence, side="left") - 1, CALIBRATION_BINS - 1)
+    gap = np.bincount(bins, weights=(tracks.predicted == tracks.targets) - confidence, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> int | None:
+    """Return the epoch of the tested checkpoint, or None if neither argument tells.
+
+    Args:
+        history: A row an epoch, with ``epoch`` and ``val/track_accuracy``.
+        metrics: A run's metrics; ``best_epoch`` in it wins over the first epoch of highest accuracy in `history`.
+    """
+    if metrics.get("best_epoch") is not None:
+        return int(metrics["best_epoch"])
+    scored = [row for row in history if not math.isnan(number(row, "val/track_accuracy"))]
+    if not scored:
+        return None
+    return int(max(scored, key=lambda row: number(row, "val/track_accuracy"))["epoch"])
+
+
+def number(row: Mapping[str, Any], key: str) -> float:
+    """Return a figure of a row of history, nan if it is missing."""
+    value = row.get(key)
+    return math.nan if value is None else float(value)
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """Return nested metrics as JSON takes them: figures rounded, null for what is not a finite number.
+
+    Args:
+        value: Dictionaries and lists of figures, strings and truth values.
+        digits: Decimals to keep.
+    """
+    if isinstance(value, Mapping):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item, digits) for item in value]
+    if isinstance(value, np.generic):
+        return rounded(value.item(), digits)
+    if isinstance(value, float):
+        return round(value, digits) if math.isfinite(value) else None
+    return value
+
+
+def _count(targets: NDArray[np.int64], predicted: NDArray[np.int64], genres: int) -> NDArray[np.int64]:
+    pairs = np.bincount(targets * genres + predicted, minlength=genres**2)
+    return pairs.reshape(genres, genres).astype(np.int64, copy=False)
+
+
+def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = numerator / np.maximum(denominator, 1)
+    return result
+
+
+def _macro_f1(counts: NDArray[np.int64]) -> float:
+    true, given = counts.sum(axis=1), counts.sum(axis=0)
+    return float(_ratio(2 * np.diag(counts), true + given)[true > 0].mean())
+
+
+def _top_accuracy(tracks: TrackPredictions, k: int) -> float:
+    likeliest = np.argsort(-tracks.probabilities, axis=1, kind="stable")[:, :k]
+    return float((likeliest == tracks.targets[:, None]).any(axis=1).mean())

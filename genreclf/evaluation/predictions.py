@@ -1,0 +1,283 @@
+"""What a model said about each clip, and about each track when its clips are put together."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from genreclf.errors import UserError
+from genreclf.rundir import atomic_write_text
+
+TRACK_COLUMNS = ("track_id", "genre", "predicted")
+CLIP_COLUMNS = ("track_id", "clip", "start_s", "genre", "predicted")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrackPredictions:
+    """Probabilities of the genres of each track.
+
+    Attributes:
+        genres: The classes, in the order of the columns.
+        track_ids: The tracks, sorted.
+        targets: Index of the true genre, shape ``(track,)``.
+        probabilities: Shape ``(track, genre)``; a row sums to 1.
+    """
+
+    genres: tuple[str, ...]
+    track_ids: tuple[str, ...]
+    targets: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Index of the likeliest genre, the first of equals, shape ``(track,)``."""
+        return _likeliest(self.probabilities)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipPredictions:
+    """Logits of each clip of one side of a split, in the order (track, clip), each clip once.
+
+    Attributes:
+        genres: The classes, in the order of the logits.
+        track_ids: All tracks of the side, sorted.
+        targets: Index of the true genre of each track, shape ``(track,)``.
+        track: Index into `track_ids` of each clip, shape ``(clip,)``.
+        clip: Number of each clip within its track, shape ``(clip,)``.
+        start_s: Where each clip starts in its track, in seconds, shape ``(clip,)``.
+        logits: Shape ``(clip, genre)``.
+
+    Raises:
+        ValueError: The shapes do not fit together, an index points nowhere, or the clips are not in order.
+    """
+
+    genres: tuple[str, ...]
+    track_ids: tuple[str, ...]
+    targets: NDArray[np.int64]
+    track: NDArray[np.int64]
+    clip: NDArray[np.int64]
+    start_s: NDArray[np.float64]
+    logits: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        """Check that the arrays belong together."""
+        clips, tracks, genres = len(self.track), len(self.track_ids), len(self.genres)
+        shapes = {
+            "targets": (self.targets.shape, (tracks,)),
+            "clip": (self.clip.shape, (clips,)),
+            "start_s": (self.start_s.shape, (clips,)),
+            "logits": (self.logits.shape, (clips, genres)),
+        }
+        for name, (shape, expected) in shapes.items():
+            if shape != expected:
+                raise ValueError(f"{name} has shape {shape}, expected {expected}")
+        if not all(first < second for first, second in zip(self.track_ids, self.track_ids[1:], strict=False)):
+            raise ValueError("track_ids must be sorted, each once")
+        for name, index, size in (("targets", self.targets, genres), ("track", self.track, tracks)):
+            if np.any((index < 0) | (index >= size)):
+                raise ValueError(f"{name} must lie in 0..{size - 1}")
+        track_step, clip_step = np.diff(self.track), np.diff(self.clip)
+        if np.any((track_step < 0) | ((track_step == 0) & (clip_step <= 0))):
+            raise ValueError("clips must be in the order (track, clip), each once; use ClipPredictions.gathered")
+
+    @classmethod
+    def gathered(
+        cls,
+        *,
+        genres: Sequence[str],
+        track_ids: Sequence[str],
+        targets: ArrayLike,
+        track: ArrayLike,
+        clip: ArrayLike,
+        start_s: ArrayLike,
+        logits: ArrayLike,
+    ) -> Self:
+        """Make predictions of what several ranks computed: put in order, repeats dropped.
+
+        A distributed sampler repeats clips to give every rank the same number; scoring these twice would make the
+        result depend on the number of ranks.
+
+        Args:
+            genres: See `ClipPredictions`, as all below.
+            track_ids: All tracks of the side, sorted.
+            targets: Shape ``(track,)``.
+            track: The clips of all ranks, one rank after the other, in any order: shape ``(clip,)``, and so below.
+            clip: Number of each clip within its track.
+            start_s: In seconds.
+            logits: Shape ``(clip, genre)``.
+
+        Returns:
+            Each clip once, the first of repeats.
+
+        Raises:
+            ValueError: The arrays do not fit together.
+        """
+        track_of = np.asarray(track, dtype=np.int64)
+        clip_of = np.asarray(clip, dtype=np.int64)
+        order = np.lexsort((clip_of, track_of))  # stable: the first of repeats stays first
+        changes = (np.diff(track_of[order]) != 0) | (np.diff(clip_of[order]) != 0)
+        keep = order[np.concatenate((np.ones(min(len(order), 1), dtype=bool), changes))]
+        return cls(
+            genres=tuple(genres),
+            track_ids=tuple(track_ids),
+            targets=np.asarray(targets, dtype=np.int64),
+            track=track_of[keep],
+            clip=clip_of[keep],
+            start_s=np.asarray(start_s, dtype=np.float64)[keep],
+            logits=np.asarray(logits, dtype=np.float32).reshape(-1, len(genres))[keep],
+        )
+
+    @property
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """Log-softmax of the logits, in float64, shape ``(clip, genre)``."""
+        logits = self.logits.astype(np.float64)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        normalized: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        return normalized
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Softmax of the logits, in float64, shape ``(clip, genre)``."""
+        return np.exp(self.log_probabilities)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Index of the likeliest genre, the first of equals, shape ``(clip,)``."""
+        return _likeliest(self.logits)
+
+    def per_track(self) -> TrackPredictions:
+        """Average the probabilities of the clips of each track.
+
+        Returns:
+            The tracks that have clips: all of them unless the number of batches was limited.
+        """
+        present, first, clips = np.unique(self.track, return_index=True, return_counts=True)
+        probabilities = np.zeros((0, len(self.genres)))
+        if len(present):
+            probabilities = np.add.reduceat(self.probabilities, first, axis=0) / clips[:, None]
+        return TrackPredictions(
+            genres=self.genres,
+            track_ids=tuple(self.track_ids[index] for index in present),
+            targets=self.targets[present],
+            probabilities=probabilities,
+        )
+
+
+def write_clip_csv(path: Path, clips: ClipPredictions) -> None:
+    """Write a row a clip: `CLIP_COLUMNS`, then the probability of each genre with 9 decimals.
+
+    Args:
+        path: The file to make or to replace, in one step.
+        clips: What to write.
+    """
+    probabilities, predicted = clips.probabilities, clips.predicted
+    rows = (
+        [
+            clips.track_ids[track],
+            int(clips.clip[row]),
+            f"{clips.start_s[row]:.6f}",
+            clips.genres[clips.targets[track]],
+            clips.genres[predicted[row]],
+            *_decimals(probabilities[row]),
+        ]
+        for row, track in enumerate(clips.track)
+    )
+    atomic_write_text(path, _csv_text([*CLIP_COLUMNS, *clips.genres], rows))
+
+
+def write_track_csv(path: Path, tracks: TrackPredictions) -> None:
+    """Write a row a track: `TRACK_COLUMNS`, then the probability of each genre with 9 decimals.
+
+    Args:
+        path: The file to make or to replace, in one step.
+        tracks: What to write.
+    """
+    predicted = tracks.predicted
+    rows = (
+        [
+            track_id,
+            tracks.genres[tracks.targets[row]],
+            tracks.genres[predicted[row]],
+            *_decimals(tracks.probabilities[row]),
+        ]
+        for row, track_id in enumerate(tracks.track_ids)
+    )
+    atomic_write_text(path, _csv_text([*TRACK_COLUMNS, *tracks.genres], rows))
+
+
+def read_track_csv(path: Path) -> TrackPredictions:
+    """Read what `write_track_csv` wrote.
+
+    Args:
+        path: A run's ``predictions.csv``.
+
+    Returns:
+        The tracks, sorted by id; the probabilities have the 9 decimals of the file.
+
+    Raises:
+        UserError: The file is missing or is not such a table; the message names the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): give the predictions.csv of a finished run."
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no CSV file in UTF-8: give the predictions.csv of a finished run.") from error
+    genres = tuple(header[len(TRACK_COLUMNS) :])
+    if tuple(header[: len(TRACK_COLUMNS)]) != TRACK_COLUMNS or not genres or len(set(genres)) < len(genres):
+        raise UserError(
+            f"The first line of {path} must be {','.join(TRACK_COLUMNS)} and one column a genre, each once: "
+            "give the predictions.csv of a finished run."
+        )
+    index = {genre: number for number, genre in enumerate(genres)}
+    tracks: dict[str, tuple[int, list[float]]] = {}
+    for number, row in enumerate(rows, start=2):
+        if not row:
+            continue
+        try:
+            track_id, genre, predicted, *cells = row
+            target, _ = index[genre], index[predicted]
+            probabilities = [float(cell) for cell in cells]
+        except (ValueError, KeyError):
+            probabilities, track_id = [], ""
+        if len(probabilities) != len(genres) or not all(0 <= value <= 1 for value in probabilities):
+            raise UserError(
+                f"Line {number} of {path} must hold a track, two of the genres in the first line and a probability "
+                "for each genre: write the file anew with `python -m genreclf evaluate RUN`."
+            )
+        if track_id in tracks:
+            raise UserError(f"Line {number} of {path} repeats the track {track_id!r}: remove one of the lines.")
+        tracks[track_id] = (target, probabilities)
+    ordered = sorted(tracks)
+    return TrackPredictions(
+        genres=genres,
+        track_ids=tuple(ordered),
+        targets=np.array([tracks[track_id][0] for track_id in ordered], dtype=np.int64),
+        probabilities=np.array([tracks[track_id][1] for track_id in ordered], dtype=np.float64).reshape(
+            len(ordered), len(genres)
+        ),
+    )
+
+
+def _likeliest(scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    return np.asarray(scores.argmax(axis=1), dtype=np.int64)
+
+
+def _decimals(probabilities: NDArray[np.float64]) -> list[str]:
+    return [f"{value:.9f}" for value in probabilities]
+
+
+def _csv_text(header: list[str], rows: Iterable[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
