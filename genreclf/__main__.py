@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -13,20 +14,16 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from genreclf.config import CONFIG_DIR
 from genreclf.errors import UserError
 
 COMMANDS = ("evaluate", "prepare")
 """First words that open a file of `genreclf.commands`."""
 
-_here = Path(__file__).parent
-CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
-"""The conf/ of an installed package, or of the clone."""
-
 
 def main() -> None:
     """Open a command or train, and turn a user's mistake into one sentence and exit code 2."""
     arguments = sys.argv[1:]
-    debug = "debug=true" in [argument.lower() for argument in arguments]
     # Hydra then raises what goes wrong instead of printing it and ending with exit code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -36,32 +33,38 @@ def main() -> None:
             sys.argv[1:] = _with_run_dir(arguments)
             train()
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        if debug:
-            raise
-        message = str(error) if isinstance(error, UserError) else explain(error)
-        if message:
-            print(message, file=sys.stderr)
-        raise SystemExit(UserError.exit_code) from None
+        raise _end(error, debug="debug=true" in [argument.lower() for argument in arguments]) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _end(error: Exception, *, debug: bool) -> SystemExit:
+    """Say what was wrong and return the end of the program."""
+    if debug:
+        traceback.print_exception(error)
+    elif message := str(error) if isinstance(error, UserError) else explain(error):
+        print(message, file=sys.stderr)
+    return SystemExit(UserError.exit_code)
 
 
 @hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")
 def train(config: DictConfig) -> float:
     """Train, test and report one run; return what a sweeper maximizes."""
-    hydra_config = HydraConfig.get()
     from genreclf.config import Config
 
-    run_dir = Path(hydra_config.runtime.output_dir)
+    settings = HydraConfig.get()
+    run_dir = Path(settings.runtime.output_dir)
     try:
-        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(hydra_config.overrides.task))
-    except UserError:
+        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
+        from genreclf.experiment import run
+
+        return run(checked).objective
+    except UserError as error:
+        # Not raised: Hydra would print the overrides before it.
+        raise _end(error, debug=config.debug is True) from None
+    finally:
         if run_dir.is_dir() and not any(run_dir.iterdir()):
             run_dir.rmdir()
-        raise
-    from genreclf.experiment import run
-
-    return run(checked).objective
 
 
 def _with_run_dir(arguments: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from genreclf.config import Config
+from genreclf.config import CONFIG_DIR, Config
 
 
 def checked(overrides: Sequence[str], *, run_dir: str) -> Config:
@@ -31,7 +31,5 @@ def checked_again(plain: dict[str, Any], overrides: Sequence[str]) -> Config:
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
-    from genreclf.__main__ import CONFIG_DIR
-
     with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         return compose("train", list(overrides))
