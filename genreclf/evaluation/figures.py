@@ -119,7 +119,7 @@ def draw_confusion(
     axes.imshow(colors, interpolation="nearest")
     for row, column in zip(*np.nonzero(counts), strict=True) if genres <= NUMBERED_GENRES else ():
         _, saturation, _ = rgb_to_hsv(colors[row, column, :3])
-        ink = "white" if saturation > 0.6 else INK
+        ink = "white" if saturation > 0.74 else INK
         axes.text(column, row, f"{values[row, column]:.0f}", ha="center", va="center", fontsize=font, color=ink)
     for row in np.flatnonzero(of_genre == 0):
         axes.axhspan(row - 0.5, row + 0.5, facecolor="#F2F2F2", zorder=3)

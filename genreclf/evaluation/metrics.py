@@ -162,7 +162,7 @@ def rounded(value: Any, digits: int = 6) -> Any:
     if isinstance(value, np.generic):
         return rounded(value.item(), digits)
     if isinstance(value, float):
-        return round(value, digits) if math.isfinite(value) else None
+        return round(value, digits) + 0.0 if math.isfinite(value) else None  # + 0.0: no -0.0
     return value
 
 
