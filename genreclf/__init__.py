@@ -2,15 +2,15 @@
 
 Glossary, used the same way in every file:
 
-- **track**: one audio file (GTZAN's last 30 s); **clip**: a piece cut out of a track; **frame**: one spectrogram column.
+- **track**: one audio file (GTZAN's last 30 s); **clip**: what is cut out of a track; **frame**: a spectrogram column.
 - **genre**: a class.
 - **source**: where tracks come from; **split**: which tracks train, validate and test; a **side** is one of the three.
 - **piece**: the part of a track that a side may see, the whole track except in the leaky ``chunk`` split.
 - **store**: the spectrograms of a source, computed once.
 - **run**: one training with its directory; **sweep**: many runs.
 
-Names end in their unit: ``_s`` for seconds, ``_samples``, ``_frames``, ``_db``. Spectrograms are ``(batch, mel, frame)``,
-logits are ``(batch, genre)``.
+Names end in their unit: ``_s`` for seconds, ``_samples``, ``_frames``, ``_db``. Spectrograms are
+``(batch, mel, frame)``, logits are ``(batch, genre)``.
 """
 
 __version__ = "0.1.0"

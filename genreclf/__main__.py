@@ -139,9 +139,9 @@ def _near(key: str) -> str:
 def _keys(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
     for key, value in config.items_ex(resolve=False):
-        keys.append(f"{prefix}{key}")
+        keys.append(f"{prefix}{key!s}")
         if isinstance(value, DictConfig):
-            keys += _keys(value, f"{prefix}{key}.")
+            keys += _keys(value, f"{prefix}{key!s}.")
     return keys
 
 

@@ -59,11 +59,20 @@ class Mixup(nn.Module):
         return share_x * x + (1 - share_x) * x[other], share_y * y + (1 - share_y) * y[other]
 
 
-class Augment(nn.Sequential):
-    """Several augmentations, one after the other."""
+class Augment(nn.Module):
+    """Several augmentations, one after the other.
+
+    Args:
+        *steps: Each takes and returns a batch and its targets.
+    """
+
+    def __init__(self, *steps: nn.Module) -> None:
+        """Keep the steps."""
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return augmented `x` ``(batch, mel, frame)`` and `y` ``(batch, genre)``."""
-        for step in self:
+        for step in self.steps:
             x, y = step(x, y)
         return x, y

@@ -146,7 +146,9 @@ class TrainerConfig:
             if value is not None and value <= 0:
                 faults.append(f"trainer.{name}={value} must be above 0; null turns it off.")
             elif name != "gradient_clip_val" and isinstance(value, float) and value > 1:
-                faults.append(f"trainer.{name}={value} is a fraction above 1; a number of batches has no decimal point.")
+                faults.append(
+                    f"trainer.{name}={value} is a fraction above 1; a number of batches has no decimal point."
+                )
         return faults
 
 
@@ -255,20 +257,23 @@ class Config:
             plain["features"] = features
         root = {key: plain.get(key) for key in ("seed", "init_from", "debug", "run_dir")}
         checked = _typed(_Root, "", root, faults)
+
+        def typed(kind: type[Any], name: str) -> Any:
+            return _typed(kind, name, _section(plain, name, faults), faults)
+
         config = cls(
             source=data,
             clips=clips,
             features=_typed(FeaturesConfig, "features", features, faults),
-            **{name: _section(plain, name, faults) for name in ("split", "model", "loss", "optimizer", "scheduler")},
-            **{
-                name: _typed(kind, name, _section(plain, name, faults), faults)
-                for name, kind in (
-                    ("regularization", RegularizationConfig),
-                    ("trainer", TrainerConfig),
-                    ("logger", LoggerConfig),
-                    ("early_stopping", EarlyStoppingConfig),
-                )
-            },
+            split=_section(plain, "split", faults),
+            model=_section(plain, "model", faults),
+            loss=_section(plain, "loss", faults),
+            optimizer=_section(plain, "optimizer", faults),
+            scheduler=_section(plain, "scheduler", faults),
+            regularization=typed(RegularizationConfig, "regularization"),
+            trainer=typed(TrainerConfig, "trainer"),
+            logger=typed(LoggerConfig, "logger"),
+            early_stopping=typed(EarlyStoppingConfig, "early_stopping"),
             seed=checked.seed,
             run_dir=checked.run_dir,
             init_from=checked.init_from,

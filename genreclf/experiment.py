@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -19,7 +20,7 @@ from genreclf.errors import UserError
 from genreclf.evaluation.figures import draw_all
 from genreclf.evaluation.metrics import evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
-from genreclf.evaluation.report import summary_table, write_report
+from genreclf.evaluation.report import run_title, summary_table, write_report
 from genreclf.features import FeatureSpec
 from genreclf.hardware import environment, resolve_accelerator, resolve_precision
 from genreclf.material import Material, gather
@@ -113,9 +114,8 @@ def train(config: Config, material: Material | None = None) -> None:
             _fit(config, run, model, data, tracking)
         if not run.best.exists():
             raise UserError(f"No epoch of {run.path} gave a figure for {config.early_stopping.monitor}.")
-        model.load_state_dict(load_checkpoint(run.best)["state_dict"])
-        notices = [*material.notices, *notices]
-        _test(config, run, model, data, assignment, notices, tracking, run.read_history())
+        notices = [*material.notices, *notices, *assignment.notices]
+        _test(config, run, run, model, data, assignment, notices, tracking)
         status = "success"
     finally:
         tracking.close(status)
@@ -137,13 +137,15 @@ def evaluate_again(config: Config, material: Material | None = None) -> None:
             f"(it knows {', '.join(genres)}); choose data and split of these genres."
         )
     if FeatureSpec.from_plain(checkpoint["hyper_parameters"]["spec"]) != material.spec:
-        raise UserError(f"{trained.path} was trained on other spectrograms than these; leave features and data as they were.")
+        raise UserError(
+            f"{trained.path} was trained on other spectrograms; leave features and data.clip_seconds as they were."
+        )
     data = build_data(config, material, assignment, genres)
     model, _ = build_model(config, material.spec, data)
-    model.load_state_dict(checkpoint["state_dict"])
     tracking = _tracking(config, run)
+    notices = [*material.notices, *assignment.notices]
     try:
-        _test(config, run, model, data, assignment, list(material.notices), tracking, trained.read_history())
+        _test(config, run, trained, model, data, assignment, notices, tracking)
     finally:
         tracking.close("success")
 
@@ -156,13 +158,15 @@ def _fit(config: Config, run: RunDirectory, model: GenreClassifier, data: ClipDa
     """Train, from the last epoch that a killed run finished."""
     settings, stopping = config.trainer, config.early_stopping
     clips = len(data.tables["train"]) * config.clips.crops_per_track
-    checkpoint = {"dirpath": run.checkpoints, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    checkpoint = partial(
+        ModelCheckpoint, dirpath=run.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
+    )
     callbacks: list[Callback] = [
         RankGuard(run, config.hash),
         EpochSeed(config.seed),
         History(run, clips),
-        ModelCheckpoint(filename="best", monitor=stopping.monitor, mode=stopping.mode, **checkpoint),
-        ModelCheckpoint(filename="last", **checkpoint),
+        checkpoint(filename="best", monitor=stopping.monitor, mode=stopping.mode),
+        checkpoint(filename="last"),
     ]
     if stopping.patience is not None:
         callbacks.append(EarlyStopping(stopping.monitor, mode=stopping.mode, patience=stopping.patience))
@@ -195,14 +199,16 @@ def _fit(config: Config, run: RunDirectory, model: GenreClassifier, data: ClipDa
 def _test(
     config: Config,
     run: RunDirectory,
+    trained: RunDirectory,
     model: GenreClassifier,
     data: ClipDataModule,
     assignment: Assignment,
-    notices: list[str],
+    notices: Sequence[str],
     tracking: Tracking,
-    history: Sequence[dict[str, float]],
 ) -> None:
-    """Test `model` exactly, in float32 whatever it was trained in; write all that a finished run holds."""
+    """Test the best weights of `trained` exactly, in float32; write into `run` all that a finished run holds."""
+    checkpoint = load_checkpoint(trained.best)
+    model.load_state_dict(checkpoint["state_dict"])
     trainer = _trainer(
         config,
         precision="32-true",
@@ -219,14 +225,16 @@ def _test(
     if not _is_first():
         return
     clips = _predictions(model)
+    history = trained.read_history()
     fit_s = sum(row["epoch_s"] for row in history)
-    trained = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
+    clips_seen = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
     metrics: dict[str, Any] = {
         "status": "finished",
         "objective": val["track"]["accuracy"],
         "seed": config.seed,
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "epochs": len(history),
+        "best_epoch": checkpoint["epoch"],
         "split": {"name": assignment.name, "hash": assignment.hash, "leaky": assignment.leaky},
         "val": {"track": {"accuracy": val["track"]["accuracy"]}},
         "test": evaluate(clips),
@@ -234,11 +242,11 @@ def _test(
             **run.read_metrics()["timing"],
             "fit_s": fit_s,
             "test_s": test_s,
-            "clips_per_s": trained / fit_s if fit_s else 0.0,
+            "clips_per_s": clips_seen / fit_s if fit_s else 0.0,
         },
     }
     metrics = rounded(metrics)
-    _write(config, run, metrics, clips, history, [*notices, *assignment.notices], tracking)
+    _write(config, run, metrics, clips, history, notices, tracking)
 
 
 def _write(
@@ -254,9 +262,7 @@ def _write(
     tracks: TrackPredictions = clips.per_track()
     write_clip_csv(run.clip_predictions, clips)
     write_track_csv(run.predictions, tracks)
-    name = config.plain["model"]["_target_"].rpartition(".")[2]
-    title = f"{name}, split {metrics['split']['name']}"
-    draw_all(run.figures, history, tracks, metrics, title)
+    draw_all(run.figures, history, tracks, metrics, run_title(metrics, config.plain))
     write_report(
         run.report,
         metrics=metrics,

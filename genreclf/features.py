@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -159,7 +159,7 @@ class Scaling(nn.Module):
         """Return the scaled float32 spectrogram of stored values, both ``(batch, mel, frame)``."""
         level_db = stored.float() * self.spec.step_db + self.spec.zero_db
         if self.scale == "standardize":
-            return cast(Tensor, (level_db - self.mean) / self.std)
+            return (level_db - self.mean) / self.std
         if self.scale == "power":
             return torch.pow(10.0, level_db / 10.0)
         if self.scale == "decibel":

@@ -52,7 +52,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 def _has_bf16(accelerator: str) -> bool:
     if accelerator == "gpu":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if accelerator == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -50,7 +50,7 @@ def onecycle(optimizer: Optimizer, steps: int, *, warmup: float = 0.3) -> LRSche
 
 def plateau(
     optimizer: Optimizer,
-    steps: int,  # noqa: ARG001
+    steps: int,
     *,
     monitor: str = "val/loss",
     factor: float = 0.5,

@@ -131,7 +131,9 @@ class ClipLoader:
         ranks: Among how many.
     """
 
-    def __init__(self, plan: Callable[[], Tensor], *, clips: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self, plan: Callable[[], Tensor], *, clips: int, batch_size: int, rank: int = 0, ranks: int = 1
+    ) -> None:
         """Keep the plan; it is asked anew for each epoch."""
         self.plan = plan
         self.clips = clips
@@ -146,5 +148,5 @@ class ClipLoader:
         """Yield this rank's share of each batch."""
         rows = self.plan()
         filled = torch.arange(len(self) * self.batch_size) % len(rows)
-        for batch in rows[filled].split(self.batch_size):
+        for batch in torch.split(rows[filled], self.batch_size):
             yield batch[self.rank :: self.ranks]

@@ -145,14 +145,14 @@ class ClipDataModule(LightningDataModule):
     def predictions(self, side: str, piece: Tensor, start_frame: Tensor, logits: Tensor) -> ClipPredictions:
         """Return logits ``(clip, genre)`` of clips of a side, in any order and with repeats, as its predictions."""
         pieces = self.pieces(side)
-        seen = sorted({pieces[index].track_id for index in piece.unique().tolist()})
+        seen = sorted({pieces[index].track_id for index in set(piece.tolist())})
         index_of = {track_id: index for index, track_id in enumerate(seen)}
         track_of = torch.tensor([index_of.get(entry.track_id, -1) for entry in pieces])
         track = track_of[piece]
         targets = torch.zeros(len(seen), dtype=torch.long)
         targets[track] = self.tables[side].genre.cpu()[piece]
         # Clips are numbered within their track, also where several pieces belong to one.
-        places, place = torch.stack([track, start_frame], 1).unique(dim=0, return_inverse=True)
+        places, place = torch.unique(torch.stack([track, start_frame], 1), dim=0, return_inverse=True)
         first = torch.searchsorted(places[:, 0].contiguous(), torch.arange(len(seen)))
         number = torch.arange(len(places)) - first[places[:, 0]]
         return ClipPredictions.gathered(

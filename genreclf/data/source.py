@@ -80,7 +80,7 @@ class PictureSource(Source):
 
     @abstractmethod
     def picture(self, track: Track) -> NDArray[np.uint8]:
-        """Return the picture, shape ``(mel, frame)``, low frequency first, 255 at the track's peak and 0 at 80 dB below.
+        """Return the picture, ``(mel, frame)``, low frequency first, 255 at the track's peak and 0 at 80 dB below.
 
         Raises:
             UnreadableTrack: The track cannot be used; the message says why.

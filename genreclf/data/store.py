@@ -1,8 +1,8 @@
 """The store: all spectrograms of a source in one memory-mapped file, computed once.
 
 A finished store is a folder of two files: ``frames.bin``, every frame of every track one after the other, shape
-``(frame, mel)``, and ``index.json``, which says where each track lies. While it is built, it lies in another folder with
-a journal instead of the index, so that a build goes on where it was killed.
+``(frame, mel)``, and ``index.json``, which says where each track lies. While it is built, it lies in another folder
+with a journal instead of the index, so that a build goes on where it was killed.
 """
 
 import errno
@@ -79,7 +79,9 @@ class Store:
             # Copy on write: torch wants memory that it could write to.
             self.frames: NDArray[Any] = np.memmap(directory / "frames.bin", np.dtype(index["dtype"]), "c", shape=shape)
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"The store {directory} is damaged ({error}); delete the folder to have it built anew.") from error
+            raise UserError(
+                f"The store {directory} is damaged ({error}); delete the folder to have it built anew."
+            ) from error
         self._checksums = {name: checksum for name, (_, _, checksum) in index["tracks"].items()}
         self.offsets_frames = {name: offset for name, (offset, _, _) in index["tracks"].items()}
         self.lengths_frames = {name: length for name, (_, length, _) in index["tracks"].items()}
@@ -93,7 +95,7 @@ class Store:
     def damaged(self) -> Iterator[str]:
         """Read everything and yield the ids whose values are not those that were written."""
         for track_id, checksum in self._checksums.items():
-            if zlib.crc32(np.ascontiguousarray(self.spectrogram(track_id).T)) != checksum:
+            if zlib.crc32(self.spectrogram(track_id).T.tobytes()) != checksum:
                 yield track_id
 
 
@@ -139,7 +141,9 @@ def open_or_build(
         raise UserError(f"The store cannot be kept in {directory} ({error.strerror}); set data.store_dir.") from error
     store = Store(final)
     if store.unreadable and not skip_unreadable:
-        raise _unreadable_error({track.id: (track, store.unreadable[track.id]) for track in tracks if track.id in store.unreadable})
+        raise _unreadable_error(
+            {track.id: (track, store.unreadable[track.id]) for track in tracks if track.id in store.unreadable}
+        )
     return store
 
 
@@ -168,7 +172,7 @@ def _build(
             values = np.ascontiguousarray(result, dtype=recipe.dtype)
             frames.write(values.data)
             frames.flush()
-            entry = (end, len(values), zlib.crc32(values))
+            entry = (end, len(values), zlib.crc32(values.data))
             journal.write(json.dumps([track.id, track.fingerprint, *entry]) + "\n")
             journal.flush()
             done[track.id, track.fingerprint] = entry

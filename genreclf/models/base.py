@@ -33,7 +33,7 @@ class Training(TypedDict):
     scale: NotRequired[Scale]
     loss: NotRequired[nn.Module | None]
     augment: NotRequired[Augment | None]
-    optimizer: NotRequired[MakeOptimizer]
+    optimizer: NotRequired[MakeOptimizer | None]
     scheduler: NotRequired[MakeScheduler | None]
 
 
@@ -64,7 +64,7 @@ class GenreClassifier(LightningModule):
         scale: Scale = "standardize",
         loss: nn.Module | None = None,
         augment: Augment | None = None,
-        optimizer: MakeOptimizer = partial(AdamW, lr=1e-3),
+        optimizer: MakeOptimizer | None = None,
         scheduler: MakeScheduler | None = None,
     ) -> None:
         """Keep the parts of the training; the subclass then sets `network`."""
@@ -76,11 +76,12 @@ class GenreClassifier(LightningModule):
         self.scaling = Scaling(spec=self.spec, scale=scale)
         self.loss = loss or CrossEntropy()
         self.augment = augment
-        self.make_optimizer = optimizer
+        self.make_optimizer = optimizer or partial(AdamW, lr=1e-3)
         self.make_scheduler = scheduler
         self.train_loss = MeanMetric()
         self.train_accuracy = MulticlassAccuracy(num_classes=len(self.genres), average="micro")
         self.predictions: ClipPredictions | None = None
+        """Of the last validation or test, the same on every rank."""
         self._outputs: list[tuple[Tensor, ...]] = []
 
     def forward(self, stored: Tensor) -> Tensor:
@@ -112,7 +113,8 @@ class GenreClassifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log what the validation tracks say."""
-        figures = evaluate(self._gather("val"))
+        self.predictions = self._gather("val")
+        figures = evaluate(self.predictions)
         self.log("val/loss", figures["clip"]["loss"])
         self.log("val/clip_accuracy", figures["clip"]["accuracy"])
         self.log("val/track_loss", figures["track"]["loss"])
@@ -138,7 +140,13 @@ class GenreClassifier(LightningModule):
         piece, start, logits = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
         self._outputs.clear()
         if self.trainer.world_size > 1:
-            piece, start = (self.all_gather(values).flatten(0, 1) for values in (piece, start))
-            logits = self.all_gather(logits).flatten(0, 1)
+            piece, start, logits = (_of_all_ranks(values) for values in (piece, start, logits))
         data: ClipDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return data.predictions(side, piece.cpu(), start.cpu(), logits.cpu())
+
+
+def _of_all_ranks(values: Tensor) -> Tensor:
+    """Return `values` of every rank, one rank after the other."""
+    parts = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, values.contiguous())
+    return torch.cat(parts)

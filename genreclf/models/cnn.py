@@ -7,7 +7,7 @@ from typing import Unpack
 from torch import nn
 
 from genreclf.models.base import GenreClassifier, Training
-from genreclf.models.layers import AsImage, conv_block, pooled_size
+from genreclf.models.layers import AsImage, conv_stack, pooled_size
 
 
 class CNN(GenreClassifier):
@@ -31,13 +31,10 @@ class CNN(GenreClassifier):
         """Build the network."""
         super().__init__(**training)
         pooled_size(self.spec, pools)
-        sizes = [1, *channels]
         self.network = nn.Sequential(
             OrderedDict(
                 image=AsImage(),
-                convolutions=nn.Sequential(
-                    *(conv_block(*sizes[i : i + 2], pool) for i, pool in enumerate(pools))
-                ),
+                convolutions=conv_stack(channels, pools),
                 mean=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
                 dropout=nn.Dropout(dropout),
                 classifier=nn.Linear(channels[-1], len(self.genres)),

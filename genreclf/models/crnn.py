@@ -7,7 +7,7 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from genreclf.models.base import GenreClassifier, Training
-from genreclf.models.layers import AsImage, conv_block, pooled_size
+from genreclf.models.layers import AsImage, conv_stack, pooled_size
 
 
 class CRNN(GenreClassifier):
@@ -33,13 +33,10 @@ class CRNN(GenreClassifier):
         """Build the network."""
         super().__init__(**training)
         mels, _ = pooled_size(self.spec, pools)
-        sizes = [1, *channels]
         self.network = nn.Sequential(
             OrderedDict(
                 image=AsImage(),
-                convolutions=nn.Sequential(
-                    *(conv_block(*sizes[i : i + 2], pool) for i, pool in enumerate(pools))
-                ),
+                convolutions=conv_stack(channels, pools),
                 sequence=FramesAsSequence(),
                 recurrence=BidirectionalGRU(channels[-1] * mels, hidden),
                 mean=MeanOverTime(),

@@ -29,7 +29,7 @@ class FFNN(GenreClassifier):
                 flatten=nn.Flatten(),
                 layers=nn.Sequential(
                     *(
-                        nn.Sequential(nn.Linear(*sizes[i : i + 2]), nn.ReLU(inplace=True), nn.Dropout(dropout))
+                        nn.Sequential(nn.Linear(sizes[i], sizes[i + 1]), nn.ReLU(inplace=True), nn.Dropout(dropout))
                         for i in range(len(hidden))
                     )
                 ),

@@ -27,6 +27,12 @@ def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:
     )
 
 
+def conv_stack(channels: Sequence[int], pools: Sequence[Sequence[int]]) -> nn.Sequential:
+    """Return a `conv_block` for each of `channels`, from an image of one channel."""
+    inputs = [1, *channels]
+    return nn.Sequential(*(conv_block(inputs[i], channels[i], pool) for i, pool in enumerate(pools)))
+
+
 def pooled_size(spec: FeatureSpec, pools: Sequence[Sequence[int]]) -> tuple[int, int]:
     """Return the mels and frames that are left after all `pools`.
 
