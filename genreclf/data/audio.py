@@ -1,0 +1,87 @@
+"""From an audio file to a waveform."""
+
+from math import gcd
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.data.source import UnreadableTrack
+
+AUDIO_SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".mp3")
+
+_LARGEST_KERNEL = 2_000_000
+"""Taps that torchaudio may hold for one resampling, 8 MB; for rates such as 44,101 Hz it would hold gigabytes."""
+
+
+def decode(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Read a whole audio file.
+
+    Args:
+        path: A WAV, AU, FLAC, OGG or MP3 file.
+
+    Returns:
+        The waveform, shape ``(channel, sample)``, full scale at 1 (16-bit integers are divided by 32768), and its
+        sample rate in Hz.
+
+    Raises:
+        UnreadableTrack: The file cannot be used; the message says why in a few words, without the path.
+    """
+    import soundfile
+
+    if path.is_dir():
+        raise UnreadableTrack("a folder, not a file")
+    try:
+        if path.stat().st_size == 0:
+            raise UnreadableTrack("empty file")
+        waveform, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except FileNotFoundError:
+        raise UnreadableTrack("the file is missing") from None
+    except soundfile.LibsndfileError as error:
+        raise UnreadableTrack(f"not readable as audio: {error.error_string.strip().rstrip('.')}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UnreadableTrack(f"not readable as audio: {error}") from None
+    n_samples = len(waveform)
+    if n_samples == 0:
+        raise UnreadableTrack("zero length")
+    if n_samples < 2:
+        raise UnreadableTrack("1 sample")
+    if not np.isfinite(waveform).all():
+        raise UnreadableTrack("holds NaN or infinity")
+    return np.ascontiguousarray(waveform.T), int(sample_rate)
+
+
+def mono_at(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
+    """Average the channels and resample.
+
+    Args:
+        waveform: Shape ``(channel, sample)``.
+        from_rate: Sample rate of `waveform` in Hz.
+        to_rate: Sample rate wanted, in Hz.
+
+    Returns:
+        Shape ``(sample,)``; untouched where there is one channel at the rate wanted.
+    """
+    mono: NDArray[np.float32] = waveform[0] if len(waveform) == 1 else np.mean(waveform, axis=0, dtype=np.float32)
+    if from_rate == to_rate:
+        return mono
+    if from_rate * to_rate // gcd(from_rate, to_rate) ** 2 > _LARGEST_KERNEL:
+        import librosa
+
+        return cast(NDArray[np.float32], librosa.resample(mono, orig_sr=from_rate, target_sr=to_rate))
+    import torch
+    from torchaudio.functional import resample
+
+    return cast(NDArray[np.float32], resample(torch.from_numpy(np.ascontiguousarray(mono)), from_rate, to_rate).numpy())
+
+
+def header_duration_s(path: Path) -> float | None:
+    """Return the length in seconds that the file's header claims, or None where there is no readable header."""
+    import soundfile
+
+    try:
+        header = soundfile.info(path)
+    except (OSError, RuntimeError):
+        return None
+    return float(header.frames / header.samplerate)

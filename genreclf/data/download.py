@@ -1,0 +1,170 @@
+"""Fetch GTZAN's archive: resumable, checked, unpacked all or nothing."""
+
+import hashlib
+import http.client
+import re
+import shutil
+import ssl
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from genreclf import __version__
+from genreclf.errors import UserError
+
+URL = "https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz"
+SIZE_BYTES = 1_226_192_050
+MD5 = "5b3d6dddb579ab49814ab86dba69e7c7"
+
+_CHUNK_BYTES = 1 << 20
+_TIMEOUT_S = 30.0
+_ATTEMPTS = 10
+_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+
+
+def ways_out(root: Path) -> str:
+    """Return what a user without GTZAN in `root` can do."""
+    return f"put the genre folders into {root}, set data.root to where they are, or try data=synthetic"
+
+
+def fetch(root: str | Path, *, url: str = URL, size: int = SIZE_BYTES, md5: str = MD5) -> None:
+    """Put GTZAN's ``genres/`` into a folder.
+
+    What arrived before a cut or a kill lies in ``genres.tar.gz.part`` and is not asked for again; the archive is
+    removed once it is unpacked. Two processes may call this at once: the second waits and finds the work done.
+
+    Args:
+        root: The folder; made if need be.
+        url: Where the archive is.
+        size: Its length in bytes.
+        md5: Its MD5 sum, in hexadecimal.
+
+    Raises:
+        UserError: No network, a wrong archive, or no room; the message names the ways out.
+    """
+    root = Path(root)
+    archive = root / "genres.tar.gz"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".genres.lock"):
+            if (root / "genres").is_dir():
+                return
+            if not archive.is_file():
+                _check_room(root, size)
+                part = root / "genres.tar.gz.part"
+                _download_checked(part, url, size, md5)
+                part.rename(archive)
+            _unpack(archive, root / "genres")
+            archive.unlink()
+    except OSError as error:
+        raise UserError(f"GTZAN could not be written ({error.strerror or error}): {ways_out(root)}.") from None
+
+
+def _check_room(root: Path, size: int) -> None:
+    wanted = 2.2 * size
+    free = shutil.disk_usage(root).free
+    if free < wanted:
+        raise UserError(
+            f"GTZAN takes {wanted / 1e9:.1f} GB while it is unpacked and {root} has {free / 1e9:.1f} GB free: make "
+            f"room, set data.root to where GTZAN is, or try data=synthetic."
+        )
+
+
+def _download_checked(part: Path, url: str, size: int, md5: str) -> None:
+    resumed = part.is_file()
+    _download(part, url, size)
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found == md5:
+        return
+    part.unlink()
+    if resumed:
+        _download_checked(part, url, size, md5)
+        return
+    raise UserError(f"{url} is not the archive it was (MD5 {found}, not {md5}): {ways_out(part.parent)}.")
+
+
+def _download(part: Path, url: str, size: int) -> None:
+    """Fill `part` up to `size` bytes, asking again after a cut for as long as that brings something new."""
+    furthest = -1
+    reason = "the connection broke again and again"
+    columns = (TextColumn("GTZAN"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("GTZAN", total=size)
+        for _ in range(_ATTEMPTS):
+            try:
+                _continue(part, url, size, progress, bar)
+            except urllib.error.HTTPError as error:
+                if error.code == 416:
+                    part.unlink(missing_ok=True)
+                reason = f"HTTP {error.code} {error.reason}"
+            except _NETWORK_ERRORS as error:
+                reason = str(getattr(error, "reason", error))
+            got = part.stat().st_size if part.is_file() else 0
+            if got == size:
+                return
+            if got <= furthest:
+                break
+            furthest = got
+    raise UserError(f"{url} could not be fetched ({reason}): {ways_out(part.parent)}; the same command resumes.")
+
+
+def _continue(part: Path, url: str, size: int, progress: Progress, bar: TaskID) -> None:
+    start = part.stat().st_size if part.is_file() else 0
+    if start == size:
+        return
+    if start > size:
+        part.unlink()
+        start = 0
+    request = urllib.request.Request(url, headers={"User-Agent": f"genreclf/{__version__}"})
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+        total = response.headers.get("Content-Length")
+        if response.status == 206:
+            sent = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            if sent is None or int(sent[1]) != start:
+                raise http.client.HTTPException("the server answered with another part than was asked for")
+            total = sent[2]
+        else:
+            start = 0
+        if total is not None and int(total) != size:
+            part.unlink(missing_ok=True)
+            raise UserError(f"{url} is not the archive it was ({total} bytes, not {size}): {ways_out(part.parent)}.")
+        with part.open("ab" if start else "wb") as file:
+            progress.update(bar, completed=start)
+            while start < size and (chunk := response.read(min(_CHUNK_BYTES, size - start))):
+                file.write(chunk)
+                start += len(chunk)
+                progress.update(bar, completed=start)
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpack beside `target` and rename, so that `target` is whole or not there."""
+    temporary = target.with_name(".genres-unpacking")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            tar.extractall(temporary, filter="data")
+        if not (temporary / "genres").is_dir():
+            raise tarfile.TarError("it holds no folder 'genres'")
+        (temporary / "genres").rename(target)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        archive.unlink()
+        raise UserError(f"GTZAN's archive cannot be unpacked ({error}): {ways_out(target.parent)}.") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,168 @@
+"""Which track a file is, who made it, and which tracks must never part."""
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from genreclf.data.audio import AUDIO_SUFFIXES
+from genreclf.errors import UserError
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+GTZAN_GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
+
+BROKEN_TRACK = "jazz.00054"
+"""The file that nobody can decode; it is left out of every source."""
+
+_REPEATS_WITHIN: dict[str, tuple[tuple[int, ...], ...]] = {
+    "disco": ((50, 51, 70), (55, 60, 89), (71, 74), (98, 99)),
+    "hiphop": ((39, 45), (76, 78)),
+    "jazz": (
+        *((33, 51), (34, 53), (35, 55), (36, 58), (37, 60), (38, 62), (39, 65)),
+        *((40, 67), (42, 68), (43, 69), (44, 70), (45, 71), (46, 72)),
+    ),
+    "metal": ((4, 13), (34, 94), (40, 61), (41, 62), (42, 63), (43, 64), (44, 65), (45, 66)),
+    "pop": ((15, 22), (30, 31), (45, 46), (47, 80), (52, 57), (54, 60), (56, 59), (67, 71), (87, 90)),
+    "reggae": ((3, 54), (5, 56), (8, 57), (10, 60), (13, 58), (41, 69), (73, 74), (80, 81, 82), (75, 91, 92)),
+}
+
+KNOWN_REPEATS: tuple[tuple[str, ...], ...] = (
+    *(
+        tuple(f"{genre}.{number:05d}" for number in numbers)
+        for genre, sets in _REPEATS_WITHIN.items()
+        for numbers in sets
+    ),
+    ("metal.00058", "rock.00016"),
+)
+"""GTZAN tracks that are one recording, some sample by sample, some cut a little apart (B. L. Sturm, "The GTZAN dataset:
+its contents, its faults, their effects on evaluation, and its future use", arXiv:1306.1461, 2013)."""
+
+_GTZAN_NAME = re.compile(rf"({'|'.join(GTZAN_GENRES)})\.?(\d{{5}})(\.[a-z0-9]+)?", re.IGNORECASE)
+
+
+def gtzan_id(name: str) -> str | None:
+    """Return ``genre.NNNNN`` for a file name such as ``blues.00002.wav`` or ``Blues00002.png``, else None."""
+    match = _GTZAN_NAME.fullmatch(name)
+    return f"{match[1].lower()}.{match[2]}" if match else None
+
+
+def track_id(genre: str, file_name: str) -> str:
+    """Return the id of a file in the folder of a genre: GTZAN's where name and folder agree, else ``genre/stem``."""
+    gtzan = gtzan_id(file_name)
+    if gtzan is not None and gtzan.startswith(f"{genre.lower()}."):
+        return gtzan
+    return f"{genre}/{_without_suffix(file_name)}"
+
+
+def read_artists(path: str | Path) -> dict[str, str]:
+    """Read who made which track.
+
+    Two forms, line by line: Sturm's ``index.txt`` (``name.wav ::: artist ::: title``) and CSV (``track_id,artist``,
+    header or none). Lines that start with ``#`` and blank lines are passed over; a track whose artist is empty is
+    absent from the result.
+
+    Args:
+        path: The file, UTF-8 or Latin-1.
+
+    Returns:
+        Artist by track: GTZAN's id, ``genre/stem``, or the bare stem where the file names no folder.
+
+    Raises:
+        UserError: The file is not there, or a line has neither form.
+    """
+    path = Path(path).expanduser()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"data.artists={path} cannot be read ({error.strerror}): name a file of artists.") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+
+    artists: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, artist = _parse_artist_line(line, f"{path}, line {number}")
+        if (name.casefold(), artist.casefold()) == ("track_id", "artist") or not artist:
+            continue
+        key = gtzan_id(PurePosixPath(name).name) or _without_suffix(name)
+        if artist_key(artists.setdefault(key, artist)) != artist_key(artist):
+            raise UserError(
+                f"{path}, line {number}: {name!r} has two artists, {artists[key]!r} and {artist!r}; keep one."
+            )
+    return artists
+
+
+def artist_of(track: str, artists: Mapping[str, str]) -> str | None:
+    """Return the artist of a track id, which `artists` may know by its id or by its bare stem."""
+    return artists.get(track) or artists.get(track.partition("/")[2])
+
+
+def artist_key(artist: str) -> str:
+    """Return what two spellings of one artist have in common: no outer spaces, no capitals."""
+    return artist.strip().casefold()
+
+
+def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
+    """Say which tracks must stay together.
+
+    Tracks of one artist are a group, and so is each set of `KNOWN_REPEATS`; where they overlap, they are one.
+
+    Args:
+        artists: Artist (or None) by track id, for every track.
+
+    Returns:
+        Name of the group by track id: the artists in it (``artist: a + b``), or else the first of its ids.
+    """
+    parent = {track: track for track in artists}
+
+    def find(track: str) -> str:
+        while parent[track] != track:
+            parent[track] = parent[parent[track]]
+            track = parent[track]
+        return track
+
+    def join(tracks: Iterable[str]) -> None:
+        first, *others = sorted({find(track) for track in tracks})
+        for other in others:
+            parent[other] = first
+
+    by_artist: dict[str, list[str]] = {}
+    for track, artist in artists.items():
+        if artist is not None and artist_key(artist):
+            by_artist.setdefault(artist_key(artist), []).append(track)
+    present_repeats = ([track for track in repeats if track in artists] for repeats in KNOWN_REPEATS)
+    for together in (*by_artist.values(), *present_repeats):
+        if together:
+            join(together)
+
+    makers: dict[str, list[str]] = {}
+    for key in sorted(by_artist):
+        makers.setdefault(find(by_artist[key][0]), []).append(key)
+    names = {root: f"artist: {' + '.join(keys)}" for root, keys in makers.items()}
+    return {track: names.get(find(track), find(track)) for track in artists}
+
+
+def _parse_artist_line(line: str, where: str) -> tuple[str, str]:
+    if ":::" in line:
+        name, artist, *_ = (part.strip() for part in line.split(":::"))
+        fields = [name, artist]
+    else:
+        try:
+            fields = [field.strip() for field in next(csv.reader([line], skipinitialspace=True, strict=True))]
+        except csv.Error:
+            fields = []
+    if len(fields) != 2 or not fields[0]:
+        raise UserError(
+            f"{where}: neither 'name.wav ::: artist ::: title' nor 'track_id,artist' (an artist with a comma in it "
+            f"wants quotation marks): {line.strip()[:80]!r}."
+        )
+    return fields[0], fields[1]
+
+
+def _without_suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and dot + suffix.lower() in (*AUDIO_SUFFIXES, *PICTURE_SUFFIXES) else name
