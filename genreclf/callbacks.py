@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -95,16 +94,15 @@ class RankGuard(Callback):
         if len({rank["config_hash"] for rank in ranks}) > 1:
             raise UserError(f"The ranks of {self.run.path} were started with different configurations: {ranks}.")
         if trainer.is_global_zero:
-            import json
-
-            environment = json.loads(self.run.environment.read_text(encoding="utf-8"))
+            environment = self.run.read_json(self.run.environment)
             self.run.write_json(self.run.environment, {**environment, "ranks": ranks})
 
 
 class EpochProgress(RichProgressBar):
-    """Lightning's rich progress bar without its version number."""
+    """Lightning's rich progress bar with two short figures behind it."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return what stands behind the bar."""
-        metrics: Mapping[str, Any] = super().get_metrics(trainer, pl_module)
-        return {key: value for key, value in metrics.items() if key != "v_num"}
+        """Return the accuracy on training clips and on validation tracks."""
+        metrics = super().get_metrics(trainer, pl_module)
+        names = {"train/accuracy": "train", "val/track_accuracy": "val"}
+        return {short: f"{float(metrics[name]):.3f}" for name, short in names.items() if name in metrics}

@@ -1,8 +1,10 @@
 """The one place that knows the order of a run: gather, split, seed, build, fit, test, report."""
 
 import dataclasses
+import logging
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -278,6 +280,8 @@ def _write(
 
 def _trainer(config: Config, **arguments: Any) -> Trainer:
     """Return a Trainer on the devices of the configuration; its ranks are there already."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", DeprecationWarning)
     devices = config.trainer.devices
     accelerator = resolve_accelerator(config.trainer.accelerator, devices)
     return Trainer(

@@ -126,7 +126,7 @@ class RunDirectory:
         with atomic_path(self.history) as beside, beside.open("w", newline="", encoding="utf-8") as lines:
             writer = csv.DictWriter(lines, columns)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({key: f"{value:.7g}" for key, value in row.items()} for row in rows)
 
 
 @contextmanager

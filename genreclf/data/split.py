@@ -18,9 +18,6 @@ from genreclf.errors import UserError
 SIDES = ("train", "val", "test")
 SIDE_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
-BROKEN = frozenset({"jazz.00054"})
-"""The GTZAN track that cannot be decoded: no source offers it, and no list misses it."""
-
 
 @dataclass(frozen=True, order=True)
 class Piece:

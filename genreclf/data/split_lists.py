@@ -6,8 +6,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from genreclf.data.identity import BROKEN_TRACK
 from genreclf.data.source import Track
-from genreclf.data.split import BROKEN, SIDES, Draft, Piece, Split, some
+from genreclf.data.split import SIDES, Draft, Piece, Split, some
 from genreclf.errors import UserError
 
 FILE_ENDING = re.compile(r"\.(wav|au|flac|ogg|oga|opus|mp3|m4a|aif|aiff|png|jpg|jpeg|bmp|gif|webp|npy)$", re.IGNORECASE)
@@ -30,7 +31,7 @@ class FaultFiltered(Split):
         from torchaudio.datasets import gtzan
 
         lists = {"train": gtzan.filtered_train, "val": gtzan.filtered_valid, "test": gtzan.filtered_test}
-        listed = sorted(id for ids in lists.values() for id in ids if id not in BROKEN)
+        listed = sorted(id for ids in lists.values() for id in ids if id != BROKEN_TRACK)
         present = {track.id for track in tracks}
         readable = {track.id for track in usable}
         if present.isdisjoint(listed):
@@ -39,7 +40,7 @@ class FaultFiltered(Split):
                 "here is one of them: use split=track, or split=artist_folds where artists are known"
             )
         sides = {
-            side: [Piece(id, 0, frames[id]) for id in ids if id in readable and id not in BROKEN]
+            side: [Piece(id, 0, frames[id]) for id in ids if id in readable and id != BROKEN_TRACK]
             for side, ids in lists.items()
         }
         missing = [f"{id}, unreadable" if id in present else id for id in listed if id not in readable]
@@ -104,7 +105,7 @@ class ListSplit(Split):
                         f"split.{side}={place}: {line!r} is already in {seen[key]}; remove one of the two lines"
                     )
                 seen[key] = place
-                if key.rpartition("/")[2] in BROKEN:
+                if key.rpartition("/")[2] == BROKEN_TRACK:
                     continue
                 listed += 1
                 if id is None:
