@@ -1,8 +1,8 @@
 """What the synthetic artists play: a song as a list of sounds with seconds, pitches and gains.
 
 Genres differ in what is played: meter, groove, tempo, harmony, melody, dynamics and the instruments to choose from.
-Artists differ in how it sounds: instruments, drum kit, balance, equalizer, room and noise floor. Equalizer, balance,
-room and noise are drawn from one distribution for all genres, so that no curve of the average spectrum belongs to one.
+Artists differ in how it sounds: instruments, drum kit, balance, equalizer, room and noise floor. Equalizer, kit tuning,
+room and noise are drawn from one distribution for all genres; only the choice of instruments and their balance lean.
 """
 
 from collections.abc import Iterator, Sequence
