@@ -34,6 +34,12 @@ def main() -> None:
             train()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         raise _end(error, debug="debug=true" in [argument.lower() for argument in arguments]) from None
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        raise _end(
+            UserError("A group is chosen by the name of one of its options, such as model=crnn."), debug=False
+        ) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

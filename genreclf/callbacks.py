@@ -105,4 +105,4 @@ class EpochProgress(RichProgressBar):
         """Return the accuracy on training clips and on validation tracks."""
         metrics = super().get_metrics(trainer, pl_module)
         names = {"train/accuracy": "train", "val/track_accuracy": "val"}
-        return {short: f"{float(metrics[name]):.3f}" for name, short in names.items() if name in metrics}
+        return {short: f"{metrics[name]:.3f}" for name, short in names.items() if name in metrics}

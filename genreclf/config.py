@@ -1,4 +1,4 @@
-"""The typed truth behind conf/: every key that is not a class's own argument, and the check that names all faults.
+"""The typed truth behind conf/: one run, checked, with all faults named at once.
 
 A section with a ``_target_`` is a class (or a function) and its arguments; `genreclf.targets` checks those.
 """
@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.errors import UserError
+from genreclf.sections import (
+    ClipConfig,
+    EarlyStoppingConfig,
+    FeaturesConfig,
+    LoggerConfig,
+    RegularizationConfig,
+    RootConfig,
+    TrainerConfig,
+)
 
 _here = Path(__file__).parent
 CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
@@ -23,177 +32,7 @@ CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent /
 PICTURES_BRING = ("sample_rate", "n_fft", "hop_length", "n_mels")
 """What pictures know themselves, so that ``features=`` beside them is a mistake."""
 
-MONITORS = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy")
-"""Columns of ``history.csv`` by which the best epoch may be chosen."""
-
 Section = dict[str, Any]
-
-
-@dataclass
-class ClipConfig:
-    """How tracks become clips and batches, whatever their source (`data`)."""
-
-    batch_size: int = 32
-    """Clips of a training step, on all devices together."""
-    clip_seconds: float = 10.0
-    """Length of a clip."""
-    crops_per_track: int = 2
-    """Random clips of a training track in an epoch."""
-    grid_overlap: float = 0.5
-    """By what fraction neighboring clips of validation and test overlap at least."""
-    short: str = "pad"
-    """What is done with tracks shorter than a clip: ``pad`` or ``wrap``."""
-    store_dir: str | None = None
-    """Where spectrograms are kept; None is the user's cache folder."""
-    skip_unreadable: bool = False
-    """Leave out tracks that cannot be read."""
-
-    def faults(self) -> list[str]:
-        """Say what is impossible."""
-        return [
-            *_at_least("data.batch_size", self.batch_size, 1),
-            *_at_least("data.crops_per_track", self.crops_per_track, 1),
-            *_between("data.clip_seconds", self.clip_seconds, 0.05, 3600),
-            *_between("data.grid_overlap", self.grid_overlap, 0, 0.95),
-            *_one_of("data.short", self.short, ("pad", "wrap")),
-        ]
-
-
-@dataclass
-class FeaturesConfig:
-    """How spectrograms are made and scaled (`features`)."""
-
-    sample_rate: int | None = 22050
-    """In Hz; None, as the next three, where pictures bring their own."""
-    n_fft: int | None = 2048
-    """Window length in samples."""
-    hop_length: int | None = 512
-    """Samples from one frame to the next."""
-    n_mels: int | None = 128
-    """Bands."""
-    scale: str = "standardize"
-    """What the network sees, see `genreclf.features.Scaling`."""
-
-    def faults(self) -> list[str]:
-        """Say what is impossible."""
-        scales = ("standardize", "decibel", "peak_decibel", "unit", "power")
-        faults = _one_of("features.scale", self.scale, scales)
-        for name, lowest in (("sample_rate", 1000), ("n_fft", 16), ("hop_length", 1), ("n_mels", 1)):
-            if (value := getattr(self, name)) is not None:
-                faults += _at_least(f"features.{name}", value, lowest)
-        if self.n_fft and self.n_mels and self.n_mels > self.n_fft // 2:
-            faults.append(f"features.n_mels={self.n_mels} are more bands than features.n_fft={self.n_fft} can fill.")
-        return faults
-
-
-@dataclass
-class RegularizationConfig:
-    """What keeps a network from learning the training tracks by heart (`regularization`); None is off."""
-
-    dropout: float | None = None
-    """Probability; None leaves the model's own."""
-    label_smoothing: float | None = None
-    """Share of the target that is spread over all genres."""
-    spec_augment: float | None = None
-    """Largest width of a mask, as a fraction of the mels and of the frames."""
-    mixup: float | None = None
-    """Alpha of the Beta distribution of the shares."""
-    ema: float | None = None
-    """Decay of the running average of the weights."""
-
-    def faults(self) -> list[str]:
-        """Say what is impossible."""
-        faults = []
-        for name, highest in (("dropout", 0.99), ("label_smoothing", 0.99), ("spec_augment", 0.9), ("ema", 0.99999)):
-            if (value := getattr(self, name)) is not None:
-                faults += _between(f"regularization.{name}", value, 0, highest)
-        if self.mixup is not None and self.mixup <= 0:
-            faults.append(f"regularization.mixup={self.mixup} must be above 0; null turns it off.")
-        return faults
-
-
-@dataclass
-class TrainerConfig:
-    """What the training runs on and for how long (`trainer`)."""
-
-    accelerator: str = "auto"
-    """``auto``, ``cpu``, ``gpu`` or ``mps``."""
-    devices: int = 1
-    """Processes, each with a device of its own."""
-    max_epochs: int = 40
-    """Epochs if nothing stops the training before."""
-    precision: str = "auto"
-    """As Lightning calls it, or ``auto``."""
-    gradient_clip_val: float | None = None
-    """Largest norm of the gradient."""
-    limit_train_batches: int | float | None = None
-    """Batches of an epoch, as a number or a fraction."""
-    limit_val_batches: int | float | None = None
-    """The same for validation."""
-    limit_test_batches: int | float | None = None
-    """The same for the test."""
-
-    def faults(self) -> list[str]:
-        """Say what is impossible."""
-        faults = [
-            *_one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps")),
-            *_one_of("trainer.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed")),
-            *_at_least("trainer.devices", self.devices, 1),
-            *_at_least("trainer.max_epochs", self.max_epochs, 1),
-        ]
-        for name in ("gradient_clip_val", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                faults.append(f"trainer.{name}={value} must be above 0; null turns it off.")
-            elif name != "gradient_clip_val" and isinstance(value, float) and value > 1:
-                faults.append(
-                    f"trainer.{name}={value} is a fraction above 1; a number of batches has no decimal point."
-                )
-        return faults
-
-
-@dataclass
-class LoggerConfig:
-    """Where the record goes beside the run directory (`logger`)."""
-
-    name: str = "wandb"
-    """``wandb``, ``csv``, ``tensorboard`` or ``none``."""
-    project: str = "genreclf"
-    """W&B project."""
-    entity: str | None = None
-    """W&B user or team."""
-    group: str | None = None
-    """W&B group."""
-    tags: list[str] = field(default_factory=list)
-    """W&B tags."""
-    offline: bool | None = None
-    """Keep the W&B record on disk; None: unless an API key is found."""
-
-    def faults(self) -> list[str]:
-        """Say what is impossible."""
-        return _one_of("logger.name", self.name, ("wandb", "csv", "tensorboard", "none"))
-
-
-@dataclass
-class EarlyStoppingConfig:
-    """Which epoch is the best, and when there will be no better (`early_stopping`)."""
-
-    monitor: str = "val/track_loss"
-    """Column of ``history.csv``."""
-    patience: int | None = None
-    """Epochs without a better one before training stops; None: never."""
-
-    def faults(self) -> list[str]:
-        """Say what is impossible."""
-        faults = _one_of("early_stopping.monitor", self.monitor, MONITORS)
-        if self.patience is not None:
-            faults += _at_least("early_stopping.patience", self.patience, 1)
-        return faults
-
-    @property
-    def mode(self) -> str:
-        """``min`` for a loss, ``max`` for an accuracy."""
-        return "min" if self.monitor.endswith("loss") else "max"
 
 
 @dataclass
@@ -256,7 +95,7 @@ class Config:
             features |= dict.fromkeys(PICTURES_BRING)
             plain["features"] = features
         root = {key: plain.get(key) for key in ("seed", "init_from", "debug", "run_dir")}
-        checked = _typed(_Root, "", root, faults)
+        checked = _typed(RootConfig, "", root, faults)
 
         def typed(kind: type[Any], name: str) -> Any:
             return _typed(kind, name, _section(plain, name, faults), faults)
@@ -300,19 +139,6 @@ class Config:
         return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
 
 
-@dataclass
-class _Root:
-    """The keys of the root that belong to no group."""
-
-    seed: int = 0
-    init_from: str | None = None
-    debug: bool = False
-    run_dir: str = ""
-
-    def faults(self) -> list[str]:
-        return _between("seed", self.seed, 0, 2**32 - 1)
-
-
 def _features_beside_pictures(overrides: Sequence[str]) -> list[str]:
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
@@ -351,15 +177,3 @@ def _typed(kind: type[Any], name: str, values: Mapping[str, Any], faults: list[s
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0].rstrip(".")
-
-
-def _at_least(key: str, value: float, lowest: float) -> list[str]:
-    return [] if value >= lowest else [f"{key}={value} must be at least {lowest}."]
-
-
-def _between(key: str, value: float, lowest: float, highest: float) -> list[str]:
-    return [] if lowest <= value <= highest else [f"{key}={value} must lie between {lowest} and {highest}."]
-
-
-def _one_of(key: str, value: str, choices: Sequence[str]) -> list[str]:
-    return [] if value in choices else [f"{key}={value} is none of {', '.join(choices)}."]

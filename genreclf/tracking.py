@@ -4,7 +4,7 @@ import netrc
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -110,15 +110,19 @@ class Tracking:
             }
         )
 
-    def close(self, status: str) -> None:
-        """End the record; another run in this process begins another."""
+    def __enter__(self) -> Self:
+        """Return the record."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        """End the record, so that another run in this process begins another."""
         if self.logger is None:
             return
-        self.logger.finalize(status)
+        self.logger.finalize("success" if kind is None else "failed")
         if self.kind == "wandb":
             import wandb
 
-            wandb.finish(exit_code=0 if status == "success" else 1)
+            wandb.finish(exit_code=0 if kind is None else 1)
 
 
 def _has_wandb_account() -> bool:

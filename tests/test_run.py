@@ -179,7 +179,9 @@ def test_the_leaky_split_says_so_everywhere(cli: Cli, tiny: list[str], tmp_path:
 
 def test_a_sweep_gives_each_job_its_own_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     arguments = ["-m", *tiny[:-5], "model=ffnn,cnn", "model.dropout=0.1", *tiny[-4:]]
-    arguments = [argument for argument in arguments if not argument.startswith(("model.channels", "model.hidden", "model=crnn"))]
+    arguments = [
+        argument for argument in arguments if not argument.startswith(("model.channels", "model.hidden", "model=crnn"))
+    ]
     assert cli(*arguments).code == 0
     runs = [path.parent for path in tmp_path.glob("outputs/sweeps/*/*/metrics.json")]
     assert sorted(yaml.safe_load((run / "config.yaml").read_text())["model"]["_target_"] for run in runs) == [

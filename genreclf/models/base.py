@@ -84,6 +84,10 @@ class GenreClassifier(LightningModule):
         """Of the last validation or test, the same on every rank."""
         self._outputs: list[tuple[Tensor, ...]] = []
 
+    def setup(self, stage: str) -> None:
+        """Lay convolutions out by channels last, which CPUs and GPUs multiply faster."""
+        self.network.to(memory_format=torch.channels_last)
+
     def forward(self, stored: Tensor) -> Tensor:
         """Return logits ``(batch, genre)`` of stored values ``(batch, mel, frame)``."""
         logits: Tensor = self.network(self.scaling(stored))

@@ -15,7 +15,8 @@ def main() -> None:
     task, run_dir = sys.argv[1:]
     plain = RunDirectory(run_dir).read_config()
     try:
-        TASKS[task](Config.from_plain({**plain, "run_dir": run_dir}))
+        config = Config.from_plain({**plain, "run_dir": run_dir})
+        TASKS[task].compute(config, TASKS[task].prepare(config))
     except UserError as error:
         if os.environ["RANK"] == "0":
             print(error, file=sys.stderr)

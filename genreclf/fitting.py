@@ -1,0 +1,85 @@
+"""Training on the devices of a run."""
+
+import logging
+import os
+import warnings
+from functools import partial
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+
+from genreclf.building import load_checkpoint
+from genreclf.callbacks import EpochProgress, EpochSeed, History, RankGuard
+from genreclf.config import Config
+from genreclf.errors import UserError
+from genreclf.hardware import resolve_accelerator
+from genreclf.preparing import Prepared
+from genreclf.rundir import RunDirectory
+from genreclf.tracking import Tracking
+
+
+def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Tracking) -> None:
+    """Train, from the last epoch that a killed run finished."""
+    data = prepared.data
+    settings, stopping = config.trainer, config.early_stopping
+    clips = len(data.tables["train"]) * config.clips.crops_per_track
+    checkpoint = partial(
+        ModelCheckpoint, dirpath=run.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [
+        RankGuard(run, config.hash),
+        EpochSeed(config.seed),
+        History(run, clips),
+        checkpoint(filename="best", monitor=stopping.monitor, mode=stopping.mode),
+        checkpoint(filename="last"),
+    ]
+    if stopping.patience is not None:
+        callbacks.append(EarlyStopping(stopping.monitor, mode=stopping.mode, patience=stopping.patience))
+    if config.regularization.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=config.regularization.ema))
+    if is_first_rank():
+        callbacks.append(EpochProgress())
+    trainer = trainer_of(
+        config,
+        precision=run.read_json(run.environment)["precision"],
+        max_epochs=settings.max_epochs,
+        gradient_clip_val=settings.gradient_clip_val,
+        limit_train_batches=settings.limit_train_batches,
+        callbacks=callbacks,
+        logger=tracking.logger or False,
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        enable_progress_bar=is_first_rank(),
+    )
+    resume = run.last if run.last.exists() else None
+    if resume is not None:
+        load_checkpoint(resume)
+    trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise UserError(f"Interrupted; the same command with run_dir={run.path} goes on from the last epoch.")
+    if is_first_rank():
+        run.write_json(run.metrics, {**run.read_metrics(), "fitted": True})
+
+
+def trainer_of(config: Config, **arguments: Any) -> Trainer:
+    """Return a Trainer on the devices of the configuration; its ranks are there already."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", DeprecationWarning)
+    devices = config.trainer.devices
+    accelerator = resolve_accelerator(config.trainer.accelerator, devices)
+    return Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=config.run_dir,
+        limit_val_batches=config.trainer.limit_val_batches,
+        **arguments,
+    )
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the first rank, the one that writes."""
+    return os.environ.get("RANK", "0") == "0"

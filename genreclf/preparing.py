@@ -1,0 +1,70 @@
+"""From a checked configuration to all that a run needs before it computes anything."""
+
+from dataclasses import dataclass
+
+from lightning.pytorch import seed_everything
+
+from genreclf.building import build_data, build_model, load_checkpoint
+from genreclf.config import Config
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.data.split import Assignment
+from genreclf.errors import UserError
+from genreclf.features import FeatureSpec
+from genreclf.material import gather
+from genreclf.models import GenreClassifier
+from genreclf.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run needs before it computes or writes anything.
+
+    Attributes:
+        assignment: Which tracks train, validate and test.
+        data: Their batches.
+        model: Built, its weights those of the seed or of `Config.init_from`.
+        notices: What a user should know.
+    """
+
+    assignment: Assignment
+    data: ClipDataModule
+    model: GenreClassifier
+    notices: tuple[str, ...]
+
+
+def prepare(config: Config) -> Prepared:
+    """Gather tracks and spectrograms, split, seed and build.
+
+    Raises:
+        UserError: Something does not fit; nothing was written but the store.
+    """
+    material = gather(config)
+    assignment = material.split(config)
+    data = build_data(config, material, assignment)
+    seed_everything(config.seed, workers=True, verbose=False)
+    model, notices = build_model(config, material.spec, data)
+    return Prepared(assignment, data, model, (*material.notices, *assignment.notices, *notices))
+
+
+def prepare_evaluation(config: Config) -> Prepared:
+    """Do as `prepare` does for the checkpoint of the run that `Config.init_from` names.
+
+    Raises:
+        UserError: The checkpoint knows other genres or other spectrograms.
+    """
+    trained = RunDirectory(config.init_from or "")
+    known = load_checkpoint(trained.best)["hyper_parameters"]
+    material = gather(config)
+    assignment = material.split(config)
+    if unknown := set(assignment.genres) - set(known["genres"]):
+        raise UserError(
+            f"The checkpoint of {trained.path} does not know {', '.join(sorted(unknown))} "
+            f"(it knows {', '.join(known['genres'])}); choose data and split of these genres."
+        )
+    if FeatureSpec.from_plain(known["spec"]) != material.spec:
+        raise UserError(
+            f"{trained.path} was trained on other spectrograms; leave features and data.clip_seconds as they were."
+        )
+    data = build_data(config, material, assignment, known["genres"])
+    model, _ = build_model(config, material.spec, data)
+    return Prepared(assignment, data, model, (*material.notices, *assignment.notices))

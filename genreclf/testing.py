@@ -1,0 +1,100 @@
+"""The exact test of a checkpoint, and all that is written of it."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from genreclf.building import load_checkpoint
+from genreclf.config import Config
+from genreclf.evaluation.figures import draw_all
+from genreclf.evaluation.metrics import evaluate, rounded
+from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
+from genreclf.evaluation.report import run_title, write_report
+from genreclf.fitting import is_first_rank, trainer_of
+from genreclf.models import GenreClassifier
+from genreclf.preparing import Prepared
+from genreclf.rundir import RunDirectory
+from genreclf.tracking import Tracking
+
+
+def test(
+    config: Config,
+    run: RunDirectory,
+    trained: RunDirectory,
+    prepared: Prepared,
+    tracking: Tracking,
+) -> None:
+    """Test the best weights of `trained` exactly, in float32; write into `run` all that a finished run holds."""
+    assignment, data, model = prepared.assignment, prepared.data, prepared.model
+    checkpoint = load_checkpoint(trained.best)
+    model.load_state_dict(checkpoint["state_dict"])
+    trainer = trainer_of(
+        config,
+        precision="32-true",
+        limit_test_batches=config.trainer.limit_test_batches,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    trainer.validate(model, datamodule=data, verbose=False)
+    val = evaluate(_predictions(model))
+    started_s = time.perf_counter()
+    trainer.test(model, datamodule=data, verbose=False)
+    test_s = time.perf_counter() - started_s
+    if not is_first_rank():
+        return
+    clips = _predictions(model)
+    history = trained.read_history()
+    fit_s = sum(row["epoch_s"] for row in history)
+    clips_seen = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
+    metrics: dict[str, Any] = {
+        "status": "finished",
+        "objective": val["track"]["accuracy"],
+        "seed": config.seed,
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "epochs": len(history),
+        "best_epoch": checkpoint["epoch"],
+        "split": {"name": assignment.name, "hash": assignment.hash, "leaky": assignment.leaky},
+        "val": {"track": {"accuracy": val["track"]["accuracy"]}},
+        "test": evaluate(clips),
+        "timing": {
+            **run.read_metrics()["timing"],
+            "fit_s": fit_s,
+            "test_s": test_s,
+            "clips_per_s": clips_seen / fit_s if fit_s else 0.0,
+        },
+    }
+    metrics = rounded(metrics)
+    _write(config, run, metrics, clips, history, prepared.notices, tracking)
+
+
+def _write(
+    config: Config,
+    run: RunDirectory,
+    metrics: dict[str, Any],
+    clips: ClipPredictions,
+    history: Sequence[dict[str, float]],
+    notices: Sequence[str],
+    tracking: Tracking,
+) -> None:
+    """Write the files of a finished run, ``metrics.json`` last."""
+    tracks: TrackPredictions = clips.per_track()
+    write_clip_csv(run.clip_predictions, clips)
+    write_track_csv(run.predictions, tracks)
+    draw_all(run.figures, history, tracks, metrics, run_title(metrics, config.plain))
+    write_report(
+        run.report,
+        metrics=metrics,
+        config=config.plain,
+        environment=run.read_json(run.environment),
+        history=history,
+        tracks=tracks,
+        notices=notices,
+    )
+    tracking.finish(metrics, tracks)
+    run.write_json(run.metrics, metrics)
+
+
+def _predictions(model: GenreClassifier) -> ClipPredictions:
+    assert model.predictions is not None
+    return model.predictions

@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from genreclf.data.clips import ClipLoader, PieceTable, cut, grid_clips, random_clips
+
+LENGTHS = [387, 129, 50, 1000]
+
+
+def table() -> PieceTable:
+    lengths = torch.tensor(LENGTHS)
+    return PieceTable(
+        offset_frames=lengths.cumsum(0) - lengths,
+        length_frames=lengths,
+        start_frame=torch.zeros(4, dtype=torch.long),
+        genre=torch.tensor([0, 1, 2, 0]),
+    )
+
+
+def frames() -> torch.Tensor:
+    """Every frame holds its own number in its track, and the track's."""
+    parts = [torch.stack([torch.arange(n), torch.full((n,), i)], 1) for i, n in enumerate(LENGTHS)]
+    return torch.cat(parts).to(torch.int16)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.9])
+def test_the_grid_covers_every_track(overlap: float) -> None:
+    rows = grid_clips(table(), clip_frames=129, overlap=overlap)
+    for piece, length in enumerate(LENGTHS):
+        mine = rows[rows[:, 0] == piece]
+        assert mine[:, 1].tolist() == list(range(len(mine)))
+        starts = mine[:, 2]
+        assert starts[0] == 0
+        assert starts[-1] == max(0, length - 129)
+        assert (starts.diff() <= 129 * (1 - overlap) + 1).all()
+    assert (rows[:, 0] == 1).sum() == 1
+
+
+def test_random_clips_lie_within_their_track_and_reach_its_ends() -> None:
+    rows = random_clips(
+        table(), clip_frames=129, crops=2000, short="pad", generator=torch.Generator().manual_seed(0)
+    )
+    assert torch.bincount(rows[:, 0]).tolist() == [2000] * 4
+    for piece, length in enumerate(LENGTHS):
+        starts = rows[rows[:, 0] == piece][:, 2]
+        assert starts.min() == 0
+        assert starts.max() == max(0, length - 129)
+    assert not torch.equal(rows[:, 0], rows[:, 0].sort().values)
+
+
+def test_random_clips_depend_on_the_generator_alone() -> None:
+    draws = [
+        random_clips(table(), clip_frames=9, crops=3, short="pad", generator=torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    ]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def clip_of(piece: int, start: int, silence: int | None) -> torch.Tensor:
+    pieces = table()
+    index = torch.tensor([piece])
+    offset, length = pieces.offset_frames[index], pieces.length_frames[index]
+    return cut(frames(), offset, length, torch.tensor([start]), 129, silence)[0]
+
+
+def test_cuts_what_was_asked_for() -> None:
+    clip = clip_of(3, 200, -1)
+    assert clip.shape == (2, 129)
+    assert clip[0].tolist() == list(range(200, 329))
+    assert clip[1].unique().tolist() == [3]
+
+
+def test_short_tracks_are_padded_or_wrapped() -> None:
+    assert clip_of(2, 0, -1)[0].tolist() == [*range(50), *[-1] * 79]
+    assert clip_of(2, 0, None)[0].tolist() == [*range(50), *range(50), *range(29)]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_share_each_batch(ranks: int) -> None:
+    rows = torch.arange(20).repeat(3, 1).T
+    loaders = [ClipLoader(lambda: rows, clips=20, batch_size=6, rank=rank, ranks=ranks) for rank in range(ranks)]
+    shares = [list(loader) for loader in loaders]
+    assert {len(share) for share in shares} == {4} == {len(loader) for loader in loaders}
+    for step in range(4):
+        together = torch.cat([share[step] for share in shares])[:, 0].sort().values
+        expected = (torch.arange(6) + 6 * step) % 20
+        assert torch.equal(together, expected.sort().values)
+        assert {len(share[step]) for share in shares} == {6 // ranks}

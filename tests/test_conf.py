@@ -1,0 +1,52 @@
+"""Every YAML in conf/ composes, passes the check and runs one step."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Outcome
+
+from genreclf.rundir import RunDirectory
+
+Cli = Callable[..., Outcome]
+
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml") if not path.stem.startswith("_")
+)
+NEEDS_FILES = {"data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"}
+NEEDS_A_DEVICE = {"trainer=gpu": "trainer.accelerator=cpu", "trainer=mps": "trainer.accelerator=cpu"}
+STEP = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
+OF_THE_CRNN = ("model.channels", "model.hidden")
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in NEEDS_FILES | {"trainer=ddp"}])
+def test_runs_one_step(option: str, cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    overrides = [override for override in tiny if not override.startswith(option.partition("=")[0] + "=")]
+    if option.startswith("model="):
+        overrides = [override for override in overrides if not override.startswith(OF_THE_CRNN)]
+    if option.startswith("experiment="):
+        overrides.append("model.channels=[4,4,4,4]")
+    forced = [NEEDS_A_DEVICE[option]] if option in NEEDS_A_DEVICE else []
+    outcome = cli(option, *overrides, *forced, *STEP, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory(tmp_path / "run").read_metrics()["status"] == "finished"
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_composes_alone(option: str, cli: Cli) -> None:
+    outcome = cli(option, "--cfg", "job")
+    assert outcome.code == 0, outcome.err
+
+
+def test_more_devices_than_there_are(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    outcome = cli(*tiny, "trainer.accelerator=auto", "trainer.devices=2")
+    assert outcome.code == 2
+    assert "trainer.devices=2, but this machine has 1 GPU; set trainer.devices=1" in outcome.err
+
+
+def test_precision_that_the_device_lacks(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {})
+    assert "does not multiply bf16" in cli(*tiny, "trainer.precision=bf16-mixed").err
+    assert "is for GPUs" in cli(*tiny, "trainer.precision=16-mixed").err
