@@ -99,10 +99,9 @@ class RankGuard(Callback):
 
 
 class EpochProgress(RichProgressBar):
-    """Lightning's rich progress bar with two short figures behind it."""
+    """Lightning's rich progress bar with one short figure behind it."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return the accuracy on training clips and on validation tracks."""
-        metrics = super().get_metrics(trainer, pl_module)
-        names = {"train/accuracy": "train", "val/track_accuracy": "val"}
-        return {short: f"{metrics[name]:.3f}" for name, short in names.items() if name in metrics}
+        """Return the accuracy on validation tracks."""
+        accuracy = super().get_metrics(trainer, pl_module).get("val/track_accuracy")
+        return {} if accuracy is None else {"val": f"{accuracy:.3f}"}

@@ -48,7 +48,7 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
         limit_train_batches=settings.limit_train_batches,
         callbacks=callbacks,
         logger=tracking.logger or False,
-        log_every_n_steps=10,
+        log_every_n_steps=min(10, len(data.tables["train"]) * config.clips.crops_per_track // config.clips.batch_size or 1),
         num_sanity_val_steps=0,
         enable_progress_bar=is_first_rank(),
     )
@@ -65,7 +65,7 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
 def trainer_of(config: Config, **arguments: Any) -> Trainer:
     """Return a Trainer on the devices of the configuration; its ranks are there already."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*LeafSpec.*", DeprecationWarning)
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")
     devices = config.trainer.devices
     accelerator = resolve_accelerator(config.trainer.accelerator, devices)
     return Trainer(

@@ -62,22 +62,25 @@ class Tracking:
         tags: list[str],
         offline: bool | None,
     ) -> Logger:
+        import wandb
         from lightning.pytorch.loggers import WandbLogger
 
-        mode = os.environ.get("WANDB_MODE")
         if offline is None:
-            offline = mode == "offline" or (mode is None and not _has_wandb_account())
+            offline = "WANDB_MODE" not in os.environ and not _has_wandb_account()
         os.environ.setdefault("WANDB_SILENT", "true")
         return WandbLogger(
-            project=project,
-            entity=entity,
-            group=group,
-            tags=tags,
-            name=run.path.name,
-            save_dir=run.path,
-            offline=offline,
-            config=dict(config),
-            job_type="train",
+            experiment=wandb.init(
+                project=project,
+                entity=entity,
+                group=group,
+                tags=tags,
+                name=run.path.resolve().name,
+                dir=run.path,
+                mode="offline" if offline else None,
+                config=dict(config),
+                job_type="train",
+                reinit="finish_previous",
+            )
         )
 
     def finish(self, metrics: Mapping[str, Any], tracks: TrackPredictions | None) -> None:

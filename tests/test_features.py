@@ -22,7 +22,9 @@ def music(sample_rate: int) -> NDArray[np.float32]:
     return (0.2 * tones * (time_s < 2.5) + noise).astype(np.float32)
 
 
-def librosa_db(waveform: NDArray[np.float32], sample_rate: int, n_fft: int, hop: int, n_mels: int) -> NDArray[np.float32]:
+def librosa_db(
+    waveform: NDArray[np.float32], sample_rate: int, n_fft: int, hop: int, n_mels: int
+) -> NDArray[np.float32]:
     power = librosa.feature.melspectrogram(
         y=waveform, sr=sample_rate, n_fft=n_fft, hop_length=hop, n_mels=n_mels, pad_mode="constant"
     )

@@ -17,9 +17,7 @@ MODELS = [FFNN, CNN, CRNN]
 
 
 def spec(n_mels: int = 128, clip_seconds: float = 3) -> FeatureSpec:
-    return FeatureSpec.of_audio(
-        sample_rate=22050, n_fft=2048, hop_length=512, n_mels=n_mels, clip_seconds=clip_seconds
-    )
+    return FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=n_mels, clip_seconds=clip_seconds)
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -104,7 +104,7 @@ class GenreClassifier(LightningModule):
         self.train_loss.update(loss.detach(), len(logits))
         self.train_accuracy.update(logits.detach(), y.argmax(1))
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
-        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:

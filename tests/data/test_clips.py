@@ -36,9 +36,7 @@ def test_the_grid_covers_every_track(overlap: float) -> None:
 
 
 def test_random_clips_lie_within_their_track_and_reach_its_ends() -> None:
-    rows = random_clips(
-        table(), clip_frames=129, crops=2000, short="pad", generator=torch.Generator().manual_seed(0)
-    )
+    rows = random_clips(table(), clip_frames=129, crops=2000, short="pad", generator=torch.Generator().manual_seed(0))
     assert torch.bincount(rows[:, 0]).tolist() == [2000] * 4
     for piece, length in enumerate(LENGTHS):
         starts = rows[rows[:, 0] == piece][:, 2]
