@@ -40,7 +40,8 @@ def main() -> None:
         raise _end(
             UserError("A group is chosen by the name of one of its options, such as model=crnn."), debug=False
         ) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        print(f"Interrupted. {interrupt}", file=sys.stderr)
         raise SystemExit(130) from None
 
 

@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from genreclf.building import load_checkpoint
 from genreclf.callbacks import EpochProgress, EpochSeed, History, RankGuard
 from genreclf.config import Config
-from genreclf.errors import UserError
 from genreclf.hardware import resolve_accelerator
 from genreclf.preparing import Prepared
 from genreclf.rundir import RunDirectory
@@ -48,16 +47,18 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
         limit_train_batches=settings.limit_train_batches,
         callbacks=callbacks,
         logger=tracking.logger or False,
-        log_every_n_steps=min(10, len(data.tables["train"]) * config.clips.crops_per_track // config.clips.batch_size or 1),
+        log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=is_first_rank(),
     )
     resume = run.last if run.last.exists() else None
     if resume is not None:
         load_checkpoint(resume)
-    trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise UserError(f"Interrupted; the same command with run_dir={run.path} goes on from the last epoch.")
+    try:
+        trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit:
+        # Lightning's answer to Ctrl-C.
+        raise KeyboardInterrupt(f"Run the same command with run_dir={run.path} to go on.") from None
     if is_first_rank():
         run.write_json(run.metrics, {**run.read_metrics(), "fitted": True})
 

@@ -1,0 +1,67 @@
+"""Spectrograms of a source into a store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from genreclf.data.source import AudioSource, PictureSource, Source, Track
+from genreclf.data.store import Encode, Recipe, Store, open_or_build
+from genreclf.errors import UserError
+from genreclf.features import FeatureSpec, LogMel, to_steps
+
+
+def store_of(
+    source: Source,
+    tracks: Sequence[Track],
+    spec: FeatureSpec,
+    *,
+    directory: str | Path | None = None,
+    skip_unreadable: bool = False,
+) -> Store:
+    """Open the store of `tracks`, building it first if it is not there.
+
+    Args:
+        source: Of the tracks.
+        tracks: What is stored.
+        spec: How their spectrograms are made; the length of a clip does not matter.
+        directory: Where stores lie; None is the user's cache folder.
+        skip_unreadable: Leave out tracks that cannot be read instead of stopping.
+
+    Raises:
+        UserError: Tracks cannot be read, or the disk is full.
+    """
+    recipe, encode = _making(source, spec)
+    return open_or_build(
+        directory=Path(directory).expanduser() if directory else user_cache_path("genreclf") / "stores",
+        recipe=recipe,
+        tracks=tracks,
+        encode=encode,
+        skip_unreadable=skip_unreadable,
+    )
+
+
+def _making(source: Source, spec: FeatureSpec) -> tuple[Recipe, Encode]:
+    """Return what the stored values depend on, and what makes those of a track."""
+    if isinstance(source, PictureSource):
+        return Recipe(source.name, "uint8", spec.n_mels, {}), lambda track: source.picture(track).T
+    if not isinstance(source, AudioSource):
+        raise UserError(f"data: {type(source).__name__} is neither an AudioSource nor a PictureSource.")
+    settings = {
+        "sample_rate": spec.sample_rate or 0,
+        "n_fft": spec.n_fft or 0,
+        "hop_length": spec.hop_length or 0,
+        "n_mels": spec.n_mels,
+    }
+    log_mel = LogMel(**settings)
+
+    @torch.inference_mode()
+    def encode(track: Track) -> NDArray[np.int16]:
+        waveform = torch.from_numpy(source.waveform(track, settings["sample_rate"]))
+        stored: NDArray[np.int16] = to_steps(log_mel(waveform)).T.contiguous().numpy()
+        return stored
+
+    return Recipe(source.name, "int16", spec.n_mels, settings), encode

@@ -1,0 +1,98 @@
+"""What the README says is what happens."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Outcome
+
+from genreclf.rundir import RunDirectory
+
+Cli = Callable[..., Outcome]
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("bash") for line in block.strip().splitlines()]
+OURS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m genreclf")]
+
+
+def write_examples(folder: Path) -> None:
+    """Write the files that the README tells its reader to write."""
+    model, source = (
+        next(code for code in blocks("python") if name in code) for name in ("class Linear", "class Tones")
+    )
+    assert len(model.splitlines()) < 40
+    assert len(source.splitlines()) < 40
+    (folder / "my_model.py").write_text(model)
+    (folder / "my_source.py").write_text(source)
+    for name, content in zip(("model/linear", "data/tones"), blocks("yaml"), strict=True):
+        path = folder / "my_conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+def test_opens_with_the_two_commands() -> None:
+    first, second = (block.strip().splitlines() for block in blocks("bash")[:2])
+    assert first == ["python -m pip install -e .", "python -m genreclf experiment=quickstart"]
+    assert second[0] == 'python -m pip install -e ".[dev]"'
+    assert second[1].startswith("python -m pytest")
+
+
+@pytest.mark.parametrize(
+    "arguments", [words for words in OURS if words[0] not in ("evaluate", "prepare")], ids=" ".join
+)
+def test_commands_compose(arguments: list[str], cli: Cli, tmp_path: Path) -> None:
+    write_examples(tmp_path)
+    plain = [word for word in arguments if word not in ("-m", "--cfg", "job")]
+    plain = [re.sub(r",.*", "", word) for word in plain]
+    outcome = cli(*plain, "--cfg", "job")
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize("example", ["linear", "tones"])
+def test_own_model_and_source_run(
+    example: str, cli: Cli, stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_examples(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = next(words for words in OURS if any(word.endswith(f"={example}") for word in words))
+    small = ["data.tracks_per_genre=5", "data.duration_s=2", "data.clip_seconds=1"] if example == "linear" else []
+    quick = ["trainer.max_epochs=2", "trainer=cpu", "logger=none", "run_dir=run", f"data.store_dir={stores}"]
+    outcome = cli(*arguments, *small, *quick)
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory(tmp_path / "run").read_metrics()["status"] == "finished"
+
+
+def test_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = next(code for code in blocks("python") if "Trainer(" in code)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "accuracy_ci95" in capsys.readouterr().out
+
+
+def test_every_option_and_group_is_listed() -> None:
+    rows = {row.split("`")[1]: row for row in README.splitlines() if row.startswith("| `")}
+    for group in (path for path in (ROOT / "conf").iterdir() if path.is_dir()):
+        for option in (path.stem for path in group.glob("*.yaml") if not path.stem.startswith("_")):
+            assert f"`{option}`" in rows[group.name], (group.name, option)
+
+
+def test_every_file_of_a_run_is_listed(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    assert cli(*tiny, "run_dir=run").code == 0
+    table = README.split("## What a run directory holds")[1].split("##")[0]
+    for path in (tmp_path / "run").rglob("*"):
+        if path.is_file():
+            assert path.name in table or (path.suffix == ".png" and "figures/*.png" in table), path
+
+
+@pytest.mark.slow
+def test_quickstart_is_well_above_chance(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("experiment=quickstart", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory(tmp_path / "run").read_metrics()["test"]["track"]["accuracy_ci95"][0] > 0.3
