@@ -78,6 +78,8 @@ def _with_run_dir(arguments: list[str]) -> list[str]:
     """Make `run_dir` Hydra's own directory too, and give a sweep a directory that the same command finds again."""
     chosen = [argument.partition("=")[2] for argument in arguments if argument.startswith("run_dir=")]
     sweeping = any(argument in ("-m", "--multirun") for argument in arguments)
+    if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
+        return arguments
     if chosen and sweeping:
         raise UserError("run_dir is one run's; a sweep with -m gives each job its own below hydra.sweep.dir.")
     if chosen and chosen[-1] not in ("", "null"):
@@ -86,12 +88,18 @@ def _with_run_dir(arguments: list[str]) -> list[str]:
         except OSError as error:
             raise UserError(f"run_dir={chosen[-1]} cannot be made ({error.strerror}); choose another.") from error
         quoted = chosen[-1].replace("'", r"\'")
-        return [*arguments, f"hydra.run.dir='{quoted}'"]
+        return _beside(arguments, "run_dir=", f"hydra.run.dir='{quoted}'")
     if sweeping and not any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
-        overrides = sorted(argument for argument in arguments if "=" in argument)
+        overrides = sorted(argument for argument in arguments if "=" in argument and not argument.startswith("-"))
         name = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:10]
-        return [*arguments, f"hydra.sweep.dir=outputs/sweeps/{name}"]
+        return _beside(arguments, overrides[0] if overrides else "-", f"hydra.sweep.dir=outputs/sweeps/{name}")
     return arguments
+
+
+def _beside(arguments: list[str], start: str, override: str) -> list[str]:
+    """Put an override behind the argument that starts so: Hydra wants all overrides in one place."""
+    place = max(index for index, argument in enumerate(arguments) if argument.startswith(start))
+    return [*arguments[: place + 1], override, *arguments[place + 1 :]]
 
 
 def job_folder(overrides: list[str]) -> str:

@@ -65,6 +65,7 @@ def tiny(stores: Path) -> list[str]:
     return [
         "data=synthetic",
         "data.tracks_per_genre=5",
+        "data.artists_per_genre=5",
         "data.duration_s=2.0",
         "data.clip_seconds=1.0",
         "data.crops_per_track=1",

@@ -89,4 +89,6 @@ def test_resampling_keeps_a_tone(from_rate: int) -> None:
 def test_listing_imports_no_torch() -> None:
     modules = "genreclf.data.audio, genreclf.data.folder, genreclf.data.gtzan, genreclf.data.images"
     code = f"import sys, {modules}; print([m for m in ('torch', 'librosa', 'matplotlib') if m in sys.modules])"
-    assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    project = Path(__file__).parents[2]
+    shown = run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=project)
+    assert shown.stdout.strip() == "[]"
