@@ -83,7 +83,7 @@ def environment(accelerator: str, devices: int, precision: str) -> dict[str, Any
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "command": shlex.join(["python", "-m", "genreclf", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "genreclf", *_typed_words()]),
         "versions": versions,
         "platform": platform.platform(),
         "device": device_name(accelerator),
@@ -92,6 +92,11 @@ def environment(accelerator: str, devices: int, precision: str) -> dict[str, Any
         "precision": precision,
         "git": _git_commit(),
     }
+
+
+def _typed_words() -> list[str]:
+    """Return the words of the command, without the directory that the door adds for Hydra."""
+    return [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
 
 
 def _git_commit() -> str | None:

@@ -202,7 +202,7 @@ def _making(
         tested += f" ({_share(at_best[0])} of the validation tracks right)"
     groups = ("model", "data", "features", "loss", "optimizer", "scheduler", "regularization")
     rows = [
-        *((group, _name(config, group)) for group in groups if config.get(group)),
+        *((group, _settings(config, group)) for group in groups if config.get(group)),
         ("split", f"{_text(_find(metrics, 'split.name'))}, hash {_text(_find(metrics, 'split.hash'))}"),
         ("seed", _text(_find(metrics, "seed"))),
         ("parameters", _count(metrics, "parameters")),
@@ -227,6 +227,19 @@ def _find(tree: Mapping[str, Any], dotted: str) -> Any:
     for key in dotted.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def _settings(config: Mapping[str, Any], group: str) -> str:
+    """Return the name of what was chosen and its short settings, such as ``AdamW (lr 0.001)``."""
+    part = config.get(group)
+    if not isinstance(part, Mapping):
+        return _text(part)
+    name = _name(config, group)
+    settings = {key: value for key, value in part.items() if key not in ("name", "_target_") and value is not None}
+    words = ", ".join(f"{key} {value}" for key, value in settings.items() if not isinstance(value, Mapping | list))
+    if name == MISSING:
+        return words or "none"
+    return f"{name} ({words})" if words else name
 
 
 def _name(config: Mapping[str, Any], group: str) -> str:

@@ -66,7 +66,7 @@ def test_report_tells_how_it_was_made(tmp_path: Path) -> None:
     for words in (
         "python -m genreclf 'data.root=/music/my songs'",
         "| model | CRNN |",
-        "| optimizer | AdamW |",
+        "| optimizer | AdamW (lr 0.001) |",
         "| split | chunk, hash f00d |",
         "| seed | 7 |",
         "| parameters | 1,234,567 |",
