@@ -66,7 +66,8 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
 def trainer_of(config: Config, **arguments: Any) -> Trainer:
     """Return a Trainer on the devices of the configuration; its ranks are there already."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    for message in (".*LeafSpec.*", ".*sync_dist.*", ".*does not have many workers.*"):
+        warnings.filterwarnings("ignore", message)
     devices = config.trainer.devices
     accelerator = resolve_accelerator(config.trainer.accelerator, devices)
     return Trainer(
