@@ -91,12 +91,14 @@ class Experiment:
 
     @property
     def repeats(self) -> str:
-        """How the runs come about, such as ``15 (3 seeds x 5 folds)``."""
+        """How the runs come about: ``1``, ``3 seeds``, ``15 (3 seeds x 5 folds)``."""
         runs, seeds, splits = len(self.runs), self.seeds, len(self.split_hashes)
         folds = len({figure(run.config, "split.fold") for run in self.runs}) > 1
         parts = [f"{n} {word}" for n, word in ((seeds, "seeds"), (splits, "folds" if folds else "splits")) if n > 1]
         if not parts:
             return str(runs)
+        if len(parts) == 1 and runs == seeds * splits:
+            return parts[0]
         return f"{runs} ({' x '.join(parts)})" if runs == seeds * splits else f"{runs} ({' and '.join(parts)})"
 
     def of_genre(self, genre: str) -> TrackScores | None:
