@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> None:
     """Print the table, write the report, say where it lies; all but the table goes to stderr if it is to be piped."""
     asked = parser().parse_args(arguments)
     from genreclf.comparison.comparison import compare
-    from genreclf.comparison.report import default_folder, first_of_each_split, write_comparison
+    from genreclf.comparison.report import default_folder, write_comparison
+    from genreclf.comparison.sections import first_of_each_split
     from genreclf.comparison.tables import FORMATS, terminal_table
 
     comparison = compare(asked.paths)

@@ -127,8 +127,8 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Experiment], list[str]
     """Group runs over seeds and folds.
 
     Returns:
-        The experiments, leaky splits last, then by split, and within one by falling accuracy on validation tracks, so
-        that no order is drawn from the test; and what a reader should know.
+        The experiments, leaky splits last, then by split, and within the same tracks by falling
+        validation accuracy, so that no order is drawn from the test; and what a reader should know.
     """
     members: dict[str, dict[tuple[Any, ...], FinishedRun]] = defaultdict(dict)
     left_out: list[FinishedRun] = []
@@ -174,6 +174,6 @@ def _named(groups: Sequence[tuple[FinishedRun, ...]]) -> list[Experiment]:
     return experiments
 
 
-def _order(experiment: Experiment) -> tuple[bool, str, float, str]:
+def _order(experiment: Experiment) -> tuple[bool, str, tuple[str, ...], float, str]:
     validation = experiment.mean("val.track.accuracy")
-    return experiment.leaky, experiment.split, -(validation or 0.0), experiment.name
+    return experiment.leaky, experiment.split, experiment.split_hashes, -(validation or 0.0), experiment.name

@@ -90,3 +90,23 @@ def write_run(
 def pattern(text: str) -> list[bool]:
     """Return right (``+``) and wrong (``-``) answers; spaces are for the reader."""
     return [sign == "+" for sign in text if sign in "+-"]
+
+
+FIRST = pattern("+++++ +++++ +---- -----")
+SECOND = pattern("++--- ----- +++-- -----")
+"""Right in both: 3; in the first alone: 8; in the second alone: 2; in none: 7."""
+
+
+def three_models(folder: Path) -> Path:
+    write_run(folder / "a", FIRST, model="CRNN", val=0.6)
+    write_run(folder / "b", SECOND, model="CNN", val=0.5)
+    write_run(folder / "c", pattern("-" * 20), model="FFNN", val=0.1)
+    return folder
+
+
+def leaky_and_honest(folder: Path) -> Path:
+    write_run(folder / "honest", FIRST, model="CRNN")
+    write_run(
+        folder / "leak", pattern("+++++ +++++ +++++ ++++-"), model="CRNN", split="chunk", split_hash="c", leaky=True
+    )
+    return folder
