@@ -107,6 +107,8 @@ class RunDirectory:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}).") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{path} cannot be read (it holds no object).")
         return content
 
     def write_json(self, path: Path, content: Mapping[str, Any]) -> None:

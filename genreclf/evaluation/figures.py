@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, number, wilson_interval
 from genreclf.evaluation.predictions import TrackPredictions
@@ -74,7 +75,7 @@ def draw_curves(
         title: Names the model, the source and the split.
         leaky: Whether the split leaks.
     """
-    figure = _figure(12, 5.6, title, leaky)
+    figure = new_figure(12, 5.6, title, leaky)
     loss, accuracy = figure.subplots(1, 2)
     _lines(loss, history_rows, ("train/loss", "val/loss", "val/track_loss"), 1, best)
     loss.set_title("Loss", loc="left", fontsize=14)
@@ -87,7 +88,7 @@ def draw_curves(
     for axes in (loss, accuracy):
         handles |= {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=12, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_confusion(
@@ -102,44 +103,57 @@ def draw_confusion(
         normalized: Per cent of the tracks of each true genre instead of counts.
         leaky: Whether the split leaks.
     """
-    from matplotlib.colors import LinearSegmentedColormap, PowerNorm, rgb_to_hsv
-
     counts = confusion(tracks)
-    of_genre = counts.sum(axis=1)
-    values = 100 * counts / np.maximum(of_genre, 1)[:, None] if normalized else counts.astype(np.float64)
     genres = len(tracks.genres)
     side_in = min(max(0.72 * genres, 4.0), 18.0)
-    font = min(13.0, 0.6 * 72 * side_in / genres)
-    figure = _figure(side_in + 2.4, side_in + 2.2, title, leaky)
+    figure = new_figure(side_in + 2.4, side_in + 2.2, title, leaky)
     axes = figure.subplots()
-    scale = PowerNorm(0.6, vmin=0, vmax=100 if normalized else max(counts.max(), 1))  # small errors stay visible
-    right, wrong = (LinearSegmentedColormap.from_list("", ["#FFFFFF", color]) for color in (BLUE, VERMILION))
-    diagonal = np.eye(genres, dtype=bool)[..., None]
-    colors = np.where(diagonal, right(scale(values)), wrong(scale(values)))
-    axes.imshow(colors, interpolation="nearest")
-    for row, column in zip(*np.nonzero(counts), strict=True) if genres <= NUMBERED_GENRES else ():
-        _, saturation, _ = rgb_to_hsv(colors[row, column, :3])
-        ink = "white" if saturation > 0.74 else INK
-        axes.text(column, row, f"{values[row, column]:.0f}", ha="center", va="center", fontsize=font, color=ink)
-    for row in np.flatnonzero(of_genre == 0):
-        axes.axhspan(row - 0.5, row + 0.5, facecolor="#F2F2F2", zorder=3)
-        axes.text(
-            (genres - 1) / 2, float(row), "no test tracks", ha="center", va="center", fontsize=font, color="#777777"
-        )
-    edges = np.arange(genres - 1) + 0.5
-    axes.hlines(edges, -0.5, genres - 0.5, color=FAINT, linewidth=0.8)
-    axes.vlines(edges, -0.5, genres - 0.5, color=FAINT, linewidth=0.8)
-    axes.set_xticks(range(genres), tracks.genres, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
-    labels = [f"{genre} ({n})" for genre, n in zip(tracks.genres, of_genre, strict=True)]
-    axes.set_yticks(range(genres), labels, parse_math=False)
-    axes.tick_params(length=0, labelsize=font, labelcolor=INK)
-    axes.spines[:].set_color("#999999")
+    heatmap(axes, counts, tracks.genres, font=min(13.0, 0.6 * 72 * side_in / genres), normalized=normalized)
     axes.set_xlabel("predicted genre", fontsize=13)
     axes.set_ylabel("true genre (test tracks)", fontsize=13)
     n, hits = int(counts.sum()), int(np.trace(counts))
     what = "Per cent of each true genre" if normalized else "Number of tracks"
     axes.set_title(f"{what}; {hits} of {n} right ({100 * hits / max(n, 1):.1f} %)", loc="left", fontsize=13)
-    _save(figure, path)
+    save(figure, path)
+
+
+def heatmap(
+    axes: "Axes", counts: NDArray[np.int64], genres: Sequence[str], *, font: float, normalized: bool = False
+) -> None:
+    """Draw a confusion matrix into `axes`, right answers in blue and wrong ones in orange.
+
+    Args:
+        axes: Where to.
+        counts: True genre by predicted genre, shape ``(genre, genre)``.
+        genres: Names of both.
+        font: Size of all words, in points.
+        normalized: Per cent of each true genre instead of counts.
+    """
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm, rgb_to_hsv
+
+    of_genre = counts.sum(axis=1)
+    values = 100 * counts / np.maximum(of_genre, 1)[:, None] if normalized else counts.astype(np.float64)
+    scale = PowerNorm(0.6, vmin=0, vmax=100 if normalized else max(counts.max(), 1))  # small errors stay visible
+    right, wrong = (LinearSegmentedColormap.from_list("", ["#FFFFFF", color]) for color in (BLUE, VERMILION))
+    diagonal = np.eye(len(genres), dtype=bool)[..., None]
+    colors = np.where(diagonal, right(scale(values)), wrong(scale(values)))
+    axes.imshow(colors, interpolation="nearest")
+    for row, column in zip(*np.nonzero(counts), strict=True) if len(genres) <= NUMBERED_GENRES else ():
+        _, saturation, _ = rgb_to_hsv(colors[row, column, :3])
+        ink = "white" if saturation > 0.74 else INK
+        axes.text(column, row, f"{values[row, column]:.0f}", ha="center", va="center", fontsize=font, color=ink)
+    for row in np.flatnonzero(of_genre == 0):
+        axes.axhspan(row - 0.5, row + 0.5, facecolor="#F2F2F2", zorder=3)
+        middle = (len(genres) - 1) / 2
+        axes.text(middle, float(row), "no test tracks", ha="center", va="center", fontsize=font, color="#777777")
+    edges = np.arange(len(genres) - 1) + 0.5
+    axes.hlines(edges, -0.5, len(genres) - 0.5, color=FAINT, linewidth=0.8)
+    axes.vlines(edges, -0.5, len(genres) - 0.5, color=FAINT, linewidth=0.8)
+    axes.set_xticks(range(len(genres)), genres, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    labels = [f"{genre} ({n})" for genre, n in zip(genres, of_genre, strict=True)]
+    axes.set_yticks(range(len(genres)), labels, parse_math=False)
+    axes.tick_params(length=0, labelsize=font, labelcolor=INK)
+    axes.spines[:].set_color("#999999")
 
 
 def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False) -> None:
@@ -156,7 +170,7 @@ def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky
     right = dict(zip(tracks.genres, np.diag(confusion(tracks)), strict=True))
     height_in = min(max(0.72 * len(order), 2.4), 30.0)
     font = min(13.0, 0.6 * 72 * height_in / len(order))
-    figure = _figure(10.5, height_in + 2.2, title, leaky)
+    figure = new_figure(10.5, height_in + 2.2, title, leaky)
     axes = figure.subplots()
     rows = np.arange(len(order))
     for offset, score, color in ((-0.27, "precision", BLUE), (0, "recall", SKY), (0.27, "f1", ORANGE)):
@@ -175,13 +189,13 @@ def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky
     axes.set_title("Scores by genre, best F1 first", loc="left", fontsize=13)
     axes.set_xlabel("per cent", fontsize=13)
     axes.set_ylabel("genre (test tracks)", fontsize=13)
-    _tidy(axes, grid_axis="x")
+    tidy(axes, grid_axis="x")
     axes.tick_params(axis="y", labelsize=font, length=0)
     figure.legend(loc="outside lower center", ncols=4, fontsize=12, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _figure(width_in: float, height_in: float, title: str, leaky: bool) -> "Figure":
+def new_figure(width_in: float, height_in: float, title: str, leaky: bool) -> "Figure":
     """Return an empty figure of a size in inches under its title."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -218,10 +232,11 @@ def _lines(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     axes.set_xlabel("epoch", fontsize=13)
-    _tidy(axes, grid_axis="both")
+    tidy(axes, grid_axis="both")
 
 
-def _tidy(axes: "Axes", grid_axis: Any) -> None:
+def tidy(axes: "Axes", grid_axis: Any) -> None:
+    """Draw a faint grid along ``x``, ``y`` or ``both`` and no frame."""
     axes.grid(axis=grid_axis, color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -229,6 +244,7 @@ def _tidy(axes: "Axes", grid_axis: Any) -> None:
     axes.tick_params(colors=INK, labelsize=12)
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png")

@@ -136,7 +136,7 @@ def _results(metrics: Mapping[str, Any], tracks: TrackPredictions) -> str:
         ("loss (nats)", _plain(metrics, "test.track.loss"), _plain(metrics, "test.clip.loss")),
         ("number", _count(metrics, "test.track.n"), _count(metrics, "test.clip.n")),
     ]
-    text = _table(("test", "tracks", "clips"), rows)
+    text = markdown_table(("test", "tracks", "clips"), rows)
     if len(tracks.targets):
         commonest = np.bincount(tracks.targets).max() / len(tracks.targets)
         text += (
@@ -164,7 +164,7 @@ def _genres(metrics: Mapping[str, Any]) -> str:
         interval = wilson_interval(round(score["recall"] * score["n"]), int(score["n"]))
         cells = (_share(score["precision"]), _share(score["recall"]), _range(interval), _decimal(score["f1"]))
         rows.append((genre, *(cells if score["n"] else [""] * len(cells)), str(int(score["n"]))))
-    table = _table(("genre", "precision", "recall", "95 % interval of recall", "F1", "tracks"), rows)
+    table = markdown_table(("genre", "precision", "recall", "95 % interval of recall", "F1", "tracks"), rows)
     return f"## Genres\n\nBest F1 first.\n\n{table}"
 
 
@@ -179,7 +179,7 @@ def _confusions(tracks: TrackPredictions) -> str:
         (tracks.genres[true], tracks.genres[given], str(counts[true, given]), str(true_tracks[true]))
         for true, given in wrong
     ]
-    return f"## Most frequent confusions\n\n{_table(('true', 'predicted', 'tracks', 'of'), rows, words=2)}"
+    return f"## Most frequent confusions\n\n{markdown_table(('true', 'predicted', 'tracks', 'of'), rows, words=2)}"
 
 
 def _figures(directory: Path) -> str:
@@ -217,7 +217,7 @@ def _making(
     command = environment.get("command")
     command = command if isinstance(command, str) else shlex.join(map(str, command or ()))
     repeat = f"```bash\n{command}\n```\n\n" if command else ""
-    table = _table(("what", "value"), rows, words=2)
+    table = markdown_table(("what", "value"), rows, words=2)
     return f"## How it was made\n\n{repeat}{table}\n\nAll settings are in `config.yaml`."
 
 
@@ -294,7 +294,7 @@ def _text(value: Any) -> str:
     return MISSING if value is None or value == "" else str(value)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
     """Return a Markdown table, whose columns after the first `words` hold figures and are set to the right."""
     lines = [
         [cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in row] for row in (header, *rows)

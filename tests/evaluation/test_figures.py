@@ -25,13 +25,13 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Collect the figures by file name as they are saved, to read their words."""
     found: dict[str, Figure] = {}
-    save = figures._save
+    save = figures.save
 
     def keep(figure: Figure, path: Path) -> None:
         found[path.name] = figure
         save(figure, path)
 
-    monkeypatch.setattr(figures, "_save", keep)
+    monkeypatch.setattr(figures, "save", keep)
     return found
 
 

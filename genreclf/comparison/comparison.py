@@ -1,0 +1,168 @@
+"""Experiments held against each other: what may be tested, what leaks, what is no comparison at all."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from genreclf.comparison.experiments import Experiment, group_runs
+from genreclf.comparison.naming import fingerprint, recipe_of, shown
+from genreclf.comparison.runs import FinishedRun, find_runs
+from genreclf.comparison.significance import PairedTest, holm, paired_test
+
+SOURCE_KEYS = ("data._target_", "data.root", "data.seed")
+"""Settings that tell sources of tracks apart."""
+
+NAMED = 4
+"""So many experiments are named in a sentence before it counts the others."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pair:
+    """Two experiments tested on the same tracks.
+
+    Attributes:
+        first: The one that stands higher in the table.
+        second: The other.
+        test: On the tracks.
+        p_holm: Its p, corrected for all pairs tested.
+    """
+
+    first: Experiment
+    second: Experiment
+    test: PairedTest
+    p_holm: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Leak:
+    """One recipe under a leaky and under an honest split."""
+
+    leaky: Experiment
+    honest: Experiment
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison:
+    """All that can be said of some runs beside each other.
+
+    Attributes:
+        experiments: In the order of `genreclf.comparison.experiments.group_runs`.
+        pairs: All pairs with the same test tracks.
+        leaks: All recipes with and without a leak.
+        refusals: Why other pairs are not tested, a sentence each.
+        notices: What else a reader should know.
+        unfinished: Runs that are not finished.
+    """
+
+    experiments: tuple[Experiment, ...]
+    pairs: tuple[Pair, ...]
+    leaks: tuple[Leak, ...]
+    refusals: tuple[str, ...]
+    notices: tuple[str, ...]
+    unfinished: tuple[Path, ...]
+
+    @property
+    def runs(self) -> list[FinishedRun]:
+        """The runs of all experiments."""
+        return [run for experiment in self.experiments for run in experiment.runs]
+
+
+def compare(paths: Iterable[Path]) -> Comparison:
+    """Compare the finished runs that some folders are or hold.
+
+    Raises:
+        UserError: A folder does not exist, no run is finished, or a file of one is damaged.
+    """
+    finished, unfinished = find_runs(paths)
+    experiments, notices = group_runs([FinishedRun.read(path) for path in finished])
+    classes: dict[str, list[Experiment]] = defaultdict(list)
+    for experiment in experiments:
+        classes[_test_of(experiment)].append(experiment)
+    alike = [pair for members in classes.values() for pair in combinations(members, 2)]
+    tests = [paired_test(first.scores, second.scores) for first, second in alike]
+    corrected = holm([test.p for test in tests])
+    for members in classes.values():
+        notices += _doubts(members)
+    if len(devices := {run.device for run in (run for e in experiments for run in e.runs) if run.device}) > 1:
+        notices.append(f"Times are not comparable: the runs had different devices ({', '.join(sorted(devices))}).")
+    if unfinished:
+        named = ", ".join(map(str, unfinished))
+        notices.append(f"{len(unfinished)} {_plural('run', unfinished)} not finished and left out: {named}.")
+    return Comparison(
+        experiments=tuple(experiments),
+        pairs=tuple(
+            Pair(first=first, second=second, test=test, p_holm=p)
+            for (first, second), test, p in zip(alike, tests, corrected, strict=True)
+        ),
+        leaks=tuple(_leaks(experiments)),
+        refusals=tuple(_refusal(*pair) for pair in combinations(classes.values(), 2)),
+        notices=tuple(notices),
+        unfinished=tuple(unfinished),
+    )
+
+
+def _test_of(experiment: Experiment) -> str:
+    """Return what experiments share that were tested on the same tracks, and on the same pieces where these leak."""
+    pieces = {"pieces": experiment.split_hashes} if experiment.leaky else {}
+    return fingerprint({"tracks": sorted(experiment.genre_of.items()), "leaky": experiment.leaky, **pieces})
+
+
+def _leaks(experiments: Sequence[Experiment]) -> list[Leak]:
+    """Pair each leaky experiment with the honest ones of its recipe."""
+    return [
+        Leak(leaky=leaky, honest=honest)
+        for leaky in experiments
+        for honest in experiments
+        if leaky.leaky and not honest.leaky and recipe_of(leaky.settings) == recipe_of(honest.settings)
+    ]
+
+
+def _refusal(first: Sequence[Experiment], second: Sequence[Experiment]) -> str:
+    """Say why two groups of experiments are not tested against each other."""
+    names = f"Not tested: {_listed(first)} against {_listed(second)}; "
+    if first[0].leaky != second[0].leaky:
+        leaky = (first if first[0].leaky else second)[0].split
+        return f"{names}the split {leaky} is LEAKY, so that the difference would be the leak."
+    tracks, others = first[0].genre_of, second[0].genre_of
+    if tracks == others:
+        return f"{names}their LEAKY splits cut the tracks into other pieces ({_hashes(first)}; {_hashes(second)})."
+    common = sorted(tracks.keys() & others.keys())
+    if renamed := [track_id for track_id in common if tracks[track_id] != others[track_id]]:
+        return f"{names}they do not agree on the true genre of {len(renamed)} tracks, {renamed[0]} first."
+    return (
+        f"{names}their test tracks differ ({len(tracks)} and {len(others)} tracks, {len(common)} in common; "
+        f"split hashes {_hashes(first)}; {_hashes(second)})."
+    )
+
+
+def _doubts(members: Sequence[Experiment]) -> list[str]:
+    """Say what may be amiss with tests between experiments whose test tracks have the same names."""
+    if len(members) < 2:
+        return []
+    notices = []
+    if len({experiment.split_hashes for experiment in members}) > 1:
+        notices.append(f"{_listed(members)} share their test tracks, but not those of training and validation.")
+    sources = {" ".join(shown(experiment.settings, key) for key in SOURCE_KEYS).strip() for experiment in members}
+    if len(sources) > 1:
+        notices.append(
+            f"{_listed(members)} read tracks of the same names from different sources ({'; '.join(sorted(sources))}): "
+            "the tests between them hold only if these are the same music."
+        )
+    return notices
+
+
+def _listed(experiments: Sequence[Experiment]) -> str:
+    names = [experiment.title for experiment in experiments]
+    more = len(names) - NAMED
+    return "; ".join(names) if more <= 0 else f"{'; '.join(names[:NAMED])} and {more} more"
+
+
+def _hashes(experiments: Sequence[Experiment]) -> str:
+    hashes = sorted({split_hash for experiment in experiments for split_hash in experiment.split_hashes})
+    return ", ".join(hashes) if len(hashes) <= NAMED else f"{', '.join(hashes[:NAMED])} and {len(hashes) - NAMED} more"
+
+
+def _plural(word: str, things: Sequence[object]) -> str:
+    return f"{word} is" if len(things) == 1 else f"{word}s are"

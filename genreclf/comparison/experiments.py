@@ -1,0 +1,179 @@
+"""Runs that differ in their seed or fold only, taken together."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.comparison.naming import fingerprint, recipe_names, recipe_of, settings_of, split_names
+from genreclf.comparison.runs import FinishedRun, figure
+from genreclf.comparison.significance import Interval, TrackScores, accuracy_interval
+from genreclf.evaluation.metrics import confusion
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Experiment:
+    """The runs of one setting.
+
+    Attributes:
+        name: What is trained, different for each recipe.
+        split: Name of the split, with what varies between splits of that name.
+        title: Both, as far as they are needed to tell experiments apart; says LEAKY where the split leaks.
+        settings: The configuration less what repeats, flat.
+        runs: At least one.
+    """
+
+    name: str
+    split: str
+    title: str
+    settings: Mapping[str, Any]
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def leaky(self) -> bool:
+        """Whether the split leaks."""
+        return any(figure(run.metrics, "split.leaky") for run in self.runs)
+
+    @cached_property
+    def scores(self) -> TrackScores:
+        """How often each distinct test track was recognized."""
+        right: dict[str, int] = defaultdict(int)
+        times: dict[str, int] = defaultdict(int)
+        for run in self.runs:
+            for track_id, hit in zip(run.tracks.track_ids, run.right, strict=True):
+                right[track_id] += int(hit)
+                times[track_id] += 1
+        ids = tuple(sorted(times))
+        return TrackScores(
+            track_ids=ids,
+            right=np.array([right[track_id] for track_id in ids], dtype=np.int64),
+            times=np.array([times[track_id] for track_id in ids], dtype=np.int64),
+        )
+
+    @cached_property
+    def interval(self) -> Interval:
+        """95 % interval of the accuracy, over tracks."""
+        return accuracy_interval(self.scores)
+
+    @cached_property
+    def genre_of(self) -> dict[str, str]:
+        """True genre of each test track."""
+        return {
+            track_id: run.tracks.genres[target]
+            for run in self.runs
+            for track_id, target in zip(run.tracks.track_ids, run.tracks.targets, strict=True)
+        }
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of the accuracy over the runs (n - 1); None for one run."""
+        return stdev(run.accuracy for run in self.runs) if len(self.runs) > 1 else None
+
+    def mean(self, dotted: str) -> float | None:
+        """Return the mean over the runs of a figure of ``metrics.json``; None if a run has none."""
+        values = [figure(run.metrics, dotted) for run in self.runs]
+        return None if None in values else fmean(values)
+
+    @property
+    def split_hashes(self) -> tuple[str, ...]:
+        """The different splits of the runs, sorted."""
+        return tuple(sorted({run.split_hash for run in self.runs}))
+
+    @property
+    def seeds(self) -> int:
+        """Number of different seeds."""
+        return len({run.config.get("seed") for run in self.runs})
+
+    @property
+    def repeats(self) -> str:
+        """How the runs come about: ``1``, ``3 seeds``, ``15 (3 seeds x 5 folds)``."""
+        runs, seeds, splits = len(self.runs), self.seeds, len(self.split_hashes)
+        folds = len({figure(run.config, "split.fold") for run in self.runs}) > 1
+        parts = [f"{n} {word}" for n, word in ((seeds, "seeds"), (splits, "folds" if folds else "splits")) if n > 1]
+        if not parts:
+            return str(runs)
+        if len(parts) == 1 and runs == seeds * splits:
+            return parts[0]
+        return f"{runs} ({' x '.join(parts)})" if runs == seeds * splits else f"{runs} ({' and '.join(parts)})"
+
+    def of_genre(self, genre: str) -> TrackScores | None:
+        """Return the scores of the test tracks of one genre; None if there are none."""
+        chosen = [row for row, track_id in enumerate(self.scores.track_ids) if self.genre_of[track_id] == genre]
+        if not chosen:
+            return None
+        ids = tuple(self.scores.track_ids[row] for row in chosen)
+        return TrackScores(track_ids=ids, right=self.scores.right[chosen], times=self.scores.times[chosen])
+
+    @cached_property
+    def genres(self) -> tuple[str, ...]:
+        """All genres of the runs, sorted."""
+        return tuple(sorted({genre for run in self.runs for genre in run.tracks.genres}))
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Count the tests of each true genre (row) that gave each genre (column), over all runs, by `genres`."""
+        counts = np.zeros((len(self.genres),) * 2, dtype=np.int64)
+        for run in self.runs:
+            index = [self.genres.index(genre) for genre in run.tracks.genres]
+            counts[np.ix_(index, index)] += confusion(run.tracks)
+        return counts
+
+
+def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Experiment], list[str]]:
+    """Group runs over seeds and folds.
+
+    Returns:
+        The experiments, leaky splits last, then by split, and within the same tracks by falling
+        validation accuracy, so that no order is drawn from the test; and what a reader should know.
+    """
+    members: dict[str, dict[tuple[Any, ...], FinishedRun]] = defaultdict(dict)
+    left_out: list[FinishedRun] = []
+    for run in runs:
+        cell = (run.config.get("seed"), run.split_hash)
+        group = members[fingerprint(settings_of(run.config))]
+        if cell in group:
+            left_out.append(run)
+        else:
+            group[cell] = run
+    groups = [tuple(cells.values()) for cells in members.values()]
+    experiments = sorted(_named(groups), key=_order)
+    notices = []
+    if left_out:
+        named = ", ".join(str(run.path) for run in left_out)
+        notices.append(f"Left out, as they repeat the seed and the split of another run of the same settings: {named}.")
+    if len({len(experiment.runs) for experiment in experiments}) > 1:
+        notices.append("The experiments have different numbers of runs: means over fewer seeds or folds say less.")
+    return experiments, notices
+
+
+def _named(groups: Sequence[tuple[FinishedRun, ...]]) -> list[Experiment]:
+    settings = [settings_of(runs[0].config) for runs in groups]
+    recipes = {fingerprint(recipe_of(each)): recipe_of(each) for each in settings}
+    name_of = dict(zip(recipes, recipe_names(list(recipes.values())), strict=True))
+    names = [name_of[fingerprint(recipe_of(each))] for each in settings]
+    splits = split_names(
+        [
+            (str(figure(runs[0].metrics, "split.name")), {key: each[key] for key in each if key.startswith("split.")})
+            for runs, each in zip(groups, settings, strict=True)
+        ]
+    )
+    several = len(set(splits)) > 1
+    experiments = []
+    for runs, each, name, split in zip(groups, settings, names, splits, strict=True):
+        leaky = any(figure(run.metrics, "split.leaky") for run in runs)
+        title = f"{name}, {split}" if several else name
+        experiments.append(
+            Experiment(
+                name=name, split=split, title=f"{title} (LEAKY)" if leaky else title, settings=each, runs=tuple(runs)
+            )
+        )
+    return experiments
+
+
+def _order(experiment: Experiment) -> tuple[bool, str, tuple[str, ...], float, str]:
+    validation = experiment.mean("val.track.accuracy")
+    return experiment.leaky, experiment.split, experiment.split_hashes, -(validation or 0.0), experiment.name

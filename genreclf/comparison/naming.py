@@ -1,0 +1,151 @@
+"""What makes two runs the same experiment, and what to call one."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from genreclf.errors import UserError
+from genreclf.rundir import RunDirectory
+
+REPEATED = ("seed", "split.seed", "split.fold")
+"""Keys by which the runs of one experiment differ."""
+
+ELSEWHERE = ("run_dir", "debug", "logger", "data.store_dir", "data.download", "init_from")
+"""Keys that do not change the experiment, but for `init_from`, which `_start` replaces."""
+
+GROUPS = ("model", "regularization", "optimizer", "scheduler", "loss", "features", "data", "early_stopping", "trainer")
+"""Which of two keys that tell experiments apart equally well is taken for the name."""
+
+Settings = Mapping[str, Any]
+"""Dotted keys to values."""
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes an experiment: the flat configuration less seeds, folds, places and logging.
+
+    A run that starts from another one's weights is told apart by the experiment of that other run, so that seeds that
+    each start from a seed of their own stay together.
+    """
+    flat = _flat(config)
+    kept = {key: value for key, value in flat.items() if key not in REPEATED and not _within(key, ELSEWHERE)}
+    start = config.get("init_from")
+    return kept | ({"init_from": _start(str(start))} if start else {})
+
+
+def recipe_of(settings: Settings) -> dict[str, Any]:
+    """Return the settings less the split: what is trained, whatever the tracks."""
+    return {key: value for key, value in settings.items() if not _within(key, ("split",))}
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return a hash that equal settings share."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def recipe_names(recipes: Sequence[Settings]) -> list[str]:
+    """Name recipes, each differently: the model, then as few keys as tell those of one name apart.
+
+    Args:
+        recipes: No two of them equal.
+    """
+    chosen: list[list[str]] = [["model._target_"] for _ in recipes]
+    while True:
+        names = _names(recipes, chosen)
+        alike = [[index for index, other in enumerate(names) if other == name] for name in dict.fromkeys(names)]
+        undecided = {
+            tuple(members): varying_keys([recipes[i] for i in members]) for members in alike if len(members) > 1
+        }
+        if not any(undecided.values()):
+            break
+        for members, keys in undecided.items():
+            for index in members if keys else ():
+                chosen[index].append(keys[0])
+    for members in undecided:
+        for number, index in enumerate(members, start=1):
+            names[index] += f" #{number}"
+    return names
+
+
+def split_names(splits: Sequence[tuple[str, Settings]]) -> list[str]:
+    """Name splits: their name and, where two settings share it, what varies between them.
+
+    Args:
+        splits: Name and settings of the split of each experiment, repeats allowed.
+    """
+    names = []
+    for name, settings in splits:
+        same = [other for other_name, other in splits if other_name == name]
+        parts = [_part(settings, key, {key.rpartition(".")[2]: 1}) for key in varying_keys(same)]
+        names.append(" ".join([name, *filter(None, parts)]))
+    return names
+
+
+def varying_keys(all_settings: Sequence[Settings]) -> list[str]:
+    """Return the keys that differ, those with the most values first, then by the order of `GROUPS`."""
+    keys = dict.fromkeys(key for settings in all_settings for key in settings)
+    values = {key: len({shown(settings, key) for settings in all_settings}) for key in keys}
+
+    def order(key: str) -> tuple[int, int]:
+        group = key.partition(".")[0]
+        return -values[key], GROUPS.index(group) if group in GROUPS else len(GROUPS)
+
+    return sorted((key for key in keys if values[key] > 1), key=order)
+
+
+def shown(settings: Settings, key: str) -> str:
+    """Return a setting as one would type it; empty if it is not there, the bare name of a class."""
+    if key not in settings:
+        return ""
+    value = settings[key]
+    if key.endswith("_target_"):
+        return _short(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _names(recipes: Sequence[Settings], chosen: Sequence[Sequence[str]]) -> list[str]:
+    last_parts = Counter(key.rpartition(".")[2] for key in {key for keys in chosen for key in keys})
+    rows = zip(recipes, chosen, strict=True)
+    return [" ".join(filter(None, (_part(recipe, key, last_parts) for key in keys))) for recipe, keys in rows]
+
+
+def _part(settings: Settings, key: str, times: Mapping[str, int]) -> str:
+    value = shown(settings, key)
+    if not value or key.endswith("_target_"):
+        return value
+    last = key.rpartition(".")[2]
+    return f"{key if times[last] > 1 else last}={value}"
+
+
+def _start(path: str, depth: int = 0) -> str:
+    """Say which experiment a run's weights come from, or where from if that cannot be read."""
+    try:
+        config = RunDirectory(Path(path)).read_config()
+    except UserError:
+        return path
+    before = config.pop("init_from", None)
+    settings = settings_of(config)
+    if before:
+        settings["init_from"] = _start(str(before), depth + 1) if depth < 9 else str(before)
+    return f"{_short(settings.get('model._target_'))}-{fingerprint(settings)[:6]}"
+
+
+def _short(target: Any) -> str:
+    return str(target or "").rpartition(".")[2]
+
+
+def _within(key: str, places: Sequence[str]) -> bool:
+    return any(key == place or key.startswith(f"{place}.") for place in places)
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{name}.")
+        else:
+            flat[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return flat

@@ -1,0 +1,139 @@
+"""Finished runs, found and read."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.errors import UserError
+from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
+from genreclf.rundir import RunDirectory
+
+NEEDED = (
+    "parameters",
+    "split.name",
+    "split.hash",
+    "split.leaky",
+    "test.clip.accuracy",
+    "test.track.accuracy",
+    "test.track.f1_macro",
+    "test.track.n",
+)
+"""What ``metrics.json`` must hold."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FinishedRun:
+    """What a comparison reads of a run.
+
+    Attributes:
+        path: Its directory.
+        config: The resolved configuration.
+        metrics: What ``metrics.json`` holds.
+        history: A row an epoch; empty for an evaluation.
+        tracks: Predictions of the test.
+        device: What it ran on, if known.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    history: tuple[Mapping[str, float], ...]
+    tracks: TrackPredictions
+    device: str | None
+
+    @classmethod
+    def read(cls, path: Path) -> "FinishedRun":
+        """Read a run directory.
+
+        Raises:
+            UserError: A file is missing, damaged, or not of the same test as the others.
+        """
+        run = RunDirectory(path)
+        metrics = run.read_metrics()
+        missing = [name for name in NEEDED if figure(metrics, name) is None]
+        if missing:
+            raise UserError(f"{run.metrics} lacks {', '.join(missing)}: repeat the run in another run_dir.")
+        tracks = read_track_csv(run.predictions)
+        n, right = len(tracks.track_ids), int((tracks.predicted == tracks.targets).sum())
+        if n != figure(metrics, "test.track.n") or round(figure(metrics, "test.track.accuracy") * n) != right:
+            raise UserError(
+                f"{run.predictions} does not belong to metrics.json beside it ({right} of {n} tracks right there): "
+                f"write both anew with `python -m genreclf evaluate {path}`."
+            )
+        environment = run.read_json(run.environment) if run.environment.exists() else {}
+        try:
+            history = tuple(run.read_history())
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{run.history} is damaged ({error}); repeat the run in another run_dir.") from error
+        return cls(
+            path=path,
+            config=run.read_config(),
+            metrics=metrics,
+            history=history,
+            tracks=tracks,
+            device=environment.get("device"),
+        )
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy on test tracks."""
+        return float(self.right.mean())
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each test track was recognized, shape ``(track,)``."""
+        recognized: NDArray[np.bool_] = self.tracks.predicted == self.tracks.targets
+        return recognized
+
+    @property
+    def split_hash(self) -> str:
+        """Hash of what the sides of the split hold."""
+        return str(figure(self.metrics, "split.hash"))
+
+
+def figure(metrics: Mapping[str, Any], dotted: str) -> Any:
+    """Return what lies at a path like ``test.track.n``, None if it is not there."""
+    value: Any = metrics
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Find the runs that some folders are or hold.
+
+    What lies inside a run, such as its evaluations, counts only if it is named itself.
+
+    Returns:
+        The finished ones and the others, each once.
+
+    Raises:
+        UserError: A folder does not exist, or there is no finished run.
+    """
+    finished: dict[Path, Path] = {}
+    unfinished: dict[Path, Path] = {}
+    named = list(paths)
+    for path in named:
+        if not path.is_dir():
+            raise UserError(f"{path} is no folder: compare wants run directories or folders of runs.")
+        for found in _below(path):
+            done = RunDirectory(found).status == "finished"
+            (finished if done else unfinished).setdefault(found.resolve(), found)
+    if not finished:
+        where = ", ".join(map(str, named))
+        begun = f" ({len(unfinished)} begun: the same command that started them goes on)" if unfinished else ""
+        raise UserError(f"There is no finished run in {where}{begun}.")
+    return list(finished.values()), list(unfinished.values())
+
+
+def _below(path: Path) -> Iterator[Path]:
+    for folder, inner, files in os.walk(path):
+        if {"metrics.json", "config.yaml"} & set(files):
+            inner.clear()
+            yield Path(folder)
+        inner.sort()

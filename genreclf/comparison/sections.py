@@ -1,0 +1,269 @@
+"""What a comparison says, before it is Markdown or a page: headings, tables, paragraphs and pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genreclf.comparison.comparison import Comparison
+from genreclf.comparison.experiments import Experiment
+from genreclf.comparison.naming import recipe_of, shown, varying_keys
+from genreclf.comparison.runs import figure
+from genreclf.comparison.significance import RESAMPLES
+from genreclf.comparison.tables import HEADER, MISSING, WORDS, cells, percent, span, split_cell
+
+PAIRS_SHOWN = 100
+"""With more pairs, the report shows those of the experiments that stand first."""
+
+EXPERIMENTS_DRAWN = 24
+"""So many experiments are drawn, from the top of the table."""
+
+LEAKY = (
+    "Rows marked LEAKY: training and test share songs there, so that a model can recognize the recording instead of "
+    "the genre. Their figures must not be compared with those of other splits."
+)
+
+LEVEL = 0.05
+"""Corrected p below which two experiments are said to differ."""
+
+HOW = (
+    "A row is an experiment: the runs that differ in their seed or fold only. Its accuracy is the mean over its "
+    "distinct test tracks of the share of runs that recognized the track: the mean over the seeds on the same tracks; "
+    "folds pooled, each track counting once. SD over runs is the standard deviation (n - 1) of the runs' accuracies; "
+    "it holds the chance in training and, with folds, that of the tracks. Clip accuracy, macro F1, validation accuracy "
+    "and time are means over the runs.",
+    "The order within a split is that of validation accuracy: choose by it, for the best of many test accuracies is "
+    "too good by selection. Accuracies under different splits are of different tracks.",
+)
+
+LIMITS = (
+    "The 95 % interval is over tracks. Where each track was tested once (one run, or folds without repeats) it is "
+    "Wilson's (1927); otherwise it is the bias-corrected and accelerated bootstrap (Efron, 1987) of the mean over "
+    f"tracks, {RESAMPLES:,} samples, all runs of a track kept together. It says how far the accuracy of these trained "
+    "models could lie from the figure had other tracks been drawn; training again, another split, and faults in labels "
+    "move it as well, and several tracks of one artist make it too narrow. Folds share training tracks, which no "
+    "interval can account for (Bengio and Grandvalet, 2004).",
+    "The paired test asks whether two experiments, as trained, are equally good on tracks like these: McNemar's, "
+    "exact, where each track was tested once in both; otherwise the permutation test of the mean difference, which "
+    "swaps both experiments track by track, its distribution computed in full. p (Holm) is corrected for all pairs "
+    "tested (Holm, 1979). The interval of a difference is Student's of a mean over tracks, not corrected. Neither "
+    "holds the chance in training: see the SD over runs.",
+)
+
+CAPTIONS = {
+    "curves.png": "Loss and accuracy over the epochs: training, validation, and both. Thick: mean over the runs as "
+    "long as all of them last; thin: each run. Accuracy in training is of augmented clips.",
+    "confusion.png": "Confusion in per cent of each true genre, all runs of an experiment together.",
+    "genre_recall.png": "Share of the test tracks of each genre that were recognized, with its 95 % interval.",
+    "accuracy_parameters.png": "Test accuracy on tracks with its 95 % interval against the number of parameters; marks "
+    "of the same number stand beside each other. Hollow marks are LEAKY.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """A table.
+
+    Attributes:
+        header: Names of the columns.
+        cells: A row each.
+        words: Columns, from the first, that hold words.
+    """
+
+    header: Sequence[str]
+    cells: Sequence[Sequence[str]]
+    words: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the report, the same in Markdown and on the page.
+
+    Attributes:
+        title: Its heading.
+        warning: Said before all else, and loudly.
+        table: Under the warning.
+        text: Paragraphs.
+        points: A list.
+        pictures: Paths and captions.
+    """
+
+    title: str
+    warning: str = ""
+    table: Rows | None = None
+    text: Sequence[str] = ()
+    points: Sequence[str] = ()
+    pictures: Sequence[tuple[Path, str]] = ()
+
+
+def first_of_each_split(comparison: Comparison) -> list[str]:
+    """Return a sentence for each honest split with several experiments: the first by validation, and its test."""
+    honest = [experiment for experiment in comparison.experiments if not experiment.leaky]
+    sentences = []
+    for split, hashes in dict.fromkeys((experiment.split, experiment.split_hashes) for experiment in honest):
+        members = [each for each in honest if (each.split, each.split_hashes) == (split, hashes)]
+        if len(members) > 1 and members[0].mean("val.track.accuracy") is not None:
+            sentences.append(
+                f"Of {len(members)} experiments on split {split}, {members[0].name} has the highest validation "
+                f"accuracy; its test accuracy is {percent(members[0].scores.accuracy)} % of "
+                f"{len(members[0].scores.track_ids)} tracks (95 % interval {_interval(members[0])})."
+            )
+    return sentences
+
+
+def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) -> list[Section]:
+    """Return the parts of the report.
+
+    Args:
+        comparison: What to tell.
+        pictures: Paths and captions.
+    """
+    leaky = any(experiment.leaky for experiment in comparison.experiments)
+    return [
+        Section(
+            title="Experiments",
+            warning=LEAKY if leaky else "",
+            table=Rows(header=HEADER, cells=[cells(each) for each in comparison.experiments], words=WORDS),
+            text=(*first_of_each_split(comparison), *HOW),
+            points=comparison.notices,
+        ),
+        _leaks(comparison),
+        _pairs(comparison),
+        _figures(comparison, pictures),
+        Section(title="What the intervals and tests mean", text=LIMITS),
+        _settings(comparison),
+        _runs(comparison),
+    ]
+
+
+def _leaks(comparison: Comparison) -> Section:
+    rows = [
+        [
+            leak.leaky.name,
+            split_cell(leak.leaky),
+            split_cell(leak.honest),
+            f"{percent(leak.leaky.scores.accuracy)} ({_interval(leak.leaky)})",
+            f"{percent(leak.honest.scores.accuracy)} ({_interval(leak.honest)})",
+            _points(leak.leaky.scores.accuracy - leak.honest.scores.accuracy),
+            percent(leak.leaky.mean("test.clip.accuracy")),
+            percent(leak.honest.mean("test.clip.accuracy")),
+        ]
+        for leak in comparison.leaks
+    ]
+    header = (
+        "experiment",
+        "LEAKY split",
+        "honest split",
+        "LEAKY: tracks (%)",
+        "honest: tracks (%)",
+        "leak (points)",
+        "LEAKY: clips (%)",
+        "honest: clips (%)",
+    )
+    text = (
+        "The same settings with and without a leak. The difference is no merit of the model, and as the tracks differ "
+        "it is not tested.",
+    )
+    return Section(
+        title="The leak",
+        table=Rows(header=header, cells=rows, words=3) if rows else None,
+        text=text if rows else ("No settings were run under both a leaky and an honest split.",),
+    )
+
+
+def _figures(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) -> Section:
+    more = len(comparison.experiments) - EXPERIMENTS_DRAWN
+    text = (f"The first {EXPERIMENTS_DRAWN} experiments of the table; {more} more are not drawn.",) if more > 0 else ()
+    return Section(title="Figures", text=text, pictures=pictures)
+
+
+def _pairs(comparison: Comparison) -> Section:
+    shown, text = comparison.pairs, []
+    if len(shown) > PAIRS_SHOWN:
+        later = {id(pair.second) for pair in shown}
+        shown = tuple(pair for pair in shown if id(pair.first) not in later)
+        text = [f"The experiments that stand first against all others; all {len(comparison.pairs)} pairs: pairs.csv."]
+    if not shown:
+        text = ["No two experiments have the same test tracks."]
+    rows = [
+        [
+            pair.first.title,
+            pair.second.title,
+            _points(pair.test.difference),
+            span(pair.test.low, pair.test.high),
+            str(pair.test.first_better),
+            str(pair.test.second_better),
+            pair.test.method,
+            f"{pair.test.p:.3g}",
+            f"{pair.p_holm:.3g}",
+            "yes" if pair.p_holm < LEVEL else "no",
+        ]
+        for pair in shown
+    ]
+    header = (
+        "first",
+        "second",
+        "difference (points)",
+        "95 % interval",
+        "first better (tracks)",
+        "second better (tracks)",
+        "test",
+        "p",
+        "p (Holm)",
+        f"differ at {100 * LEVEL:.0f} %",
+    )
+    return Section(
+        title="Paired tests on the same tracks",
+        table=Rows(header=header, cells=rows, words=2) if rows else None,
+        text=text,
+        points=comparison.refusals,
+    )
+
+
+def _settings(comparison: Comparison) -> Section:
+    recipes = {experiment.name: recipe_of(experiment.settings) for experiment in comparison.experiments}
+    keys = sorted(varying_keys(list(recipes.values())))
+    rows = [
+        (name, " ".join(f"{key}={shown(recipe, key)}" for key in keys if key in recipe))
+        for name, recipe in recipes.items()
+    ]
+    return Section(
+        title="Settings that differ",
+        table=Rows(header=("experiment", "settings"), cells=rows, words=2) if keys else None,
+        text=() if keys else ("None but the split, seeds and folds.",),
+    )
+
+
+def _runs(comparison: Comparison) -> Section:
+    rows = [
+        [
+            experiment.title,
+            str(run.path),
+            str(run.config.get("seed", MISSING)),
+            run.split_hash,
+            percent(run.accuracy),
+            percent(figure(run.metrics, "val.track.accuracy")),
+            str(figure(run.metrics, "epochs") or MISSING),
+            run.device or MISSING,
+        ]
+        for experiment in comparison.experiments
+        for run in experiment.runs
+    ]
+    header = (
+        "experiment",
+        "run",
+        "seed",
+        "split hash",
+        "test accuracy, tracks (%)",
+        "validation (%)",
+        "epochs",
+        "device",
+    )
+    return Section(title="Runs", table=Rows(header=header, cells=rows, words=2))
+
+
+def _interval(experiment: Experiment) -> str:
+    return span(experiment.interval.low, experiment.interval.high)
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}"

@@ -1,0 +1,258 @@
+"""What the command leaves and says."""
+
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Outcome
+from made_up import FIRST, SECOND, leaky_and_honest, three_models, write_run
+from PIL import Image
+
+from genreclf.commands.compare import parser
+from genreclf.comparison import report
+from genreclf.evaluation import figures
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw few pixels, where only the content matters."""
+    monkeypatch.setattr(figures, "DPI", 30)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, where the pictures do not matter."""
+    monkeypatch.setattr(report, "draw_all", lambda *_: [])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_leaky_is_said_everywhere(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("compare", str(leaky_and_honest(tmp_path / "sweep")))
+    assert outcome.code == 0, outcome.err
+    assert "LEAKY" in outcome.out
+    folder = tmp_path / "sweep/comparison"
+    markdown = (folder / "comparison.md").read_text()
+    assert "| CRNN | chunk (LEAKY), 20 tracks |" in markdown
+    assert "> [!WARNING]" in markdown
+    assert "| CRNN | chunk (LEAKY), 20 tracks | fault_filtered, 20 tracks | 95.0 (76.4 to 99.1) | 55.0 " in markdown
+    assert r"\textbf{LEAKY}" in (folder / "comparison.tex").read_text()
+    rows = list(csv.DictReader((folder / "comparison.csv").read_text().splitlines()))
+    assert [row["leaky"] for row in rows] == ["False", "True"]
+    assert '<tr class="leaky">' in (folder / "comparison.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_honest_runs_are_never_called_leaky(cli: Cli, tmp_path: Path) -> None:
+    assert "LEAKY" not in cli("compare", str(three_models(tmp_path / "sweep"))).out
+    table = (tmp_path / "sweep/comparison/comparison.md").read_text().partition("## The leak")[0]
+    assert "LEAKY" not in table
+
+
+class Page(HTMLParser):
+    """Collect what a page refers to, and its words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        places = ("src", "srcset", "href", "action", "data", "poster", "background", "xlink:href")
+        self.references += [value or "" for name, value in attrs if name in places]
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_needs_nothing_else_and_escapes_all(cli: Cli, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>|&$_{}"
+    write_run(tmp_path / "sweep/a", FIRST, settings={"model.note": evil})
+    write_run(tmp_path / "sweep/b", SECOND, settings={"model.note": "plain"})
+    assert cli("compare", str(tmp_path / "sweep")).code == 0
+    text = (tmp_path / "sweep/comparison/comparison.html").read_text()
+    page = Page(text)
+    assert len(page.references) == 4
+    assert all(reference.startswith("data:image/png;base64,") for reference in page.references)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "http://" not in text
+    assert "https://" not in text
+    assert f"note={evil}" in page.words
+    assert 'name="viewport"' in text
+    assert "<script>" not in (tmp_path / "sweep/comparison/comparison.md").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_tables_read_back(cli: Cli, tmp_path: Path) -> None:
+    sweep = three_models(tmp_path / "sweep")
+    for seed in (1, 2):
+        write_run(sweep / f"a{seed}", SECOND, model="CRNN", seed=seed, val=0.6, settings={"model.note": None})
+    printed = cli("compare", str(sweep), "--format", "csv")
+    assert printed.code == 0, printed.err
+    assert printed.out == (sweep / "comparison/comparison.csv").read_text()
+    assert printed.err.rstrip().endswith("comparison.html")
+    rows = {row["experiment"]: row for row in csv.DictReader(io.StringIO(printed.out))}
+    assert {name: row["runs"] for name, row in rows.items()} == {
+        "CRNN": "1",
+        "CRNN note=null": "2",
+        "CNN": "1",
+        "FFNN": "1",
+    }
+    assert float(rows["CNN"]["accuracy"]) == 0.25
+    assert rows["CNN"]["accuracy_sd"] == ""
+    assert float(rows["CRNN note=null"]["accuracy_sd"]) == 0
+    assert int(rows["CNN"]["parameters"]) == 1000
+    assert float(rows["CRNN note=null"]["fit_s"]) == 11.5
+
+    latex = cli("compare", str(sweep), "--format", "latex").out
+    body = latex.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
+    columns = re.search(r"\\begin{tabular}{([lr]+)}", latex)
+    assert columns is not None
+    assert {len(re.split(r"(?<!\\)&", line)) for line in body} == {len(columns[1])}
+    assert all(line.endswith(r"\\") for line in body)
+    assert {line.split(" & ")[0] for line in body} == set(rows)
+    assert r"fault\_filtered" in latex
+
+    markdown = cli("compare", str(sweep), "--format", "markdown").out.strip().splitlines()
+    assert len({line.count("|") for line in markdown}) == 1
+    assert len(markdown) == 2 + len(rows)
+    pairs = list(csv.DictReader((sweep / "comparison/pairs.csv").read_text().splitlines()))
+    assert len(pairs) == 6
+    assert {pair["test"] for pair in pairs} == {"McNemar", "permutation"}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_large_sweep_stays_readable_and_says_what_it_leaves_out(cli: Cli, tmp_path: Path) -> None:
+    for number in range(26):
+        right = [track < number for track in range(30)]
+        write_run(tmp_path / f"sweep/{number}", right, val=number / 26, settings={"optimizer.lr": number})
+    assert cli("compare", str(tmp_path / "sweep")).code == 0
+    markdown = (tmp_path / "sweep/comparison/comparison.md").read_text()
+    assert "The first 24 experiments of the table; 2 more are not drawn." in markdown
+    assert "all 325 pairs: pairs.csv" in markdown
+    pairs = markdown.partition("## Paired tests")[2].partition("##")[0]
+    assert pairs.count("\n| CNN lr=25 |") == pairs.count("\n| CNN ") == 25
+    assert len((tmp_path / "sweep/comparison/pairs.csv").read_text().splitlines()) == 326
+
+
+def test_pictures_are_drawn(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "DPI", 60)
+    assert cli("compare", str(leaky_and_honest(tmp_path / "sweep"))).code == 0
+    names = {"curves.png", "confusion.png", "genre_recall.png", "accuracy_parameters.png"}
+    paths = set((tmp_path / "sweep/comparison/figures").iterdir())
+    assert {path.name for path in paths} == names
+    for path in paths:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 200
+            assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 10
+
+
+def test_runs_without_history_have_no_curves(cli: Cli, tmp_path: Path) -> None:
+    (write_run(tmp_path / "sweep/a", FIRST) / "history.csv").unlink()
+    assert cli("compare", str(tmp_path / "sweep")).code == 0
+    assert not (tmp_path / "sweep/comparison/figures/curves.png").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_unfinished_runs_are_named_and_not_fatal(cli: Cli, tmp_path: Path) -> None:
+    write_run(tmp_path / "sweep/done", FIRST)
+    write_run(tmp_path / "sweep/killed", SECOND, status="running")
+    outcome = cli("compare", str(tmp_path / "sweep"))
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"1 run is not finished and left out: \S*sweep/killed\.", outcome.out)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_where_the_report_lies(cli: Cli, tmp_path: Path) -> None:
+    runs = [str(write_run(tmp_path / f"sweep/{name}", FIRST, model=name)) for name in ("CNN", "CRNN")]
+    places = [
+        cli("compare", *words).out.strip().splitlines()[-1].removeprefix("Report: ")
+        for words in ([str(tmp_path / "sweep")], runs, runs[::-1], [runs[0]], [*runs, "--out", "here"])
+    ]
+    assert places[0] == str(tmp_path / "sweep/comparison/comparison.html")
+    assert places[1] == places[2]
+    assert re.fullmatch(r"outputs/comparison-[0-9a-f]{10}/comparison.html", places[1])
+    assert places[3] != places[1]
+    assert places[4] == "here/comparison.html"
+    assert all((tmp_path / place).is_file() for place in places)
+
+
+MISTAKES = {
+    "no such folder": ([], ["nowhere"], "nowhere is no folder"),
+    "nothing inside": ([], ["."], "There is no finished run in ."),
+    "no path": ([], [], "the following arguments are required: RUN_OR_SWEEP"),
+    "unknown format": ([], ["run", "--format", "word"], "invalid choice: 'word'"),
+    "out is a file": ([], ["run", "--out", "run/config.yaml"], "run/config.yaml cannot be written to"),
+    "damaged predictions": (["predictions.csv", "track_id,genre\n"], ["run"], "The first line of run/predictions.csv"),
+    "cut predictions": (["predictions.csv", None], ["run"], "run/predictions.csv does not belong to metrics.json"),
+    "damaged metrics": (["metrics.json", "{"], ["run"], "run/metrics.json cannot be read"),
+    "metrics of something else": (["metrics.json", "[]"], ["run"], "run/metrics.json cannot be read"),
+    "metrics without a test": (["metrics.json", '{"status": "finished"}'], ["run"], "lacks parameters, split.name"),
+    "damaged history": (["history.csv", "epoch,val/loss\n0,low\n"], ["run"], "run/history.csv is damaged"),
+    "damaged config": (["config.yaml", "[:"], ["run"], "its config.yaml cannot be read"),
+    "killed": (["metrics.json", '{"status": "running"}'], ["run"], "There is no finished run in run (1 begun"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_sentence(name: str, cli: Cli, tmp_path: Path) -> None:
+    damage, words, expected = MISTAKES[name]
+    if words != ["."]:
+        run = write_run(tmp_path / "run", FIRST)
+    if damage:
+        path = run / str(damage[0])
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]) if damage[1] is None else damage[1])
+    outcome = cli("compare", *words)
+    assert outcome.code == 2
+    assert expected in outcome.err
+    assert "Traceback" not in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_a_sweep_is_compared_from_end_to_end(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    sweep = cli("-m", *tiny, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert sweep.code == 0, sweep.err
+    outcome = cli("compare", "sweep")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.rstrip().endswith("Report: sweep/comparison/comparison.html")
+    (row,) = csv.DictReader((tmp_path / "sweep/comparison/comparison.csv").read_text().splitlines())
+    assert (row["experiment"], row["split"], row["runs"], row["leaky"]) == ("CRNN", "artist_folds", "2", "False")
+    tests = [json.loads(path.read_text())["test"] for path in tmp_path.glob("sweep/*/metrics.json")]
+    mean = sum(test["track"]["accuracy"] for test in tests) / 2
+    assert float(row["accuracy"]) == pytest.approx(mean, abs=1e-6)
+    assert float(row["ci95_low"]) <= mean <= float(row["ci95_high"])
+
+
+def test_a_mistake_is_found_before_anything_heavy_is_imported() -> None:
+    code = (
+        "import sys; sys.argv[1:] = ['compare', 'nowhere']; from genreclf.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, *sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    code_, *modules = ended.stdout.split()
+    assert code_ == "2"
+    assert not {"torch", "lightning", "matplotlib", "scipy", "jinja2"} & set(modules)
+
+
+def test_the_readme_shows_commands_that_parse() -> None:
+    lines = re.findall(r"^python -m genreclf compare (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(lines) >= 2
+    for line in lines:
+        assert parser().parse_args(shlex.split(line)).paths

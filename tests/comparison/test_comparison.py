@@ -1,0 +1,79 @@
+"""What is tested against what, what is refused, and what a reader is told of it."""
+
+from pathlib import Path
+
+import pytest
+from made_up import FIRST, SECOND, leaky_and_honest, three_models, write_run
+
+from genreclf.comparison.comparison import compare
+from genreclf.comparison.significance import holm
+
+
+def test_pairs_are_tested_and_corrected(tmp_path: Path) -> None:
+    comparison = compare([three_models(tmp_path)])
+    assert [(pair.first.name, pair.second.name) for pair in comparison.pairs] == [
+        ("CRNN", "CNN"),
+        ("CRNN", "FFNN"),
+        ("CNN", "FFNN"),
+    ]
+    test = comparison.pairs[0].test
+    assert (test.first_better, test.second_better, test.method) == (8, 2, "McNemar")
+    p = [2 * (1 + 10 + 45) / 2**10, 2 / 2**11, 2 / 2**5]
+    assert [pair.test.p for pair in comparison.pairs] == pytest.approx(p)
+    assert [pair.p_holm for pair in comparison.pairs] == pytest.approx([0.125, 3 * 2 / 2**11, 0.125])
+    assert holm(p) == pytest.approx([pair.p_holm for pair in comparison.pairs])
+    assert comparison.refusals == ()
+
+
+def test_other_tracks_are_not_compared_and_the_rest_goes_on(tmp_path: Path) -> None:
+    three_models(tmp_path)
+    write_run(tmp_path / "d", FIRST[:12], model="Other", split_hash="bbbb", first_track=9)
+    comparison = compare([tmp_path])
+    assert len(comparison.pairs) == 3
+    (refusal,) = comparison.refusals
+    assert refusal.startswith("Not tested: CRNN; CNN; FFNN against Other; their test tracks differ (20 and 12 tracks, ")
+    assert "aaaa; bbbb" in refusal
+
+
+def test_tracks_of_other_genres_are_not_compared(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", FIRST)
+    write_run(tmp_path / "b", FIRST, model="Other")
+    header, *rows = (line.split(",") for line in (run / "predictions.csv").read_text().splitlines())
+    first = next(row for row in rows if row[0] == "blues.00000")
+    first[1:] = ["rock", "rock", "0", "0", "1"]
+    (run / "predictions.csv").write_text("\n".join(map(",".join, [header, *rows])))
+    (refusal,) = compare([tmp_path]).refusals
+    assert "do not agree on the true genre of 1 tracks, blues.00000 first" in refusal
+
+
+def test_a_leak_is_shown_and_not_tested(tmp_path: Path) -> None:
+    comparison = compare([leaky_and_honest(tmp_path)])
+    assert comparison.pairs == ()
+    (leak,) = comparison.leaks
+    assert leak.leaky.scores.accuracy - leak.honest.scores.accuracy == pytest.approx(19 / 20 - 11 / 20)
+    (refusal,) = comparison.refusals
+    assert "the split chunk is LEAKY, so that the difference would be the leak" in refusal
+
+
+def test_leaky_runs_are_tested_on_the_same_pieces_only(tmp_path: Path) -> None:
+    for name, split_hash in (("CNN", "c1"), ("CRNN", "c1"), ("FFNN", "c2")):
+        write_run(tmp_path / name, FIRST, model=name, split="chunk", split_hash=split_hash, leaky=True)
+    comparison = compare([tmp_path])
+    assert [(pair.first.name, pair.second.name) for pair in comparison.pairs] == [("CNN", "CRNN")]
+    assert "cut the tracks into other pieces (c1; c2)" in comparison.refusals[0]
+
+
+def test_doubts_about_tracks_of_the_same_name_are_told(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", FIRST)
+    write_run(tmp_path / "b", SECOND, split_hash="bbbb", settings={"data.root": "elsewhere"})
+    comparison = compare([tmp_path])
+    assert len(comparison.pairs) == 1
+    assert any("not those of training and validation" in notice for notice in comparison.notices)
+    assert any("Gtzan elsewhere; Gtzan music" in notice for notice in comparison.notices)
+
+
+def test_evaluations_inside_a_run_count_only_if_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", FIRST)
+    again = write_run(run / "evaluations/again", SECOND, settings={"init_from": str(run)})
+    assert len(compare([tmp_path]).experiments) == 1
+    assert len(compare([run, again]).experiments) == 2

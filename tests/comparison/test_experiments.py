@@ -1,0 +1,133 @@
+"""What is one experiment, what it is called, and what its row says."""
+
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import pytest
+from made_up import pattern, write_run
+
+from genreclf.comparison.comparison import Comparison, compare
+from genreclf.comparison.experiments import Experiment
+
+RIGHT = pattern("+++- ++-- ++++")
+
+
+def only(path: Path) -> Experiment:
+    (experiment,) = compare([path]).experiments
+    return experiment
+
+
+def test_seeds_are_one_experiment(tmp_path: Path) -> None:
+    rows = [pattern("+++++---"), pattern("++++----"), pattern("++++++--")]
+    for seed, right in enumerate(rows):
+        write_run(tmp_path / f"run{seed}", right, seed=seed, val=0.4 + seed / 10)
+    experiment = only(tmp_path)
+    assert experiment.repeats == "3 seeds"
+    assert experiment.scores.accuracy == pytest.approx((5 + 4 + 6) / 24)
+    assert experiment.deviation == pytest.approx(stdev([5 / 8, 4 / 8, 6 / 8]))
+    assert experiment.mean("val.track.accuracy") == pytest.approx(0.5)
+    assert sorted(experiment.scores.right) == [0, 0, 1, 2, 3, 3, 3, 3]
+    assert experiment.interval.method == "bootstrap"
+    assert experiment.confusion().sum() == 24
+
+
+def test_folds_are_pooled_over_distinct_tracks(tmp_path: Path) -> None:
+    for fold, right in enumerate((pattern("++++----"), pattern("+---"))):
+        write_run(
+            tmp_path / f"{fold}", right, split="artist_folds", fold=fold, split_hash=f"f{fold}", first_track=100 * fold
+        )
+    experiment = only(tmp_path)
+    assert experiment.repeats == "2 folds"
+    assert len(experiment.scores.track_ids) == 12
+    assert experiment.scores.accuracy == pytest.approx(5 / 12)
+    assert experiment.interval.method == "Wilson"
+
+
+def test_seeds_and_folds_together(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        for fold in (0, 1):
+            place = {"split": "artist_folds", "fold": fold, "split_hash": f"f{fold}", "first_track": 100 * fold}
+            write_run(tmp_path / f"{seed}{fold}", RIGHT, seed=seed, **place)  # type: ignore[arg-type]
+    experiment = only(tmp_path)
+    assert experiment.repeats == "6 (3 seeds x 2 folds)"
+    assert set(experiment.scores.times) == {3}
+
+
+def test_the_same_seed_twice_counts_once(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_run(tmp_path / name, RIGHT)
+    comparison = compare([tmp_path])
+    assert len(comparison.experiments[0].runs) == 1
+    assert any("repeat the seed" in notice and "second" in notice for notice in comparison.notices)
+
+
+def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:
+    write_run(tmp_path / "sweep/run", RIGHT)
+    comparison = compare([tmp_path / "sweep", tmp_path / "sweep/run"])
+    assert len(comparison.runs) == 1
+    assert comparison.notices == ()
+
+
+def names(comparison: Comparison) -> set[str]:
+    return {experiment.name for experiment in comparison.experiments}
+
+
+def test_names_say_what_varies_and_no_more(tmp_path: Path) -> None:
+    variants: dict[str, dict[str, Any]] = {
+        "a": {"model": "FFNN", "settings": {"optimizer.lr": 0.1, "model.hidden": [64, 32]}},
+        "b": {"model": "CNN"},
+        "c": {"model": "CNN", "settings": {"optimizer.lr": 0.01}},
+        "d": {"model": "CNN", "settings": {"optimizer._target_": "torch.optim.SGD"}},
+    }
+    for name, variant in variants.items():
+        write_run(tmp_path / name, RIGHT, **variant)
+    assert names(compare([tmp_path])) == {"FFNN", "CNN AdamW lr=0.01", "CNN AdamW lr=0.001", "CNN SGD"}
+
+
+def test_keys_of_one_last_name_are_told_apart(tmp_path: Path) -> None:
+    for number, (model, general) in enumerate(((0.1, 0.1), (0.1, 0.2), (0.3, 0.1))):
+        write_run(tmp_path / f"{number}", RIGHT, settings={"model.dropout": model, "data.dropout": general})
+    assert names(compare([tmp_path])) == {
+        "CNN model.dropout=0.1 data.dropout=0.1",
+        "CNN model.dropout=0.1 data.dropout=0.2",
+        "CNN model.dropout=0.3",
+    }
+
+
+def test_classes_of_one_name_are_numbered(tmp_path: Path) -> None:
+    for place in ("mine", "yours"):
+        write_run(tmp_path / place, RIGHT, settings={"model._target_": f"{place}.CNN"})
+    assert names(compare([tmp_path])) == {"CNN #1", "CNN #2"}
+
+
+def test_one_and_one_point_nought_are_the_same_setting(tmp_path: Path) -> None:
+    for seed, clip_seconds in enumerate((3, 3.0)):
+        write_run(tmp_path / f"{seed}", RIGHT, seed=seed, settings={"data.clip_seconds": clip_seconds})
+    assert only(tmp_path).repeats == "2 seeds"
+
+
+def test_seeds_that_start_from_seeds_stay_together(tmp_path: Path) -> None:
+    for kind in ("CNN", "FFNN"):
+        for seed in (0, 1):
+            start = write_run(tmp_path / f"starts/{kind}{seed}", RIGHT, model=kind, seed=seed)
+            write_run(tmp_path / f"tuned/{kind}{seed}", RIGHT, seed=seed, settings={"init_from": str(start)})
+    write_run(tmp_path / "tuned/scratch", RIGHT)
+    comparison = compare([tmp_path / "tuned"])
+    assert sorted(len(experiment.runs) for experiment in comparison.experiments) == [1, 2, 2]
+    assert len(names(comparison)) == 3
+
+
+def test_order_is_that_of_validation_and_leaky_last(tmp_path: Path) -> None:
+    good, bad = pattern("++++++++"), pattern("+-------")
+    write_run(tmp_path / "a", bad, model="FFNN", val=0.9)
+    write_run(tmp_path / "b", good, model="CNN", val=0.3)
+    write_run(tmp_path / "c", good, model="CRNN", val=1.0, split="chunk", split_hash="cc", leaky=True)
+    titles = [experiment.title for experiment in compare([tmp_path]).experiments]
+    assert titles == ["FFNN, fault_filtered", "CNN, fault_filtered", "CRNN, chunk (LEAKY)"]
+
+
+def test_a_figure_that_a_run_lacks_is_none(tmp_path: Path) -> None:
+    metrics = write_run(tmp_path / "run", RIGHT) / "metrics.json"
+    metrics.write_text(metrics.read_text().replace('"val"', '"other"'))
+    assert only(tmp_path).mean("val.track.accuracy") is None
