@@ -80,18 +80,23 @@ def _draw_shares(axes: "Axes", prediction: Prediction) -> None:
 
 
 def _draw_spectrogram(axes: "Axes", prediction: Prediction) -> None:
-    levels_db = prediction.spectrogram_db
-    peak = float(levels_db.max())
-    extent = (*prediction.heard_s, -0.5, len(levels_db) - 0.5)
+    below_peak_db = prediction.spectrogram_db - prediction.spectrogram_db.max()
+    n_mels = len(below_peak_db)
     shown = axes.imshow(
-        levels_db, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=peak - PICTURE_RANGE_DB, vmax=peak
+        below_peak_db,
+        origin="lower",
+        aspect="auto",
+        extent=(*prediction.heard_s, -0.5, n_mels - 0.5),
+        cmap="magma",
+        vmin=-PICTURE_RANGE_DB,
+        vmax=0,
     )
-    places, labels = _frequency_ticks(len(levels_db), prediction.sample_rate)
+    places, labels = _frequency_ticks(n_mels, prediction.sample_rate)
     axes.set_yticks(places, labels)
     axes.set_ylabel("frequency (Hz)", fontsize=12)
     axes.set_xlabel("time (s)", fontsize=12)
-    bar = axes.figure.colorbar(shown, ax=axes, pad=0.01)
-    bar.set_label("level (dB re full scale)", fontsize=11)
+    bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.015, 0, 0.015, 1)))
+    bar.set_label("dB relative to the peak", fontsize=11)
 
 
 def _frequency_ticks(n_mels: int, sample_rate: int) -> tuple[NDArray[np.float64], list[str]]:

@@ -33,7 +33,7 @@ class Heard:
 
     Attributes:
         stored: Stored values, shape ``(frame, mel)``, in a file that is gone with the song.
-        overview_db: Log-mel in dB relative to full scale, shape ``(mel, column)``, for the eye.
+        overview_db: Log-mel in dB relative to 1, shape ``(mel, column)``, for the eye.
         start_s: Where in the song the first frame lies.
         length_s: Seconds that were heard.
         duration_s: Length of the whole song.

@@ -63,8 +63,8 @@ class Prediction:
         timeline: Each window's.
         embedding: What the classifier's last layer gets, the mean over the windows, shape ``(dimension,)``; None if
             the network does not end in a linear layer.
-        spectrogram_db: Log-mel for the eye, dB relative to full scale, shape ``(mel, column)``: what was heard, evenly
-            on 1500 columns at most.
+        spectrogram_db: Log-mel for the eye, in dB relative to 1, shape ``(mel, column)``: what was heard, evenly on
+            1500 columns at most.
         sample_rate: At which it was computed, in Hz; the mels reach half of it.
         heard_s: Where what was heard begins and ends in the song, in seconds.
         duration_s: Length of the whole song.
