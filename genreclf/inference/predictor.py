@@ -76,16 +76,13 @@ class GenrePredictor:
                 scale=config["features"]["scale"],
             )
             overlap, short = float(config["data"]["grid_overlap"]), config["data"]["short"]
-            loaded = model.load_state_dict(state, strict=False)
+            # The loss of the training is not needed.
+            model.load_state_dict({key: values for key, values in state.items() if not key.startswith("loss.")})
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(
                 f"{directory.best} and {directory.config} do not belong together "
-                f"({str(error).strip().splitlines()[0]}); give a run directory as training left it."
+                f"({str(error).strip().splitlines()[-1].strip()}); give a run directory as training left it."
             ) from error
-        # The loss is another one, as it is not needed.
-        odd = [key for key in (*loaded.missing_keys, *loaded.unexpected_keys) if not key.startswith("loss.")]
-        if odd:
-            raise UserError(f"{directory.best} does not fit the model of {directory.config}: {', '.join(odd[:3])}.")
         return cls(model=model, grid_overlap=overlap, short="wrap" if short == "wrap" else "pad", device=device)
 
     @property
