@@ -207,6 +207,7 @@ def test_the_door_and_the_help_import_no_torch() -> None:
     assert not {"torch", "lightning", "matplotlib", "soundfile"} & set(code_and_modules)
 
 
+@pytest.mark.slow
 def test_real_audio_equals_the_test_of_the_run(cli: Cli, tmp_path: Path) -> None:
     if "GENRECLF_GTZAN" not in os.environ:
         pytest.skip("set GENRECLF_GTZAN to a folder with GTZAN's audio/genres_original and audio/lists")
