@@ -13,4 +13,25 @@ Names end in their unit: ``_s`` for seconds, ``_samples``, ``_frames``, ``_db``.
 ``(batch, mel, frame)``, logits are ``(batch, genre)``.
 """
 
+from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genreclf.inference.predictor import GenrePredictor
+
 __version__ = "0.1.0"
+
+
+def load(run: str | PathLike[str], *, device: str = "cpu") -> "GenrePredictor":
+    """Return the trained model of a run directory, ready to hear music.
+
+    Args:
+        run: A run directory; its ``config.yaml`` and ``checkpoints/best.ckpt`` are enough.
+        device: Where the network computes, as PyTorch calls it.
+
+    Raises:
+        UserError: It is no run directory, or its checkpoint is missing or damaged.
+    """
+    from genreclf.inference.predictor import GenrePredictor
+
+    return GenrePredictor.of_run(run, device=device)

@@ -1,9 +1,6 @@
 """From a configuration to the batches and the model of a run."""
 
-import pickle
-import zipfile
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +8,7 @@ from torch import nn
 
 from genreclf import targets
 from genreclf.augment import Augment, Mixup, SpecAugment
+from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.split import Assignment
@@ -60,21 +58,6 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
     else:
         notices += _start_from(model, RunDirectory(config.init_from))
     return model, notices
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint, on the CPU.
-
-    Raises:
-        UserError: It is not there or damaged.
-    """
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"There is no {path}: the run has not finished an epoch.") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(f"The checkpoint {path} is damaged; delete it to start anew.") from error
-    return checkpoint
 
 
 def _with_own(group: str, section: dict[str, Any], key: str, value: Any, notices: list[str]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class FeatureSpec:
         sample_rate: In Hz; None for pictures, as are the next two.
         n_fft: Window length in samples.
         hop_length: Samples from one column to the next.
+        making: How pictures were made of audio, one of `genreclf.data.images.MAKINGS`; None where it is not known.
     """
 
     n_mels: int
@@ -47,6 +48,7 @@ class FeatureSpec:
     sample_rate: int | None = None
     n_fft: int | None = None
     hop_length: int | None = None
+    making: str | None = None
 
     @classmethod
     def of_audio(
@@ -67,7 +69,9 @@ class FeatureSpec:
         )
 
     @classmethod
-    def of_pictures(cls, *, n_mels: int, frames_per_second: float, clip_seconds: float) -> "FeatureSpec":
+    def of_pictures(
+        cls, *, n_mels: int, frames_per_second: float, clip_seconds: float, making: str | None = None
+    ) -> "FeatureSpec":
         """Describe clips of `clip_seconds` cut out of 8-bit pictures that span 80 dB below each track's peak."""
         return cls(
             n_mels=n_mels,
@@ -76,6 +80,7 @@ class FeatureSpec:
             step_db=PICTURE_RANGE_DB / 255,
             zero_db=-PICTURE_RANGE_DB,
             silence=0,
+            making=making,
         )
 
     @classmethod

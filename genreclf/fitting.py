@@ -9,8 +9,8 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
-from genreclf.building import load_checkpoint
 from genreclf.callbacks import EpochProgress, EpochSeed, History, RankGuard
+from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.hardware import resolve_accelerator
 from genreclf.preparing import Prepared

@@ -69,7 +69,10 @@ def _spec(config: Config, source: Source, tracks: list[Track]) -> FeatureSpec:
     clip_seconds = config.clips.clip_seconds
     if isinstance(source, PictureSource):
         return FeatureSpec.of_pictures(
-            n_mels=source.n_mels, frames_per_second=source.frames_per_second(tracks), clip_seconds=clip_seconds
+            n_mels=source.n_mels,
+            frames_per_second=source.frames_per_second(tracks),
+            clip_seconds=clip_seconds,
+            making=source.making,
         )
     features = config.features
     if not (features.sample_rate and features.n_fft and features.hop_length and features.n_mels):

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from lightning.pytorch import seed_everything
 
-from genreclf.building import build_data, build_model, load_checkpoint
+from genreclf.building import build_data, build_model
+from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.split import Assignment

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from genreclf.building import load_checkpoint
+from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.evaluation.figures import draw_all
 from genreclf.evaluation.metrics import evaluate, rounded

@@ -5,16 +5,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
 os.environ.pop("WANDB_API_KEY", None)
 
+import contextlib
+import io
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from hydra.core.global_hydra import GlobalHydra
 
 from genreclf.__main__ import main
+from genreclf.data.synthetic import Synthetic
+from genreclf.rundir import RunDirectory
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,6 +86,66 @@ def tiny(stores: Path) -> list[str]:
         "trainer.precision=32-true",
         "logger=none",
     ]
+
+
+SMALL = [
+    *("data.batch_size=4", "data.crops_per_track=4", "model=crnn", "model.channels=[4,4,4,8]", "model.hidden=4"),
+    *("optimizer.lr=0.02", "trainer=cpu", "trainer.max_epochs=12", "trainer.precision=32-true", "logger=none"),
+]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run and the music it was trained on."""
+
+    run: RunDirectory
+    music: Path
+
+
+def train(*overrides: str) -> None:
+    """Train a small model through the door."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        patch.setattr(sys, "argv", ["genreclf", *SMALL, *overrides])
+        GlobalHydra.instance().clear()
+        main()
+
+
+def write_music(root: Path) -> None:
+    """Write five songs a genre; among them stereo, other rates, other formats, and one shorter than a clip."""
+    source = Synthetic(tracks_per_genre=5, duration_s=3.3)
+    kinds = [(22050, "wav"), (44100, "flac"), (16000, "wav"), (22050, "ogg"), (22050, "wav")]
+    for track in source.tracks():
+        if track.genre not in ("blues", "classical", "metal"):
+            continue
+        number = int(track.id[-5:])
+        rate, suffix = kinds[number]
+        samples = source.waveform(track, rate)
+        if number == 4:
+            samples = samples[: rate // 2]
+        if rate == 44100:
+            samples = np.stack([samples, 0.5 * samples], axis=1)
+        path = root / track.genre / f"{number}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, rate)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run trained on audio files, through the real command."""
+    root = tmp_path_factory.mktemp("trained")
+    write_music(root / "music")
+    train(
+        "data=folder",
+        f"data.root={root / 'music'}",
+        f"data.store_dir={root / 'stores'}",
+        "data.clip_seconds=1",
+        "split=track",
+        "split.train=0.2",
+        "split.val=0.2",
+        "split.test=0.6",
+        f"run_dir={root / 'run'}",
+    )
+    return Trained(RunDirectory(root / "run"), root / "music")
 
 
 def python_m(*arguments: str, **options: object) -> "subprocess.Popen[str]":

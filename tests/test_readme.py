@@ -2,11 +2,14 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import ROOT, Outcome
+import soundfile
+from conftest import ROOT, Outcome, Trained
 
 from genreclf.__main__ import COMMANDS as DOOR_COMMANDS
 from genreclf.rundir import RunDirectory
@@ -73,6 +76,25 @@ def test_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     code = next(code for code in blocks("python") if "Trainer(" in code)
     exec(compile(code, "README.md", "exec"), {})
     assert "accuracy_ci95" in capsys.readouterr().out
+
+
+def test_songs_are_predicted_as_shown(
+    cli: Cli, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained.run.path, tmp_path / "outputs/mine")
+    (tmp_path / "my/songs").mkdir(parents=True)
+    for name in ("0.wav", "1.flac"):
+        shutil.copy(trained.music / "metal" / name, tmp_path / "my/songs")
+    soundfile.write(tmp_path / "song.mp3", 0.1 * np.sin(np.arange(44100)), 44100)
+    commands = [words for words in OURS if words[0] == "predict"]
+    assert len(commands) > 2
+    for words in commands:
+        outcome = cli(*words)
+        assert outcome.code == (2 if "--skip-start" in words else 0), outcome.err
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
+    code = next(code for code in blocks("python") if "genreclf.load" in code)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "(8,)" in capsys.readouterr().out
 
 
 def test_every_option_and_group_is_listed() -> None:

@@ -63,17 +63,29 @@ def mono_at(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> NDAr
     Returns:
         Shape ``(sample,)``; untouched where there is one channel at the rate wanted.
     """
-    mono: NDArray[np.float32] = waveform[0] if len(waveform) == 1 else np.mean(waveform, axis=0, dtype=np.float32)
+    samples = mono(waveform)
     if from_rate == to_rate:
-        return mono
-    if from_rate * to_rate // gcd(from_rate, to_rate) ** 2 > _LARGEST_KERNEL:
+        return samples
+    if not torch_resamples(from_rate, to_rate):
         import librosa
 
-        return cast(NDArray[np.float32], librosa.resample(mono, orig_sr=from_rate, target_sr=to_rate))
+        return cast(NDArray[np.float32], librosa.resample(samples, orig_sr=from_rate, target_sr=to_rate))
     import torch
     from torchaudio.functional import resample
 
-    return cast(NDArray[np.float32], resample(torch.from_numpy(np.ascontiguousarray(mono)), from_rate, to_rate).numpy())
+    resampled = resample(torch.from_numpy(np.ascontiguousarray(samples)), from_rate, to_rate)
+    return cast(NDArray[np.float32], resampled.numpy())
+
+
+def mono(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average the channels of a waveform ``(channel, sample)`` to ``(sample,)``."""
+    samples: NDArray[np.float32] = waveform[0] if len(waveform) == 1 else np.mean(waveform, axis=0, dtype=np.float32)
+    return samples
+
+
+def torch_resamples(from_rate: int, to_rate: int) -> bool:
+    """Return whether torchaudio resamples between two rates in Hz; soxr does where the kernel would be too large."""
+    return from_rate * to_rate // gcd(from_rate, to_rate) ** 2 <= _LARGEST_KERNEL
 
 
 def header_duration_s(path: Path) -> float | None:

@@ -19,6 +19,9 @@ from genreclf.errors import UserError
 COLORMAPS = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet", "hot", "afmhot")
 """The color maps that a picture is tried against; gray needs none."""
 
+MAKINGS = ("librosa_peak80",)
+"""Ways of making pictures of audio that prediction knows, see `genreclf.inference.listening.LIBROSA_PEAK80`."""
+
 _FARTHEST_MEAN = {"PNG": 14.0, "JPEG": 20.0}
 """Mean distance of the pixels from the nearest color of the map, in levels of RGB, above which a picture is of no known
 map. Measured on GTZAN: 2 as drawn, up to 12 resized smoothly, 10 to 19 in JPEG (jet, turbo 28); a photograph, 34."""
@@ -51,6 +54,7 @@ class SpectrogramImages(PictureSource):
         n_mels: int = 128,
         seconds: float = 30.0,
         colormap: str | None = None,
+        making: str | None = None,
     ) -> None:
         """Remember where to look and how to read.
 
@@ -60,9 +64,10 @@ class SpectrogramImages(PictureSource):
             n_mels: Rows of the result.
             seconds: Length in seconds of the music in a picture of the most common width.
             colormap: Name of the matplotlib color map the pictures were drawn with; None finds it among `COLORMAPS`.
+            making: How the pictures were made of audio, one of `MAKINGS`; None where it is not known.
 
         Raises:
-            UserError: There is no such color map, or a number is out of range.
+            UserError: There is no such color map or making, or a number is out of range.
         """
         super().__init__()
         if n_mels < 1:
@@ -71,11 +76,14 @@ class SpectrogramImages(PictureSource):
             raise UserError(f"data.seconds={seconds} must be above 0.")
         if colormap is not None:
             _check_colormap(colormap)
+        if making not in (None, *MAKINGS):
+            raise UserError(f"data.making={making} is none of null, {', '.join(MAKINGS)}.")
         self.root = root
         self.artists = artists
         self.n_mels = n_mels
         self.seconds = seconds
         self.colormap = colormap
+        self.making = making
 
     def tracks(self) -> list[Track]:
         """Return a track for each picture, sorted by id; lengths are left unknown.

@@ -74,6 +74,9 @@ class PictureSource(Source):
     n_mels: int
     """Rows of every picture."""
 
+    making: str | None = None
+    """How the pictures were made of audio, one of `genreclf.data.images.MAKINGS`; None where it is not known."""
+
     @abstractmethod
     def frames_per_second(self, tracks: Sequence[Track]) -> float:
         """Return the columns a second of music takes in these pictures."""

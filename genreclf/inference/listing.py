@@ -1,0 +1,49 @@
+"""Which files a user means by the paths of a command."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from genreclf.data.audio import AUDIO_SUFFIXES
+from genreclf.inference.decoding import OTHER_SUFFIXES
+
+
+def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
+    """Yield the files of `paths`, those of folders sorted, at any depth; links to folders are not followed.
+
+    Yields:
+        A file and None, or something that is no song and why. A path that the user named is never left out, whatever
+        its name; of a folder, the files that are called as audio files are, but for hidden ones.
+    """
+    for path in map(Path, paths):
+        if not path.is_dir():
+            yield path, None
+            continue
+        found = sorted(_below(path))
+        yield from found
+        if not found:
+            yield path, "a folder without audio files"
+
+
+def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    faults: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=faults.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            if (link := Path(parent, name)).is_symlink():
+                yield link, "a link to a folder, which is not followed"
+        for name in files:
+            path = Path(parent, name)
+            if name.startswith("."):
+                continue
+            if path.suffix.lower() in (*AUDIO_SUFFIXES, *OTHER_SUFFIXES) or (path.is_symlink() and not _exists(path)):
+                yield path, None
+    for fault in faults:
+        yield Path(fault.filename), f"a folder that cannot be listed ({fault.strerror})"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False

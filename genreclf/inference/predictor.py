@@ -1,0 +1,225 @@
+"""A trained run as an object that hears music."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from os import PathLike, fspath
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from genreclf import targets
+from genreclf.checkpoint import load_checkpoint
+from genreclf.data.clips import PieceTable, Short, cut, grid_clips
+from genreclf.data.source import UnreadableTrack
+from genreclf.errors import UserError
+from genreclf.evaluation.predictions import ClipPredictions
+from genreclf.features import FeatureSpec
+from genreclf.inference.decoding import AudioStream, open_audio, stream_of
+from genreclf.inference.listening import Heard, Listener
+from genreclf.inference.prediction import Prediction, Timeline
+from genreclf.models import GenreClassifier
+from genreclf.rundir import RunDirectory
+
+Song = str | PathLike[str] | ArrayLike
+"""A file, or a waveform ``(sample,)`` or ``(channel, sample)`` with full scale at 1."""
+
+BATCH_CLIPS = 16
+"""Clips that the network gets at a time; the predictions do not depend on it."""
+
+
+class GenrePredictor:
+    """Says the genres of songs as the test of the run did: the same spectrogram, grid of clips and mean, in float32.
+
+    `genreclf.load` makes one of a run directory.
+
+    Args:
+        model: Trained.
+        grid_overlap: By what fraction neighboring windows overlap at least.
+        short: What is done with songs shorter than a window.
+        device: Where the network computes.
+    """
+
+    def __init__(
+        self, *, model: GenreClassifier, grid_overlap: float = 0.5, short: Short = "pad", device: str = "cpu"
+    ) -> None:
+        """Bring the model to the device and into the state it has in the test."""
+        self.model = model
+        self.grid_overlap = grid_overlap
+        self.short = short
+        self.device = torch.device(device)
+        self._embedded: list[Tensor] = []
+        self._one_at_a_time = Lock()
+        model.setup("test")
+        model.eval().to(self.device)
+        if (classifier := _classifier(model)) is not None:
+            classifier.register_forward_pre_hook(lambda _, inputs: self._embedded.append(inputs[0].detach().cpu()))
+
+    @classmethod
+    def of_run(cls, run: str | PathLike[str], *, device: str = "cpu") -> "GenrePredictor":
+        """Load the best checkpoint of a run; see `genreclf.load`."""
+        directory = RunDirectory(fspath(run))
+        config = directory.read_config()
+        checkpoint = load_checkpoint(directory.best)
+        try:
+            known, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+            model: GenreClassifier = targets.make(
+                "model",
+                config["model"],
+                spec=FeatureSpec.from_plain(known["spec"]),
+                genres=known["genres"],
+                scale=config["features"]["scale"],
+            )
+            overlap, short = float(config["data"]["grid_overlap"]), config["data"]["short"]
+            # The loss of the training is not needed.
+            model.load_state_dict({key: values for key, values in state.items() if not key.startswith("loss.")})
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(
+                f"{directory.best} and {directory.config} do not belong together "
+                f"({str(error).strip().splitlines()[-1].strip()}); give a run directory as training left it."
+            ) from error
+        return cls(model=model, grid_overlap=overlap, short="wrap" if short == "wrap" else "pad", device=device)
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """The classes, in the order of the probabilities."""
+        return tuple(self.model.genres)
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What the spectrograms are that the model knows."""
+        return self.model.spec
+
+    @cached_property
+    def listener(self) -> Listener:
+        """What makes them of audio.
+
+        Raises:
+            UserError: The model was trained on pictures of unknown making.
+        """
+        return Listener(self.spec)
+
+    def predict(
+        self, song: Song, *, sample_rate: int | None = None, skip_start_s: float = 0.0, skip_end_s: float = 0.0
+    ) -> Prediction:
+        """Return the genres of a song.
+
+        Args:
+            song: A file, or a waveform ``(sample,)`` or ``(channel, sample)`` of floats with full scale at 1.
+            sample_rate: Of a waveform, in Hz.
+            skip_start_s: Seconds left out at the start.
+            skip_end_s: Seconds left out at the end.
+
+        Raises:
+            UserError: It cannot be heard; the message names the file and the reason.
+        """
+        listener = self.listener
+        is_file = isinstance(song, str | PathLike)
+        name = fspath(song) if is_file else None  # type: ignore[arg-type]
+        try:
+            with (
+                _opened(song, sample_rate) as stream,
+                listener.listen(stream, skip_start_s=skip_start_s, skip_end_s=skip_end_s) as heard,
+                self._one_at_a_time,
+            ):
+                return self._predict(name, heard)
+        except UnreadableTrack as error:
+            raise UserError(f"{shown(name) if name is not None else 'The waveform'}: {error}") from None
+
+    def timeline(self, song: Song, *, sample_rate: int | None = None) -> Timeline:
+        """Return the genres of a song over time; see `predict`."""
+        return self.predict(song, sample_rate=sample_rate).timeline
+
+    def embed(self, song: Song, *, sample_rate: int | None = None) -> NDArray[np.float32]:
+        """Return what the layer before the logits says, the mean over the song's windows, shape ``(dimension,)``.
+
+        Raises:
+            UserError: It cannot be heard, see `predict`, or the network does not end in a linear layer.
+        """
+        if _classifier(self.model) is None:
+            raise UserError(f"{type(self.model).__name__} does not end in a linear layer, so there is none before it.")
+        embedding = self.predict(song, sample_rate=sample_rate).embedding
+        assert embedding is not None
+        return embedding
+
+    @torch.inference_mode()
+    def _predict(self, name: str | None, heard: Heard) -> Prediction:
+        one = torch.tensor([0])
+        length = torch.tensor([len(heard.stored)])
+        table = PieceTable(offset_frames=one, length_frames=length, start_frame=one, genre=one)
+        spec = self.spec
+        rows = grid_clips(table, clip_frames=spec.clip_frames, overlap=self.grid_overlap)
+        silence = spec.silence if self.short == "pad" else None
+        logits, embeddings = [], []
+        for batch in torch.split(rows, BATCH_CLIPS):
+            piece, _, start = batch.unbind(1)
+            stored = cut(heard.stored, one[piece], length[piece], start, spec.clip_frames, silence)
+            self._embedded.clear()
+            logits.append(self.model(stored.to(self.device)).float().cpu())
+            embeddings += [part.flatten(1).double().sum(0) for part in self._embedded[-1:]]
+        clips = ClipPredictions.gathered(
+            genres=self.genres,
+            track_ids=[""],
+            targets=[0],
+            track=rows[:, 0].numpy(),
+            clip=rows[:, 1].numpy(),
+            start_s=rows[:, 2].double().numpy() / spec.frames_per_second,
+            logits=torch.cat(logits).numpy(),
+        )
+        ends_s = np.minimum(clips.start_s + spec.clip_frames / spec.frames_per_second, heard.length_s)
+        # A song may end within the last frame's hop.
+        starts_s = np.minimum(clips.start_s, np.nextafter(ends_s, 0))
+        timeline = Timeline(
+            genres=self.genres,
+            start_s=heard.start_s + starts_s,
+            end_s=heard.start_s + ends_s,
+            probabilities=clips.probabilities,
+        )
+        return Prediction(
+            path=name,
+            genres=self.genres,
+            probabilities=clips.per_track().probabilities[0],
+            timeline=timeline,
+            embedding=(sum(embeddings, torch.zeros(())) / len(rows)).float().numpy() if embeddings else None,
+            spectrogram_db=heard.overview_db,
+            sample_rate=self.listener.sample_rate,
+            heard_s=(heard.start_s, heard.start_s + heard.length_s),
+            duration_s=heard.duration_s,
+        )
+
+
+@contextmanager
+def _opened(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
+    if isinstance(song, str | PathLike):
+        if sample_rate is not None:
+            raise UserError("sample_rate is a waveform's; a file knows its own.")
+        with open_audio(Path(song)) as stream:
+            yield stream
+        return
+    waveform = np.asarray(song)
+    if sample_rate is None:
+        raise UserError("A waveform needs its sample_rate in Hz.")
+    if waveform.dtype.kind != "f":
+        raise UserError(
+            f"A waveform holds floats with full scale at 1, not {waveform.dtype}: divide it (32768 for int16)."
+        )
+    if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and len(waveform) > 1024):
+        raise UserError(f"A waveform has the shape (sample,) or (channel, sample), not {waveform.shape}.")
+    yield stream_of(waveform, sample_rate)
+
+
+def shown(path: str) -> str:
+    """Return a path as it can be printed: signs that cannot are escaped."""
+    return path if path.isprintable() else ascii(path)[1:-1]
+
+
+def _classifier(model: GenreClassifier) -> nn.Linear | None:
+    """Return the layer that gives the logits, if it is a linear one."""
+    layers = [layer for layer in model.network.modules() if not list(layer.children())]
+    last = layers[-1] if layers else None
+    return last if isinstance(last, nn.Linear) and last.out_features == len(model.genres) else None

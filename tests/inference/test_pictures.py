@@ -1,0 +1,110 @@
+"""A run trained on pictures hears audio only if it is known how they were made."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import Outcome, Trained, train
+from PIL import Image
+
+from genreclf.data.images import read_levels
+from genreclf.evaluation.predictions import read_track_csv
+from genreclf.features import FeatureSpec
+from genreclf.inference.decoding import open_audio
+from genreclf.inference.listening import Listener
+
+Cli = Callable[..., Outcome]
+
+COLUMNS_PER_S = 12.9
+
+
+def draw(song: Path, picture: Path) -> None:
+    """Make a picture of a song with librosa: as wide as the music is long, each column the mean over its area."""
+    samples, rate = soundfile.read(song, dtype="float32", always_2d=True)
+    waveform = librosa.to_mono(samples.T)
+    assert rate == 22050
+    power = librosa.feature.melspectrogram(y=waveform, sr=rate, n_fft=2048, hop_length=512, n_mels=128)
+    levels_db = librosa.power_to_db(power, ref=np.max, top_db=80)
+    gray = 255 * (1 - levels_db / levels_db.min())
+    width = round(len(waveform) / rate * COLUMNS_PER_S)
+    drawn = gray[::-1].repeat(width, axis=1).reshape(128, width, -1).mean(axis=2)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.rint(drawn).astype(np.uint8)).save(picture)
+
+
+@pytest.fixture(scope="module")
+def pictures(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    for song in trained.music.glob("*/*"):
+        samples, _ = soundfile.read(song, always_2d=True)
+        as_wav = root / "music" / song.parent.name / f"{song.stem}.wav"
+        as_wav.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(as_wav, samples[:, 0], 22050)
+        draw(as_wav, root / "drawn" / song.parent.name / f"{song.stem}.png")
+    return root
+
+
+def train_on(pictures: Path, run: Path, *overrides: str) -> None:
+    train(
+        "data=spectrogram_images",
+        f"data.root={pictures / 'drawn'}",
+        f"data.store_dir={pictures / 'stores'}",
+        f"data.seconds={43 / COLUMNS_PER_S}",
+        "data.clip_seconds=1.5",
+        *("split=track", "split.train=0.2", "split.val=0.2", "split.test=0.6"),
+        *overrides,
+        f"run_dir={run}",
+    )
+
+
+def test_the_picture_of_known_making_is_made_of_audio(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    train_on(pictures, tmp_path / "run", "data.making=librosa_peak80")
+    outcome = cli("predict", "run", str(pictures / "music"), "--format", "csv")
+    assert outcome.code == 0, outcome.err
+    assert "trained on pictures (librosa_peak80): the same pictures are made of the audio" in outcome.err
+    tested = read_track_csv(tmp_path / "run/predictions.csv")
+    rows = {
+        f"{Path(row['path']).parent.name}/{Path(row['path']).stem}": row
+        for row in csv.DictReader(io.StringIO(outcome.out))
+    }
+    ours = np.array([[float(rows[name][genre]) for genre in tested.genres] for name in tested.track_ids])
+    np.testing.assert_allclose(ours, tested.probabilities, atol=0.003)
+    assert np.ptp(tested.probabilities, axis=0).max() > 0.05
+
+
+def test_the_picture_is_the_one_that_librosa_draws(pictures: Path) -> None:
+    spec = FeatureSpec.of_pictures(n_mels=128, frames_per_second=COLUMNS_PER_S, clip_seconds=1, making="librosa_peak80")
+    listener = Listener(spec)
+    for song in (pictures / "music").glob("*/*.wav"):
+        drawn = read_levels(pictures / "drawn" / song.parent.name / f"{song.stem}.png")[::-1].astype(int)
+        with open_audio(song) as stream, listener.listen(stream) as heard:
+            assert heard.stored.dtype == torch.uint8
+            stored = heard.stored.numpy().T.astype(int)
+        assert stored.shape == drawn.shape
+        assert np.abs(stored - drawn).max() <= 1
+
+
+def test_the_unknown_making_is_refused(cli: Cli, pictures: Path, trained: Trained, tmp_path: Path) -> None:
+    train_on(pictures, tmp_path / "run", "trainer.max_epochs=1")
+    outcome = cli("predict", "run", str(trained.music))
+    assert outcome.code == 2
+    assert "trained on pictures, and how they were made of audio is not known" in outcome.err
+    assert "data.making=librosa_peak80" in outcome.err
+
+
+def test_an_unknown_name_of_a_making(cli: Cli, pictures: Path) -> None:
+    outcome = cli("data=spectrogram_images", f"data.root={pictures / 'drawn'}", "data.making=magic")
+    assert outcome.code == 2
+    assert "data.making=magic is none of null, librosa_peak80." in outcome.err
+
+
+def test_a_spec_of_an_older_checkpoint_has_no_making() -> None:
+    spec = FeatureSpec.of_pictures(n_mels=128, frames_per_second=COLUMNS_PER_S, clip_seconds=1)
+    older = {key: value for key, value in spec.plain().items() if key != "making"}
+    assert FeatureSpec.from_plain(older) == spec

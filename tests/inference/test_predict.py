@@ -1,0 +1,230 @@
+"""``python -m genreclf predict`` and ``genreclf.load``."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from conftest import ROOT, Outcome, Trained, train
+
+import genreclf
+from genreclf.errors import UserError
+from genreclf.evaluation.predictions import read_track_csv
+from genreclf.rundir import RunDirectory
+
+Cli = Callable[..., Outcome]
+
+
+def alone(trained: Trained, directory: Path) -> RunDirectory:
+    """Copy what is needed of a run, and nothing else."""
+    run = RunDirectory(directory)
+    run.make()
+    shutil.copy(trained.run.config, run.config)
+    shutil.copy(trained.run.best, run.best)
+    return run
+
+
+def largest_difference(outcome: Outcome, predictions: Path, track_id: Callable[[Path], str]) -> float:
+    tracks = read_track_csv(predictions)
+    rows = {track_id(Path(row["path"])): row for row in csv.DictReader(io.StringIO(outcome.out))}
+    ours = np.array([[float(rows[name][genre]) for genre in tracks.genres] for name in tracks.track_ids])
+    assert [rows[name]["predicted"] for name in tracks.track_ids] == [tracks.genres[i] for i in tracks.predicted]
+    return float(np.abs(ours - tracks.probabilities).max())
+
+
+def test_equals_the_test_of_the_run(cli: Cli, trained: Trained, tmp_path: Path) -> None:
+    run = alone(trained, tmp_path / "alone")
+    outcome = cli("predict", str(run.path), str(trained.music), "--format", "csv")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    tested = read_track_csv(trained.run.predictions)
+    assert {name[-1] for name in tested.track_ids} >= {"1", "2", "3"}, "stereo, 16 kHz and ogg are to be tested"
+    assert np.ptp(tested.probabilities, axis=0).max() > 0.01, "the songs are to differ"
+    names = largest_difference(outcome, trained.run.predictions, lambda path: f"{path.parent.name}/{path.stem}")
+    assert names < 1e-5
+
+
+def test_json_lines(cli: Cli, trained: Trained) -> None:
+    song = trained.music / "metal/0.wav"
+    outcome = cli("predict", str(trained.run.path), str(song), "--format", "jsonl", "--top", "2")
+    assert outcome.code == 0, outcome.err
+    (line,) = map(json.loads, outcome.out.splitlines())
+    assert set(line) == {"path", "genre", "probabilities", "timeline", "entropy_bits", "duration_s", "top"}
+    assert line["path"] == str(song)
+    assert line["duration_s"] == pytest.approx(3.3, abs=1e-3)
+    assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+    assert line["top"] == sorted(line["probabilities"], key=lambda genre: -line["probabilities"][genre])[:2]
+    assert line["genre"] == line["top"][0]
+    entropy = -sum(share * np.log2(share) for share in line["probabilities"].values())
+    assert line["entropy_bits"] == pytest.approx(entropy, abs=1e-5)
+    windows = line["timeline"]
+    assert windows[0]["start_s"] == 0
+    assert windows[-1]["end_s"] == pytest.approx(3.3, abs=0.03)
+    assert all(later["start_s"] < earlier["end_s"] for earlier, later in pairwise(windows))
+    for genre, share in line["probabilities"].items():
+        assert share == pytest.approx(np.mean([window["probabilities"][genre] for window in windows]), abs=1e-6)
+
+
+def test_table_and_pictures(cli: Cli, trained: Trained, tmp_path: Path) -> None:
+    songs = [str(trained.music / genre / "0.wav") for genre in ("blues", "metal")]
+    outcome = cli("predict", str(trained.run.path), *songs, "--timeline-dir", "pictures", "--top", "1")
+    assert outcome.code == 0, outcome.err
+    assert "0:03" in outcome.out
+    assert outcome.out.count("%") == 2
+    for name in ("0.png", "0-2.png"):
+        assert (tmp_path / "pictures" / name).stat().st_size > 20_000
+
+
+def test_skips_are_cut_off(cli: Cli, trained: Trained) -> None:
+    song = trained.music / "blues/0.wav"
+    samples, rate = soundfile.read(song, dtype="float32")
+    outcome = cli(
+        *("predict", str(trained.run.path), str(song), "--format", "jsonl"), "--skip-start", "0.5", "--skip-end", "1"
+    )
+    line = json.loads(outcome.out)
+    kept = samples[round(0.5 * rate) : -rate]
+    expected = genreclf.load(trained.run.path).predict(kept, sample_rate=rate)
+    np.testing.assert_allclose(list(line["probabilities"].values()), expected.probabilities, atol=1e-6)
+    assert line["timeline"][0]["start_s"] == 0.5
+    assert line["timeline"][-1]["end_s"] == pytest.approx(2.3, abs=0.03)
+    assert line["duration_s"] == pytest.approx(3.3, abs=1e-3)
+    nothing = cli("predict", str(trained.run.path), str(song), "--skip-start", "9")
+    assert nothing.code == 2
+    assert "0.wav: nothing is left of its 3.3 s without the first 9 s and the last 0 s" in nothing.err
+
+
+def test_load_in_python(trained: Trained) -> None:
+    predictor = genreclf.load(trained.run.path)
+    song = trained.music / "classical/1.flac"
+    samples, rate = soundfile.read(song, dtype="float32")
+    prediction = predictor.predict(song)
+    as_waveform = predictor.predict(samples.T, sample_rate=rate)
+    np.testing.assert_allclose(as_waveform.probabilities, prediction.probabilities, atol=1e-9)
+    assert as_waveform.path is None
+    assert prediction.probabilities.shape == (len(predictor.genres),)
+    windows = predictor.timeline(song)
+    assert windows.probabilities.shape == (len(windows.start_s), len(predictor.genres))
+    assert prediction.spectrogram_db.shape[0] == predictor.spec.n_mels
+
+
+def test_the_embedding_is_what_the_classifier_gets(trained: Trained) -> None:
+    predictor = genreclf.load(trained.run.path)
+    song = trained.music / "metal/4.wav"
+    assert len(predictor.timeline(song).start_s) == 1
+    embedding = predictor.embed(song)
+    assert embedding.shape == (8,)
+    with torch.inference_mode():
+        logits = predictor.model.network.classifier(torch.from_numpy(embedding))  # type: ignore[operator]
+    np.testing.assert_allclose(logits.softmax(0), predictor.predict(song).probabilities, atol=1e-6)
+    predictor.model.network.append(torch.nn.Identity())  # type: ignore[operator]
+    with pytest.raises(UserError, match="CRNN does not end in a linear layer"):
+        predictor.embed(song)
+
+
+def test_waveforms_that_are_none(trained: Trained) -> None:
+    predictor = genreclf.load(trained.run.path)
+    ones = np.ones(8000, np.float32)
+    with pytest.raises(UserError, match="needs its sample_rate"):
+        predictor.predict(ones)
+    with pytest.raises(UserError, match="not int16"):
+        predictor.predict(np.ones(8000, np.int16), sample_rate=8000)
+    with pytest.raises(UserError, match=r"not \(8000, 2\)"):
+        predictor.predict(np.ones((8000, 2)), sample_rate=8000)
+    with pytest.raises(UserError, match="The waveform: holds NaN"):
+        predictor.predict(np.full(8000, np.nan), sample_rate=8000)
+    with pytest.raises(UserError, match="samples far beyond full scale"):
+        predictor.predict(1e38 * np.sin(np.arange(8000)), sample_rate=8000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "the following arguments are required: RUN, PATH"),
+        (["RUN"], "the following arguments are required: PATH"),
+        (["nowhere", "a.wav"], "nowhere is no run directory"),
+        (["RUN", "a.wav", "--top", "0"], "argument --top: 0 is no whole number above 0"),
+        (["RUN", "a.wav", "--skip-start", "nan"], "argument --skip-start: nan is no number of seconds from 0 on"),
+        (["RUN", "a.wav", "--format", "xml"], "argument --format: invalid choice: 'xml'"),
+        (["RUN", "a.wav", "--timeline-dir", "file/x"], "--timeline-dir file/x cannot be made"),
+        (["RUN", "gone.wav"], "gone.wav: the file is missing\nNo song could be predicted."),
+        (["RUN", "empty"], "empty: a folder without audio files\nNo song could be predicted."),
+    ],
+)
+def test_mistakes_are_sentences(
+    arguments: list[str], sentence: str, cli: Cli, trained: Trained, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    outcome = cli("predict", *[str(trained.run.path) if word == "RUN" else word for word in arguments])
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_run_from_elsewhere_calls_only_models(cli: Cli, trained: Trained, tmp_path: Path) -> None:
+    run = alone(trained, tmp_path / "alone")
+    config = run.read_config()
+    for section, sentence in {
+        "os.system": "model._target_=os.system is no genreclf.models.base.GenreClassifier",
+        "genreclf.models.FFNN": "do not belong together",
+    }.items():
+        run.config.write_text(yaml.safe_dump({**config, "model": {"_target_": section}}))
+        outcome = cli("predict", str(run.path), str(trained.music))
+        assert outcome.code == 2
+        assert sentence in outcome.err
+    run.config.write_text(yaml.safe_dump({**config, "model": {**config["model"], "hidden": 5}}))
+    assert "do not belong together" in cli("predict", str(run.path), str(trained.music)).err
+    run.config.write_text(yaml.safe_dump(config))
+    run.best.write_bytes(run.best.read_bytes()[:1000])
+    assert "is damaged" in cli("predict", str(run.path), str(trained.music)).err
+    run.best.unlink()
+    assert "has not finished an epoch" in cli("predict", str(run.path), str(trained.music)).err
+
+
+def test_the_door_and_the_help_import_no_torch() -> None:
+    code = (
+        "import sys, genreclf; genreclf.load; sys.argv[1:] = ['predict', '--help']\n"
+        "from genreclf.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, *sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "--timeline-dir" in shown.stdout
+    code_and_modules = shown.stdout.splitlines()[-1].split()
+    assert code_and_modules[0] == "0"
+    assert not {"torch", "lightning", "matplotlib", "soundfile"} & set(code_and_modules)
+
+
+@pytest.mark.slow
+def test_real_audio_equals_the_test_of_the_run(cli: Cli, tmp_path: Path) -> None:
+    if "GENRECLF_GTZAN" not in os.environ:
+        pytest.skip("set GENRECLF_GTZAN to a folder with GTZAN's audio/genres_original and audio/lists")
+    audio = Path(os.environ["GENRECLF_GTZAN"]) / "audio"
+    lists = [
+        f"split.{side}={audio / 'lists' / name}.txt"
+        for side, name in zip(("train", "val", "test"), ("train", "valid", "test"), strict=True)
+    ]
+    train(
+        "data=gtzan",
+        f"data.root={audio}",
+        "data.download=false",
+        "split=list",
+        *lists,
+        "data.clip_seconds=3",
+        f"run_dir={tmp_path / 'run'}",
+    )
+    outcome = cli("predict", "run", str(audio / "genres_original"), "--format", "csv")
+    assert outcome.code == 0, outcome.err
+    assert largest_difference(outcome, tmp_path / "run/predictions.csv", lambda path: path.stem) < 1e-5
