@@ -21,10 +21,11 @@ RUN_ELSEWHERE = "experiment=published/"  # in test_published.py
 
 
 def run_options() -> list[Any]:
-    """Return what runs here; what is too large for that with the slow tests."""
+    """Return what runs here; the published networks, which test_published.py builds, with the slow tests."""
     options = [option for option in OPTIONS if option not in NEEDS_FILES | {"trainer=ddp"}]
+    published = ("model=xiplus", "model=wu", "model=leland", "model=liang")
     return [
-        pytest.param(option, marks=[pytest.mark.slow] if option == "model=xiplus_rcnn" else [])
+        pytest.param(option, marks=[pytest.mark.slow] if option.startswith(published) else [])
         for option in options
         if not option.startswith(RUN_ELSEWHERE)
     ]
