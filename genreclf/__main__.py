@@ -125,9 +125,10 @@ def explain(error: Exception) -> str:
             return f"{word} is neither a command nor an override; {hint}"
         return f"{word} cannot be read as KEY=VALUE ({first}); put quotes around values with special signs."
     if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, option = (error.missing_cfg_file or "").rpartition("/")
-        shown = sorted(name for name in error.options if not name.startswith("_"))
-        return f"There is no {group}={option}; the options of {group} are {', '.join(shown)}."
+        group, _, option = (error.missing_cfg_file or "").partition("/")
+        shown = {name for name in error.options if not name.startswith("_")}
+        shown |= {f"{path.parent.name}/{path.stem}" for path in Path(CONFIG_DIR, group).glob("*/*.yaml")}
+        return f"There is no {group}={option}; the options of {group} are {', '.join(sorted(shown))}."
     if isinstance(error, ConfigCompositionException) and "Could not override '" in text:
         key = text.split("Could not override '", 1)[1].split("'", 1)[0]
         cause = error.__cause__

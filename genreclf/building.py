@@ -53,6 +53,7 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
         optimizer=_optimizer(config),
         scheduler=_scheduler(config),
     )
+    notices += model.notices
     if config.init_from is None:
         model.scaling.fit(data.sample("train"))
     else:

@@ -1,7 +1,7 @@
 """What a run is made of before any training: tracks, their spectrograms and the split."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from genreclf import targets
 from genreclf.config import Config
@@ -57,6 +57,10 @@ def gather(config: Config) -> Material:
     store = store_of(
         source, tracks, spec, directory=config.clips.store_dir, skip_unreadable=config.clips.skip_unreadable
     )
+    if config.clips.clip_seconds == "square":
+        spec = replace(spec, clip_frames=spec.n_mels)
+    elif config.clips.clip_seconds == "whole":
+        spec = replace(spec, clip_frames=max(store.lengths_frames.values()))
     notices = list(source.notices)
     if store.unreadable:
         named = ", ".join(f"{name} ({reason})" for name, reason in store.unreadable.items())
@@ -65,8 +69,9 @@ def gather(config: Config) -> Material:
 
 
 def _spec(config: Config, source: Source, tracks: list[Track]) -> FeatureSpec:
-    """Return what the spectrograms of the source are, or shall be."""
-    clip_seconds = config.clips.clip_seconds
+    """Return what the spectrograms of the source are, or shall be, with clips of 1 s where seconds do not say."""
+    given = config.clips.clip_seconds
+    clip_seconds = 1.0 if isinstance(given, str) else float(given)
     if isinstance(source, PictureSource):
         return FeatureSpec.of_pictures(
             n_mels=source.n_mels,

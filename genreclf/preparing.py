@@ -68,4 +68,4 @@ def prepare_evaluation(config: Config) -> Prepared:
         )
     data = build_data(config, material, assignment, known["genres"])
     model, _ = build_model(config, material.spec, data)
-    return Prepared(assignment, data, model, (*material.notices, *assignment.notices))
+    return Prepared(assignment, data, model, (*material.notices, *assignment.notices, *model.notices))

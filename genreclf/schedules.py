@@ -1,7 +1,6 @@
 """Learning-rate schedules: an optimizer and the number of steps of the whole training to Lightning's description."""
 
 import math
-from typing import Any
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
@@ -55,7 +54,7 @@ def plateau(
     monitor: str = "val/loss",
     factor: float = 0.5,
     patience: int = 5,
-    **options: Any,
+    threshold: float = 1e-4,
 ) -> LRSchedulerConfigType:
     """Lower the learning rate when `monitor` has not fallen for `patience` epochs.
 
@@ -65,7 +64,7 @@ def plateau(
         monitor: A column of ``history.csv`` that should fall, such as ``val/loss`` or ``train/loss``.
         factor: What the learning rate is multiplied by.
         patience: Epochs without improvement that are borne.
-        **options: Of `torch.optim.lr_scheduler.ReduceLROnPlateau`.
+        threshold: How much lower counts as lower, as a fraction.
     """
-    scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, **options)
+    scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=threshold, eps=0.0)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 MONITORS = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy")
 """Columns of ``history.csv`` by which the best epoch may be chosen."""
 
+CLIP_SHAPES = ("square", "whole")
+"""Instead of seconds: as many frames as mels, or the longest track."""
+
 
 @dataclass
 class ClipConfig:
@@ -13,8 +16,8 @@ class ClipConfig:
 
     batch_size: int = 32
     """Clips of a training step, on all devices together."""
-    clip_seconds: float = 10.0
-    """Length of a clip."""
+    clip_seconds: int | float | str = 10.0
+    """Length of a clip, or one of `CLIP_SHAPES`."""
     crops_per_track: int = 2
     """Random clips of a training track in an epoch."""
     grid_overlap: float = 0.5
@@ -31,10 +34,17 @@ class ClipConfig:
         return [
             *_at_least("data.batch_size", self.batch_size, 1),
             *_at_least("data.crops_per_track", self.crops_per_track, 1),
-            *_between("data.clip_seconds", self.clip_seconds, 0.05, 3600),
+            *self._clip_faults(),
             *_between("data.grid_overlap", self.grid_overlap, 0, 0.95),
             *_one_of("data.short", self.short, ("pad", "wrap")),
         ]
+
+    def _clip_faults(self) -> list[str]:
+        if not isinstance(self.clip_seconds, str):
+            return _between("data.clip_seconds", float(self.clip_seconds), 0.05, 3600)
+        if self.clip_seconds in CLIP_SHAPES:
+            return []
+        return [f"data.clip_seconds={self.clip_seconds} is neither a number nor one of {', '.join(CLIP_SHAPES)}."]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Outcome
@@ -10,20 +11,32 @@ from genreclf.rundir import RunDirectory
 
 Cli = Callable[..., Outcome]
 
-OPTIONS = sorted(
-    f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml") if not path.stem.startswith("_")
-)
+FILES = [path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "conf").glob("*/**/*.yaml")]
+OPTIONS = sorted(f"{path.parts[0]}={'/'.join(path.parts[1:])}" for path in FILES if not path.stem.startswith("_"))
 NEEDS_FILES = {"data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"}
 NEEDS_A_DEVICE = {"trainer=gpu": "trainer.accelerator=cpu", "trainer=mps": "trainer.accelerator=cpu"}
 STEP = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
 OF_THE_CRNN = ("model.channels", "model.hidden")
+RUN_ELSEWHERE = "experiment=published/"  # in test_published.py
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in NEEDS_FILES | {"trainer=ddp"}])
+def run_options() -> list[Any]:
+    """Return what runs here; the published networks, which test_published.py builds, with the slow tests."""
+    options = [option for option in OPTIONS if option not in NEEDS_FILES | {"trainer=ddp"}]
+    published = ("model=xiplus", "model=wu", "model=leland", "model=liang")
+    return [
+        pytest.param(option, marks=[pytest.mark.slow] if option.startswith(published) else [])
+        for option in options
+        if not option.startswith(RUN_ELSEWHERE)
+    ]
+
+
+@pytest.mark.parametrize("option", run_options())
 def test_runs_one_step(option: str, cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     overrides = [override for override in tiny if not override.startswith(option.partition("=")[0] + "=")]
     if option.startswith("model="):
         overrides = [override for override in overrides if not override.startswith(OF_THE_CRNN)]
+        overrides.append("data.batch_size=4")
     if option.startswith("experiment="):
         overrides.append("model.channels=[4,4,4,4]")
     forced = [NEEDS_A_DEVICE[option]] if option in NEEDS_A_DEVICE else []

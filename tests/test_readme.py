@@ -104,6 +104,14 @@ def test_every_option_and_group_is_listed() -> None:
             assert f"`{option}`" in rows[group.name], (group.name, option)
 
 
+def test_every_published_system_is_listed() -> None:
+    table = README.split("## Published systems")[1].split("##")[0]
+    rows = {row.split("`")[1]: row for row in table.splitlines() if row.startswith("| `")}
+    for path in (ROOT / "conf/experiment/published").glob("*.yaml"):
+        leaky = "LEAKY" in path.read_text(encoding="utf-8")
+        assert ("LEAKY" in rows[path.stem]) is leaky, path.stem
+
+
 def test_every_file_of_a_run_is_listed(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     assert cli(*tiny, "run_dir=run").code == 0
     table = README.split("## What a run directory holds")[1].split("##")[0]

@@ -1,8 +1,26 @@
-"""Architectures, each a LightningModule in a file of its own."""
+"""Architectures, each a LightningModule; one family a file."""
 
 from genreclf.models.base import GenreClassifier
 from genreclf.models.cnn import CNN
 from genreclf.models.crnn import CRNN
 from genreclf.models.ffnn import FFNN
+from genreclf.models.leland import LelandCNN, LelandFFNN
+from genreclf.models.liang import LiangCNN, LiangCRNN
+from genreclf.models.wu import WuCNN
+from genreclf.models.xiplus import XiplusCNN, XiplusCRNN1, XiplusCRNN2, XiplusRCNN
 
-__all__ = ["CNN", "CRNN", "FFNN", "GenreClassifier"]
+__all__ = [
+    "CNN",
+    "CRNN",
+    "FFNN",
+    "GenreClassifier",
+    "LelandCNN",
+    "LelandFFNN",
+    "LiangCNN",
+    "LiangCRNN",
+    "WuCNN",
+    "XiplusCNN",
+    "XiplusCRNN1",
+    "XiplusCRNN2",
+    "XiplusRCNN",
+]

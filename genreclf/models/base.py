@@ -80,6 +80,8 @@ class GenreClassifier(LightningModule):
         self.make_scheduler = scheduler
         self.train_loss = MeanMetric()
         self.train_accuracy = MulticlassAccuracy(num_classes=len(self.genres), average="micro")
+        self.notices: list[str] = []
+        """What a user should know about the model, such as what it does with clips that do not fit."""
         self.predictions: ClipPredictions | None = None
         """Of the last validation or test, the same on every rank."""
         self._outputs: list[tuple[Tensor, ...]] = []

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import prod
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from genreclf.errors import UserError
 from genreclf.features import FeatureSpec
@@ -15,6 +16,53 @@ class AsImage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add a channel."""
         return x.unsqueeze(1)
+
+
+class FitTo(nn.Module):
+    """Stretch ``(batch, mel, frame)`` to a size by linear interpolation; what has it already passes as it is.
+
+    Args:
+        mels: Rows of the result.
+        frames: Columns of the result.
+    """
+
+    def __init__(self, *, mels: int, frames: int) -> None:
+        """Keep the size."""
+        super().__init__()
+        self.size = (mels, frames)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, mels, frames)``."""
+        if x.shape[1:] == self.size:
+            return x
+        return functional.interpolate(x[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
+
+
+class OutputsOf(nn.Module):
+    """A recurrent layer without its last state.
+
+    Args:
+        layer: A GRU or LSTM, batch first.
+    """
+
+    def __init__(self, layer: nn.GRU | nn.LSTM) -> None:
+        """Keep the layer."""
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs ``(batch, step, unit)`` of ``(batch, step, feature)``."""
+        outputs: Tensor = self.layer(x)[0]
+        return outputs
+
+
+def draw_glorot(module: nn.Module, *, zero_bias: bool) -> None:
+    """Draw the weights of all convolutions and linear layers anew (Glorot and Bengio, 2010), Keras's default."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if zero_bias and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:
