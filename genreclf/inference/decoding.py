@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,14 +138,11 @@ def _check_is_file(path: Path) -> None:
         raise UnreadableTrack("no permission to read it")
 
 
-def _soundfile_blocks(file: "object") -> Iterator[NDArray[np.float32]]:
-    import soundfile
-
-    sound = cast(soundfile.SoundFile, file)
-    n_samples = max(1, BLOCK_VALUES // sound.channels)
+def _soundfile_blocks(file: Any) -> Iterator[NDArray[np.float32]]:
+    n_samples = max(1, BLOCK_VALUES // file.channels)
     while True:
         try:
-            block = sound.read(n_samples, dtype="float32", always_2d=True)
+            block = file.read(n_samples, dtype="float32", always_2d=True)
         except (OSError, RuntimeError, ValueError) as error:
             raise UnreadableTrack(f"not readable as audio: {error}") from None
         if len(block) == 0:
