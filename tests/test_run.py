@@ -117,10 +117,10 @@ def test_one_and_two_devices_test_alike(cli: Cli, tiny: list[str], tmp_path: Pat
     """Of 23 test tracks neither 2 ranks nor the batch size is a divisor."""
     assert cli(*tiny, "run_dir=run").code == 0
     split = ["split=track", "split.train=0.36", "split.val=0.18", "split.test=0.46", "data.batch_size=4"]
-    for devices in (1, 2):
-        process = python_m("evaluate", "run", f"run_dir=on{devices}", f"trainer.devices={devices}", *split)
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, output
+    assert cli("evaluate", "run", "run_dir=on1", *split).code == 0
+    process = python_m("evaluate", "run", "run_dir=on2", "trainer.devices=2", *split)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
     one, two = (RunDirectory(tmp_path / f"on{devices}") for devices in (1, 2))
     assert one.read_metrics()["test"] == two.read_metrics()["test"]
     assert one.read_metrics()["test"]["track"]["n"] % 2 == 1 or one.read_metrics()["test"]["clip"]["n"] % 8

@@ -247,4 +247,4 @@ def tidy(axes: "Axes", grid_axis: Any) -> None:
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as a PNG, whole or not at all."""
     with atomic_path(path) as partial:
-        figure.savefig(partial, format="png")
+        figure.savefig(partial, format="png", pil_kwargs={"compress_level": 3})
