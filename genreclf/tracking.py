@@ -75,7 +75,8 @@ class Tracking:
                 group=group,
                 tags=tags,
                 name=run.path.resolve().name,
-                dir=run.path,
+                # Absolute: the service that writes it may have been started elsewhere.
+                dir=run.path.resolve(),
                 mode="offline" if offline else None,
                 config=dict(config),
                 job_type="train",
