@@ -4,6 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from torch.backends import cudnn
+
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.evaluation.figures import draw_all
@@ -36,11 +38,13 @@ def test(
         enable_checkpointing=False,
         enable_progress_bar=False,
     )
-    trainer.validate(model, datamodule=data, verbose=False)
-    val = evaluate(_predictions(model))
-    started_s = time.perf_counter()
-    trainer.test(model, datamodule=data, verbose=False)
-    test_s = time.perf_counter() - started_s
+    # GPUs would round the products of convolutions to TF32.
+    with cudnn.flags(deterministic=True, allow_tf32=False):
+        trainer.validate(model, datamodule=data, verbose=False)
+        val = evaluate(_predictions(model))
+        started_s = time.perf_counter()
+        trainer.test(model, datamodule=data, verbose=False)
+        test_s = time.perf_counter() - started_s
     if not is_first_rank():
         return
     clips = _predictions(model)
