@@ -68,7 +68,7 @@ class History(Callback):
 
 
 class RankGuard(Callback):
-    """Stop if the ranks of a run do not train the same experiment, and write down what each has.
+    """Stop if the ranks of a run do not work on the same experiment, and write down what each has.
 
     Args:
         run: Whose ``environment.json`` is completed.
@@ -80,7 +80,7 @@ class RankGuard(Callback):
         self.run = run
         self.config_hash = config_hash
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Compare the hashes.
 
         Raises:

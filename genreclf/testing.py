@@ -6,6 +6,7 @@ from typing import Any
 
 from torch.backends import cudnn
 
+from genreclf.callbacks import RankGuard
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.evaluation.figures import draw_all
@@ -34,6 +35,7 @@ def test(
         config,
         precision="32-true",
         limit_test_batches=config.trainer.limit_test_batches,
+        callbacks=[RankGuard(run, config.hash)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

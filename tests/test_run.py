@@ -125,6 +125,9 @@ def test_one_and_two_devices_test_alike(cli: Cli, tiny: list[str], tmp_path: Pat
     assert one.read_metrics()["test"] == two.read_metrics()["test"]
     assert one.read_metrics()["test"]["track"]["n"] % 2 == 1 or one.read_metrics()["test"]["clip"]["n"] % 8
     assert one.predictions.read_text() == two.predictions.read_text()
+    ranks = two.read_json(two.environment)["ranks"]
+    assert [rank["rank"] for rank in ranks] == [0, 1]
+    assert len({rank["config_hash"] for rank in ranks}) == 1
 
 
 def test_two_devices_train_as_one_experiment(tiny: list[str], tmp_path: Path) -> None:
