@@ -73,7 +73,7 @@ def carry_out(task: str, config: Config) -> RunResult:
                 launch(task, run.path, ranks=config.trainer.devices)
             else:
                 TASKS[task].compute(config, prepared)
-        except Exception:
+        except Exception:  # Whatever it was, it is raised again; a killed run stays "running".
             run.write_json(run.metrics, {**run.read_metrics(), "status": "failed"})
             raise
     metrics = run.read_metrics()
