@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from genreclf.errors import UserError
 
@@ -17,6 +18,9 @@ FLOOR_DB = -100.0
 
 PICTURE_RANGE_DB = 80.0
 """What a picture's 0 lies below its 255, in dB."""
+
+MELS_AT_ONCE = 16
+"""Bands that `LogMel` adds up in one product; measured against 8, 32, 64 and all 128."""
 
 Scale = Literal["standardize", "decibel", "peak_decibel", "unit", "power"]
 """What a network gets to see; `Scaling` explains each."""
@@ -109,22 +113,29 @@ class LogMel(nn.Module):
     def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> None:
         """Prepare the window and the filter bank."""
         super().__init__()
-        from torchaudio.transforms import MelSpectrogram
+        from torchaudio.functional import melscale_fbanks
 
-        self.mel = MelSpectrogram(
-            sample_rate=sample_rate,
-            n_fft=n_fft,
-            hop_length=hop_length,
-            n_mels=n_mels,
-            pad_mode="constant",
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        bank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney")
+        # Mels hear neighboring bins only, so that a few of them need a narrow part of the spectrum.
+        self.spans: list[tuple[int, int]] = []
+        for first in range(0, n_mels, MELS_AT_ONCE):
+            part = bank[:, first : first + MELS_AT_ONCE]
+            heard = part.any(1).nonzero()[:, 0].tolist() or [0]
+            span = slice(heard[0], heard[-1] + 1)
+            # Each weight twice: for the square of the real and of the imaginary part.
+            self.register_buffer(f"weights_{len(self.spans)}", part[span].repeat_interleave(2, 0), persistent=False)
+            self.spans.append((2 * span.start, 2 * span.stop))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the spectrogram, shape ``(..., mel, frame)`` in dB, of a waveform ``(..., sample)``."""
-        power: Tensor = self.mel(waveform)
-        return 10.0 * power.clamp(min=1e-10).log10()
+        padded = functional.pad(waveform, (self.n_fft // 2, self.n_fft // 2))
+        spectrum = torch.fft.rfft(padded.unfold(-1, self.n_fft, self.hop_length) * self.window)
+        squares = torch.view_as_real(spectrum).flatten(-2).square_()
+        weights = (self.get_buffer(f"weights_{part}") for part in range(len(self.spans)))
+        power = torch.cat([squares[..., a:b] @ weight for (a, b), weight in zip(self.spans, weights, strict=True)], -1)
+        return 10.0 * power.clamp(min=1e-10).log10().transpose(-2, -1)
 
 
 def to_steps(level_db: Tensor) -> Tensor:
@@ -162,9 +173,10 @@ class Scaling(nn.Module):
 
     def forward(self, stored: Tensor) -> Tensor:
         """Return the scaled float32 spectrogram of stored values, both ``(batch, mel, frame)``."""
-        level_db = stored.float() * self.spec.step_db + self.spec.zero_db
         if self.scale == "standardize":
-            return (level_db - self.mean) / self.std
+            offset, gain = (self.spec.zero_db - self.mean) / self.std, self.spec.step_db / self.std
+            return torch.addcmul(offset, stored.float(), gain)
+        level_db = stored.float() * self.spec.step_db + self.spec.zero_db
         if self.scale == "power":
             return torch.pow(10.0, level_db / 10.0)
         if self.scale == "decibel":

@@ -54,6 +54,8 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     resume = run.last if run.last.exists() else None
     if resume is not None:
         load_checkpoint(resume)
+    if settings.compile is not None:
+        prepared.model.compile_training(settings.compile)
     try:
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 MONITORS = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy")
 """Columns of ``history.csv`` by which the best epoch may be chosen."""
 
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
+"""What `torch.compile` may be asked for."""
+
 CLIP_SHAPES = ("square", "whole")
 """Instead of seconds: as many frames as mels, or the longest track."""
 
@@ -112,6 +115,8 @@ class TrainerConfig:
     """Epochs if nothing stops the training before."""
     precision: str = "auto"
     """As Lightning calls it, or ``auto``."""
+    compile: str | None = None
+    """Mode of `torch.compile` for the training step; None: not compiled."""
     gradient_clip_val: float | None = None
     """Largest norm of the gradient."""
     limit_train_batches: int | float | None = None
@@ -126,6 +131,7 @@ class TrainerConfig:
         faults = [
             *_one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps")),
             *_one_of("trainer.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed")),
+            *_one_of("trainer.compile", self.compile or "null", ("null", *COMPILE_MODES)),
             *_at_least("trainer.devices", self.devices, 1),
             *_at_least("trainer.max_epochs", self.max_epochs, 1),
         ]

@@ -67,6 +67,7 @@ class ClipDataModule(LightningDataModule):
             return index_of[genre_of[track_id]]
 
         self.tables = {side: PieceTable.of(self.pieces(side), genre, store) for side in ("train", "val", "test")}
+        self._padded = {side for side, table in self.tables.items() if (table.length_frames < spec.clip_frames).any()}
 
     def pieces(self, side: str) -> tuple[Piece, ...]:
         """Return the pieces of ``train``, ``val`` or ``test``."""
@@ -132,7 +133,7 @@ class ClipDataModule(LightningDataModule):
             table.length_frames[piece],
             start,
             self.spec.clip_frames,
-            self.spec.silence if self.short == "pad" else None,
+            self.spec.silence if self.short == "pad" and side in self._padded else None,
         )
         return ClipBatch(stored, table.genre[piece], piece, clip, table.start_frame[piece] + start)
 

@@ -1,0 +1,1 @@
+"""What the framework costs: each part against a plain way of doing the same, in one run on one machine."""

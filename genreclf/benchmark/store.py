@@ -1,0 +1,113 @@
+"""What building a store costs, against librosa, against torchaudio and against the least that can be done."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genreclf.data.audio import decode, mono_at
+from genreclf.data.encoding import store_of
+from genreclf.data.folder import Folder
+from genreclf.features import FeatureSpec
+
+SPEC = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=10)
+"""The default features."""
+
+
+def measure_store(files: Sequence[Path]) -> dict[str, Any]:
+    """Measure the store of audio files, all read once before.
+
+    The floor is decoding all files and then transforming all their windowed frames, nothing else, on all cores.
+
+    Args:
+        files: ``<root>/<genre>/<song>``, of 22,050 Hz.
+
+    Returns:
+        Milliseconds a track of each way, and the ratios ``vs_librosa``, ``vs_torchaudio`` (how many times faster the
+        store is) and ``vs_floor`` (how many times slower).
+    """
+    _seconds(lambda: [file.read_bytes() for file in files])
+    read_s = _seconds(lambda: [file.read_bytes() for file in files])
+    root = files[0].parent.parent
+    build_s(root, 4)
+    store_s = build_s(root, len(files))
+    librosa_s = _one_by_one(_by_librosa, files)
+    torchaudio_s = _one_by_one(_by_torchaudio(), files)
+    decode_s, transform_s = _floor(files)
+    ms = {
+        "store": store_s,
+        "librosa": librosa_s,
+        "torchaudio": torchaudio_s,
+        "read_bytes": read_s,
+        "decode": decode_s,
+        "transform": transform_s,
+    }
+    return {
+        "tracks": len(files),
+        "ms_per_track": {name: round(1e3 * seconds / len(files), 2) for name, seconds in ms.items()},
+        "vs_librosa": round(librosa_s / store_s, 2),
+        "vs_torchaudio": round(torchaudio_s / store_s, 2),
+        "vs_floor": round(store_s / (decode_s + transform_s), 2),
+    }
+
+
+def build_s(root: Path, at_most: int) -> float:
+    """Return the seconds of listing and building the store of the first songs below `root`, into a new folder."""
+    with tempfile.TemporaryDirectory() as directory:
+        source = Folder(root=root)
+        return _seconds(lambda: store_of(source, source.tracks()[:at_most], SPEC, directory=directory))
+
+
+def _by_librosa(file: Path) -> None:
+    import librosa
+
+    samples, sample_rate = librosa.load(file, sr=None)
+    power = librosa.feature.melspectrogram(y=samples, sr=sample_rate, n_fft=2048, hop_length=512, n_mels=128)
+    librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
+
+
+def _by_torchaudio() -> Callable[[Path], None]:
+    from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+
+    mel = MelSpectrogram(22050, 2048, hop_length=512, n_mels=128, norm="slaney", mel_scale="slaney")
+    decibel = AmplitudeToDB()
+
+    def features(file: Path) -> None:
+        samples, rate = decode(file)
+        decibel(mel(torch.from_numpy(mono_at(samples, rate, rate))))
+
+    return features
+
+
+def _floor(files: Sequence[Path]) -> tuple[float, float]:
+    """Return the seconds of decoding alone and of the Fourier transforms alone, on all cores."""
+    samples, _ = decode(files[0])
+    frames = torch.from_numpy(samples[0]).unfold(0, 2048, 512).contiguous()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(cpu_count() or 1) as pool:
+            list(pool.map(decode, files[:4]))
+            decoding = _seconds(lambda: list(pool.map(decode, files)))
+            list(pool.map(lambda _: torch.fft.rfft(frames), range(4)))
+            return decoding, _seconds(lambda: list(pool.map(lambda _: torch.fft.rfft(frames), files)))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _one_by_one(features: Callable[[Path], None], files: Sequence[Path]) -> float:
+    """Return the seconds of a plain loop, after a first file that pays for imports and filter banks."""
+    features(files[0])
+    return _seconds(lambda: [features(file) for file in files])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
+    with torch.inference_mode():
+        work()
+    return time.perf_counter() - started_s
