@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         results |= measure_command(overrides)
     if "sizes" in wanted:
         _say("sizes")
-        sizes = (10, 20, 30) if quick else (100, 200, 400)
+        sizes = (40, 60, 80) if quick else (100, 200, 400)
         results["sizes"] = measure_sizes(folder / "sizes", invented, sizes)
     return results
 
@@ -122,7 +122,8 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         yield "", ours, f"reading the bytes, {ms['read_bytes']} ms", ""
     if data := results.get("data"):
         measured = f"{data['batches_per_s']} batches/s"
-        yield "data path alone", measured, f"from a cold disk, {data['cold_batches_per_s']} batches/s", ""
+        cold, ahead = data["cold_batches_per_s"], data["cold_read_ahead_batches_per_s"]
+        yield "data path alone", measured, f"from a cold disk, {cold} batches/s, read ahead {ahead}", ""
     fits = results.get("fit", {})
     if "vs_bare_loop" in fits:
         what = f"fit of {fits['model']}, {fits['epochs']} epochs"

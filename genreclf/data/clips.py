@@ -1,6 +1,8 @@
 """Clips: which ones an epoch or an evaluation takes, and cutting a batch of them out of the store in one go."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,6 +14,10 @@ from genreclf.data.store import Store
 
 Short = Literal["pad", "wrap"]
 """What is done with tracks shorter than a clip: silence after the end, or the start again."""
+
+
+BATCHES_AHEAD = 2
+"""Batches that are read ahead where the store is read from the disk."""
 
 
 class ClipBatch(NamedTuple):
@@ -121,7 +127,8 @@ def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_fram
 class ClipLoader:
     """Yields the clips of a side in batches of rows ``(batch, 3)`` of `random_clips` or `grid_clips`.
 
-    Every rank takes the same number of equal steps: a last batch that is not full is filled up from the start.
+    Every rank takes the same number of equal steps: a last batch that is not full is filled up from the start. With
+    `cut`, a thread cuts the next clips while the last ones are used.
 
     Args:
         plan: Gives the rows of one epoch, the same on every rank.
@@ -129,24 +136,43 @@ class ClipLoader:
         batch_size: Rows of a step on all ranks together.
         rank: Which share of each batch is taken.
         ranks: Among how many.
+        cut: Makes the clips of rows, to be yielded instead; None where they are cut on the device.
     """
 
     def __init__(
-        self, plan: Callable[[], Tensor], *, clips: int, batch_size: int, rank: int = 0, ranks: int = 1
+        self,
+        plan: Callable[[], Tensor],
+        *,
+        clips: int,
+        batch_size: int,
+        rank: int = 0,
+        ranks: int = 1,
+        cut: Callable[[Tensor], ClipBatch] | None = None,
     ) -> None:
         """Keep the plan; it is asked anew for each epoch."""
         self.plan = plan
         self.clips = clips
         self.batch_size = batch_size
         self.rank, self.ranks = rank, ranks
+        self.cut = cut
 
     def __len__(self) -> int:
         """Return the steps of an epoch."""
         return -(-self.clips // self.batch_size)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tensor | ClipBatch]:
         """Yield this rank's share of each batch."""
         rows = self.plan()
         filled = torch.arange(len(self) * self.batch_size) % len(rows)
-        for batch in torch.split(rows[filled], self.batch_size):
-            yield batch[self.rank :: self.ranks]
+        shares = (batch[self.rank :: self.ranks] for batch in torch.split(rows[filled], self.batch_size))
+        if self.cut is None:
+            yield from shares
+            return
+        waiting: deque[Future[ClipBatch]] = deque()
+        with ThreadPoolExecutor(1) as reader:
+            for share in shares:
+                waiting.append(reader.submit(self.cut, share))
+                if len(waiting) > BATCHES_AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()

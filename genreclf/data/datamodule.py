@@ -1,6 +1,8 @@
 """The LightningDataModule: a store and a split to batches of clips on the device."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -13,14 +15,14 @@ from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.features import FeatureSpec
 
 RESIDENT_SHARE = 0.5
-"""The store is copied to a GPU if it takes at most this share of the memory that is free there."""
+"""The store lies in a device's memory, or in the page cache, if it takes at most this share of what is there."""
 
 
 class ClipDataModule(LightningDataModule):
     """Random clips for training, a fixed grid of clips for validation and test.
 
     A batch travels as row numbers; the clips are cut where the store lies: in the GPU's memory if it fits, else in the
-    memory-mapped file.
+    memory-mapped file. From a store that is larger than half of the memory, clips are read ahead by a thread.
 
     Args:
         store: Spectrograms of all tracks.
@@ -88,7 +90,7 @@ class ClipDataModule(LightningDataModule):
                 generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch),
             )
 
-        return self._loader(plan, len(table) * self.crops_per_track, self.batch_size)
+        return self._loader("train", plan, len(table) * self.crops_per_track, self.batch_size)
 
     def val_dataloader(self) -> ClipLoader:
         """Return the loader of the validation grid."""
@@ -105,21 +107,31 @@ class ClipDataModule(LightningDataModule):
     def _grid_loader(self, side: str) -> ClipLoader:
         rows = self.grid(side)
         # Not divided among the ranks: a clip's figures shall not depend on the size of the batch it came in.
-        return self._loader(lambda: rows, len(rows), self.batch_size * self._ranks)
+        return self._loader(side, lambda: rows, len(rows), self.batch_size * self._ranks)
 
-    def _loader(self, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
+    def _loader(self, side: str, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
         rank = self.trainer.global_rank if self.trainer else 0
-        return ClipLoader(plan, clips=clips, batch_size=batch_size, rank=rank, ranks=self._ranks)
+        cut = partial(self.clips, side) if self.streams else None
+        return ClipLoader(plan, clips=clips, batch_size=batch_size, rank=rank, ranks=self._ranks, cut=cut)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the store is too large for the memory and clips are read ahead."""
+        if not hasattr(os, "sysconf"):  # Windows
+            return False
+        memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return bool(self._frames.nbytes > RESIDENT_SHARE * memory_bytes)
 
     @property
     def _ranks(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> ClipBatch:
+    def transfer_batch_to_device(
+        self, batch: Tensor | ClipBatch, device: torch.device, dataloader_idx: int
+    ) -> ClipBatch:
         """Cut the clips of the rows `batch` on `device`, or here and carry them there."""
-        side = self._side()
         self._settle(device)
-        clips = self.clips(side, batch)
+        clips = self.clips(self._side(), batch) if isinstance(batch, Tensor) else batch
         return ClipBatch(*(values.to(device, non_blocking=True) for values in clips))
 
     def clips(self, side: str, rows: Tensor) -> ClipBatch:
@@ -174,7 +186,7 @@ class ClipDataModule(LightningDataModule):
 
     def _settle(self, device: torch.device) -> None:
         """Copy the store to a GPU, once, if there is room."""
-        if device.type != "cuda" or self._frames.device == device or self._frames.device.type == "cuda":
+        if device.type != "cuda" or self._frames.device.type == "cuda" or self.streams:
             return
         free_bytes, _ = torch.cuda.mem_get_info(device)
         if self._frames.nbytes > RESIDENT_SHARE * free_bytes:

@@ -56,12 +56,13 @@ def _making(source: Source, spec: FeatureSpec) -> tuple[Recipe, Encode]:
         "hop_length": spec.hop_length or 0,
         "n_mels": spec.n_mels,
     }
-    log_mel = LogMel(**settings)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    log_mel = LogMel(**settings).to(device)
 
     @torch.inference_mode()
     def encode(track: Track) -> NDArray[np.int16]:
-        waveform = torch.from_numpy(source.waveform(track, settings["sample_rate"]))
-        stored: NDArray[np.int16] = to_steps(log_mel(waveform)).T.contiguous().numpy()
+        waveform = torch.from_numpy(source.waveform(track, settings["sample_rate"])).to(device)
+        stored: NDArray[np.int16] = to_steps(log_mel(waveform)).T.cpu().numpy()
         return stored
 
     return Recipe(source.name, "int16", spec.n_mels, settings), encode

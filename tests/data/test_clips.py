@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from genreclf.data.clips import ClipLoader, PieceTable, cut, grid_clips, random_clips
+from genreclf.data.clips import ClipBatch, ClipLoader, PieceTable, cut, grid_clips, random_clips
 
 LENGTHS = [387, 129, 50, 1000]
 
@@ -84,3 +84,24 @@ def test_ranks_share_each_batch(ranks: int) -> None:
         expected = (torch.arange(6) + 6 * step) % 20
         assert torch.equal(together, expected.sort().values)
         assert {len(share[step]) for share in shares} == {6 // ranks}
+
+
+def test_clips_read_ahead_are_those_cut_on_the_device() -> None:
+    rows = torch.arange(60).reshape(20, 3)
+
+    def clips(share: torch.Tensor) -> ClipBatch:
+        return ClipBatch(share, share[:, 0], share[:, 1], share[:, 2], share[:, 0])
+
+    plain = ClipLoader(lambda: rows, clips=20, batch_size=6)
+    ahead = ClipLoader(lambda: rows, clips=20, batch_size=6, cut=clips)
+    for share, batch in zip(plain, ahead, strict=True):
+        assert isinstance(batch, ClipBatch)
+        assert torch.equal(batch.stored, share)
+
+
+def test_a_failing_read_ahead_is_raised_where_the_batch_is_wanted() -> None:
+    def fail(share: torch.Tensor) -> ClipBatch:
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(iter(ClipLoader(lambda: torch.zeros(4, 3), clips=4, batch_size=2, cut=fail)))
