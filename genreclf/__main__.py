@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf.config import CONFIG_DIR
 from genreclf.errors import UserError
 
-COMMANDS = ("benchmark", "compare", "evaluate", "predict", "prepare")
+COMMANDS = ("benchmark", "compare", "evaluate", "predict", "prepare", "show")
 """First words that open a file of `genreclf.commands`."""
 
 

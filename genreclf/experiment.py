@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from genreclf.config import Config
@@ -86,6 +87,7 @@ def train(config: Config, prepared: Prepared) -> None:
     run = RunDirectory(config.run_dir)
     with _tracking(config, run) as tracking:
         if not run.read_metrics().get("fitted"):
+            tracking.add_pictures(lambda: [_genre_map(run, prepared)])
             fit(config, run, prepared, tracking)
         test(config, run, run, prepared, tracking)
 
@@ -106,6 +108,15 @@ class Task(NamedTuple):
 
 TASKS = {"train": Task(prepare, train), "evaluate": Task(prepare_evaluation, evaluate_again)}
 """What a rank can be asked to do, by its name."""
+
+
+def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
+    """Draw a spectrogram of each genre into the run directory."""
+    from genreclf.showing.pictures import draw_genre_map
+
+    data = prepared.data
+    draw_genre_map(run.figures / "genres.png", data.store, data.genre_of, data.spec, run.path.resolve().name)
+    return run.figures / "genres.png"
 
 
 def _tracking(config: Config, run: RunDirectory) -> Tracking:

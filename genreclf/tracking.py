@@ -2,7 +2,7 @@
 
 import netrc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,6 +83,14 @@ class Tracking:
                 reinit="finish_previous",
             )
         )
+
+    def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
+        """Add pictures of the data, drawn for W&B alone."""
+        if self.kind == "wandb" and self.logger is not None:
+            import wandb
+
+            images = {f"data/{path.stem}": wandb.Image(str(path)) for path in draw()}
+            self.logger.experiment.log(images)  # type: ignore[attr-defined]
 
     def finish(self, metrics: Mapping[str, Any], tracks: TrackPredictions | None) -> None:
         """Add the figures of the test, the confusion matrix and a table of the test tracks."""

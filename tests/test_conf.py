@@ -21,11 +21,12 @@ RUN_ELSEWHERE = "experiment=published/"  # in test_published.py
 
 
 def run_options() -> list[Any]:
-    """Return what runs here; the published networks, which test_published.py builds, with the slow tests."""
+    """Return what runs here; the networks that other tests build, such as test_published.py, with the slow tests."""
     options = [option for option in OPTIONS if option not in NEEDS_FILES | {"trainer=ddp"}]
     published = ("model=xiplus", "model=wu", "model=leland", "model=liang")
+    modern = ("model=short_chunk_cnn", "model=musicnn", "model=attention_crnn", "model=patch_transformer")
     return [
-        pytest.param(option, marks=[pytest.mark.slow] if option.startswith(published) else [])
+        pytest.param(option, marks=[pytest.mark.slow] if option.startswith(published + modern) else [])
         for option in options
         if not option.startswith(RUN_ELSEWHERE)
     ]

@@ -55,6 +55,7 @@ class ClipDataModule(LightningDataModule):
         super().__init__()
         self.store = store
         self.assignment = assignment
+        self.genre_of = genre_of
         self.spec = spec
         self.batch_size = batch_size
         self.crops_per_track = crops_per_track

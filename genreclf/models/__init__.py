@@ -1,11 +1,15 @@
 """Architectures, each a LightningModule; one family a file."""
 
+from genreclf.models.attention_crnn import AttentionCRNN
 from genreclf.models.base import GenreClassifier
 from genreclf.models.cnn import CNN
 from genreclf.models.crnn import CRNN
 from genreclf.models.ffnn import FFNN
 from genreclf.models.leland import LelandCNN, LelandFFNN
 from genreclf.models.liang import LiangCNN, LiangCRNN
+from genreclf.models.musicnn import Musicnn
+from genreclf.models.patch_transformer import PatchTransformer
+from genreclf.models.short_chunk_cnn import ShortChunkCNN
 from genreclf.models.wu import WuCNN
 from genreclf.models.xiplus import XiplusCNN, XiplusCRNN1, XiplusCRNN2, XiplusRCNN
 
@@ -13,11 +17,15 @@ __all__ = [
     "CNN",
     "CRNN",
     "FFNN",
+    "AttentionCRNN",
     "GenreClassifier",
     "LelandCNN",
     "LelandFFNN",
     "LiangCNN",
     "LiangCRNN",
+    "Musicnn",
+    "PatchTransformer",
+    "ShortChunkCNN",
     "WuCNN",
     "XiplusCNN",
     "XiplusCRNN1",

@@ -1,0 +1,148 @@
+"""A network whose filters have the shapes of timbre and of rhythm."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor, nn
+
+from genreclf.models.base import GenreClassifier, Training
+from genreclf.models.layers import AsImage
+
+
+class Musicnn(GenreClassifier):
+    """Tall timbral and long temporal filters, dense layers over time, mean and maximum (Pons and Serra, 2019).
+
+    After musicnn (arXiv:1909.06654). Its filters are given in frames of 16 ms; here they are given in seconds, so that
+    they cover the same music whatever the hop is. It has 204 timbral filters of each height and 51 temporal ones of
+    each width; here there are fewer, for hundreds of training tracks.
+
+    Args:
+        timbral: Filters of each height.
+        heights: Of the timbral filters, as shares of the mels.
+        timbral_s: Width of the timbral filters in seconds; 3 frames at least.
+        temporal: Filters of each width.
+        temporal_s: Widths of the temporal filters in seconds; 3 frames at least.
+        channels: Of each of the three layers over time.
+        hidden: Units of the layer before the classifier.
+        dropout: Before that layer and before the classifier.
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(
+        self,
+        *,
+        timbral: int = 32,
+        heights: Sequence[float] = (0.9, 0.4),
+        timbral_s: float = 0.112,
+        temporal: int = 16,
+        temporal_s: Sequence[float] = (2.048, 1.024, 0.512),
+        channels: int = 64,
+        hidden: int = 128,
+        dropout: float = 0.5,
+        **training: Unpack[Training],
+    ) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        timbral_frames = self._odd_frames(timbral_s)
+        filters = [Timbral(timbral, max(1, int(share * self.spec.n_mels)), timbral_frames) for share in heights]
+        front_end = SideBySide(*filters, *(Temporal(temporal, self._odd_frames(width_s)) for width_s in temporal_s))
+        features = len(heights) * timbral + len(temporal_s) * temporal
+        pooled = 2 * (features + 3 * channels)
+        self.network = nn.Sequential(
+            OrderedDict(
+                image=AsImage(),
+                front_end=front_end,
+                mid_end=DenseOverTime(features, channels),
+                pooling=MeanAndMaximum(),
+                norm=nn.Sequential(nn.BatchNorm1d(pooled), nn.Dropout(dropout)),
+                dense=nn.Sequential(
+                    nn.Linear(pooled, hidden, bias=False), nn.ReLU(inplace=True), nn.BatchNorm1d(hidden)
+                ),
+                dropout=nn.Dropout(dropout),
+                classifier=nn.Linear(hidden, len(self.genres)),
+            )
+        )
+
+    def _odd_frames(self, width_s: float) -> int:
+        """Return the odd number of frames next to `width_s`, 3 at least."""
+        return max(3, 2 * round((width_s * self.spec.frames_per_second - 1) / 2) + 1)
+
+
+class Timbral(nn.Module):
+    """Filters almost as tall as the spectrogram; the loudest pitch counts."""
+
+    def __init__(self, filters: int, height_mels: int, width_frames: int) -> None:
+        """Make `filters` of ``height_mels x width_frames``."""
+        super().__init__()
+        self.filters = nn.Sequential(
+            nn.Conv2d(1, filters, (height_mels, width_frames), padding=(0, width_frames // 2), bias=False),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return ``(batch, filter, frame)`` of ``(batch, 1, mel, frame)``."""
+        x: Tensor = self.filters(image)
+        return x.amax(2)
+
+
+class Temporal(nn.Module):
+    """Long filters over the mean of all mels."""
+
+    def __init__(self, filters: int, width_frames: int) -> None:
+        """Make `filters` of `width_frames`."""
+        super().__init__()
+        self.filters = nn.Sequential(
+            nn.Conv1d(1, filters, width_frames, padding="same", bias=False),
+            nn.BatchNorm1d(filters),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return ``(batch, filter, frame)`` of ``(batch, 1, mel, frame)``."""
+        x: Tensor = self.filters(image.mean(2))
+        return x
+
+
+class SideBySide(nn.Module):
+    """What several layers make of the same input, one after the other along the channels."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        """Keep the layers."""
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, channel, ...)``."""
+        return torch.cat([layer(x) for layer in self.layers], dim=1)
+
+
+class DenseOverTime(nn.Module):
+    """Three convolutions over time, each added to the one before, beside what they were given."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        """Make filters of 7 frames."""
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(features, channels, 7, padding=3, bias=False), nn.BatchNorm1d(channels), nn.ReLU(inplace=True)
+            )
+            for features in (inputs, channels, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, inputs + 3 * channels, frame)`` of ``(batch, inputs, frame)``."""
+        first = self.layers[0](x)
+        second = first + self.layers[1](first)
+        third = second + self.layers[2](second)
+        return torch.cat([x, first, second, third], dim=1)
+
+
+class MeanAndMaximum(nn.Module):
+    """``(batch, channel, frame)`` to ``(batch, 2 * channel)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Summarize the frames."""
+        return torch.cat([x.mean(2), x.amax(2)], dim=1)

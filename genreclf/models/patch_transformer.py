@@ -1,0 +1,110 @@
+"""Transformer over patches of the spectrogram."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor, nn
+
+from genreclf.errors import UserError
+from genreclf.models.base import GenreClassifier, Training
+from genreclf.models.crnn import MeanOverTime
+from genreclf.models.layers import AsImage
+
+
+class PatchTransformer(GenreClassifier):
+    """Self-attention among overlapping patches, a small AST (Gong et al., 2021, arXiv:2104.01778) from scratch.
+
+    AST has 87 million parameters, pre-trained on photographs. Beside the size, two things differ. A patch's
+    place is a learned vector for its mels plus sinusoids for its time (Vaswani et al., 2017, arXiv:1706.03762), so that
+    a trained network takes clips of any length; and the mean over all patches is classified, not a token of its own.
+
+    Args:
+        patch: Size of a patch, (mels, frames); 16 mels by about 160 ms in AST.
+        stride: From one patch to the next, (mels, frames); 10 by 10 in AST.
+        width: Values a patch is described by; an even number.
+        depth: Layers of self-attention.
+        heads: Of each layer; must divide `width`.
+        dropout: Within the layers and before the classifier.
+        **training: Of `GenreClassifier`.
+
+    Raises:
+        UserError: A patch is larger than a clip.
+        ValueError: `width` and `heads` do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        patch: Sequence[int] = (16, 8),
+        stride: Sequence[int] = (12, 8),
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        dropout: float = 0.1,
+        **training: Unpack[Training],
+    ) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        spec = self.spec
+        if spec.n_mels < patch[0] or spec.clip_frames < patch[1]:
+            raise UserError(
+                f"A patch is {patch[0]} mels x {patch[1]} frames, a clip only {spec.n_mels} x {spec.clip_frames}: "
+                "lower model.patch, or raise data.clip_seconds or features.n_mels."
+            )
+        if width % 2 or heads < 1 or width % heads:
+            raise ValueError(f"width={width} must be even and heads={heads} must divide it.")
+        rows = (spec.n_mels - patch[0]) // stride[0] + 1
+        self.network = nn.Sequential(
+            OrderedDict(
+                image=AsImage(),
+                patches=nn.Conv2d(1, width, (patch[0], patch[1]), stride=(stride[0], stride[1])),
+                place=PlaceOfPatch(rows, width),
+                sequence=PatchesAsSequence(),
+                dropout_in=nn.Dropout(dropout),
+                layers=nn.Sequential(*(_layer(width, heads, dropout) for _ in range(depth))),
+                norm=nn.LayerNorm(width),
+                mean=MeanOverTime(),
+                dropout=nn.Dropout(dropout),
+                classifier=nn.Linear(width, len(self.genres)),
+            )
+        )
+
+
+def _layer(width: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(
+        width, heads, 2 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+    )
+
+
+class PlaceOfPatch(nn.Module):
+    """Adds to each patch ``(batch, width, row, column)`` where it lies.
+
+    Args:
+        rows: Patches from the lowest mel to the highest.
+        width: Values of a patch.
+    """
+
+    rates: Tensor
+
+    def __init__(self, rows: int, width: int) -> None:
+        """Draw the vectors of the rows."""
+        super().__init__()
+        self.row = nn.Parameter(0.02 * torch.randn(width, rows, 1))
+        rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+        self.register_buffer("rates", rates, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the patches with their places."""
+        angles = self.rates[:, None] * torch.arange(x.shape[3], device=x.device)
+        return x + self.row + torch.cat([angles.sin(), angles.cos()])[:, None]
+
+
+class PatchesAsSequence(nn.Module):
+    """``(batch, width, row, column)`` to ``(batch, patch, width)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Bring the patches to the second place."""
+        return x.flatten(2).transpose(1, 2)

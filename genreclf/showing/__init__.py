@@ -1,0 +1,1 @@
+"""Pictures of the data itself, before any training."""
