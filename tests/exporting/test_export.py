@@ -125,7 +125,8 @@ def test_onnx_predicts_without_torch(cli: Cli, trained: Trained, tmp_path: Path)
     outcome = cli("export", str(trained.run.path), "--out", "model.onnx", "--check", str(song), *map(str, others))
     assert outcome.code == 0, outcome.err
     assert str(song) in outcome.err
-    assert float(outcome.out.split()[-2]) < 1e-5
+    # Pure tones leave bands that hold rounding alone, which two Fourier transforms round differently.
+    assert float(outcome.out.split()[-2]) < 1e-4
     assert len(example().strip().splitlines()) <= 12
     soundfile.write("song.wav", *soundfile.read(song))
     alone = "import sys; sys.modules['torch'] = sys.modules['genreclf'] = None\n"
@@ -169,18 +170,19 @@ ARCHITECTURES = [name for name in models.__all__ if name != "GenreClassifier"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_architecture(name: str, format: str, tmp_path: Path) -> None:
+def test_every_architecture(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     genres = [f"genre {number}" for number in range(10)]
     predictor = GenrePredictor(model=sure(getattr(models, name)(spec=AUDIO, genres=genres)))
-    checked = export(predictor, tmp_path / "model", format=FORMATS[format]())
-    assert checked.largest < 1e-4
+    program = files.traced(predictor)
+    monkeypatch.setattr(files, "traced", lambda predictor: program)
     noise = np.random.default_rng(1).standard_normal((2, 50_000)).astype(np.float32) * np.float32([[0.1], [1e-3]])
-    (shares,) = FORMATS[format]().run(tmp_path / "model", [noise])
-    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
-    assert np.ptp(shares, axis=1).min() > 0.01
+    for format in ("torch-export", "onnx"):
+        assert export(predictor, tmp_path / format, format=FORMATS[format]()).largest < 1e-4
+        (shares,) = FORMATS[format]().run(tmp_path / format, [noise])
+        np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+        assert np.ptp(shares, axis=1).min() > 0.01
 
 
 @pytest.mark.slow
