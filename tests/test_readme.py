@@ -1,5 +1,6 @@
 """What the README says is what happens."""
 
+import importlib
 import re
 import shlex
 import shutil
@@ -95,6 +96,15 @@ def test_songs_are_predicted_as_shown(
     code = next(code for code in blocks("python") if "genreclf.load" in code)
     exec(compile(code, "README.md", "exec"), {})
     assert "(8,)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["export", "pull", "push"])
+def test_words_of_a_command_are_known(command: str) -> None:
+    parser = importlib.import_module(f"genreclf.commands.{command}")._parser()
+    shown = [words[1:] for words in OURS if words[0] == command]
+    assert shown
+    for words in shown:
+        parser.parse_args(words)
 
 
 def test_every_option_and_group_is_listed() -> None:

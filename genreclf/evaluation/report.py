@@ -67,7 +67,7 @@ def write_report(
         f"> [!WARNING]\n> {LEAKY_WARNING}" if leaky else "",
         _results(metrics, tracks),
         _notices(notices),
-        _genres(metrics),
+        genre_section(metrics),
         _confusions(tracks),
         _figures(path.parent),
         _making(metrics, config, environment, history),
@@ -154,7 +154,8 @@ def _notices(notices: Sequence[str]) -> str:
     return "\n".join(["## To know", "", *lines]) if lines else ""
 
 
-def _genres(metrics: Mapping[str, Any]) -> str:
+def genre_section(metrics: Mapping[str, Any]) -> str:
+    """Return the scores of each genre in Markdown, best F1 first, with intervals; empty where there are none."""
     scores: Mapping[str, Mapping[str, float]] = _find(metrics, "test.per_genre") or {}
     if not scores:
         return ""

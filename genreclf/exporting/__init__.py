@@ -1,0 +1,1 @@
+"""A trained model as one file that hears waveforms: ONNX, or a program of torch.export."""

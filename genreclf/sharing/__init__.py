@@ -1,0 +1,1 @@
+"""Trained models for others: safetensors, the configuration, the honest figures, and the Hugging Face hub."""

@@ -1,0 +1,199 @@
+"""Sharing: what is pushed, what comes back, and what is refused, against a hub on the loopback."""
+
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import Outcome, Trained
+from safetensors.torch import load, save
+from stand_in import TOKEN, Hub
+
+import genreclf
+from genreclf.rundir import RunDirectory
+
+Cli = Callable[..., Outcome]
+REPO = "someone/metal-or-not"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", server.address)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no_token"))
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def pushed(hub: Hub, cli: Cli, trained: Trained) -> dict[str, bytes]:
+    outcome = cli("push", str(trained.run.path), "--repo", REPO, "--license", "cc-by-4.0")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == f"{hub.address}/{REPO}\n"
+    return hub.files[REPO]
+
+
+def test_a_pulled_model_predicts_as_the_run_does(
+    hub: Hub, pushed: dict[str, bytes], cli: Cli, trained: Trained, tmp_path: Path
+) -> None:
+    assert set(pushed) == {"README.md", "config.json", "metrics.json", "model.safetensors", "split.json"}
+    pushed["evil.py"] = b"raise SystemExit"
+    outcome = cli("pull", REPO, "--to", "pulled")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == "pulled"
+    assert "test tracks right, 95 % interval" in outcome.out
+    assert "evil.py" not in hub.fetched
+    found = {str(path.relative_to("pulled")) for path in Path("pulled").rglob("*") if path.is_file()}
+    assert found == {"config.yaml", "metrics.json", "split.json", "checkpoints/best.ckpt"}
+    song = next((trained.music / "metal").glob("0.*"))
+    ours, theirs = (genreclf.load(run).predict(song) for run in (trained.run.path, tmp_path / "pulled"))
+    np.testing.assert_array_equal(ours.probabilities, theirs.probabilities)
+    assert cli("predict", "pulled", str(song), "--format", "jsonl").code == 0
+    again = cli("pull", REPO, "--to", "pulled")
+    assert (again.code, "is there already" in again.err) == (2, True)
+
+
+def test_the_card_is_honest_and_names_no_folder_of_ours(pushed: dict[str, bytes], trained: Trained) -> None:
+    card = pushed["README.md"].decode()
+    metrics, split = trained.run.read_metrics(), trained.run.read_json(trained.run.split)
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["license"] == "cc-by-4.0"
+    (result,) = front["model-index"][0]["results"]
+    assert result["metrics"][0]["value"] == metrics["test"]["track"]["accuracy"]
+    low, high = metrics["test"]["track"]["accuracy_ci95"]
+    assert f"95 % interval {100 * low:.1f}-{100 * high:.1f} %" in card
+    assert split["hash"] in card
+    assert "LEAKY" not in card
+    for genre in split["genres"]:
+        assert f"\n| {genre} |" in card
+    assert f"python -m genreclf pull {REPO}" in card
+    for content in pushed.values():
+        assert str(trained.music.parent).encode() not in content
+
+
+def test_a_leaky_run_says_so_on_its_card(hub: Hub, cli: Cli, trained: Trained, tmp_path: Path) -> None:
+    run = RunDirectory(shutil.copytree(trained.run.path, tmp_path / "run"))
+    metrics, split = run.read_metrics(), run.read_json(run.split)
+    metrics["split"]["leaky"] = split["leaky"] = True
+    run.write_json(run.metrics, metrics)
+    run.write_json(run.split, split)
+    assert cli("push", "run", "--repo", REPO, "--private").code == 0
+    card = hub.files[REPO]["README.md"].decode()
+    assert "(LEAKY)\n" in card
+    assert "LEAKY SPLIT" in card
+    assert "model-index" not in card
+    assert hub.private[REPO]
+    assert "LEAKY" in cli("pull", REPO, "--to", "pulled").out
+
+
+def changed(content: bytes, change: Callable[[Any], None]) -> bytes:
+    value = json.loads(content)
+    change(value)
+    return json.dumps(value).encode()
+
+
+def spoil(name: str, change: Callable[[Any], None]) -> Callable[[dict[str, bytes]], None]:
+    return lambda files: files.update({name: changed(files[name], change)})
+
+
+def weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[dict[str, bytes]], None]:
+    def spoiled(files: dict[str, bytes]) -> None:
+        state = load(files["model.safetensors"])
+        change(state)
+        files["model.safetensors"] = save(state)
+
+    return spoiled
+
+
+HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
+    "code": (spoil("config.json", lambda c: c["config"]["model"].update(_target_="evil.Model")), "--trust evil"),
+    "code of torch": (
+        spoil("config.json", lambda c: c["config"]["loss"].update(_target_="torch.hub.load")),
+        "names torch.hub.load",
+    ),
+    "no classifier": (
+        spoil("config.json", lambda c: c["config"]["model"].update(_target_="torch.nn.Linear")),
+        "is no genreclf.models.base.GenreClassifier",
+    ),
+    "nested": (lambda files: files.update({"config.json": b"[" * 100_000}), "not readable as JSON"),
+    "terminal codes": (spoil("metrics.json", lambda m: m.update(note="\x1b[2J")), "cannot be printed"),
+    "a giant": (spoil("config.json", lambda c: c["config"]["model"].update(hidden=10**7)), "does not hold the weights"),
+    "a giant window": (spoil("config.json", lambda c: c["spec"].update(n_fft=2**40)), "n_fft of 1099511627776"),
+    "a better figure": (spoil("metrics.json", lambda m: m["split"].update(hash="0" * 16)), "tells of another split"),
+    "a figure of words": (
+        spoil("metrics.json", lambda m: m["test"]["track"].update(accuracy="all")),
+        "is not what push writes",
+    ),
+    "other tracks": (spoil("split.json", lambda s: s["test"].pop()), "was changed by hand"),
+    "tracks of two kinds": (spoil("split.json", lambda s: s["test"].append(1)), "split.json"),
+    "a missing tensor": (weights(lambda s: s.pop("network.classifier.bias")), "does not hold the weights"),
+    "no numbers": (weights(lambda s: s["network.classifier.bias"].fill_(torch.nan)), "no numbers"),
+    "a pickle": (lambda files: files.update({"model.safetensors": b"\x80\x04."}), "make no model"),
+    "no split": (lambda files: files.pop("split.json"), "holds no split.json"),
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    from genreclf.sharing.bundle import write_bundle
+
+    folder = tmp_path_factory.mktemp("bundle")
+    write_bundle(trained.run, folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_files_are_refused(kind: str, hub: Hub, bundle: dict[str, bytes], cli: Cli, tmp_path: Path) -> None:
+    spoiled, sentence = HOSTILE[kind]
+    hub.files[REPO] = dict(bundle)
+    spoiled(hub.files[REPO])
+    outcome = cli("pull", REPO, "--to", "pulled")
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert "Traceback" not in outcome.err
+    assert "evil" not in sys.modules
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_what_claims_to_be_huge_is_not_fetched(hub: Hub, bundle: dict[str, bytes], cli: Cli) -> None:
+    hub.files[REPO] = dict(bundle)
+    hub.claimed_sizes["model.safetensors"] = 2**40
+    outcome = cli("pull", REPO)
+    assert outcome.code == 2
+    assert "is not fetched" in outcome.err
+    assert hub.fetched == []
+
+
+def test_what_the_hub_refuses_is_a_sentence(
+    hub: Hub, cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = str(trained.run.path)
+    for words, sentence in (
+        (("pull", "someone/nothing"), "someone/nothing is not on the hub"),
+        (("pull", "a/b/c"), "give it as USER/NAME"),
+        (("push", run), "the following arguments are required: --repo"),
+        (("push", "nowhere", "--repo", REPO), "nowhere/metrics.json cannot be read"),
+    ):
+        outcome = cli(*words)
+        assert outcome.code == 2
+        assert sentence in outcome.err
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert "the hub could not be asked, or refused" in cli("push", run, "--repo", REPO).err
+    monkeypatch.delenv("HF_TOKEN")
+    assert "There is no Hugging Face token" in cli("push", run, "--repo", REPO).err
+    shutil.copytree(run, "running")
+    (tmp_path / "running/metrics.json").write_text('{"status": "running"}')
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert "running is not finished" in cli("push", "running", "--repo", REPO).err
