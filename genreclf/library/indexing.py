@@ -146,7 +146,7 @@ def update(
             counts = [
                 _update_origin(records, predictor, origin, found, describe, say) for origin, found in entries.items()
             ]
-            _make_searchable(directory, records)
+            make_searchable(directory, records)
     except Timeout as error:
         raise UserError(f"Another index command is at work in {directory}: wait for it.") from error
     except OSError as error:
@@ -224,7 +224,7 @@ def _heard(entry: Entry, described: Described, predictor: GenrePredictor) -> Son
     )
 
 
-def _make_searchable(directory: Path, records: Records) -> None:
+def make_searchable(directory: Path, records: Records) -> None:
     """Write what is searched, if songs changed since it was."""
     path = vectors_file(directory)
     if not records.about()["changed"] and _loads(path):
