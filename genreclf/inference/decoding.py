@@ -121,6 +121,18 @@ def open_audio(path: Path) -> Iterator[AudioStream]:
         yield stream
 
 
+def read_artist_tag(path: Path) -> str | None:
+    """Return the artist that a file names, as far as soundfile reads its tags; None if it names none."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            artist = str(file.artist).strip()
+    except (OSError, RuntimeError, ValueError, TypeError):
+        return None
+    return artist or None
+
+
 def _check_is_file(path: Path) -> None:
     try:
         status = path.stat()

@@ -141,16 +141,38 @@ class GenrePredictor:
         Raises:
             UserError: It cannot be heard, see `predict`, or the network does not end in a linear layer.
         """
-        if _classifier(self.model) is None:
-            raise UserError(f"{type(self.model).__name__} does not end in a linear layer, so there is none before it.")
+        self.check_embeds()
         embedding = self.predict(song, sample_rate=sample_rate).embedding
         assert embedding is not None
         return embedding
 
+    def check_embeds(self) -> None:
+        """Do nothing, if there are embeddings.
+
+        Raises:
+            UserError: The network does not end in a linear layer.
+        """
+        if _classifier(self.model) is None:
+            raise UserError(f"{type(self.model).__name__} does not end in a linear layer, so there is none before it.")
+
+    def describe(self, stored: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+        """Return what is said of a track whose spectrogram is there already, such as a store's.
+
+        Args:
+            stored: Stored values as `spec` describes them, shape ``(frame, mel)``.
+
+        Returns:
+            Probabilities ``(genre,)`` and the embedding ``(dimension,)``, see `Prediction`.
+        """
+        with self._one_at_a_time:
+            clips, embedding = self._windows(stored)
+        return clips.per_track().probabilities[0], embedding
+
     @torch.inference_mode()
-    def _predict(self, name: str | None, heard: Heard) -> Prediction:
+    def _windows(self, stored: Tensor) -> tuple[ClipPredictions, NDArray[np.float32] | None]:
+        """Return the logits of each window of stored values ``(frame, mel)``, and the mean of their embeddings."""
         one = torch.tensor([0])
-        length = torch.tensor([len(heard.stored)])
+        length = torch.tensor([len(stored)])
         table = PieceTable(offset_frames=one, length_frames=length, start_frame=one, genre=one)
         spec = self.spec
         rows = grid_clips(table, clip_frames=spec.clip_frames, overlap=self.grid_overlap)
@@ -158,11 +180,12 @@ class GenrePredictor:
         logits, embeddings = [], []
         for batch in torch.split(rows, BATCH_CLIPS):
             piece, _, start = batch.unbind(1)
-            stored = cut(heard.stored, one[piece], length[piece], start, spec.clip_frames, silence)
+            clips = cut(stored, one[piece], length[piece], start, spec.clip_frames, silence)
             self._embedded.clear()
-            logits.append(self.model(stored.to(self.device)).float().cpu())
+            logits.append(self.model(clips.to(self.device)).float().cpu())
             embeddings += [part.flatten(1).double().sum(0) for part in self._embedded[-1:]]
-        clips = ClipPredictions.gathered(
+        embedding = (sum(embeddings, torch.zeros(())) / len(rows)).float().numpy() if embeddings else None
+        windows = ClipPredictions.gathered(
             genres=self.genres,
             track_ids=[""],
             targets=[0],
@@ -171,6 +194,11 @@ class GenrePredictor:
             start_s=rows[:, 2].double().numpy() / spec.frames_per_second,
             logits=torch.cat(logits).numpy(),
         )
+        return windows, embedding
+
+    def _predict(self, name: str | None, heard: Heard) -> Prediction:
+        clips, embedding = self._windows(heard.stored)
+        spec = self.spec
         ends_s = np.minimum(clips.start_s + spec.clip_frames / spec.frames_per_second, heard.length_s)
         # A song may end within the last frame's hop.
         starts_s = np.minimum(clips.start_s, np.nextafter(ends_s, 0))
@@ -185,7 +213,7 @@ class GenrePredictor:
             genres=self.genres,
             probabilities=clips.per_track().probabilities[0],
             timeline=timeline,
-            embedding=(sum(embeddings, torch.zeros(())) / len(rows)).float().numpy() if embeddings else None,
+            embedding=embedding,
             spectrogram_db=heard.overview_db,
             sample_rate=self.listener.sample_rate,
             heard_s=(heard.start_s, heard.start_s + heard.length_s),

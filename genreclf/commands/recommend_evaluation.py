@@ -1,0 +1,78 @@
+"""``python -m genreclf recommend RUN --evaluate [overrides]``: how good they are on the run's test tracks."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from genreclf.errors import UserError
+
+
+def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str) -> None:
+    """Print the precision of the embeddings beside that of mean MFCCs and of chance."""
+    import torch
+
+    from genreclf.commands.compose import gathered_for
+    from genreclf.inference.predictor import GenrePredictor
+    from genreclf.library import quality as q
+    from genreclf.rundir import RunDirectory
+
+    directory = RunDirectory(run)
+    predictor = GenrePredictor.of_run(run)
+    predictor.check_embeds()
+    split = directory.read_json(directory.split)
+    if split.get("leaky"):
+        raise UserError(f"{run} has a LEAKY split: its test tracks are in its training, so they measure nothing.")
+    material = gathered_for(predictor.spec, directory.read_config(), overrides)
+    missing = [name for name in split["test"] if name not in material.store.lengths_frames]
+    if missing:
+        raise UserError(
+            f"The source lacks {len(missing)} of the run's test tracks, {missing[0]} first: check data.root."
+        )
+    tracks = [material.tracks[name] for name in split["test"]]
+    if not any(track.artist for track in tracks):
+        print("Note: no artist is known (data.artists), so songs of one artist find each other.", file=sys.stderr)
+    collection = q.Collection(
+        genre=np.array([track.genre for track in tracks]), group=np.array([track.group for track in tracks])
+    )
+    spectrograms = [material.store.spectrogram(track.id) for track in tracks]
+    embeddings = [predictor.describe(torch.from_numpy(stored.T))[1] for stored in spectrograms]
+    similarities = {
+        "embedding": q.cosines(np.stack([embedding for embedding in embeddings if embedding is not None])),
+        **q.mfcc_similarities([q.mfcc_moments(stored, material.spec) for stored in spectrograms]),
+    }
+    per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarities.items()}
+    per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
+    rows: list[dict[str, Any]] = []
+    for name, values in per_query.items():
+        own, more = q.quality(values, collection), q.quality(per_query["embedding"] - values, collection)
+        row = {"method": name, "k": k, "precision": own.precision, "low": own.ci95[0], "high": own.ci95[1]}
+        row |= {"embedding_more": more.precision, "more_low": more.ci95[0], "more_high": more.ci95[1]}
+        rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
+    groups = len(np.unique(collection.group))
+    print(f"{len(tracks)} test tracks of {groups} artists, each looked for among the others'.", file=sys.stderr)
+    _show(rows, k, form)
+
+
+def _show(rows: list[dict[str, Any]], k: int, form: str) -> None:
+    if form == "json":
+        print(json.dumps(rows, indent=2))
+    elif form == "csv":
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("nearest by", f"precision@{k}", "95 %", "embedding is better by", "95 %")
+        for row in rows:
+            figures = [row[key] for key in ("precision", "low", "high", "embedding_more", "more_low", "more_high")]
+            mean, low, high, more, more_low, more_high = (f"{figure:.3f}" for figure in figures)
+            own = row["method"] == "embedding"
+            apart = ("", "") if own else (more, f"{more_low} to {more_high}")
+            table.add_row(row["method"], mean, f"{low} to {high}", *apart)
+        Console().print(table)
