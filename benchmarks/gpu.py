@@ -1,0 +1,162 @@
+"""What genreclf makes of a GPU: every figure that is claimed, measured in one command.
+
+    python benchmarks/gpu.py --gtzan data/gtzan
+
+In turn: ``python -m genreclf benchmark``; an epoch of ``fit`` against the bare compiled loop, and its fixed cost; a
+plain Lightning + DataLoader + librosa script on the same task; all published systems with one seed; eight small jobs
+together and one by one. ``--quick --accelerator cpu`` runs every part at a size that says nothing about speed.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from measuring import OUTPUTS, ROOT, empty, machine, markdown, seconds, write_json, write_music
+
+HERE = Path(__file__).resolve().parent
+PARTS = ("benchmark", "fit_cost", "peers", "published", "small_jobs")
+
+
+def run_json(*command: str | Path) -> dict[str, Any]:
+    """Run a Python command that prints JSON as its last line; return it, or end if it fails."""
+    words = [sys.executable, *map(str, command)]
+    process = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)} failed with exit code {process.returncode}.")
+    result: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
+    return result
+
+
+class Measurement:
+    """One machine's figures.
+
+    Args:
+        accelerator: ``gpu``, or ``cpu`` for a dry run.
+        quick: Sizes that only show that everything runs.
+        gtzan: GTZAN's folder for the published systems; None takes synthetic tracks.
+        out: Where everything lies.
+    """
+
+    def __init__(self, *, accelerator: str, quick: bool, gtzan: Path | None, out: Path) -> None:
+        """Keep the settings."""
+        self.accelerator = accelerator
+        self.quick = quick
+        self.gtzan = gtzan
+        self.out = out
+
+    def benchmark(self) -> dict[str, Any]:
+        """Return the project's own table."""
+        quick = ["--quick"] if self.quick else []
+        return run_json("-m", "genreclf", "benchmark", "--json", *quick)
+
+    def fit_cost(self) -> dict[str, Any]:
+        """Return an epoch of 1,000 steps against the bare compiled loop, and the fixed cost of an epoch."""
+        small = ["--steps", "3", "--few-steps", "1", "--epochs", "1", "--tracks", "30"] if self.quick else []
+        return self._script("fit_cost", *small)
+
+    def peers(self) -> dict[str, Any]:
+        """Return ours against the plain Lightning script."""
+        size = ["--tracks", "30", "--epochs", "1"] if self.quick else ["--tracks", "200", "--epochs", "10"]
+        return self._script("peers", "--systems", "genreclf,lightning", *size)
+
+    def small_jobs(self) -> dict[str, Any]:
+        """Return small trainings together against one by one."""
+        size = ["--jobs", "2", "--tracks", "30", "--epochs", "1"] if self.quick else ["--jobs", "8"]
+        return self._script("small_jobs", *size)
+
+    def published(self) -> dict[str, Any]:
+        """Train, test and compare all published systems with one seed; return the time and each one's accuracy."""
+        names = sorted(path.stem for path in (ROOT / "conf/experiment/published").glob("*.yaml"))
+        if self.quick:
+            names = names[-1:]
+        folder = empty(self.out / "published")
+        log = self.out / "published.log"
+        log.unlink(missing_ok=True)
+        if self.gtzan is not None:
+            data = ["data=gtzan", f"data.root='{self.gtzan.resolve()}'"]
+        else:
+            tracks, duration_s = (30, 10.0) if self.quick else (1000, 30.0)
+            music = write_music(self.out / f"published-music-{tracks}", tracks=tracks, duration_s=duration_s)
+            data = ["data=folder", f"data.root='{music.resolve()}'", "split=track"]
+        overrides = [*data, f"data.store_dir='{self.out / 'published-stores'}'", f"trainer={self.accelerator}"]
+        if self.quick:
+            overrides += [*("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1")]
+        sweep_s = seconds(
+            [
+                *(sys.executable, "-m", "genreclf", "-m", f"hydra.sweep.dir={folder}"),
+                f"experiment={','.join(f'published/{name}' for name in names)}",
+                *(*overrides, "logger=csv", "seed=0"),
+            ],
+            log,
+        )
+        compare_s = seconds([sys.executable, "-m", "genreclf", "compare", folder, "--out", folder / "table"], log)
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/metrics.json"))]
+        if len(runs) != len(names) or any(run["status"] != "finished" for run in runs):
+            raise SystemExit(f"{len(runs)} of {len(names)} published systems are finished; see {log}")
+        return {
+            "systems": names,
+            "minutes": (sweep_s + compare_s) / 60,
+            "store_s": sum(run["timing"]["prepare_s"] for run in runs),
+            "runs": [
+                {"parameters": run["parameters"], "accuracy": run["test"]["track"]["accuracy"], **run["timing"]}
+                for run in runs
+            ],
+            "table": str(folder / "table"),
+        }
+
+    def _script(self, name: str, *arguments: str) -> dict[str, Any]:
+        settings: list[str | Path] = ["--accelerator", self.accelerator, "--out", self.out / name, "--json"]
+        return run_json(HERE / f"{name}.py", *settings, *arguments)
+
+
+def summary(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each claim: what was measured and what was wanted."""
+    rows: list[dict[str, Any]] = []
+
+    def add(part: str, what: str, wanted: str, value: Callable[[dict[str, Any]], Any]) -> None:
+        if part in parts:
+            rows.append({"what": what, "measured": value(parts[part]), "wanted": wanted})
+
+    add("fit_cost", "fit / bare compiled loop, 1,000 steps an epoch", "at most 1.15", lambda r: r["vs_bare_loop"])
+    add("fit_cost", "fixed cost of an epoch, s", "stated", lambda r: r["fixed_cost_epoch_s"])
+    add("peers", "times the plain Lightning script", "at least 20", lambda r: r["ratios"]["lightning"]["auto"])
+    add("published", "all published systems, minutes", "stated", lambda r: r["minutes"])
+    add("small_jobs", "small jobs together, times faster than one by one", "at least 3", lambda r: r["ratio"])
+    return rows
+
+
+def main() -> None:
+    """Run the parts and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accelerator", choices=("cpu", "gpu"), default="gpu")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+    parser.add_argument("--parts", default=",".join(PARTS), help="some of %(default)s")
+    parser.add_argument("--gtzan", type=Path, help="folder of GTZAN for the published systems, else synthetic tracks")
+    parser.add_argument("--out", type=Path, default=OUTPUTS / "gpu", help="folder for runs and gpu.json")
+    arguments = parser.parse_args()
+    chosen = arguments.parts.split(",")
+    if unknown := set(chosen) - set(PARTS):
+        parser.error(f"--parts: {', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
+    out = arguments.out.resolve()
+    measurement = Measurement(accelerator=arguments.accelerator, quick=arguments.quick, gtzan=arguments.gtzan, out=out)
+    facts = machine(arguments.accelerator)
+    parts: dict[str, dict[str, Any]] = {}
+    for name in chosen:
+        started_s = time.perf_counter()
+        print(f"{name} ...", file=sys.stderr)
+        parts[name] = getattr(measurement, name)()
+        print(f"{name}: {time.perf_counter() - started_s:.0f} s", file=sys.stderr)
+        # After each part: a machine that is lent may go away.
+        write_json(out / "gpu.json", {**facts, "quick": arguments.quick, **parts})
+    print(facts["device"] + (" (quick: figures mean nothing)" if arguments.quick else ""))
+    print(markdown(summary(parts), ("what", "measured", "wanted")))
+    print(f"Written to {out / 'gpu.json'}")
+
+
+if __name__ == "__main__":
+    main()

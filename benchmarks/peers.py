@@ -1,0 +1,241 @@
+"""genreclf against what one would use instead: the same network, tracks, clips and epochs, from audio to a test.
+
+    python benchmarks/peers/install.py
+    python benchmarks/peers.py --tracks 100 --epochs 10
+
+Every system runs alone, in a process of its own, from the WAV files: features, training, validation and a checkpoint
+each epoch, the test of the best one. See `benchmarks/README.md` for what is the same and what is not.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from measuring import OUTPUTS, ROOT, empty, machine, markdown, seconds, write_json, write_music
+
+SCRIPTS = Path(__file__).resolve().parent / "peers"
+sys.path.insert(0, str(SCRIPTS))
+
+from install import ENVIRONMENTS, python_of  # noqa: E402
+from task import (  # noqa: E402
+    BATCH_SIZE,
+    CLIP_SECONDS,
+    CLIPS_PER_TRACK,
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    Task,
+)
+
+FAMILIES = ("genreclf", "autrainer", "hugging_face", "lightning")
+NETWORK = "import genreclf.models.crnn"
+IMPORTS = {
+    "genreclf": ("import genreclf.experiment",),
+    "autrainer": ("import autrainer.datasets, autrainer.transforms", f"import autrainer.training; {NETWORK}"),
+    "hugging_face": (f"import hugging_face; {NETWORK}",),
+    "lightning": (f"import lightning_librosa; {NETWORK}",),
+}
+"""What each process of a system imports before it does anything; timed as its start-up."""
+COLUMNS = (
+    "system",
+    "precision",
+    "workers",
+    "wall_s",
+    "startup_s",
+    "clips_per_s",
+    "clips_per_s_without_startup",
+    "fp32_ratio",
+    "auto_ratio",
+    "accuracy",
+)
+
+
+@dataclass(frozen=True)
+class System:
+    """A system at one setting.
+
+    Attributes:
+        family: One of `FAMILIES`.
+        precision: ``fp32`` or ``bf16``.
+        workers: Processes of its DataLoaders.
+    """
+
+    family: str
+    precision: str
+    workers: int = 0
+
+    @property
+    def name(self) -> str:
+        """What its folder is called."""
+        return f"{self.family}-{self.precision}-{self.workers}"
+
+
+def systems(families: list[str], has_bf16: bool) -> Iterator[System]:
+    """Yield each system at the settings that may be its best."""
+    precisions = ("fp32", "bf16") if has_bf16 else ("fp32",)
+    best = precisions[-1]
+    for family in families:
+        if family == "genreclf":
+            yield from (System(family, precision) for precision in precisions)
+        elif family == "autrainer":
+            yield from (System(family, "fp32", workers) for workers in (0, 2))
+        elif family == "hugging_face":
+            yield from (System(family, precision) for precision in precisions)
+            yield System(family, best, 2)
+        else:
+            yield from (System(family, best, workers) for workers in (0, 2))
+
+
+def sides_of(music: Path) -> dict[str, list[str]]:
+    """Divide the tracks of each genre: three fifths train, a fifth each validates and tests."""
+    sides: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for folder in sorted(path for path in music.iterdir() if path.is_dir()):
+        tracks = [f"{folder.name}/{path.name}" for path in sorted(folder.glob("*.wav"))]
+        if len(tracks) < 3:
+            raise SystemExit(f"{folder} holds {len(tracks)} WAV files; three or more are needed.")
+        part = max(1, len(tracks) // 5)
+        sides["val"] += tracks[:part]
+        sides["test"] += tracks[part : 2 * part]
+        sides["train"] += tracks[2 * part :]
+    if not sides["train"]:
+        raise SystemExit(f"{music} holds no <genre>/<track>.wav.")
+    return sides
+
+
+def genreclf_command(task: Task) -> list[str]:
+    """Return our command for a task."""
+    folder = Path(task.folder)
+    lists = []
+    for side, tracks in task.sides.items():
+        (folder / f"{side}.txt").write_text("\n".join(tracks) + "\n", encoding="utf-8")
+        lists.append(f"split.{side}='{folder / f'{side}.txt'}'")
+    return [
+        *(sys.executable, "-m", "genreclf", "data=folder", f"data.root='{task.music}'", "split=list", *lists),
+        *(f"data.clip_seconds={CLIP_SECONDS}", f"data.crops_per_track={CLIPS_PER_TRACK}", "data.grid_overlap=0"),
+        *(f"data.batch_size={BATCH_SIZE}", f"data.store_dir='{folder / 'stores'}'", "model=crnn"),
+        *("optimizer=adamw", f"optimizer.lr={LEARNING_RATE}", f"optimizer.weight_decay={WEIGHT_DECAY}"),
+        *("scheduler=constant", "regularization=none", f"trainer={task.accelerator}"),
+        *(f"trainer.max_epochs={task.epochs}", "trainer.gradient_clip_val=null", "logger=csv"),
+        f"trainer.precision={'bf16-mixed' if task.precision == 'bf16' else '32-true'}",
+        f"run_dir={folder / 'run'}",
+    ]
+
+
+def measure(system: System, task: Task, environments: Path) -> dict[str, Any]:
+    """Run a system from an empty folder; return its times and what it found."""
+    task = replace(task, folder=str(Path(task.folder, system.name)), precision=system.precision, workers=system.workers)
+    folder = empty(Path(task.folder))
+    log = folder / "log.txt"
+    own = system.family in ("genreclf", "lightning")
+    python = Path(sys.executable) if own else python_of(system.family, environments)
+    if not python.exists():
+        raise SystemExit(f"{python} is not there; run python benchmarks/peers/install.py first.")
+    paths = f"{ROOT}:{SCRIPTS}"
+    # Once unmeasured, so that every system starts with its files in memory.
+    startup_s = [
+        sum(seconds([python, "-c", code], log, PYTHONPATH=paths) for code in IMPORTS[system.family]) for _ in range(2)
+    ][-1]
+    script = {"autrainer": "autrainer_job.py", "lightning": "lightning_librosa.py"}.get(system.family)
+    command: list[str | Path] = [python, SCRIPTS / (script or f"{system.family}.py"), task.write()]
+    if system.family == "genreclf":
+        command = [*genreclf_command(task)]
+    wall_s = seconds(command, log, PYTHONPATH=paths)
+    clips = task.epochs * task.clips("train")
+    return {
+        "system": system.family,
+        "precision": system.precision,
+        "workers": system.workers,
+        "wall_s": wall_s,
+        "startup_s": startup_s,
+        "clips_per_s": clips / wall_s,
+        "clips_per_s_without_startup": clips / (wall_s - startup_s),
+        **found(system, folder),
+    }
+
+
+def found(system: System, folder: Path) -> dict[str, Any]:
+    """Return what a run wrote of itself: parameters, accuracy on test clips, versions."""
+    if system.family != "genreclf":
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return result
+    metrics = json.loads((folder / "run/metrics.json").read_text(encoding="utf-8"))
+    return {
+        "parameters": metrics["parameters"],
+        "accuracy": metrics["test"]["clip"]["accuracy"],
+        "timing": metrics["timing"],
+    }
+
+
+def compare(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Add to each row how many times faster ours is; return that for the fastest setting of each peer."""
+    ours = [row for row in rows if row["system"] == "genreclf"]
+    for row in rows if ours else ():
+        row["fp32_ratio"] = ours[0]["clips_per_s"] / row["clips_per_s"]
+        row["auto_ratio"] = ours[-1]["clips_per_s"] / row["clips_per_s"]
+    ratios = {}
+    for family in sorted({row["system"] for row in rows} - {"genreclf"}) if ours else ():
+        best = max((row for row in rows if row["system"] == family), key=lambda row: float(row["clips_per_s"]))
+        bare = best["clips_per_s_without_startup"]
+        ratios[family] = {
+            "fp32": best["fp32_ratio"],
+            "auto": best["auto_ratio"],
+            "fp32_without_startup": ours[0]["clips_per_s_without_startup"] / bare,
+            "auto_without_startup": ours[-1]["clips_per_s_without_startup"] / bare,
+        }
+    return ratios
+
+
+def main() -> None:
+    """Run all systems one after another and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tracks", type=int, default=100, help="synthetic tracks of 30 s")
+    parser.add_argument("--music", type=Path, help="a folder of <genre>/<track>.wav at 22,050 Hz instead")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--accelerator", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--systems", default=",".join(FAMILIES), help="some of %(default)s")
+    parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="where install.py put them")
+    parser.add_argument("--out", type=Path, default=OUTPUTS / "peers", help="folder for music, runs and peers.json")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    arguments = parser.parse_args()
+    families = arguments.systems.split(",")
+    if unknown := set(families) - set(FAMILIES):
+        parser.error(f"--systems: {', '.join(sorted(unknown))} is none of {', '.join(FAMILIES)}")
+    out = arguments.out.resolve()
+    music = arguments.music or write_music(out / f"music-{arguments.tracks}", tracks=arguments.tracks)
+    facts = machine(arguments.accelerator)
+    task = Task(
+        music=str(music.resolve()),
+        sides=sides_of(music),
+        epochs=arguments.epochs,
+        accelerator=arguments.accelerator,
+        folder=str(out),
+    )
+    rows = []
+    for system in systems(families, facts["best_precision"] == "bf16-mixed"):
+        print(f"{system.name} ...", file=sys.stderr)
+        rows.append(measure(system, task, arguments.environments))
+    if len({row["parameters"] for row in rows}) > 1:
+        raise SystemExit(f"The networks differ: {[(row['system'], row['parameters']) for row in rows]}")
+    result = {
+        **facts,
+        "clips": {side: task.clips(side) for side in task.sides},
+        "clip_s": CLIP_SECONDS,
+        "epochs": task.epochs,
+        "batch_size": BATCH_SIZE,
+        "ratios": compare(rows),
+        "systems": rows,
+    }
+    write_json(out / "peers.json", result)
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    print(f"{facts['device']}, {facts['cores']} cores; {task.epochs} epochs of {task.clips('train')} training clips")
+    print(markdown(rows, COLUMNS))
+    print(f"Written to {out / 'peers.json'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""genreclf's network as a model of autrainer, found by the name in its configuration."""
+
+from autrainer.models import AbstractModel
+from task import build_network
+from torch import Tensor
+
+
+class GenreCRNN(AbstractModel):
+    """The network of the other systems.
+
+    Args:
+        output_dim: Genres.
+    """
+
+    def __init__(self, output_dim: int) -> None:
+        """Build the network."""
+        super().__init__(output_dim)
+        self.network = build_network(output_dim)
+
+    def embeddings(self, features: Tensor) -> Tensor:
+        """Return what the classifier gets, ``(batch, unit)``."""
+        for name, layer in self.network.named_children():
+            if name != "classifier":
+                features = layer(features.squeeze(1).transpose(1, 2) if name == "image" else features)
+        return features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits ``(batch, genre)`` of scaled spectrograms ``(batch, 1, frame, mel)``."""
+        logits: Tensor = self.network(features.squeeze(1).transpose(1, 2))
+        return logits

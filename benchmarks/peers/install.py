@@ -1,0 +1,41 @@
+"""Make the environments of the peers, one each: what they want of other packages does not fit together.
+
+``python benchmarks/peers/install.py`` takes some minutes and about 7 GB each with PyTorch's CUDA build. The plain
+Lightning script needs none: it runs in genreclf's own.
+"""
+
+import argparse
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+ENVIRONMENTS = ROOT / "outputs/peers/environments"
+PEERS = ("autrainer", "hugging_face")
+
+
+def python_of(peer: str, environments: Path) -> Path:
+    """Return the interpreter of a peer's environment."""
+    return environments / peer / "bin/python"
+
+
+def main() -> None:
+    """Install each peer together with genreclf, whose network it trains."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--environments", type=Path, default=ENVIRONMENTS, help="where to put them")
+    parser.add_argument("--index-url", help="a package index for PyTorch's CPU build, as for genreclf")
+    arguments = parser.parse_args()
+    for peer in PEERS:
+        python = python_of(peer, arguments.environments)
+        venv.create(python.parent.parent, with_pip=True)
+        pip = [str(python), "-m", "pip", "install"]
+        if arguments.index_url:
+            subprocess.run([*pip, "torch", "torchaudio", "torchvision", "--index-url", arguments.index_url], check=True)
+        subprocess.run([*pip, "-e", str(ROOT), "-r", str(HERE / f"{peer}.txt")], check=True)
+        print(f"{peer}: {python}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

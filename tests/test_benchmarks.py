@@ -1,0 +1,43 @@
+"""What the scripts in benchmarks/ compute from what they measure."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture
+def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("peers")
+
+
+def test_sides_share_no_track_and_hold_every_genre(peers: ModuleType, tmp_path: Path) -> None:
+    for genre, tracks in (("blues", 10), ("metal", 3)):
+        (tmp_path / genre).mkdir()
+        for number in range(tracks):
+            (tmp_path / genre / f"{number}.wav").touch()
+    sides = peers.sides_of(tmp_path)
+    assert {side: len(tracks) for side, tracks in sides.items()} == {"train": 7, "val": 3, "test": 3}
+    assert len({track for tracks in sides.values() for track in tracks}) == 13
+    assert all({track.split("/")[0] for track in tracks} == {"blues", "metal"} for tracks in sides.values())
+
+
+def test_ratio_is_to_the_fastest_setting_of_a_peer(peers: ModuleType) -> None:
+    def row(system: str, clips_per_s: float) -> dict[str, object]:
+        return {"system": system, "clips_per_s": clips_per_s, "clips_per_s_without_startup": 2 * clips_per_s}
+
+    rows = [row("genreclf", 20.0), row("genreclf", 60.0), row("autrainer", 5.0), row("autrainer", 10.0)]
+    ratios = peers.compare(rows)["autrainer"]
+    assert ratios == {"fp32": 2.0, "auto": 6.0, "fp32_without_startup": 2.0, "auto_without_startup": 6.0}
+    assert [entry["auto_ratio"] for entry in rows] == [3.0, 1.0, 12.0, 6.0]
+
+
+def test_both_settings_of_ours_and_no_bf16_where_there_is_none(peers: ModuleType) -> None:
+    names = [system.name for system in peers.systems(["genreclf", "autrainer"], True)]
+    assert names == ["genreclf-fp32-0", "genreclf-bf16-0", "autrainer-fp32-0", "autrainer-fp32-2"]
+    assert all(system.precision == "fp32" for system in peers.systems(list(peers.FAMILIES), False))
+    without = list(peers.systems(list(peers.FAMILIES), False))
+    assert len(without) == len(set(without))
