@@ -17,7 +17,19 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf.config import CONFIG_DIR
 from genreclf.errors import UserError
 
-COMMANDS = ("benchmark", "compare", "evaluate", "export", "index", "predict", "prepare", "pull", "push", "recommend", "show")
+COMMANDS = (
+    "benchmark",
+    "compare",
+    "evaluate",
+    "export",
+    "index",
+    "predict",
+    "prepare",
+    "pull",
+    "push",
+    "recommend",
+    "show",
+)
 """First words that open a file of `genreclf.commands`."""
 
 
