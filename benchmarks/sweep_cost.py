@@ -3,15 +3,21 @@
     python benchmarks/sweep_cost.py              # 24 jobs, some minutes on 2 cores
     python benchmarks/sweep_cost.py --jobs 3
 
-Jobs are small networks on procedural music, a seed each; the spectrograms are computed before the clock starts. Each way
-starts with empty folders: a shell a job, then `-m` one after the other, then `-m` side by side (extra `sweep`).
+Jobs are small networks on procedural music, a seed each; the spectrograms are computed before the clock starts. Each
+way starts with empty folders: a shell a job, then `-m` one after the other, then `-m` side by side (extra `sweep`).
+A sweep's time holds that of its summary.
 """
 
 import argparse
+import csv
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import fmean
 
 SMALL = [
     *("data=synthetic", "data.tracks_per_genre=10", "data.duration_s=4.0", "data.clip_seconds=2.0"),
@@ -54,10 +60,7 @@ def table(folder: Path, jobs: int, epochs: int, side_by_side: int) -> list[str]:
         at_once = side_by_side if launcher else 1
         own = own_s(folder / place, total_s, at_once)
         lines.append(row(name, f"{total_s:.1f}", f"{total_s / shells_s:.2f}", f"{own:.2f}"))
-    return [
-        *lines,
-        "own: total x jobs at a time / jobs, less the run's own prepare, fit and test; the summary is in it.",
-    ]
+    return [*lines, "own: total x jobs at a time / jobs, less what the runs say of prepare, fit and test"]
 
 
 def joblib(jobs: int) -> list[str]:

@@ -63,12 +63,20 @@ def _train(arguments: list[str]) -> None:
 
     sys.argv[1:] = arguments
     stopped: UserError | None = None
+    SweepStart.sweep_dir = None
     try:
         hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")(train)()
     except UserError as error:
         stopped = error
+    except OSError as error:
+        if SweepStart.sweep_dir is None:
+            raise
+        stopped = UserError(f"The sweep's folder {SweepStart.sweep_dir} cannot be written to ({error}).")
+    except KeyboardInterrupt:
+        if SweepStart.sweep_dir is None:
+            raise
+        raise KeyboardInterrupt("The same command goes on where it stopped.") from None
     if (sweep_dir := SweepStart.sweep_dir) is not None:
-        SweepStart.sweep_dir = None
         from genreclf.sweep.summary import report
 
         if code := report(sweep_dir):

@@ -6,12 +6,13 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import python_m
+from conftest import ROOT, python_m
 from wandb.proto import wandb_internal_pb2
 
 from genreclf.rundir import RunDirectory
@@ -182,6 +183,21 @@ def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
     assert code == 0, output
     assert "goes on in" in output
     assert json.loads((begun[0].parent / "job.json").read_text())["exit_code"] == 0
+
+
+def test_the_process_that_jobs_are_forked_from_has_only_imported() -> None:
+    code = """
+import threading, torch
+asked = []
+for name in ("_cuda_getDeviceCount", "_cuda_init"):
+    setattr(torch._C, name, lambda *_: asked.append(name))
+before = torch.get_rng_state()
+import genreclf.experiment
+assert not asked and not torch.cuda.is_initialized(), asked
+assert threading.active_count() == 1
+assert torch.equal(before, torch.get_rng_state())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def works_in(process: Path, folder: Path) -> bool:
