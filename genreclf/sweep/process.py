@@ -42,7 +42,11 @@ def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
     sys.stdout.flush()
     arguments = (dict(plain), dict(os.environ), os.getcwd(), log)
     process = multiprocessing.get_context("forkserver").Process(target=_compute, args=arguments, name="genreclf job")
+    # A new process is told this one's method, and joblib's own is unknown to it.
+    method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("forkserver", force=True)
     process.start()
+    multiprocessing.set_start_method(method, force=True)
     try:
         process.join()
     except BaseException:
@@ -62,6 +66,7 @@ def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
 
 def _compute(plain: dict[str, Any], environment: dict[str, str], folder: str, log: Path | None) -> None:
     """Be the process of a job."""
+    multiprocessing.set_start_method(None, force=True)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
