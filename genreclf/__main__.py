@@ -9,13 +9,14 @@ import traceback
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config import CONFIG_DIR
 from genreclf.errors import UserError
+from genreclf.sweep.start import SweepStart
 
 COMMANDS = (
     "benchmark",
@@ -32,6 +33,9 @@ COMMANDS = (
 )
 """First words that open a file of `genreclf.commands`."""
 
+PASSING = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_trials=")
+"""Overrides that say how a sweep is run or how far, not what it is."""
+
 
 def main() -> None:
     """Open a command or train, and turn a user's mistake into one sentence and exit code 2."""
@@ -42,8 +46,7 @@ def main() -> None:
         if arguments and arguments[0] in COMMANDS:
             importlib.import_module(f"genreclf.commands.{arguments[0]}").main(arguments[1:])
         else:
-            sys.argv[1:] = _with_run_dir(arguments)
-            train()
+            _train(_with_run_dir(arguments))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         raise _end(error, debug="debug=true" in [argument.lower() for argument in arguments]) from None
     except ValueError as error:
@@ -63,27 +66,37 @@ def _end(error: Exception, *, debug: bool) -> SystemExit:
         traceback.print_exception(error)
     elif message := str(error) if isinstance(error, UserError) else explain(error):
         print(message, file=sys.stderr)
-    return SystemExit(UserError.exit_code)
+    return SystemExit(error.exit_code if isinstance(error, UserError) else UserError.exit_code)
 
 
-@hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")
-def train(config: DictConfig) -> float:
-    """Train, test and report one run; return what a sweeper maximizes."""
-    from genreclf.config import Config
+def _train(arguments: list[str]) -> None:
+    """Train, or sweep and say what became of the jobs, even if the sweeper gives up."""
+    from genreclf.task import train
 
-    settings = HydraConfig.get()
-    run_dir = Path(settings.runtime.output_dir)
+    sys.argv[1:] = arguments
+    stopped: UserError | None = None
+    SweepStart.sweep_dir = None
     try:
-        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
-        from genreclf.experiment import run
-
-        return run(checked).objective
+        hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")(train)()
     except UserError as error:
-        # Not raised: Hydra would print the overrides before it.
-        raise _end(error, debug=config.debug is True) from None
-    finally:
-        if run_dir.is_dir() and not any(run_dir.iterdir()):
-            run_dir.rmdir()
+        stopped = error
+    except OSError as error:
+        if SweepStart.sweep_dir is None:
+            raise
+        stopped = UserError(f"The sweep's folder {SweepStart.sweep_dir} cannot be written to ({error}).")
+    except KeyboardInterrupt:
+        if SweepStart.sweep_dir is None:
+            raise
+        raise KeyboardInterrupt("The same command goes on where it stopped.") from None
+    if (sweep_dir := SweepStart.sweep_dir) is not None:
+        from genreclf.sweep.summary import report
+
+        if code := report(sweep_dir):
+            if stopped and str(stopped):
+                print(stopped, file=sys.stderr)
+            raise SystemExit(code)
+    if stopped:
+        raise stopped
 
 
 def _with_run_dir(arguments: list[str]) -> list[str]:
@@ -101,28 +114,33 @@ def _with_run_dir(arguments: list[str]) -> list[str]:
             raise UserError(f"run_dir={chosen[-1]} cannot be made ({error.strerror}); choose another.") from error
         quoted = chosen[-1].replace("'", r"\'")
         return _beside(arguments, "run_dir=", f"hydra.run.dir='{quoted}'")
-    if sweeping and not any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
-        overrides = sorted(argument for argument in arguments if "=" in argument and not argument.startswith("-"))
-        name = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:10]
-        return _beside(arguments, overrides[0] if overrides else "-", f"hydra.sweep.dir=outputs/sweeps/{name}")
-    return arguments
+    return _as_sweep(arguments) if sweeping else arguments
+
+
+def _as_sweep(arguments: list[str]) -> list[str]:
+    """Tell Hydra where the sweep lies and which keys all its jobs share, so that their folders name the others."""
+    words = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    overrides = OverridesParser.create().parse_overrides(words)
+    varied = [override.key_or_group for override in overrides if override.is_sweep_override()]
+    fixed = [override.key_or_group for override in overrides if not override.is_sweep_override()]
+    shared = ",".join(f"'{key}'" for key in dict.fromkeys(fixed) if not key.startswith("hydra"))
+    place = words[0] if words else "-"
+    arguments = _beside(arguments, place, f"hydra.job.config.override_dirname.exclude_keys=[{shared}]")
+    if any(word.startswith("hydra.sweep.dir=") for word in words):
+        return arguments
+    lasting = sorted(word for word in words if not word.startswith(PASSING))
+    identity = hashlib.sha256("\0".join(lasting).encode()).hexdigest()[:10]
+    files = [word.partition("=")[2] for word in words if word.startswith("sweep=")]
+    keys = [key.rpartition(".")[2] for key in varied]
+    name = "-".join(dict.fromkeys([*files, *keys]))[:60]
+    name = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in name)
+    return _beside(arguments, place, f"hydra.sweep.dir=outputs/sweeps/{name}_{identity}")
 
 
 def _beside(arguments: list[str], start: str, override: str) -> list[str]:
     """Put an override behind the argument that starts so: Hydra wants all overrides in one place."""
     place = max(index for index, argument in enumerate(arguments) if argument.startswith(start))
     return [*arguments[: place + 1], override, *arguments[place + 1 :]]
-
-
-def job_folder(overrides: list[str]) -> str:
-    """Return the name of a sweep's job: what it sets, without a sign that a path cannot have, and a hash of it."""
-    words = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in (word.partition("=") for word in overrides)]
-    readable = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in "_".join(words))[:80]
-    return f"{readable}_{hashlib.sha256(' '.join(sorted(overrides)).encode()).hexdigest()[:8]}"
-
-
-OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
-OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 
 
 def explain(error: Exception) -> str:
@@ -136,6 +154,8 @@ def explain(error: Exception) -> str:
             hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(COMMANDS)}, overrides KEY=VALUE."
             return f"{word} is neither a command nor an override; {hint}"
         return f"{word} cannot be read as KEY=VALUE ({first}); put quotes around values with special signs."
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file == "hydra/launcher/joblib":
+        return "hydra/launcher=joblib needs: python -m pip install -e '.[sweep]' (or 'genreclf[sweep]')."
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").partition("/")
         shown = {name for name in error.options if not name.startswith("_")}

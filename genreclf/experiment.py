@@ -43,13 +43,24 @@ def run(config: Config) -> RunResult:
     Raises:
         UserError: Something the user can mend.
     """
+    return finished(config) or carry_out("train", config)
+
+
+def finished(config: Config) -> RunResult | None:
+    """Return what the run directory holds if it is finished, and say so; None if there is something to do.
+
+    Raises:
+        UserError: It holds another experiment.
+    """
     run = RunDirectory(config.run_dir)
-    if run.status is not None and (before := Config.from_plain(run.read_config())).hash != config.hash:
+    if run.status is None or (run.status == "failed" and not run.config.exists()):
+        return None
+    if (before := Config.from_plain(run.read_config())).hash != config.hash:
         raise UserError(f"{run.path} holds another experiment ({_difference(before, config)}); set another run_dir.")
-    if run.status == "finished":
-        print(f"{run.path} is finished and left as it is.")
-        return RunResult(run, run.read_metrics())
-    return carry_out("train", config)
+    if run.status != "finished":
+        return None
+    print(f"{run.path} is finished and left as it is.")
+    return RunResult(run, run.read_metrics())
 
 
 def carry_out(task: str, config: Config) -> RunResult:
@@ -68,14 +79,15 @@ def carry_out(task: str, config: Config) -> RunResult:
         run.write_json(run.environment, environment(accelerator, config.trainer.devices, precision))
         timing = {"prepare_s": round(time.perf_counter() - started_s, 3)}
         before = run.read_metrics() if run.status else {}
+        before.pop("reason", None)
         run.write_json(run.metrics, {**before, "status": "running", "timing": timing})
         try:
             if config.trainer.devices > 1:
                 launch(task, run.path, ranks=config.trainer.devices)
             else:
                 TASKS[task].compute(config, prepared)
-        except Exception:  # Whatever it was, it is raised again; a killed run stays "running".
-            run.write_json(run.metrics, {**run.read_metrics(), "status": "failed"})
+        except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
+            run.record_failure(error)
             raise
     metrics = run.read_metrics()
     _show(run, metrics)
@@ -85,7 +97,7 @@ def carry_out(task: str, config: Config) -> RunResult:
 def train(config: Config, prepared: Prepared) -> None:
     """Do one rank's share of fitting and testing; the first rank writes the report."""
     run = RunDirectory(config.run_dir)
-    with _tracking(config, run) as tracking:
+    with _tracking(config, run, prepared, "train") as tracking:
         if not run.read_metrics().get("fitted"):
             tracking.add_pictures(lambda: [_genre_map(run, prepared)])
             fit(config, run, prepared, tracking)
@@ -95,7 +107,7 @@ def train(config: Config, prepared: Prepared) -> None:
 def evaluate_again(config: Config, prepared: Prepared) -> None:
     """Do one rank's share of testing the best checkpoint of the run that `Config.init_from` names."""
     run = RunDirectory(config.run_dir)
-    with _tracking(config, run) as tracking:
+    with _tracking(config, run, prepared, "evaluate") as tracking:
         test(config, run, RunDirectory(config.init_from or ""), prepared, tracking)
 
 
@@ -119,10 +131,14 @@ def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
     return run.figures / "genres.png"
 
 
-def _tracking(config: Config, run: RunDirectory) -> Tracking:
+def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str) -> Tracking:
     settings = dataclasses.asdict(config.logger)
-    kind = settings.pop("name")
-    return Tracking(kind=kind if is_first_rank() else "none", run=run, config=config.plain, **settings)
+    name = settings.pop("name")
+    split = prepared.assignment
+    ours = [config.model["_target_"].rpartition(".")[2], split.name, *(["LEAKY"] if split.leaky else [])]
+    settings["tags"] = list(dict.fromkeys([*settings["tags"], *ours]))
+    kind = name if is_first_rank() else "none"
+    return Tracking(kind=kind, run=run, config=config.plain, job_type=job_type, **settings)
 
 
 def _difference(before: Config, now: Config) -> str:

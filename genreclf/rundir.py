@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,28 @@ class RunDirectory:
         """Return ``metrics.json``."""
         return self.read_json(self.metrics)
 
+    @property
+    def reason(self) -> str | None:
+        """Why the run failed, in a sentence; None if it did not, or left no word."""
+        try:
+            reason = self.read_metrics().get("reason")
+        except UserError:
+            return None
+        return str(reason) if reason else None
+
+    def record_failure(self, error: Exception | str) -> None:
+        """Write down that the run failed and why; an error without words leaves the reason that stands there.
+
+        A disk without room for a line is no second error.
+        """
+        try:
+            before = self.read_metrics()
+        except UserError:
+            before = {}
+        reason = reason_of(error) or before.get("reason") or ""
+        with suppress(OSError):
+            self.write_json(self.metrics, {**before, "status": "failed", "reason": reason})
+
     def read_json(self, path: Path) -> dict[str, Any]:
         """Return the content of one of the files.
 
@@ -129,6 +151,14 @@ class RunDirectory:
             writer = csv.DictWriter(lines, columns)
             writer.writeheader()
             writer.writerows({key: f"{value:.7g}" for key, value in row.items()} for row in rows)
+
+
+def reason_of(error: Exception | str) -> str:
+    """Return an error in one line."""
+    if isinstance(error, str | UserError):
+        return " ".join(str(error).split())
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class Tracking:
         entity: W&B user or team.
         group: W&B group.
         tags: W&B tags.
+        job_type: W&B's word for what a run of a group does.
         offline: Keep the W&B record on disk; None: unless an API key is found.
     """
 
@@ -37,6 +38,7 @@ class Tracking:
         entity: str | None = None,
         group: str | None = None,
         tags: Sequence[str] = (),
+        job_type: str = "train",
         offline: bool | None = None,
     ) -> None:
         """Prepare the logger; W&B starts with the first figure."""
@@ -50,7 +52,7 @@ class Tracking:
             except ModuleNotFoundError as error:
                 raise UserError("logger=tensorboard needs: pip install 'genreclf[tensorboard]'") from error
         elif kind == "wandb":
-            self.logger = self._wandb(run, config, project, entity, group, list(tags), offline)
+            self.logger = self._wandb(run, config, project, entity, group, list(tags), job_type, offline)
 
     def _wandb(
         self,
@@ -60,6 +62,7 @@ class Tracking:
         entity: str | None,
         group: str | None,
         tags: list[str],
+        job_type: str,
         offline: bool | None,
     ) -> Logger:
         import wandb
@@ -79,7 +82,7 @@ class Tracking:
                 dir=run.path.resolve(),
                 mode="offline" if offline else None,
                 config=dict(config),
-                job_type="train",
+                job_type=job_type,
                 reinit="finish_previous",
             )
         )

@@ -17,7 +17,7 @@ NEEDS_FILES = {"data=gtzan", "data=folder", "data=spectrogram_images", "split=fa
 NEEDS_A_DEVICE = {"trainer=gpu": "trainer.accelerator=cpu", "trainer=mps": "trainer.accelerator=cpu"}
 STEP = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
 OF_THE_CRNN = ("model.channels", "model.hidden")
-RUN_ELSEWHERE = "experiment=published/"  # in test_published.py
+RUN_ELSEWHERE = ("experiment=published/", "sweep=")  # in test_published.py and sweep/
 
 
 def run_options() -> list[Any]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Outcome
+from omegaconf import OmegaConf
 
-from genreclf.__main__ import job_folder
+from genreclf.task import job_folder
 
 Cli = Callable[..., Outcome]
 
@@ -35,11 +36,14 @@ def test_help_names_commands_and_groups(cli: Cli) -> None:
 
 
 def test_job_folders_are_readable_and_differ() -> None:
-    names = [job_folder(["model=crnn", f"optimizer.lr={lr}"]) for lr in ("1e-3", "1e-4")]
-    assert names[0].startswith("model-crnn_lr-1e-3_")
-    assert len(set(names)) == 2
+    composed = [OmegaConf.create({"lr": lr, "run_dir": None}) for lr in (1e-3, 1e-4)]
+    names = [job_folder(["data=gtzan", "model=crnn", f"optimizer.lr={c.lr}"], ["data"], _root_=c) for c in composed]
+    assert names[0].startswith("model-crnn_lr-0.001_")
+    assert len({name.rpartition("_")[2] for name in names}) == 2
     assert "=" not in names[0]
-    assert "/" not in job_folder(["data.root=/some/where"])
+    assert "/" not in job_folder(["data.root=/some/where"], [], _root_=composed[0])
+    elsewhere = OmegaConf.create({"lr": 1e-3, "run_dir": "x", "logger": {"name": "csv"}})
+    assert job_folder([], [], _root_=elsewhere) == names[0].rpartition("_")[2]
 
 
 def test_two_runs_in_one_second_have_two_directories(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

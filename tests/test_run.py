@@ -185,12 +185,25 @@ def test_a_sweep_gives_each_job_its_own_run(cli: Cli, tiny: list[str], tmp_path:
     arguments = [
         argument for argument in arguments if not argument.startswith(("model.channels", "model.hidden", "model=crnn"))
     ]
-    assert cli(*arguments).code == 0
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert "2 jobs: 2 finished." in outcome.out
     runs = [path.parent for path in tmp_path.glob("outputs/sweeps/*/*/metrics.json")]
     assert sorted(yaml.safe_load((run / "config.yaml").read_text())["model"]["_target_"] for run in runs) == [
         "genreclf.models.CNN",
         "genreclf.models.FFNN",
     ]
     assert all("=" not in str(run.relative_to(tmp_path)) for run in runs)
+    (sweep,) = tmp_path.glob("outputs/sweeps/*")
+    with (sweep / "sweep.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row["model"]: row["status"] for row in rows} == {"cnn": "finished", "ffnn": "finished"}
+    assert {run.name for run in runs} == {row["job"] for row in rows}
+    for row in rows:
+        metrics = RunDirectory(sweep / row["job"]).read_metrics()
+        assert float(row["objective"]) == metrics["objective"]
+        assert [float(row["ci95_low"]), float(row["ci95_high"])] == metrics["test"]["track"]["accuracy_ci95"]
+    assert (sweep / "figures/axes.png").stat().st_size > 10_000
+    assert "[comparison](comparison/comparison.md)" in (sweep / "sweep.md").read_text()
     again = cli(*arguments)
     assert again.out.count("finished and left as it is") == 2

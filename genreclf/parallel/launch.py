@@ -5,6 +5,13 @@ import sys
 from pathlib import Path
 
 from genreclf.errors import UserError
+from genreclf.rundir import RunDirectory
+
+
+class RankDied(UserError):
+    """A rank ended without a sentence: no mistake of the user's, so the command ends with 1."""
+
+    exit_code = 1
 
 
 def launch(task: str, run_dir: Path, *, ranks: int) -> None:
@@ -19,7 +26,8 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         ranks: How many processes.
 
     Raises:
-        UserError: A rank stopped with a sentence of its own (the message is empty then) or died.
+        UserError: A rank stopped with a sentence of its own; the message is empty then.
+        RankDied: A rank was killed or crashed.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -44,8 +52,9 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         rank, failure = error.get_first_failure()
         if failure.exitcode == UserError.exit_code:
             raise UserError("") from None
-        raise UserError(
-            f"Rank {rank} of {run_dir} died ({failure.signal_name() if failure.exitcode < 0 else failure.exitcode}); "
+        cause = failure.signal_name() if failure.exitcode < 0 else RunDirectory(run_dir).reason or failure.exitcode
+        raise RankDied(
+            f"Rank {rank} of {run_dir} died ({cause}); "
             f"the same command with run_dir={run_dir} goes on from the last epoch."
         ) from None
     finally:

@@ -19,10 +19,14 @@ def main() -> None:
         TASKS[task].compute(config, TASKS[task].prepare(config))
     except UserError as error:
         if os.environ["RANK"] == "0":
+            RunDirectory(run_dir).record_failure(error)
             print(error, file=sys.stderr)
         if plain.get("debug"):
             raise
         raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        RunDirectory(run_dir).record_failure(error)
+        raise
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""What became of the jobs of a sweep, a row each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genreclf.errors import UserError
+from genreclf.rundir import RunDirectory
+from genreclf.sweep.job import CRASHED, read_object
+
+FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A job.
+
+    Attributes:
+        path: Its run directory.
+        overrides: All that was set for it.
+        varies: Of these, what the sweep varies.
+        status: `FINISHED`, `FAILED` or `UNFINISHED`.
+        reason: Why it failed.
+        exit_code: Of its process.
+        objective: What a sweeper maximizes, the accuracy on validation tracks.
+        accuracy: On test tracks.
+        ci95: 95 % interval of the accuracy.
+        leaky: Whether its split leaks, if known.
+        wall_s: How long its last attempt took.
+        in_last_call: Whether the last call of the sweep came to it.
+    """
+
+    path: Path
+    overrides: Sequence[str]
+    varies: dict[str, str]
+    status: str
+    reason: str
+    exit_code: int | None
+    objective: float | None
+    accuracy: float | None
+    ci95: tuple[float, float] | None
+    leaky: bool | None
+    wall_s: float | None
+    in_last_call: bool
+
+    @property
+    def name(self) -> str:
+        """What it varies, as typed."""
+        return " ".join(f"{key}={value}" for key, value in self.varies.items()) or self.path.name
+
+
+def read_rows(sweep_dir: Path) -> list[Row]:
+    """Return the jobs of a sweep: finished ones first, honest before leaky, by falling objective."""
+    call = read_object(sweep_dir / "sweep.json").get("call")
+    rows = [_row(path.parent, call) for path in sorted(sweep_dir.glob("*/job.json"))]
+    return sorted(rows, key=lambda row: (row.status != FINISHED, bool(row.leaky), -(row.objective or 0.0), row.name))
+
+
+def axes_of(rows: Sequence[Row]) -> list[str]:
+    """Return the keys that the jobs vary."""
+    keys = dict.fromkeys(key for row in rows for key in row.varies)
+    return [key for key in keys if len({row.varies.get(key) for row in rows}) > 1]
+
+
+def _row(path: Path, call: Any) -> Row:
+    record = read_object(path / "job.json")
+    run = RunDirectory(path)
+    try:
+        metrics = run.read_metrics()
+    except UserError:
+        metrics = {}
+    code = record.get("exit_code")
+    finished = metrics.get("status") == FINISHED
+    in_last_call = call is not None and record.get("call") == call
+    failed = bool(code) or metrics.get("status") == FAILED or (in_last_call and not finished)
+    reason = record.get("reason") or metrics.get("reason") or "it ended without a word, as on a full disk."
+    track = metrics.get("test", {}).get("track", {}) if finished else {}
+    return Row(
+        path=path,
+        overrides=list(record.get("overrides", [])),
+        varies=dict(record.get("varies", {})),
+        status=FAILED if failed else FINISHED if finished else UNFINISHED,
+        reason=str(reason) if failed else "",
+        exit_code=code if code is not None or not failed else CRASHED,
+        objective=metrics.get("objective") if finished else None,
+        accuracy=track.get("accuracy"),
+        ci95=tuple(track["accuracy_ci95"]) if "accuracy_ci95" in track else None,
+        leaky=metrics.get("split", {}).get("leaky"),
+        wall_s=record.get("wall_s"),
+        in_last_call=in_last_call,
+    )

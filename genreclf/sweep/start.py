@@ -1,0 +1,25 @@
+"""What is known of a sweep before its first job: where it lies, and which call of it this is."""
+
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from genreclf.rundir import atomic_write_text
+
+
+class SweepStart(Callback):
+    """Hydra calls it as a sweep starts."""
+
+    sweep_dir: ClassVar[Path | None] = None
+    """Of the sweep that this process started."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember the directory, and mark this call in ``sweep.json`` for the jobs, wherever they run."""
+        SweepStart.sweep_dir = Path(config.hydra.sweep.dir)
+        content = {"call": secrets.token_hex(8), "command": ["python", "-m", "genreclf", *sys.argv[1:]]}
+        atomic_write_text(SweepStart.sweep_dir / "sweep.json", json.dumps(content, indent=2) + "\n")

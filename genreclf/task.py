@@ -1,0 +1,107 @@
+"""What Hydra calls: one run, or one job of a sweep. Launchers in other processes find it by its name."""
+
+import hashlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genreclf.errors import UserError
+
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+def train(config: DictConfig) -> float:
+    """Train, test and report one run; return what a sweeper maximizes."""
+    settings = HydraConfig.get()
+    if settings.mode == RunMode.MULTIRUN:
+        return _job(config, settings)
+    from genreclf.config import Config
+
+    run_dir = Path(settings.runtime.output_dir)
+    try:
+        if chosen := settings.runtime.choices.get("sweep"):
+            raise UserError(f"sweep={chosen} is many runs; start it with python -m genreclf -m sweep={chosen}.")
+        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
+        from genreclf.experiment import run
+
+        return run(checked).objective
+    except UserError as error:
+        # Not raised: Hydra would print the overrides before it.
+        if config.debug is True:
+            traceback.print_exception(error)
+        elif str(error):
+            print(error, file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    finally:
+        if run_dir.is_dir() and not any(run_dir.iterdir()):
+            run_dir.rmdir()
+
+
+def _job(config: DictConfig, settings: HydraConf) -> float:
+    """Do one job of a sweep; one that fails has no objective and stops no other.
+
+    Returns:
+        The objective, nan for a failed job under Hydra's own sweeper.
+
+    Raises:
+        JobFailed: It failed, and another sweeper wants to know.
+    """
+    from genreclf.sweep.job import Job, JobFailed
+
+    job = Job(
+        run_dir=Path(settings.runtime.output_dir),
+        sweep_dir=Path(settings.sweep.dir),
+        number=settings.job.num,
+        overrides=list(settings.overrides.task),
+        fixed=list(settings.job.config.override_dirname.exclude_keys),
+    )
+    logged = settings.launcher._target_ != BASIC_LAUNCHER
+    try:
+        return job.carry_out(config, logged=logged)
+    except JobFailed:
+        if settings.sweeper._target_ == BASIC_SWEEPER:
+            return float("nan")
+        raise
+
+
+def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
+    """Return the name of a sweep's job: what it varies, in signs that a path can have, and a hash of its configuration.
+
+    Args:
+        overrides: All that are set for the job.
+        fixed: Keys that all jobs of the sweep share.
+        _root_: The configuration, Hydra's own among it.
+    """
+    parts = ((key.lstrip("+~"), value) for key, _, value in (word.partition("=") for word in overrides))
+    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts if key not in fixed]
+    readable = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in "_".join(words))[:80]
+    return f"{readable}_{config_hash(_root_)}" if readable else config_hash(_root_)
+
+
+def config_hash(config: DictConfig) -> str:
+    """Return a hash of a composed configuration less Hydra's own, places and logging."""
+    plain: Any
+    try:
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, _ours(config)), resolve=True)
+    except OmegaConfBaseException:  # The job itself will say what is wrong with it.
+        plain = OmegaConf.to_container(config, resolve=False)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _ours(config: DictConfig) -> list[str]:
+    return [str(key) for key in config if key not in ("hydra", "run_dir", "debug", "logger")]
+
+
+OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)

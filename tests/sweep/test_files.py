@@ -1,0 +1,58 @@
+"""The ready sweeps of conf/sweep, composed; they run elsewhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+from conftest import ROOT, Outcome
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from genreclf.config import CONFIG_DIR
+
+Cli = Callable[..., Outcome]
+
+
+def jobs(*overrides: str) -> list[list[str]]:
+    """Return the overrides of each job, as Hydra's sweeper makes them of the file and the command."""
+    with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        fixed = [override for override in overrides if "," not in override]
+        composed = hydra.compose("train", fixed, return_hydra_config=True)
+    params = [f"{key}={value}" for key, value in composed.hydra.sweeper.params.items()]
+    parsed = OverridesParser.create().parse_overrides([*params, *overrides])
+    (batch,) = BasicSweeper.split_arguments(parsed, None)
+    return batch
+
+
+def test_folds_are_all_folds_of_the_artists() -> None:
+    assert jobs("sweep=folds") == [[f"split.fold={fold}", "sweep=folds"] for fold in range(5)]
+    assert len(jobs("sweep=folds", "seed=0,1,2")) == 15
+    with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        split = hydra.compose("train", ["sweep=folds"]).split
+    assert (split._target_, split.folds) == ("genreclf.data.split_rules.ArtistFolds", 5)
+
+
+def test_seeds() -> None:
+    assert [job[0] for job in jobs("sweep=seeds")] == [f"seed={seed}" for seed in range(5)]
+    assert [job[0] for job in jobs("sweep=seeds", "seed=7,8")] == ["seed=7", "seed=8"]
+
+
+def test_model_optimizer_regularization_is_a_grid() -> None:
+    grid = jobs("sweep=model_optimizer_regularization")
+    assert len({tuple(job) for job in grid}) == 12
+    assert grid[0][:3] == ["model=ffnn", "optimizer=adam", "regularization=none"]
+    assert grid[-1][:3] == ["model=crnn", "optimizer=sgd", "regularization=strong"]
+
+
+def test_published_are_all_of_them() -> None:
+    there = sorted(f"published/{path.stem}" for path in Path(ROOT, "conf/experiment/published").glob("*.yaml"))
+    assert [job[0].removeprefix("experiment=") for job in jobs("sweep=published")] == there
+
+
+@pytest.mark.parametrize("name", ["folds", "published"])
+def test_a_sweep_file_without_m_is_a_mistake(name: str, cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    outcome = cli(*tiny, f"sweep={name}")
+    assert outcome.code == 2
+    assert outcome.err.splitlines() == [f"sweep={name} is many runs; start it with python -m genreclf -m sweep={name}."]
+    assert not list(tmp_path.glob("outputs/*/*"))

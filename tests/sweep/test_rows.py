@@ -1,0 +1,74 @@
+"""What a sweep says of its jobs, read from directories that a test writes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genreclf.sweep.figures import _positions
+from genreclf.sweep.rows import axes_of, read_rows
+from genreclf.sweep.summary import report
+
+
+def write_job(sweep: Path, name: str, varies: dict[str, str], *, code: int | None = 0, call: str = "now") -> None:
+    record = {"overrides": [f"{k}={v}" for k, v in varies.items()], "varies": varies, "call": call, "wall_s": 1.5}
+    path = sweep / name / "job.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**record, "exit_code": code}))
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    (tmp_path / "sweep.json").write_text(json.dumps({"call": "now", "command": ["python", "-m", "genreclf", "-m"]}))
+    for name, objective, accuracy in (("a", 0.4, 0.75), ("b", 0.6, 0.5)):
+        write_job(tmp_path, name, {"model": name, "seed": "0"})
+        test = {"track": {"accuracy": accuracy, "accuracy_ci95": [0.2, 0.9]}}
+        metrics = {"status": "finished", "objective": objective, "split": {"leaky": False}, "test": test}
+        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
+    return tmp_path
+
+
+def fail(sweep: Path, name: str, code: int | None, reason: str = "", call: str = "now") -> None:
+    write_job(sweep, name, {"model": name, "seed": "0"}, code=code, call=call)
+    (sweep / name / "metrics.json").write_text(json.dumps({"status": "failed", "reason": reason}))
+
+
+def test_rows_are_ordered_and_say_what_varies(sweep: Path) -> None:
+    fail(sweep, "c", 1, "ValueError: no")
+    rows = read_rows(sweep)
+    assert [(row.path.name, row.status, row.accuracy) for row in rows] == [
+        ("b", "finished", 0.5),
+        ("a", "finished", 0.75),
+        ("c", "failed", None),
+    ]
+    assert axes_of(rows) == ["model"]
+    assert rows[2].reason == "ValueError: no"
+
+
+@pytest.mark.parametrize(("codes", "end"), [([], 0), ([2], 2), ([2, 2], 2), ([2, 1], 1), ([-9], 1), ([None], 1)])
+def test_the_end_of_the_command(
+    codes: list[int | None], end: int, sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genreclf.sweep.summary._results", lambda *_: [])
+    for number, code in enumerate(codes):
+        fail(sweep, f"x{number}", code, f"Reason {number}." if code else "")
+    fail(sweep, "stale", 1, "Of another call.", call="before")
+    assert report(sweep) == end
+    said = capsys.readouterr()
+    assert "Of another call." not in said.err
+    for number, code in enumerate(codes):
+        reason = f"Reason {number}." if code else "it ended without a word"
+        assert f"Failed: model=x{number} seed=0: {reason}" in said.err
+    assert ("The same command" in said.err) is bool(codes)
+    table = (sweep / "sweep.md").read_text()
+    assert "Of another call." in table
+    assert table.count("| finished |") == 2
+
+
+def test_numbers_lie_to_scale_and_words_evenly() -> None:
+    at, ticks = _positions(["1e-4", "1e-2", "1e-3"])
+    np.testing.assert_allclose(at, [0, 1, 0.5])
+    assert ticks == pytest.approx({"1e-4": 0, "1e-2": 1, "1e-3": 0.5})
+    np.testing.assert_allclose(_positions(["0", "10", "5"])[0], [0, 1, 0.5])
+    np.testing.assert_allclose(_positions(["none", "dropout", "strong"])[0], [0.5, 0, 1])

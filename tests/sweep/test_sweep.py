@@ -1,0 +1,208 @@
+"""Sweeps through the real command: every job a process, whatever becomes of it."""
+
+import csv
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, python_m
+from wandb.proto import wandb_internal_pb2
+
+from genreclf.rundir import RunDirectory
+
+pytestmark = pytest.mark.slow
+
+FAULTY = '''
+import os, signal, subprocess
+from pathlib import Path
+from genreclf.models import CRNN
+
+class Faulty(CRNN):
+    """A network whose training goes wrong in its second epoch, while FAULTS is set."""
+
+    def __init__(self, *, fault="", **training):
+        super().__init__(**training)
+        self.fault = fault
+
+    def on_train_epoch_end(self):
+        super().on_train_epoch_end()
+        if self.current_epoch == 1 and "FAULTS" in os.environ:
+            getattr(self, self.fault or "nothing")()
+
+    def nothing(self):
+        pass
+
+    def wrong(self):
+        raise ValueError("the loss is not what it was")
+
+    def killed(self):
+        if os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def full(self):
+        folder = Path(self.trainer.default_root_dir, "checkpoints")
+        small = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(folder)]
+        if subprocess.run(small, capture_output=True).returncode:
+            with open("/dev/full", "w") as file:
+                file.write("x")
+'''
+FAULTS = {"fine": "", "good": "", "well": "", "wrong": "wrong", "killed": "killed", "full": "full"}
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[list[str]]:
+    """A sweep of six jobs, three of which fail while FAULTS is set."""
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    folder = tmp_path / "conf/experiment"
+    folder.mkdir(parents=True)
+    for name, fault in FAULTS.items():
+        devices = 2 if name == "killed" else 1
+        model = f"model: {{_target_: faulty.Faulty, fault: '{fault}'}}"
+        (folder / f"{name}.yaml").write_text(f"# @package _global_\n{model}\ntrainer: {{devices: {devices}}}\n")
+    yield ["--config-dir", "conf", "-m", f"experiment={','.join(FAULTS)}"]
+    for path in tmp_path.glob("outputs/sweeps/*/*/checkpoints"):
+        subprocess.run(["umount", str(path)], capture_output=True, check=False)
+
+
+def sweep(*arguments: str) -> tuple[int, str]:
+    process = python_m(*arguments)
+    output, _ = process.communicate(timeout=900)
+    return process.returncode, output
+
+
+def rows_of(tmp_path: Path) -> dict[str, dict[str, str]]:
+    (path,) = tmp_path.glob("outputs/sweeps/*/sweep.csv")
+    with path.open(newline="") as lines:
+        return {row["experiment"]: row for row in csv.DictReader(lines)}
+
+
+def test_failed_jobs_cost_no_other_and_are_done_again(
+    faulty: list[str], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*faulty, *tiny, "trainer.max_epochs=4"]
+    monkeypatch.setenv("FAULTS", "on")
+    code, output = sweep(*arguments)
+    assert code == 1, output
+    rows = rows_of(tmp_path)
+    assert {name for name, row in rows.items() if row["status"] == "finished"} == {"fine", "good", "well"}, output
+    assert rows["wrong"]["reason"] == "ValueError: the loss is not what it was"
+    assert "Rank 1" in rows["killed"]["reason"]
+    assert "SIGKILL" in rows["killed"]["reason"]
+    assert "No space is left" in rows["full"]["reason"]
+    for name in ("wrong", "killed", "full"):
+        assert f"Failed: experiment={name}: {rows[name]['reason']}" in output
+        (run,) = tmp_path.glob(f"outputs/sweeps/*/experiment-{name}_*")
+        assert RunDirectory(run).status == "failed"
+        assert RunDirectory(run).reason == rows[name]["reason"]
+    assert "6 jobs: 3 finished, 3 failed." in output
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/sweeps/*/*/metrics.json")}
+    done = {path: time_ns for path, time_ns in done.items() if RunDirectory(path.parent).status == "finished"}
+    assert len(done) == 3
+
+    for path in tmp_path.glob("outputs/sweeps/*/*/checkpoints"):
+        subprocess.run(["umount", str(path)], capture_output=True, check=False)
+    monkeypatch.delenv("FAULTS")
+    code, output = sweep(*arguments)
+    assert code == 0, output
+    assert output.count("finished and left as it is") == 3
+    assert output.count("goes on in") == 3
+    assert {row["status"] for row in rows_of(tmp_path).values()} == {"finished"}
+    assert done == {path: path.stat().st_mtime_ns for path in done}
+    assert "reason" not in RunDirectory(run).read_metrics()
+    assert len(RunDirectory(run).read_history()) == 4
+
+
+def record_of(folder: Path) -> wandb_internal_pb2.RunRecord:
+    """Read the run of an offline W&B record: LevelDB's log format, behind a header of 7 bytes."""
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    data, at = path.read_bytes(), 7
+    while True:
+        length, kind = struct.unpack("<4xHB", data[at : at + 7])
+        assert kind == 1, "a record in one piece"
+        record = wandb_internal_pb2.Record.FromString(data[at + 7 : at + 7 + length])
+        if record.WhichOneof("record_type") == "run":
+            return record.run
+        at += 7 + length
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_every_job_has_its_ranks_directory_and_record(launcher: str, tiny: list[str], tmp_path: Path) -> None:
+    arguments = ["-m", *tiny, "trainer.devices=2", "logger=wandb", "optimizer.lr=0.01,0.001"]
+    ours = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    code, output = sweep(*arguments, *ours)
+    assert code == 0, output
+    (folder,) = tmp_path.glob("outputs/sweeps/*")
+    assert [path.name for path in tmp_path.glob("outputs/*")] == ["sweeps"]
+    runs = [RunDirectory(path.parent) for path in sorted(folder.glob("*/config.yaml"))]
+    assert [path.name for path in sorted(folder.iterdir()) if path.is_dir()] == sorted(
+        ["comparison", "figures", *(run.path.name for run in runs)]
+    )
+    hashes = []
+    for run, lr in zip(runs, ("0.001", "0.01"), strict=True):
+        ranks = run.read_json(run.environment)["ranks"]
+        assert [rank["rank"] for rank in ranks] == [0, 1]
+        hashes.append({rank["config_hash"] for rank in ranks})
+        assert str(run.read_config()["optimizer"]["lr"]) == lr
+        assert run.path.name.startswith(f"lr-{lr}_")
+        record = record_of(run.path)
+        assert (record.run_group, record.job_type, record.display_name) == (folder.name, "train", run.path.name)
+        assert list(record.tags) == ["CRNN", "artist_folds"]
+        assert (run.path / "job.log").exists() is (launcher == "joblib")
+    assert [len(each) for each in hashes] == [1, 1]
+    assert hashes[0] != hashes[1]
+    assert "2 jobs: 2 finished." in output
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
+    sent: signal.Signals, tiny: list[str], tmp_path: Path
+) -> None:
+    arguments = ["-m", *tiny, "trainer.max_epochs=60", "seed=0"]
+    process = python_m(*arguments, start_new_session=True)
+    deadline = time.monotonic() + 400
+    while not (begun := list(tmp_path.glob("outputs/sweeps/*/*/history.csv"))):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, sent)
+    process.communicate(timeout=200)
+    assert process.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL)
+    while alive := [pid for pid in Path("/proc").glob("[0-9]*") if works_in(pid, tmp_path)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.2)
+    epochs = len(RunDirectory(begun[0].parent).read_history())
+    assert 0 < epochs < 60
+    code, output = sweep(*arguments)
+    assert code == 0, output
+    assert "goes on in" in output
+    assert json.loads((begun[0].parent / "job.json").read_text())["exit_code"] == 0
+
+
+def test_the_process_that_jobs_are_forked_from_has_only_imported() -> None:
+    code = """
+import threading, torch
+asked = []
+for name in ("_cuda_getDeviceCount", "_cuda_init"):
+    setattr(torch._C, name, lambda *_: asked.append(name))
+before = torch.get_rng_state()
+import genreclf.experiment
+assert not asked and not torch.cuda.is_initialized(), asked
+assert threading.active_count() == 1
+assert torch.equal(before, torch.get_rng_state())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def works_in(process: Path, folder: Path) -> bool:
+    """Whether a process other than this one has its working directory there."""
+    try:
+        return process.name != str(os.getpid()) and (process / "cwd").readlink() == folder
+    except OSError:
+        return False
