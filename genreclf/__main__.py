@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf.config import CONFIG_DIR
 from genreclf.errors import UserError
 
-COMMANDS = ("compare", "evaluate", "index", "predict", "prepare", "recommend")
+COMMANDS = ("app", "compare", "evaluate", "index", "predict", "prepare", "recommend")
 """First words that open a file of `genreclf.commands`."""
 
 
