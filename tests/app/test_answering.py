@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import Trained
+from conftest import Outcome, Trained
 
 from genreclf import load
 from genreclf.app.answering import Answerer, Limits
@@ -71,6 +73,28 @@ def test_names_are_text(answerer: Answerer, trained: Trained) -> None:
     assert len(images) == 1
     assert (images[0] or "").startswith("data:image/webp;base64,")
     assert "&lt;img src=x" in html
+
+
+def test_songs_like_it_are_played_if_they_are_there(
+    answerer: Answerer, trained: Trained, cli: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    pytest.importorskip("faiss", reason="needs the extra library")
+    from genreclf.library import Library
+
+    music = tmp_path / "music"
+    shutil.copytree(trained.music, music)
+    assert cli("index", str(trained.run.path), str(music), "--library", str(tmp_path / "library")).code == 0
+    library = Library.of_run(trained.run.path, directory=tmp_path / "library")
+    song = trained.music / "metal" / "0.wav"
+    found = library.like(answerer.predictor.predict(song), k=10)
+    found[0].song.path.unlink()
+    html = replace(answerer, library=library).answer(song, song.name)
+    players = [known["src"] or "" for tag, known in Tags(html).found if tag == "audio"]
+    played = [answerer.shelf.playable(address.rpartition("/")[2]) for address in players]
+    assert played == [song, *(like.song.path for like in found[1:])]
+    assert len(played) == 10
+    assert html.count("its file is gone") == 1
+    assert re.findall(r"similarity (\S+?)<", html) == [f"{like.similarity:.3f}" for like in found]
 
 
 def write(path: Path, samples: np.ndarray) -> Path:
