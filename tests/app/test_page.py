@@ -157,7 +157,7 @@ def test_a_visit_in_a_browser(address: str, songs: Path, trained: Trained, tmp_p
 
             (tmp_path / "large.wav").write_bytes(bytes(2_100_000))
             page.set_input_files("#song input[type=file]", tmp_path / "large.wav")
-            page.wait_for_selector("text=/2.* ?MB/i >> visible=true")
+            page.wait_for_selector("text=/exceed the maximum allowed size.*large.wav/")
             page.goto(f"{address}/report")
             assert page.locator("h1").count() == 1
             assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
