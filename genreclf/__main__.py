@@ -19,6 +19,7 @@ from genreclf.errors import UserError
 from genreclf.sweep.start import SweepStart
 
 COMMANDS = (
+    "app",
     "benchmark",
     "compare",
     "evaluate",

@@ -4,6 +4,7 @@ Colors are those of P. Tol's "muted" scheme, "Colour schemes" (SRON technical no
 color vision.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,22 +50,46 @@ def draw_timeline(path: Path, prediction: Prediction, title: str) -> None:
         figure.savefig(partial, format="png")
 
 
-def _draw_shares(axes: "Axes", prediction: Prediction) -> None:
-    edges_s, shares = prediction.timeline.shares()
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A genre in the picture.
+
+    Attributes:
+        name: The genre, or ``others``.
+        color: As ``#RRGGBB``.
+        share: Of the whole song.
+        shares: Between the edges of `Timeline.shares`, shape ``(moment,)``.
+    """
+
+    name: str
+    color: str
+    share: float
+    shares: NDArray[np.float64]
+
+
+def bands(prediction: Prediction) -> list[Band]:
+    """Return the genres that have a color, in the order of the classes, and the others as one."""
+    shares = prediction.timeline.shares()[1]
     colors = dict(zip(prediction.genres, MUTED, strict=False))
     if len(prediction.genres) > len(MUTED):
         colors = {genre: color for (genre, _), color in zip(prediction.top(), MUTED, strict=False)}
     named = [i for i, genre in enumerate(prediction.genres) if genre in colors]
-    bands = [shares[:, i] for i in named]
-    labels = [f"{prediction.genres[i]}  {100 * prediction.probabilities[i]:.1f} %" for i in named]
-    fills = [colors[prediction.genres[i]] for i in named]
+    found = [
+        Band(prediction.genres[i], colors[prediction.genres[i]], float(prediction.probabilities[i]), shares[:, i])
+        for i in named
+    ]
     if len(named) < len(prediction.genres):
         rest = [i for i in range(len(prediction.genres)) if i not in named]
-        bands.append(shares[:, rest].sum(axis=1))
-        labels.append(f"others  {100 * prediction.probabilities[rest].sum():.1f} %")
-        fills.append(OTHERS)
+        found.append(Band("others", OTHERS, float(prediction.probabilities[rest].sum()), shares[:, rest].sum(axis=1)))
+    return found
+
+
+def _draw_shares(axes: "Axes", prediction: Prediction) -> None:
+    edges_s, drawn = prediction.timeline.shares()[0], bands(prediction)
+    labels = [f"{band.name}  {100 * band.share:.1f} %" for band in drawn]
+    fills = [band.color for band in drawn]
     # A step lasts from its edge to the next one.
-    stacked = 100 * np.repeat(np.array(bands), 2, axis=1)
+    stacked = 100 * np.repeat([band.shares for band in drawn], 2, axis=1)
     axes.stackplot(np.repeat(edges_s, 2)[1:-1], stacked, labels=labels, colors=fills, linewidth=0)
     axes.set_ylim(0, 100)
     axes.set_ylabel("share of the genre (%)", fontsize=12)
@@ -91,7 +116,7 @@ def _draw_spectrogram(axes: "Axes", prediction: Prediction) -> None:
         vmin=-PICTURE_RANGE_DB,
         vmax=0,
     )
-    places, labels = _frequency_ticks(n_mels, prediction.sample_rate)
+    places, labels = frequency_ticks(n_mels, prediction.sample_rate)
     axes.set_yticks(places, labels)
     axes.set_ylabel("frequency (Hz)", fontsize=12)
     axes.set_xlabel("time (s)", fontsize=12)
@@ -99,7 +124,7 @@ def _draw_spectrogram(axes: "Axes", prediction: Prediction) -> None:
     bar.set_label("dB relative to the peak", fontsize=11)
 
 
-def _frequency_ticks(n_mels: int, sample_rate: int) -> tuple[NDArray[np.float64], list[str]]:
+def frequency_ticks(n_mels: int, sample_rate: int) -> tuple[NDArray[np.float64], list[str]]:
     """Return where in a mel spectrogram of `n_mels` rows round frequencies lie."""
     import librosa
 

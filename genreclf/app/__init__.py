@@ -1,0 +1,1 @@
+"""A page in the browser that hears songs with a trained run."""

@@ -1,0 +1,39 @@
+"""What the head of the page says of the run."""
+
+from typing import Any
+
+from genreclf.errors import UserError
+from genreclf.inference.predictor import GenrePredictor
+from genreclf.rundir import RunDirectory
+
+
+def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
+    """Return what the template of the head wants to know: the model, its test with the interval, whether it leaks."""
+    config = run.read_config()
+    try:
+        metrics = run.read_metrics()
+        test = metrics["test"]["track"]
+        found = {
+            "accuracy": float(test["accuracy"]),
+            "low": float(test["accuracy_ci95"][0]),
+            "high": float(test["accuracy_ci95"][1]),
+            "tracks": int(test["n"]),
+            "split": str(metrics["split"]["name"]),
+            "leaky": bool(metrics["split"]["leaky"]),
+        }
+    except (UserError, KeyError, TypeError, ValueError, IndexError):
+        found = {"accuracy": None, "split": _named(config, "split"), "leaky": False}
+    source = _named(config, "data")
+    return {
+        **found,
+        "model": type(predictor.model).__name__,
+        "run": run.path.resolve().name,
+        "source": source,
+        "computed": source == "Synthetic",
+        "report": run.report.is_file(),
+        "notice": predictor.listener.notice,
+    }
+
+
+def _named(config: dict[str, Any], group: str) -> str:
+    return str((config.get(group) or {}).get("_target_", "unknown")).rpartition(".")[2]

@@ -1,0 +1,81 @@
+"""The page itself: where a song is dropped or recorded, and where the answer appears."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio
+
+from genreclf.app.answering import Answerer
+from genreclf.app.examples import Examples
+from genreclf.app.rendering import header_html
+from genreclf.app.shelf import KEPT_S
+
+HERE = Path(__file__).parent
+
+AT_ONCE = 2
+"""Visitors that are answered at the same time; the others queue."""
+
+FONTS = ("system-ui", "sans-serif")
+
+WELCOME = "Drop a song, record one, or try an example. Press play, then click into the picture to jump."
+
+
+def page(*, answerer: Answerer, examples: Examples, facts: dict[str, Any]) -> gradio.Blocks:
+    """Return the page.
+
+    Args:
+        answerer: Hears the songs.
+        examples: Songs to try.
+        facts: For the head of the page, see `genreclf.app.facts`.
+    """
+
+    def hear(path: str | None) -> tuple[str, None]:
+        if path is None:
+            return f"<div class='g-card'>{WELCOME}</div>", None
+        return answerer.answer(Path(path), Path(path).name), None
+
+    def example(number: int) -> Callable[[], str]:
+        return lambda: answerer.answer(examples.path(number), examples.songs[number].name)
+
+    limits = answerer.limits
+    blocks = gradio.Blocks(title="genreclf", analytics_enabled=False, delete_cache=(KEPT_S // 4, KEPT_S))
+    with blocks:
+        gradio.HTML(header_html(facts))
+        with gradio.Row():
+            with gradio.Column(scale=1, min_width=300):
+                song = gradio.Audio(
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label=f"A song, {limits.megabytes:g} MB and {limits.minutes:g} minutes at most",
+                    editable=False,
+                    buttons=[],
+                    elem_id="song",
+                )
+                gradio.Markdown("**Examples**" + (" (computed music)" if examples.are_computed else ""))
+                with gradio.Row(elem_classes="g-examples"):
+                    buttons = [gradio.Button(entry.name, size="sm") for entry in examples.songs]
+            with gradio.Column(scale=2, min_width=320):
+                answer = gradio.HTML(
+                    f"<div class='g-card'>{WELCOME}</div>",
+                    js_on_load=(HERE / "playback.js").read_text(encoding="utf-8"),
+                    elem_id="answer",
+                    min_height=120,
+                )
+        gradio.on(
+            [song.upload, song.stop_recording],
+            hear,
+            song,
+            [answer, song],
+            api_name="hear",
+            show_progress_on=answer,
+        )
+        for number, button in enumerate(buttons):
+            button.click(example(number), None, answer, api_visibility="private")
+    blocks.queue(default_concurrency_limit=AT_ONCE)
+    return blocks
+
+
+def theme() -> gradio.themes.Base:
+    """Return a look whose fonts are those of the visitor's system."""
+    return gradio.themes.Default(primary_hue="indigo", neutral_hue="slate", font=FONTS, font_mono=("monospace",))

@@ -1,0 +1,130 @@
+"""The parts of the page as HTML; everything that comes from a file's name is escaped by the templates."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from numpy.typing import NDArray
+
+from genreclf.features import PICTURE_RANGE_DB
+from genreclf.inference.figure import OTHERS, bands, frequency_ticks
+from genreclf.inference.prediction import Prediction
+
+if TYPE_CHECKING:
+    from genreclf.library import Recommendation
+
+MOMENTS = 1000
+"""Steps at most of the timeline that a browser draws."""
+
+_TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+_TICKS_SHOWN = 6
+_LABEL_HEIGHT = 0.12
+
+
+def clock(seconds: float) -> str:
+    """Return a time in a song as a listener reads it, such as 3:05."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def message_html(sentence: str) -> str:
+    """Return a sentence to the visitor."""
+    return _template("message").render(sentence=sentence)
+
+
+def header_html(facts: Mapping[str, Any]) -> str:
+    """Return the head of the page; see `genreclf.app.facts`."""
+    return _template("header").render(facts)
+
+
+def answer_html(
+    prediction: Prediction,
+    *,
+    name: str,
+    player: str,
+    similar: "Sequence[tuple[Recommendation, str | None]]",
+    without_library: str,
+) -> str:
+    """Return all that is shown of a song.
+
+    Args:
+        prediction: Of the song.
+        name: Of the song.
+        player: Address of its sound.
+        similar: Songs like it, each with the address of its sound if there is one.
+        without_library: What is said if there are none.
+    """
+    colors = {band.name: band.color for band in bands(prediction)}
+    return _template("answer").render(
+        name=name,
+        player=player,
+        genre=prediction.genre,
+        share=prediction.probabilities.max(),
+        entropy_bits=prediction.entropy_bits,
+        most_bits=math.log2(len(prediction.genres)),
+        duration_s=prediction.duration_s,
+        timeline=timeline_data(prediction),
+        mel=_picture(prediction.spectrogram_db),
+        frequencies=_frequencies(prediction),
+        times=[(f"{100 * at_s / prediction.duration_s:.2f}", clock(at_s)) for at_s in _ticks_s(prediction.duration_s)],
+        shares=[(genre, share, colors.get(genre, OTHERS)) for genre, share in prediction.top()],
+        similar=similar,
+        without_library=without_library,
+    )
+
+
+def timeline_data(prediction: Prediction) -> dict[str, Any]:
+    """Return what the browser draws: the shares of each genre between edges in seconds, and the colors of the bands."""
+    edges_s, shares = prediction.timeline.shares()
+    if len(shares) > MOMENTS:
+        firsts = np.linspace(0, len(shares), MOMENTS, endpoint=False, dtype=int)
+        lengths_s = np.diff(edges_s)[:, None]
+        shares = np.add.reduceat(shares * lengths_s, firsts) / np.add.reduceat(lengths_s, firsts)
+        edges_s = np.append(edges_s[firsts], edges_s[-1])
+    return {
+        "duration_s": prediction.duration_s,
+        "edges_s": edges_s.round(3).tolist(),
+        "shares": dict(zip(prediction.genres, shares.T.round(4).tolist(), strict=True)),
+        "bands": [(band.name, band.color) for band in bands(prediction)],
+    }
+
+
+def _picture(spectrogram_db: NDArray[np.float32]) -> str:
+    """Return a spectrogram ``(mel, column)`` as the address of a picture that it holds itself."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    levels = np.clip((spectrogram_db - spectrogram_db.max()) / PICTURE_RANGE_DB + 1, 0, 1)
+    pixels = colormaps["magma"](levels[::-1], bytes=True)[..., :3]
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "WEBP", quality=85)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _frequencies(prediction: Prediction) -> list[tuple[str, str]]:
+    """Return round frequencies and where they lie, in per cent of the picture's height; no two too near to be read."""
+    places, labels = frequency_ticks(len(prediction.spectrogram_db), prediction.sample_rate)
+    found: list[tuple[float, str]] = []
+    for height, label in zip((places + 0.5) / len(prediction.spectrogram_db), labels, strict=True):
+        if (found[-1][0] if found else 0.0) + _LABEL_HEIGHT < height < 1 - _LABEL_HEIGHT / 2:
+            found.append((float(height), label))
+    return [(f"{100 * height:.1f}", label) for height, label in found]
+
+
+def _ticks_s(duration_s: float) -> list[float]:
+    step_s = next((step_s for step_s in _TICKS_S if duration_s / step_s <= _TICKS_SHOWN), duration_s)
+    return np.arange(0, duration_s * 0.97, step_s).tolist()
+
+
+@cache
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=PackageLoader("genreclf.app", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "clock": clock}
+    return environment.get_template(f"{name}.html.jinja")

@@ -1,0 +1,168 @@
+"""Serves the page, the songs that it plays, and the run's report."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genreclf.app.answering import Answerer, Limits
+from genreclf.app.examples import Examples
+from genreclf.app.facts import facts
+from genreclf.app.shelf import Shelf
+from genreclf.errors import UserError
+from genreclf.inference.predictor import GenrePredictor
+from genreclf.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from genreclf.library import Library
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+_REPORT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Report</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+img { max-width: 100%; } table { border-collapse: collapse; display: block; overflow-x: auto; }
+td, th { padding: 0.2rem 0.7rem; border-bottom: 1px solid #ddd; } </style></head><body>"""
+
+
+def serve(
+    run: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    songs: Path | None = None,
+    library: "Library | None" = None,
+    without_library: str = "",
+    limits: Limits | None = None,
+    ready: Callable[[str], None] = print,
+) -> None:
+    """Serve the page of a run until the process is interrupted.
+
+    Args:
+        run: The run directory.
+        host: Address to listen at; the default is reached from this machine alone.
+        port: Port to listen at; 0 takes a free one.
+        songs: Folder of the example songs; None computes some.
+        library: Of the songs that are recommended.
+        without_library: Said in their place where there is none.
+        limits: What a visitor may send.
+        ready: Called with the page's address once it listens.
+
+    Raises:
+        UserError: The run cannot be loaded, the folder holds no songs, or the port is taken.
+    """
+    import uvicorn
+
+    directory = RunDirectory(run)
+    predictor = GenrePredictor.of_run(run)
+    found = facts(directory, predictor)
+    limits = limits or Limits()
+    listening = listening_at(host, port)
+    with listening, tempfile.TemporaryDirectory(prefix="genreclf-app-") as temporary:
+        # Read when gradio is imported.
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": f"{temporary}/uploads"}
+        examples = Examples.computed(Path(temporary, "examples")) if songs is None else Examples.of_folder(songs)
+        answerer = Answerer(
+            predictor=predictor,
+            library=library,
+            without_library=without_library,
+            shelf=Shelf(copies=Path(temporary, "copies")),
+            limits=limits,
+        )
+        app = application(directory, answerer, examples, found, hosts=LOOPBACK if host in LOOPBACK else None)
+        name = f"[{host}]" if ":" in host else host
+        ready(f"http://{name}:{listening.getsockname()[1]}")
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)).run([listening])
+
+
+def application(
+    run: RunDirectory,
+    answerer: Answerer,
+    examples: Examples,
+    facts: dict[str, Any],
+    *,
+    hosts: tuple[str, ...] | None = None,
+) -> "FastAPI":
+    """Return the page with its addresses.
+
+    Args:
+        run: Whose report is shown.
+        answerer: Hears the songs.
+        examples: Songs to try.
+        facts: For the head of the page.
+        hosts: Names by which the page may be called; None allows any.
+    """
+    import gradio
+    from fastapi import FastAPI, HTTPException
+    from fastapi.responses import FileResponse, HTMLResponse
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from genreclf.app.page import HERE, page, theme
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    if hosts is not None:
+        # A foreign page could otherwise have its name lead here.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+
+    @app.get("/song/{token}")
+    def song(token: str) -> FileResponse:
+        path = answerer.shelf.playable(token)
+        if path is None:
+            raise HTTPException(404)
+        return FileResponse(path)
+
+    @app.get("/report")
+    def report() -> HTMLResponse:
+        from markdown_it import MarkdownIt
+
+        if not run.report.is_file():
+            raise HTTPException(404)
+        words = MarkdownIt("commonmark", {"html": False}).enable("table").render(run.report.read_text("utf-8"))
+        return HTMLResponse(f"{_REPORT}{words}</body></html>")
+
+    @app.get("/figures/{name}")
+    def figure(name: str) -> FileResponse:
+        path = {path.name: path for path in run.figures.glob("*.png")}.get(name)
+        if path is None:
+            raise HTTPException(404)
+        return FileResponse(path)
+
+    mounted: FastAPI = gradio.mount_gradio_app(
+        app,
+        page(answerer=answerer, examples=examples, facts=facts),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=round(answerer.limits.megabytes * 1e6),
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme(),
+        css_paths=HERE / "page.css",
+    )
+    return mounted
+
+
+def listening_at(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        UserError: It cannot, as where the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise UserError(
+            f"Nothing can be served at {host}:{port} ({error.strerror}); choose --host or --port."
+        ) from error
+    return listening

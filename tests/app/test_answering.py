@@ -1,0 +1,168 @@
+"""What the page says of a song, without a server."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import Outcome, Trained
+
+from genreclf import load
+from genreclf.app.answering import Answerer, Limits
+from genreclf.app.examples import Examples
+from genreclf.app.facts import facts
+from genreclf.app.rendering import header_html, timeline_data
+from genreclf.app.shelf import Shelf
+from genreclf.errors import UserError
+from genreclf.inference.prediction import Timeline
+from genreclf.inference.predictor import GenrePredictor
+
+HOSTILE = "<img src=x onerror=alert(1)>${alert(2)}{{value}}\"'.wav"
+
+
+@pytest.fixture(scope="module")
+def predictor(trained: Trained) -> GenrePredictor:
+    return load(trained.run.path)
+
+
+@pytest.fixture
+def answerer(predictor: GenrePredictor, tmp_path: Path) -> Answerer:
+    return Answerer(
+        predictor=predictor,
+        library=None,
+        without_library="Make a library.",
+        shelf=Shelf(copies=tmp_path / "copies"),
+        limits=Limits(megabytes=1, minutes=0.1),
+    )
+
+
+class Tags(HTMLParser):
+    """Collects the tags of a piece of HTML."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_answer_is_the_prediction(answerer: Answerer, predictor: GenrePredictor, trained: Trained) -> None:
+    path = trained.music / "metal" / "1.flac"
+    html = answerer.answer(path, path.name)
+    prediction = predictor.predict(path)
+    assert re.findall(r"data-genre=\"(\w+)\"", html) == [genre for genre, _ in prediction.top()]
+    assert f"{100 * prediction.probabilities.max():.1f} %" in html
+    (data,) = (json.loads(known["data-timeline"] or "") for _, known in Tags(html).found if "data-timeline" in known)
+    edges_s, shares = prediction.timeline.shares()
+    np.testing.assert_allclose(data["edges_s"], edges_s, atol=1e-3)
+    np.testing.assert_allclose(np.transpose(list(data["shares"].values())), shares, atol=1e-4)
+    assert "Make a library." in html
+
+
+def test_names_are_text(answerer: Answerer, trained: Trained) -> None:
+    html = answerer.answer(trained.music / "metal" / "0.wav", HOSTILE)
+    images = [known["src"] for tag, known in Tags(html).found if tag == "img"]
+    assert len(images) == 1
+    assert (images[0] or "").startswith("data:image/webp;base64,")
+    assert "&lt;img src=x" in html
+
+
+def test_songs_like_it_are_played_if_they_are_there(
+    answerer: Answerer, trained: Trained, cli: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    pytest.importorskip("faiss", reason="needs the extra library")
+    from genreclf.library import Library
+
+    music = tmp_path / "music"
+    shutil.copytree(trained.music, music)
+    assert cli("index", str(trained.run.path), str(music), "--library", str(tmp_path / "library")).code == 0
+    library = Library.of_run(trained.run.path, directory=tmp_path / "library")
+    song = trained.music / "metal" / "0.wav"
+    found = library.like(answerer.predictor.predict(song), k=10)
+    found[0].song.path.unlink()
+    html = replace(answerer, library=library).answer(song, song.name)
+    players = [known["src"] or "" for tag, known in Tags(html).found if tag == "audio"]
+    played = [answerer.shelf.playable(address.rpartition("/")[2]) for address in players]
+    assert played == [song, *(like.song.path for like in found[1:])]
+    assert len(played) == 10
+    assert html.count("its file is gone") == 1
+    assert re.findall(r"similarity (\S+?)<", html) == [f"{like.similarity:.3f}" for like in found]
+
+
+def write(path: Path, samples: np.ndarray) -> Path:
+    soundfile.write(path, samples, 8000)
+    return path
+
+
+def test_bad_songs_are_answered_with_a_sentence(answerer: Answerer, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 8000 * 8).astype(np.float32)
+    (tmp_path / "words.wav").write_text("no sound at all")
+    (tmp_path / "large.wav").write_bytes(bytes(1_100_000))
+    for path, reason in [
+        (tmp_path / "words.wav", "not readable as audio"),
+        (write(tmp_path / "silent.wav", np.zeros(8000)), "silence"),
+        (write(tmp_path / "long.wav", noise), "longer than 0.1 minutes"),
+        (tmp_path / "large.wav", "larger than 1 MB"),
+    ]:
+        html = answerer.answer(path, f"my {path.name}")
+        assert 'role="alert"' in html
+        assert reason in html
+        assert f"my {path.name}" in html
+        assert str(tmp_path) not in html
+
+
+def test_only_what_was_put_on_the_shelf_is_played(trained: Trained, tmp_path: Path) -> None:
+    shelf = Shelf(copies=tmp_path / "copies")
+    song = trained.music / "metal" / "0.wav"
+    samples, rate = soundfile.read(song)
+    old = tmp_path / "old.au"
+    soundfile.write(old, samples, rate)
+    address = shelf.put(old)
+    assert shelf.put(old) == address
+    copy = shelf.playable(address.rpartition("/")[2])
+    assert copy is not None
+    assert copy.suffix == ".flac"
+    np.testing.assert_allclose(soundfile.read(copy)[0], samples, atol=1e-4)
+    assert shelf.playable(shelf.put(song).rpartition("/")[2]) == song
+    assert shelf.playable("0" * 24) is None
+    assert Shelf(copies=tmp_path / "copies").put(old) != address
+
+
+def test_a_long_timeline_is_drawn_with_fewer_steps(predictor: GenrePredictor, trained: Trained) -> None:
+    genres = predictor.genres
+    start_s = np.arange(1800) * 0.5
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(genres)), 1800)
+    timeline = Timeline(genres=genres, start_s=start_s, end_s=start_s + 0.5, probabilities=shares)
+    prediction = replace(predictor.predict(trained.music / "metal" / "0.wav"), timeline=timeline, duration_s=900.0)
+    data = timeline_data(prediction)
+    assert len(data["edges_s"]) == 1001
+    drawn = np.diff(data["edges_s"]) @ np.transpose(list(data["shares"].values())) / 900
+    np.testing.assert_allclose(drawn, shares.mean(axis=0), atol=1e-3)
+
+
+def test_examples_are_computed_or_the_users(trained: Trained, tmp_path: Path) -> None:
+    computed = Examples.computed(tmp_path / "examples")
+    assert [song.name for song in computed.songs][:2] == ["blues", "classical"]
+    assert soundfile.info(computed.path(1)).duration == 20.0
+    given = Examples.of_folder(trained.music)
+    assert len(given.songs) == 10
+    assert given.path(0).is_relative_to(trained.music)
+    with pytest.raises(UserError, match="--songs"):
+        Examples.of_folder(tmp_path / "nothing")
+
+
+def test_the_head_says_how_good_the_run_is(trained: Trained, predictor: GenrePredictor) -> None:
+    known = facts(trained.run, predictor)
+    test = trained.run.read_metrics()["test"]["track"]
+    html = header_html(known)
+    assert f"{100 * test['accuracy']:.1f} % of {test['n']} test tracks" in html
+    assert "LEAKY" not in html
+    assert "LEAKY" in header_html({**known, "leaky": True})
