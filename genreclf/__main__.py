@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf.config import CONFIG_DIR
 from genreclf.errors import UserError
 
-COMMANDS = ("compare", "evaluate", "predict", "prepare")
+COMMANDS = ("compare", "dashboard", "evaluate", "predict", "prepare")
 """First words that open a file of `genreclf.commands`."""
 
 
@@ -30,7 +30,9 @@ def main() -> None:
         if arguments and arguments[0] in COMMANDS:
             importlib.import_module(f"genreclf.commands.{arguments[0]}").main(arguments[1:])
         else:
-            sys.argv[1:] = _with_run_dir(arguments)
+            # The plugin's own option minimizes, and Hydra lets none of ours have its name.
+            ours = {"hydra/sweeper=optuna": "hydra/sweeper=study"}
+            sys.argv[1:] = _with_run_dir([ours.get(argument, argument) for argument in arguments])
             train()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         raise _end(error, debug="debug=true" in [argument.lower() for argument in arguments]) from None
@@ -91,7 +93,9 @@ def _with_run_dir(arguments: list[str]) -> list[str]:
         return _beside(arguments, "run_dir=", f"hydra.run.dir='{quoted}'")
     if sweeping and not any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
         overrides = sorted(argument for argument in arguments if "=" in argument and not argument.startswith("-"))
-        name = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:10]
+        # More trials are the same study.
+        lasting = [override for override in overrides if not override.startswith("hydra.sweeper.n_trials=")]
+        name = hashlib.sha256("\0".join(lasting).encode()).hexdigest()[:10]
         return _beside(arguments, overrides[0] if overrides else "-", f"hydra.sweep.dir=outputs/sweeps/{name}")
     return arguments
 
