@@ -16,7 +16,7 @@ from genreclf.rundir import RunDirectory
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     try:
-        import wandb_workspaces.reports.v2 as wr
+        import wandb_workspaces.reports.v2.interface as wr
         import wandb_workspaces.workspaces as ws
         from wandb_workspaces import expr
     except ModuleNotFoundError as missing:
@@ -164,11 +164,13 @@ class Dashboard:
     def specification(self) -> dict[str, Any]:
         """Return workspace and report as W&B keeps them, without asking it anything."""
         here = Dashboard(**{**self.__dict__, "entity": None})
+        workspace = here.workspace()._to_model()  # type: ignore[no-untyped-call]
+        report = here.report()._to_model()
         return {
             "project": self.project,
             "entity": self.entity,
-            "workspace": here.workspace()._to_model().model_dump(mode="json", by_alias=True, exclude_none=True),
-            "report": here.report()._to_model().model_dump(mode="json", by_alias=True, exclude_none=True),
+            "workspace": workspace.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "report": report.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
 
     def save(self) -> tuple[str, str]:
@@ -182,7 +184,10 @@ class Dashboard:
         entity = self.entity or wandb.Api(timeout=20).default_entity
         there = Dashboard(**{**self.__dict__, "entity": entity})
         with contextlib.redirect_stderr(io.StringIO()):
-            return str(there.workspace().save().url), str(there.report().save().url)
+            workspace, report = there.workspace(), there.report()
+            workspace.save()  # type: ignore[no-untyped-call]
+            report.save()
+        return str(workspace.url), str(report.url)
 
 
 def _varied(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

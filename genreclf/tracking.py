@@ -3,12 +3,13 @@
 import netrc
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from numpy.typing import NDArray
 
 from genreclf.errors import UserError
@@ -21,6 +22,30 @@ FINISH_TIMEOUT_S = 60.0
 """How long W&B may take to receive the rest at the end of a run; then it stays on disk."""
 PICTURE_FRAMES = 256
 """Widest picture of a spectrogram."""
+
+
+class PatientWandbLogger(WandbLogger):
+    """Lightning's logger, whose failures cost a record and never a training."""
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Say what W&B cannot do, and go on."""
+        import wandb
+
+        try:
+            yield
+        except (wandb.Error, OSError) as error:
+            print(f"Note: W&B lost a part of the record ({_reason(error)}).", file=sys.stderr)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log figures."""
+        with self.patience():
+            super().log_metrics(metrics, step)
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Log what the model was made with."""
+        with self.patience():
+            super().log_hyperparams(params)
 
 
 class Tracking:
@@ -73,7 +98,6 @@ class Tracking:
         offline: bool | None,
     ) -> Logger:
         import wandb
-        from lightning.pytorch.loggers import WandbLogger
 
         if offline is None:
             offline = is_wandb_offline() and "WANDB_MODE" not in os.environ
@@ -97,11 +121,14 @@ class Tracking:
 
         try:
             experiment = start("offline" if offline else None)
-        except (wandb.Error, TimeoutError, OSError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            print(f"Note: W&B does not take the run ({first}); its record stays in {run.path}.", file=sys.stderr)
+        except (wandb.Error, OSError) as error:
+            print(
+                f"Note: W&B does not take the run ({_reason(error)}); its record stays in {run.path}.", file=sys.stderr
+            )
+            with suppress(wandb.Error, OSError):
+                wandb.teardown()
             experiment = start("offline")
-        return WandbLogger(experiment=experiment)
+        return PatientWandbLogger(experiment=experiment)
 
     def finish(
         self, metrics: Mapping[str, Any], tracks: TrackPredictions | None, spectrogram: Callable[[str], NDArray[Any]]
@@ -116,12 +143,22 @@ class Tracking:
         if self.logger is None:
             return
         flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
-        if self.kind != "wandb":
+        if not isinstance(self.logger, PatientWandbLogger):
             self.logger.log_metrics(flat)
             return
+        with self.logger.patience():
+            self._finish_wandb(self.logger.experiment, flat, metrics, tracks, spectrogram)
+
+    def _finish_wandb(
+        self,
+        run: Any,
+        flat: Mapping[str, float],
+        metrics: Mapping[str, Any],
+        tracks: TrackPredictions | None,
+        spectrogram: Callable[[str], NDArray[Any]],
+    ) -> None:
         import wandb
 
-        run = self.logger.experiment  # type: ignore[attr-defined]
         run.summary.update({**flat, "objective": metrics.get("objective"), "parameters": metrics.get("parameters")})
         if tracks is None:
             return
@@ -156,11 +193,20 @@ class Tracking:
         """End the record, so that another run in this process begins another."""
         if self.logger is None:
             return
-        self.logger.finalize("success" if kind is None else "failed")
-        if self.kind == "wandb":
-            import wandb
+        status = "success" if kind is None else "failed"
+        if not isinstance(self.logger, PatientWandbLogger):
+            self.logger.finalize(status)
+            return
+        import wandb
 
+        with self.logger.patience():
+            self.logger.finalize(status)
             wandb.finish(exit_code=0 if kind is None else 1)
+
+
+def _reason(error: Exception) -> str:
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 def examples(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
