@@ -164,8 +164,8 @@ class Dashboard:
     def specification(self) -> dict[str, Any]:
         """Return workspace and report as W&B keeps them, without asking it anything."""
         here = Dashboard(**{**self.__dict__, "entity": None})
-        workspace = here.workspace()._to_model()  # type: ignore[no-untyped-call]
-        report = here.report()._to_model()
+        workspace = here.workspace()._to_model()
+        report = here.report()._to_model()  # type: ignore[no-untyped-call]
         return {
             "project": self.project,
             "entity": self.entity,
