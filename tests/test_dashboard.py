@@ -120,13 +120,16 @@ def test_panels_show_what_runs_log(cli: Cli, tiny: list[str], tmp_path: Path) ->
         assert wanted["config"] <= there["config"]
         assert wanted["history"] <= there["history"]
         assert wanted["summary"] <= there["summary"] | there["history"]
-    tables = [json.loads(path.read_text()) for path in (record.parent / "files/media/table/test").glob("*.json")]
-    (spectrograms,) = (table for table in tables if "spectrogram" in table["columns"])
-    for picture, genre, predicted, _, track_id in spectrograms["data"]:
+    kept = [one.artifact for one in records(record) if one.HasField("artifact")]
+    (artifact,) = (artifact for artifact in kept if "spectrograms" in artifact.name)
+    paths = {content.path: Path(content.local_path) for content in artifact.manifest.contents}
+    table = json.loads(paths["test/spectrograms.table.json"].read_text())
+    for picture, genre, predicted, _, track_id in table["data"]:
+        assert picture["path"] in paths
         assert (picture["_type"], picture["width"] <= 256, picture["height"]) == ("image-file", True, 128)
         assert track_id.startswith(genre)
         assert predicted
-    assert len({row[1] for row in spectrograms["data"]}) == 10
+    assert len({row[1] for row in table["data"]}) == 10
 
 
 def test_dashboard_says_what_it_lacks(cli: Cli, trained: Trained) -> None:
