@@ -22,6 +22,7 @@ COMMANDS = (
     "app",
     "benchmark",
     "compare",
+    "dashboard",
     "evaluate",
     "export",
     "index",
@@ -47,7 +48,9 @@ def main() -> None:
         if arguments and arguments[0] in COMMANDS:
             importlib.import_module(f"genreclf.commands.{arguments[0]}").main(arguments[1:])
         else:
-            _train(_with_run_dir(arguments))
+            # The plugin's own option minimizes, and Hydra lets none of ours have its name.
+            ours = {"hydra/sweeper=optuna": "hydra/sweeper=study"}
+            _train(_with_run_dir([ours.get(argument, argument) for argument in arguments]))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         raise _end(error, debug="debug=true" in [argument.lower() for argument in arguments]) from None
     except ValueError as error:

@@ -71,7 +71,7 @@ def test(
         },
     }
     metrics = rounded(metrics)
-    _write(config, run, metrics, clips, history, prepared.notices, tracking)
+    _write(config, run, metrics, clips, history, prepared, tracking)
 
 
 def _write(
@@ -80,7 +80,7 @@ def _write(
     metrics: dict[str, Any],
     clips: ClipPredictions,
     history: Sequence[dict[str, float]],
-    notices: Sequence[str],
+    prepared: Prepared,
     tracking: Tracking,
 ) -> None:
     """Write the files of a finished run, ``metrics.json`` last."""
@@ -95,9 +95,9 @@ def _write(
         environment=run.read_json(run.environment),
         history=history,
         tracks=tracks,
-        notices=notices,
+        notices=prepared.notices,
     )
-    tracking.finish(metrics, tracks)
+    tracking.finish(metrics, tracks, prepared.data.store.spectrogram)
     run.write_json(run.metrics, metrics)
 
 

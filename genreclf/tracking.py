@@ -1,16 +1,51 @@
-"""Loggers. Nothing else imports wandb."""
+"""Loggers. A run meets wandb nowhere else."""
 
 import netrc
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+import numpy as np
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from numpy.typing import NDArray
 
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.rundir import RunDirectory
+
+INIT_TIMEOUT_S = 30.0
+"""How long W&B may take to answer the start of a run; then the record stays on disk."""
+FINISH_TIMEOUT_S = 60.0
+"""How long W&B may take to receive the rest at the end of a run; then it stays on disk."""
+PICTURE_FRAMES = 256
+"""Widest picture of a spectrogram."""
+
+
+class PatientWandbLogger(WandbLogger):
+    """Lightning's logger, whose failures cost a record and never a training."""
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Say what W&B cannot do, and go on."""
+        import wandb
+
+        try:
+            yield
+        except (wandb.Error, OSError) as error:
+            print(f"Note: W&B lost a part of the record ({_reason(error)}).", file=sys.stderr)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log figures."""
+        with self.patience():
+            super().log_metrics(metrics, step)
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Log what the model was made with."""
+        with self.patience():
+            super().log_hyperparams(params)
 
 
 class Tracking:
@@ -66,13 +101,13 @@ class Tracking:
         offline: bool | None,
     ) -> Logger:
         import wandb
-        from lightning.pytorch.loggers import WandbLogger
 
         if offline is None:
-            offline = "WANDB_MODE" not in os.environ and not _has_wandb_account()
+            offline = is_wandb_offline() and "WANDB_MODE" not in os.environ
         os.environ.setdefault("WANDB_SILENT", "true")
-        return WandbLogger(
-            experiment=wandb.init(
+
+        def start(mode: Literal["offline"] | None) -> Any:
+            return wandb.init(
                 project=project,
                 entity=entity,
                 group=group,
@@ -80,12 +115,23 @@ class Tracking:
                 name=run.path.resolve().name,
                 # Absolute: the service that writes it may have been started elsewhere.
                 dir=run.path.resolve(),
-                mode="offline" if offline else None,
+                mode=mode,
                 config=dict(config),
                 job_type=job_type,
                 reinit="finish_previous",
+                settings=wandb.Settings(init_timeout=INIT_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S),
             )
-        )
+
+        try:
+            experiment = start("offline" if offline else None)
+        except (wandb.Error, OSError) as error:
+            print(
+                f"Note: W&B does not take the run ({_reason(error)}); its record stays in {run.path}.", file=sys.stderr
+            )
+            with suppress(wandb.Error, OSError):
+                wandb.teardown()
+            experiment = start("offline")
+        return PatientWandbLogger(experiment=experiment)
 
     def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
         """Add pictures of the data, drawn for W&B alone."""
@@ -95,17 +141,35 @@ class Tracking:
             images = {f"data/{path.stem}": wandb.Image(str(path)) for path in draw()}
             self.logger.experiment.log(images)  # type: ignore[attr-defined]
 
-    def finish(self, metrics: Mapping[str, Any], tracks: TrackPredictions | None) -> None:
-        """Add the figures of the test, the confusion matrix and a table of the test tracks."""
+    def finish(
+        self, metrics: Mapping[str, Any], tracks: TrackPredictions | None, spectrogram: Callable[[str], NDArray[Any]]
+    ) -> None:
+        """Add the figures of the test, and to W&B the confusion matrix and tables of the test tracks.
+
+        Args:
+            metrics: As in ``metrics.json``.
+            tracks: The test.
+            spectrogram: Stored values of a track by its id, shape ``(mel, frame)``.
+        """
         if self.logger is None:
             return
         flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
-        if self.kind != "wandb":
+        if not isinstance(self.logger, PatientWandbLogger):
             self.logger.log_metrics(flat)
             return
+        with self.logger.patience():
+            self._finish_wandb(self.logger.experiment, flat, metrics, tracks, spectrogram)
+
+    def _finish_wandb(
+        self,
+        run: Any,
+        flat: Mapping[str, float],
+        metrics: Mapping[str, Any],
+        tracks: TrackPredictions | None,
+        spectrogram: Callable[[str], NDArray[Any]],
+    ) -> None:
         import wandb
 
-        run = self.logger.experiment  # type: ignore[attr-defined]
         run.summary.update({**flat, "objective": metrics.get("objective"), "parameters": metrics.get("parameters")})
         if tracks is None:
             return
@@ -122,6 +186,13 @@ class Tracking:
                 "test/confusion": wandb.plot.confusion_matrix(
                     y_true=tracks.targets.tolist(), preds=tracks.predicted.tolist(), class_names=names
                 ),
+                "test/spectrograms": wandb.Table(
+                    ["spectrogram", "genre", "predicted", "probability", "track_id"],
+                    data=[
+                        [wandb.Image(picture_of(spectrogram(track_id))), genre, predicted, probability, track_id]
+                        for track_id, genre, predicted, probability in examples(rows)
+                    ],
+                ),
             }
         )
 
@@ -133,11 +204,53 @@ class Tracking:
         """End the record, so that another run in this process begins another."""
         if self.logger is None:
             return
-        self.logger.finalize("success" if kind is None else "failed")
-        if self.kind == "wandb":
-            import wandb
+        status = "success" if kind is None else "failed"
+        if not isinstance(self.logger, PatientWandbLogger):
+            self.logger.finalize(status)
+            return
+        import wandb
 
+        with self.logger.patience():
+            self.logger.finalize(status)
             wandb.finish(exit_code=0 if kind is None else 1)
+
+
+def _reason(error: Exception) -> str:
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
+def examples(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Choose of each genre the right and the wrong prediction that the model was surest of.
+
+    Args:
+        rows: Track, genre, predicted genre, probability.
+    """
+    surest: dict[tuple[str, bool], Sequence[Any]] = {}
+    for row in sorted(rows, key=lambda row: -row[3]):
+        surest.setdefault((row[1], row[1] == row[2]), row)
+    return [surest[key] for key in sorted(surest)]
+
+
+def picture_of(stored: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the beginning of a spectrogram as a gray picture from its lowest to its highest level.
+
+    Args:
+        stored: Values of a store, shape ``(mel, frame)``.
+
+    Returns:
+        Shape ``(mel, frame)``, low frequency at the bottom, `PICTURE_FRAMES` wide at most.
+    """
+    level = np.asarray(stored[::-1, :PICTURE_FRAMES], dtype=np.float32)
+    low, high = float(level.min()), float(level.max())
+    gray: NDArray[np.uint8] = (255 * (level - low) / max(high - low, 1e-6)).astype(np.uint8)
+    return gray
+
+
+def is_wandb_offline() -> bool:
+    """Whether W&B is kept on disk: as ``WANDB_MODE`` says, else where no API key is found."""
+    mode = os.environ.get("WANDB_MODE")
+    return mode != "online" if mode else not _has_wandb_account()
 
 
 def _has_wandb_account() -> bool:

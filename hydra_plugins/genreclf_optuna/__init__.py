@@ -1,0 +1,1 @@
+"""A Hydra plugin: studies of Optuna that continue."""

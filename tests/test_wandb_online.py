@@ -1,0 +1,140 @@
+"""A training with the real W&B client against servers that are down, hang, or answer with errors."""
+
+import contextlib
+import http.server
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from conftest import python_m
+
+from genreclf.rundir import RunDirectory
+from genreclf.tracking import Tracking
+
+
+@contextlib.contextmanager
+def server(kind: str) -> Iterator[str]:
+    """Yield the address of a server that refuses connections, never answers, or answers with status 500."""
+    if kind == "errors":
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.send_error(500)
+
+            do_GET = do_POST
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as answering:
+            threading.Thread(target=answering.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{answering.server_port}"
+            answering.shutdown()
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        if kind == "hangs":
+            yield address
+            return
+    yield address
+
+
+class StandIn(http.server.BaseHTTPRequestHandler):
+    """Answers what a run asks for before it may start, and keeps what it sends."""
+
+    sent: list[tuple[str, dict[str, Any]]]
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        asked = json.loads(content) if content[:1] == b"{" else {}
+        self.sent.append((self.path, asked))
+        data: dict[str, Any] = {}
+        if "upsertBucket" in asked.get("query", ""):
+            given = asked["variables"]
+            project = {"id": "p", "name": given["project"], "entity": {"id": "e", "name": "someone"}}
+            bucket = {"id": "b", "name": given["name"], "config": given["config"], "historyLineCount": 0}
+            data = {"upsertBucket": {"bucket": {**bucket, "project": project}, "inserted": True}}
+        elif "createRunFiles" in asked.get("query", ""):
+            place = f"http://{self.headers['Host']}/kept/"
+            files = [{"name": name, "uploadUrl": place + name} for name in asked["variables"]["files"]]
+            data = {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
+        answer = json.dumps({"data": data} if self.path == "/graphql" else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_PUT = do_POST
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Let W&B take a server of ours for its own."""
+    monkeypatch.delenv("WANDB_MODE")
+    for name, value in (("API_KEY", "0" * 40), ("BASE_URL", address), ("SILENT", "true")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    for name in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "wandb-home"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.mark.slow
+def test_the_real_client_sends_the_record_and_outlives_its_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StandIn.sent = []
+    monkeypatch.setattr("genreclf.tracking.FINISH_TIMEOUT_S", 5.0)
+    wandb.teardown()
+    run = RunDirectory(tmp_path / "run")
+    run.make()
+    answering = http.server.ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
+    threading.Thread(target=answering.serve_forever, daemon=True).start()
+    online(tmp_path, monkeypatch, f"http://127.0.0.1:{answering.server_port}")
+
+    def history() -> str:
+        return json.dumps([asked for path, asked in StandIn.sent if path.endswith("file_stream")])
+
+    with Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}, group="sweep") as tracking:
+        assert tracking.logger is not None
+        tracking.logger.log_metrics({"val/loss": 1.5}, step=0)
+        tracking.logger.log_metrics({"val/loss": 1.25}, step=1)
+        deadline = time.monotonic() + 120
+        while "val/loss" not in history():
+            assert time.monotonic() < deadline, StandIn.sent
+            time.sleep(0.1)
+        answering.shutdown()
+        answering.server_close()
+        tracking.logger.log_metrics({"val/loss": 1.0}, step=2)
+        started_s = time.monotonic()
+    assert time.monotonic() - started_s < 60
+    (begun, *_) = [asked["variables"] for _, asked in StandIn.sent if "upsertBucket" in asked.get("query", "")]
+    assert (begun["project"], begun["groupName"], begun["displayName"]) == ("genreclf", "sweep", "run")
+    assert "CRNN" in begun["config"]
+    assert list(run.path.glob("wandb/run-*/*.wandb"))
+    wandb.teardown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["refuses", "hangs", "errors"])
+def test_a_training_finishes_without_its_server(
+    kind: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server(kind) as address:
+        online(tmp_path, monkeypatch, address)
+        process = python_m(*tiny, "logger=wandb", "run_dir=run")
+        # W&B may take half a minute at the start and a minute at the end; the rest is a busy machine's.
+        output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    run = RunDirectory(tmp_path / "run")
+    assert run.read_metrics()["status"] == "finished"
+    assert run.report.exists()
+    assert "its record stays in" in output
+    assert list(run.path.glob("wandb/offline-run-*/*.wandb"))
