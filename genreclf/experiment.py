@@ -89,8 +89,8 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
     """Stop every rank, with a sentence from the first, if not all were started for the same experiment."""
     for number, other in enumerate(configs):
         if other.hash != configs[0].hash:
-            sentence = f"Rank {number} was started for another experiment than rank 0 "
-            sentence += f"({_difference(other, configs[0], 'at rank 0')}); start all ranks with one command."
+            difference = _difference(configs[0], other, "at rank 0", f"at rank {number}")
+            sentence = f"The ranks were started for different experiments ({difference}); give all of them one command."
             raise UserError("" if rank else sentence)
 
 
