@@ -16,6 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config import CONFIG_DIR
 from genreclf.errors import UserError
+from genreclf.parallel.launchers import check_launcher
+from genreclf.parallel.outside import outside_ranks
 from genreclf.sweep.start import SweepStart
 
 COMMANDS = (
@@ -109,6 +111,10 @@ def _with_run_dir(arguments: list[str]) -> list[str]:
     sweeping = any(argument in ("-m", "--multirun") for argument in arguments)
     if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
         return arguments
+    if sweeping:
+        check_launcher(arguments)
+        if outside_ranks() > 1:
+            raise UserError("A sweep starts the ranks of its jobs: leave torchrun or srun out, set trainer.devices.")
     if chosen and sweeping:
         raise UserError("run_dir is one run's; a sweep with -m gives each job its own below hydra.sweep.dir.")
     if chosen and chosen[-1] not in ("", "null"):

@@ -2,8 +2,9 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from genreclf.evaluation.report import summary_table
 from genreclf.fitting import fit, is_first_rank
 from genreclf.hardware import environment, resolve_accelerator, resolve_precision
 from genreclf.parallel.launch import launch
+from genreclf.parallel.outside import OutsideRanks, adopt_slurm, outside_ranks, ranks_here
 from genreclf.preparing import Prepared, prepare, prepare_evaluation
 from genreclf.rundir import RunDirectory, sentence_when_full
 from genreclf.testing import test
@@ -43,7 +45,7 @@ def run(config: Config) -> RunResult:
     Raises:
         UserError: Something the user can mend.
     """
-    return finished(config) or carry_out("train", config)
+    return _with_all_ranks(config, _run)
 
 
 def finished(config: Config) -> RunResult | None:
@@ -56,7 +58,9 @@ def finished(config: Config) -> RunResult | None:
     if run.status is None or (run.status == "failed" and not run.config.exists()):
         return None
     if (before := Config.from_plain(run.read_config())).hash != config.hash:
-        raise UserError(f"{run.path} holds another experiment ({_difference(before, config)}); set another run_dir.")
+        raise UserError(
+            f"{run.path} holds another experiment ({_difference(before, config, here='here')}); set another run_dir."
+        )
     if run.status != "finished":
         return None
     print(f"{run.path} is finished and left as it is.")
@@ -65,8 +69,59 @@ def finished(config: Config) -> RunResult | None:
 
 def carry_out(task: str, config: Config) -> RunResult:
     """Do one of `TASKS` on as many ranks as the configuration wants, in its run directory; show the result."""
+    return _with_all_ranks(config, partial(_carry_out, task))
+
+
+def take_part(task: str, run_dir: str) -> None:
+    """Do this rank's share of a task that the first process of the run has prepared."""
+    config = Config.from_plain({**RunDirectory(run_dir).read_config(), "run_dir": run_dir})
+    TASKS[task].compute(config, TASKS[task].prepare(config))
+
+
+def _with_all_ranks(config: Config, lead: Callable[[Config, OutsideRanks | None], RunResult]) -> RunResult:
+    """Let `lead` do the run, on the first rank if they were started outside; on the others, take part in it."""
+    started = outside_ranks()
+    if started == 1:
+        return lead(config, None)
+    adopt_slurm()
+    if (devices := config.trainer.devices) != started:
+        sentence = f"{started} ranks were started, but trainer.devices={devices}; set trainer.devices={started}."
+        raise UserError(sentence if is_first_rank() else "")
+    with OutsideRanks(resolve_accelerator(config.trainer.accelerator, ranks_here(started))) as ranks:
+        _compare(ranks.gather(config), ranks.rank)
+        if ranks.rank == 0:
+            try:
+                result = lead(config, ranks)
+            except Exception:
+                if not ranks.told:
+                    ranks.say(None)
+                raise
+            ranks.say(result)
+            return result
+        while not isinstance(word := ranks.hear(), RunResult):
+            if word is None:
+                raise UserError("")  # The first rank says why.
+            take_part(*word)
+        return word
+
+
+def _compare(configs: Sequence[Config], rank: int) -> None:
+    """Stop every rank, with a sentence from the first, if not all were started for the same experiment."""
+    for number, other in enumerate(configs):
+        if other.hash != configs[0].hash:
+            difference = _difference(configs[0], other, "at rank 0", f"at rank {number}")
+            sentence = f"The ranks were started for different experiments ({difference}); give all of them one command."
+            raise UserError("" if rank else sentence)
+
+
+def _run(config: Config, ranks: OutsideRanks | None) -> RunResult:
+    return finished(config) or _carry_out("train", config, ranks)
+
+
+def _carry_out(task: str, config: Config, ranks: OutsideRanks | None) -> RunResult:
     run = RunDirectory(config.run_dir)
-    accelerator = resolve_accelerator(config.trainer.accelerator, config.trainer.devices)
+    devices = config.trainer.devices
+    accelerator = resolve_accelerator(config.trainer.accelerator, ranks_here(devices))
     precision = resolve_precision(config.trainer.precision, accelerator)
     started_s = time.perf_counter()
     prepared = TASKS[task].prepare(config)
@@ -76,15 +131,17 @@ def carry_out(task: str, config: Config) -> RunResult:
     with sentence_when_full(run.path):
         run.write_config(config.plain)
         run.write_json(run.split, prepared.assignment.to_json())
-        run.write_json(run.environment, environment(accelerator, config.trainer.devices, precision))
+        run.write_json(run.environment, environment(accelerator, devices, precision))
         timing = {"prepare_s": round(time.perf_counter() - started_s, 3)}
         before = run.read_metrics() if run.status else {}
         before.pop("reason", None)
         run.write_json(run.metrics, {**before, "status": "running", "timing": timing})
         try:
-            if config.trainer.devices > 1:
-                launch(task, run.path, ranks=config.trainer.devices)
+            if devices > 1 and ranks is None:
+                launch(task, run.path, ranks=devices)
             else:
+                if ranks is not None:
+                    ranks.say((task, str(run.path)))
                 TASKS[task].compute(config, prepared)
         except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
             run.record_failure(error)
@@ -141,12 +198,12 @@ def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: s
     return Tracking(kind=kind, run=run, config=config.plain, job_type=job_type, **settings)
 
 
-def _difference(before: Config, now: Config) -> str:
+def _difference(before: Config, now: Config, there: str = "there", here: str = "here") -> str:
     """Name the first keys in which two configurations differ."""
     old, new = _flat(before.plain), _flat(now.plain)
     ours = ("run_dir", "debug", "logger.")
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(ours)]
-    return ", ".join(f"{key}={old.get(key)} there, {new.get(key)} here" for key in keys[:3])
+    return ", ".join(f"{key}={old.get(key)} {there}, {new.get(key)} {here}" for key in keys[:3])
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,6 +6,8 @@ import warnings
 from functools import partial
 from typing import Any
 
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
@@ -13,6 +15,7 @@ from genreclf.callbacks import EpochProgress, EpochSeed, History, RankGuard
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.hardware import resolve_accelerator
+from genreclf.parallel.outside import ranks_here
 from genreclf.preparing import Prepared
 from genreclf.rundir import RunDirectory
 from genreclf.tracking import Tracking
@@ -68,14 +71,17 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
 def trainer_of(config: Config, **arguments: Any) -> Trainer:
     """Return a Trainer on the devices of the configuration; its ranks are there already."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*LeafSpec.*", ".*sync_dist.*", ".*does not have many workers.*"):
+    for message in (".*LeafSpec.*", ".*sync_dist.*", ".*does not have many workers.*", ".*`srun` command.*"):
         warnings.filterwarnings("ignore", message)
     devices = config.trainer.devices
-    accelerator = resolve_accelerator(config.trainer.accelerator, devices)
+    here = ranks_here(devices)
     return Trainer(
-        accelerator=accelerator,
-        devices=devices,
+        accelerator=resolve_accelerator(config.trainer.accelerator, here),
+        devices=here,
+        num_nodes=devices // here,
         strategy="ddp" if devices > 1 else "auto",
+        # Said, for Lightning would take a single rank in a Slurm job for one of several.
+        plugins=TorchElasticEnvironment() if devices > 1 else LightningEnvironment(),
         use_distributed_sampler=False,
         enable_model_summary=False,
         default_root_dir=config.run_dir,

@@ -12,7 +12,9 @@ from genreclf.rundir import RunDirectory
 Cli = Callable[..., Outcome]
 
 FILES = [path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "conf").glob("*/**/*.yaml")]
-OPTIONS = sorted(f"{path.parts[0]}={'/'.join(path.parts[1:])}" for path in FILES if not path.stem.startswith("_"))
+OF_HYDRA = [f"{path.parent}={path.name}" for path in FILES if path.parts[0] == "hydra"]
+OURS = [path for path in FILES if path.parts[0] != "hydra" and not path.stem.startswith("_")]
+OPTIONS = sorted(f"{path.parts[0]}={'/'.join(path.parts[1:])}" for path in OURS)
 NEEDS_FILES = {"data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"}
 NEEDS_A_DEVICE = {"trainer=gpu": "trainer.accelerator=cpu", "trainer=mps": "trainer.accelerator=cpu"}
 STEP = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
@@ -46,7 +48,7 @@ def test_runs_one_step(option: str, cli: Cli, tiny: list[str], tmp_path: Path) -
     assert RunDirectory(tmp_path / "run").read_metrics()["status"] == "finished"
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", [*OPTIONS, *OF_HYDRA])
 def test_composes_alone(option: str, cli: Cli) -> None:
     outcome = cli(option, "--cfg", "job")
     assert outcome.code == 0, outcome.err

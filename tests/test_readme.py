@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = [line for block in blocks("bash") for line in block.strip().splitlines()]
-OURS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m genreclf")]
+OURS = [shlex.split(line.split("-m genreclf ", 1)[1]) for line in COMMANDS if "-m genreclf " in line]
 
 
 def write_examples(folder: Path) -> None:

@@ -15,7 +15,7 @@ class RankDied(UserError):
 
 
 def launch(task: str, run_dir: Path, *, ranks: int) -> None:
-    """Run ``python -m genreclf.parallel.rank TASK RUN_DIR`` once a rank and wait for all.
+    """Run ``python -m genreclf.parallel.rank TASK RUN_DIR PARENT`` once a rank and wait for all.
 
     The children read the run's own ``config.yaml``, never this process's command line: under a sweep that would be the
     sweep's, and every rank would train something else.
@@ -45,7 +45,7 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         max_restarts=0,
         monitor_interval=0.1,
     )
-    command = ["-m", "genreclf.parallel.rank", task, str(run_dir)]
+    command = ["-m", "genreclf.parallel.rank", task, str(run_dir), str(os.getpid())]
     try:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:

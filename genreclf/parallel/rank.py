@@ -1,27 +1,26 @@
-"""One rank: ``python -m genreclf.parallel.rank TASK RUN_DIR``, started by `genreclf.parallel.launch`."""
+"""One rank: ``python -m genreclf.parallel.rank TASK RUN_DIR PARENT``, started by `genreclf.parallel.launch`."""
 
 import os
 import sys
 
 from genreclf.errors import UserError
+from genreclf.parallel.orphans import end_with_parent
 
 
 def main() -> None:
     """Do this rank's share of a task."""
-    from genreclf.config import Config
-    from genreclf.experiment import TASKS
+    task, run_dir, parent_pid = sys.argv[1:]
+    end_with_parent(int(parent_pid))
+    from genreclf.experiment import take_part
     from genreclf.rundir import RunDirectory
 
-    task, run_dir = sys.argv[1:]
-    plain = RunDirectory(run_dir).read_config()
     try:
-        config = Config.from_plain({**plain, "run_dir": run_dir})
-        TASKS[task].compute(config, TASKS[task].prepare(config))
+        take_part(task, run_dir)
     except UserError as error:
         if os.environ["RANK"] == "0":
             RunDirectory(run_dir).record_failure(error)
             print(error, file=sys.stderr)
-        if plain.get("debug"):
+        if RunDirectory(run_dir).read_config().get("debug"):
             raise
         raise SystemExit(error.exit_code) from None
     except Exception as error:

@@ -1,0 +1,17 @@
+"""The figures of CLUSTERS.md are those that its script gives."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.mark.slow
+def test_the_tables_are_the_script_s() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "benchmarks/scaling_on_paper.py")]
+    printed = subprocess.run(command, text=True, capture_output=True, check=True, env=environment).stdout
+    assert printed.count("\n") > 30
+    assert printed in (ROOT / "CLUSTERS.md").read_text(encoding="utf-8")
