@@ -110,6 +110,8 @@ class LogMel(nn.Module):
         n_mels: Bands from 0 Hz to half the sample rate.
     """
 
+    window: Tensor
+
     def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> None:
         """Prepare the window and the filter bank."""
         super().__init__()

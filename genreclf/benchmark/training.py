@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from genreclf.callbacks import EpochSeed
 from genreclf.config import Config
+from genreclf.data.clips import ClipBatch
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.fitting import fit, trainer_of
 from genreclf.hardware import environment, resolve_accelerator, resolve_precision
@@ -212,7 +213,7 @@ def ready_batches(config: Config, prepared: Prepared, at_most: int | None = None
 
     def batches(side: str) -> list[tuple[Tensor, Tensor]]:
         loader = data.train_dataloader() if side == "train" else data.val_dataloader()
-        cut = (data.clips(side, rows) for rows in itertools.islice(loader, at_most))
+        cut = (_clips(data, side, batch) for batch in itertools.islice(loader, at_most))
         return [(prepared.model.scaling(clips.stored).to(device), clips.genre.to(device)) for clips in cut]
 
     return Ready(batches("train"), batches("val"))
@@ -267,10 +268,14 @@ def _pass_over(data: ClipDataModule, model: GenreClassifier) -> float:
     """Return the batches a second of one epoch."""
     count, started_s = 0, time.perf_counter()
     for batch in data.train_dataloader():
-        clips = data.clips("train", batch) if isinstance(batch, Tensor) else batch
+        clips = _clips(data, "train", batch)
         model.scaling(clips.stored.to(model.device))
         count += 1
     return count / (time.perf_counter() - started_s)
+
+
+def _clips(data: ClipDataModule, side: str, batch: Tensor | ClipBatch) -> ClipBatch:
+    return data.clips(side, batch) if isinstance(batch, Tensor) else batch
 
 
 def _forget_pages(prepared: Prepared) -> None:
