@@ -16,7 +16,7 @@ COMMANDS = {
     "unknown key": (["trainer.devcies=2"], "There is no key trainer.devcies; did you mean trainer.devices?"),
     "unknown root key": (["sed=1"], "There is no key sed; did you mean seed?"),
     "unknown group": (["modle=crnn"], "There is no key modle; did you mean model?"),
-    "unknown option": (["model=crn"], "There is no model=crn; the options of model are cnn, crnn, ffnn, leland_cnn,"),
+    "unknown option": (["model=crn"], "There is no model=crn; the options of model are attention_crnn, cnn, crnn,"),
     "unknown published system": (["experiment=published/mine"], "the options of experiment are published/leland_cnn,"),
     "unknown command": (["evalute"], "evalute is neither a command nor an override; did you mean evaluate?"),
     "unreadable override": (["model.channels=[1,"], "model.channels=[1, cannot be read as KEY=VALUE"),

@@ -113,23 +113,6 @@ def test_evaluate_gives_the_figures_of_the_run(cli: Cli, tiny: list[str], tmp_pa
     assert RunDirectory(tmp_path / "other").read_metrics()["test"]["track"]["n"] == 30
 
 
-def test_one_and_two_devices_test_alike(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    """Of 23 test tracks neither 2 ranks nor the batch size is a divisor."""
-    assert cli(*tiny, "run_dir=run").code == 0
-    split = ["split=track", "split.train=0.36", "split.val=0.18", "split.test=0.46", "data.batch_size=4"]
-    assert cli("evaluate", "run", "run_dir=on1", *split).code == 0
-    process = python_m("evaluate", "run", "run_dir=on2", "trainer.devices=2", *split)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    one, two = (RunDirectory(tmp_path / f"on{devices}") for devices in (1, 2))
-    assert one.read_metrics()["test"] == two.read_metrics()["test"]
-    assert one.read_metrics()["test"]["track"]["n"] % 2 == 1 or one.read_metrics()["test"]["clip"]["n"] % 8
-    assert one.predictions.read_text() == two.predictions.read_text()
-    ranks = two.read_json(two.environment)["ranks"]
-    assert [rank["rank"] for rank in ranks] == [0, 1]
-    assert len({rank["config_hash"] for rank in ranks}) == 1
-
-
 def test_two_devices_train_as_one_experiment(tiny: list[str], tmp_path: Path) -> None:
     process = python_m(*tiny, "trainer.devices=2", "run_dir=run", "trainer.max_epochs=2")
     output, _ = process.communicate(timeout=240)

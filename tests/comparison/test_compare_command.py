@@ -224,6 +224,7 @@ def test_a_mistake_is_one_sentence(name: str, cli: Cli, tmp_path: Path) -> None:
     assert len(outcome.err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_is_compared_from_end_to_end(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     sweep = cli("-m", *tiny, "seed=0,1", "hydra.sweep.dir=sweep")
     assert sweep.code == 0, sweep.err
