@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 from unittest.mock import patch
 
@@ -111,7 +112,8 @@ def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:
     """Fit as a run does, with everything on, and train a `BareLoop` for as many epochs, in turns.
 
     Returns:
-        Seconds of every round, the ratio of the fastest rounds as ``vs_bare_loop``, and what is counted.
+        Seconds of every round, the ratio of the fastest rounds as ``vs_bare_loop``, what is counted, and
+        ``fixed_cost_epoch_s``: what an epoch costs beside its batches.
     """
     config = replace(config, trainer=replace(config.trainer, max_epochs=epochs))
     prepared = prepare(config)
@@ -133,6 +135,7 @@ def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:
         "fit_s": [round(seconds, 3) for seconds in fit_s],
         "clips_per_s": round(epochs * clips / min(fit_s), 1),
         "vs_bare_loop": round(min(fit_s) / min(bare_s), 3),
+        "fixed_cost_epoch_s": round(_fixed_cost_s(config, loop), 3),
     }
 
 
@@ -217,6 +220,15 @@ def ready_batches(config: Config, prepared: Prepared, at_most: int | None = None
         return [(prepared.model.scaling(clips.stored).to(device), clips.genre.to(device)) for clips in cut]
 
     return Ready(batches("train"), batches("val"))
+
+
+def _fixed_cost_s(config: Config, loop: BareLoop) -> float:
+    """Return what an epoch of one batch of each kind takes longer than those batches, the median of several."""
+    small = replace(config.trainer, max_epochs=6, limit_train_batches=1, limit_val_batches=1)
+    history: list[dict[str, float]] = []
+    _fit_s(replace(config, trainer=small), history)
+    loop.ready = Ready(loop.ready.train[:1], loop.ready.val[:1])
+    return median(row["epoch_s"] for row in history[1:]) - loop.epochs(3) / 3
 
 
 def _fit_s(config: Config, history: list[dict[str, float]] | None = None) -> float:
