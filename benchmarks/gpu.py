@@ -4,8 +4,8 @@
 
 In turn: ``python -m genreclf benchmark``; ``fit`` of 1,000 steps an epoch against the bare compiled loop, and the fixed
 cost of an epoch; a plain Lightning + DataLoader + librosa script on the same task; all published systems with one seed;
-eight small jobs together and one by one. ``--quick --accelerator cpu`` runs every part at a size that says nothing about
-speed.
+eight small jobs together and one by one. ``--quick --accelerator cpu`` runs every part at a size that says nothing
+about speed.
 """
 
 import argparse

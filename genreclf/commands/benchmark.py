@@ -12,8 +12,16 @@ from typing import Any
 from genreclf.config import Config
 from genreclf.errors import UserError
 
-PARTS = ("store", "data", "steps", "fit", "command", "sizes")
+PARTS = ("store", "data", "steps", "switches", "fit", "command", "sizes")
 """What can be measured alone with --only."""
+
+SWITCHES = {
+    "defaults": [],
+    "trainer.precision=32-true": ["trainer.precision=32-true"],
+    "optimizer.fused=false": ["optimizer.fused=false"],
+    "trainer.compile=default": ["trainer.compile=default"],
+}
+"""Settings that make steps faster or slower and change results by rounding alone."""
 
 MODELS = ("ffnn", "cnn", "crnn")
 """Models whose steps --quick measures; else all of ``conf/model``."""
@@ -75,6 +83,14 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             fits[name] = measure_steps(model, steps=3 if quick or name == "xiplus_rcnn" else 9)
     if fits:
         results["fit"] = fits
+    if "switches" in wanted:
+        # Compiling takes a minute.
+        chosen_switches = [name for name in SWITCHES if not (quick and "compile" in name)]
+        results["switches"] = {}
+        for name in chosen_switches:
+            _say(f"steps with {name}")
+            step = measure_steps(_config([*overrides, *SWITCHES[name]]), steps=3 if quick else 9)
+            results["switches"][name] = step["clips_per_s"]
     if "command" in wanted:
         _say("command")
         results |= measure_command(overrides)
@@ -136,6 +152,15 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         if isinstance(step, dict):
             measured, bare = f"{step['clips_per_s']} clips/s", f"bare loop, {step['bare_clips_per_s']} clips/s"
             yield f"steps of {name}", measured, bare, f"{step['vs_bare_step']} times the time"
+    if switches := results.get("switches"):
+        plain = switches["defaults"]
+        for name, speed in switches.items():
+            yield (
+                f"steps, {name}",
+                f"{speed} clips/s",
+                f"defaults, {plain} clips/s",
+                f"{speed / plain:.2f} times as fast",
+            )
     if "first_step_s" in results:
         ratio = f"{results['first_step_s'] / results['imports_s']:.2f} times the time"
         yield "first step", f"{results['first_step_s']} s", f"imports alone, {results['imports_s']} s", ratio
