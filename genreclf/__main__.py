@@ -164,8 +164,6 @@ def explain(error: Exception) -> str:
             hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(COMMANDS)}, overrides KEY=VALUE."
             return f"{word} is neither a command nor an override; {hint}"
         return f"{word} cannot be read as KEY=VALUE ({first}); put quotes around values with special signs."
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file == "hydra/launcher/joblib":
-        return "hydra/launcher=joblib needs: python -m pip install -e '.[sweep]' (or 'genreclf[sweep]')."
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").partition("/")
         shown = {name for name in error.options if not name.startswith("_")}

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.errors import UserError
+from genreclf.parallel.outside import outside_ranks
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -26,16 +27,11 @@ def train(config: DictConfig) -> float:
     settings = HydraConfig.get()
     if settings.mode == RunMode.MULTIRUN:
         return _job(config, settings)
-    from genreclf.config import Config
-
     run_dir = Path(settings.runtime.output_dir)
     try:
         if chosen := settings.runtime.choices.get("sweep"):
             raise UserError(f"sweep={chosen} is many runs; start it with python -m genreclf -m sweep={chosen}.")
-        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
-        from genreclf.experiment import run
-
-        return run(checked).objective
+        return _run(config, run_dir, settings)
     except UserError as error:
         # Not raised: Hydra would print the overrides before it.
         if config.debug is True:
@@ -48,6 +44,15 @@ def train(config: DictConfig) -> float:
             run_dir.rmdir()
 
 
+def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
+    from genreclf.config import Config
+
+    checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
+    from genreclf.experiment import run
+
+    return run(checked).objective
+
+
 def _job(config: DictConfig, settings: HydraConf) -> float:
     """Do one job of a sweep; one that fails has no objective and stops no other.
 
@@ -57,6 +62,8 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
     Raises:
         JobFailed: It failed, and another sweeper wants to know.
     """
+    if outside_ranks() > 1:  # The launcher started all ranks of the job.
+        return _run(config, Path(settings.runtime.output_dir), settings)
     from genreclf.sweep.job import Job, JobFailed
 
     job = Job(

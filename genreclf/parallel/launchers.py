@@ -5,8 +5,12 @@ from collections.abc import Sequence
 
 from genreclf.errors import UserError
 
-PACKAGES = {"ray": "hydra-ray-launcher", "slurm": "hydra-submitit-launcher"}
-"""Options of ``hydra/launcher``, which are extras of this package too, and what they need."""
+PACKAGES = {
+    "joblib": ("hydra-joblib-launcher", "sweep"),
+    "ray": ("hydra-ray-launcher", "ray"),
+    "slurm": ("hydra-submitit-launcher", "slurm"),
+}
+"""Options of ``hydra/launcher``: the distribution each needs, and the extra of this package that brings it."""
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
@@ -18,8 +22,9 @@ def check_launcher(arguments: Sequence[str]) -> None:
     for argument in arguments:
         group, _, option = argument.partition("=")
         if group == "hydra/launcher" and option in PACKAGES:
+            package, extra = PACKAGES[option]
             try:
-                importlib.metadata.distribution(PACKAGES[option])
+                importlib.metadata.distribution(package)
             except importlib.metadata.PackageNotFoundError:
-                sentence = f'{argument} needs {PACKAGES[option]}: python -m pip install -e ".[{option}]"'
+                sentence = f'{argument} needs {package}: python -m pip install -e ".[{extra}]"'
                 raise UserError(sentence) from None
