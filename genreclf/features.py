@@ -137,13 +137,13 @@ class LogMel(nn.Module):
         squares = torch.view_as_real(spectrum).flatten(-2).square_()
         weights = (self.get_buffer(f"weights_{part}") for part in range(len(self.spans)))
         power = torch.cat([squares[..., a:b] @ weight for (a, b), weight in zip(self.spans, weights, strict=True)], -1)
-        return 10.0 * power.clamp(min=1e-10).log10().transpose(-2, -1)
+        return power.clamp_(min=1e-10).log10_().mul_(10.0).transpose(-2, -1)
 
 
 def to_steps(level_db: Tensor) -> Tensor:
     """Return levels in dB as int16 in steps of 1/256 dB, the form in which spectrograms are stored."""
     limits = torch.iinfo(torch.int16)
-    return (level_db / STEP_DB).round().clamp(limits.min, limits.max).to(torch.int16)
+    return (level_db / STEP_DB).round_().clamp_(limits.min, limits.max).to(torch.int16)
 
 
 class Scaling(nn.Module):

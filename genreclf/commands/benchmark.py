@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = {"device": describe(config), "overrides": options.overrides, "quick": quick}
     if "store" in wanted:
         _say("store")
-        results["store"] = measure_store(write_songs(folder / "songs", options.tracks or (8 if quick else 64)))
+        results["store"] = measure_store(write_songs(folder / "songs", options.tracks or (8 if quick else 200)))
     if "data" in wanted:
         _say("data path")
         results["data"] = measure_data_path(config)
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it works, not how fast")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     parser.add_argument("--only", action="append", choices=PARTS, help="measure this part; may be repeated")
-    parser.add_argument("--tracks", type=int, help="songs of the store (default: 64)")
+    parser.add_argument("--tracks", type=int, help="songs of the store (default: 200)")
     parser.add_argument("--epochs", type=int, help="epochs of a fit (default: 5)")
     parser.add_argument("--scratch", metavar="FOLDER", help="where files are invented (default: the system's)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for a run: data, model, trainer ...")

