@@ -1,6 +1,5 @@
 """What whole commands cost: the time to the first step, and memory."""
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,21 +15,22 @@ def measure_command(overrides: Sequence[str]) -> dict[str, Any]:
         ``first_step_s`` from the start of Python to the end of the first training step, ``imports_s`` of importing
         Lightning, torchaudio and torchmetrics alone, and ``memory_mb``, the most that the run of one epoch held.
     """
-    imports_s = _child_s("-c", "import lightning, torchaudio, torchmetrics")
+    imports_s, _ = _child("-c", "import lightning, torchaudio, torchmetrics")
+    child = ("-m", "genreclf.benchmark.child")
     with tempfile.TemporaryDirectory() as directory:
-        first_step_s = _child_s("-m", "genreclf.benchmark.first_step", *overrides, f"run_dir={directory}/first")
-        _child_s("-m", "genreclf", *overrides, "trainer.max_epochs=1", f"run_dir={directory}/epoch")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        first_step_s, _ = _child(*child, "first", *overrides, f"run_dir={directory}/first")
+        _, printed = _child(*child, *overrides, "trainer.max_epochs=1", f"run_dir={directory}/epoch")
     return {
         "first_step_s": round(first_step_s, 2),
         "imports_s": round(imports_s, 2),
-        "memory_mb": round(peak / (1e6 if sys.platform == "darwin" else 1e3)),
+        "memory_mb": int(printed.split()[-1]),
     }
 
 
-def _child_s(*arguments: str) -> float:
+def _child(*arguments: str) -> tuple[float, str]:
+    """Return the seconds that a Python command took, and what it printed."""
     started_s = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"python {' '.join(arguments)} failed: {done.stderr[-2000:]}")
-    return time.perf_counter() - started_s
+    return time.perf_counter() - started_s, done.stdout
