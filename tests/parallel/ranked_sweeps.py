@@ -10,7 +10,7 @@ def jobs_of(folder: Path) -> list[Path]:
     assert sorted(path.name for path in (folder / "outputs").iterdir()) == ["sweeps"]
     jobs = sorted(path.parent for path in sweep.glob("*/config.yaml"))
     others = [path for path in sweep.iterdir() if path.is_dir() and path not in jobs]
-    assert [path.name for path in others if path.name not in (".submitit", "figures")] == []
+    assert [path.name for path in others if path.name not in (".submitit", "comparison", "figures")] == []
     return jobs
 
 

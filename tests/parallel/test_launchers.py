@@ -50,7 +50,7 @@ def test_two_jobs_of_two_ranks(launcher: str, tiny: list[str], tmp_path: Path) -
 
 @pytest.mark.parametrize("launcher", ["ray", "slurm"])
 def test_a_launcher_that_is_not_installed(launcher: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PACKAGES, launcher, "not-there")
+    monkeypatch.setitem(PACKAGES, launcher, ("not-there", launcher))
     outcome = cli("-m", f"hydra/launcher={launcher}", "seed=0,1")
     assert outcome.code == 2
     assert outcome.err.strip() == f'hydra/launcher={launcher} needs not-there: python -m pip install -e ".[{launcher}]"'
