@@ -92,7 +92,7 @@ def _with_all_ranks(config: Config, lead: Callable[[Config, OutsideRanks | None]
         if ranks.rank == 0:
             try:
                 result = lead(config, ranks)
-            except Exception:
+            except Exception:  # Whatever it was, the others wait for a word; it is raised again.
                 if not ranks.told:
                     ranks.say(None)
                 raise

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from genreclf.benchmark.training import device_of
+from genreclf.benchmark.bare_loop import device_of
 from genreclf.config import Config
 
 

@@ -1,109 +1,23 @@
-"""What training costs: the data path alone, steps of each model, and whole fits against a bare PyTorch loop."""
+"""What training costs: steps of each model, and whole fits, against a bare PyTorch loop."""
 
-import copy
-import itertools
-import mmap
-import os
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from statistics import median
 from typing import Any
-from unittest.mock import patch
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
-from torch.nn import functional
 
+from genreclf.benchmark.bare_loop import BareLoop, Ready, device_of, ready_batches
 from genreclf.callbacks import EpochSeed
 from genreclf.config import Config
-from genreclf.data.clips import ClipBatch
-from genreclf.data.datamodule import ClipDataModule
 from genreclf.fitting import fit, trainer_of
-from genreclf.hardware import environment, resolve_accelerator, resolve_precision
+from genreclf.hardware import environment
 from genreclf.models import GenreClassifier
-from genreclf.models.base import MakeOptimizer
-from genreclf.preparing import Prepared, prepare
+from genreclf.preparing import prepare
 from genreclf.rundir import RunDirectory
 from genreclf.tracking import Tracking
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Batches of one epoch, cut, scaled and on the device: ``(batch, mel, frame)`` and genres ``(batch,)``."""
-
-    train: Sequence[tuple[Tensor, Tensor]]
-    val: Sequence[tuple[Tensor, Tensor]]
-
-
-class BareLoop:
-    """What remains of a training without a framework: forward, loss, backward, clip, step, validate, save.
-
-    Args:
-        config: Its precision, device, clipping and compilation are used.
-        prepared: The network, which is copied, and its optimizer.
-        ready: What it trains on, the same batches each epoch.
-    """
-
-    def __init__(self, config: Config, prepared: Prepared, ready: Ready) -> None:
-        """Copy the network to the device."""
-        self.device, self.precision = device_of(config)
-        network = copy.deepcopy(prepared.model.network).to(self.device)
-        self.network: nn.Module = network.to(memory_format=torch.channels_last)
-        self.forward = torch.compile(network, mode=config.trainer.compile) if config.trainer.compile else network
-        make: MakeOptimizer = prepared.model.make_optimizer
-        self.optimizer = make(network.parameters())
-        self.largest_norm = config.trainer.gradient_clip_val
-        self.ready = ready
-
-    def epochs(self, count: int) -> float:
-        """Return the seconds of so many epochs, with validation and two checkpoints each."""
-        self._wait()
-        started_s = time.perf_counter()
-        for _ in range(count):
-            for x, y in self.ready.train:
-                self.step(x, y)
-            self.network.eval()
-            with torch.inference_mode(), self._autocast():
-                torch.cat([self.network(x).float() for x, _ in self.ready.val]).cpu()
-            self.network.train()
-            with tempfile.TemporaryFile() as file:
-                for _ in ("best", "last"):
-                    torch.save([self.network.state_dict(), self.optimizer.state_dict()], file)
-        self._wait()
-        return time.perf_counter() - started_s
-
-    def steps(self, count: int) -> float:
-        """Return the seconds a step takes, the fastest of all but the first."""
-        spent_s = []
-        for x, y in itertools.islice(itertools.cycle(self.ready.train), count):
-            started_s = time.perf_counter()
-            self.step(x, y)
-            self._wait()
-            spent_s.append(time.perf_counter() - started_s)
-        return min(spent_s[1:])
-
-    def step(self, x: Tensor, y: Tensor) -> None:
-        """Train on one batch."""
-        with self._autocast():
-            loss = functional.cross_entropy(self.forward(x), y)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.largest_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.largest_norm)
-        self.optimizer.step()
-
-    def _autocast(self) -> torch.autocast:
-        dtype = torch.float16 if self.precision == "16-mixed" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype, enabled=self.precision != "32-true")
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
 
 
 def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:
@@ -180,55 +94,11 @@ def measure_steps(config: Config, *, steps: int) -> dict[str, Any]:
     }
 
 
-def measure_data_path(config: Config) -> dict[str, Any]:
-    """Cut and scale the batches of an epoch and do nothing with them, from memory and from a cold disk.
-
-    Returns:
-        ``batches_per_s`` of each; from the disk also read ahead by a thread, as of a store larger than memory.
-    """
-    prepared = prepare(config)
-    device, _ = device_of(config)
-    data, model = prepared.data, prepared.model.to(device)
-    _pass_over(data, model)
-    warm = _pass_over(data, model)
-    _forget_pages(prepared)
-    cold = _pass_over(data, model)
-    _forget_pages(prepared)
-    with patch.object(ClipDataModule, "streams", True):
-        ahead = _pass_over(data, model)
-    return {
-        "batches_per_s": round(warm, 1),
-        "cold_batches_per_s": round(cold, 1),
-        "cold_read_ahead_batches_per_s": round(ahead, 1),
-        "batch_size": config.clips.batch_size,
-        "store_mb": round(data.store.frames.nbytes / 1e6, 1),
-    }
-
-
 def epoch_s(config: Config) -> float:
     """Return the seconds of the second epoch of a fit, validation included."""
     history: list[dict[str, float]] = []
     _fit_s(replace(config, trainer=replace(config.trainer, max_epochs=2)), history)
     return history[1]["epoch_s"]
-
-
-def device_of(config: Config) -> tuple[torch.device, str]:
-    """Return the device and the precision that a run of `config` trains on."""
-    accelerator = resolve_accelerator(config.trainer.accelerator, 1)
-    precision = resolve_precision(config.trainer.precision, accelerator)
-    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator)), precision
-
-
-def ready_batches(config: Config, prepared: Prepared, at_most: int | None = None) -> Ready:
-    """Cut and scale the batches of one epoch, at most so many, and carry them to the device."""
-    data, device = prepared.data, device_of(config)[0]
-
-    def batches(side: str) -> list[tuple[Tensor, Tensor]]:
-        loader = data.train_dataloader() if side == "train" else data.val_dataloader()
-        cut = (_clips(data, side, batch) for batch in itertools.islice(loader, at_most))
-        return [(prepared.model.scaling(clips.stored).to(device), clips.genre.to(device)) for clips in cut]
-
-    return Ready(batches("train"), batches("val"))
 
 
 def _fixed_cost_s(config: Config, loop: BareLoop) -> float:
@@ -285,27 +155,3 @@ def _training_flop(model: GenreClassifier) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.network(clip)
     return 3.0 * float(counter.get_total_flops())
-
-
-def _pass_over(data: ClipDataModule, model: GenreClassifier) -> float:
-    """Return the batches a second of one epoch."""
-    count, started_s = 0, time.perf_counter()
-    for batch in data.train_dataloader():
-        clips = _clips(data, "train", batch)
-        model.scaling(clips.stored.to(model.device))
-        count += 1
-    return count / (time.perf_counter() - started_s)
-
-
-def _clips(data: ClipDataModule, side: str, batch: Tensor | ClipBatch) -> ClipBatch:
-    return data.clips(side, batch) if isinstance(batch, Tensor) else batch
-
-
-def _forget_pages(prepared: Prepared) -> None:
-    """Have the next reading of the store come from the disk."""
-    frames = prepared.data.store.frames
-    assert isinstance(frames, np.memmap)
-    memory: mmap.mmap = frames._mmap  # type: ignore[attr-defined]
-    memory.madvise(mmap.MADV_DONTNEED)
-    with Path(prepared.data.store.directory / "frames.bin").open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -44,11 +44,12 @@ def main(arguments: list[str]) -> None:
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return the figures of every part wanted; progress goes to stderr."""
     from genreclf.benchmark.command import measure_command
+    from genreclf.benchmark.data_path import measure_data_path
     from genreclf.benchmark.device import describe
     from genreclf.benchmark.invented import write_pictures, write_songs
     from genreclf.benchmark.sizes import measure_sizes
     from genreclf.benchmark.store import measure_store
-    from genreclf.benchmark.training import measure_data_path, measure_fit, measure_steps
+    from genreclf.benchmark.training import measure_fit, measure_steps
 
     quick = options.quick
     wanted = options.only or PARTS
