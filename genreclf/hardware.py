@@ -1,5 +1,6 @@
 """Which devices there are, which precision they multiply fast, and what a run was made with."""
 
+import ctypes
 import importlib.metadata
 import platform
 import shlex
@@ -13,6 +14,9 @@ import torch
 from genreclf.errors import UserError
 
 PACKAGES = ("genreclf", "torch", "torchaudio", "lightning", "torchmetrics", "hydra-core", "omegaconf", "wandb", "numpy")
+
+_MAPS_AT_MOST, _TRIM_NEVER = (-4, 0), (-1, -1)
+"""glibc's ``mallopt``: M_MMAP_MAX and M_TRIM_THRESHOLD, each with the value it gets."""
 
 
 def resolve_accelerator(accelerator: str, devices: int) -> str:
@@ -48,6 +52,18 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     if precision == "16-mixed" and accelerator != "gpu":
         raise UserError("trainer.precision=16-mixed is for GPUs; use 32-true or auto.")
     return precision
+
+
+def reuse_memory() -> None:
+    """Have the C library keep the memory that is freed, for the next step to use.
+
+    A training step on a CPU takes and frees the same large tensors each time, and glibc maps each of them anew: the
+    kernel clears them page by page, a third to a half of a step of ``crnn``. Other C libraries are left alone.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for setting, value in (_MAPS_AT_MOST, _TRIM_NEVER):
+            libc.mallopt(setting, value)
 
 
 def _has_bf16(accelerator: str) -> bool:
