@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -76,8 +77,9 @@ class Store:
         try:
             index = json.loads((directory / "index.json").read_text())
             shape = (index["frames"], index["n_mels"])
-            # Copy on write: torch wants memory that it could write to.
-            self.frames: NDArray[Any] = np.memmap(directory / "frames.bin", np.dtype(index["dtype"]), "c", shape=shape)
+            # Read only: a map that could be written to must fit into the memory. Torch has no tensors for reading only.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            self.frames: NDArray[Any] = np.memmap(directory / "frames.bin", np.dtype(index["dtype"]), "r", shape=shape)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"The store {directory} is damaged ({error}); delete the folder to have it built anew."
@@ -94,9 +96,13 @@ class Store:
 
     def damaged(self) -> Iterator[str]:
         """Read everything and yield the ids whose values are not those that were written."""
-        for track_id, checksum in self._checksums.items():
-            if zlib.crc32(self.spectrogram(track_id).T.tobytes()) != checksum:
-                yield track_id
+        frame_bytes = self.frames[:1].nbytes
+        # Not through the map: pages of it count as memory that the process holds.
+        with (self.directory / "frames.bin").open("rb") as frames:
+            for track_id, checksum in self._checksums.items():
+                frames.seek(self.offsets_frames[track_id] * frame_bytes)
+                if zlib.crc32(frames.read(self.lengths_frames[track_id] * frame_bytes)) != checksum:
+                    yield track_id
 
 
 def open_or_build(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from genreclf.data.source import Track, UnreadableTrack
@@ -165,3 +166,15 @@ def test_the_index_says_how_it_was_made(tmp_path: Path) -> None:
     index = json.loads((build(tmp_path).directory / "index.json").read_text())
     assert index["settings"] == {"hop_length": 512}
     assert (index["dtype"], index["n_mels"]) == ("int16", 4)
+
+
+def test_store_larger_than_the_memory_is_opened(tmp_path: Path) -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    frames = 2 * memory // 256
+    with (tmp_path / "frames.bin").open("wb") as file:
+        file.truncate(frames * 256)  # Holes: nothing is written.
+    index = {"dtype": "int16", "n_mels": 128, "frames": frames, "tracks": {"a": (frames - 9, 9, 0)}, "unreadable": {}}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    store = Store(tmp_path)
+    assert store.frames.nbytes > memory
+    assert torch.from_numpy(store.spectrogram("a")).shape == (128, 9)
