@@ -19,9 +19,11 @@ from measuring import OUTPUTS, empty, machine, seconds, start, wait_for, write_j
 
 def job(folder: Path, seed: int, arguments: argparse.Namespace, *, task: str = "train") -> list[str]:
     """Return the command of one job; with another `task` that of building the store."""
+    per_genre = arguments.tracks // 10
     data = [
         "data=synthetic",
-        f"data.tracks_per_genre={arguments.tracks // 10}",
+        f"data.tracks_per_genre={per_genre}",
+        f"data.artists_per_genre={min(5, per_genre)}",
         f"data.store_dir='{folder.parent / 'stores'}'",
         "split=track",
     ]
@@ -45,8 +47,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     threads = str(max(1, cores // arguments.jobs))
     started_s = time.perf_counter()
     together = [start(job(out / "together", seed, arguments), log, OMP_NUM_THREADS=threads) for seed in seeds]
-    for process in together:
-        wait_for(process, log)
+    try:
+        for process in together:
+            wait_for(process, log)
+    finally:
+        for process in together:
+            process.terminate()
     together_s = time.perf_counter() - started_s
     return {
         **machine(arguments.accelerator),

@@ -27,17 +27,27 @@ def test_sides_share_no_track_and_hold_every_genre(peers: ModuleType, tmp_path: 
 
 def test_ratio_is_to_the_fastest_setting_of_a_peer(peers: ModuleType) -> None:
     def row(system: str, clips_per_s: float) -> dict[str, object]:
-        return {"system": system, "clips_per_s": clips_per_s, "clips_per_s_without_startup": 2 * clips_per_s}
+        return {
+            "system": system,
+            "channels_last": system == "genreclf" or clips_per_s > 10,
+            "clips_per_s": clips_per_s,
+            "clips_per_s_without_startup": 2 * clips_per_s,
+        }
 
-    rows = [row("genreclf", 20.0), row("genreclf", 60.0), row("autrainer", 5.0), row("autrainer", 10.0)]
-    ratios = peers.compare(rows)["autrainer"]
-    assert ratios == {"fp32": 2.0, "auto": 6.0, "fp32_without_startup": 2.0, "auto_without_startup": 6.0}
-    assert [entry["auto_ratio"] for entry in rows] == [3.0, 1.0, 12.0, 6.0]
+    speeds = (("genreclf", 20.0), ("genreclf", 60.0), ("autrainer", 5.0), ("autrainer", 10.0), ("autrainer", 15.0))
+    rows = [row(*entry) for entry in speeds]
+    ratios = peers.compare(rows)
+    assert ratios["autrainer"] == {"fp32": 2, "auto": 6, "fp32_without_startup": 2, "auto_without_startup": 6}
+    assert ratios["autrainer, channels_last"]["auto"] == 4
+    assert [entry["auto_ratio"] for entry in rows] == [3, 1, 12, 6, 4]
 
 
 def test_both_settings_of_ours_and_no_bf16_where_there_is_none(peers: ModuleType) -> None:
     names = [system.name for system in peers.systems(["genreclf", "autrainer"], True)]
-    assert names == ["genreclf-fp32-0", "genreclf-bf16-0", "autrainer-fp32-0", "autrainer-fp32-2"]
+    assert names == [
+        *("genreclf-fp32-0", "genreclf-bf16-0"),
+        *("autrainer-fp32-0", "autrainer-fp32-2", "autrainer-fp32-0-channels_last"),
+    ]
     assert all(system.precision == "fp32" for system in peers.systems(list(peers.FAMILIES), False))
     without = list(peers.systems(list(peers.FAMILIES), False))
     assert len(without) == len(set(without))

@@ -100,7 +100,12 @@ def configure(task: Task, folder: Path) -> None:
     )
     write_conf(
         conf / "model/GenreCRNN.yaml",
-        {"id": "GenreCRNN", "_target_": "autrainer_model.GenreCRNN", "transform": {"type": "grayscale"}},
+        {
+            "id": "GenreCRNN",
+            "_target_": "autrainer_model.GenreCRNN",
+            "channels_last": task.channels_last,
+            "transform": {"type": "grayscale"},
+        },
     )
     write_conf(
         conf / "optimizer/AdamW.yaml", {"id": "AdamW", "_target_": "torch.optim.AdamW", "weight_decay": WEIGHT_DECAY}

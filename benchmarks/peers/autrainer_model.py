@@ -10,12 +10,14 @@ class GenreCRNN(AbstractModel):
 
     Args:
         output_dim: Genres.
+        channels_last: See `Task`.
     """
 
-    def __init__(self, output_dim: int) -> None:
+    def __init__(self, output_dim: int, channels_last: bool) -> None:
         """Build the network."""
         super().__init__(output_dim)
-        self.network = build_network(output_dim)
+        self.channels_last = channels_last
+        self.network = build_network(output_dim, channels_last=channels_last)
 
     def embeddings(self, features: Tensor) -> Tensor:
         """Return what the classifier gets, ``(batch, unit)``."""

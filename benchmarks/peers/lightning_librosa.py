@@ -70,7 +70,7 @@ class Classifier(LightningModule):
     def __init__(self, genres: int) -> None:
         """Build the network."""
         super().__init__()
-        self.network = build_network(genres)
+        self.network = build_network(genres, channels_last=False)
         self.loss = nn.CrossEntropyLoss()
         self.accuracy = nn.ModuleDict({f"{side}_": MulticlassAccuracy(genres, average="micro") for side in SIDES})
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 SAMPLE_RATE = 22050
@@ -35,6 +36,7 @@ class Task:
         folder: Where a system may write, empty at the start.
         precision: ``fp32`` or ``bf16``.
         workers: Processes of its DataLoaders.
+        channels_last: Lay the network out as ours is, which none of the peers does by itself (autrainer only).
     """
 
     music: str
@@ -44,6 +46,7 @@ class Task:
     folder: str
     precision: str = "fp32"
     workers: int = 0
+    channels_last: bool = False
 
     @classmethod
     def read(cls, path: str) -> "Task":
@@ -80,7 +83,7 @@ def grid_start_frame(clip: int, track_frames: int) -> int:
     return clip * max(0, track_frames - CLIP_FRAMES) // (CLIPS_PER_TRACK - 1)
 
 
-def build_network(genres: int) -> nn.Module:
+def build_network(genres: int, *, channels_last: bool) -> nn.Module:
     """Return genreclf's ``crnn``: scaled log-mel ``(batch, mel, frame)`` to logits ``(batch, genre)``."""
     from genreclf.features import FeatureSpec
     from genreclf.models.crnn import CRNN
@@ -88,7 +91,8 @@ def build_network(genres: int) -> nn.Module:
     spec = FeatureSpec.of_audio(
         sample_rate=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP_LENGTH, n_mels=N_MELS, clip_seconds=CLIP_SECONDS
     )
-    return CRNN(spec=spec, genres=[str(index) for index in range(genres)]).network
+    network = CRNN(spec=spec, genres=[str(index) for index in range(genres)]).network
+    return network.to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
 
 
 def parameters(network: nn.Module) -> int:
