@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+WATCHED = ("-m", "genreclf.benchmark.child")
+
 
 def measure_command(overrides: Sequence[str]) -> dict[str, Any]:
     """Run the real command to its first step, and for one epoch; the store is there already.
@@ -16,15 +18,16 @@ def measure_command(overrides: Sequence[str]) -> dict[str, Any]:
         Lightning, torchaudio and torchmetrics alone, and ``memory_mb``, the most that the run of one epoch held.
     """
     imports_s, _ = _child("-c", "import lightning, torchaudio, torchmetrics")
-    child = ("-m", "genreclf.benchmark.child")
     with tempfile.TemporaryDirectory() as directory:
-        first_step_s, _ = _child(*child, "first", *overrides, f"run_dir={directory}/first")
-        _, printed = _child(*child, *overrides, "trainer.max_epochs=1", f"run_dir={directory}/epoch")
-    return {
-        "first_step_s": round(first_step_s, 2),
-        "imports_s": round(imports_s, 2),
-        "memory_mb": int(printed.split()[-1]),
-    }
+        first_step_s, _ = _child(*WATCHED, "first", *overrides, f"run_dir={directory}/first")
+        memory_mb = peak_mb(*overrides, "trainer.max_epochs=1", f"run_dir={directory}/epoch")
+    return {"first_step_s": round(first_step_s, 2), "imports_s": round(imports_s, 2), "memory_mb": memory_mb}
+
+
+def peak_mb(*arguments: str) -> int:
+    """Return the most memory that ``python -m genreclf`` with these arguments held."""
+    _, printed = _child(*WATCHED, *arguments)
+    return int(printed.split()[-1])
 
 
 def _child(*arguments: str) -> tuple[float, str]:

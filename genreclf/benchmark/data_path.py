@@ -3,7 +3,6 @@
 import mmap
 import os
 import time
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -12,8 +11,9 @@ import numpy as np
 from genreclf.benchmark.bare_loop import clips_of, device_of
 from genreclf.config import Config
 from genreclf.data.datamodule import ClipDataModule
+from genreclf.data.store import Store
 from genreclf.models import GenreClassifier
-from genreclf.preparing import Prepared, prepare
+from genreclf.preparing import prepare
 
 
 def measure_data_path(config: Config) -> dict[str, Any]:
@@ -27,9 +27,9 @@ def measure_data_path(config: Config) -> dict[str, Any]:
     data, model = prepared.data, prepared.model.to(device)
     _pass_over(data, model)
     warm = _pass_over(data, model)
-    _forget_pages(prepared)
+    forget_pages(data.store)
     cold = _pass_over(data, model)
-    _forget_pages(prepared)
+    forget_pages(data.store)
     with patch.object(ClipDataModule, "streams", True):
         ahead = _pass_over(data, model)
     return {
@@ -51,11 +51,11 @@ def _pass_over(data: ClipDataModule, model: GenreClassifier) -> float:
     return count / (time.perf_counter() - started_s)
 
 
-def _forget_pages(prepared: Prepared) -> None:
+def forget_pages(store: Store) -> None:
     """Have the next reading of the store come from the disk."""
-    frames = prepared.data.store.frames
+    frames = store.frames
     assert isinstance(frames, np.memmap)
     memory: mmap.mmap = frames._mmap  # type: ignore[attr-defined]
     memory.madvise(mmap.MADV_DONTNEED)
-    with Path(prepared.data.store.directory / "frames.bin").open("rb") as file:
+    with (store.directory / "frames.bin").open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -5,6 +5,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from genreclf.benchmark.command import peak_mb
 from genreclf.benchmark.invented import write_pictures, write_songs
 from genreclf.benchmark.store import build_s
 from genreclf.benchmark.training import epoch_s
@@ -14,6 +15,9 @@ from genreclf.preparing import prepare
 
 Configure = Callable[[str, Path], Config]
 """Makes the configuration of a run on invented files: kind of the source (``data``) and where they lie."""
+
+PREDICTED = 400
+"""Tracks that are predicted at most: many more would take minutes."""
 
 
 def measure_sizes(folder: Path, configure: Configure, sizes: Sequence[int]) -> dict[str, Any]:
@@ -26,9 +30,17 @@ def measure_sizes(folder: Path, configure: Configure, sizes: Sequence[int]) -> d
 
     Returns:
         By part: milliseconds a track at each size, and ``hours_per_100000``, worked out from the line through the
-        smallest and the largest.
+        smallest and the largest; of the store also ``memory_mb``, the most that the building command held at each
+        size, and ``gb_per_100000``, its size on the disk. Predictions are measured on at most `PREDICTED` tracks.
     """
-    songs = write_songs(folder / "songs", max(sizes))
+    memory_mb = []
+    for tracks in sizes:
+        songs = write_songs(folder / "songs", tracks)
+        stores = folder / f"stores{tracks}"
+        memory_mb.append(
+            peak_mb("prepare", "data=folder", f"data.root='{folder / 'songs'}'", f"data.store_dir='{stores}'")
+        )
+    (frames,) = stores.glob("*/frames.bin")
     predictor = GenrePredictor(model=prepare(configure("folder", folder / "songs")).model)
 
     def predict_s(tracks: int) -> float:
@@ -42,8 +54,13 @@ def measure_sizes(folder: Path, configure: Configure, sizes: Sequence[int]) -> d
         write_pictures(folder / f"pictures{tracks}", tracks)
         return epoch_s(configure("spectrogram_images", folder / f"pictures{tracks}"))
 
-    parts = {"store": lambda tracks: build_s(folder / "songs", tracks), "epoch": one_epoch_s, "predict": predict_s}
-    return {name: _line(part, sizes) for name, part in parts.items()}
+    few = [size * PREDICTED // max(PREDICTED, sizes[-1]) for size in sizes]
+    return {
+        "store": _line(lambda tracks: build_s(folder / "songs", tracks), sizes)
+        | {"memory_mb": memory_mb, "gb_per_100000": round(frames.stat().st_size / sizes[-1] * 1e5 / 1e9, 1)},
+        "epoch": _line(one_epoch_s, sizes),
+        "predict": _line(predict_s, few),
+    }
 
 
 def _line(part: Callable[[int], float], sizes: Sequence[int]) -> dict[str, Any]:

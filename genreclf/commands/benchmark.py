@@ -15,6 +15,9 @@ from genreclf.errors import UserError
 PARTS = ("store", "data", "steps", "switches", "fit", "command", "sizes")
 """What can be measured alone with --only."""
 
+LARGE = "streaming"
+"""Measured only when it is asked for: it writes a store larger than the memory."""
+
 SWITCHES = {
     "defaults": [],
     "trainer.precision=32-true": ["trainer.precision=32-true"],
@@ -49,6 +52,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from genreclf.benchmark.invented import write_pictures, write_songs
     from genreclf.benchmark.sizes import measure_sizes
     from genreclf.benchmark.store import measure_store
+    from genreclf.benchmark.streaming import measure_streaming
     from genreclf.benchmark.training import measure_fit, measure_steps
 
     quick = options.quick
@@ -97,8 +101,13 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         results |= measure_command(overrides)
     if "sizes" in wanted:
         _say("sizes")
-        sizes = (40, 60, 80) if quick else (100, 200, 400)
-        results["sizes"] = measure_sizes(folder / "sizes", invented, sizes)
+        largest = options.tracks or (80 if quick else 400)
+        results["sizes"] = measure_sizes(folder / "sizes", invented, (largest // 4, largest // 2, largest))
+    if LARGE in wanted:
+        _say("a store larger than the memory")
+        songs = write_songs(folder / "streaming/songs", 40)[0].parent.parent
+        config = invented("folder", songs)
+        results["streaming"] = measure_streaming(config, folder / "streaming/store", options.tracks or 100_000)
     return results
 
 
@@ -170,6 +179,20 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         measured = " / ".join(str(ms) for ms in line["ms_per_track"])
         tracks = " / ".join(str(tracks) for tracks in line["tracks"])
         yield f"{name}, {tracks} tracks", f"{measured} ms a track", "100,000 tracks", f"{line['hours_per_100000']} h"
+        if "memory_mb" in line:
+            memory = " / ".join(str(mb) for mb in line["memory_mb"])
+            yield "memory of building it", f"{memory} MB", "100,000 tracks", f"{line['gb_per_100000']} GB on the disk"
+    if streaming := results.get("streaming"):
+        what = f"store of {streaming['store_gb']} GB, {streaming['memory_gb']} GB of memory"
+        for key, doing in (("batches_per_s", "cut"), ("training_batches_per_s", "trained on")):
+            rates = streaming[key]
+            against = f"in memory, {rates['memory']}; without reading ahead, {rates['as_needed']}"
+            yield (
+                what,
+                f"{rates['read_ahead']} batches/s {doing}",
+                against,
+                f"{rates['read_ahead'] / rates['memory']:.2f}",
+            )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -180,8 +203,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it works, not how fast")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
-    parser.add_argument("--only", action="append", choices=PARTS, help="measure this part; may be repeated")
-    parser.add_argument("--tracks", type=int, help="songs of the store (default: 200)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=(*PARTS, LARGE),
+        help=f"measure this part; may be repeated; {LARGE} (33 GB) runs only so",
+    )
+    parser.add_argument(
+        "--tracks",
+        type=int,
+        help="songs of the store (default: 200), of the largest of the sizes (400), of streaming (100,000)",
+    )
     parser.add_argument("--epochs", type=int, help="epochs of a fit (default: 3)")
     parser.add_argument("--scratch", metavar="FOLDER", help="where files are invented (default: the system's)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for a run: data, model, trainer ...")

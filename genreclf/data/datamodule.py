@@ -112,7 +112,7 @@ class ClipDataModule(LightningDataModule):
 
     def _loader(self, side: str, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
         rank = self.trainer.global_rank if self.trainer else 0
-        cut = partial(self.clips, side) if self.streams else None
+        cut = partial(self._read_clips, side) if self.streams else None
         return ClipLoader(plan, clips=clips, batch_size=batch_size, rank=rank, ranks=self._ranks, cut=cut)
 
     @property
@@ -149,6 +149,14 @@ class ClipDataModule(LightningDataModule):
             self.spec.silence if self.short == "pad" and side in self._padded else None,
         )
         return ClipBatch(stored, table.genre[piece], piece, clip, table.start_frame[piece] + start)
+
+    def _read_clips(self, side: str, rows: Tensor) -> ClipBatch:
+        """Cut the clips of `rows` after asking the disk for all of them at once."""
+        table = self.tables[side]
+        for piece, _, start in rows.tolist():
+            frames = min(self.spec.clip_frames, int(table.length_frames[piece]) - start)
+            self.store.read_soon(int(table.offset_frames[piece]) + start, frames)
+        return self.clips(side, rows)
 
     def sample(self, side: str, at_most: int = 1000) -> Tensor:
         """Return stored values ``(clip, mel, frame)`` of at most so many clips, spread evenly over a side."""

@@ -8,6 +8,7 @@ with a journal instead of the index, so that a build goes on where it was killed
 import errno
 import hashlib
 import json
+import mmap
 import os
 import warnings
 import zlib
@@ -93,6 +94,15 @@ class Store:
         """Return the stored values of a track, shape ``(mel, frame)``, without copying them."""
         offset = self.offsets_frames[track_id]
         return self.frames[offset : offset + self.lengths_frames[track_id]].T
+
+    def read_soon(self, first_frame: int, frames: int) -> None:
+        """Have the system read some frames from the disk while others are waited for."""
+        memory: mmap.mmap | None = getattr(self.frames, "_mmap", None)
+        if memory is None or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        frame_bytes = self.frames[:1].nbytes
+        start = first_frame * frame_bytes // mmap.PAGESIZE * mmap.PAGESIZE
+        memory.madvise(mmap.MADV_WILLNEED, start, (first_frame + frames) * frame_bytes - start)
 
     def damaged(self) -> Iterator[str]:
         """Read everything and yield the ids whose values are not those that were written."""

@@ -1,7 +1,14 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from genreclf.data.clips import ClipBatch, ClipLoader, PieceTable, cut, grid_clips, random_clips
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.data.split import Assignment, Piece
+from genreclf.data.store import Store
+from genreclf.features import FeatureSpec
 
 LENGTHS = [387, 129, 50, 1000]
 
@@ -105,3 +112,24 @@ def test_a_failing_read_ahead_is_raised_where_the_batch_is_wanted() -> None:
 
     with pytest.raises(OSError, match="the disk is gone"):
         next(iter(ClipLoader(lambda: torch.zeros(4, 3), clips=4, batch_size=2, cut=fail)))
+
+
+def test_a_store_that_is_read_ahead_gives_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [str(number) for number in range(len(LENGTHS))]
+    frames().numpy().tofile(tmp_path / "frames.bin")
+    ends = torch.tensor(LENGTHS).cumsum(0).tolist()
+    tracks = {name: (end - length, length, 0) for name, end, length in zip(ids, ends, LENGTHS, strict=True)}
+    index = {"dtype": "int16", "n_mels": 2, "frames": ends[-1], "tracks": tracks, "unreadable": {}}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    pieces = tuple(Piece(name, 0, length) for name, length in zip(ids, LENGTHS, strict=True))
+    data = ClipDataModule(
+        store=Store(tmp_path),
+        assignment=Assignment("all", False, ("blues",), train=pieces, val=pieces, test=pieces),
+        genre_of=dict.fromkeys(ids, "blues"),
+        spec=FeatureSpec.of_audio(sample_rate=100, n_fft=2, hop_length=1, n_mels=2, clip_seconds=2),
+        batch_size=3,
+    )
+    plain = [data.clips("train", rows) for rows in data.train_dataloader()]
+    monkeypatch.setattr(ClipDataModule, "streams", True)
+    for batch, ahead in zip(plain, data.train_dataloader(), strict=True):
+        assert all(torch.equal(values, same) for values, same in zip(batch, ahead, strict=True))
