@@ -132,23 +132,12 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the spectrogram, shape ``(..., mel, frame)`` in dB, of a waveform ``(..., sample)``."""
-        return to_decibel(self.power(self.frames(waveform))).transpose(-2, -1)
-
-    def frames(self, waveform: Tensor) -> Tensor:
-        """Return the overlapping windows ``(..., frame, sample)`` of a waveform ``(..., sample)``, uncopied."""
         padded = functional.pad(waveform, (self.n_fft // 2, self.n_fft // 2))
-        return padded.unfold(-1, self.n_fft, self.hop_length)
-
-    def power(self, frames: Tensor) -> Tensor:
-        """Return the power of each band, ``(..., frame, mel)``, in windows ``(..., frame, sample)``."""
-        squares = torch.view_as_real(torch.fft.rfft(frames * self.window)).flatten(-2).square_()
+        spectrum = torch.fft.rfft(padded.unfold(-1, self.n_fft, self.hop_length) * self.window)
+        squares = torch.view_as_real(spectrum).flatten(-2).square_()
         weights = (self.get_buffer(f"weights_{part}") for part in range(len(self.spans)))
-        return torch.cat([squares[..., a:b] @ weight for (a, b), weight in zip(self.spans, weights, strict=True)], -1)
-
-
-def to_decibel(power: Tensor) -> Tensor:
-    """Return `power`, which is overwritten, in dB relative to 1, at least -100."""
-    return power.clamp_(min=1e-10).log10_().mul_(10.0)
+        power = torch.cat([squares[..., a:b] @ weight for (a, b), weight in zip(self.spans, weights, strict=True)], -1)
+        return power.clamp_(min=1e-10).log10_().mul_(10.0).transpose(-2, -1)
 
 
 def to_steps(level_db: Tensor) -> Tensor:

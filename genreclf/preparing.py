@@ -11,7 +11,6 @@ from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.split import Assignment
 from genreclf.errors import UserError
 from genreclf.features import FeatureSpec
-from genreclf.hardware import reuse_memory
 from genreclf.material import gather
 from genreclf.models import GenreClassifier
 from genreclf.rundir import RunDirectory
@@ -40,7 +39,6 @@ def prepare(config: Config) -> Prepared:
     Raises:
         UserError: Something does not fit; nothing was written but the store.
     """
-    reuse_memory()
     material = gather(config)
     assignment = material.split(config)
     data = build_data(config, material, assignment)
@@ -56,7 +54,6 @@ def prepare_evaluation(config: Config) -> Prepared:
         UserError: The checkpoint knows other genres or other spectrograms.
     """
     trained = RunDirectory(config.init_from or "")
-    reuse_memory()
     known = load_checkpoint(trained.best)["hyper_parameters"]
     material = gather(config)
     assignment = material.split(config)

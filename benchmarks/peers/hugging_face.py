@@ -51,7 +51,7 @@ log_mel = MelSpectrogram(
 
 
 def features_of(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the scaled log-mel spectrogram of a track, ``(frame, mel)``, flat: `Array2D` takes far longer to read."""
+    """Return the scaled log-mel spectrogram of a track, ``(frame, mel)``, flat."""
     torch.set_num_threads(1)
     waveform, _ = soundfile.read(row["path"], dtype="float32")
     level_db = 10 * log_mel(torch.from_numpy(waveform)).clamp(min=1e-10).log10()

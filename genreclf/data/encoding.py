@@ -11,11 +11,8 @@ from platformdirs import user_cache_path
 from genreclf.data.source import AudioSource, PictureSource, Source, Track
 from genreclf.data.store import Encode, Recipe, Store, open_or_build
 from genreclf.errors import UserError
-from genreclf.features import FeatureSpec, LogMel, to_decibel, to_steps
-
-FRAMES_AT_ONCE = {"cpu": 646, "cuda": 1 << 16}
-"""Frames transformed together. On a CPU large pieces of fresh memory cost as much as the transform, small ones threads
-that wait for one another; measured against 64 to 2,048."""
+from genreclf.features import FeatureSpec, LogMel, to_steps
+from genreclf.hardware import reuse_memory
 
 
 def store_of(
@@ -38,6 +35,7 @@ def store_of(
     Raises:
         UserError: Tracks cannot be read, or the disk is full.
     """
+    reuse_memory()  # For what follows too: every training opens a store first.
     recipe, encode = _making(source, spec)
     return open_or_build(
         directory=Path(directory).expanduser() if directory else user_cache_path("genreclf") / "stores",
@@ -62,13 +60,11 @@ def _making(source: Source, spec: FeatureSpec) -> tuple[Recipe, Encode]:
     }
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     log_mel = LogMel(**settings).to(device)
-    at_once = FRAMES_AT_ONCE[device.type]
 
     @torch.inference_mode()
     def encode(track: Track) -> NDArray[np.int16]:
         waveform = torch.from_numpy(source.waveform(track, settings["sample_rate"])).to(device)
-        power = torch.cat([log_mel.power(part) for part in torch.split(log_mel.frames(waveform), at_once)])
-        stored: NDArray[np.int16] = to_steps(to_decibel(power)).cpu().numpy()
+        stored: NDArray[np.int16] = to_steps(log_mel(waveform)).T.cpu().numpy()
         return stored
 
     return Recipe(source.name, "int16", spec.n_mels, settings), encode
