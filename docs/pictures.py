@@ -1,7 +1,9 @@
-"""Take the README's pictures of the page, in a headless Chromium: ``python docs/pictures.py RUN``.
+"""Make the README's pictures with a run trained on computed music: ``python docs/pictures.py RUN``.
 
-It computes forty songs, makes a library of them, starts ``python -m genreclf app RUN`` at a free port, lets an example
-play for some seconds, and writes ``docs/app-desktop.webp`` and ``docs/app-phone.webp``.
+It computes songs and makes a library of them. ``docs/timeline.webp`` is what ``predict`` draws of three of them one
+after the other, ``docs/recommendation.webp`` what ``recommend`` draws. For ``docs/app-desktop.webp`` and
+``docs/app-phone.webp`` it starts ``python -m genreclf app RUN`` at a free port, and lets an example play for some
+seconds in a headless Chromium.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -24,6 +27,8 @@ from genreclf.data.synthetic import Synthetic
 HERE = Path(__file__).parent
 PLAYED_S = 6.0
 SAMPLE_RATE = 22050
+SONGS_PER_GENRE = 12
+MEDLEY = ("classical", "reggae", "metal")
 
 
 @dataclass(frozen=True)
@@ -91,26 +96,44 @@ def play(page: Page, until_s: float) -> None:
 
 
 def write_songs(folder: Path) -> None:
-    """Write four computed songs of each of the ten genres."""
-    source = Synthetic(tracks_per_genre=4, artists_per_genre=4, duration_s=12.0, seed=77)
+    """Write computed songs of each of the ten genres."""
+    source = Synthetic(tracks_per_genre=SONGS_PER_GENRE, artists_per_genre=6, duration_s=12.0, seed=77)
     for track in source.tracks():
         path = folder / f"{track.genre} {int(track.id[-5:]) + 1}.flac"
         soundfile.write(path, source.waveform(track, SAMPLE_RATE), SAMPLE_RATE)
 
 
+def write_medley(path: Path, songs: Path) -> None:
+    """Write one of the songs of each of several genres one after the other."""
+    parts = [soundfile.read(songs / f"{genre} 1.flac")[0] for genre in MEDLEY]
+    soundfile.write(path, np.concatenate(parts), SAMPLE_RATE)
+
+
+def genreclf(*words: str | Path) -> None:
+    """Run a command of genreclf."""
+    subprocess.run([sys.executable, "-m", "genreclf", *map(str, words)], check=True)
+
+
 def main() -> None:
-    """Take the pictures."""
+    """Make the pictures."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("run", type=Path, metavar="RUN")
-    words.add_argument("--example", default="jazz", help="the example song that is heard; default: jazz")
+    words.add_argument("--example", default="jazz", help="the example song that the page hears; default: jazz")
+    words.add_argument("--song", default="disco 2", help="the song that is recommended for; default: disco 2")
     words.add_argument("--out", type=Path, default=HERE)
     asked = words.parse_args()
     with ExitStack() as stack:
-        songs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (songs := folder / "songs").mkdir()
         write_songs(songs)
-        library = ["--library", str(songs / "library")]
-        subprocess.run([sys.executable, "-m", "genreclf", "index", str(asked.run), str(songs), *library], check=True)
-        address = stack.enter_context(served(asked.run, *library))
+        library = ["--library", folder / "library"]
+        genreclf("index", asked.run, songs, *library)
+        write_medley(folder / "medley.flac", songs)
+        genreclf("predict", asked.run, folder / "medley.flac", "--timeline-dir", folder)
+        keep(folder / "medley.png", asked.out / "timeline.webp")
+        genreclf("recommend", asked.run, songs / f"{asked.song}.flac", "--picture", folder / "like.png", *library)
+        keep(folder / "like.png", asked.out / "recommendation.webp")
+        address = stack.enter_context(served(asked.run, *map(str, library)))
         chromium = stack.enter_context(browser())
         for screen in SCREENS:
             page = screen_page(chromium, screen)
@@ -118,9 +141,14 @@ def main() -> None:
             page.get_by_role("button", name=asked.example, exact=True).click()
             page.wait_for_selector(".g-top-genre")
             play(page, PLAYED_S)
-            with Image.open(io.BytesIO(page.screenshot(full_page=True))) as picture:
-                picture.save(asked.out / f"app-{screen.name}.webp", quality=80)
+            keep(io.BytesIO(page.screenshot(full_page=True)), asked.out / f"app-{screen.name}.webp")
             page.close()
+
+
+def keep(picture: Path | io.BytesIO, path: Path) -> None:
+    """Write a picture as a small WebP."""
+    with Image.open(picture) as pixels:
+        pixels.convert("RGB").save(path, quality=80)
 
 
 if __name__ == "__main__":

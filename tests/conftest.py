@@ -3,6 +3,7 @@ import os
 # Before torch is imported: several test processes share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
 
 import contextlib

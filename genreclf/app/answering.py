@@ -75,7 +75,7 @@ class Answerer:
             name=name,
             player=self.shelf.put(path),
             similar=list(zip(similar, players, strict=True)),
-            without_library=self.without_library,
+            without_library=self.without_library or "The library holds no other song.",
         )
 
     def _check(self, path: Path) -> None:

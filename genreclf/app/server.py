@@ -64,7 +64,8 @@ def serve(
     listening = listening_at(host, port)
     with listening, tempfile.TemporaryDirectory(prefix="genreclf-app-") as temporary:
         # Read when gradio is imported.
-        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": f"{temporary}/uploads"}
+        uploads = Path(temporary, "uploads")
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(uploads)}
         examples = Examples.computed(Path(temporary, "examples")) if songs is None else Examples.of_folder(songs)
         answerer = Answerer(
             predictor=predictor,
@@ -73,7 +74,8 @@ def serve(
             shelf=Shelf(copies=Path(temporary, "copies")),
             limits=limits,
         )
-        app = application(directory, answerer, examples, found, hosts=LOOPBACK if host in LOOPBACK else None)
+        hosts = LOOPBACK if host in LOOPBACK else None
+        app = application(directory, answerer, examples, found, uploads=uploads, hosts=hosts)
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{listening.getsockname()[1]}")
         uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)).run([listening])
@@ -85,6 +87,7 @@ def application(
     examples: Examples,
     facts: dict[str, Any],
     *,
+    uploads: Path,
     hosts: tuple[str, ...] | None = None,
 ) -> "FastAPI":
     """Return the page with its addresses.
@@ -94,6 +97,7 @@ def application(
         answerer: Hears the songs.
         examples: Songs to try.
         facts: For the head of the page.
+        uploads: Where gradio keeps what visitors send, its ``GRADIO_TEMP_DIR``.
         hosts: Names by which the page may be called; None allows any.
     """
     import gradio
@@ -101,9 +105,11 @@ def application(
     from fastapi.responses import FileResponse, HTMLResponse
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    from genreclf.app.own_files import OwnFilesOnly
     from genreclf.app.page import HERE, page, theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(OwnFilesOnly, uploads=uploads)
     if hosts is not None:
         # A foreign page could otherwise have its name lead here.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))

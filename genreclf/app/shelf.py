@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -70,8 +71,9 @@ class Shelf:
     def clear_old(self) -> None:
         """Delete copies that were made long ago."""
         for copy in self.copies.iterdir():
-            if time.time() - copy.stat().st_mtime > KEPT_S:
-                copy.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another visitor's request clears as well
+                if time.time() - copy.stat().st_mtime > KEPT_S:
+                    copy.unlink()
 
 
 def _decode(path: Path, copy: Path) -> None:

@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> None:
 
         if options.format == "m3u":
             raise UserError("recommend: --evaluate has no playlist; choose another --format.")
+        if options.picture is not None:
+            raise UserError("recommend: --picture is of one song; leave it or --evaluate out.")
         return evaluate(options.run, options.what, k=options.k, form=options.format)
     if len(options.what) != 1:
         raise UserError("recommend wants one song: python -m genreclf recommend RUN SONG [-k 10]")
@@ -43,6 +45,8 @@ def main(arguments: list[str]) -> None:
     if not found:
         raise UserError("The library holds no other song that these options allow.")
     FORMATS[options.format](found)
+    if options.picture is not None:
+        _draw(options.picture, library, song, found)
     return None
 
 
@@ -64,6 +68,18 @@ def _song(library: "Library", run: str, word: str) -> "tuple[Song | Prediction, 
     if (notice := predictor.listener.notice) is not None:
         print(f"Note: {notice}", file=sys.stderr)
     return predictor.predict(path), read_artist_tag(path)
+
+
+def _draw(path: Path, library: "Library", song: "Song | Prediction", found: "list[Recommendation]") -> None:
+    from genreclf.inference.predictor import shown
+    from genreclf.library.figure import draw_recommendation
+
+    name = shown(Path(str(song.path)).stem)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_recommendation(path, library, song, name, found)
+    except OSError as error:
+        raise UserError(f"--picture {path} cannot be written ({error.strerror}); choose another.") from error
 
 
 def _table(found: "list[Recommendation]") -> None:
@@ -153,6 +169,9 @@ def _parser() -> argparse.ArgumentParser:
         "--exclude-artist", action="append", default=[], metavar="NAME", help="nothing by this artist; may be repeated"
     )
     parser.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
+    parser.add_argument(
+        "--picture", type=_png, metavar="FILE.png", help="draw the songs on a map of the library, with their genres"
+    )
     parser.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
     parser.add_argument(
         "--evaluate",
@@ -161,6 +180,13 @@ def _parser() -> argparse.ArgumentParser:
         "data.artists=FILE for a SONG",
     )
     return parser
+
+
+def _png(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png")
+    return path
 
 
 def _count(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,9 @@ class Onnx(Format):
     suffix = ".onnx"
 
     def __init__(self) -> None:
-        """Look for what it needs."""
+        """Look for what it needs, and keep onnxruntime from reporting to its maker."""
+        # Read when onnxruntime is imported.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
         if missing:
             raise UserError(

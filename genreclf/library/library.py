@@ -168,8 +168,8 @@ class Library:
             fetched *= 4
         if not others:
             return []
-        units = _units(np.stack([other.embedding for other in others]).astype(np.float64))
-        similarity = units @ _units(target[None])[0]
+        units = units_of(np.stack([other.embedding for other in others]).astype(np.float64))
+        similarity = units @ units_of(target[None])[0]
         order = np.argsort(-similarity, kind="stable")[:wanted].tolist()
         if diverse:
             order = _diverse(units, similarity, order, k)
@@ -231,7 +231,8 @@ def _same(target: NDArray[np.float64], other: NDArray[np.float32]) -> bool:
     return bool(np.linalg.norm(target - other) <= SAME_SONG * np.linalg.norm(target))
 
 
-def _units(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+def units_of(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return vectors ``(song, dimension)`` brought to length 1; those of zeros stay."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units: NDArray[np.float64] = vectors / np.where(lengths > 0, lengths, 1)
     return units

@@ -172,6 +172,12 @@ class Records:
                     found[row[0]] = self._song(row)
         return [found[song_id] for song_id in ids if song_id in found]
 
+    def spread(self, at_most: int) -> list[Song]:
+        """Return so many of the songs, evenly spread in the order in which they came; all if there are fewer."""
+        ids = self._ids("SELECT id FROM song ORDER BY id", [])
+        places = np.linspace(0, len(ids) - 1, min(at_most, len(ids))).round().astype(int)
+        return self.songs(ids[places].tolist())
+
     def find(self, text: str) -> list[Song]:
         """Return the songs of this name or path; where there is none, those whose path ends so."""
         end = "/" + text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")

@@ -76,20 +76,22 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration without what is this machine's or this user's alone."""
     shared: dict[str, Any] = _without_folders(copy.deepcopy(dict(config)))
     shared |= {"run_dir": "", "init_from": None}
+    for section in ("data", "split"):
+        shared[section] = _without_folders(shared[section], relative=True)
     shared["data"] |= {"store_dir": None}
     shared["logger"] |= {"entity": None, "group": None, "tags": []}
     return shared
 
 
-def _without_folders(value: Any) -> Any:
-    """Return `value` with every absolute path in it cut down to its last name."""
+def _without_folders(value: Any, *, relative: bool = False) -> Any:
+    """Return `value` with every absolute path in it, and every relative one if asked, cut down to its last name."""
     if isinstance(value, dict):
-        return {key: _without_folders(entry) for key, entry in value.items()}
+        return {key: _without_folders(entry, relative=relative) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_without_folders(entry) for entry in value]
+        return [_without_folders(entry, relative=relative) for entry in value]
     if isinstance(value, str):
         for kind in (PurePosixPath(value), PureWindowsPath(value)):
-            if kind.is_absolute():
+            if kind.is_absolute() or (relative and len(kind.parts) > 1):
                 return kind.name
     return value
 
@@ -128,7 +130,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         checked = Config.from_plain(copy.deepcopy(config))
         assignment = Assignment.from_json(split)
         told = (metrics["split"]["hash"], metrics["split"]["leaky"])
-        scored = answer(metrics)
+        scored, best_epoch = answer(metrics), int(metrics["best_epoch"])
         if told != (assignment.hash, assignment.leaky):
             raise UserError(f"{METRICS} tells of another split than {SPLIT} holds, so its figures cannot be trusted.")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -140,7 +142,8 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         partial.write_config(config)
         partial.write_json(partial.metrics, metrics)
         partial.write_json(partial.split, split)
-        torch.save({"state_dict": state, "hyper_parameters": {"spec": spec, "genres": genres}}, partial.best)
+        known = {"spec": spec, "genres": genres}
+        torch.save({"state_dict": state, "hyper_parameters": known, "epoch": best_epoch}, partial.best)
         try:
             os.replace(partial.path, path)
         except OSError as error:

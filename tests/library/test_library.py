@@ -194,6 +194,21 @@ def test_formats(cli: Cli, indexed: tuple[str, Path]) -> None:
     assert "metal/1.flac" in cli(*ask, "table").out
 
 
+def test_a_picture(cli: Cli, indexed: tuple[str, Path], tmp_path: Path) -> None:
+    ask = ("recommend", indexed[0], "metal/1.flac", "--format", "csv", "--picture")
+    assert len(rows(cli(*ask, "new/like.png"))) == 10
+    assert (tmp_path / "new/like.png").stat().st_size > 10_000
+    (tmp_path / "file").write_text("no folder")
+    for words, said in (
+        ((*ask, "file/like.png"), "--picture file/like.png cannot be written"),
+        ((*ask, "like.jpg"), "like.jpg does not end in .png"),
+        (("recommend", indexed[0], "--evaluate", "--picture", "like.png"), "leave it or --evaluate out"),
+    ):
+        outcome = cli(*words)
+        assert outcome.code == 2
+        assert said in outcome.err
+
+
 def test_another_checkpoint_and_damage_are_refused(cli: Cli, run: str, music: Path) -> None:
     assert "There is no library" in cli("recommend", run, "metal/0.wav").err
     cli("index", run, "music")

@@ -65,6 +65,27 @@ def test_a_pulled_model_predicts_as_the_run_does(
     assert (again.code, "is there already" in again.err) == (2, True)
 
 
+@pytest.mark.slow
+def test_a_pulled_model_is_a_run_for_the_other_commands(
+    pushed: dict[str, bytes], cli: Cli, trained: Trained, tmp_path: Path
+) -> None:
+    assert cli("pull", REPO, "--to", "pulled").code == 0
+    outcome = cli("evaluate", "pulled", "run_dir=again")
+    assert outcome.code == 2
+    assert "data.root=" in outcome.err
+    data = (f"data.root={trained.music}", f"data.store_dir={tmp_path}")
+    outcome = cli("evaluate", "pulled", *data, "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory("again").predictions.read_text() == trained.run.predictions.read_text()
+    outcome = cli("index", "pulled", str(trained.music))
+    assert outcome.out.startswith("15 heard"), outcome.err
+    assert "metal" in cli("recommend", "pulled", "metal/0.wav", "--format", "csv").out
+    outcome = cli("export", "pulled", "--format", "torch-export")
+    assert outcome.code == 0, outcome.err
+    assert Path("pulled/model.pt2").is_file()
+    assert "not finished" not in cli("push", "pulled", "--repo", REPO).err
+
+
 def test_the_card_is_honest_and_names_no_folder_of_ours(pushed: dict[str, bytes], trained: Trained) -> None:
     card = pushed["README.md"].decode()
     metrics, split = trained.run.read_metrics(), trained.run.read_json(trained.run.split)
@@ -81,6 +102,18 @@ def test_the_card_is_honest_and_names_no_folder_of_ours(pushed: dict[str, bytes]
     assert f"python -m genreclf pull {REPO}" in card
     for content in pushed.values():
         assert str(trained.music.parent).encode() not in content
+
+
+def test_relative_folders_stay_at_home_too(trained: Trained) -> None:
+    from genreclf.sharing.bundle import shareable
+
+    config = trained.run.read_config()
+    config["data"]["root"], config["data"]["artists"] = "../private/music", "~\\private\\artists.txt"
+    shared = shareable(config)
+    assert "private" not in json.dumps(shared)
+    assert (shared["data"]["root"], shared["data"]["artists"]) == ("music", "artists.txt")
+    assert shared["early_stopping"] == config["early_stopping"]
+    assert shared["data"]["_target_"] == config["data"]["_target_"]
 
 
 def test_a_leaky_run_says_so_on_its_card(hub: Hub, cli: Cli, trained: Trained, tmp_path: Path) -> None:
