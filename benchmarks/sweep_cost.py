@@ -73,9 +73,11 @@ def genreclf(folder: Path, *arguments: str) -> None:
     root = Path(__file__).resolve().parent.parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))}
     command = [sys.executable, "-m", "genreclf", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
+    # Not through a pipe: the process that jobs are forked from holds it for a moment longer.
+    with (folder / "output.txt").open("w+") as output:
+        if subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=output, check=False).returncode:
+            output.seek(0)
+            raise SystemExit(output.read())
 
 
 def own_s(runs: Path, total_s: float, at_once: int) -> float:

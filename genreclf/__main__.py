@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config import CONFIG_DIR
-from genreclf.errors import UserError
-from genreclf.parallel.launchers import check_launcher
+from genreclf.errors import INTERRUPTED, UserError
+from genreclf.parallel.launchers import LauncherFailed, check_launcher
 from genreclf.parallel.outside import outside_ranks
 from genreclf.sweep.start import SweepStart
 
@@ -63,7 +63,7 @@ def main() -> None:
         ) from None
     except KeyboardInterrupt as interrupt:
         print(f"Interrupted. {interrupt}", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _end(error: Exception, *, debug: bool) -> SystemExit:
@@ -86,10 +86,14 @@ def _train(arguments: list[str]) -> None:
         hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")(train)()
     except UserError as error:
         stopped = error
-    except OSError as error:
-        if SweepStart.sweep_dir is None:
+    except Exception as error:
+        if SweepStart.sweep_dir is None or isinstance(error, HydraException | OmegaConfBaseException | ValueError):
             raise
-        stopped = UserError(f"The sweep's folder {SweepStart.sweep_dir} cannot be written to ({error}).")
+        if isinstance(error, OSError) and error.filename:
+            stopped = UserError(f"The sweep's folder {SweepStart.sweep_dir} cannot be written to ({error}).")
+        else:
+            stopped = LauncherFailed(error)
+            stopped.__cause__ = error
     except KeyboardInterrupt:
         if SweepStart.sweep_dir is None:
             raise

@@ -1,5 +1,8 @@
 """What a user can do something about."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 
 class UserError(Exception):
     """A mistake in the command, the configuration or the data.

@@ -13,7 +13,7 @@ from genreclf.errors import UserError
 from genreclf.evaluation.report import summary_table
 from genreclf.fitting import fit, is_first_rank
 from genreclf.hardware import environment, resolve_accelerator, resolve_precision
-from genreclf.parallel.launch import launch
+from genreclf.parallel.launch import RankDied, launch
 from genreclf.parallel.outside import OutsideRanks, adopt_slurm, outside_ranks, ranks_here
 from genreclf.preparing import Prepared, prepare, prepare_evaluation
 from genreclf.rundir import RunDirectory, sentence_when_full
@@ -101,7 +101,11 @@ def _with_all_ranks(config: Config, lead: Callable[[Config, OutsideRanks | None]
         while not isinstance(word := ranks.hear(), RunResult):
             if word is None:
                 raise UserError("")  # The first rank says why.
-            take_part(*word)
+            try:
+                take_part(*word)
+            except Exception as error:  # It is raised again.
+                RunDirectory(word[1]).record_failure(error, unless_known=True)
+                raise
         return word
 
 
@@ -144,6 +148,10 @@ def _carry_out(task: str, config: Config, ranks: OutsideRanks | None) -> RunResu
                     ranks.say((task, str(run.path)))
                 TASKS[task].compute(config, prepared)
         except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
+            if ranks is not None and (reason := run.reason):
+                lost = RankDied(f"Another rank of {run.path} failed ({reason}); the same command goes on.")
+                run.record_failure(lost)
+                raise lost from error
             run.record_failure(error)
             raise
     metrics = run.read_metrics()

@@ -71,8 +71,8 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
 def trainer_of(config: Config, **arguments: Any) -> Trainer:
     """Return a Trainer on the devices of the configuration; its ranks are there already."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*LeafSpec.*", ".*sync_dist.*", ".*does not have many workers.*", ".*`srun` command.*"):
-        warnings.filterwarnings("ignore", message)
+    noise = "LeafSpec|sync_dist|does not have many workers|`srun` command|exists and is not empty"
+    warnings.filterwarnings("ignore", f".*({noise})")
     devices = config.trainer.devices
     here = ranks_here(devices)
     return Trainer(

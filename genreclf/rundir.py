@@ -106,11 +106,18 @@ class RunDirectory:
             return None
         return str(reason) if reason else None
 
-    def record_failure(self, error: Exception | str) -> None:
+    def record_failure(self, error: Exception | str, *, unless_known: bool = False) -> None:
         """Write down that the run failed and why; an error without words leaves the reason that stands there.
 
         A disk without room for a line is no second error.
+
+        Args:
+            error: What happened.
+            unless_known: Leave any reason that stands there: the first rank to fail knows it, the others have lost that
+                rank.
         """
+        if unless_known and self.reason is not None:
+            return
         try:
             before = self.read_metrics()
         except UserError:

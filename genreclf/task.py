@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,9 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.errors import UserError
-from genreclf.parallel.outside import outside_ranks
+from genreclf.parallel.orphans import end_with_parent
+from genreclf.parallel.outside import adopt_slurm, outside_ranks
+from genreclf.sweep.start import SweepStart
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
@@ -62,10 +66,17 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
     Raises:
         JobFailed: It failed, and another sweeper wants to know.
     """
-    if outside_ranks() > 1:  # The launcher started all ranks of the job.
-        return _run(config, Path(settings.runtime.output_dir), settings)
+    if "submitit" in settings.launcher._target_:
+        # Submitit ignores it, and would take what is left of a preempted job for its result.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if ranks_are_there := outside_ranks() > 1:
+        adopt_slurm()
+        if os.environ["RANK"] != "0":
+            return _follow(config, settings)
     from genreclf.sweep.job import Job, JobFailed
 
+    if settings.launcher._target_ == JOBLIB_LAUNCHER and SweepStart.sweep_dir is None:
+        end_with_parent(os.getppid())  # A worker would finish the job after the death of the sweep.
     job = Job(
         run_dir=Path(settings.runtime.output_dir),
         sweep_dir=Path(settings.sweep.dir),
@@ -75,11 +86,20 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
     )
     logged = settings.launcher._target_ != BASIC_LAUNCHER
     try:
-        return job.carry_out(config, logged=logged)
+        return job.carry_out(config, logged=logged, apart=not ranks_are_there)
     except JobFailed:
         if settings.sweeper._target_ == BASIC_SWEEPER:
             return float("nan")
         raise
+
+
+def _follow(config: DictConfig, settings: HydraConf) -> float:
+    """Take part in a job whose ranks the launcher started; the first one says what becomes of it."""
+    try:
+        return _run(config, Path(settings.runtime.output_dir), settings)
+    except Exception as error:
+        traceback.print_exception(error)
+        return float("nan")
 
 
 def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:

@@ -17,9 +17,9 @@ from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.rundir import RunDirectory
 
 INIT_TIMEOUT_S = 30.0
-"""How long W&B may take to answer the start of a run; then the record stays on disk."""
+"""How long W&B may take to answer the start of a run, unless ``WANDB_INIT_TIMEOUT`` says so; then all stays on disk."""
 FINISH_TIMEOUT_S = 60.0
-"""How long W&B may take to receive the rest at the end of a run; then it stays on disk."""
+"""How long it may take to receive the rest at the end, unless ``WANDB_FINISH_TIMEOUT`` says so; then it stays there."""
 PICTURE_FRAMES = 256
 """Widest picture of a spectrogram."""
 
@@ -27,15 +27,19 @@ PICTURE_FRAMES = 256
 class PatientWandbLogger(WandbLogger):
     """Lightning's logger, whose failures cost a record and never a training."""
 
+    _told = False
+
     @contextmanager
     def patience(self) -> Iterator[None]:
-        """Say what W&B cannot do, and go on."""
+        """Say once what W&B cannot do, and go on."""
         import wandb
 
         try:
             yield
         except (wandb.Error, OSError) as error:
-            print(f"Note: W&B lost a part of the record ({_reason(error)}).", file=sys.stderr)
+            if not self._told:
+                print(f"Note: W&B lost a part of the record ({_reason(error)}).", file=sys.stderr)
+            self._told = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log figures."""
@@ -77,7 +81,6 @@ class Tracking:
         offline: bool | None = None,
     ) -> None:
         """Prepare the logger; W&B starts with the first figure."""
-        self.kind = kind
         self.logger: Logger | None = None
         if kind == "csv":
             self.logger = CSVLogger(run.path, name="csv", version="")
@@ -119,7 +122,7 @@ class Tracking:
                 config=dict(config),
                 job_type=job_type,
                 reinit="finish_previous",
-                settings=wandb.Settings(init_timeout=INIT_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S),
+                settings=wandb.Settings(**_timeouts()),
             )
 
         try:
@@ -135,11 +138,12 @@ class Tracking:
 
     def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
         """Add pictures of the data, drawn for W&B alone."""
-        if self.kind == "wandb" and self.logger is not None:
+        if isinstance(self.logger, PatientWandbLogger):
             import wandb
 
-            images = {f"data/{path.stem}": wandb.Image(str(path)) for path in draw()}
-            self.logger.experiment.log(images)  # type: ignore[attr-defined]
+            paths = draw()
+            with self.logger.patience():
+                self.logger.experiment.log({f"data/{path.stem}": wandb.Image(str(path)) for path in paths})
 
     def finish(
         self, metrics: Mapping[str, Any], tracks: TrackPredictions | None, spectrogram: Callable[[str], NDArray[Any]]
@@ -213,6 +217,11 @@ class Tracking:
         with self.logger.patience():
             self.logger.finalize(status)
             wandb.finish(exit_code=0 if kind is None else 1)
+
+
+def _timeouts() -> dict[str, float]:
+    ours = {"init_timeout": INIT_TIMEOUT_S, "finish_timeout": FINISH_TIMEOUT_S}
+    return {name: seconds for name, seconds in ours.items() if f"WANDB_{name.upper()}" not in os.environ}
 
 
 def _reason(error: Exception) -> str:

@@ -9,31 +9,13 @@ from typing import Any
 import pytest
 import wandb
 from conftest import Outcome, Trained
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb_records import records
 from wandb_workspaces.reports.v2.internal import ReportViewspec
 from wandb_workspaces.workspaces.internal import View
 
 from genreclf.dashboard import Dashboard
 
 Cli = Callable[..., Outcome]
-
-
-def records(path: Path) -> Iterator[Record]:
-    """Read a ``.wandb`` file: 7 bytes of header, then LevelDB's log format with one protobuf message a record."""
-    content, place, whole = path.read_bytes(), 7, b""
-    block = 32768
-    while place < len(content):
-        if block - place % block < 7:
-            place += block - place % block
-            continue
-        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
-        whole += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):
-            record = Record()
-            record.ParseFromString(whole)
-            yield record
-            whole = b""
 
 
 def flat(key: str, value: Any) -> Iterator[str]:

@@ -3,7 +3,10 @@
 import contextlib
 import http.server
 import json
+import os
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -129,8 +132,8 @@ def test_a_training_finishes_without_its_server(
 ) -> None:
     with server(kind) as address:
         online(tmp_path, monkeypatch, address)
+        monkeypatch.setenv("WANDB_INIT_TIMEOUT", "5")
         process = python_m(*tiny, "logger=wandb", "run_dir=run")
-        # W&B may take half a minute at the start and a minute at the end; the rest is a busy machine's.
         output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     run = RunDirectory(tmp_path / "run")
@@ -138,3 +141,31 @@ def test_a_training_finishes_without_its_server(
     assert run.report.exists()
     assert "its record stays in" in output
     assert list(run.path.glob("wandb/offline-run-*/*.wandb"))
+
+
+@pytest.mark.slow
+def test_a_run_outlives_the_service_that_writes_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wandb.teardown()
+    run = RunDirectory(tmp_path / "run")
+    run.make()
+    with Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
+        assert tracking.logger is not None
+        os.kill(service_of(os.getpid()), signal.SIGKILL)
+        time.sleep(0.2)
+        for step in range(3):
+            tracking.logger.log_metrics({"val/loss": 1.0}, step=step)
+        tracking.add_pictures(lambda: [])
+    assert capsys.readouterr().err.count("Note: W&B lost a part of the record") == 1
+    # As after a run of its own: the next one starts another service.
+    with contextlib.suppress(OSError):
+        wandb.teardown()
+    with Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}):
+        pass
+    assert len(list(run.path.glob("wandb/offline-run-*/*.wandb"))) == 2
+
+
+def service_of(pid: int) -> int:
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], text=True, capture_output=True, check=True).stdout
+    lines = [line.split() for line in listed.splitlines() if "wandb-core" in line]
+    (words,) = [words for words in lines if str(pid) in words[1:]]
+    return int(words[0])

@@ -58,6 +58,9 @@ def main(arguments: list[str]) -> None:
             print(f"Workspace: {workspace}\nReport: {report}")
             return
     out = asked.out or (paths[0] if len(paths) == 1 else Path("outputs")) / "dashboard.json"
-    atomic_write_text(out, json.dumps(dashboard.specification(), indent=2) + "\n")
+    try:
+        atomic_write_text(out, json.dumps(dashboard.specification(), indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"--out: {out} cannot be written to ({error.strerror}).") from error
     print(f"{why}: the specification of workspace and report is in {out}.", file=sys.stderr)
     print("Send the runs with `wandb sync`, then repeat this command online to save both.", file=sys.stderr)

@@ -26,13 +26,15 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         ranks: How many processes.
 
     Raises:
-        UserError: A rank stopped with a sentence of its own; the message is empty then.
+        UserError: A rank stopped with a sentence; the message is empty if the first rank has printed it.
         RankDied: A rank was killed or crashed.
+        KeyboardInterrupt: This process was told to end, as by Ctrl-C.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    threads = max(1, (os.cpu_count() or 1) // ranks)
+    threads = max(1, cores() // ranks)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     config = LaunchConfig(
@@ -50,13 +52,21 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        reason = RunDirectory(run_dir).reason
         if failure.exitcode == UserError.exit_code:
-            raise UserError("") from None
-        cause = failure.signal_name() if failure.exitcode < 0 else RunDirectory(run_dir).reason or failure.exitcode
+            raise UserError(reason or "" if rank else "") from None
+        cause = failure.signal_name() if failure.exitcode < 0 else reason or failure.exitcode
         raise RankDied(
             f"Rank {rank} of {run_dir} died ({cause}); "
             f"the same command with run_dir={run_dir} goes on from the last epoch."
         ) from None
+    except SignalException:
+        raise KeyboardInterrupt(f"Run the same command with run_dir={run_dir} to go on.") from None
     finally:
         if before is None:
             os.environ.pop("OMP_NUM_THREADS", None)
+
+
+def cores() -> int:
+    """Return how many cores this process may use, which a cluster may have made fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

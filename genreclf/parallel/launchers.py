@@ -1,6 +1,7 @@
 """Launchers of sweeps that are extras."""
 
 import importlib.metadata
+import shutil
 from collections.abc import Sequence
 
 from genreclf.errors import UserError
@@ -13,11 +14,29 @@ PACKAGES = {
 """Options of ``hydra/launcher``: the distribution each needs, and the extra of this package that brings it."""
 
 
+class LauncherFailed(UserError):
+    """A launcher lost a job, or could not go on: no mistake of the user's, so the command ends with 1.
+
+    Args:
+        error: What it said.
+    """
+
+    exit_code = 1
+
+    def __init__(self, error: Exception) -> None:
+        """Make a sentence of its first lines."""
+        said = " ".join(str(error).split("\n")[:2]).strip()
+        super().__init__(
+            f"The launcher stopped ({said or type(error).__name__}); jobs that run elsewhere go on, "
+            "and the same command then does again only what is not finished."
+        )
+
+
 def check_launcher(arguments: Sequence[str]) -> None:
     """See that the launcher that the command names is installed.
 
     Raises:
-        UserError: It is not.
+        UserError: It is not, or Slurm is not.
     """
     for argument in arguments:
         group, _, option = argument.partition("=")
@@ -28,3 +47,5 @@ def check_launcher(arguments: Sequence[str]) -> None:
             except importlib.metadata.PackageNotFoundError:
                 sentence = f'{argument} needs {package}: python -m pip install -e ".[{extra}]"'
                 raise UserError(sentence) from None
+            if option == "slurm" and shutil.which("srun") is None:
+                raise UserError(f"{argument} needs Slurm: there is no srun on this machine.")

@@ -3,28 +3,31 @@
 import os
 import sys
 
-from genreclf.errors import UserError
+from genreclf.errors import INTERRUPTED, UserError
 from genreclf.parallel.orphans import end_with_parent
+from genreclf.rundir import RunDirectory
 
 
 def main() -> None:
     """Do this rank's share of a task."""
     task, run_dir, parent_pid = sys.argv[1:]
     end_with_parent(int(parent_pid))
-    from genreclf.experiment import take_part
-    from genreclf.rundir import RunDirectory
-
+    run = RunDirectory(run_dir)
     try:
+        from genreclf.experiment import take_part
+
         take_part(task, run_dir)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
     except UserError as error:
+        run.record_failure(error, unless_known=True)
         if os.environ["RANK"] == "0":
-            RunDirectory(run_dir).record_failure(error)
             print(error, file=sys.stderr)
-        if RunDirectory(run_dir).read_config().get("debug"):
+        if run.read_config().get("debug"):
             raise
         raise SystemExit(error.exit_code) from None
     except Exception as error:
-        RunDirectory(run_dir).record_failure(error)
+        run.record_failure(error, unless_known=True)
         raise
 
 

@@ -19,6 +19,9 @@ from genreclf.sweep.process import compute_apart, warm_up
 CRASHED = 1
 """Exit code of a job that ended with an error of the program."""
 
+NO_WORD = "it ended without a word, as when it is canceled or the disk is full."
+"""The reason of a job that could not give one."""
+
 
 class JobFailed(UserError):
     """A job of a sweep failed; the message says why."""
@@ -54,12 +57,13 @@ class Job:
         """What a person calls it."""
         return f"Job {self.number} ({', '.join(f'{key}={value}' for key, value in self.varies.items())})"
 
-    def carry_out(self, composed: DictConfig, *, logged: bool) -> float:
-        """Check the configuration and compute the run in a process of its own, unless it is finished.
+    def carry_out(self, composed: DictConfig, *, logged: bool, apart: bool = True) -> float:
+        """Check the configuration and compute the run, unless it is finished.
 
         Args:
             composed: What Hydra composed.
             logged: Whether its output goes to ``job.log`` in its directory, as others print at the same time.
+            apart: Compute it in a process of its own; not where this process is the first of its ranks.
 
         Returns:
             The objective.
@@ -72,10 +76,11 @@ class Job:
         done = self._is_finished()
         if not done:
             self._record(exit_code=None, reason=None, wall_s=None)
-            warm_up()  # It imports PyTorch while this process does so to check the configuration.
+            if apart:
+                warm_up()  # It imports PyTorch while this process does so to check the configuration.
         try:
-            code, objective = self._compute(composed, logged)
-            reason = None if code == 0 else self.run.reason or "it left no reason."
+            code, objective = self._compute(composed, logged, apart)
+            reason = None if code == 0 else self.run.reason or NO_WORD
         except Exception as error:  # Whatever it is, it costs this job only.
             code = error.exit_code if isinstance(error, UserError) else CRASHED
             objective, reason = None, reason_of(error)
@@ -93,14 +98,16 @@ class Job:
             print(f"{self.name} is finished, with {100 * objective:.1f} % of the validation tracks right.")
         return objective
 
-    def _compute(self, composed: DictConfig, logged: bool) -> tuple[int, float | None]:
+    def _compute(self, composed: DictConfig, logged: bool, apart: bool) -> tuple[int, float | None]:
         from genreclf.config import Config
 
         config = Config.from_hydra(composed, run_dir=str(self.run.path), overrides=self.overrides)
         if config.logger.group is None:
-            config.plain["logger"]["group"] = self.sweep_dir.name
-        from genreclf.experiment import finished
+            config.logger.group = config.plain["logger"]["group"] = self.sweep_dir.name
+        from genreclf.experiment import finished, run
 
+        if not apart:
+            return 0, run(config).objective
         if done := finished(config):
             return 0, done.objective
         print(f"{self.name} {'goes on' if self.run.last.exists() else 'starts'} in {self.run.path}")

@@ -5,18 +5,19 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from genreclf.errors import UserError
+from genreclf.errors import INTERRUPTED, UserError
 
 PATIENCE_S = 15.0
 """How long a job may take to end in order before it is killed."""
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+SERVER_DIED = 255
+"""Exit code of a job when the server has died, as multiprocessing has it."""
 
 
 def warm_up() -> None:
@@ -59,6 +60,8 @@ def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
         raise
     code = process.exitcode or 0
     process.close()
+    if code == SERVER_DIED:
+        time.sleep(1)  # What ended it may be on its way here.
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     return code

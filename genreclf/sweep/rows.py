@@ -7,7 +7,7 @@ from typing import Any
 
 from genreclf.errors import UserError
 from genreclf.rundir import RunDirectory
-from genreclf.sweep.job import CRASHED, read_object
+from genreclf.sweep.job import CRASHED, NO_WORD, read_object
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
@@ -74,7 +74,7 @@ def _row(path: Path, call: Any) -> Row:
     finished = metrics.get("status") == FINISHED
     in_last_call = call is not None and record.get("call") == call
     failed = bool(code) or metrics.get("status") == FAILED or (in_last_call and not finished)
-    reason = record.get("reason") or metrics.get("reason") or "it ended without a word, as on a full disk."
+    reason = record.get("reason") or metrics.get("reason") or NO_WORD
     track = metrics.get("test", {}).get("track", {}) if finished else {}
     return Row(
         path=path,

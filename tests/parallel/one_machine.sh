@@ -13,7 +13,7 @@ host=$(hostname -s)
 stop() {
     if [ -f "$folder/slurmctld.pid" ]; then
         export SLURM_CONF="$folder/slurm.conf"
-        timeout 10 scancel --state=PENDING,RUNNING --user=root || true
+        timeout 10 scancel --user=root || true
         for _ in $(seq 20); do
             if [ -z "$(timeout 10 squeue --noheader)" ]; then break; fi
             sleep 1

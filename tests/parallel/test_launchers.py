@@ -54,3 +54,24 @@ def test_a_launcher_that_is_not_installed(launcher: str, cli: Cli, monkeypatch: 
     outcome = cli("-m", f"hydra/launcher={launcher}", "seed=0,1")
     assert outcome.code == 2
     assert outcome.err.strip() == f'hydra/launcher={launcher} needs not-there: python -m pip install -e ".[{launcher}]"'
+
+
+def test_slurm_is_not_there(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    outcome = cli("-m", "hydra/launcher=slurm", "seed=0,1")
+    assert outcome.code == 2
+    assert outcome.err.strip() == "hydra/launcher=slurm needs Slurm: there is no srun on this machine."
+
+
+def test_a_launcher_that_loses_a_job(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As submitit does when Slurm cancels one."""
+
+    def launch(*_: object, **__: object) -> None:
+        raise RuntimeError("Job 3_0 (task: 0)\nhas not produced any output (state: CANCELLED)\nSee its log")
+
+    monkeypatch.setattr("hydra._internal.core_plugins.basic_launcher.BasicLauncher.launch", launch)
+    outcome = cli("-m", *tiny, "seed=0,1")
+    assert outcome.code == 1
+    said = "The launcher stopped (Job 3_0 (task: 0) has not produced any output (state: CANCELLED))"
+    assert outcome.err.startswith(said)
+    assert len(outcome.err.splitlines()) == 1

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, python_m
-from wandb.proto import wandb_internal_pb2
+from wandb_records import record_of
 
 from genreclf.rundir import RunDirectory
 
@@ -119,19 +118,6 @@ def test_failed_jobs_cost_no_other_and_are_done_again(
     assert len(RunDirectory(run).read_history()) == 4
 
 
-def record_of(folder: Path) -> wandb_internal_pb2.RunRecord:
-    """Read the run of an offline W&B record: LevelDB's log format, behind a header of 7 bytes."""
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    data, at = path.read_bytes(), 7
-    while True:
-        length, kind = struct.unpack("<4xHB", data[at : at + 7])
-        assert kind == 1, "a record in one piece"
-        record = wandb_internal_pb2.Record.FromString(data[at + 7 : at + 7 + length])
-        if record.WhichOneof("record_type") == "run":
-            return record.run
-        at += 7 + length
-
-
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_every_job_has_its_ranks_directory_and_record(launcher: str, tiny: list[str], tmp_path: Path) -> None:
     arguments = ["-m", *tiny, "trainer.devices=2", "logger=wandb", "optimizer.lr=0.01,0.001"]
@@ -160,11 +146,15 @@ def test_every_job_has_its_ranks_directory_and_record(launcher: str, tiny: list[
     assert "2 jobs: 2 finished." in output
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("launcher", "sent"), [("basic", signal.SIGKILL), ("basic", signal.SIGINT), ("joblib", signal.SIGKILL)]
+)
 def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
-    sent: signal.Signals, tiny: list[str], tmp_path: Path
+    launcher: str, sent: signal.Signals, tiny: list[str], tmp_path: Path
 ) -> None:
     arguments = ["-m", *tiny, "trainer.max_epochs=60", "seed=0"]
+    if launcher == "joblib":
+        arguments += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     process = python_m(*arguments, start_new_session=True)
     deadline = time.monotonic() + 400
     while not (begun := list(tmp_path.glob("outputs/sweeps/*/*/history.csv"))):

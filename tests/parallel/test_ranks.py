@@ -1,0 +1,75 @@
+"""Ranks that one process starts: the reason of the one that fails, and Ctrl-C."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import python_m
+
+from genreclf.parallel.launch import cores
+from genreclf.rundir import RunDirectory
+
+pytestmark = pytest.mark.slow
+
+ONE_WRONG = """
+import os
+from genreclf.errors import UserError
+from genreclf.models import CRNN
+
+class OneWrong(CRNN):
+    def on_train_epoch_end(self):
+        super().on_train_epoch_end()
+        if os.environ["RANK"] == "1":
+            raise {error}
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            "ValueError('the loss is not what it was')",
+            1,
+            "Rank 1 of {} died (ValueError: the loss is not what it was)",
+        ),
+        ("UserError('mend this')", 2, "mend this"),
+    ],
+)
+def test_a_single_rank_s_reason_is_told_once(error: str, code: int, said: str, tiny: list[str], tmp_path: Path) -> None:
+    """The first rank fails as well, since it has lost the second; that is not the reason."""
+    (tmp_path / "wrong.py").write_text(ONE_WRONG.format(error=error))
+    process = python_m(*tiny, "model._target_=wrong.OneWrong", "trainer.devices=2", "run_dir=run")
+    output, _ = process.communicate(timeout=600)
+    run = RunDirectory(tmp_path / "run")
+    assert process.returncode == code, output
+    assert run.status == "failed"
+    assert run.reason is not None
+    assert run.reason.startswith(said.format(tmp_path / "run"))
+    assert output.count(run.reason) == 1
+
+
+def test_two_ranks_are_interrupted(tiny: list[str], tmp_path: Path) -> None:
+    process = python_m(*tiny, "trainer.devices=2", "run_dir=run", "trainer.max_epochs=400", start_new_session=True)
+    run = RunDirectory(tmp_path / "run")
+    deadline = time.monotonic() + 600
+    while not run.read_history():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 130, output
+    assert "Run the same command with run_dir=" in output
+    assert "Traceback" not in output
+    assert run.status == "running"
+
+
+def test_cores_are_those_of_this_process() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
