@@ -182,7 +182,7 @@ def test_every_architecture(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         differences = dict(export(predictor, tmp_path / format, format=FORMATS[format]()).differences)
         # Bands without any sound hold rounding errors alone, which every Fourier transform makes its own way.
         assert differences.pop("tones") < 1e-3
-        assert max(differences.values()) < 1e-5
+        assert max(differences.values()) < 1e-4
         (shares,) = FORMATS[format]().run(tmp_path / format, [noise])
         np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
         assert np.ptp(shares, axis=1).min() > 0.01
