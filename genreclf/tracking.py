@@ -219,7 +219,7 @@ class Tracking:
             wandb.finish(exit_code=0 if kind is None else 1)
 
 
-def _timeouts() -> dict[str, float]:
+def _timeouts() -> dict[str, Any]:
     ours = {"init_timeout": INIT_TIMEOUT_S, "finish_timeout": FINISH_TIMEOUT_S}
     return {name: seconds for name, seconds in ours.items() if f"WANDB_{name.upper()}" not in os.environ}
 

@@ -95,7 +95,7 @@ def _draw_map(
     for to_x, to_y in there:
         axes.plot([here_x, to_x], [here_y, to_y], color="#777777", linewidth=0.8, zorder=2)
     fills = [colors[one.song.genre] for one in found]
-    axes.scatter(*there.T, s=190, c=fills, edgecolors="white", linewidths=1.2, zorder=3)
+    axes.scatter(there[:, 0], there[:, 1], s=190, c=fills, edgecolors="white", linewidths=1.2, zorder=3)
     for one, place in zip(found, there, strict=True):
         ink = INK if colors[one.song.genre] in _PALE else "white"
         axes.annotate(

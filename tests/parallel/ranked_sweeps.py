@@ -3,6 +3,19 @@
 import json
 from pathlib import Path
 
+ONE_WRONG = """
+import os
+from genreclf.errors import UserError
+from genreclf.models import CRNN
+
+class OneWrong(CRNN):
+    def on_train_epoch_end(self):
+        super().on_train_epoch_end()
+        if os.environ["RANK"] == "1":
+            raise {error}
+"""
+"""A model whose second rank fails at the end of an epoch."""
+
 
 def jobs_of(folder: Path) -> list[Path]:
     """Return the only sweep's job directories below `folder`, and see that no others are there."""

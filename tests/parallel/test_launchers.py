@@ -66,10 +66,11 @@ def test_slurm_is_not_there(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_launcher_that_loses_a_job(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As submitit does when Slurm cancels one."""
 
-    def launch(*_: object, **__: object) -> None:
-        raise RuntimeError("Job 3_0 (task: 0)\nhas not produced any output (state: CANCELLED)\nSee its log")
+    class Launcher:
+        def launch(self, *_: object, **__: object) -> None:
+            raise RuntimeError("Job 3_0 (task: 0)\nhas not produced any output (state: CANCELLED)\nSee its log")
 
-    monkeypatch.setattr("hydra._internal.core_plugins.basic_launcher.BasicLauncher.launch", launch)
+    monkeypatch.setattr("hydra.core.plugins.Plugins.instantiate_launcher", lambda *_, **__: Launcher())
     outcome = cli("-m", *tiny, "seed=0,1")
     assert outcome.code == 1
     said = "The launcher stopped (Job 3_0 (task: 0) has not produced any output (state: CANCELLED))"

@@ -7,23 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import python_m
+from ranked_sweeps import ONE_WRONG
 
 from genreclf.parallel.launch import cores
 from genreclf.rundir import RunDirectory
 
 pytestmark = pytest.mark.slow
-
-ONE_WRONG = """
-import os
-from genreclf.errors import UserError
-from genreclf.models import CRNN
-
-class OneWrong(CRNN):
-    def on_train_epoch_end(self):
-        super().on_train_epoch_end()
-        if os.environ["RANK"] == "1":
-            raise {error}
-"""
 
 
 @pytest.mark.parametrize(
@@ -32,7 +21,7 @@ class OneWrong(CRNN):
         (
             "ValueError('the loss is not what it was')",
             1,
-            "Rank 1 of {} died (ValueError: the loss is not what it was)",
+            "Rank 1 of run died (ValueError: the loss is not what it was)",
         ),
         ("UserError('mend this')", 2, "mend this"),
     ],
@@ -46,7 +35,7 @@ def test_a_single_rank_s_reason_is_told_once(error: str, code: int, said: str, t
     assert process.returncode == code, output
     assert run.status == "failed"
     assert run.reason is not None
-    assert run.reason.startswith(said.format(tmp_path / "run"))
+    assert run.reason.startswith(said)
     assert output.count(run.reason) == 1
 
 
