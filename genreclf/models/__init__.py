@@ -1,6 +1,7 @@
 """Architectures, each a LightningModule; one family a file."""
 
 from genreclf.models.attention_crnn import AttentionCRNN
+from genreclf.models.band_statistics import BandStatisticsClassifier
 from genreclf.models.base import GenreClassifier
 from genreclf.models.cnn import CNN
 from genreclf.models.crnn import CRNN
@@ -10,6 +11,7 @@ from genreclf.models.liang import LiangCNN, LiangCRNN
 from genreclf.models.musicnn import Musicnn
 from genreclf.models.patch_transformer import PatchTransformer
 from genreclf.models.short_chunk_cnn import ShortChunkCNN
+from genreclf.models.statistics_crnn import StatisticsCRNN
 from genreclf.models.wu import WuCNN
 from genreclf.models.xiplus import XiplusCNN, XiplusCRNN1, XiplusCRNN2, XiplusRCNN
 
@@ -18,6 +20,7 @@ __all__ = [
     "CRNN",
     "FFNN",
     "AttentionCRNN",
+    "BandStatisticsClassifier",
     "GenreClassifier",
     "LelandCNN",
     "LelandFFNN",
@@ -26,6 +29,7 @@ __all__ = [
     "Musicnn",
     "PatchTransformer",
     "ShortChunkCNN",
+    "StatisticsCRNN",
     "WuCNN",
     "XiplusCNN",
     "XiplusCRNN1",

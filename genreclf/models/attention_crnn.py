@@ -7,8 +7,7 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from genreclf.models.base import GenreClassifier, Training
-from genreclf.models.crnn import BidirectionalGRU, FramesAsSequence
-from genreclf.models.layers import AsImage, conv_stack, pooled_size
+from genreclf.models.crnn import recurrent_stages
 
 
 class AttentionCRNN(GenreClassifier):
@@ -38,13 +37,9 @@ class AttentionCRNN(GenreClassifier):
     ) -> None:
         """Build the network."""
         super().__init__(**training)
-        mels, _ = pooled_size(self.spec, pools)
         self.network = nn.Sequential(
             OrderedDict(
-                image=AsImage(),
-                convolutions=conv_stack(channels, pools),
-                sequence=FramesAsSequence(),
-                recurrence=BidirectionalGRU(channels[-1] * mels, hidden),
+                **recurrent_stages(self.spec, channels, pools, hidden),
                 attention=AttentionOverTime(2 * hidden, heads),
                 dropout=nn.Dropout(dropout),
                 classifier=nn.Linear(2 * hidden, len(self.genres)),

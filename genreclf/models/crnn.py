@@ -6,6 +6,7 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
+from genreclf.features import FeatureSpec
 from genreclf.models.base import GenreClassifier, Training
 from genreclf.models.layers import AsImage, conv_stack, pooled_size
 
@@ -32,18 +33,27 @@ class CRNN(GenreClassifier):
     ) -> None:
         """Build the network."""
         super().__init__(**training)
-        mels, _ = pooled_size(self.spec, pools)
         self.network = nn.Sequential(
             OrderedDict(
-                image=AsImage(),
-                convolutions=conv_stack(channels, pools),
-                sequence=FramesAsSequence(),
-                recurrence=BidirectionalGRU(channels[-1] * mels, hidden),
+                **recurrent_stages(self.spec, channels, pools, hidden),
                 mean=MeanOverTime(),
                 dropout=nn.Dropout(dropout),
                 classifier=nn.Linear(2 * hidden, len(self.genres)),
             )
         )
+
+
+def recurrent_stages(
+    spec: FeatureSpec, channels: Sequence[int], pools: Sequence[Sequence[int]], hidden: int
+) -> dict[str, nn.Module]:
+    """Return the stages from scaled log-mel ``(batch, mel, frame)`` to ``(batch, frame, 2 * hidden)``."""
+    mels, _ = pooled_size(spec, pools)
+    return {
+        "image": AsImage(),
+        "convolutions": conv_stack(channels, pools),
+        "sequence": FramesAsSequence(),
+        "recurrence": BidirectionalGRU(channels[-1] * mels, hidden),
+    }
 
 
 class FramesAsSequence(nn.Module):

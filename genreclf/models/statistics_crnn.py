@@ -1,0 +1,113 @@
+"""A CRNN beside statistics of the bands: the best network of this project."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor, nn
+
+from genreclf.augment import SpecAugment
+from genreclf.models.band_statistics import BandStatistics
+from genreclf.models.base import GenreClassifier, Training
+from genreclf.models.crnn import MeanOverTime, recurrent_stages
+
+
+class StatisticsCRNN(GenreClassifier):
+    """A CRNN (Choi et al., 2017) and `BandStatistics` side by side, one linear layer over the features of both.
+
+    Each is wrong about other tracks. SpecAugment is a part of the branch of the CRNN: statistics of masked spectrograms
+    would not be those of the test.
+
+    Args:
+        channels: Of each convolution.
+        pools: Pooling after each, (mels, frames).
+        hidden: Units of the recurrent layer in each direction.
+        masks: Largest width of a mask of SpecAugment, as a fraction of the mels and of the frames; 0 for none.
+        dropout: Of the CRNN's features.
+        statistics_dropout: Of the statistics.
+        left_out: Share of the training clips that are judged by one of the branches alone.
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int] = (32, 64, 96, 128),
+        pools: Sequence[Sequence[int]] = ((2, 2), (4, 2), (4, 2), (4, 1)),
+        hidden: int = 64,
+        masks: float = 0.15,
+        dropout: float = 0.3,
+        statistics_dropout: float = 0.5,
+        left_out: float = 0.5,
+        **training: Unpack[Training],
+    ) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        statistics = BandStatistics(spec=self.spec)
+        branches = {
+            "sequence": nn.Sequential(
+                OrderedDict(
+                    masks=Masks(masks),
+                    **recurrent_stages(self.spec, channels, pools, hidden),
+                    mean=MeanOverTime(),
+                    dropout=nn.Dropout(dropout),
+                )
+            ),
+            "statistics": nn.Sequential(
+                OrderedDict(
+                    statistics=statistics,
+                    norm=nn.BatchNorm1d(statistics.count, affine=False),
+                    dropout=nn.Dropout(statistics_dropout),
+                )
+            ),
+        }
+        self.network = nn.Sequential(
+            OrderedDict(
+                branches=Beside(branches, left_out=left_out),
+                classifier=nn.Linear(2 * hidden + statistics.count, len(self.genres)),
+            )
+        )
+
+
+class Masks(nn.Module):
+    """SpecAugment inside a network, in training alone.
+
+    Args:
+        fraction: Largest width of a mask, as a fraction of the mels and of the frames.
+    """
+
+    def __init__(self, fraction: float) -> None:
+        """Keep the width."""
+        super().__init__()
+        self.augment = SpecAugment(mel_fraction=fraction, frame_fraction=fraction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, mel, frame)`` masked."""
+        return self.augment(x, x)[0] if self.training else x
+
+
+class Beside(nn.ModuleDict):
+    """Branches that read the same input, their features side by side.
+
+    In training a share of the clips loses all branches but one, so that each learns to do without the others (after
+    ModDrop, Neverova et al., 2016): the one that learns fastest would leave the other nothing to learn.
+
+    Args:
+        branches: Two, each from ``(batch, mel, frame)`` to ``(batch, feature)``.
+        left_out: The share.
+    """
+
+    def __init__(self, branches: Mapping[str, nn.Module], *, left_out: float) -> None:
+        """Keep the branches."""
+        super().__init__(branches)
+        self.left_out = left_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, feature)`` in float32."""
+        first, second = (branch(x).float() for branch in self.values())
+        if self.training and self.left_out:
+            draw = torch.rand(len(x), 1, device=x.device)
+            first = first.where(draw >= self.left_out / 2, 0.0)
+            second = second.where((draw < self.left_out / 2) | (draw >= self.left_out), 0.0)
+        return torch.cat([first, second], 1)
