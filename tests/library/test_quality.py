@@ -66,7 +66,7 @@ def test_cosines() -> None:
 
 @pytest.mark.slow
 def test_embeddings_of_synthetic_music_are_above_chance(cli: Callable[..., Outcome], stores: object) -> None:
-    few = ["data.tracks_per_genre=10", "data.artists_per_genre=5", "data.duration_s=6", f"data.store_dir={stores}"]
+    few = ["data.tracks_per_genre=20", "data.duration_s=6", f"data.store_dir={stores}"]
     outcome = cli("experiment=quickstart", "run_dir=run", *few)
     assert outcome.code == 0, outcome.err
     outcome = cli("recommend", "run", "--evaluate", "-k", "1", "--format", "json")
