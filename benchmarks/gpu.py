@@ -3,9 +3,10 @@
     python benchmarks/gpu.py --gtzan data/gtzan
 
 In turn: ``python -m genreclf benchmark``; ``fit`` of 1,000 steps an epoch against the bare compiled loop, and the fixed
-cost of an epoch; a plain Lightning + DataLoader + librosa script on the same task; all published systems with one seed;
-eight small jobs together and one by one. ``--quick --accelerator cpu`` runs every part at a size that says nothing
-about speed.
+cost of an epoch, then both with CUDA graphs; a plain Lightning + DataLoader + librosa script on the same task; all
+published systems with one seed; eight small jobs together and one by one. A part that fails costs itself only, and
+``--parts`` adds to what an earlier call wrote of the same machine. ``--quick --accelerator cpu`` runs every part at a
+size that says nothing about speed, and without compiling.
 """
 
 import argparse
@@ -17,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measuring import OUTPUTS, ROOT, empty, machine, markdown, seconds, write_json, write_music
+from measuring import OUTPUTS, ROOT, empty, machine, markdown, seconds, start, write_json, write_music
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("benchmark", "fit", "peers", "published", "small_jobs")
+PARTS = ("benchmark", "fit", "fit_graphs", "peers", "published", "small_jobs")
 
 
 def run_json(*command: str | Path) -> dict[str, Any]:
@@ -56,9 +57,17 @@ class Measurement:
 
     def fit(self) -> dict[str, Any]:
         """Return 1,000 steps an epoch against the bare compiled loop, and the fixed cost of an epoch."""
+        return self._fit("default")
+
+    def fit_graphs(self) -> dict[str, Any]:
+        """Return the same with CUDA graphs, on both sides."""
+        return self._fit("reduce-overhead")
+
+    def _fit(self, mode: str) -> dict[str, Any]:
         # 40 crops of each of 800 tracks are 1,000 batches of 32.
-        size = [] if self.quick else ["--epochs", "3", "data.crops_per_track=40"]
-        compiled = ["trainer.compile=default"] if self.accelerator == "gpu" else []
+        sides = ["split.train=0.8", "split.val=0.1", "split.test=0.1"]
+        size = [] if self.quick else ["--epochs", "3", "data.crops_per_track=40", "data.batch_size=32", *sides]
+        compiled = [f"trainer.compile={mode}"] if self.accelerator == "gpu" else []
         return dict(self._benchmark("--only", "fit", *size, *compiled)["fit"])
 
     def _benchmark(self, *arguments: str) -> dict[str, Any]:
@@ -92,26 +101,37 @@ class Measurement:
         overrides = [*data, f"data.store_dir='{self.out / 'published-stores'}'", f"trainer={self.accelerator}"]
         if self.quick:
             overrides += [*("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1")]
-        sweep_s = seconds(
-            [
-                *(sys.executable, "-m", "genreclf", "-m", f"hydra.sweep.dir={folder}"),
-                f"experiment={','.join(f'published/{name}' for name in names)}",
-                *(*overrides, "logger=csv", "seed=0"),
-            ],
-            log,
-        )
+        sweep = [
+            *(
+                sys.executable,
+                "-m",
+                "genreclf",
+                "-m",
+                f"hydra.sweep.dir={folder}",
+                "hydra.sweep.subdir=${hydra:job.num}",
+            ),
+            f"experiment={','.join(f'published/{name}' for name in names)}",
+            *(*overrides, "logger=csv", "seed=0"),
+        ]
+        started_s = time.perf_counter()
+        # Its exit code says whether a system failed; the others are compared all the same.
+        start(sweep, log).wait()
+        sweep_s = time.perf_counter() - started_s
+        runs = {}
+        for number, name in enumerate(names):
+            metrics = folder / str(number) / "metrics.json"
+            run = json.loads(metrics.read_text(encoding="utf-8")) if metrics.exists() else {}
+            if run.get("status") == "finished":
+                accuracy = run["test"]["track"]["accuracy"]
+                runs[name] = {"parameters": run["parameters"], "accuracy": accuracy, **run["timing"]}
+        if not runs:
+            raise SystemExit(f"No published system is finished; see {log}")
         compare_s = seconds([sys.executable, "-m", "genreclf", "compare", folder, "--out", folder / "table"], log)
-        runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/metrics.json"))]
-        if len(runs) != len(names) or any(run["status"] != "finished" for run in runs):
-            raise SystemExit(f"{len(runs)} of {len(names)} published systems are finished; see {log}")
         return {
-            "systems": names,
             "minutes": (sweep_s + compare_s) / 60,
-            "store_s": sum(run["timing"]["prepare_s"] for run in runs),
-            "runs": [
-                {"parameters": run["parameters"], "accuracy": run["test"]["track"]["accuracy"], **run["timing"]}
-                for run in runs
-            ],
+            "store_s": sum(run["prepare_s"] for run in runs.values()),
+            "runs": runs,
+            "unfinished": [name for name in names if name not in runs],
             "table": str(folder / "table"),
         }
 
@@ -120,18 +140,39 @@ class Measurement:
         return run_json(HERE / f"{name}.py", *settings, *arguments)
 
 
+def earlier_parts(path: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the parts that an earlier call measured on the same machine, with the same code and sizes."""
+    if not path.exists():
+        return {}
+    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if any(earlier.get(key) != value for key, value in facts.items()):
+        return {}
+    return {name: earlier[name] for name in PARTS if name in earlier}
+
+
+def attempt(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a part measures, or why it ``failed``: the ones after it shall be measured all the same."""
+    try:
+        return part()
+    except (Exception, SystemExit) as error:
+        return {"failed": str(error) if isinstance(error, SystemExit) else repr(error)}
+
+
 def summary(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each claim: what was measured and what was wanted."""
     rows: list[dict[str, Any]] = []
 
     def add(part: str, what: str, wanted: str, value: Callable[[dict[str, Any]], Any]) -> None:
         if part in parts:
-            rows.append({"what": what, "measured": value(parts[part]), "wanted": wanted})
+            measured = "failed" if "failed" in parts[part] else value(parts[part])
+            rows.append({"what": what, "measured": measured, "wanted": wanted})
 
     add("fit", "fit / bare compiled loop, 1,000 steps an epoch", "at most 1.15", lambda r: r["vs_bare_loop"])
     add("fit", "fixed cost of an epoch, s", "stated", lambda r: r["fixed_cost_epoch_s"])
+    add("fit_graphs", "the same with CUDA graphs", "stated", lambda r: r["vs_bare_loop"])
     add("peers", "times the plain Lightning script", "at least 20", lambda r: r["ratios"]["lightning"]["auto"])
     add("published", "all published systems, minutes", "stated", lambda r: r["minutes"])
+    add("published", "of them not finished", "none", lambda r: ", ".join(r["unfinished"]) or "none")
     add("small_jobs", "small jobs together, times faster than one by one", "at least 3", lambda r: r["ratio"])
     return rows
 
@@ -150,18 +191,21 @@ def main() -> None:
         parser.error(f"--parts: {', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
     out = arguments.out.resolve()
     measurement = Measurement(accelerator=arguments.accelerator, quick=arguments.quick, gtzan=arguments.gtzan, out=out)
-    facts = machine(arguments.accelerator)
-    parts: dict[str, dict[str, Any]] = {}
+    facts = {**machine(arguments.accelerator), "quick": arguments.quick}
+    parts = earlier_parts(out / "gpu.json", facts)
     for name in chosen:
         started_s = time.perf_counter()
         print(f"{name} ...", file=sys.stderr)
-        parts[name] = getattr(measurement, name)()
-        print(f"{name}: {time.perf_counter() - started_s:.0f} s", file=sys.stderr)
+        parts[name] = attempt(getattr(measurement, name))
+        spent_s = time.perf_counter() - started_s
+        print(f"{name}: {parts[name].get('failed', 'done')}, {spent_s:.0f} s", file=sys.stderr)
         # After each part: a machine that is lent may go away.
-        write_json(out / "gpu.json", {**facts, "quick": arguments.quick, **parts})
+        write_json(out / "gpu.json", {**facts, **parts})
     print(facts["device"] + (" (quick: figures mean nothing)" if arguments.quick else ""))
     print(markdown(summary(parts), ("what", "measured", "wanted")))
     print(f"Written to {out / 'gpu.json'}")
+    if failed := [name for name in chosen if "failed" in parts[name] or parts[name].get("unfinished")]:
+        raise SystemExit(f"Failed, wholly or in part: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

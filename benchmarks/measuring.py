@@ -78,9 +78,13 @@ def seconds(command: Sequence[str | Path], log: Path, **environment: str) -> flo
 
 
 def machine(accelerator: str) -> dict[str, Any]:
-    """Return the device and the versions that a table must name."""
+    """Return the device and the versions that a table must name; end if there is no such device."""
+    import torch
+
     from genreclf.hardware import environment, resolve_precision
 
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise SystemExit("This machine has no GPU that PyTorch can use; --accelerator cpu runs without.")
     facts = environment(accelerator, 1, resolve_precision("auto", accelerator))
     return {
         "device": facts["device"],

@@ -76,21 +76,21 @@ class System:
         return f"{self.family}-{self.precision}-{self.workers}{'-channels_last' if self.channels_last else ''}"
 
 
-def systems(families: list[str], has_bf16: bool) -> Iterator[System]:
-    """Yield each system at the settings that may be its best."""
+def systems(families: list[str], *, has_bf16: bool, cores: int) -> Iterator[System]:
+    """Yield each system at the settings that may be its best: clips are made beside the training, or on all cores."""
     precisions = ("fp32", "bf16") if has_bf16 else ("fp32",)
     best = precisions[-1]
     for family in families:
         if family == "genreclf":
             yield from (System(family, precision) for precision in precisions)
         elif family == "autrainer":
-            yield from (System(family, "fp32", workers) for workers in (0, 2))
+            yield from (System(family, "fp32", workers) for workers in (0, cores))
             yield System(family, "fp32", channels_last=True)
         elif family == "hugging_face":
             yield from (System(family, precision) for precision in precisions)
-            yield System(family, best, 2)
+            yield System(family, best, cores)
         else:
-            yield from (System(family, best, workers) for workers in (0, 2))
+            yield from (System(family, best, workers) for workers in (0, cores))
 
 
 def sides_of(music: Path) -> dict[str, list[str]]:
@@ -223,7 +223,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     arguments = parser.parse_args()
     facts = machine(arguments.accelerator)
-    known = list(systems(list(FAMILIES), facts["best_precision"] == "bf16-mixed"))
+    has_bf16 = facts["best_precision"] == "bf16-mixed"
+    known = list(systems(list(FAMILIES), has_bf16=has_bf16, cores=facts["cores"]))
     words = arguments.systems.split(",")
     if unknown := set(words) - {name for system in known for name in (system.family, system.name)}:
         parser.error(f"--systems: {', '.join(sorted(unknown))} is none of {', '.join(system.name for system in known)}")

@@ -38,6 +38,7 @@ def job(folder: Path, seed: int, arguments: argparse.Namespace, *, task: str = "
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the seconds of both ways and their ratio."""
+    facts = machine(arguments.accelerator)
     out = empty(arguments.out.resolve())
     log = out / "log.txt"
     seconds(job(out / "-", 0, arguments, task="prepare"), log)
@@ -55,7 +56,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             process.terminate()
     together_s = time.perf_counter() - started_s
     return {
-        **machine(arguments.accelerator),
+        **facts,
         "jobs": arguments.jobs,
         "model": arguments.model,
         "epochs": arguments.epochs,

@@ -2,10 +2,13 @@
 
 import ctypes
 import importlib.metadata
+import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,40 @@ def reuse_memory() -> None:
         libc = ctypes.CDLL(None)
         for setting, value in (_MAPS_AT_MOST, _TRIM_NEVER):
             libc.mallopt(setting, value)
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """Return the memory that this process may use: the machine's, or less in a container or in a job of a cluster.
+
+    Args:
+        root: Of the file system that says so.
+    """
+    limits = [sys.maxsize]
+    if hasattr(os, "sysconf"):  # Not on Windows.
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for file in _limits(root):
+        with suppress(OSError, ValueError):  # It is not there, or says "max".
+            limits.append(int(file.read_text()))
+    return min(limits)
+
+
+def _limits(root: Path) -> Iterator[Path]:
+    """Yield where Linux's control groups of this process, and the groups around them, limit its memory."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            mount, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            mount, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # A container may see its own group as the mount, under the name it has outside.
+        folder = mount / group.lstrip("/")
+        yield from (around / name for around in (folder, *folder.parents) if around.is_relative_to(mount))
 
 
 def _has_bf16(accelerator: str) -> bool:

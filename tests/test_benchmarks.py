@@ -1,11 +1,18 @@
 """What the scripts in benchmarks/ compute from what they measure."""
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from conftest import ROOT
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("gpu")
 
 
 @pytest.fixture
@@ -43,11 +50,41 @@ def test_ratio_is_to_the_fastest_setting_of_a_peer(peers: ModuleType) -> None:
 
 
 def test_both_settings_of_ours_and_no_bf16_where_there_is_none(peers: ModuleType) -> None:
-    names = [system.name for system in peers.systems(["genreclf", "autrainer"], True)]
+    names = [system.name for system in peers.systems(["genreclf", "autrainer"], has_bf16=True, cores=2)]
     assert names == [
         *("genreclf-fp32-0", "genreclf-bf16-0"),
         *("autrainer-fp32-0", "autrainer-fp32-2", "autrainer-fp32-0-channels_last"),
     ]
-    assert all(system.precision == "fp32" for system in peers.systems(list(peers.FAMILIES), False))
-    without = list(peers.systems(list(peers.FAMILIES), False))
+    assert all(system.precision == "fp32" for system in peers.systems(list(peers.FAMILIES), has_bf16=False, cores=2))
+    without = list(peers.systems(list(peers.FAMILIES), has_bf16=False, cores=2))
     assert len(without) == len(set(without))
+
+
+def test_workers_are_as_many_as_the_cores(peers: ModuleType) -> None:
+    assert {system.workers for system in peers.systems(["lightning"], has_bf16=True, cores=16)} == {0, 16}
+
+
+@pytest.mark.parametrize("error", [SystemExit("no room"), KeyError("no room")])
+def test_a_failed_part_is_said_and_the_others_are_measured(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(gpu.Measurement, "fit", fail)
+    monkeypatch.setattr(gpu.Measurement, "small_jobs", lambda _: {"ratio": 3.5})
+    monkeypatch.setattr(gpu, "machine", lambda _: {"device": "a processor"})
+    words = ["gpu.py", "--accelerator", "cpu", "--out", str(tmp_path), "--parts"]
+    monkeypatch.setattr("sys.argv", [*words, "fit,small_jobs"])
+    with pytest.raises(SystemExit, match=r"^Failed, wholly or in part: fit$"):
+        gpu.main()
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert "no room" in written["fit"]["failed"]
+    assert written["small_jobs"] == {"ratio": 3.5}
+
+    monkeypatch.setattr(gpu.Measurement, "fit", lambda _: {"vs_bare_loop": 1.1, "fixed_cost_epoch_s": 0.1})
+    monkeypatch.setattr("sys.argv", [*words, "fit"])
+    gpu.main()
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert (written["fit"]["vs_bare_loop"], written["small_jobs"]["ratio"]) == (1.1, 3.5)
+    assert gpu.earlier_parts(tmp_path / "gpu.json", {"device": "another", "quick": False}) == {}

@@ -5,10 +5,10 @@ This is how most published GTZAN code trains from audio: nothing is computed ahe
 
 import random
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import librosa
-import lightning
 import numpy as np
 import soundfile
 import torch
@@ -135,7 +135,7 @@ def main() -> None:
     task.finish(
         parameters=parameters(model.network),
         accuracy=figures["test/accuracy"],
-        versions={"lightning": lightning.__version__, "librosa": librosa.__version__, "torch": torch.__version__},
+        versions={name: version(name) for name in ("lightning", "librosa", "torch")},
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import torch
 
 from genreclf.benchmark.bare_loop import clips_of, device_of
 from genreclf.config import Config
@@ -17,21 +18,24 @@ from genreclf.preparing import prepare
 
 
 def measure_data_path(config: Config) -> dict[str, Any]:
-    """Cut and scale the batches of an epoch and do nothing with them, from memory and from a cold disk.
+    """Cut and scale the batches of an epoch and do nothing with them, from a cold disk and from memory.
 
     Returns:
-        ``batches_per_s`` of each; from the disk also read ahead by a thread, as of a store larger than memory.
+        ``batches_per_s`` from the memory that a training would take them from, the GPU's if the store fits, and from
+        the disk; from there also read ahead by a thread, as of a store larger than memory.
     """
     prepared = prepare(config)
     device, _ = device_of(config)
     data, model = prepared.data, prepared.model.to(device)
     _pass_over(data, model)
-    warm = _pass_over(data, model)
     forget_pages(data.store)
     cold = _pass_over(data, model)
     forget_pages(data.store)
     with patch.object(ClipDataModule, "streams", True):
         ahead = _pass_over(data, model)
+    data.settle(device)
+    _pass_over(data, model)
+    warm = _pass_over(data, model)
     return {
         "batches_per_s": round(warm, 1),
         "cold_batches_per_s": round(cold, 1),
@@ -48,6 +52,8 @@ def _pass_over(data: ClipDataModule, model: GenreClassifier) -> float:
         clips = clips_of(data, "train", batch)
         model.scaling(clips.stored.to(model.device))
         count += 1
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
     return count / (time.perf_counter() - started_s)
 
 

@@ -17,6 +17,7 @@ from genreclf.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.split import Assignment, Piece
 from genreclf.data.store import Store
+from genreclf.hardware import memory_bytes
 from genreclf.preparing import Prepared, prepare
 
 CUT, TRAINED = 300, 40
@@ -35,8 +36,9 @@ def measure_streaming(config: Config, folder: Path, tracks: int) -> dict[str, An
         tracks: How many.
 
     Returns:
-        ``store_gb``, ``memory_gb`` of the machine, and batches a second by where they came from, alone and with a
-        training step on each: ``memory``, ``as_needed`` (cut when they are wanted) and ``read_ahead`` (by a thread).
+        ``store_gb``, ``memory_gb`` that the process may use, and batches a second by where they came from, alone and
+        with a training step on each: ``memory``, ``as_needed`` (cut when they are wanted) and ``read_ahead`` (by a
+        thread).
     """
     prepared = prepare(config)
     store = write_store(folder, prepared.data.store, tracks)
@@ -52,7 +54,7 @@ def measure_streaming(config: Config, folder: Path, tracks: int) -> dict[str, An
     results: dict[str, Any] = {
         "tracks": tracks,
         "store_gb": round(store.frames.nbytes / 1e9, 1),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "memory_gb": round(memory_bytes() / 1e9, 1),
         "batch_size": config.clips.batch_size,
         "batches_per_s": {},
         "training_batches_per_s": {},

@@ -1,6 +1,5 @@
 """The LightningDataModule: a store and a split to batches of clips on the device."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -13,6 +12,7 @@ from genreclf.data.split import Assignment, Piece
 from genreclf.data.store import Store
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.features import FeatureSpec
+from genreclf.hardware import memory_bytes
 
 RESIDENT_SHARE = 0.5
 """The store lies in a device's memory, or in the page cache, if it takes at most this share of what is there."""
@@ -64,6 +64,7 @@ class ClipDataModule(LightningDataModule):
         self.seed = seed
         self.genres = tuple(genres or assignment.genres)
         self._frames = torch.from_numpy(store.frames)
+        self._settled = False
         index_of = {genre: index for index, genre in enumerate(self.genres)}
 
         def genre(track_id: str) -> int:
@@ -118,10 +119,7 @@ class ClipDataModule(LightningDataModule):
     @property
     def streams(self) -> bool:
         """Whether the store is too large for the memory and clips are read ahead."""
-        if not hasattr(os, "sysconf"):  # Windows
-            return False
-        memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return bool(self._frames.nbytes > RESIDENT_SHARE * memory_bytes)
+        return self.store.frames.nbytes > RESIDENT_SHARE * memory_bytes()
 
     @property
     def _ranks(self) -> int:
@@ -131,7 +129,7 @@ class ClipDataModule(LightningDataModule):
         self, batch: Tensor | ClipBatch, device: torch.device, dataloader_idx: int
     ) -> ClipBatch:
         """Cut the clips of the rows `batch` on `device`, or here and carry them there."""
-        self._settle(device)
+        self.settle(device)
         clips = self.clips(self._side(), batch) if isinstance(batch, Tensor) else batch
         return ClipBatch(*(values.to(device, non_blocking=True) for values in clips))
 
@@ -193,12 +191,13 @@ class ClipDataModule(LightningDataModule):
             return "test"
         return "val" if self.trainer.validating or self.trainer.sanity_checking else "train"
 
-    def _settle(self, device: torch.device) -> None:
-        """Copy the store to a GPU, once, if there is room."""
-        if device.type != "cuda" or self._frames.device.type == "cuda" or self.streams:
+    def settle(self, device: torch.device) -> None:
+        """Copy the store to a GPU if there is room; what is decided first holds."""
+        if self._settled or device.type != "cuda":
             return
+        self._settled = True
         free_bytes, _ = torch.cuda.mem_get_info(device)
-        if self._frames.nbytes > RESIDENT_SHARE * free_bytes:
+        if self.streams or self._frames.nbytes > RESIDENT_SHARE * free_bytes:
             return
         self._frames = self._frames.to(device)
         self.tables = {

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -78,9 +78,7 @@ class Store:
         try:
             index = json.loads((directory / "index.json").read_text())
             shape = (index["frames"], index["n_mels"])
-            # Read only: a map that could be written to must fit into the memory. Torch has no tensors for reading only.
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            self.frames: NDArray[Any] = np.memmap(directory / "frames.bin", np.dtype(index["dtype"]), "r", shape=shape)
+            self.frames: NDArray[Any] = mapped(directory / "frames.bin", np.dtype(index["dtype"]), shape)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"The store {directory} is damaged ({error}); delete the folder to have it built anew."
@@ -113,6 +111,18 @@ class Store:
                 frames.seek(self.offsets_frames[track_id] * frame_bytes)
                 if zlib.crc32(frames.read(self.lengths_frames[track_id] * frame_bytes)) != checksum:
                     yield track_id
+
+
+def mapped(file: Path | BinaryIO, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Return an array that lies in a file, for reading only: a map that could be written to must fit into the memory.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is shorter than that.
+    """
+    # Torch has no tensors for reading only, and says so.
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+    return np.memmap(file, dtype, "r", shape=shape)
 
 
 def open_or_build(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genreclf.data.source import UnreadableTrack
+from genreclf.data.store import mapped
 from genreclf.errors import UserError
 from genreclf.features import PICTURE_RANGE_DB, STEP_DB, FeatureSpec, LogMel, to_steps
 from genreclf.inference.blocks import log_mel_frames, resampled, without_ends
@@ -136,8 +137,7 @@ def _mapped(file: BinaryIO, dtype: np.dtype[np.generic], n_mels: int) -> NDArray
     """Return what was written to a file as ``(frame, mel)``, memory-mapped."""
     file.flush()
     frames = file.tell() // (n_mels * dtype.itemsize)
-    # Copy on write: torch wants memory that it could write to.
-    return np.memmap(file, dtype, "c", shape=(frames, n_mels))
+    return mapped(file, dtype, (frames, n_mels))
 
 
 def _picture(steps: NDArray[np.generic], columns: int, file: BinaryIO) -> NDArray[np.generic]:

@@ -1,5 +1,7 @@
 """What is computed block after block is what the whole gives."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -10,6 +12,7 @@ import torch
 from genreclf.data.audio import mono_at
 from genreclf.features import LogMel, to_steps
 from genreclf.inference.blocks import log_mel_frames, resampled, without_ends
+from genreclf.inference.listening import _mapped
 
 
 def noise(n_samples: int) -> np.ndarray:
@@ -64,3 +67,14 @@ def test_ends_are_left_out(start: int, end: int) -> None:
     samples = np.arange(100, dtype=np.float32)
     left = list(without_ends(in_blocks(samples, 13), start, end))
     np.testing.assert_array_equal(np.concatenate([np.zeros(0), *left]), samples[start : max(start, 100 - end)])
+
+
+def test_a_spectrogram_larger_than_the_memory_is_mapped() -> None:
+    frame_bytes = 128 * 2
+    frames = 2 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // frame_bytes
+    with tempfile.TemporaryFile() as file:
+        file.seek((frames - 1) * frame_bytes)  # Holes: only the last frame is written.
+        file.write(np.full(128, 7, np.int16).data)
+        steps = _mapped(file, np.dtype(np.int16), 128)
+        assert steps.shape == (frames, 128)
+        assert (torch.from_numpy(steps)[-1] == 7).all()
