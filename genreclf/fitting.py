@@ -41,7 +41,8 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     if config.regularization.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=config.regularization.ema))
     if is_first_rank():
-        callbacks.append(EpochProgress())
+        # Times a second: Lightning's 100 take a tenth of the core that starts the steps, a terminal given.
+        callbacks.append(EpochProgress(refresh_rate=10))
     trainer = trainer_of(
         config,
         precision=run.read_json(run.environment)["precision"],

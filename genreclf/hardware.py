@@ -117,7 +117,8 @@ def device_name(accelerator: str) -> str:
     """Return what people call the device."""
     if accelerator == "gpu":
         return torch.cuda.get_device_name()
-    return f"{_processor()} ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{_processor()} ({threads} thread{'s' if threads != 1 else ''})"
 
 
 def _processor() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome
+from conftest import ROOT, Outcome
 
 from genreclf.benchmark.invented import DURATION_S, PICTURE_SIZE, write_pictures, write_songs
 from genreclf.data.audio import decode
@@ -41,7 +41,8 @@ def test_mistakes(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-def test_all_parts(cli: Cli) -> None:
+def test_all_parts(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     outcome = cli("benchmark", "--quick", "--json", "trainer=cpu")
     assert outcome.code == 0, outcome.err
     results = json.loads(outcome.out)
