@@ -101,7 +101,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         results |= measure_command(overrides)
     if "sizes" in wanted:
         _say("sizes")
-        largest = options.tracks or (80 if quick else 400)
+        largest = options.tracks or (160 if quick else 400)
         results["sizes"] = measure_sizes(folder / "sizes", invented, (largest // 4, largest // 2, largest))
     if LARGE in wanted:
         _say("a store larger than the memory")
