@@ -22,6 +22,11 @@ _MAPS_AT_MOST, _TRIM_NEVER = (-4, 0), (-1, -1)
 """glibc's ``mallopt``: M_MMAP_MAX and M_TRIM_THRESHOLD, each with the value it gets."""
 
 
+def cores() -> int:
+    """Return how many cores this process may use, which a cluster may have made fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def resolve_accelerator(accelerator: str, devices: int) -> str:
     """Return ``cpu``, ``gpu`` or ``mps`` for what the user asked for.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genreclf.hardware import memory_bytes, reuse_memory
+from genreclf.hardware import cores, memory_bytes, reuse_memory
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's memory alone is told to stay")
@@ -52,3 +52,12 @@ def test_memory_is_that_of_the_control_group(tmp_path: Path, group: str, limited
         path.write_text(f"{text}\n")
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert memory_bytes(tmp_path) == min(machine, limit_bytes or machine)
+
+
+def test_cores_are_those_of_this_process() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,6 +1,5 @@
 """What the figures were measured on."""
 
-import os
 import platform
 from pathlib import Path
 
@@ -8,12 +7,13 @@ import torch
 
 from genreclf.benchmark.bare_loop import device_of
 from genreclf.config import Config
+from genreclf.hardware import cores
 
 
 def describe(config: Config) -> str:
     """Return the device, the precision and the versions in a line."""
     device, precision = device_of(config)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{_processor()}, {os.cpu_count()} cores"
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{_processor()}, {cores()} cores"
     return f"{name}, {precision}, torch {torch.__version__}"
 
 

@@ -4,7 +4,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from genreclf.data.audio import decode, mono_at
 from genreclf.data.encoding import store_of
 from genreclf.data.folder import Folder
 from genreclf.features import FeatureSpec
+from genreclf.hardware import cores
 
 ROUNDS = 5
 """Times that all ways are measured, one after the other; the fastest of each counts."""
@@ -91,7 +91,7 @@ def _floor(files: Sequence[Path]) -> tuple[float, float]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(decode, files[:4]))
             decoding = _seconds(lambda: list(pool.map(decode, files)))
             list(pool.map(lambda _: torch.fft.rfft(frames), range(4)))

@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import mmap
-import os
 import warnings
 import zlib
 from collections import deque
@@ -142,11 +141,13 @@ def open_or_build(
         tracks: What is stored, in this order.
         encode: Called in several threads at a time.
         skip_unreadable: Leave out tracks that cannot be read instead of stopping.
-        workers: Threads; by default as many as there are cores.
+        workers: Threads; by default as many as `genreclf.hardware.cores`.
 
     Raises:
         UserError: Tracks cannot be read (all are named), or the disk is full. What was done stays done.
     """
+    from genreclf.hardware import cores
+
     final = directory / f"{recipe.source}-{recipe.key(tracks)}"
     building = directory / f"{recipe.source}-{recipe.key()}.building"
     try:
@@ -154,7 +155,7 @@ def open_or_build(
         # Under the lock: a second process waits and then finds the store built.
         with FileLock(f"{building}.lock"):
             if not (final / "index.json").exists():
-                unreadable = _build(building, recipe, tracks, encode, workers or os.cpu_count() or 1)
+                unreadable = _build(building, recipe, tracks, encode, workers or cores())
                 if unreadable and not skip_unreadable:
                     raise _unreadable_error(unreadable)
                 building.rename(final)

@@ -34,6 +34,8 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from genreclf.hardware import cores
+
     threads = max(1, cores() // ranks)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -65,8 +67,3 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
     finally:
         if before is None:
             os.environ.pop("OMP_NUM_THREADS", None)
-
-
-def cores() -> int:
-    """Return how many cores this process may use, which a cluster may have made fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

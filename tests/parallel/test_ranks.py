@@ -9,7 +9,6 @@ import pytest
 from conftest import python_m
 from ranked_sweeps import ONE_WRONG
 
-from genreclf.parallel.launch import cores
 from genreclf.rundir import RunDirectory
 
 pytestmark = pytest.mark.slow
@@ -53,12 +52,3 @@ def test_two_ranks_are_interrupted(tiny: list[str], tmp_path: Path) -> None:
     assert "Run the same command with run_dir=" in output
     assert "Traceback" not in output
     assert run.status == "running"
-
-
-def test_cores_are_those_of_this_process() -> None:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        assert cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
