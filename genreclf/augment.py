@@ -40,9 +40,10 @@ class SpecAugment(nn.Module):
 
 
 class RandomEqualizer(nn.Module):
-    """Raise and lower the bands by a smooth random curve, another for every clip (after FilterAugment, Nam et al., 2022).
+    """Raise and lower the bands by a smooth random curve, another for every clip.
 
-    So a network learns less of how a record was mixed and mastered, which the tracks of an artist share.
+    A network so learns less of how a record was mixed and mastered, which the tracks of an artist share. This is the
+    linear FilterAugment of Nam et al. (2022) with knots in fixed places.
 
     Args:
         deviation: Standard deviation of the curve, in units of the scaled spectrogram.
