@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class SpecAugment(nn.Module):
@@ -36,6 +37,29 @@ class SpecAugment(nn.Module):
         start = torch.rand(x.shape[0], masks, 1, device=x.device) * (size - width)
         place = torch.arange(size, device=x.device)
         return ((place >= start) & (place < start + width)).any(1)
+
+
+class RandomEqualizer(nn.Module):
+    """Raise and lower the bands by a smooth random curve, another for every clip.
+
+    A network so learns less of how a record was mixed and mastered, which the tracks of an artist share. This is the
+    linear FilterAugment of Nam et al. (2022) with knots in fixed places.
+
+    Args:
+        deviation: Standard deviation of the curve, in units of the scaled spectrogram.
+        knots: Places, evenly spaced over the mels, between which the curve is linear.
+    """
+
+    def __init__(self, *, deviation: float = 1.0, knots: int = 7) -> None:
+        """Keep the size of the curve."""
+        super().__init__()
+        self.deviation, self.knots = deviation, knots
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x` ``(batch, mel, frame)`` with other levels and `y` ``(batch, genre)`` as it is."""
+        knots = self.deviation * torch.randn(x.shape[0], 1, self.knots, device=x.device)
+        curve = functional.interpolate(knots, x.shape[1], mode="linear", align_corners=True)
+        return x + curve.transpose(1, 2), y
 
 
 class Mixup(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from genreclf import targets
-from genreclf.augment import Augment, Mixup, SpecAugment
+from genreclf.augment import Augment, Mixup, RandomEqualizer, SpecAugment
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.data.datamodule import ClipDataModule
@@ -84,6 +84,8 @@ def _loss(config: Config, data: ClipDataModule, notices: list[str]) -> nn.Module
 
 def _augment(config: Config) -> Augment | None:
     steps: list[nn.Module] = []
+    if (deviation := config.regularization.equalizer) is not None:
+        steps.append(RandomEqualizer(deviation=deviation))
     if (fraction := config.regularization.spec_augment) is not None:
         steps.append(SpecAugment(mel_fraction=fraction, frame_fraction=fraction))
     if (alpha := config.regularization.mixup) is not None:

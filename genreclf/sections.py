@@ -87,6 +87,8 @@ class RegularizationConfig:
     """Share of the target that is spread over all genres."""
     spec_augment: float | None = None
     """Largest width of a mask, as a fraction of the mels and of the frames."""
+    equalizer: float | None = None
+    """Deviation of the random gain of the bands, in units of the scaled spectrogram."""
     mixup: float | None = None
     """Alpha of the Beta distribution of the shares."""
     ema: float | None = None
@@ -98,8 +100,9 @@ class RegularizationConfig:
         for name, highest in (("dropout", 0.99), ("label_smoothing", 0.99), ("spec_augment", 0.9), ("ema", 0.99999)):
             if (value := getattr(self, name)) is not None:
                 faults += _between(f"regularization.{name}", value, 0, highest)
-        if self.mixup is not None and self.mixup <= 0:
-            faults.append(f"regularization.mixup={self.mixup} must be above 0; null turns it off.")
+        for name in ("equalizer", "mixup"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                faults.append(f"regularization.{name}={value} must be above 0; null turns it off.")
         return faults
 
 

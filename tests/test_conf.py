@@ -23,12 +23,13 @@ RUN_ELSEWHERE = ("experiment=published/", "sweep=")  # in test_published.py and 
 
 
 def run_options() -> list[Any]:
-    """Return what runs here; the networks that other tests build, such as test_published.py, with the slow tests."""
+    """Return what runs here; variants and what other tests build, such as test_published.py, with the slow tests."""
     options = [option for option in OPTIONS if option not in NEEDS_FILES | {"trainer=ddp"}]
     published = ("model=xiplus", "model=wu", "model=leland", "model=liang")
     modern = ("model=short_chunk_cnn", "model=musicnn", "model=attention_crnn", "model=patch_transformer")
+    variants = ("experiment=without/",)
     return [
-        pytest.param(option, marks=[pytest.mark.slow] if option.startswith(published + modern) else [])
+        pytest.param(option, marks=[pytest.mark.slow] if option.startswith(published + modern + variants) else [])
         for option in options
         if not option.startswith(RUN_ELSEWHERE)
     ]
@@ -40,7 +41,7 @@ def test_runs_one_step(option: str, cli: Cli, tiny: list[str], tmp_path: Path) -
     if option.startswith("model="):
         overrides = [override for override in overrides if not override.startswith(OF_THE_CRNN)]
         overrides.append("data.batch_size=4")
-    if option.startswith("experiment="):
+    if option.startswith("experiment=") and option != "experiment=without/sequence":
         overrides.append("model.channels=[4,4,4,4]")
     forced = [NEEDS_A_DEVICE[option]] if option in NEEDS_A_DEVICE else []
     outcome = cli(option, *overrides, *forced, *STEP, "run_dir=run")

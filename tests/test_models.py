@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from genreclf.augment import Augment, Mixup, SpecAugment
+from genreclf.augment import Augment, Mixup, RandomEqualizer, SpecAugment
 from genreclf.errors import UserError
 from genreclf.features import FeatureSpec
 from genreclf.losses import BCESoftmax, CrossEntropy
@@ -78,6 +78,19 @@ def test_spec_augment_masks_a_share_with_the_mean() -> None:
     assert changed.any()
     clip = int(changed.any(1).nonzero()[0])
     assert torch.allclose(masked[clip][changed[clip]], x[clip].mean())
+
+
+def test_random_equalizer_moves_every_band_by_a_smooth_curve() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2000, 61, 4)
+    y = torch.eye(3)[torch.arange(2000) % 3]
+    changed, same = RandomEqualizer(deviation=0.5, knots=7)(x, y)
+    assert same is y
+    curve = (changed - x)[:, :, 0]
+    torch.testing.assert_close(changed - x, curve[:, :, None].expand_as(x), atol=1e-5, rtol=0)
+    torch.testing.assert_close(curve[:, ::10].std(0), torch.full((7,), 0.5), atol=0.03, rtol=0)
+    torch.testing.assert_close(curve[:, 5::10], (curve[:, :-1:10] + curve[:, 10::10]) / 2, atol=1e-5, rtol=0)
+    assert (curve[0] - curve[1]).abs().max() > 0.1
 
 
 def test_mixup_mixes_clips_and_targets_alike() -> None:

@@ -50,6 +50,14 @@ def test_published_are_all_of_them() -> None:
     assert [job[0].removeprefix("experiment=") for job in jobs("sweep=published")] == there
 
 
+def test_ablation_leaves_out_each_part_once() -> None:
+    there = {f"without/{path.stem}" for path in Path(ROOT, "conf/experiment/without").glob("*.yaml")}
+    whole, *parts = [job[0].removeprefix("experiment=") for job in jobs("sweep=ablation")]
+    assert whole == "best"
+    assert len(parts) == len(there)
+    assert set(parts) == there
+
+
 @pytest.mark.parametrize("name", ["folds", "published"])
 def test_a_sweep_file_without_m_is_a_mistake(name: str, cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     outcome = cli(*tiny, f"sweep={name}")
