@@ -53,7 +53,7 @@ def draw_recommendation(
     kept = _draw_map(left, dots, song, found, colors)
     part = f"{len(dots):,} of " if len(dots) < len(library) else ""
     left.set_title(
-        f"{part}{len(library):,} songs, by the likeliest genre; {100 * kept:.0f} % of the variance",
+        f"{part}{len(library):,} songs by the likeliest genre; two components, {100 * kept:.0f} % of the variance",
         loc="left",
         fontsize=11,
         color=INK,
@@ -92,15 +92,16 @@ def _draw_map(
     x, y = places(vectors).T
     axes.scatter(x, y, s=size, c=[colors[dot.genre] for dot in dots], alpha=0.7, linewidths=0)
     (here_x, here_y), *there = places(vectors_of([asked, *(one.song for one in found)]))
-    marks = np.array(there)
     for to_x, to_y in there:
         axes.plot([here_x, to_x], [here_y, to_y], color="#777777", linewidth=0.8, zorder=2)
-    fills = [colors[one.song.genre] for one in found]
-    axes.scatter(marks[:, 0], marks[:, 1], s=190, c=fills, edgecolors="white", linewidths=1.2, zorder=3)
     for one, place in zip(found, there, strict=True):
-        ink = INK if colors[one.song.genre] in _PALE else "white"
+        fill = colors[one.song.genre]
+        ink = INK if fill in _PALE else "white"
+        # The nearest on top.
+        level = 4 - one.rank / 100
+        axes.scatter(*place, s=170, color=fill, edgecolors="white", linewidths=1.2, zorder=level)
         axes.annotate(
-            str(one.rank), place, color=ink, ha="center", va="center", fontsize=9, fontweight="bold", zorder=4
+            str(one.rank), place, color=ink, ha="center", va="center", fontsize=9, fontweight="bold", zorder=level
         )
     axes.scatter(here_x, here_y, s=420, marker="*", color=INK, edgecolors="white", linewidths=1.2, zorder=5)
     axes.set(xticks=[], yticks=[])
