@@ -94,15 +94,8 @@ def _draw_map(
     (here_x, here_y), *there = places(vectors_of([asked, *(one.song for one in found)]))
     for to_x, to_y in there:
         axes.plot([here_x, to_x], [here_y, to_y], color="#777777", linewidth=0.8, zorder=2)
-    for one, place in zip(found, there, strict=True):
-        fill = colors[one.song.genre]
-        ink = INK if fill in _PALE else "white"
-        # The nearest on top.
-        level = 4 - one.rank / 100
-        axes.scatter(*place, s=170, color=fill, edgecolors="white", linewidths=1.2, zorder=level)
-        axes.annotate(
-            str(one.rank), place, color=ink, ha="center", va="center", fontsize=9, fontweight="bold", zorder=level
-        )
+    x, y = np.transpose(there)
+    axes.scatter(x, y, s=90, c=[colors[one.song.genre] for one in found], edgecolors=INK, linewidths=1.4, zorder=3)
     axes.scatter(here_x, here_y, s=420, marker="*", color=INK, edgecolors="white", linewidths=1.2, zorder=5)
     axes.set(xticks=[], yticks=[])
     axes.margins(0.08)
@@ -139,6 +132,3 @@ def _called(song: Song) -> str:
     title = song.path.stem if song.playable else song.name
     name = f"{song.artist} - {title}" if song.artist else title
     return name if name.isprintable() else ascii(name)[1:-1]
-
-
-_PALE = ("#88CCEE", "#DDCC77", OTHERS)

@@ -223,7 +223,8 @@ def checked_records(directory: Path, key: str) -> Records:
     about = Records(path, ()).about()
     if about.get("checkpoint") != key:
         raise UserError(
-            f"The library {directory} belongs to another checkpoint, whose embeddings cannot be compared: "
+            f"The library {directory} belongs to another checkpoint (or version of genreclf), whose vectors cannot be "
+            "compared: "
             "give its run, or another --library DIR, or delete it and index again."
         )
     return Records(path, about["genres"])

@@ -186,6 +186,8 @@ def test_a_song_from_elsewhere_and_a_copy(cli: Cli, indexed: tuple[str, Path], t
     ]
     assert "neither a file nor a song" in cli("recommend", run, "nothing.wav").err
     assert "several songs" in cli("recommend", run, "0.wav").err
+    shutil.copy(music / "metal/0.wav", tmp_path / "0.wav")
+    assert rows(cli("recommend", run, "0.wav", "--format", "csv", "-k", "20")) == found
     (tmp_path / "bad.wav").write_text("not a sound")
     assert "bad.wav: not readable" in cli("recommend", run, "bad.wav").err
 
