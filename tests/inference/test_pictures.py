@@ -119,8 +119,7 @@ def test_real_songs_are_heard_as_they_are_seen(cli: Cli, tmp_path: Path, monkeyp
     gtzan = Path(os.environ["GENRECLF_GTZAN"])
     outcome = cli(
         *("data=spectrogram_images", f"data.root={gtzan / 'pictures'}", "data.making=librosa_peak80"),
-        *("split=fault_filtered", "model=band_statistics", "trainer=cpu", "trainer.max_epochs=12"),
-        *("logger=none", "run_dir=run"),
+        *("split=fault_filtered", "experiment=best", "trainer=cpu", "logger=none", "run_dir=run"),
     )
     assert outcome.code == 0, outcome.err
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
