@@ -150,12 +150,18 @@ class Records:
         with self.connection(write=True) as connection:
             connection.executemany("UPDATE song SET artist = ?, artist_key = ? WHERE origin = ? AND name = ?", rows)
 
-    def in_batches(self) -> Iterator[list[Song]]:
-        """Yield all songs, those that came first before the others."""
+    def in_batches(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.float32], NDArray[np.float64]]]:
+        """Yield ids, embeddings ``(song, dimension)`` and probabilities ``(song, genre)`` of all songs by id."""
         with self.connection() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM song ORDER BY id")
+            rows = connection.execute("SELECT id, embedding, probabilities FROM song ORDER BY id")
             while batch := rows.fetchmany(BATCH_SONGS):
-                yield [self._song(row) for row in batch]
+                ids, embeddings, probabilities = zip(*batch, strict=True)
+                shape = len(ids), -1
+                yield (
+                    ids,
+                    np.frombuffer(b"".join(embeddings), np.float32).reshape(shape),
+                    np.frombuffer(b"".join(probabilities), np.float64).reshape(shape),
+                )
 
     def songs(self, ids: Sequence[int]) -> list[Song]:
         """Return those of the songs that are there, in the order of `ids`."""
