@@ -20,6 +20,7 @@ from genreclf.benchmark.child import peak_mb
 from genreclf.library import Library, Song
 from genreclf.library.indexing import make_searchable
 from genreclf.library.library import songs_file, vectors_file
+from genreclf.library.likeness import vectors_of
 from genreclf.library.records import Records
 
 DIMENSION, DIRECTIONS, CLUSTERS = 128, 16, 1000
@@ -90,7 +91,8 @@ def asked(directory: Path, songs: int) -> tuple[float, float, float, float, floa
         library.like(song, k=K, same_genre=True)
         genre_s.append(time.perf_counter() - started_s)
         started_s = time.perf_counter()
-        exact = vectors.search(song.embedding, K, without=np.array([song.id]), probed_cells=vectors.index.nlist)
+        target = vectors_of([song])[0].astype(np.float32)
+        exact = vectors.search(target, K, without=np.array([song.id]), probed_cells=vectors.index.nlist)
         exact_s.append(time.perf_counter() - started_s)
         right += len({one.song.id for one in found} & set(exact))
     plain_ms, genre_ms, exact_ms = (1000 * float(np.median(times)) for times in (plain_s, genre_s, exact_s))

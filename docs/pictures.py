@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 PLAYED_S = 6.0
 SAMPLE_RATE = 22050
 SONGS_PER_GENRE = 12
-MEDLEY = ("classical", "reggae", "metal")
+MEDLEY = ("classical", "reggae", "disco")
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,14 @@ def page(*, answerer: Answerer, examples: Examples, facts: dict[str, Any]) -> gr
         return answerer.answer(Path(path), Path(path).name), None
 
     def example(number: int) -> Callable[[], str]:
-        return lambda: answerer.answer(examples.path(number), examples.songs[number].name)
+        return lambda: answerer.answer(examples.path(number), f"Example: {examples.songs[number].name}")
 
     limits = answerer.limits
     blocks = gradio.Blocks(title="genreclf", analytics_enabled=False, delete_cache=(KEPT_S // 4, KEPT_S))
     with blocks:
         gradio.HTML(header_html(facts))
         with gradio.Row():
-            with gradio.Column(scale=1, min_width=300):
+            with gradio.Column(scale=1, min_width=300, elem_classes="g-side"):
                 song = gradio.Audio(
                     sources=["upload", "microphone"],
                     type="filepath",
@@ -78,4 +78,6 @@ def page(*, answerer: Answerer, examples: Examples, facts: dict[str, Any]) -> gr
 
 def theme() -> gradio.themes.Base:
     """Return a look whose fonts are those of the visitor's system."""
-    return gradio.themes.Default(primary_hue="indigo", neutral_hue="slate", font=FONTS, font_mono=("monospace",))
+    default = gradio.themes.Default(primary_hue="indigo", neutral_hue="slate", font=FONTS, font_mono=("monospace",))
+    # The default's gray is too pale on white for small words (WCAG 2 asks for a contrast of 4.5).
+    return default.set(body_text_color_subdued="*neutral_500")

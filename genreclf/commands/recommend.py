@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -53,7 +54,8 @@ def main(arguments: list[str]) -> None:
 def _song(library: "Library", run: str, word: str) -> "tuple[Song | Prediction, str | None]":
     """Return a song of the library, or else what the model says about a file, and its artist."""
     path = Path(word)
-    if (song := library.find(word)) is not None:
+    # A file is meant before a song of the library whose path ends so.
+    if (song := library.find(os.path.abspath(path) if path.is_file() else word)) is not None:
         if not path.is_file() or not song.playable:
             return song, song.artist
         status = path.stat()

@@ -12,12 +12,13 @@ from genreclf.errors import UserError
 
 
 def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str) -> None:
-    """Print the precision of the embeddings beside that of mean MFCCs and of chance."""
+    """Print the precision of the likeness, and of either half of it, beside that of MFCCs and of chance."""
     import torch
 
     from genreclf.commands.compose import gathered_for
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.library import quality as q
+    from genreclf.library.likeness import likeness_vectors
     from genreclf.rundir import RunDirectory
 
     directory = RunDirectory(run)
@@ -39,18 +40,23 @@ def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str) -> None:
         genre=np.array([track.genre for track in tracks]), group=np.array([track.group for track in tracks])
     )
     spectrograms = [material.store.spectrogram(track.id) for track in tracks]
-    embeddings = [predictor.describe(torch.from_numpy(stored.T))[1] for stored in spectrograms]
+    heard = [predictor.describe(torch.from_numpy(stored.T)) for stored in spectrograms]
+    probabilities = np.stack([shares for shares, _ in heard])
+    embeddings = np.stack([embedding for _, embedding in heard if embedding is not None])
+    vectors = likeness_vectors(embeddings, probabilities)
     similarities = {
-        "embedding": q.cosines(np.stack([embedding for embedding in embeddings if embedding is not None])),
+        "likeness": vectors @ vectors.T,
+        "embedding": q.cosines(embeddings),
+        "genres": q.cosines(np.sqrt(probabilities)),
         **q.mfcc_similarities([q.mfcc_moments(stored, material.spec) for stored in spectrograms]),
     }
     per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarities.items()}
     per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
     rows: list[dict[str, Any]] = []
     for name, values in per_query.items():
-        own, more = q.quality(values, collection), q.quality(per_query["embedding"] - values, collection)
+        own, less = q.quality(values, collection), q.quality(per_query["likeness"] - values, collection)
         row = {"method": name, "k": k, "precision": own.precision, "low": own.ci95[0], "high": own.ci95[1]}
-        row |= {"embedding_more": more.precision, "more_low": more.ci95[0], "more_high": more.ci95[1]}
+        row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
         rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
     groups = len(np.unique(collection.group))
     print(f"{len(tracks)} test tracks of {groups} artists, each looked for among the others'.", file=sys.stderr)
@@ -68,11 +74,11 @@ def _show(rows: list[dict[str, Any]], k: int, form: str) -> None:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table("nearest by", f"precision@{k}", "95 %", "embedding is better by", "95 %")
+        table = Table("nearest by", f"precision@{k}", "95 %", "less by", "95 %")
         for row in rows:
-            figures = [row[key] for key in ("precision", "low", "high", "embedding_more", "more_low", "more_high")]
-            mean, low, high, more, more_low, more_high = (f"{figure:.3f}" for figure in figures)
-            own = row["method"] == "embedding"
-            apart = ("", "") if own else (more, f"{more_low} to {more_high}")
+            figures = [row[key] for key in ("precision", "low", "high", "less", "less_low", "less_high")]
+            mean, low, high, less, less_low, less_high = (f"{figure:.3f}" for figure in figures)
+            own = row["method"] == "likeness"
+            apart = ("", "") if own else (less, f"{less_low} to {less_high}")
             table.add_row(row["method"], mean, f"{low} to {high}", *apart)
         Console().print(table)

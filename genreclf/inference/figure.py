@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MUTED = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499")
-OTHERS = "#DDDDDD"
+OTHERS = "#BBBBBB"
 INK = "#333333"
 DPI = 160
 

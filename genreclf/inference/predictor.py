@@ -1,6 +1,6 @@
 """A trained run as an object that hears music."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike, fspath
@@ -53,12 +53,12 @@ class GenrePredictor:
         self.grid_overlap = grid_overlap
         self.short = short
         self.device = torch.device(device)
-        self._embedded: list[Tensor] = []
+        self._embedded: dict[int, Tensor] = {}
         self._one_at_a_time = Lock()
         model.setup("test")
         model.eval().to(self.device)
-        if (classifier := _classifier(model)) is not None:
-            classifier.register_forward_pre_hook(lambda _, inputs: self._embedded.append(inputs[0].detach().cpu()))
+        for i, classifier in enumerate(_classifiers(model)):
+            classifier.register_forward_pre_hook(_keeper(self._embedded, i))
 
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, device: str = "cpu") -> "GenrePredictor":
@@ -138,6 +138,8 @@ class GenrePredictor:
     def embed(self, song: Song, *, sample_rate: int | None = None) -> NDArray[np.float32]:
         """Return what the layer before the logits says, the mean over the song's windows, shape ``(dimension,)``.
 
+        Of a model whose `network` is a list of networks (`torch.nn.ModuleList`), what that of each says, side by side.
+
         Raises:
             UserError: It cannot be heard, see `predict`, or the network does not end in a linear layer.
         """
@@ -152,7 +154,7 @@ class GenrePredictor:
         Raises:
             UserError: The network does not end in a linear layer.
         """
-        if _classifier(self.model) is None:
+        if not _classifiers(self.model):
             raise UserError(f"{type(self.model).__name__} does not end in a linear layer, so there is none before it.")
 
     def describe(self, stored: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
@@ -183,7 +185,8 @@ class GenrePredictor:
             clips = cut(stored, one[piece], length[piece], start, spec.clip_frames, silence)
             self._embedded.clear()
             logits.append(self.model(clips.to(self.device)).float().cpu())
-            embeddings += [part.flatten(1).double().sum(0) for part in self._embedded[-1:]]
+            parts = [self._embedded[i].flatten(1) for i in sorted(self._embedded)]
+            embeddings += [torch.cat(parts, 1).double().sum(0)] if parts else []
         embedding = (sum(embeddings, torch.zeros(())) / len(rows)).float().numpy() if embeddings else None
         windows = ClipPredictions.gathered(
             genres=self.genres,
@@ -246,8 +249,25 @@ def shown(path: str) -> str:
     return path if path.isprintable() else ascii(path)[1:-1]
 
 
-def _classifier(model: GenreClassifier) -> nn.Linear | None:
-    """Return the layer that gives the logits, if it is a linear one."""
-    layers = [layer for layer in model.network.modules() if not list(layer.children())]
-    last = layers[-1] if layers else None
-    return last if isinstance(last, nn.Linear) and last.out_features == len(model.genres) else None
+def _keeper(kept: dict[int, Tensor], i: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """Return a hook that keeps what a layer gets. No method: a copy of the network would copy its object as well."""
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        kept[i] = inputs[0].detach().cpu()
+
+    return keep
+
+
+def _classifiers(model: GenreClassifier) -> list[nn.Linear]:
+    """Return the layers that give the logits, one for each network of a list of them; none if one is not linear."""
+    layers = _last_layers(model.network)
+    found = [layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == len(model.genres)]
+    return found if len(found) == len(layers) else []
+
+
+def _last_layers(module: nn.Module) -> list[nn.Module]:
+    parts = list(module.children())
+    if not parts:
+        return [module]
+    ends = parts if isinstance(module, nn.ModuleList) else parts[-1:]
+    return [layer for end in ends for layer in _last_layers(end)]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from genreclf.evaluation.figures import new_figure, save
 from genreclf.inference.figure import INK, MUTED, OTHERS
 from genreclf.inference.prediction import Prediction
-from genreclf.library.library import Library, Recommendation, units_of
+from genreclf.library.library import Library, Recommendation
+from genreclf.library.likeness import vectors_of
 from genreclf.library.records import Song
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def draw_recommendation(
 ) -> None:
     """Draw a map of the library on which a song and those like it are marked, beside the genres heard in each.
 
-    The map has the two directions in which the songs of the library, their embeddings brought to length 1, differ most.
+    The map has the two directions in which the songs of the library, as they are compared, differ most.
     A library of more than `DOTS` songs is thinned out evenly.
 
     Args:
@@ -48,12 +49,11 @@ def draw_recommendation(
         colors[library.genres[i]] = color
     figure = new_figure(13, 2.4 + 0.42 * max(10, len(rows)), f"Songs like {name}", leaky=False)
     left, right = figure.subplots(1, 2, width_ratios=(6, 7))
-    assert song.embedding is not None
     dots = library.records.spread(DOTS)
-    kept = _draw_map(left, dots, song.embedding, found, colors)
+    kept = _draw_map(left, dots, song, found, colors)
     part = f"{len(dots):,} of " if len(dots) < len(library) else ""
     left.set_title(
-        f"{part}{len(library):,} songs, by the likeliest genre; {100 * kept:.0f} % of the variance",
+        f"{part}{len(library):,} songs by the likeliest genre; two components, {100 * kept:.0f} % of the variance",
         loc="left",
         fontsize=11,
         color=INK,
@@ -73,34 +73,29 @@ def draw_recommendation(
 def _draw_map(
     axes: "Axes",
     dots: Sequence[Song],
-    asked: NDArray[np.float32],
+    asked: Song | Prediction,
     found: Sequence[Recommendation],
     colors: dict[str, str],
 ) -> float:
     """Draw the map, and return which share of the variance it holds."""
-    units = units_of(np.stack([dot.embedding for dot in dots]).astype(np.float64))
-    center = units.mean(axis=0)
-    _, lengths, directions = np.linalg.svd(units - center, full_matrices=False)
+    vectors = vectors_of(dots)
+    center = vectors.mean(axis=0)
+    _, lengths, directions = np.linalg.svd(vectors - center, full_matrices=False)
     plane = directions[:2]
     kept = float((lengths[:2] ** 2).sum() / max((lengths**2).sum(), 1e-12))
 
-    def places(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-        flat = (units_of(np.stack(embeddings).astype(np.float64)) - center) @ plane.T
+    def places(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        flat = (vectors - center) @ plane.T
         return np.pad(flat, ((0, 0), (0, 2 - len(plane))))
 
     size = float(np.clip(6000 / len(dots), 8, 60))
-    x, y = places([dot.embedding for dot in dots]).T
+    x, y = places(vectors).T
     axes.scatter(x, y, s=size, c=[colors[dot.genre] for dot in dots], alpha=0.7, linewidths=0)
-    (here_x, here_y), there = places([asked])[0], places([one.song.embedding for one in found])
+    (here_x, here_y), *there = places(vectors_of([asked, *(one.song for one in found)]))
     for to_x, to_y in there:
         axes.plot([here_x, to_x], [here_y, to_y], color="#777777", linewidth=0.8, zorder=2)
-    fills = [colors[one.song.genre] for one in found]
-    axes.scatter(there[:, 0], there[:, 1], s=190, c=fills, edgecolors="white", linewidths=1.2, zorder=3)
-    for one, place in zip(found, there, strict=True):
-        ink = INK if colors[one.song.genre] in _PALE else "white"
-        axes.annotate(
-            str(one.rank), place, color=ink, ha="center", va="center", fontsize=9, fontweight="bold", zorder=4
-        )
+    x, y = np.transpose(there)
+    axes.scatter(x, y, s=90, c=[colors[one.song.genre] for one in found], edgecolors=INK, linewidths=1.4, zorder=3)
     axes.scatter(here_x, here_y, s=420, marker="*", color=INK, edgecolors="white", linewidths=1.2, zorder=5)
     axes.set(xticks=[], yticks=[])
     axes.margins(0.08)
@@ -137,6 +132,3 @@ def _called(song: Song) -> str:
     title = song.path.stem if song.playable else song.name
     name = f"{song.artist} - {title}" if song.artist else title
     return name if name.isprintable() else ascii(name)[1:-1]
-
-
-_PALE = ("#88CCEE", "#DDCC77", OTHERS)

@@ -19,6 +19,7 @@ from genreclf.inference.decoding import read_artist_tag
 from genreclf.inference.listing import audio_files
 from genreclf.inference.predictor import GenrePredictor, shown
 from genreclf.library.library import checked_records, checkpoint_key, songs_file, vectors_file
+from genreclf.library.likeness import likeness_vectors
 from genreclf.library.records import Entry, Records, Song
 from genreclf.library.vectors import Vectors, load_faiss
 from genreclf.rundir import RunDirectory, sentence_when_full
@@ -229,11 +230,19 @@ def make_searchable(directory: Path, records: Records) -> None:
     path = vectors_file(directory)
     if not records.about()["changed"] and _loads(path):
         return
-    ids, embeddings = records.vectors()
+    ids = np.empty(len(records), np.int64)
     if not len(ids):
         path.unlink(missing_ok=True)
         return
-    Vectors.build(ids, embeddings).save(path)
+    vectors = np.empty((0, 0), np.float32)
+    end = 0
+    for some, embeddings, probabilities in records.in_batches():
+        batch = likeness_vectors(embeddings, probabilities)
+        if not end:
+            vectors = np.empty((len(ids), batch.shape[1]), np.float32)
+        start, end = end, end + len(some)
+        ids[start:end], vectors[start:end] = some, batch
+    Vectors.build(ids, vectors).save(path)
     records.note(changed=False, searchable_up_to=int(ids[-1]))
 
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from genreclf.errors import UserError
 from genreclf.inference.prediction import Prediction
+from genreclf.library.likeness import vectors_of
 from genreclf.library.records import Records, Song
 from genreclf.library.vectors import Vectors
 from genreclf.rundir import RunDirectory
 
-FORMAT = 1
-"""Raised when what is kept of a song would be another."""
+FORMAT = 2
+"""Raised when what is kept of a song, or searched, would be another."""
 
 SAME_SONG = 1e-4
 """Embeddings that differ by less, relative to their length, are one recording twice."""
@@ -36,7 +37,7 @@ class Recommendation:
 
     Attributes:
         rank: From 1 on.
-        similarity: Cosine of the embeddings.
+        similarity: See `genreclf.library.likeness`; 1 at most.
         song: It.
     """
 
@@ -96,7 +97,8 @@ class Library:
     def notice(self) -> str | None:
         """What a user should know about it."""
         waiting = self.records.newer_than(int(self.records.about().get("searchable_up_to", 0)))
-        return f"{waiting} songs cannot be found yet: index was stopped, run it again." if waiting else None
+        songs = f"{waiting} song{'s' * (waiting > 1)}"
+        return f"{songs} cannot be found yet: index was stopped, run it again." if waiting else None
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -158,18 +160,18 @@ class Library:
         elif song.path is not None:
             without = np.append(without, self.records.ids_at(song.path))
         wanted = k * DIVERSE_POOL if diverse else k
-        target = song.embedding.astype(np.float64)
+        target = vectors_of([song])[0]
         fetched = wanted + 5
         while True:
-            ids = self.vectors.search(song.embedding, fetched, among=among, without=without)
-            others = [other for other in self.records.songs(ids) if not _same(target, other.embedding)]
+            ids = self.vectors.search(target.astype(np.float32), fetched, among=among, without=without)
+            others = [other for other in self.records.songs(ids) if not _same(song.embedding, other.embedding)]
             if len(others) >= wanted or len(ids) < fetched:
                 break
             fetched *= 4
         if not others:
             return []
-        units = units_of(np.stack([other.embedding for other in others]).astype(np.float64))
-        similarity = units @ units_of(target[None])[0]
+        units = vectors_of(others)
+        similarity = units @ target
         order = np.argsort(-similarity, kind="stable")[:wanted].tolist()
         if diverse:
             order = _diverse(units, similarity, order, k)
@@ -221,21 +223,15 @@ def checked_records(directory: Path, key: str) -> Records:
     about = Records(path, ()).about()
     if about.get("checkpoint") != key:
         raise UserError(
-            f"The library {directory} belongs to another checkpoint, whose embeddings cannot be compared: "
+            f"The library {directory} belongs to another checkpoint (or version of genreclf), whose vectors cannot be "
+            "compared: "
             "give its run, or another --library DIR, or delete it and index again."
         )
     return Records(path, about["genres"])
 
 
-def _same(target: NDArray[np.float64], other: NDArray[np.float32]) -> bool:
-    return bool(np.linalg.norm(target - other) <= SAME_SONG * np.linalg.norm(target))
-
-
-def units_of(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return vectors ``(song, dimension)`` brought to length 1; those of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units: NDArray[np.float64] = vectors / np.where(lengths > 0, lengths, 1)
-    return units
+def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    return bool(np.linalg.norm(one - other) <= SAME_SONG * np.linalg.norm(one))
 
 
 def _diverse(units: NDArray[np.float64], similarity: NDArray[np.float64], pool: list[int], k: int) -> list[int]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.features import FeatureSpec
+from genreclf.library.likeness import units_of
 
 N_MFCC = 20
 RESAMPLES = 10_000
@@ -92,10 +93,9 @@ def quality(per_query: NDArray[np.float64], collection: Collection, *, seed: int
     return Quality(precision=float(per_query.mean()), ci95=(float(low), float(high)))
 
 
-def cosines(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+def cosines(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the cosine of each two of the embeddings ``(track, dimension)``, shape ``(track, track)``."""
-    vectors = embeddings.astype(np.float64)
-    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    units = units_of(embeddings.astype(np.float64))
     similarity: NDArray[np.float64] = units @ units.T
     return similarity
 

@@ -29,6 +29,7 @@ CREATE INDEX IF NOT EXISTS song_path ON song (path);
 CREATE INDEX IF NOT EXISTS song_artist ON song (artist_key);
 CREATE INDEX IF NOT EXISTS song_genre ON song (genre);
 """
+BATCH_SONGS = 10_000
 _COLUMNS = "id, origin, name, path, fingerprint, genre, probabilities, artist, duration_s, embedding"
 
 
@@ -149,17 +150,18 @@ class Records:
         with self.connection(write=True) as connection:
             connection.executemany("UPDATE song SET artist = ?, artist_key = ? WHERE origin = ? AND name = ?", rows)
 
-    def vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the ids ``(song,)`` and the embeddings ``(song, dimension)`` of all songs."""
-        ids = np.empty(len(self), np.int64)
-        embeddings: NDArray[np.float32] | None = None
+    def in_batches(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.float32], NDArray[np.float64]]]:
+        """Yield ids, embeddings ``(song, dimension)`` and probabilities ``(song, genre)`` of all songs by id."""
         with self.connection() as connection:
-            for row, (song_id, blob) in enumerate(connection.execute("SELECT id, embedding FROM song ORDER BY id")):
-                embedding = np.frombuffer(blob, np.float32)
-                if embeddings is None:
-                    embeddings = np.empty((len(ids), len(embedding)), np.float32)
-                ids[row], embeddings[row] = song_id, embedding
-        return ids, np.empty((0, 0), np.float32) if embeddings is None else embeddings
+            rows = connection.execute("SELECT id, embedding, probabilities FROM song ORDER BY id")
+            while batch := rows.fetchmany(BATCH_SONGS):
+                ids, embeddings, probabilities = zip(*batch, strict=True)
+                shape = len(ids), -1
+                yield (
+                    ids,
+                    np.frombuffer(b"".join(embeddings), np.float32).reshape(shape),
+                    np.frombuffer(b"".join(probabilities), np.float64).reshape(shape),
+                )
 
     def songs(self, ids: Sequence[int]) -> list[Song]:
         """Return those of the songs that are there, in the order of `ids`."""

@@ -65,8 +65,9 @@ class BandStatistics(nn.Module):
         super().__init__()
         frames, mels = spec.clip_frames, spec.n_mels
         coefficients = min(COEFFICIENTS, mels)
-        rates_hz = torch.fft.rfftfreq(frames, 1 / spec.frames_per_second)
-        rates_hz = rates_hz[(rates_hz >= RATES_HZ[0]) & (rates_hz < RATES_HZ[-1])]
+        # Chosen among values, which a model made on PyTorch's meta device has not.
+        known_hz = torch.fft.rfftfreq(frames, 1 / spec.frames_per_second, device="cpu").tolist()
+        rates_hz = torch.tensor([hz for hz in known_hz if RATES_HZ[0] <= hz < RATES_HZ[-1]])
         phase = 2 * math.pi / spec.frames_per_second * torch.arange(frames)[:, None] * rates_hz
         window = torch.hann_window(frames)[:, None] / frames
         range_of = torch.bucketize(rates_hz, torch.tensor(RATES_HZ[1:-1]), right=True)
@@ -81,7 +82,8 @@ class BandStatistics(nn.Module):
         }
         for name, transform in transforms.items():
             self.register_buffer(name, transform, persistent=False)
-        self.count = self(torch.zeros(1, mels, frames)).shape[1]
+        ranges = mels // 8 * (len(RATES_HZ) - 1)
+        self.count = 4 * mels + ranges + self.pairs.shape[1] + self.covariances.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the statistics ``(batch, statistic)``."""

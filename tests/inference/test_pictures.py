@@ -1,7 +1,9 @@
 """A run trained on pictures hears audio only if it is known how they were made."""
 
 import csv
+import importlib
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import Outcome, Trained, train
+from conftest import ROOT, Outcome, Trained, train
 from PIL import Image
 
 from genreclf.data.images import read_levels
@@ -108,3 +110,21 @@ def test_a_spec_of_an_older_checkpoint_has_no_making() -> None:
     spec = FeatureSpec.of_pictures(n_mels=128, frames_per_second=COLUMNS_PER_S, clip_seconds=1)
     older = {key: value for key, value in spec.plain().items() if key != "making"}
     assert FeatureSpec.from_plain(older) == spec
+
+
+@pytest.mark.slow
+def test_real_songs_are_heard_as_they_are_seen(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "GENRECLF_GTZAN" not in os.environ:
+        pytest.skip("set GENRECLF_GTZAN to a folder with GTZAN's audio/genres_original and pictures")
+    gtzan = Path(os.environ["GENRECLF_GTZAN"])
+    outcome = cli(
+        *("data=spectrogram_images", f"data.root={gtzan / 'pictures'}", "data.making=librosa_peak80"),
+        *("split=fault_filtered", "experiment=best", "trainer=cpu", "logger=none", "run_dir=run"),
+    )
+    assert outcome.code == 0, outcome.err
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    module = importlib.import_module("audio_and_pictures")
+    found = module.compared(tmp_path / "run", gtzan / "audio/genres_original", [])
+    assert len(found) == 32
+    assert len({picture for picture, _ in found.values()}) > 4
+    assert sum(picture == audio for picture, audio in found.values()) >= 28

@@ -1,5 +1,6 @@
 """``python -m genreclf predict`` and ``genreclf.load``."""
 
+import copy
 import csv
 import io
 import json
@@ -21,6 +22,7 @@ from conftest import ROOT, Outcome, Trained, train
 import genreclf
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import read_track_csv
+from genreclf.inference.predictor import GenrePredictor
 from genreclf.rundir import RunDirectory
 
 Cli = Callable[..., Outcome]
@@ -130,6 +132,34 @@ def test_the_embedding_is_what_the_classifier_gets(trained: Trained) -> None:
     predictor.model.network.append(torch.nn.Identity())  # type: ignore[operator]
     with pytest.raises(UserError, match="CRNN does not end in a linear layer"):
         predictor.embed(song)
+
+
+class Together(torch.nn.ModuleList):
+    """Networks whose logits are averaged."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([network(x) for network in self]).mean(0)
+
+
+def test_the_embedding_of_networks_together_is_theirs_side_by_side(trained: Trained) -> None:
+    model = genreclf.load(trained.run.path).model
+    first = model.network
+    other = copy.deepcopy(first)
+    for values in other.parameters():
+        values.data.mul_(1.1)
+    song = trained.music / "metal/0.wav"
+
+    def embedding_of(network: torch.nn.Module) -> np.ndarray:
+        model.network = network
+        return GenrePredictor(model=model).embed(song)
+
+    parts = [embedding_of(copy.deepcopy(network)) for network in (first, other)]
+    assert np.abs(parts[0] - parts[1]).max() > 0.01
+    together = Together([first, other])
+    np.testing.assert_allclose(embedding_of(together), np.concatenate(parts), rtol=1e-5, atol=1e-6)
+    together[1] = torch.nn.Sequential(other, torch.nn.Identity())
+    with pytest.raises(UserError, match="does not end in a linear layer"):
+        embedding_of(together)
 
 
 def test_waveforms_that_are_none(trained: Trained) -> None:

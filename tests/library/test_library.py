@@ -15,6 +15,7 @@ from conftest import Outcome, Trained
 from genreclf.errors import UserError
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.library import Library, indexing
+from genreclf.library.likeness import likeness_vectors
 from genreclf.rundir import RunDirectory
 
 Cli = Callable[..., Outcome]
@@ -125,7 +126,7 @@ def test_a_stopped_build_goes_on(cli: Cli, run: str, music: Path, monkeypatch: p
     assert cli("index", run, "music").code == 130
     outcome = cli("recommend", run, "metal/1.flac", "--format", "csv")
     assert len(rows(outcome)) == 10
-    assert "1 songs cannot be found yet" in outcome.err
+    assert "1 song cannot be found yet" in outcome.err
 
 
 def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path]) -> None:
@@ -142,13 +143,18 @@ def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path])
     assert song is not None
     assert song.artist == "Bob"
     vectors = {one.name: one.embedding for one in library.records.songs(range(1, 16))}
-    cosine = {
-        name: float(np.dot(v, song.embedding) / np.linalg.norm(v) / np.linalg.norm(song.embedding))
+    shares = {one.name: one.probabilities for one in library.records.songs(range(1, 16))}
+    likenesses = {
+        name: (
+            float(np.dot(v, song.embedding) / np.linalg.norm(v) / np.linalg.norm(song.embedding))
+            + float(np.sqrt(shares[name] * song.probabilities).sum())
+        )
+        / 2
         for name, v in vectors.items()
         if name != song.name
     }
-    assert found[0]["name"] == max(cosine, key=cosine.__getitem__)
-    assert similarity == pytest.approx(sorted(cosine.values(), reverse=True), abs=2e-6)
+    assert found[0]["name"] == max(likenesses, key=likenesses.__getitem__)
+    assert similarity == pytest.approx(sorted(likenesses.values(), reverse=True), abs=2e-6)
 
     assert {row["genre"] for row in rows(cli(*ask, "20", "--same-genre"))} == {song.genre}
     assert "Ann" not in {row["artist"] for row in rows(cli(*ask, "20", "--exclude-artist", "ANN"))}
@@ -160,7 +166,10 @@ def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path])
     assert plain[0]["name"] == diverse[0]["name"]
 
     def likeness(chosen: list[dict[str, str]]) -> float:
-        units = np.stack([vectors[row["name"]] / np.linalg.norm(vectors[row["name"]]) for row in chosen])
+        names = [row["name"] for row in chosen]
+        units = likeness_vectors(
+            np.stack([vectors[name] for name in names]), np.stack([shares[name] for name in names])
+        )
         return float((units @ units.T).mean())
 
     assert likeness(diverse) < likeness(plain)
@@ -177,6 +186,8 @@ def test_a_song_from_elsewhere_and_a_copy(cli: Cli, indexed: tuple[str, Path], t
     ]
     assert "neither a file nor a song" in cli("recommend", run, "nothing.wav").err
     assert "several songs" in cli("recommend", run, "0.wav").err
+    shutil.copy(music / "metal/0.wav", tmp_path / "0.wav")
+    assert rows(cli("recommend", run, "0.wav", "--format", "csv", "-k", "20")) == found
     (tmp_path / "bad.wav").write_text("not a sound")
     assert "bad.wav: not readable" in cli("recommend", run, "bad.wav").err
 

@@ -17,6 +17,8 @@ from safetensors.torch import load, save
 from stand_in import TOKEN, Hub
 
 import genreclf
+from genreclf import models
+from genreclf.features import FeatureSpec
 from genreclf.rundir import RunDirectory
 
 Cli = Callable[..., Outcome]
@@ -84,6 +86,14 @@ def test_a_pulled_model_is_a_run_for_the_other_commands(
     assert outcome.code == 0, outcome.err
     assert Path("pulled/model.pt2").is_file()
     assert "not finished" not in cli("push", "pulled", "--repo", REPO).err
+
+
+@pytest.mark.parametrize("name", [name for name in models.__all__ if name != "GenreClassifier"])
+def test_the_shape_of_a_model_is_known_without_memory_for_it(name: str) -> None:
+    spec = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=1)
+    with torch.device("meta"):
+        model = getattr(models, name)(spec=spec, genres=["a", "b"])
+    assert all(values.is_meta for values in model.network.parameters())
 
 
 def test_the_card_is_honest_and_names_no_folder_of_ours(pushed: dict[str, bytes], trained: Trained) -> None:

@@ -1,0 +1,47 @@
+"""Whether a run trained on pictures hears in audio what it sees in the pictures of the same songs.
+
+``python benchmarks/audio_and_pictures.py RUN SONGS [data.root=PICTURES]``: SONGS holds audio files that are called as
+the pictures are, such as GTZAN's ``genres_original``; RUN's own source holds the pictures.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from genreclf.commands.compose import gathered_for
+from genreclf.inference.listing import audio_files
+from genreclf.inference.predictor import GenrePredictor
+from genreclf.rundir import RunDirectory
+
+
+def compared(run: Path, songs: Path, overrides: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the likeliest genre of the picture and of the audio of each song that has both, by track id."""
+    predictor = GenrePredictor.of_run(run)
+    material = gathered_for(predictor.spec, RunDirectory(run).read_config(), overrides)
+    track_of = {name.rpartition("/")[2]: name for name in material.store.lengths_frames}
+    found = {}
+    for path, _ in audio_files([str(songs)]):
+        if (name := track_of.get(path.stem)) is not None:
+            shares, _ = predictor.describe(torch.from_numpy(material.store.spectrogram(name).T))
+            found[name] = predictor.genres[int(shares.argmax())], predictor.predict(path).genre
+    return found
+
+
+def main() -> None:
+    """Name the songs that differ, and say how many agree."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("run", type=Path, metavar="RUN")
+    words.add_argument("songs", type=Path, metavar="SONGS")
+    words.add_argument("overrides", nargs="*", metavar="data.root=PICTURES")
+    asked = words.parse_args()
+    found = compared(asked.run, asked.songs, asked.overrides)
+    for name, (picture, audio) in found.items():
+        if picture != audio:
+            print(f"{name}: {picture} in the picture, {audio} in the audio")
+    print(f"{sum(picture == audio for picture, audio in found.values())} of {len(found)} have the same genre.")
+
+
+if __name__ == "__main__":
+    main()
