@@ -55,7 +55,8 @@ class Job:
     @property
     def name(self) -> str:
         """What a person calls it."""
-        return f"Job {self.number} ({', '.join(f'{key}={value}' for key, value in self.varies.items())})"
+        varied = ", ".join(f"{key}={value}" for key, value in self.varies.items())
+        return f"Job {self.number} ({varied})" if varied else f"Job {self.number}"
 
     def carry_out(self, composed: DictConfig, *, logged: bool, apart: bool = True) -> float:
         """Check the configuration and compute the run, unless it is finished.
