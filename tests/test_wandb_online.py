@@ -222,7 +222,7 @@ def test_a_run_outlives_the_service_that_writes_its_record(tmp_path: Path, capsy
 
 
 def service_of(pid: int) -> int:
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], text=True, capture_output=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], text=True, capture_output=True, check=True).stdout
     lines = [line.split() for line in listed.splitlines() if "wandb-core" in line]
     (words,) = [words for words in lines if str(pid) in words[1:]]
     return int(words[0])
