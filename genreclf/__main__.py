@@ -38,7 +38,7 @@ COMMANDS = (
 )
 """First words that open a file of `genreclf.commands`."""
 
-PASSING = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_trials=")
+PASSING = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_jobs=", "hydra.sweeper.n_trials=", "debug=")
 """Overrides that say how a sweep is run or how far, not what it is."""
 
 
