@@ -97,11 +97,11 @@ class RunDirectory:
         """
         lock = FileLock(self.path / ".lock")
         try:
-            # Some network file systems know no locks: there it is the user's word alone.
-            with suppress(NotImplementedError):
-                lock.acquire(timeout=HANDOVER_S)
+            lock.acquire(timeout=HANDOVER_S)
         except Timeout:
             raise RunBusy(self.path) from None
+        except (NotImplementedError, OSError):  # As on network file systems that know no locks: no reason not to train.
+            pass
         try:
             yield
         finally:
