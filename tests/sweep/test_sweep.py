@@ -177,15 +177,19 @@ def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
 
 def test_jobs_end_with_the_process_they_are_forked_from(tiny: list[str], tmp_path: Path) -> None:
     """The sweep takes a job for dead then, and goes on with the next."""
-    process = python_m("-m", *tiny, "trainer.max_epochs=60,2")
+    process = python_m("-m", *tiny, "trainer.max_epochs=60,30")
     deadline = time.monotonic() + 400
     while not (begun := list(tmp_path.glob("outputs/sweeps/*/*/history.csv"))):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    (server,) = (pid for pid in children if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(int(server), signal.SIGKILL)
+    (server,) = (pid for pid in children_of(process.pid) if b"forkserver" in words_of(pid))
+    (job,) = children_of(server)
+    os.kill(server, signal.SIGKILL)
+    while words_of(job):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert process.poll() is None
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 1, output
     assert "2 jobs: 1 finished, 1 failed." in output
@@ -208,6 +212,19 @@ assert threading.active_count() == 1
 assert torch.equal(before, torch.get_rng_state())
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def words_of(pid: int) -> bytes:
+    """Return the command line of a process, nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def works_in(process: Path, folder: Path) -> bool:
