@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 import hydra
@@ -37,7 +38,7 @@ COMMANDS = (
 )
 """First words that open a file of `genreclf.commands`."""
 
-PASSING = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_trials=")
+PASSING = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_jobs=", "hydra.sweeper.n_trials=", "debug=")
 """Overrides that say how a sweep is run or how far, not what it is."""
 
 
@@ -46,6 +47,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     # Hydra then raises what goes wrong instead of printing it and ending with exit code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Our launcher has the name of the plugin's, whose schema it should have.
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
     try:
         if arguments and arguments[0] in COMMANDS:
             importlib.import_module(f"genreclf.commands.{arguments[0]}").main(arguments[1:])
@@ -113,7 +116,9 @@ def _with_run_dir(arguments: list[str]) -> list[str]:
     """Make `run_dir` Hydra's own directory too, and give a sweep a directory that the same command finds again."""
     chosen = [argument.partition("=")[2] for argument in arguments if argument.startswith("run_dir=")]
     sweeping = any(argument in ("-m", "--multirun") for argument in arguments)
-    if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
+    if showing := [argument for argument in arguments if argument.startswith(("--cfg", "--help", "--info"))]:
+        if sweeping and not showing[0].startswith("--help"):
+            raise UserError(f"{showing[0]} shows the configuration of one run, -m sweeps: leave one of them out.")
         return arguments
     if sweeping:
         check_launcher(arguments)

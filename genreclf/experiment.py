@@ -132,7 +132,7 @@ def _carry_out(task: str, config: Config, ranks: OutsideRanks | None) -> RunResu
     for notice in prepared.notices:
         print(f"Note: {notice}")
     run.make()
-    with sentence_when_full(run.path):
+    with run.held(), sentence_when_full(run.path):
         run.write_config(config.plain)
         run.write_json(run.split, prepared.assignment.to_json())
         run.write_json(run.environment, environment(accelerator, devices, precision))

@@ -11,8 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from genreclf.errors import UserError
+
+HANDOVER_S = 20.0
+"""How long a process waits for another one to leave a run directory: one whose sweep was killed takes some seconds."""
+
+
+class RunBusy(UserError):
+    """Another process works in a run directory; what that one writes is left alone.
+
+    Args:
+        path: The directory.
+    """
+
+    exit_code = 75
+
+    def __init__(self, path: Path) -> None:
+        """Make the sentence."""
+        super().__init__(f"Another process works in {path}; let it end, or end it, then run the same command again.")
 
 
 @contextmanager
@@ -69,6 +87,25 @@ class RunDirectory:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"The run directory {self.path} cannot be made ({error.strerror}); set run_dir.") from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from working here, as those of the same command started twice.
+
+        Raises:
+            RunBusy: One does.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=HANDOVER_S)
+        except Timeout:
+            raise RunBusy(self.path) from None
+        except (NotImplementedError, OSError):  # As on network file systems that know no locks: no reason not to train.
+            pass
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def status(self) -> str | None:

@@ -17,12 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.errors import UserError
-from genreclf.parallel.orphans import end_with_parent
 from genreclf.parallel.outside import adopt_slurm, outside_ranks
-from genreclf.sweep.start import SweepStart
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-JOBLIB_LAUNCHER = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
@@ -75,8 +72,6 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
             return _follow(config, settings)
     from genreclf.sweep.job import Job, JobFailed
 
-    if settings.launcher._target_ == JOBLIB_LAUNCHER and SweepStart.sweep_dir is None:
-        end_with_parent(os.getppid())  # A worker would finish the job after the death of the sweep.
     job = Job(
         run_dir=Path(settings.runtime.output_dir),
         sweep_dir=Path(settings.sweep.dir),

@@ -110,6 +110,7 @@ class Tracking:
         os.environ.setdefault("WANDB_SILENT", "true")
 
         def start(mode: Literal["offline"] | None) -> Any:
+            online = mode is None and os.environ.get("WANDB_MODE", "online") == "online"
             return wandb.init(
                 project=project,
                 entity=entity,
@@ -122,6 +123,9 @@ class Tracking:
                 config=dict(config),
                 job_type=job_type,
                 reinit="finish_previous",
+                # A run that was killed or failed goes on under its id, which W&B keeps in the directory. Not offline:
+                # of two such records `wandb sync` puts the second in the place of the first.
+                resume="auto" if online else None,
                 settings=wandb.Settings(**_timeouts()),
             )
 

@@ -8,6 +8,7 @@ os.environ.pop("WANDB_API_KEY", None)
 
 import contextlib
 import io
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,9 @@ from genreclf.data.synthetic import Synthetic
 from genreclf.rundir import RunDirectory
 
 ROOT = Path(__file__).parent.parent
+
+# A job in the background of a shell ignores it, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT, Outcome
 from omegaconf import OmegaConf
 
+from genreclf.__main__ import _as_sweep
 from genreclf.task import job_folder
 
 Cli = Callable[..., Outcome]
@@ -44,6 +45,17 @@ def test_job_folders_are_readable_and_differ() -> None:
     assert "/" not in job_folder(["data.root=/some/where"], [], _root_=composed[0])
     elsewhere = OmegaConf.create({"lr": 1e-3, "run_dir": "x", "logger": {"name": "csv"}})
     assert job_folder([], [], _root_=elsewhere) == names[0].rpartition("_")[2]
+
+
+def test_a_sweep_is_found_again_however_it_is_run() -> None:
+    def place(*more: str) -> str:
+        (found,) = [word for word in _as_sweep(["-m", "model=cnn,crnn", *more]) if word.startswith("hydra.sweep.dir=")]
+        return found
+
+    assert place().startswith("hydra.sweep.dir=outputs/sweeps/model_")
+    for passing in ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2", "debug=true"):
+        assert place(passing) == place()
+    assert place("seed=1") != place()
 
 
 def test_two_runs_in_one_second_have_two_directories(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

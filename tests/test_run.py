@@ -12,7 +12,7 @@ import torch
 import yaml
 from conftest import Outcome, python_m
 
-from genreclf.rundir import RunDirectory
+from genreclf.rundir import RunBusy, RunDirectory
 
 Cli = Callable[..., Outcome]
 
@@ -99,6 +99,24 @@ def test_fine_tunes_from_another_run_with_other_genres(cli: Cli, tiny: list[str]
     weights = [torch.load(tmp_path / run / "checkpoints/best.ckpt", weights_only=True) for run in ("first", "second")]
     name = "network.convolutions.0.0.weight"
     torch.testing.assert_close(weights[0]["state_dict"][name], weights[1]["state_dict"][name])
+
+
+def test_a_run_directory_is_one_process_s(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genreclf.rundir.HANDOVER_S", 0.1)
+    run = RunDirectory(tmp_path / "run")
+    run.make()
+    with run.held():
+        outcome = cli(*tiny, "run_dir=run")
+        assert outcome.code == RunBusy.exit_code
+        assert outcome.err.strip().endswith(
+            "Another process works in run; let it end, or end it, then run the same command again."
+        )
+        assert not run.config.exists()
+        assert run.status is None
+    with run.held():  # It was let go.
+        pass
 
 
 def test_evaluate_gives_the_figures_of_the_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

@@ -67,6 +67,15 @@ class StandIn(http.server.BaseHTTPRequestHandler):
             place = f"http://{self.headers['Host']}/kept/"
             files = [{"name": name, "uploadUrl": place + name} for name in asked["variables"]["files"]]
             data = {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
+        elif "RunResumeStatus" in asked.get("query", ""):
+            name = asked["variables"]["name"]
+            begun = any(one["variables"]["name"] == name for one in self.upserted())
+            project = {"id": "p", "name": "genreclf", "entity": {"id": "e", "name": "someone"}}
+            lines = history_of(self.sent, name)
+            counts = {"historyLineCount": len(lines), "eventsLineCount": 0, "logLineCount": 0}
+            tails = {"historyTail": json.dumps(lines[-1:]), "eventsTail": "[]", "summaryMetrics": "{}"}
+            bucket = {"id": "b", "name": name, "config": "{}", "wandbConfig": '{"t": 1}', "tags": [], **counts, **tails}
+            data = {"model": {**project, "bucket": bucket if begun else None}}
         answer = json.dumps({"data": data} if self.path == "/graphql" else {}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))
@@ -75,8 +84,35 @@ class StandIn(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST
 
+    @classmethod
+    def upserted(cls) -> list[dict[str, Any]]:
+        """Return what was sent of runs themselves."""
+        return [asked for _, asked in cls.sent if "upsertBucket" in asked.get("query", "")]
+
     def log_message(self, *_: object) -> None:
         pass
+
+
+def history_of(sent: list[tuple[str, dict[str, Any]]], name: str) -> list[str]:
+    """Return the lines of a run's history that were sent, each at the place that the client gave it."""
+    lines: dict[int, str] = {}
+    for path, asked in sent:
+        if path.endswith(f"/{name}/file_stream") and (part := asked.get("files", {}).get("wandb-history.jsonl")):
+            lines |= dict(enumerate(part["content"], part["offset"]))
+    return [lines[place] for place in sorted(lines)]
+
+
+@contextlib.contextmanager
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTTPServer]:
+    """Let W&B take a `StandIn` for its own."""
+    StandIn.sent = []
+    wandb.teardown()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), StandIn) as answering:
+        threading.Thread(target=answering.serve_forever, daemon=True).start()
+        online(tmp_path, monkeypatch, f"http://127.0.0.1:{answering.server_port}")
+        yield answering
+        answering.shutdown()
+    wandb.teardown()
 
 
 def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
@@ -93,19 +129,17 @@ def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> Non
 def test_the_real_client_sends_the_record_and_outlives_its_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    StandIn.sent = []
     monkeypatch.setattr("genreclf.tracking.FINISH_TIMEOUT_S", 5.0)
-    wandb.teardown()
     run = RunDirectory(tmp_path / "run")
     run.make()
-    answering = http.server.ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
-    threading.Thread(target=answering.serve_forever, daemon=True).start()
-    online(tmp_path, monkeypatch, f"http://127.0.0.1:{answering.server_port}")
 
     def history() -> str:
         return json.dumps([asked for path, asked in StandIn.sent if path.endswith("file_stream")])
 
-    with Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}, group="sweep") as tracking:
+    with (
+        stand_in(tmp_path, monkeypatch) as answering,
+        Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}, group="sweep") as tracking,
+    ):
         assert tracking.logger is not None
         tracking.logger.log_metrics({"val/loss": 1.5}, step=0)
         tracking.logger.log_metrics({"val/loss": 1.25}, step=1)
@@ -118,11 +152,34 @@ def test_the_real_client_sends_the_record_and_outlives_its_server(
         tracking.logger.log_metrics({"val/loss": 1.0}, step=2)
         started_s = time.monotonic()
     assert time.monotonic() - started_s < 60
-    (begun, *_) = [asked["variables"] for _, asked in StandIn.sent if "upsertBucket" in asked.get("query", "")]
+    begun = StandIn.upserted()[0]["variables"]
     assert (begun["project"], begun["groupName"], begun["displayName"]) == ("genreclf", "sweep", "run")
     assert "CRNN" in begun["config"]
     assert list(run.path.glob("wandb/run-*/*.wandb"))
-    wandb.teardown()
+
+
+@pytest.mark.slow
+def test_a_run_that_failed_goes_on_as_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.make()
+
+    def attempt(*losses: float, error: Exception | None = None) -> None:
+        with Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
+            assert tracking.logger is not None
+            for step, loss in enumerate(losses):
+                tracking.logger.log_metrics({"val/loss": loss}, step=step)
+            if error:
+                raise error
+
+    with stand_in(tmp_path, monkeypatch):
+        with pytest.raises(ValueError, match="no"):
+            attempt(1.5, 1.25, error=ValueError("no"))
+        attempt(1.0)
+        (name,) = {asked["variables"]["name"] for asked in StandIn.upserted()}
+        history = [json.loads(line) for line in history_of(StandIn.sent, name)]
+        assert [(line["_step"], line["val/loss"]) for line in history] == [(0, 1.5), (1, 1.25), (2, 1.0)]
+        attempt(1.0)
+        assert len({asked["variables"]["name"] for asked in StandIn.upserted()}) == 2
 
 
 @pytest.mark.slow
@@ -165,7 +222,7 @@ def test_a_run_outlives_the_service_that_writes_its_record(tmp_path: Path, capsy
 
 
 def service_of(pid: int) -> int:
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], text=True, capture_output=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], text=True, capture_output=True, check=True).stdout
     lines = [line.split() for line in listed.splitlines() if "wandb-core" in line]
     (words,) = [words for words in lines if str(pid) in words[1:]]
     return int(words[0])

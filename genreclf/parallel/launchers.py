@@ -1,10 +1,16 @@
 """Launchers of sweeps that are extras."""
 
 import importlib.metadata
+import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 
 from genreclf.errors import UserError
+from genreclf.parallel.orphans import end_with_parent
+
+JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+"""Joblib's launcher, as Hydra names it."""
 
 PACKAGES = {
     "joblib": ("hydra-joblib-launcher", "sweep"),
@@ -49,3 +55,15 @@ def check_launcher(arguments: Sequence[str]) -> None:
                 raise UserError(sentence) from None
             if option == "slurm" and shutil.which("srun") is None:
                 raise UserError(f"{argument} needs Slurm: there is no srun on this machine.")
+
+
+def bind_workers() -> None:
+    """Let the processes that joblib starts end with this one.
+
+    One with a job would finish it after the death of the sweep, one without would wait for another for five minutes.
+    """
+    import joblib
+    from joblib.parallel import BACKENDS
+
+    bound = partial(BACKENDS["loky"], initializer=end_with_parent, initargs=(os.getpid(),))
+    joblib.register_parallel_backend("loky", bound)

@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from genreclf.errors import UserError
-from genreclf.rundir import RunDirectory, atomic_write_text, reason_of
-from genreclf.sweep.process import compute_apart, warm_up
+from genreclf.rundir import RunBusy, RunDirectory, atomic_write_text, reason_of
+from genreclf.sweep.process import SERVER_DIED, compute_apart, warm_up
 
 CRASHED = 1
 """Exit code of a job that ended with an error of the program."""
@@ -55,7 +55,8 @@ class Job:
     @property
     def name(self) -> str:
         """What a person calls it."""
-        return f"Job {self.number} ({', '.join(f'{key}={value}' for key, value in self.varies.items())})"
+        varied = ", ".join(f"{key}={value}" for key, value in self.varies.items())
+        return f"Job {self.number} ({varied})" if varied else f"Job {self.number}"
 
     def carry_out(self, composed: DictConfig, *, logged: bool, apart: bool = True) -> float:
         """Check the configuration and compute the run, unless it is finished.
@@ -86,7 +87,7 @@ class Job:
             objective, reason = None, reason_of(error)
             if composed.debug is True or code == CRASHED:
                 traceback.print_exception(error)
-            if not done:
+            if not done and not isinstance(error, RunBusy):
                 self.run.record_failure(error)
         if not done:
             self._record(wall_s=round(time.perf_counter() - started_s, 3))
@@ -114,7 +115,9 @@ class Job:
         code = compute_apart(config.plain, self.run.path / "job.log" if logged else None)
         if code == 0:
             return code, float(self.run.read_metrics()["objective"])
-        if code < 0:
+        if code == RunBusy.exit_code:
+            raise RunBusy(self.run.path)
+        if code < 0 or code == SERVER_DIED:
             self.run.record_failure(_death(code))
         return code, None
 
@@ -146,6 +149,8 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _death(code: int) -> str:
+    if code == SERVER_DIED:
+        return "The process that jobs are forked from died, as when memory runs out; the same command goes on."
     name = signal.Signals(-code).name
     memory = ", as when memory runs out" if -code == signal.SIGKILL else ""
     return f"It was killed by {name}{memory}; the same command goes on from the last epoch."

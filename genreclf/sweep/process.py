@@ -80,11 +80,13 @@ def _compute(plain: dict[str, Any], environment: dict[str, str], folder: str, lo
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     from genreclf.config import Config
     from genreclf.experiment import run
-    from genreclf.rundir import RunDirectory
+    from genreclf.rundir import RunBusy, RunDirectory
 
     _set_threads(environment.get("OMP_NUM_THREADS", ""))
     try:
         run(Config.from_plain(plain))
+    except RunBusy as error:
+        sys.exit(error.exit_code)
     except UserError as error:
         print(error, file=sys.stderr)
         RunDirectory(plain["run_dir"]).record_failure(error)
@@ -108,13 +110,17 @@ def _set_threads(number: str) -> None:
 
 
 def _end_with_the_sweep() -> None:
-    """Wait for the death of the process that waits for this one, then end: a second sweep must find no writer here."""
+    """Wait for the death of the process that waits for this one, then end: a second sweep must find no writer here.
+
+    The server's death too, for then the sweep takes this process for dead.
+    """
     import signal
 
-    parent = multiprocessing.parent_process()
+    parent, server_pid = multiprocessing.parent_process(), os.getppid()
     if parent is None:
         return
-    parent.join()
+    while parent.is_alive() and os.getppid() == server_pid:
+        parent.join(timeout=1)
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(PATIENCE_S)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from genreclf.parallel.launchers import JOBLIB, bind_workers
 from genreclf.rundir import atomic_write_text
 
 
@@ -23,3 +24,5 @@ class SweepStart(Callback):
         SweepStart.sweep_dir = Path(config.hydra.sweep.dir)
         content = {"call": secrets.token_hex(8), "command": ["python", "-m", "genreclf", *sys.argv[1:]]}
         atomic_write_text(SweepStart.sweep_dir / "sweep.json", json.dumps(content, indent=2) + "\n")
+        if config.hydra.launcher._target_ == JOBLIB:
+            bind_workers()

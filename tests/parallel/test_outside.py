@@ -114,7 +114,7 @@ def test_ranks_end_with_their_parent(cli: Cli, tiny: list[str], tmp_path: Path) 
 
 
 def ranks_of(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], text=True, capture_output=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], text=True, capture_output=True, check=True).stdout
     lines = [line.split(None, 2) for line in listed.splitlines()]
     return [int(child) for child, parent, words in lines if int(parent) == pid and "genreclf.parallel.rank" in words]
 

@@ -1,11 +1,14 @@
 """What a sweep says of its jobs, read from directories that a test writes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Outcome
 
+from genreclf.rundir import RunBusy
 from genreclf.sweep.figures import _positions
 from genreclf.sweep.rows import axes_of, read_rows
 from genreclf.sweep.summary import report
@@ -64,6 +67,19 @@ def test_the_end_of_the_command(
     table = (sweep / "sweep.md").read_text()
     assert "Of another call." in table
     assert table.count("| finished |") == 2
+
+
+def test_a_job_that_another_process_does_is_left_alone(
+    cli: Callable[..., Outcome], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genreclf.sweep.job.warm_up", lambda: None)
+    monkeypatch.setattr("genreclf.sweep.job.compute_apart", lambda *_: RunBusy.exit_code)
+    outcome = cli("-m", *tiny, "seed=4", "hydra.sweep.dir=sweep")
+    assert outcome.code == 1
+    assert "Another process works in" in outcome.err
+    (job,) = tmp_path.glob("sweep/*/job.json")
+    assert json.loads(job.read_text())["exit_code"] == RunBusy.exit_code
+    assert not (job.parent / "metrics.json").exists()
 
 
 def test_numbers_lie_to_scale_and_words_evenly() -> None:

@@ -175,6 +175,30 @@ def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
     assert json.loads((begun[0].parent / "job.json").read_text())["exit_code"] == 0
 
 
+def test_jobs_end_with_the_process_they_are_forked_from(tiny: list[str], tmp_path: Path) -> None:
+    """The sweep takes a job for dead then, and goes on with the next."""
+    process = python_m("-m", *tiny, "trainer.max_epochs=60,30")
+    deadline = time.monotonic() + 400
+    while not (begun := list(tmp_path.glob("outputs/sweeps/*/*/history.csv"))):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (server,) = (pid for pid in children_of(process.pid) if b"forkserver" in words_of(pid))
+    (job,) = children_of(server)
+    os.kill(server, signal.SIGKILL)
+    while words_of(job):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert process.poll() is None
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 1, output
+    assert "2 jobs: 1 finished, 1 failed." in output
+    assert "The process that jobs are forked from died" in output
+    run = RunDirectory(begun[0].parent)
+    assert run.status == "failed"
+    assert 0 < len(run.read_history()) < 60
+
+
 def test_the_process_that_jobs_are_forked_from_has_only_imported() -> None:
     code = """
 import threading, torch
@@ -188,6 +212,19 @@ assert threading.active_count() == 1
 assert torch.equal(before, torch.get_rng_state())
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def words_of(pid: int) -> bytes:
+    """Return the command line of a process, nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def works_in(process: Path, folder: Path) -> bool:
