@@ -197,6 +197,8 @@ def _near(key: str) -> str:
             keys = _keys(compose("train"))
     except HydraException:
         keys = []
+    if key in keys:
+        return f"the {key.partition('.')[0]} that is chosen does not have it, --cfg job shows what it has."
     near = difflib.get_close_matches(key, keys, 1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
 

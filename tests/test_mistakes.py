@@ -14,6 +14,7 @@ Cli = Callable[..., Outcome]
 
 COMMANDS = {
     "unknown key": (["trainer.devcies=2"], "There is no key trainer.devcies; did you mean trainer.devices?"),
+    "key of another model": (["model=cnn", "model.hidden=8"], "There is no key model.hidden; the model that is chosen"),
     "unknown root key": (["sed=1"], "There is no key sed; did you mean seed?"),
     "unknown group": (["modle=crnn"], "There is no key modle; did you mean model?"),
     "unknown option": (["model=crn"], "There is no model=crn; the options of model are attention_crnn, band_stat"),
