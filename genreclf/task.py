@@ -49,13 +49,13 @@ def train(config: DictConfig) -> float:
 def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
     # All that is imported stays; to look through it for waste meanwhile takes a sixth of the time.
     gc.disable()
-    from genreclf.config import Config
+    try:
+        from genreclf.config import Config
 
-    checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
-    from genreclf.experiment import run
-
-    gc.freeze()
-    gc.enable()
+        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
+        from genreclf.experiment import run
+    finally:
+        gc.enable()
     return run(checked).objective
 
 
