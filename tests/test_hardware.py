@@ -27,7 +27,8 @@ reuse_memory()
 faults_of_a_tensor()
 print(min(faults_of_a_tensor() for _ in range(3)))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 100
 
 
