@@ -1,5 +1,6 @@
 """The door: ``python -m genreclf [overrides]`` trains; a first word such as ``evaluate`` opens a command."""
 
+import atexit
 import difflib
 import gc
 import hashlib
@@ -46,6 +47,8 @@ PASSING = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_jobs=", "hydra
 def main() -> None:
     """Open a command or train, and turn a user's mistake into one sentence and exit code 2."""
     arguments = sys.argv[1:]
+    # Else Python, as it ends, looks through all objects of PyTorch for waste, which takes more than a second.
+    atexit.register(gc.freeze)
     # Hydra then raises what goes wrong instead of printing it and ending with exit code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Our launcher has the name of the plugin's, whose schema it should have.
@@ -68,9 +71,6 @@ def main() -> None:
     except KeyboardInterrupt as interrupt:
         print(f"Interrupted. {interrupt}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
-    finally:
-        # Else Python, as it ends, looks through all objects of PyTorch for waste, which takes more than a second.
-        gc.freeze()
 
 
 def _end(error: Exception, *, debug: bool) -> SystemExit:

@@ -2,34 +2,25 @@
 
 import os
 import platform
-import subprocess
-import sys
+import resource
 from pathlib import Path
 
 import pytest
+import torch
 
-from genreclf.hardware import cores, memory_bytes
+from genreclf.hardware import cores, memory_bytes, reuse_memory
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's memory alone is told to stay")
 def test_freed_memory_is_used_again() -> None:
-    # In a process of its own: what other tests left in the heap decides where a tensor comes to lie.
-    script = """
-import resource, torch
-from genreclf.hardware import reuse_memory
+    def faults_of_a_tensor() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(50_000_000, dtype=torch.uint8)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-def faults_of_a_tensor():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(50_000_000, dtype=torch.uint8)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-reuse_memory()
-faults_of_a_tensor()
-print(min(faults_of_a_tensor() for _ in range(3)))
-"""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 100
+    reuse_memory()
+    faults_of_a_tensor()
+    assert min(faults_of_a_tensor() for _ in range(3)) < 100
 
 
 def test_memory_is_the_machines_where_nothing_limits_it(tmp_path: Path) -> None:
