@@ -1,5 +1,6 @@
 """Every YAML in conf/ composes, passes the check and runs one step."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ OPTIONS = sorted(f"{path.parts[0]}={'/'.join(path.parts[1:])}" for path in OURS)
 NEEDS_FILES = {"data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"}
 NEEDS_A_DEVICE = {"trainer=gpu": "trainer.accelerator=cpu", "trainer=mps": "trainer.accelerator=cpu"}
 STEP = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
+RESULTS = re.findall(r"^(?:experiment|sweep)=.*", (ROOT / "RESULTS.md").read_text(), re.MULTILINE)
 OF_THE_CRNN = ("model.channels", "model.hidden")
 RUN_ELSEWHERE = ("experiment=published/", "sweep=")  # in test_published.py and sweep/
 
@@ -52,6 +54,14 @@ def test_runs_one_step(option: str, cli: Cli, tiny: list[str], tmp_path: Path) -
 @pytest.mark.parametrize("option", [*OPTIONS, *OF_HYDRA])
 def test_composes_alone(option: str, cli: Cli) -> None:
     outcome = cli(option, "--cfg", "job")
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize("line", RESULTS)
+def test_commands_of_the_results_compose(line: str, cli: Cli) -> None:
+    keys = (key.partition("=") for key in line.split() if not key.startswith("hydra."))
+    last_values = [f"{key}={values.rpartition(',')[2]}" for key, _, values in keys]
+    outcome = cli("data=spectrogram_images", "split=fault_filtered", *last_values, "--cfg", "job")
     assert outcome.code == 0, outcome.err
 
 
