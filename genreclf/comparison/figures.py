@@ -248,9 +248,9 @@ def _legend_rows(entries: int, columns: int) -> int:
     return math.ceil((entries + 1) / columns)
 
 
-def _words(title: str, width: int = 60) -> str:
-    """Shorten a title, at its middle, to what a legend can hold; its end says LEAKY. No ``$`` starts a formula."""
+def _words(title: str, width: int = 50) -> str:
+    """Shorten a title, behind its model, to what a legend can hold; its end says LEAKY. No ``$`` starts a formula."""
     if len(title) > width:
-        half = (width - 3) // 2
-        title = f"{title[:half]}...{title[-half:]}"
+        start = width // 3
+        title = f"{title[:start]}...{title[start + 3 - width :]}"
     return title.replace("$", r"\$")
