@@ -1,11 +1,16 @@
 """What is tested against what, what is refused, and what a reader is told of it."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_up import FIRST, SECOND, leaky_and_honest, three_models, write_run
+from PIL import Image
 
 from genreclf.comparison.comparison import compare
+from genreclf.comparison.experiments import Experiment
+from genreclf.comparison.figures import draw_accuracy_parameters, draw_curves, draw_genre_recall
 from genreclf.comparison.significance import holm
 
 
@@ -77,3 +82,13 @@ def test_evaluations_inside_a_run_count_only_if_named(tmp_path: Path) -> None:
     again = write_run(run / "evaluations/again", SECOND, settings={"init_from": str(run)})
     assert len(compare([tmp_path]).experiments) == 1
     assert len(compare([run, again]).experiments) == 2
+
+
+@pytest.mark.parametrize("draw", [draw_accuracy_parameters, draw_curves, draw_genre_recall])
+def test_long_names_stay_within_a_picture(tmp_path: Path, draw: Callable[[Path, Sequence[Experiment]], None]) -> None:
+    for number in range(4):
+        names = {f"model.{letter * 12}": f"{number}{letter * 12}" for letter in "mwdea"}
+        write_run(tmp_path / str(number), FIRST, model="AttentionRecurrentNetwork", settings=names)
+    draw(tmp_path / "picture.png", compare([tmp_path]).experiments)
+    picture = np.asarray(Image.open(tmp_path / "picture.png").convert("L"))
+    assert picture[:, [0, -1]].min() == 255
