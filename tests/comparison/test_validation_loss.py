@@ -1,0 +1,37 @@
+"""The table of benchmarks/validation_loss.py."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from conftest import ROOT
+from made_up import write_run
+
+
+@pytest.fixture
+def validation_loss(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("validation_loss")
+
+
+def test_mean_of_five_epochs_is_the_least_of_those_in_a_row(validation_loss: ModuleType) -> None:
+    assert validation_loss.least_mean([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.0]) == 14 / 5
+    assert validation_loss.least_mean([3.0, 1.0]) == 2
+
+
+def test_validation_loss_of_runs_is_a_row_an_experiment(
+    validation_loss: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 0):
+        write_run(tmp_path / f"cnn{seed}", [True, False], seed=seed, epochs=6)
+    write_run(tmp_path / "crnn", [True, True], model="CRNN", epochs=2)
+    monkeypatch.setattr("sys.argv", ["validation_loss.py", str(tmp_path)])
+    validation_loss.main()
+    header, _, *rows = [line[2:-2].split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert header[1:4] == ["mean of five epochs", "by seed", "at one epoch"]
+    assert [row[1:4] for row in rows] == [
+        ["1.625", "1.625", "1.500"],
+        ["1.692", "1.667 1.717", "1.525"],
+    ]
+    assert [(row[0], row[5]) for row in rows] == [("CRNN", "100.0"), ("CNN", "50.0")]
