@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 
@@ -35,6 +36,8 @@ def main() -> None:
     words.add_argument("--epochs", type=int, default=5, help="of each job")
     words.add_argument("--side-by-side", type=int, default=os.cpu_count(), help="jobs at a time on the joblib launcher")
     asked = words.parse_args()
+    if find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+        raise SystemExit('sweep_cost.py needs hydra-joblib-launcher: python -m pip install -e ".[sweep]"')
     with tempfile.TemporaryDirectory() as folder:
         print(*table(Path(folder), asked.jobs, asked.epochs, asked.side_by_side), sep="\n")
 
