@@ -15,6 +15,7 @@ from genreclf.comparison.comparison import compare
 from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.runs import FinishedRun
 from genreclf.comparison.tables import percent, span
+from genreclf.errors import UserError
 
 EPOCHS = 5
 """In a row, that a mean is taken of."""
@@ -24,7 +25,10 @@ def main() -> None:
     """Print a row an experiment, the least loss first."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="a run, or a folder of runs")
-    print(*table(compare(words.parse_args().paths).experiments), sep="\n")
+    try:
+        print(*table(compare(words.parse_args().paths).experiments), sep="\n")
+    except UserError as error:
+        words.error(str(error))
 
 
 def table(experiments: Sequence[Experiment]) -> list[str]:
@@ -51,8 +55,15 @@ def cells(experiment: Experiment) -> tuple[str, ...]:
 
 
 def losses_of(run: FinishedRun) -> list[float]:
-    """Return the validation loss per track of each epoch."""
-    return [row["val/track_loss"] for row in run.history]
+    """Return the validation loss per track of each epoch.
+
+    Raises:
+        UserError: The run has not trained.
+    """
+    losses = [row["val/track_loss"] for row in run.history if "val/track_loss" in row]
+    if not losses:
+        raise UserError(f"{run.path} holds no validation losses: name runs that were trained, not evaluations.")
+    return losses
 
 
 def least_mean(losses: Sequence[float]) -> float:

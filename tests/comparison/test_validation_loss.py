@@ -35,3 +35,14 @@ def test_validation_loss_of_runs_is_a_row_an_experiment(
         ["1.692", "1.667 1.717", "1.525"],
     ]
     assert [(row[0], row[5]) for row in rows] == [("CRNN", "100.0"), ("CNN", "50.0")]
+
+
+def test_runs_without_losses_are_a_mistake(
+    validation_loss: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "evaluation", [True, False], epochs=0)
+    for folder, reason in (("evaluation", "holds no validation losses"), ("nowhere", "is no folder")):
+        monkeypatch.setattr("sys.argv", ["validation_loss.py", str(tmp_path / folder)])
+        with pytest.raises(SystemExit, match="2"):
+            validation_loss.main()
+        assert reason in capsys.readouterr().err
