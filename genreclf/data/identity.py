@@ -90,7 +90,7 @@ def read_artists(path: str | Path) -> dict[str, str]:
         if (name.casefold(), artist.casefold()) == ("track_id", "artist") or not artist:
             continue
         key = gtzan_id(PurePosixPath(name).name) or _without_suffix(name)
-        if artist_key(artists.setdefault(key, artist)) != artist_key(artist):
+        if set(credited(artists.setdefault(key, artist))) != set(credited(artist)):
             raise UserError(
                 f"{path}, line {number}: {name!r} has two artists, {artists[key]!r} and {artist!r}; keep one."
             )
@@ -102,23 +102,46 @@ def artist_of(track: str, artists: Mapping[str, str]) -> str | None:
     return artists.get(track) or artists.get(track.partition("/")[2])
 
 
-def artist_key(artist: str) -> str:
-    """Return what two spellings of one artist have in common: no outer spaces, no capitals."""
-    return artist.strip().casefold()
+def credited(artist: str | None) -> tuple[str, ...]:
+    """Return the artists that a credit names, each once, in one spelling: no outer spaces, no capitals.
+
+    Several artists of one track stand behind semicolons: ``Lauryn Hill; Bob Marley`` are two. An unknown artist, None
+    or an empty string, is none.
+    """
+    names = (name.strip().casefold() for name in (artist or "").split(";"))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
     """Say which tracks must stay together.
 
-    Tracks of one artist are a group, and so is each set of `KNOWN_REPEATS`; where they overlap, they are one.
+    Tracks that share an artist are a group, and so is each set of `KNOWN_REPEATS`; where groups overlap, they are one.
 
     Args:
-        artists: Artist (or None) by track id, for every track.
+        artists: Artist (or None) by track id, for every track; see `credited` for several artists of one track.
 
     Returns:
         Name of the group by track id: the artists in it (``artist: a + b``), or else the first of its ids.
     """
-    parent = {track: track for track in artists}
+    repeats_of = {track: repeats[0] for repeats in KNOWN_REPEATS for track in repeats}
+    names: dict[str, str] = {}
+    for together in connected({track: [*credited(artists[track]), repeats_of.get(track)] for track in artists}):
+        makers = sorted({name for track in together for name in credited(artists[track])})
+        name = f"artist: {' + '.join(makers)}" if makers else together[0]
+        names |= dict.fromkeys(together, name)
+    return names
+
+
+def connected(marks_of: Mapping[str, Iterable[str | None]]) -> list[list[str]]:
+    """Return sets of tracks that share a mark, directly or through other tracks.
+
+    Args:
+        marks_of: The marks of each track by its id; None marks nothing.
+
+    Returns:
+        Every track in one set; sets and tracks sorted.
+    """
+    parent = {track: track for track in marks_of}
 
     def find(track: str) -> str:
         while parent[track] != track:
@@ -126,25 +149,15 @@ def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
             track = parent[track]
         return track
 
-    def join(tracks: Iterable[str]) -> None:
-        first, *others = sorted({find(track) for track in tracks})
-        for other in others:
-            parent[other] = first
-
-    by_artist: dict[str, list[str]] = {}
-    for track, artist in artists.items():
-        if artist is not None and artist_key(artist):
-            by_artist.setdefault(artist_key(artist), []).append(track)
-    present_repeats = ([track for track in repeats if track in artists] for repeats in KNOWN_REPEATS)
-    for together in (*by_artist.values(), *present_repeats):
-        if together:
-            join(together)
-
-    makers: dict[str, list[str]] = {}
-    for key in sorted(by_artist):
-        makers.setdefault(find(by_artist[key][0]), []).append(key)
-    names = {root: f"artist: {' + '.join(keys)}" for root, keys in makers.items()}
-    return {track: names.get(find(track), find(track)) for track in artists}
+    first_with: dict[str, str] = {}
+    for track, marks in marks_of.items():
+        for mark in marks:
+            if mark is not None:
+                parent[find(track)] = find(first_with.setdefault(mark, track))
+    sets: dict[str, list[str]] = {}
+    for track in sorted(marks_of):
+        sets.setdefault(find(track), []).append(track)
+    return sorted(sets.values())
 
 
 def _parse_artist_line(line: str, where: str) -> tuple[str, str]:

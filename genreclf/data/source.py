@@ -17,12 +17,12 @@ class Track:
         id: Unique in its source: ``genre.NNNNN`` for GTZAN, ``genre/stem`` elsewhere.
         genre: The class.
         path: The file; for a synthetic track, a path that names it and does not exist.
-        artist: Who made it, or None if unknown.
+        artist: Who made it, several behind semicolons, or None if unknown.
         duration_s: Length in seconds, or None where only decoding would tell.
         fingerprint: What the stored spectrogram of the track depends on beside the features, such as size and change
             time of the file: another fingerprint makes the store compute the track anew.
-        group: Tracks of one group never part in a grouped split. The artist where there is one, or a set of known
-            repeats; a track of unknown artist is a group of its own.
+        group: Tracks of one group never part in a grouped split: those that share an artist or are known repeats, see
+            `genreclf.data.identity.groups`. A track of unknown artist is a group of its own.
     """
 
     id: str

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from genreclf.data.identity import credited
 from genreclf.data.source import Track
 from genreclf.errors import UserError
 
@@ -272,11 +273,11 @@ class Split(ABC):
         return notices
 
     def _tell_parted(self, draft: Draft, usable: Sequence[Track]) -> list[str]:
-        owner_of = {track.id: track.id if self.leaky else track.artist for track in usable}
+        owners_of = {track.id: (track.id,) if self.leaky else credited(track.artist) for track in usable}
         sides_of: dict[str, set[str]] = {}
         for side, pieces in draft.sides.items():
             for piece in pieces:
-                if owner := owner_of[piece.track_id]:
+                for owner in owners_of[piece.track_id]:
                     sides_of.setdefault(owner, set()).add(side)
         parted = sum(len(sides) > 1 for sides in sides_of.values())
         fault = f"{parted} of {len(sides_of)} {'tracks' if self.leaky else 'known artists'} are on more than one side"

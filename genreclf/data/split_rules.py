@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from genreclf.data.identity import connected, credited
 from genreclf.data.source import Track
 from genreclf.data.split import SIDES, Draft, Piece, Split, some
 from genreclf.errors import UserError
@@ -50,9 +51,7 @@ class ArtistFolds(Split):
     def _draft(
         self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
     ) -> Draft:
-        groups: dict[str, list[Track]] = {}
-        for track in usable:
-            groups.setdefault(track.group or track.artist or track.id, []).append(track)
+        groups = _groups(usable)
         notices = self._check_groups(groups)
         unknown = sum(not track.artist for track in usable)
         if unknown:
@@ -218,6 +217,24 @@ class ChunkSplit(_Fractions):
                 Piece(track.id, start, start + length_frames) for start in starts
             )
         return self._divide(pieces_of)
+
+
+def _groups(tracks: Sequence[Track]) -> dict[str, list[Track]]:
+    """Return the tracks that must stay together, those of one group or by one artist, under a name for each set."""
+    track_of = {track.id: track for track in tracks}
+    marks_of = {
+        track.id: [
+            f"group {track.group}" if track.group else None,
+            *(f"artist {name}" for name in credited(track.artist)),
+        ]
+        for track in tracks
+    }
+    groups = {}
+    for ids in connected(marks_of):
+        members = [track_of[id] for id in ids]
+        names = sorted({track.group or track.artist or track.id for track in members})
+        groups[" + ".join(names)] = members
+    return groups
 
 
 def draw(seed: int, *names: str) -> str:

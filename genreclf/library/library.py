@@ -139,7 +139,7 @@ class Library:
                 (J. Carbonell and J. Goldstein, "The use of MMR, diversity-based reranking for reordering documents and
                 producing summaries", SIGIR 1998).
             artist: Who made the song, if a prediction is given.
-            other_artists: Nothing by the song's own artist.
+            other_artists: Nothing by the song's own artist, nor by any of them if it has several.
             exclude_artists: Nothing by these.
 
         Raises:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.data.audio import AUDIO_SUFFIXES
-from genreclf.data.identity import artist_key
+from genreclf.data.identity import credited
 from genreclf.errors import UserError
 from genreclf.inference.decoding import OTHER_SUFFIXES
 
@@ -26,7 +26,6 @@ CREATE TABLE IF NOT EXISTS song (
     duration_s REAL NOT NULL, embedding BLOB NOT NULL, UNIQUE (origin, name)
 );
 CREATE INDEX IF NOT EXISTS song_path ON song (path);
-CREATE INDEX IF NOT EXISTS song_artist ON song (artist_key);
 CREATE INDEX IF NOT EXISTS song_genre ON song (genre);
 """
 BATCH_SONGS = 10_000
@@ -146,7 +145,7 @@ class Records:
 
     def rename_artists(self, origin: str, artists: Mapping[str, str]) -> None:
         """Set who made songs of an origin, by name."""
-        rows = [(artist, artist_key(artist), origin, name) for name, artist in artists.items()]
+        rows = [(artist, _credits(artist), origin, name) for name, artist in artists.items()]
         with self.connection(write=True) as connection:
             connection.executemany("UPDATE song SET artist = ?, artist_key = ? WHERE origin = ? AND name = ?", rows)
 
@@ -199,10 +198,10 @@ class Records:
         return self._ids("SELECT id FROM song WHERE path IN (?, ?)", _absolute(path))
 
     def ids_by(self, artists: Collection[str]) -> NDArray[np.int64]:
-        """Return the ids of the songs by any of these artists, however capitals are set."""
-        keys = sorted({artist_key(artist) for artist in artists})
-        marks = ",".join("?" * len(keys))
-        return self._ids(f"SELECT id FROM song WHERE artist_key IN ({marks})", keys)
+        """Return the ids of the songs by any of these artists, alone or with others, however capitals are set."""
+        names = sorted({name for artist in artists for name in credited(artist)})
+        among = " OR ".join(["instr('; ' || artist_key || '; ', '; ' || ? || '; ')"] * len(names)) or "FALSE"
+        return self._ids(f"SELECT id FROM song WHERE {among}", names)
 
     def ids_of(self, genre: str) -> NDArray[np.int64]:
         """Return the ids of the songs of which this genre is the likeliest."""
@@ -217,10 +216,17 @@ class Records:
             return connection.execute(query, values).fetchone()[0]
 
     def _row(self, song: Song) -> tuple[Any, ...]:
-        key = artist_key(song.artist) if song.artist else None
         start = (song.origin, song.name, str(song.path), song.fingerprint, self.genres.index(song.genre))
         probabilities = song.probabilities.astype(np.float64).tobytes()
-        return (*start, probabilities, song.artist, key, song.duration_s, song.embedding.astype(np.float32).tobytes())
+        credits = _credits(song.artist)
+        return (
+            *start,
+            probabilities,
+            song.artist,
+            credits,
+            song.duration_s,
+            song.embedding.astype(np.float32).tobytes(),
+        )
 
     def _song(self, row: Sequence[Any]) -> Song:
         song_id, origin, name, path, fingerprint, genre, probabilities, artist, duration_s, embedding = row
@@ -236,6 +242,11 @@ class Records:
             duration_s=duration_s,
             embedding=np.frombuffer(embedding, np.float32),
         )
+
+
+def _credits(artist: str | None) -> str | None:
+    """Return the artists of a song as the file keeps them."""
+    return "; ".join(credited(artist)) or None
 
 
 def _absolute(path: str | Path) -> list[str]:

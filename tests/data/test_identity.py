@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from genreclf.data.identity import KNOWN_REPEATS, artist_of, groups, gtzan_id, read_artists, track_id
+from genreclf.data.identity import KNOWN_REPEATS, artist_of, credited, groups, gtzan_id, read_artists, track_id
 from genreclf.errors import UserError
 
 
@@ -97,6 +97,24 @@ def test_groups_join_artists_and_repeats() -> None:
     assert group["reggae.00081"] == group["reggae.00082"] == "artist: ini kamoze"
     assert (group["pop.00001"], group["disco.00098"], group["polka/a"]) == ("pop.00001", "disco.00098", "polka/a")
     assert len(set(group.values())) == 6
+
+
+def test_joint_credits_count_for_each_artist() -> None:
+    assert credited(" Lauryn Hill; BOB Marley ;; bob marley") == ("lauryn hill", "bob marley")
+    assert credited(None) == credited(" ; ") == ()
+    group = groups(
+        {
+            "reggae.00000": "Bob Marley",
+            "reggae.00087": "Lauryn Hill; Bob Marley",
+            "hiphop.00001": "Lauryn Hill",
+            "reggae.00093": "Peter Tosh; Mick Jagger",
+            "reggae.00001": "peter tosh",
+            "rock.00001": "Prince",
+        }
+    )
+    assert group["reggae.00000"] == group["reggae.00087"] == group["hiphop.00001"]
+    assert group["reggae.00093"] == group["reggae.00001"] == "artist: mick jagger + peter tosh"
+    assert len(set(group.values())) == 3
 
 
 def test_known_repeats_hold_every_pair_of_identical_tracks() -> None:
