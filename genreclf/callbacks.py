@@ -6,10 +6,33 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from torch import Tensor
 
 from genreclf.errors import UserError
 from genreclf.rundir import RunDirectory
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's checkpoint of the best epoch, with a choice among equally good ones.
+
+    Args:
+        ties: Which of equally good epochs is kept, ``first`` or ``last``.
+        **arguments: Of `ModelCheckpoint`.
+    """
+
+    def __init__(self, *, ties: str = "first", **arguments: Any) -> None:
+        """Keep the choice."""
+        super().__init__(**arguments)
+        self.ties = ties
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Return whether an epoch with the value `current` is kept in place of the best one so far."""
+        if super().check_monitor_top_k(trainer, current):
+            return True
+        if self.ties == "first" or current is None:
+            return False
+        return bool(trainer.strategy.reduce_boolean_decision(bool(current == self.best_model_score)))
 
 
 class EpochSeed(Callback):

@@ -3,7 +3,6 @@
 import logging
 import os
 import warnings
-from functools import partial
 from typing import Any
 
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -11,7 +10,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
-from genreclf.callbacks import EpochProgress, EpochSeed, History, RankGuard
+from genreclf.callbacks import BestCheckpoint, EpochProgress, EpochSeed, History, RankGuard
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.hardware import resolve_accelerator
@@ -26,15 +25,17 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     data = prepared.data
     settings, stopping = config.trainer, config.early_stopping
     clips = len(data.tables["train"]) * config.clips.crops_per_track
-    checkpoint = partial(
-        ModelCheckpoint, dirpath=run.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    kept: dict[str, Any] = {
+        "dirpath": run.checkpoints,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
     callbacks: list[Callback] = [
         RankGuard(run, config.hash),
         EpochSeed(config.seed),
         History(run, clips),
-        checkpoint(filename="best", monitor=stopping.monitor, mode=stopping.mode),
-        checkpoint(filename="last"),
+        BestCheckpoint(filename="best", monitor=stopping.monitor, mode=stopping.mode, ties=stopping.ties, **kept),
+        ModelCheckpoint(filename="last", **kept),
     ]
     if stopping.patience is not None:
         callbacks.append(EarlyStopping(stopping.monitor, mode=stopping.mode, patience=stopping.patience))

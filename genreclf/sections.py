@@ -177,12 +177,15 @@ class EarlyStoppingConfig:
 
     monitor: str = "val/track_loss"
     """Column of ``history.csv``."""
+    ties: str = "first"
+    """Which of equally good epochs is kept: ``first`` or ``last``."""
     patience: int | None = None
     """Epochs without a better one before training stops; None: never."""
 
     def faults(self) -> list[str]:
         """Say what is impossible."""
         faults = _one_of("early_stopping.monitor", self.monitor, MONITORS)
+        faults += _one_of("early_stopping.ties", self.ties, ("first", "last"))
         if self.patience is not None:
             faults += _at_least("early_stopping.patience", self.patience, 1)
         return faults

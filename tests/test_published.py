@@ -212,6 +212,7 @@ def test_protocol_as_published(name: str, cli: Cli) -> None:
     assert tuple(config["split"][key] for key in ("train", "val", "test", "seed")) == FRACTIONS[name]
     assert config["regularization"] == dict.fromkeys(config["regularization"])
     assert config["data"]["grid_overlap"] == 0
+    assert config["early_stopping"]["ties"] == ("last" if name.startswith("xiplus") else "first")
     if "crnn" in config["model"]["_target_"].lower() and "Liang" not in config["model"]["_target_"]:
         assert config["model"]["sequence"] == "channels"
     if name.startswith(("liang", "leland")):

@@ -87,6 +87,19 @@ def test_early_stopping_ends_the_training(cli: Cli, tiny: list[str], tmp_path: P
     assert RunDirectory(tmp_path / "run").read_metrics()["epochs"] < 50
 
 
+@pytest.mark.parametrize(("ties", "epoch"), [("first", 0), ("last", 2)])
+def test_of_equally_good_epochs_keeps_the_one_asked_for(
+    ties: str, epoch: int, cli: Cli, tiny: list[str], tmp_path: Path
+) -> None:
+    settings = ["trainer.max_epochs=3", "early_stopping.monitor=val/track_accuracy", f"early_stopping.ties={ties}"]
+    outcome = cli(*tiny, *settings, "optimizer.lr=1e-9", "optimizer.weight_decay=0", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    run = RunDirectory(tmp_path / "run")
+    assert len({row["val/track_accuracy"] for row in run.read_history()}) == 1
+    assert run.read_metrics()["best_epoch"] == epoch
+    assert torch.load(run.best, weights_only=True)["epoch"] == epoch
+
+
 def test_fine_tunes_from_another_run_with_other_genres(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     assert cli(*tiny, "run_dir=first").code == 0
     for side, number in (("train", 0), ("val", 1), ("test", 2)):
