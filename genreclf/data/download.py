@@ -1,5 +1,6 @@
 """Fetch GTZAN's archive: resumable, checked, unpacked all or nothing."""
 
+import gzip
 import hashlib
 import http.client
 import re
@@ -9,7 +10,7 @@ import tarfile
 import urllib.error
 import urllib.request
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 from rich.console import Console
@@ -33,6 +34,8 @@ MD5 = "5b3d6dddb579ab49814ab86dba69e7c7"
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 10
+_MOST_MEMBERS = 10_000
+_MOST_BYTES = 1 << 32
 _NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
@@ -44,8 +47,9 @@ def ways_out(root: Path) -> str:
 def fetch(root: str | Path, *, url: str = URL, size: int = SIZE_BYTES, md5: str = MD5) -> None:
     """Put GTZAN's ``genres/`` into a folder.
 
-    What arrived before a cut or a kill lies in ``genres.tar.gz.part`` and is not asked for again; the archive is
-    removed once it is unpacked. Two processes may call this at once: the second waits and finds the work done.
+    What arrived before a cut or a kill lies in ``genres.tar.gz.part`` and is not asked for again; it is removed once it
+    is unpacked. A ``genres.tar.gz`` that lies there is the user's: it is checked and unpacked, and never removed. Two
+    processes may call this at once: the second waits and finds the work done.
 
     Args:
         root: The folder; made if need be.
@@ -63,15 +67,39 @@ def fetch(root: str | Path, *, url: str = URL, size: int = SIZE_BYTES, md5: str 
         with FileLock(root / ".genres.lock"):
             if (root / "genres").is_dir():
                 return
-            if not archive.is_file():
-                _check_room(root, size)
-                part = root / "genres.tar.gz.part"
-                _download_checked(part, url, size, md5)
-                part.rename(archive)
-            _unpack(archive, root / "genres")
-            archive.unlink()
+            if archive.exists():
+                _check_own(archive, size, md5)
+                _unpack(archive, root / "genres")
+                return
+            _check_room(root, size)
+            part = root / "genres.tar.gz.part"
+            _download_checked(part, url, size, md5)
+            try:
+                _unpack(part, root / "genres")
+            except UserError:
+                part.unlink()
+                raise
+            part.unlink()
     except OSError as error:
         raise UserError(f"GTZAN could not be written ({error.strerror or error}): {ways_out(root)}.") from None
+
+
+def _check_own(archive: Path, size: int, md5: str) -> None:
+    """Check an archive that the user put there; it stays as it is."""
+    found = f"{archive.stat().st_size} bytes" if archive.is_file() else "no file"
+    if found == f"{size} bytes":
+        if (sum_found := _md5(archive)) == md5:
+            return
+        found = f"MD5 {sum_found}"
+    raise UserError(
+        f"{archive} is not GTZAN's archive ({found}; it should be {size} bytes with MD5 {md5}): move it away to have "
+        f"GTZAN fetched, or {ways_out(archive.parent)}."
+    )
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _check_room(root: Path, size: int) -> None:
@@ -87,9 +115,7 @@ def _check_room(root: Path, size: int) -> None:
 def _download_checked(part: Path, url: str, size: int, md5: str) -> None:
     resumed = part.is_file()
     _download(part, url, size)
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found == md5:
+    if (found := _md5(part)) == md5:
         return
     part.unlink()
     if resumed:
@@ -159,12 +185,39 @@ def _unpack(archive: Path, target: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(temporary, filter="data")
+            _extract(tar, temporary)
         if not (temporary / "genres").is_dir():
             raise tarfile.TarError("it holds no folder 'genres'")
         (temporary / "genres").rename(target)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        archive.unlink()
-        raise UserError(f"GTZAN's archive cannot be unpacked ({error}): {ways_out(target.parent)}.") from None
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"GTZAN's archive {archive} cannot be unpacked ({error}): {ways_out(target.parent)}.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Write the regular files of an archive below a new folder; modes, owners and times are not taken over.
+
+    `tarfile.TarFile.extractall` is not used: its filters can be led out of the folder in Python before 3.11.13, 3.12.11
+    and 3.13.4 (CVE-2025-4517 and others).
+
+    Raises:
+        tarfile.TarError: It holds a link or another special file, a path out of the folder, or too much.
+    """
+    count = total_bytes = 0
+    for member in tar:
+        count, total_bytes = count + 1, total_bytes + member.size
+        path = PurePosixPath(member.name)
+        if not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is neither a file nor a folder")
+        if path.is_absolute() or ".." in path.parts or any(sign in member.name for sign in "\\:\0"):
+            raise tarfile.TarError(f"{member.name!r} leads out of the folder")
+        if count > _MOST_MEMBERS or not 0 <= member.size or total_bytes > _MOST_BYTES:
+            raise tarfile.TarError(f"it holds more than {_MOST_MEMBERS} files or {_MOST_BYTES} bytes")
+        place = folder / path
+        if member.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+        elif (content := tar.extractfile(member)) is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with content, place.open("xb") as file:
+                shutil.copyfileobj(content, file, _CHUNK_BYTES)

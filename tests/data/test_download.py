@@ -109,7 +109,7 @@ def test_a_killed_download_is_resumed(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_kill_while_unpacking_fetches_nothing_again(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "genres.tar.gz").write_bytes(server.body)
+    (tmp_path / "genres.tar.gz.part").write_bytes(server.body)
     (tmp_path / ".genres-unpacking/genres/blues").mkdir(parents=True)
     (tmp_path / ".genres-unpacking/genres/blues/half.wav").touch()
     fetch_from(server, tmp_path)
@@ -147,7 +147,62 @@ def test_a_wrong_size_is_refused(server: Server, tmp_path: Path, more: int) -> N
     assert not list(tmp_path.glob("genres*"))
 
 
-@pytest.mark.parametrize("name", ["../evil.wav", "genres/../../evil.wav"])
+def test_an_archive_of_the_users_own_is_unpacked_and_kept(server: Server, tmp_path: Path) -> None:
+    own = tmp_path / "genres.tar.gz"
+    own.write_bytes(server.body)
+    fetch_from(server, tmp_path)
+    assert (tmp_path / "genres/rock/rock.00000.wav").read_bytes() == b"more"
+    assert own.read_bytes() == server.body
+    assert server.starts == []
+
+
+@pytest.mark.parametrize("kind", ["another size", "another sum", "a folder"])
+def test_another_archive_of_the_users_own_is_refused_and_kept(server: Server, tmp_path: Path, kind: str) -> None:
+    own = tmp_path / "genres.tar.gz"
+    wrong = b"x" * (len(server.body) + (kind == "another size"))
+    if kind == "a folder":
+        own.mkdir()
+    else:
+        own.write_bytes(wrong)
+    with pytest.raises(UserError, match=r"genres\.tar\.gz is not GTZAN's archive .*move it away.*data=synthetic"):
+        fetch_from(server, tmp_path)
+    assert own.is_dir() if kind == "a folder" else own.read_bytes() == wrong
+    assert not (tmp_path / "genres").exists()
+    assert server.starts == []
+
+
+def test_an_archive_of_the_users_own_that_does_not_unpack_is_kept(server: Server, tmp_path: Path) -> None:
+    own = tmp_path / "genres.tar.gz"
+    own.write_bytes(server.body[:100])
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        fetch_from(server, tmp_path, body=server.body[:100])
+    assert own.read_bytes() == server.body[:100]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_special_files_are_refused(server: Server, tmp_path: Path, kind: bytes) -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        member = tarfile.TarInfo("genres/link")
+        member.type, member.linkname = kind, "../../evil"
+        tar.addfile(member)
+    server.body = file.getvalue()
+    with pytest.raises(UserError, match="'genres/link' is neither a file nor a folder"):
+        fetch_from(server, tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [".genres.lock"]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_MOST_MEMBERS", 1), ("_MOST_BYTES", 400)])
+def test_too_much_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(f"genreclf.data.download.{limit}", value)
+    with pytest.raises(UserError, match="it holds more than"):
+        fetch_from(server, tmp_path)
+    assert not (tmp_path / "genres").exists()
+
+
+@pytest.mark.parametrize("name", ["../evil.wav", "genres/../../evil.wav", "/evil.wav", "genres\\..\\..\\evil.wav"])
 def test_a_path_out_of_the_folder_is_refused(server: Server, tmp_path: Path, name: str) -> None:
     server.body = archive({"genres/blues/blues.00000.wav": b"sound", name: b"evil"})
     root = tmp_path / "in/data"
@@ -199,7 +254,7 @@ def test_a_disk_that_fills_is_named(server: Server, tmp_path: Path, monkeypatch:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tarfile.TarFile, "extractall", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(UserError, match="No space left"):
         fetch_from(server, tmp_path)
     assert not (tmp_path / "genres").exists()
