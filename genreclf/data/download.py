@@ -212,7 +212,7 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> None:
             raise tarfile.TarError(f"{member.name!r} is neither a file nor a folder")
         if path.is_absolute() or ".." in path.parts or any(sign in member.name for sign in "\\:\0"):
             raise tarfile.TarError(f"{member.name!r} leads out of the folder")
-        if count > _MOST_MEMBERS or not 0 <= member.size or total_bytes > _MOST_BYTES:
+        if count > _MOST_MEMBERS or member.size < 0 or total_bytes > _MOST_BYTES:
             raise tarfile.TarError(f"it holds more than {_MOST_MEMBERS} files or {_MOST_BYTES} bytes")
         place = folder / path
         if member.isdir():
