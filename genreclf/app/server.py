@@ -17,6 +17,7 @@ from genreclf.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from uvicorn import Server
 
     from genreclf.library import Library
 
@@ -55,8 +56,6 @@ def serve(
     Raises:
         UserError: The run cannot be loaded, the folder holds no songs, or the port is taken.
     """
-    import uvicorn
-
     directory = RunDirectory(run)
     predictor = GenrePredictor.of_run(run)
     found = facts(directory, predictor)
@@ -78,7 +77,16 @@ def serve(
         app = application(directory, answerer, examples, found, uploads=uploads, hosts=hosts)
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{listening.getsockname()[1]}")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)).run([listening])
+        http_server(app).run([listening])
+
+
+def http_server(app: "FastAPI") -> "Server":
+    """Return what serves a page over HTTP/1.1, without patience for half a request."""
+    from uvicorn import Config, Server
+
+    from genreclf.app.connections import ImpatientProtocol
+
+    return Server(Config(app, log_level="warning", timeout_graceful_shutdown=2, http=ImpatientProtocol, ws="none"))
 
 
 def application(
@@ -105,11 +113,12 @@ def application(
     from fastapi.responses import FileResponse, HTMLResponse
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from genreclf.app.own_files import OwnFilesOnly
+    from genreclf.app.guard import Guard
     from genreclf.app.page import HERE, page, theme
 
+    largest_song_bytes = round(answerer.limits.megabytes * 1e6)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(OwnFilesOnly, uploads=uploads)
+    app.add_middleware(Guard, uploads=uploads, largest_song_bytes=largest_song_bytes)
     if hosts is not None:
         # A foreign page could otherwise have its name lead here.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
@@ -144,7 +153,7 @@ def application(
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=round(answerer.limits.megabytes * 1e6),
+        max_file_size=largest_song_bytes,
         ssr_mode=False,
         pwa=False,
         mcp_server=False,

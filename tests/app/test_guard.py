@@ -1,0 +1,254 @@
+"""What a client gets that skips the page: other files, other addresses, too much, too slowly."""
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Trained
+
+from genreclf import load
+from genreclf.app.answering import Answerer, Limits
+from genreclf.app.examples import Examples
+from genreclf.app.facts import facts
+from genreclf.app.shelf import Shelf
+
+pytest.importorskip("gradio", reason="needs the extra app")
+
+NOT_MINE = (403, b"Not a song that was uploaded here.")
+NOT_HERE = (404, b"Not an address of this page.")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that is served, and the song that was uploaded to it."""
+
+    port: int
+    uploads: Path
+    mine: str
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            client.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = client.getresponse()
+            return answer.status, answer.read()
+        finally:
+            client.close()
+
+    def tell(
+        self, value: Any, path: str = "/gradio_api/call/hear", kind: str = "application/json"
+    ) -> tuple[int, bytes]:
+        return self.ask("POST", path, value if isinstance(value, bytes) else json.dumps(value), content_type=kind)
+
+    def upload(self, name: str, content: bytes, **headers: str) -> tuple[int, bytes]:
+        return self.ask("POST", "/gradio_api/upload", form(name, content), content_type=FORM, **headers)
+
+    def heard(self, path: str) -> str:
+        status, answer = self.tell(song(path))
+        assert status == 200
+        return self.ask("GET", f"/gradio_api/call/hear/{json.loads(answer)['event_id']}")[1].decode()
+
+    def end_of(self, begun: bytes) -> bytes:
+        """Send the start of a request and return what comes until the server closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as client:
+            client.sendall(begun)
+            answer = b""
+            while part := client.recv(65536):
+                answer += part
+            return answer
+
+    def files(self) -> set[Path]:
+        return set(self.uploads.rglob("*"))
+
+
+FORM = "multipart/form-data; boundary=b"
+
+
+def form(name: str, content: bytes) -> bytes:
+    head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    return head.encode() + content + b"\r\n--b--\r\n"
+
+
+def song(path: object) -> dict[str, Any]:
+    return {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}]}
+
+
+@pytest.fixture
+def asked() -> Iterator[tuple[str, list[str]]]:
+    """A server on loopback: its address, and what it was asked for."""
+    paths: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"secret")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", paths
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    from genreclf.app.server import application, http_server, listening_at
+
+    async def public(_: str) -> str:
+        return "127.0.0.1"
+
+    folder = tmp_path_factory.mktemp("page")
+    uploads = folder / "uploads"
+    predictor = load(trained.run.path)
+    shelf = Shelf(copies=folder / "copies")
+    limits = Limits(megabytes=1)
+    answerer = Answerer(predictor=predictor, library=None, without_library="", shelf=shelf, limits=limits)
+    with pytest.MonkeyPatch.context() as patch, listening_at("127.0.0.1", 0) as listening:
+        # Gradio fetches from public addresses alone; here loopback is one.
+        patch.setattr("safehttpx.async_validate_url", public)
+        patch.setenv("GRADIO_TEMP_DIR", str(uploads))
+        examples = Examples.of_folder(trained.music)
+        app = application(trained.run, answerer, examples, facts(trained.run, predictor), uploads=uploads)
+        server = http_server(app)
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        served = Page(listening.getsockname()[1], uploads, "")
+        status, answer = served.upload("mine.wav", (trained.music / "metal" / "0.wav").read_bytes())
+        assert status == 200
+        yield Page(served.port, uploads, json.loads(answer)[0])
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; x=multipart/form-data", 'APPLICATION/JSON; a="multipart/form-data"']
+)
+def test_only_uploads_are_heard(
+    page: Page, trained: Trained, asked: tuple[str, list[str]], tmp_path: Path, kind: str
+) -> None:
+    address, fetched = asked
+    elsewhere = shutil.copy(trained.music / "metal" / "0.wav", tmp_path / "elsewhere.wav")
+    folder = Path(page.mine).parent
+    (folder / "link.wav").symlink_to(elsewhere)
+    (folder / "loop.wav").symlink_to(folder / "loop.wav")
+    (folder / "out").symlink_to(tmp_path, target_is_directory=True)
+    os.mkfifo(folder / "pipe.wav")
+    there = page.files()
+    try:
+        for path in [
+            *(elsewhere, tmp_path / "nothing.wav", "/dev/zero", "/etc/passwd", "/proc/self/environ", "/"),
+            *(f"{page.uploads}/../elsewhere.wav", f"{folder}/../../../elsewhere.wav", f"{page.uploads}-2/a.wav"),
+            *(folder / name for name in ("link.wav", "loop.wav", "out/elsewhere.wav", "pipe.wav", "missing.wav")),
+            *(page.uploads, folder, f"{address}/song.wav", f"file://{page.mine}", "song.wav", "", "\0", "a" * 5000),
+        ]:
+            for told in ("/gradio_api/call/hear", "/gradio_api/queue/join"):
+                assert page.tell({**song(str(path)), "session_hash": "x"}, told, kind) == NOT_MINE
+        for odd in (None, 7, [page.mine], {"path": "/etc/passwd"}):
+            assert page.tell(song(odd), kind=kind) == NOT_MINE
+        twice = json.dumps(song(page.mine)).replace('"path"', f'"path": "{elsewhere}", "path"').encode()
+        assert page.tell(twice, kind=kind)[0] == 200
+        assert page.tell(json.dumps(song(str(elsewhere))).encode("utf-16"), kind=kind) == NOT_MINE
+        assert page.tell({"data": [str(elsewhere)]}, kind=kind)[0] == 403
+        assert page.tell({"data": [{"x": [song("/dev/zero")]}]}, kind=kind) == NOT_MINE
+        assert page.tell({"data": [], "event_data": {"path": "/dev/zero"}}, kind=kind) == NOT_MINE
+        assert not fetched
+        assert page.files() == there
+        assert "g-top-genre" in page.heard(page.mine)
+    finally:
+        for name in ("link.wav", "loop.wav", "out", "pipe.wav"):
+            (folder / name).unlink()
+
+
+def test_only_what_the_page_sends_is_taken(page: Page) -> None:
+    mine = song(page.mine)
+    for kind in (FORM, "multipart/form-data; x=application/json", "text/plain", "application/jsonp", ""):
+        assert page.tell(mine, kind=kind)[0] == 415
+    for kind in ("application/json; x=multipart/form-data", "application/octet-stream"):
+        assert page.ask("POST", "/gradio_api/upload", form("a.wav", b"RIFF"), content_type=kind)[0] == 415
+    closed = ["run/hear", "api/hear", "call/v2/hear", "call/hear/", "queue/join/", "component_server", "stream/x"]
+    for path in [*(f"/gradio_api/{name}" for name in [*closed, "process_recording", "vibe-edit"]), "/login", "/"]:
+        for kind in ("application/json", FORM):
+            assert page.tell(mine, path, kind) == NOT_HERE
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "X"):
+        assert page.ask(method, "/gradio_api/queue/join")[0] == 404
+    for odd in (b"{", b"", b"[]", b"7", b"\xff\xfe", b"[" * 60_000, b'{"data": 7}', b"9" * 5000):
+        assert page.tell(odd)[0] == 403
+    assert page.tell(b'{"data": [{"x": ' + b"[" * 100 + b"]" * 100 + b"}]}")[0] == 403
+
+
+def test_only_what_the_page_reads_is_shown(
+    page: Page, trained: Trained, asked: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    address, fetched = asked
+    elsewhere = shutil.copy(trained.music / "metal" / "0.wav", tmp_path / "elsewhere.wav")
+    names = ["openapi.json", "docs", "redoc", "gradio_api/openapi.json", "gradio_api/token", "gradio_api/runs"]
+    names += ["monitoring", "gradio_api/deep_link?session_hash=x", f"gradio_api/file/{elsewhere}", "logout", "pwa_icon"]
+    names += ["gradio_api/stream/a/b/1/playlist-file", "gradio_api/custom_component/1/client/component/x.js"]
+    for name in names:
+        assert page.ask("GET", f"/{name}") == NOT_HERE
+    for start in ("/gradio_api/proxy=", "/gradio_api/file/"):
+        assert page.ask("GET", f"{start}{address}/song.wav") == NOT_HERE
+    for path in (elsewhere, "/dev/zero", f"{page.uploads}/../elsewhere.wav", f"{address}/song.wav", "%2Fetc%2Fpasswd"):
+        assert page.ask("GET", f"/gradio_api/file={path}") == NOT_MINE
+    for start in ("static", "assets", "svelte", "song", "figures"):
+        for path in ("../" * 12 + "etc/passwd", "..%2f" * 12 + "etc/passwd", "/etc/passwd", "%2Fetc%2Fpasswd"):
+            status, content = page.ask("GET", f"/{start}/{path}")
+            assert status in (403, 404)
+            assert b"root:" not in content
+    assert not fetched
+    for path in ("/", "/config", "/theme.css", "/report", "/gradio_api/info", f"/gradio_api/file={page.mine}"):
+        assert page.ask("GET", path)[0] == 200
+
+
+def test_what_is_too_large_is_not_read(page: Page) -> None:
+    there = page.files()
+    for path, kind in (("/gradio_api/upload", FORM), ("/gradio_api/call/hear", "application/json")):
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nConnection: close\r\n"
+        for length in ("2000000", "9" * 18):
+            assert page.end_of(f"{head}Content-Length: {length}\r\n\r\n".encode()).startswith(b"HTTP/1.1 413")
+        begun = form("large.wav", b"")[:-9] if kind == FORM else b'{"data": ["'
+        # Without a length, thus in chunks.
+        assert page.ask("POST", path, iter([begun, *[b"x" * 65536] * 17]), content_type=kind)[0] == 413
+    many = b"".join(form(f"{number}.wav", b"x" * 300_000)[:-7] for number in range(4)) + b"--b--\r\n"
+    assert page.ask("POST", "/gradio_api/upload", many, content_type=FORM)[0] == 413
+    assert page.ask("GET", "/", b"x" * 9)[0] == 413
+    assert page.files() == there
+
+
+def test_half_a_request_is_not_waited_for(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = page.files()
+    monkeypatch.setattr("genreclf.app.connections.HEAD_S", 0.2)
+    monkeypatch.setattr("genreclf.app.guard.PAUSE_S", 0.2)
+    for begun in (
+        b"",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+        b"GET /report HTTP/1.1\r\nHost: x\r\n\r\nG",
+    ):
+        assert b"Not an address" not in page.end_of(begun)
+    head = "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: 900\r\nConnection: close\r\n\r\n"
+    json_half = page.end_of(head.format("/gradio_api/queue/join", "application/json").encode() + b'{"data": ')
+    assert json_half.startswith(b"HTTP/1.1 408")
+    begun = head.format("/gradio_api/upload", FORM).encode() + form("half.wav", b"RIFF")[:-9]
+    assert b"did not arrive in time" in page.end_of(begun)
+    with socket.create_connection(("127.0.0.1", page.port)) as client:
+        client.sendall(begun)
+    monkeypatch.setattr("genreclf.app.guard.PAUSE_S", 60)
+    monkeypatch.setattr("genreclf.app.guard.JSON_S", 0.2)
+    slow = head.format("/gradio_api/call/hear", "application/json").encode()
+    assert page.end_of(slow).startswith(b"HTTP/1.1 408")
+    assert "g-top-genre" in page.heard(page.mine)
+    assert page.files() == there
