@@ -135,8 +135,13 @@ class Config:
     @property
     def hash(self) -> str:
         """A hash of all that makes the experiment what it is: not where it lies, nor who watches it."""
-        same = {key: value for key, value in self.plain.items() if key not in ("run_dir", "debug", "logger")}
-        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
+        return hash_of(self.plain)
+
+
+def hash_of(plain: Mapping[str, Any]) -> str:
+    """Return `Config.hash` of a resolved configuration, without a look at what it names."""
+    same = {key: value for key, value in plain.items() if key not in ("run_dir", "debug", "logger")}
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _features_beside_pictures(overrides: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from genreclf.config import Config
+from genreclf.config import Config, hash_of
 from genreclf.errors import UserError
 from genreclf.evaluation.report import summary_table
 from genreclf.fitting import fit, is_first_rank
@@ -57,10 +57,9 @@ def finished(config: Config) -> RunResult | None:
     run = RunDirectory(config.run_dir)
     if run.status is None or (run.status == "failed" and not run.config.exists()):
         return None
-    if (before := Config.from_plain(run.read_config())).hash != config.hash:
-        raise UserError(
-            f"{run.path} holds another experiment ({_difference(before, config, here='here')}); set another run_dir."
-        )
+    if hash_of(before := run.read_config()) != config.hash:
+        difference = _difference(before, config.plain, here="here")
+        raise UserError(f"{run.path} holds another experiment ({difference}); set another run_dir.")
     if run.status != "finished":
         return None
     print(f"{run.path} is finished and left as it is.")
@@ -113,7 +112,7 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
     """Stop every rank, with a sentence from the first, if not all were started for the same experiment."""
     for number, other in enumerate(configs):
         if other.hash != configs[0].hash:
-            difference = _difference(configs[0], other, "at rank 0", f"at rank {number}")
+            difference = _difference(configs[0].plain, other.plain, "at rank 0", f"at rank {number}")
             sentence = f"The ranks were started for different experiments ({difference}); give all of them one command."
             raise UserError("" if rank else sentence)
 
@@ -206,9 +205,9 @@ def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: s
     return Tracking(kind=kind, run=run, config=config.plain, job_type=job_type, **settings)
 
 
-def _difference(before: Config, now: Config, there: str = "there", here: str = "here") -> str:
+def _difference(before: dict[str, Any], now: dict[str, Any], there: str = "there", here: str = "here") -> str:
     """Name the first keys in which two configurations differ."""
-    old, new = _flat(before.plain), _flat(now.plain)
+    old, new = _flat(before), _flat(now)
     ours = ("run_dir", "debug", "logger.")
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(ours)]
     return ", ".join(f"{key}={old.get(key)} {there}, {new.get(key)} {here}" for key in keys[:3])

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
+from genreclf.config_file import dump_config, parse_config
 from genreclf.errors import UserError
 
 HANDOVER_S = 20.0
@@ -113,22 +113,19 @@ class RunDirectory:
         return self.read_metrics().get("status") if self.metrics.exists() else None
 
     def read_config(self) -> dict[str, Any]:
-        """Return the resolved configuration.
+        """Return the resolved configuration: plain data, in which nothing is looked up or imported.
 
         Raises:
-            UserError: There is none, so this is no run directory.
+            UserError: There is none, so this is no run directory; or it holds what training never writes.
         """
         try:
-            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.path} is no run directory: its config.yaml cannot be read.") from error
-        if not isinstance(config, dict):
-            raise UserError(f"{self.path} is no run directory: its config.yaml is empty.")
-        return config
+            return parse_config(self.config)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path} is no run directory: its config.yaml cannot be read ({error}).") from error
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Keep the resolved configuration."""
-        atomic_write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False))
+        atomic_write_text(self.config, dump_config(config))
 
     def read_metrics(self) -> dict[str, Any]:
         """Return ``metrics.json``."""

@@ -1,0 +1,84 @@
+"""Reading and writing ``config.yaml`` as plain data: reading it runs nothing and takes little memory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LARGEST_BYTES = 2**16
+"""How large a ``config.yaml`` may be; those that training writes have a few kilobytes."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases, with which a kilobyte can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it holds an alias")
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a value anew wherever it stands, so that `_Loader` reads it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def parse_config(path: Path) -> dict[str, Any]:
+    """Return what a file holds: dictionaries with text as keys, lists, text, numbers, truth values and null.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It holds something else, an alias, or an interpolation; the message says what.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    with path.open("rb") as file:
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(f"it is larger than {LARGEST_BYTES} bytes")
+    try:
+        config = yaml.load(content.decode("utf-8"), _Loader)  # A SafeLoader that allows less.
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError) as error:  # The last three for odd scalars.
+        raise ValueError(" ".join(str(error).split())) from None
+    if not isinstance(config, dict):
+        raise ValueError("it holds no settings")
+    check_resolved(config)
+    return config
+
+
+def dump_config(config: Mapping[str, Any]) -> str:
+    """Return a resolved configuration as YAML."""
+    return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False)
+
+
+def check_resolved(value: Any, key: str = "") -> None:
+    """Check that a configuration is plain data without interpolations.
+
+    Args:
+        value: The configuration, or a part of it.
+        key: Of the part, dotted.
+
+    Raises:
+        ValueError: It is not; the message names the key.
+    """
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            if not isinstance(name, str | int | float) or "${" in str(name):
+                raise ValueError(f"{name!r} is no name of a setting")
+            check_resolved(entry, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for entry in value:
+            check_resolved(entry, key)
+    elif isinstance(value, str):
+        if "${" in value:
+            raise ValueError(f"{key} holds an interpolation, {value!r}")
+    elif isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise ValueError(f"{key} is a number of more than 64 bits")
+    elif value is not None and not isinstance(value, float):
+        raise ValueError(f"{key} is a {type(value).__name__}")
