@@ -37,7 +37,7 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
         BestCheckpoint(filename="best", monitor=stopping.monitor, mode=stopping.mode, ties=stopping.ties, **kept),
         ModelCheckpoint(filename="last", **kept),
     ]
-    if stopping.patience is not None:
+    if stopping.monitor is not None and stopping.patience is not None:
         callbacks.append(EarlyStopping(stopping.monitor, mode=stopping.mode, patience=stopping.patience))
     if config.regularization.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=config.regularization.ema))

@@ -175,8 +175,8 @@ class LoggerConfig:
 class EarlyStoppingConfig:
     """Which epoch is the best, and when there will be no better (`early_stopping`)."""
 
-    monitor: str = "val/track_loss"
-    """Column of ``history.csv``."""
+    monitor: str | None = "val/track_loss"
+    """Column of ``history.csv``; None: the last epoch counts as the best."""
     ties: str = "first"
     """Which of equally good epochs is kept: ``first`` or ``last``."""
     patience: int | None = None
@@ -184,16 +184,18 @@ class EarlyStoppingConfig:
 
     def faults(self) -> list[str]:
         """Say what is impossible."""
-        faults = _one_of("early_stopping.monitor", self.monitor, MONITORS)
+        faults = _one_of("early_stopping.monitor", self.monitor or "null", (*MONITORS, "null"))
         faults += _one_of("early_stopping.ties", self.ties, ("first", "last"))
         if self.patience is not None:
             faults += _at_least("early_stopping.patience", self.patience, 1)
+            if self.monitor is None:
+                faults.append("early_stopping.patience needs a column to watch; set early_stopping.monitor.")
         return faults
 
     @property
     def mode(self) -> str:
         """``min`` for a loss, ``max`` for an accuracy."""
-        return "min" if self.monitor.endswith("loss") else "max"
+        return "max" if self.monitor is not None and self.monitor.endswith("accuracy") else "min"
 
 
 @dataclass

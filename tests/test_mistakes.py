@@ -39,6 +39,10 @@ COMMANDS = {
     "unknown precision": (["trainer.precision=8"], "trainer.precision=8 is none of auto"),
     "fraction above one": (["trainer.limit_val_batches=1.5"], "trainer.limit_val_batches=1.5 is a fraction above 1"),
     "unknown logger": (["logger.name=paper"], "logger.name=paper is none of wandb, csv, tensorboard, none."),
+    "nothing to watch": (
+        ["early_stopping.monitor=null", "early_stopping.patience=3"],
+        "early_stopping.patience needs a column to watch; set early_stopping.monitor.",
+    ),
     "unknown tie": (["early_stopping.ties=both"], "early_stopping.ties=both is none of first, last."),
     "unknown monitor": (["early_stopping.monitor=val/acc"], "early_stopping.monitor=val/acc is none of val/track_loss"),
     "negative learning rate": (["optimizer.lr=-1"], "optimizer: AdamW cannot be made of"),

@@ -72,8 +72,8 @@ PARAMETERS = {
 
 PROTOCOLS: dict[str, tuple[Any, ...]] = {
     # model, sample rate, hop, mels, scale, split, loss, optimizer, learning rate, batch, epochs
-    "wu_cnn": ("WuCNN", 22050, 512, 128, "power", "TrackSplit", "CrossEntropy", "SGD", 0.02, 64, 64),
-    "wu_crnn_mel": ("XiplusCRNN1", 22050, 512, 128, "power", "TrackSplit", "CrossEntropy", "SGD", 0.02, 64, 64),
+    "wu_cnn": ("WuCNN", 22050, 512, 128, "power", "TrackSplit", "CrossEntropy", "SGD", 0.02, 64, 20),
+    "wu_crnn_mel": ("XiplusCRNN1", 22050, 512, 128, "power", "TrackSplit", "CrossEntropy", "SGD", 0.02, 64, 20),
     "wu_crnn": ("XiplusCRNN1", 16000, 512, 128, "decibel", "ChunkSplit", "BCESoftmax", "RMSprop", 1e-5, 20, 45),
     "xiplus_cnn": ("XiplusCNN", 16000, 512, 128, "decibel", "ChunkSplit", "BCESoftmax", "RMSprop", 1e-4, 16, 20),
     "xiplus_crnn1": ("XiplusCRNN1", 16000, 512, 128, "decibel", "ChunkSplit", "BCESoftmax", "RMSprop", 1e-5, 16, 60),
@@ -168,16 +168,31 @@ def test_the_repair_costs_no_parameter(kind: Any) -> None:
 
 
 def test_shears_as_numpy_resizes() -> None:
-    track = torch.randn(128, 647)
+    track = 10 * torch.randn(128, 647)
+    track -= track.max()  # dB below the peak, as published
     resized = track.numpy().copy()
     resized.resize((128, 660), refcheck=False)
     clip = torch.nn.functional.pad(track, (0, 13), value=-80.0)
     np.testing.assert_array_equal(Shear(track_frames=647)(clip[None])[0].numpy(), resized)
     stage = build(LelandCNN, resize="shear").network.input
     np.testing.assert_array_equal(stage(clip[None])[0].numpy(), resized)
+    torch.testing.assert_close(stage(1 + clip[None] / 80), 1 + stage(clip[None]) / 80)  # The peak is 1 there.
     torch.testing.assert_close(build(LelandCNN).network.input(clip[None])[0], clip)
     with pytest.raises(ValueError, match="pad or shear"):
         build(LelandCNN, resize="cut")
+
+
+def test_starts_from_the_published_weights() -> None:
+    convolutions = build(XiplusRCNN).network.convolutions
+    for layer in (block[0] for block in convolutions):
+        bound = (6 / (layer.weight[0, 0].numel() * (layer.in_channels + layer.out_channels))) ** 0.5
+        assert 0.95 * bound < layer.weight.abs().max() <= bound
+    for lstm in (stage.layer for stage in build(LiangCRNN).network.recurrence):
+        assert (lstm.weight_hh_l0.T @ lstm.weight_hh_l0 - torch.eye(20)).abs().max() < 1e-5
+        bound = (6 / (lstm.input_size + 80)) ** 0.5
+        assert 0.95 * bound < lstm.weight_ih_l0.abs().max() <= bound
+        # The gates stand in the order input, forget, cell, output.
+        assert (lstm.bias_ih_l0 + lstm.bias_hh_l0).view(4, 20).unique(dim=1).flatten().tolist() == [0, 1, 0, 0]
 
 
 def test_plateau_is_the_published_rule() -> None:
@@ -212,11 +227,16 @@ def test_protocol_as_published(name: str, cli: Cli) -> None:
     assert tuple(config["split"][key] for key in ("train", "val", "test", "seed")) == FRACTIONS[name]
     assert config["regularization"] == dict.fromkeys(config["regularization"])
     assert config["data"]["grid_overlap"] == 0
-    assert config["early_stopping"]["ties"] == ("last" if name.startswith("xiplus") else "first")
+    last = None if name.startswith(("wu", "leland")) else "val/clip_accuracy"
+    ties = "last" if name.startswith("xiplus") else "first"
+    assert config["early_stopping"] == {"monitor": last, "ties": ties, "patience": None}
     if "crnn" in config["model"]["_target_"].lower() and "Liang" not in config["model"]["_target_"]:
         assert config["model"]["sequence"] == "channels"
     if name.startswith(("liang", "leland")):
         assert config["model"]["resize"] == "shear"
+        assert float(config["optimizer"]["eps"]) == 1e-7
+    if config["optimizer"]["_target_"] != "torch.optim.RMSprop":
+        assert config["scheduler"] == {"_target_": None}
     else:
         assert {key: config["scheduler"][key] for key in ("monitor", "factor", "patience", "threshold")} == {
             "monitor": "train/loss",

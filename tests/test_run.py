@@ -100,6 +100,16 @@ def test_of_equally_good_epochs_keeps_the_one_asked_for(
     assert torch.load(run.best, weights_only=True)["epoch"] == epoch
 
 
+def test_without_a_monitor_the_last_epoch_is_tested(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    outcome = cli(*tiny, "trainer.max_epochs=2", "early_stopping.monitor=null", "optimizer.lr=1", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    run = RunDirectory(tmp_path / "run")
+    assert run.read_metrics()["best_epoch"] == 1
+    weights = [torch.load(path, weights_only=True)["state_dict"] for path in (run.best, run.last)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert "On the validation tracks, the last epoch was right for" in run.report.read_text()
+
+
 def test_fine_tunes_from_another_run_with_other_genres(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     assert cli(*tiny, "run_dir=first").code == 0
     for side, number in (("train", 0), ("val", 1), ("test", 2)):

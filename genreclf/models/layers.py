@@ -56,13 +56,33 @@ class OutputsOf(nn.Module):
         return outputs
 
 
-def draw_glorot(module: nn.Module, *, zero_bias: bool) -> None:
-    """Draw the weights of all convolutions and linear layers anew (Glorot and Bengio, 2010), Keras's default."""
+def draw_glorot(module: nn.Module) -> None:
+    """Draw the weights of all convolutions and linear layers anew (Glorot and Bengio, 2010); biases are left alone."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
-            if zero_bias and layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+
+
+def draw_as_keras(module: nn.Module) -> None:
+    """Draw all convolutions, linear layers and LSTMs anew as Keras does by default.
+
+    Kernels as in Glorot and Bengio (2010), recurrent weights orthogonal, biases zero but for the forget gates', which
+    are 1. PyTorch's LSTM adds two biases where Keras has one; the second starts at zero.
+    """
+    draw_glorot(module)
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.LSTM):
+            for name, parameter in layer.named_parameters():
+                if name.startswith("weight_ih"):
+                    nn.init.xavier_uniform_(parameter)
+                elif name.startswith("weight_hh"):
+                    nn.init.orthogonal_(parameter)
+                else:
+                    nn.init.zeros_(parameter)
+                    if name.startswith("bias_ih"):
+                        nn.init.ones_(parameter[layer.hidden_size : 2 * layer.hidden_size])
 
 
 def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:

@@ -6,7 +6,7 @@ from typing import Unpack
 from torch import nn
 
 from genreclf.models.base import Training
-from genreclf.models.layers import AsImage, draw_glorot
+from genreclf.models.layers import AsImage, draw_as_keras
 from genreclf.models.whole_track import Resize, WholeTrack
 
 
@@ -36,7 +36,7 @@ class LelandFFNN(WholeTrack):
                 classifier=nn.Linear(64, len(self.genres)),
             )
         )
-        draw_glorot(self.network, zero_bias=True)
+        draw_as_keras(self.network)
 
 
 class LelandCNN(WholeTrack):
@@ -67,4 +67,4 @@ class LelandCNN(WholeTrack):
                 classifier=nn.Linear(64, len(self.genres)),
             )
         )
-        draw_glorot(self.network, zero_bias=True)
+        draw_as_keras(self.network)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from genreclf.models.base import Training
 from genreclf.models.crnn import FramesAsSequence
-from genreclf.models.layers import AsImage, OutputsOf, draw_glorot
+from genreclf.models.layers import AsImage, OutputsOf, draw_as_keras
 from genreclf.models.whole_track import Resize, WholeTrack
 
 
@@ -39,7 +39,7 @@ class LiangCNN(WholeTrack):
                 classifier=nn.Linear(64, len(self.genres)),
             )
         )
-        draw_glorot(self.network, zero_bias=True)
+        draw_as_keras(self.network)
 
 
 class LiangCRNN(WholeTrack):
@@ -71,7 +71,7 @@ class LiangCRNN(WholeTrack):
                 classifier=nn.Linear(32, len(self.genres)),
             )
         )
-        draw_glorot(self.network, zero_bias=True)
+        draw_as_keras(self.network)
 
 
 class LastStep(nn.Module):

@@ -2,8 +2,8 @@
 
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from genreclf.models.fixed import FixedInput
 from genreclf.models.layers import FitTo
@@ -36,8 +36,8 @@ class WholeTrack(FixedInput):
 class Shear(nn.Module):
     """Write the rows of the first `track_frames` frames one behind the other into rows of the clip's full width.
 
-    Each row then starts where the one before ended, so that it is shifted by the difference of the widths against it;
-    zeros fill the end. That is ``ndarray.resize`` to more columns.
+    Each row then starts where the one before ended, so that it is shifted by the difference of the widths against it.
+    That is ``ndarray.resize`` to more columns, which fills the end with zeros: of dB below the peak, so with the peak.
 
     Args:
         track_frames: Columns before the resize.
@@ -51,4 +51,5 @@ class Shear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(batch, mel, frame)`` of the shape of `x`."""
         values = x[..., : self.track_frames].flatten(1)
-        return functional.pad(values, (0, x.shape[1:].numel() - values.shape[1])).reshape(x.shape)
+        peak = x.amax((1, 2))[:, None].expand(-1, x.shape[1:].numel() - values.shape[1])
+        return torch.cat([values, peak], 1).reshape(x.shape)

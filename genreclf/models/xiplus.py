@@ -116,7 +116,7 @@ class XiplusRCNN(FixedInput):
                 sequence=FramesFirst(),
                 recurrence=OutputsOf(nn.GRU(self.mels, 1024, num_layers=2, batch_first=True)),
                 image=AsImage(),
-                convolutions=convolutions((32, 64, 128, 256), (2, 2, 4, 4), kernels=(3, 3, 5, 3)),
+                convolutions=glorot_convolutions((32, 64, 128, 256), (2, 2, 4, 4), kernels=(3, 3, 5, 3)),
                 flatten=nn.Flatten(),
                 layers=nn.Sequential(*(linear(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1))),
                 classifier=nn.Linear(256, len(self.genres)),
@@ -176,10 +176,12 @@ def convolutions(channels: Sequence[int], pools: Sequence[int], kernels: Sequenc
     )
 
 
-def glorot_convolutions(channels: Sequence[int], pools: Sequence[int]) -> nn.Sequential:
+def glorot_convolutions(
+    channels: Sequence[int], pools: Sequence[int], kernels: Sequence[int] | None = None
+) -> nn.Sequential:
     """Return `convolutions` drawn as in Glorot and Bengio (2010)."""
-    stack = convolutions(channels, pools)
-    draw_glorot(stack, zero_bias=False)
+    stack = convolutions(channels, pools, kernels)
+    draw_glorot(stack)
     return stack
 
 
