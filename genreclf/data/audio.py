@@ -1,6 +1,5 @@
 """From an audio file to a waveform."""
 
-from math import gcd
 from pathlib import Path
 from typing import cast
 
@@ -11,8 +10,8 @@ from genreclf.data.source import UnreadableTrack
 
 AUDIO_SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".mp3")
 
-_LARGEST_KERNEL = 2_000_000
-"""Taps that torchaudio may hold for one resampling, 8 MB; for rates such as 44,101 Hz it would hold gigabytes."""
+RESAMPLING_QUALITY = "HQ"
+"""Of soxr: librosa's default, ``soxr_hq``."""
 
 
 def decode(path: Path) -> tuple[NDArray[np.float32], int]:
@@ -62,7 +61,7 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
 
 
 def mono_at(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
-    """Average the channels and resample.
+    """Average the channels and resample as `librosa.resample` does by default (soxr_hq).
 
     Args:
         waveform: Shape ``(channel, sample)``.
@@ -75,15 +74,11 @@ def mono_at(waveform: NDArray[np.float32], from_rate: int, to_rate: int) -> NDAr
     samples = mono(waveform)
     if from_rate == to_rate:
         return samples
-    if not torch_resamples(from_rate, to_rate):
-        import librosa
+    import soxr
 
-        return cast(NDArray[np.float32], librosa.resample(samples, orig_sr=from_rate, target_sr=to_rate))
-    import torch
-    from torchaudio.functional import resample
-
-    resampled = resample(torch.from_numpy(np.ascontiguousarray(samples)), from_rate, to_rate)
-    return cast(NDArray[np.float32], resampled.numpy())
+    resampled = soxr.resample(samples, from_rate, to_rate, quality=RESAMPLING_QUALITY)
+    n_samples = resampled_length(len(samples), from_rate, to_rate)
+    return cast(NDArray[np.float32], np.pad(resampled, (0, max(0, n_samples - len(resampled))))[:n_samples])
 
 
 def mono(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -92,9 +87,9 @@ def mono(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     return samples
 
 
-def torch_resamples(from_rate: int, to_rate: int) -> bool:
-    """Return whether torchaudio resamples between two rates in Hz; soxr does where the kernel would be too large."""
-    return from_rate * to_rate // gcd(from_rate, to_rate) ** 2 <= _LARGEST_KERNEL
+def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
+    """Return how many samples at `to_rate` Hz cover `n_samples` at `from_rate` Hz."""
+    return -(-n_samples * to_rate // from_rate)
 
 
 def header_duration_s(path: Path) -> float | None:

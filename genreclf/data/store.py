@@ -26,7 +26,7 @@ from genreclf.data.source import Track, UnreadableTrack
 from genreclf.errors import UserError
 from genreclf.rundir import atomic_write_text
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the stored values of the same track would be other ones."""
 
 Encode = Callable[[Track], NDArray[Any]]

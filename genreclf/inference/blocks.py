@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genreclf.data.audio import torch_resamples
+from genreclf.data.audio import RESAMPLING_QUALITY, resampled_length
 from genreclf.features import LogMel
 
 
@@ -50,25 +50,23 @@ def resampled(blocks: Iterable[NDArray[np.float32]], from_rate: int, to_rate: in
     """Resample mono blocks ``(sample,)`` as `genreclf.data.audio.mono_at` does a whole waveform.
 
     Yields:
-        Blocks ``(sample,)`` at `to_rate` Hz; what differs from the whole is rounding, below 1e-6.
+        Blocks ``(sample,)`` at `to_rate` Hz, together the whole's very samples.
     """
     if from_rate == to_rate:
         yield from map(torch.from_numpy, blocks)
-    elif torch_resamples(from_rate, to_rate):
-        from torchaudio.transforms import Resample
+        return
+    import soxr
 
-        # The dtype that torchaudio.functional.resample computes its kernel in.
-        resample = Resample(from_rate, to_rate, dtype=torch.float32)
-        step_samples, step_outputs = from_rate // resample.gcd, to_rate // resample.gcd
-        yield from blockwise(
-            resample,
-            map(torch.from_numpy, blocks),
-            step_samples=step_samples,
-            step_outputs=step_outputs,
-            margin_steps=ceil(resample.width / step_samples),
-        )
-    else:
-        yield from map(torch.from_numpy, _resampled_by_soxr(blocks, from_rate, to_rate))
+    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality=RESAMPLING_QUALITY)
+    n_in = n_out = 0
+    for block in blocks:
+        n_in += len(block)
+        part = stream.resample_chunk(block)
+        n_out += len(part)
+        yield torch.from_numpy(part)
+    rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+    missing_samples = resampled_length(n_in, from_rate, to_rate) - n_out
+    yield torch.from_numpy(np.pad(rest, (0, max(0, missing_samples - len(rest))))[:missing_samples])
 
 
 def log_mel_frames(blocks: Iterable[Tensor], log_mel: LogMel, *, n_fft: int, hop_length: int) -> Iterator[Tensor]:
@@ -91,21 +89,3 @@ def without_ends(
         if safe_samples > 0:
             yield held[:safe_samples]
             held = held[safe_samples:]
-
-
-def _resampled_by_soxr(
-    blocks: Iterable[NDArray[np.float32]], from_rate: int, to_rate: int
-) -> Iterator[NDArray[np.float32]]:
-    """Resample as librosa does, to as many samples."""
-    import soxr
-
-    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
-    n_in = n_out = 0
-    for block in blocks:
-        n_in += len(block)
-        part = stream.resample_chunk(block)
-        n_out += len(part)
-        yield part
-    rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
-    missing_samples = ceil(n_in * to_rate / from_rate) - n_out
-    yield np.pad(rest, (0, max(0, missing_samples - len(rest))))[:missing_samples]

@@ -18,7 +18,7 @@ from genreclf.library.records import Records, Song
 from genreclf.library.vectors import Vectors
 from genreclf.rundir import RunDirectory
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what is kept of a song, or searched, would be another."""
 
 SAME_SONG = 1e-4
