@@ -19,6 +19,9 @@ FLOOR_DB = -100.0
 PICTURE_RANGE_DB = 80.0
 """What a picture's 0 lies below its 255, in dB."""
 
+TOP_DB = 80.0
+"""How far below a track's peak `librosa.power_to_db` clips by default, in dB."""
+
 MELS_AT_ONCE = 16
 """Bands that `LogMel` adds up in one product; measured against 8, 32, 64 and all 128."""
 
@@ -41,6 +44,7 @@ class FeatureSpec:
         n_fft: Window length in samples.
         hop_length: Samples from one column to the next.
         making: How pictures were made of audio, one of `genreclf.data.images.MAKINGS`; None where it is not known.
+        top_db: Levels further below their track's peak are raised to that level, in dB; None leaves them as they are.
     """
 
     n_mels: int
@@ -53,10 +57,18 @@ class FeatureSpec:
     n_fft: int | None = None
     hop_length: int | None = None
     making: str | None = None
+    top_db: float | None = None
 
     @classmethod
     def of_audio(
-        cls, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int, clip_seconds: float
+        cls,
+        *,
+        sample_rate: int,
+        n_fft: int,
+        hop_length: int,
+        n_mels: int,
+        clip_seconds: float,
+        top_db: float | None = None,
     ) -> "FeatureSpec":
         """Describe clips of `clip_seconds` cut out of the spectrograms that `LogMel` makes."""
         frames_per_second = sample_rate / hop_length
@@ -66,10 +78,11 @@ class FeatureSpec:
             frames_per_second=frames_per_second,
             step_db=STEP_DB,
             zero_db=0.0,
-            silence=round(FLOOR_DB / STEP_DB),
+            silence=in_steps(FLOOR_DB),
             sample_rate=sample_rate,
             n_fft=n_fft,
             hop_length=hop_length,
+            top_db=top_db,
         )
 
     @classmethod
@@ -98,10 +111,12 @@ class FeatureSpec:
 
 
 class LogMel(nn.Module):
-    """Waveform to log-mel in dB relative to 1, equal to librosa's within 0.02 dB.
+    """Waveform to log-mel in dB relative to 1, equal to librosa's within 0.01 dB.
 
     That is `librosa.power_to_db(librosa.feature.melspectrogram(...), ref=1, amin=1e-10, top_db=None)`: Hann window,
     centered frames with zero padding, power, Slaney's mel scale and normalization (Slaney, Auditory Toolbox, 1998).
+    As in librosa, the Fourier transform is computed in float64: rounding in float32 covers what lies far below the
+    loudest bin of a frame.
 
     Args:
         sample_rate: Of the waveform, in Hz.
@@ -118,7 +133,7 @@ class LogMel(nn.Module):
         from torchaudio.functional import melscale_fbanks
 
         self.n_fft, self.hop_length = n_fft, hop_length
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float64), persistent=False)
         bank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney")
         # Mels hear neighboring bins only, so that a few of them need a narrow part of the spectrum.
         self.spans: list[tuple[int, int]] = []
@@ -132,9 +147,16 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the spectrogram, shape ``(..., mel, frame)`` in dB, of a waveform ``(..., sample)``."""
-        padded = functional.pad(waveform, (self.n_fft // 2, self.n_fft // 2))
-        spectrum = torch.fft.rfft(padded.unfold(-1, self.n_fft, self.hop_length) * self.window)
-        squares = torch.view_as_real(spectrum).flatten(-2).square_()
+        return self.of_frames(self.frames(waveform))
+
+    def frames(self, waveform: Tensor) -> Tensor:
+        """Return the frames ``(..., frame, sample)`` of a waveform ``(..., sample)``, which share their memory."""
+        return functional.pad(waveform, (self.n_fft // 2, self.n_fft // 2)).unfold(-1, self.n_fft, self.hop_length)
+
+    def of_frames(self, frames: Tensor) -> Tensor:
+        """Return the spectrogram, shape ``(..., mel, frame)`` in dB, of some `frames` ``(..., frame, sample)``."""
+        spectrum = torch.fft.rfft(frames * self.window)
+        squares = torch.view_as_real(spectrum).flatten(-2).float().square_()
         weights = (self.get_buffer(f"weights_{part}") for part in range(len(self.spans)))
         power = torch.cat([squares[..., a:b] @ weight for (a, b), weight in zip(self.spans, weights, strict=True)], -1)
         return power.clamp_(min=1e-10).log10_().mul_(10.0).transpose(-2, -1)
@@ -146,6 +168,11 @@ def to_steps(level_db: Tensor) -> Tensor:
     return (level_db / STEP_DB).round_().clamp_(limits.min, limits.max).to(torch.int16)
 
 
+def in_steps(level_db: float) -> int:
+    """Return a level in dB in steps of 1/256 dB."""
+    return round(level_db / STEP_DB)
+
+
 class Scaling(nn.Module):
     """Stored values to what a network sees; the same in training, test, prediction and export.
 
@@ -154,7 +181,7 @@ class Scaling(nn.Module):
         scale: One of
 
             - ``standardize``: dB, each mel band brought to mean 0 and standard deviation 1 over the training tracks;
-            - ``decibel``: dB as they are stored;
+            - ``decibel``: dB as they are stored; of audio, clipped at `TOP_DB` below the track's peak;
             - ``peak_decibel``: dB below the clip's own peak, -80 at the least;
             - ``unit``: the same brought to 0..1;
             - ``power``: no logarithm.

@@ -10,7 +10,7 @@ from genreclf.data.source import PictureSource, Source, Track
 from genreclf.data.split import Assignment
 from genreclf.data.store import Store
 from genreclf.errors import UserError
-from genreclf.features import FeatureSpec
+from genreclf.features import TOP_DB, FeatureSpec
 
 
 @dataclass(frozen=True)
@@ -88,4 +88,5 @@ def _spec(config: Config, source: Source, tracks: list[Track]) -> FeatureSpec:
         hop_length=features.hop_length,
         n_mels=features.n_mels,
         clip_seconds=clip_seconds,
+        top_db=TOP_DB if features.scale == "decibel" else None,
     )

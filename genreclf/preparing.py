@@ -62,9 +62,12 @@ def prepare_evaluation(config: Config) -> Prepared:
             f"The checkpoint of {trained.path} does not know {', '.join(sorted(unknown))} "
             f"(it knows {', '.join(known['genres'])}); choose data and split of these genres."
         )
-    if FeatureSpec.from_plain(known["spec"]) != material.spec:
+    spec = FeatureSpec.from_plain(known["spec"])
+    if spec != material.spec:
+        differing = [key for key, value in material.spec.plain().items() if value != spec.plain()[key]]
         raise UserError(
-            f"{trained.path} was trained on other spectrograms; leave features and data.clip_seconds as they were."
+            f"{trained.path} was trained on other spectrograms ({', '.join(differing)}); "
+            "leave features and data.clip_seconds as they were."
         )
     data = build_data(config, material, assignment, known["genres"])
     model, _ = build_model(config, material.spec, data)

@@ -11,8 +11,11 @@ from platformdirs import user_cache_path
 from genreclf.data.source import AudioSource, PictureSource, Source, Track
 from genreclf.data.store import Encode, Recipe, Store, open_or_build
 from genreclf.errors import UserError
-from genreclf.features import FeatureSpec, LogMel, to_steps
+from genreclf.features import FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.hardware import reuse_memory
+
+FRAMES_AT_ONCE = 256
+"""Frames that are transformed at a time, which bounds the memory of long tracks and stays in the processor's caches."""
 
 
 def store_of(
@@ -64,7 +67,12 @@ def _making(source: Source, spec: FeatureSpec) -> tuple[Recipe, Encode]:
     @torch.inference_mode()
     def encode(track: Track) -> NDArray[np.int16]:
         waveform = torch.from_numpy(source.waveform(track, settings["sample_rate"])).to(device)
-        stored: NDArray[np.int16] = to_steps(log_mel(waveform)).T.cpu().numpy()
+        frames = torch.split(log_mel.frames(waveform), FRAMES_AT_ONCE)
+        steps = torch.cat([to_steps(log_mel.of_frames(some)).T for some in frames])
+        if spec.top_db is not None:
+            steps.clamp_(min=int(steps.max()) - in_steps(spec.top_db))
+        stored: NDArray[np.int16] = steps.cpu().numpy()
         return stored
 
-    return Recipe(source.name, "int16", spec.n_mels, settings), encode
+    clipping = {} if spec.top_db is None else {"top_db": spec.top_db}
+    return Recipe(source.name, "int16", spec.n_mels, settings | clipping), encode

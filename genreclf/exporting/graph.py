@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from genreclf.data.clips import Short
 from genreclf.errors import UserError
-from genreclf.features import STEP_DB, LogMel
+from genreclf.features import STEP_DB, LogMel, in_steps
 from genreclf.models import GenreClassifier
 
 
 class WaveformClassifier(nn.Module):
     """What `genreclf.inference` does with a song, in one piece: log-mel, grid of clips, network, mean of the clips.
 
-    The steps of 1/256 dB of the stored spectrograms are part of it. All clips of all songs go through the network at
-    once, so memory grows with the songs' length.
+    The steps of 1/256 dB of the stored spectrograms are part of it, and so is clipping below a song's peak where the
+    model was trained so. All clips of all songs go through the network at once, so memory grows with the songs' length.
 
     Args:
         model: Trained on audio; its network is copied.
@@ -48,11 +48,14 @@ class WaveformClassifier(nn.Module):
         self.clip_frames = spec.clip_frames
         self.stride_frames = Fraction(max(1.0, spec.clip_frames * (1 - grid_overlap))).limit_denominator(10_000)
         self.silence = float(spec.silence) if short == "pad" else None
+        self.top_steps = None if spec.top_db is None else in_steps(spec.top_db)
         self.eval().cpu()
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the probabilities ``(batch, genre)`` of mono songs of one length ``(batch, sample)``."""
         steps = (self.log_mel(waveform) / STEP_DB).round()
+        if self.top_steps is not None:
+            steps = steps.maximum(steps.amax((-2, -1), keepdim=True) - self.top_steps)
         count, start = self.grid(steps.shape[-1])
         place = start[:, None] + torch.arange(self.clip_frames)
         # A tensor, as the ONNX exporter knows no remainder by a number that is not constant.

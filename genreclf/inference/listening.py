@@ -14,7 +14,7 @@ from torch import Tensor
 from genreclf.data.source import UnreadableTrack
 from genreclf.data.store import mapped
 from genreclf.errors import UserError
-from genreclf.features import PICTURE_RANGE_DB, STEP_DB, FeatureSpec, LogMel, to_steps
+from genreclf.features import PICTURE_RANGE_DB, STEP_DB, FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.inference.blocks import log_mel_frames, resampled, without_ends
 from genreclf.inference.decoding import AudioStream
 
@@ -124,6 +124,8 @@ class Listener:
                     length_s = heard_samples / stream.sample_rate
                     columns = max(1, round(length_s * self.spec.frames_per_second))
                     stored = _picture(steps, columns, cast(BinaryIO, beside))
+                elif self.spec.top_db is not None:
+                    stored = _clipped(steps, self.spec.top_db, cast(BinaryIO, beside))
                 yield Heard(
                     stored=torch.from_numpy(stored),
                     overview_db=np.ascontiguousarray(overview_db.T),
@@ -140,11 +142,23 @@ def _mapped(file: BinaryIO, dtype: np.dtype[np.generic], n_mels: int) -> NDArray
     return mapped(file, dtype, (frames, n_mels))
 
 
+def _peak(steps: NDArray[np.generic]) -> int:
+    return max(int(steps[i : i + _CHUNK_FRAMES].max()) for i in range(0, len(steps), _CHUNK_FRAMES))
+
+
+def _clipped(steps: NDArray[np.generic], top_db: float, file: BinaryIO) -> NDArray[np.generic]:
+    """Return stored levels ``(frame, mel)`` with those more than `top_db` dB below the peak raised to that level."""
+    floor = _peak(steps) - in_steps(top_db)
+    for i in range(0, len(steps), _CHUNK_FRAMES):
+        file.write(np.maximum(steps[i : i + _CHUNK_FRAMES], np.int16(floor)).data)
+    return _mapped(file, steps.dtype, steps.shape[1])
+
+
 def _picture(steps: NDArray[np.generic], columns: int, file: BinaryIO) -> NDArray[np.generic]:
     """Return stored levels ``(frame, mel)`` drawn as a picture ``(column, mel)`` of 256 levels of gray."""
-    chunks = range(0, len(steps), _CHUNK_FRAMES)
-    peak = max(int(steps[i : i + _CHUNK_FRAMES].max()) for i in chunks)
-    floor = max(min(int(steps[i : i + _CHUNK_FRAMES].min()) for i in chunks), peak - round(PICTURE_RANGE_DB / STEP_DB))
+    peak = _peak(steps)
+    lowest = min(int(steps[i : i + _CHUNK_FRAMES].min()) for i in range(0, len(steps), _CHUNK_FRAMES))
+    floor = max(lowest, peak - in_steps(PICTURE_RANGE_DB))
     for first in range(0, columns, _CHUNK_FRAMES):
         levels_db = _columns(steps, columns, first, min(columns, first + _CHUNK_FRAMES), lowest=floor)
         gray = (levels_db - floor) / max(1, peak - floor) * 255
