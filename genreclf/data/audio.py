@@ -6,6 +6,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from genreclf.data.bounds import check_is_file, check_track
 from genreclf.data.source import UnreadableTrack
 
 AUDIO_SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".mp3")
@@ -29,13 +30,11 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     """
     import soundfile
 
-    if path.is_dir():
-        raise UnreadableTrack("a folder, not a file")
+    check_is_file(path)
     try:
-        if path.stat().st_size == 0:
-            raise UnreadableTrack("empty file")
         with soundfile.SoundFile(path) as file:
             sample_rate = file.samplerate
+            check_track(file.frames, file.channels, sample_rate)
             steps = None
             if file.subtype == "PCM_16":
                 # What libsndfile would do, five times faster.
@@ -43,12 +42,12 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
                 waveform = np.multiply(steps, np.float32(1 / 32768), dtype=np.float32)
             else:
                 waveform = file.read(dtype="float32", always_2d=True)
-    except FileNotFoundError:
-        raise UnreadableTrack("the file is missing") from None
     except soundfile.LibsndfileError as error:
         raise UnreadableTrack(f"not readable as audio: {error.error_string.strip().rstrip('.')}") from None
     except (OSError, RuntimeError, ValueError) as error:
         raise UnreadableTrack(f"not readable as audio: {error}") from None
+    except MemoryError:
+        raise UnreadableTrack("too large for the memory that is free") from None
     n_samples = len(waveform)
     if n_samples == 0:
         raise UnreadableTrack("zero length")

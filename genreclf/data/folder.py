@@ -22,7 +22,7 @@ class GenreFile:
         id: The track it is, see `genreclf.data.identity.track_id`.
         genre: The folder's name.
         path: Where it lies.
-        fingerprint: Size in bytes and time of the last change in ns.
+        fingerprint: Size in bytes and time of the last change in ns, or why they cannot be known.
     """
 
     id: str
@@ -35,20 +35,19 @@ def genre_files(root: Path, suffixes: Collection[str]) -> list[GenreFile]:
     """List the files ``<root>/<genre>/<file>`` that end in one of `suffixes`, whatever the case; hidden ones never."""
     found = []
     for folder in sorted(_visible(root), key=lambda entry: entry.name):
-        if not folder.is_dir():
+        if not Path(folder.path).is_dir():
             continue
         for entry in _visible(Path(folder.path)):
-            if os.path.splitext(entry.name)[1].lower() not in suffixes or not entry.is_file():
+            if os.path.splitext(entry.name)[1].lower() not in suffixes or (fingerprint := _fingerprint(entry)) is None:
                 continue
             if not entry.name.isprintable():
                 raise UserError(f"{entry.path!r} has a name that is not UTF-8 text: rename it.")
-            stat = entry.stat()
             found.append(
                 GenreFile(
                     id=identity.track_id(folder.name, entry.name),
                     genre=folder.name,
                     path=Path(entry.path),
-                    fingerprint=f"{stat.st_size}-{stat.st_mtime_ns}",
+                    fingerprint=fingerprint,
                 )
             )
     return found
@@ -153,6 +152,15 @@ class Folder(AudioSource):
         """
         waveform, file_rate = decode(track.path)
         return mono_at(waveform, file_rate, sample_rate)
+
+
+def _fingerprint(entry: os.DirEntry[str]) -> str | None:
+    """Return size and time of the last change; None for what is no file."""
+    try:
+        status = entry.stat() if entry.is_file() else None
+    except OSError as error:
+        return str(error.strerror)  # As a link to itself: reading it says the same.
+    return None if status is None else f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -1,6 +1,7 @@
 """Ready-made spectrogram pictures in folders named by genre."""
 
 import struct
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from genreclf.data.bounds import check_is_file, check_picture
 from genreclf.data.folder import as_tracks, genre_files, root_folder
 from genreclf.data.identity import PICTURE_SUFFIXES
 from genreclf.data.source import PictureSource, Track, UnreadableTrack
@@ -28,6 +30,9 @@ map. Measured on GTZAN: 2 as drawn, up to 12 resized smoothly, 10 to 19 in JPEG 
 
 _CLIPPED_DISTANCE = 64.0
 """What a pixel may add to that mean, so that axis labels and frames do not decide."""
+
+# Pillow warns of pictures that `check_picture` refuses.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _WHITE = 250
 _FRAME_EDGE = 230
@@ -168,16 +173,14 @@ def with_rows(levels: NDArray[np.uint8], n_rows: int) -> NDArray[np.uint8]:
 
 def _open(path: Path) -> tuple[NDArray[np.uint8], str]:
     """Return a picture as ``(row, column, 3)``, without transparency, and the format of its file."""
-    if path.is_dir():
-        raise UnreadableTrack("a folder, not a file")
+    check_is_file(path)
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
+            check_picture(*image.size)
             if image.mode.startswith("I"):
                 levels = np.rint(np.asarray(image, dtype=np.float64).clip(0, 65535) / 257).astype(np.uint8)
                 return np.repeat(levels[..., None], 3, axis=2), str(image.format)
             return np.asarray(image.convert("RGB")), str(image.format)
-    except FileNotFoundError:
-        raise UnreadableTrack("the file is missing") from None
     except UnidentifiedImageError:
         raise UnreadableTrack("not a PNG or JPEG picture") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:

@@ -3,9 +3,7 @@
 What libsndfile cannot read goes through the ffmpeg program, if it is installed.
 """
 
-import os
 import shutil
-import stat
 import struct
 import subprocess
 import tempfile
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.data.audio import AUDIO_SUFFIXES, mono
+from genreclf.data.bounds import LONGEST_SONG_S, check_is_file, check_rate
 from genreclf.data.source import UnreadableTrack
 
 OTHER_SUFFIXES = (
@@ -38,8 +37,6 @@ _FFMPEG_FORMATS = (
 )
 """Containers of sound alone: a playlist could make ffmpeg open other files."""
 
-_RATES_HZ = (1_000, 1_000_000)
-
 
 class AudioStream:
     """A waveform, mono, in blocks; checked as it goes by.
@@ -58,8 +55,7 @@ class AudioStream:
         Raises:
             UnreadableTrack: No audio has such a sample rate.
         """
-        if not _RATES_HZ[0] <= sample_rate <= _RATES_HZ[1]:
-            raise UnreadableTrack(f"a sample rate of {sample_rate} Hz, not between 1 kHz and 1 MHz")
+        check_rate(sample_rate)
         self._blocks = blocks
         self.sample_rate = sample_rate
         self.n_samples = 0
@@ -77,6 +73,8 @@ class AudioStream:
             if not np.isfinite(samples).all():
                 raise UnreadableTrack("holds NaN or infinity")
             self.n_samples += len(samples)
+            if self.duration_s > LONGEST_SONG_S:
+                raise UnreadableTrack(f"longer than {LONGEST_SONG_S / 3600:g} h; cut it into pieces")
             silent = silent and not samples.any()
             yield samples
         if self.n_samples < 2:
@@ -102,7 +100,7 @@ def open_audio(path: Path) -> Iterator[AudioStream]:
     """
     import soundfile
 
-    _check_is_file(path)
+    check_is_file(path)
     try:
         file = soundfile.SoundFile(path)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
@@ -131,23 +129,6 @@ def read_artist_tag(path: Path) -> str | None:
     except (OSError, RuntimeError, ValueError, TypeError):
         return None
     return artist or None
-
-
-def _check_is_file(path: Path) -> None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise UnreadableTrack("a link to a missing file" if path.is_symlink() else "the file is missing") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableTrack(getattr(error, "strerror", None) or str(error)) from None
-    if stat.S_ISDIR(status.st_mode):
-        raise UnreadableTrack("a folder, not a file")
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableTrack("a device or a pipe, not a file")
-    if status.st_size == 0:
-        raise UnreadableTrack("empty file")
-    if not os.access(path, os.R_OK):
-        raise UnreadableTrack("no permission to read it")
 
 
 def _soundfile_blocks(file: Any) -> Iterator[NDArray[np.float32]]:

@@ -148,7 +148,7 @@ def test_unusable_files_are_named(tmp_path: Path, levels: Levels) -> None:
     reasons = {
         "truncated.png": "not readable as a picture",
         "text.png": "not a PNG or JPEG picture",
-        "empty.png": "not a PNG or JPEG picture",
+        "empty.png": "empty file",
         "gif.png": "not a PNG or JPEG picture",
         "folder.png": "a folder",
         "gone.png": "missing",
