@@ -35,8 +35,9 @@ class RunResult:
 
     @property
     def objective(self) -> float:
-        """What a sweeper maximizes: the accuracy on validation tracks."""
-        return float(self.metrics["objective"])
+        """What a sweeper maximizes: the accuracy on validation tracks, nan where there are none."""
+        objective = self.metrics["objective"]
+        return float("nan") if objective is None else float(objective)
 
 
 def run(config: Config) -> RunResult:

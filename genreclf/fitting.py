@@ -25,6 +25,8 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     data = prepared.data
     settings, stopping = config.trainer, config.early_stopping
     clips = len(data.tables["train"]) * config.clips.crops_per_track
+    # Without one, Lightning keeps the last epoch.
+    monitor = stopping.monitor if prepared.assignment.val else None
     kept: dict[str, Any] = {
         "dirpath": run.checkpoints,
         "save_on_train_epoch_end": True,
@@ -34,11 +36,11 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
         RankGuard(run, config.hash),
         EpochSeed(config.seed),
         History(run, clips),
-        BestCheckpoint(filename="best", monitor=stopping.monitor, mode=stopping.mode, ties=stopping.ties, **kept),
+        BestCheckpoint(filename="best", monitor=monitor, mode=stopping.mode, ties=stopping.ties, **kept),
         ModelCheckpoint(filename="last", **kept),
     ]
-    if stopping.monitor is not None and stopping.patience is not None:
-        callbacks.append(EarlyStopping(stopping.monitor, mode=stopping.mode, patience=stopping.patience))
+    if monitor is not None and stopping.patience is not None:
+        callbacks.append(EarlyStopping(monitor, mode=stopping.mode, patience=stopping.patience))
     if config.regularization.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=config.regularization.ema))
     if is_first_rank():
@@ -73,7 +75,7 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
 def trainer_of(config: Config, **arguments: Any) -> Trainer:
     """Return a Trainer on the devices of the configuration; its ranks are there already."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    noise = "LeafSpec|sync_dist|does not have many workers|`srun` command|exists and is not empty"
+    noise = "LeafSpec|sync_dist|does not have many workers|`srun` command|exists and is not empty|across ranks is zero"
     warnings.filterwarnings("ignore", f".*({noise})")
     devices = config.trainer.devices
     here = ranks_here(devices)

@@ -41,10 +41,11 @@ def prepare(config: Config) -> Prepared:
     """
     material = gather(config)
     assignment = material.split(config)
+    unvalidated = [] if assignment.val else [_without_validation(config, assignment)]
     data = build_data(config, material, assignment)
     seed_everything(config.seed, workers=True, verbose=False)
     model, notices = build_model(config, material.spec, data)
-    return Prepared(assignment, data, model, (*material.notices, *assignment.notices, *notices))
+    return Prepared(assignment, data, model, (*material.notices, *assignment.notices, *unvalidated, *notices))
 
 
 def prepare_evaluation(config: Config) -> Prepared:
@@ -72,3 +73,22 @@ def prepare_evaluation(config: Config) -> Prepared:
     data = build_data(config, material, assignment, known["genres"])
     model, _ = build_model(config, material.spec, data)
     return Prepared(assignment, data, model, (*material.notices, *assignment.notices, *model.notices))
+
+
+def _without_validation(config: Config, assignment: Assignment) -> str:
+    """Say which epoch is tested where there are no validation tracks.
+
+    Raises:
+        UserError: A setting cannot do without them.
+    """
+    if (patience := config.early_stopping.patience) is not None:
+        raise UserError(
+            f"early_stopping.patience={patience} needs validation tracks, and split={assignment.name} has none: add "
+            "some, or set it to null."
+        )
+    if str(monitor := config.scheduler.get("monitor")).startswith("val/"):
+        raise UserError(
+            f"scheduler.monitor={monitor} needs validation tracks, and split={assignment.name} has none: add some, or "
+            "set it to train/loss."
+        )
+    return "There are no validation tracks, so the last epoch is tested."

@@ -70,6 +70,7 @@ class RunDirectory:
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.predictions = self.path / "predictions.csv"
+        self.val_predictions = self.path / "val_predictions.csv"
         self.clip_predictions = self.path / "clip_predictions.csv"
         self.figures = self.path / "figures"
         self.report = self.path / "report.md"

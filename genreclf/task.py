@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import math
 import os
 import signal
 import sys
@@ -63,10 +64,10 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
     """Do one job of a sweep; one that fails has no objective and stops no other.
 
     Returns:
-        The objective, nan for a failed job under Hydra's own sweeper.
+        The objective, nan for a failed job and without validation tracks under Hydra's own sweeper.
 
     Raises:
-        JobFailed: It failed, and another sweeper wants to know.
+        JobFailed: It failed, or has no objective, and another sweeper wants to know.
     """
     if "submitit" in settings.launcher._target_:
         # Submitit ignores it, and would take what is left of a preempted job for its result.
@@ -86,7 +87,13 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
     )
     logged = settings.launcher._target_ != BASIC_LAUNCHER
     try:
-        return job.carry_out(config, logged=logged, apart=not ranks_are_there)
+        objective = job.carry_out(config, logged=logged, apart=not ranks_are_there)
+        if math.isnan(objective) and settings.sweeper._target_ != BASIC_SWEEPER:
+            print(
+                f"{job.name}: a search needs validation tracks to choose by, and this split has none.", file=sys.stderr
+            )
+            raise JobFailed("no validation tracks")
+        return objective
     except JobFailed:
         if settings.sweeper._target_ == BASIC_SWEEPER:
             return float("nan")

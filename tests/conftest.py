@@ -93,6 +93,17 @@ def tiny(stores: Path) -> list[str]:
     ]
 
 
+@pytest.fixture
+def no_val(tmp_path: Path) -> list[str]:
+    """Overrides of a split of `tiny` without validation tracks."""
+    for side, numbers in (("train", (0, 1)), ("val", ()), ("test", (2,))):
+        (tmp_path / f"{side}.txt").write_text(
+            "".join(f"{genre}/0000{n}\n" for genre in ("blues", "rock") for n in numbers)
+        )
+    lists = (f"split.{side}={tmp_path / side}.txt" for side in ("train", "val", "test"))
+    return ["split=list", *lists, "split.allow_missing=true", "data.batch_size=4"]
+
+
 SMALL = [
     *("data.batch_size=4", "data.crops_per_track=4", "model=crnn", "model.channels=[4,4,4,8]", "model.hidden=4"),
     *("optimizer.lr=0.02", "trainer=cpu", "trainer.max_epochs=12", "trainer.precision=32-true", "logger=none"),

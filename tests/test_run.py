@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from conftest import Outcome, python_m
 
+from genreclf.evaluation.predictions import read_track_csv
 from genreclf.rundir import RunBusy, RunDirectory
 
 Cli = Callable[..., Outcome]
@@ -34,6 +37,9 @@ def test_leaves_all_files_of_a_run(cli: Cli, tiny: list[str], tmp_path: Path) ->
     assert 0 <= low <= metrics["test"]["track"]["accuracy"] <= high <= 1
     assert metrics["test"]["track"]["n"] == 10
     assert metrics["test"]["clip"]["n"] == 30
+    val = read_track_csv(run.val_predictions)
+    assert list(val.track_ids) == run.read_json(run.split)["val"]
+    assert round(float((val.predicted == val.targets).mean()), 6) == metrics["objective"]
     assert metrics["split"] == {"name": "artist_folds", "hash": run.read_json(run.split)["hash"], "leaky": False}
     assert set(metrics["timing"]) == {"prepare_s", "fit_s", "test_s", "clips_per_s"}
     environment = run.read_json(run.environment)
@@ -108,6 +114,40 @@ def test_without_a_monitor_the_last_epoch_is_tested(cli: Cli, tiny: list[str], t
     weights = [torch.load(path, weights_only=True)["state_dict"] for path in (run.best, run.last)]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert "On the validation tracks, the last epoch was right for" in run.report.read_text()
+
+
+def test_without_validation_tracks_the_last_epoch_is_tested(
+    cli: Cli, tiny: list[str], no_val: list[str], tmp_path: Path
+) -> None:
+    outcome = cli(*tiny, *no_val, "trainer.max_epochs=2", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    said = "There are no validation tracks, so the last epoch is tested."
+    run = RunDirectory(tmp_path / "run")
+    assert f"Note: {said}" in outcome.out
+    assert f"- {said}" in run.report.read_text()
+    metrics = run.read_metrics()
+    assert (metrics["status"], metrics["epochs"], metrics["best_epoch"]) == ("finished", 2, 1)
+    assert (metrics["objective"], metrics["val"]) == (None, {"track": {"accuracy": None}})
+    assert not any(key.startswith("val/") for row in run.read_history() for key in row)
+    assert run.val_predictions.read_text() == "track_id,genre,predicted,blues,rock\n"
+    assert cli("evaluate", "run", "run_dir=again").code == 0
+    assert RunDirectory(tmp_path / "again").read_metrics()["test"] == metrics["test"]
+    soundfile.write("song.wav", np.random.default_rng(0).normal(0, 0.1, 22050), 22050)
+    assert cli("predict", "run", "song.wav", "--format", "csv").code == 0
+    assert cli("compare", "run", "again", "--out", "paper").code == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [("early_stopping.patience=3", "early_stopping.patience=3"), ("scheduler=plateau", "scheduler.monitor=val/loss")],
+)
+def test_what_needs_validation_tracks_says_so_before_training(
+    setting: str, key: str, cli: Cli, tiny: list[str], no_val: list[str], tmp_path: Path
+) -> None:
+    outcome = cli(*tiny, *no_val, setting, "run_dir=run")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"{key} needs validation tracks, and split=list has none: add some, or set it to ")
+    assert not (tmp_path / "run").exists()
 
 
 def test_fine_tunes_from_another_run_with_other_genres(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

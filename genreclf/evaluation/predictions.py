@@ -132,6 +132,11 @@ class ClipPredictions:
             logits=np.asarray(logits, dtype=np.float32).reshape(-1, len(genres))[keep],
         )
 
+    @classmethod
+    def none(cls, genres: Sequence[str]) -> Self:
+        """Return the predictions of a side without tracks."""
+        return cls.gathered(genres=genres, track_ids=(), targets=(), track=(), clip=(), start_s=(), logits=())
+
     @property
     def log_probabilities(self) -> NDArray[np.float64]:
         """Log-softmax of the logits, in float64, shape ``(clip, genre)``."""

@@ -1,6 +1,7 @@
 """One job of a sweep: skipped if it is finished, else computed apart; what became of it is written down."""
 
 import json
+import math
 import signal
 import sys
 import time
@@ -96,7 +97,8 @@ class Job:
             print(f"{self.name} failed: {reason}", file=sys.stderr)
             raise JobFailed(str(reason))
         if logged and not done:
-            print(f"{self.name} is finished, with {100 * objective:.1f} % of the validation tracks right.")
+            right = f"{100 * objective:.1f} % of the validation tracks right"
+            print(f"{self.name} is finished, with {'no validation tracks' if math.isnan(objective) else right}.")
         return objective
 
     def _compute(self, composed: DictConfig, logged: bool, apart: bool) -> tuple[int, float | None]:
@@ -105,7 +107,7 @@ class Job:
         config = Config.from_hydra(composed, run_dir=str(self.run.path), overrides=self.overrides)
         if config.logger.group is None:
             config.logger.group = config.plain["logger"]["group"] = self.sweep_dir.name
-        from genreclf.experiment import finished, run
+        from genreclf.experiment import RunResult, finished, run
 
         if not apart:
             return 0, run(config).objective
@@ -114,7 +116,7 @@ class Job:
         print(f"{self.name} {'goes on' if self.run.last.exists() else 'starts'} in {self.run.path}")
         code = compute_apart(config.plain, self.run.path / "job.log" if logged else None)
         if code == 0:
-            return code, float(self.run.read_metrics()["objective"])
+            return code, RunResult(self.run, self.run.read_metrics()).objective
         if code == RunBusy.exit_code:
             raise RunBusy(self.run.path)
         if code < 0 or code == SERVER_DIED:

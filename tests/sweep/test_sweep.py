@@ -233,3 +233,15 @@ def works_in(process: Path, folder: Path) -> bool:
         return process.name != str(os.getpid()) and (process / "cwd").readlink() == folder
     except OSError:
         return False
+
+
+def test_without_validation_tracks_a_grid_has_results_and_a_search_none(
+    tiny: list[str], no_val: list[str], tmp_path: Path
+) -> None:
+    code, output = sweep("-m", *tiny, *no_val, "seed=0,1", "hydra.sweep.dir=grid")
+    assert code == 0, output
+    with (tmp_path / "grid/sweep.csv").open(newline="") as lines:
+        assert [(row["status"], row["objective"]) for row in csv.DictReader(lines)] == [("finished", "")] * 2
+    code, output = sweep("-m", *tiny, *no_val, "sweep=optuna", "hydra.sweeper.n_trials=1", "hydra.sweep.dir=search")
+    assert code == 2, output
+    assert "a search needs validation tracks to choose by, and this split has none." in output
