@@ -1,7 +1,6 @@
 """The door: ``python -m genreclf [overrides]`` trains; a first word such as ``evaluate`` opens a command."""
 
 import atexit
-import difflib
 import gc
 import hashlib
 import importlib
@@ -13,12 +12,13 @@ from pathlib import Path
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from genreclf import __version__
 from genreclf.config import CONFIG_DIR
 from genreclf.errors import INTERRUPTED, UserError
+from genreclf.messages import check_options, explain
 from genreclf.parallel.launchers import LauncherFailed, check_launcher
 from genreclf.parallel.outside import outside_ranks
 from genreclf.sweep.start import SweepStart
@@ -47,6 +47,12 @@ PASSING = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_jobs=", "hydra
 def main() -> None:
     """Open a command or train, and turn a user's mistake into one sentence and exit code 2."""
     arguments = sys.argv[1:]
+    if arguments[:1] in (["-h"], ["--help"]) and (asked := [word for word in arguments if word in COMMANDS]):
+        arguments = [asked[0], "--help"]
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    # As `python -m` does, for the modules that a configuration names.
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     # Else Python, as it ends, looks through all objects of PyTorch for waste, which takes more than a second.
     atexit.register(gc.freeze)
     # Hydra then raises what goes wrong instead of printing it and ending with exit code 1.
@@ -54,30 +60,35 @@ def main() -> None:
     # Our launcher has the name of the plugin's, whose schema it should have.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
     try:
-        if arguments and arguments[0] in COMMANDS:
-            importlib.import_module(f"genreclf.commands.{arguments[0]}").main(arguments[1:])
+        if command is not None:
+            importlib.import_module(f"genreclf.commands.{command}").main(arguments[1:])
+        elif arguments == ["--version"]:
+            print(f"genreclf {__version__}")
         else:
+            check_options(arguments)
             # The plugin's own option minimizes, and Hydra lets none of ours have its name.
             ours = {"hydra/sweeper=optuna": "hydra/sweeper=study"}
             _train(_with_run_dir([ours.get(argument, argument) for argument in arguments]))
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        raise _end(error, debug="debug=true" in [argument.lower() for argument in arguments]) from None
+        debug = "debug=true" in [argument.lower() for argument in arguments]
+        raise _end(error, debug=debug, can_sweep=command is None) from None
     except ValueError as error:
         if "Config group override" not in str(error):
             raise
-        raise _end(
-            UserError("A group is chosen by the name of one of its options, such as model=crnn."), debug=False
-        ) from None
+        sentence = "A group is chosen by the name of one of its options, such as model=crnn."
+        if nameless := [word for word in arguments if word.startswith("=")]:
+            sentence = f"{nameless[0]} has no key before its =; write KEY=VALUE, without spaces."
+        raise _end(UserError(sentence), debug=False, can_sweep=False) from None
     except KeyboardInterrupt as interrupt:
         print(f"Interrupted. {interrupt}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 
-def _end(error: Exception, *, debug: bool) -> SystemExit:
+def _end(error: Exception, *, debug: bool, can_sweep: bool) -> SystemExit:
     """Say what was wrong and return the end of the program."""
     if debug:
         traceback.print_exception(error)
-    elif message := str(error) if isinstance(error, UserError) else explain(error):
+    elif message := str(error) if isinstance(error, UserError) else explain(error, COMMANDS, can_sweep=can_sweep):
         print(message, file=sys.stderr)
     return SystemExit(error.exit_code if isinstance(error, UserError) else UserError.exit_code)
 
@@ -120,9 +131,7 @@ def _with_run_dir(arguments: list[str]) -> list[str]:
     """Make `run_dir` Hydra's own directory too, and give a sweep a directory that the same command finds again."""
     chosen = [argument.partition("=")[2] for argument in arguments if argument.startswith("run_dir=")]
     sweeping = any(argument in ("-m", "--multirun") for argument in arguments)
-    if showing := [argument for argument in arguments if argument.startswith(("--cfg", "--help", "--info"))]:
-        if sweeping and not showing[0].startswith("--help"):
-            raise UserError(f"{showing[0]} shows the configuration of one run, -m sweeps: leave one of them out.")
+    if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
         return arguments
     if sweeping:
         check_launcher(arguments)
@@ -164,56 +173,6 @@ def _beside(arguments: list[str], start: str, override: str) -> list[str]:
     """Put an override behind the argument that starts so: Hydra wants all overrides in one place."""
     place = max(index for index, argument in enumerate(arguments) if argument.startswith(start))
     return [*arguments[: place + 1], override, *arguments[place + 1 :]]
-
-
-def explain(error: Exception) -> str:
-    """Return one sentence for what Hydra has to say, with the nearest key or the options there are."""
-    text = str(error)
-    first = text.strip().splitlines()[0]
-    if isinstance(error, OverrideParseException):
-        word = error.override
-        if "=" not in word:
-            near = difflib.get_close_matches(word, COMMANDS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(COMMANDS)}, overrides KEY=VALUE."
-            return f"{word} is neither a command nor an override; {hint}"
-        return f"{word} cannot be read as KEY=VALUE ({first}); put quotes around values with special signs."
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, option = (error.missing_cfg_file or "").partition("/")
-        shown = {name for name in error.options if not name.startswith("_")}
-        shown |= {f"{path.parent.name}/{path.stem}" for path in Path(CONFIG_DIR, group).glob("*/*.yaml")}
-        return f"There is no {group}={option}; the options of {group} are {', '.join(sorted(shown))}."
-    if isinstance(error, ConfigCompositionException) and "Could not override '" in text:
-        key = text.split("Could not override '", 1)[1].split("'", 1)[0]
-        cause = error.__cause__
-        if isinstance(cause, OmegaConfBaseException) and "is not in struct" not in str(cause):
-            return f"{key}: {str(cause).strip().splitlines()[0]}"
-        return f"There is no key {key}; {_near(key)}"
-    return first
-
-
-def _near(key: str) -> str:
-    from hydra import compose
-    from hydra.core.global_hydra import GlobalHydra
-
-    try:
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-            keys = _keys(compose("train"))
-    except HydraException:
-        keys = []
-    if key in keys:
-        return f"the {key.partition('.')[0]} that is chosen does not have it, --cfg job shows what it has."
-    near = difflib.get_close_matches(key, keys, 1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
-
-
-def _keys(config: DictConfig, prefix: str = "") -> list[str]:
-    keys = []
-    for key, value in config.items_ex(resolve=False):
-        keys.append(f"{prefix}{key!s}")
-        if isinstance(value, DictConfig):
-            keys += _keys(value, f"{prefix}{key!s}.")
-    return keys
 
 
 if __name__ == "__main__":

@@ -53,6 +53,12 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
         optimizer=_optimizer(config),
         scheduler=_scheduler(config),
     )
+    if not isinstance(getattr(model, "network", None), nn.Module):
+        name = config.model["_target_"]
+        raise UserError(
+            f"model._target_={name} sets no network: its __init__ must set self.network to a torch.nn.Module that maps "
+            "spectrograms (batch, mel, frame) to logits (batch, genre)."
+        )
     notices += model.notices
     if config.init_from is None:
         model.scaling.fit(data.sample("train"))

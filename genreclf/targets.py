@@ -62,7 +62,7 @@ def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
     chosen = {key: value for key, value in section.items() if key != "_target_"}
     try:
         return target(**chosen, **given)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         name = str(section["_target_"]).rpartition(".")[2]
         raise UserError(f"{group}: {name} cannot be made of {chosen}: {error}") from error
 

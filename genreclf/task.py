@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.errors import UserError
+from genreclf.messages import explain
 from genreclf.parallel.outside import adopt_slurm, outside_ranks
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -35,13 +36,13 @@ def train(config: DictConfig) -> float:
         if chosen := settings.runtime.choices.get("sweep"):
             raise UserError(f"sweep={chosen} is many runs; start it with python -m genreclf -m sweep={chosen}.")
         return _run(config, run_dir, settings)
-    except UserError as error:
+    except (UserError, OmegaConfBaseException) as error:
         # Not raised: Hydra would print the overrides before it.
         if config.debug is True:
             traceback.print_exception(error)
-        elif str(error):
-            print(error, file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        elif sentence := str(error) if isinstance(error, UserError) else explain(error):
+            print(sentence, file=sys.stderr)
+        raise SystemExit(error.exit_code if isinstance(error, UserError) else UserError.exit_code) from None
     finally:
         if run_dir.is_dir() and not any(run_dir.iterdir()):
             run_dir.rmdir()

@@ -52,6 +52,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def call(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["genreclf", *arguments])
+        monkeypatch.setattr(sys, "path", sys.path.copy())  # The door adds the working directory.
         GlobalHydra.instance().clear()
         code = 0
         try:
@@ -122,6 +123,7 @@ def train(*overrides: str) -> None:
     """Train a small model through the door."""
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
         patch.setattr(sys, "argv", ["genreclf", *SMALL, *overrides])
+        patch.setattr(sys, "path", sys.path.copy())
         GlobalHydra.instance().clear()
         main()
 

@@ -53,7 +53,7 @@ COMMANDS = {
     "lists of nothing": (["split=list"], "split.train"),
     "fault-filtered list of other tracks": (["split=fault_filtered"], "split=track"),
     "run directory of a sweep": (["-m", "seed=1,2", "run_dir=x"], "run_dir is one run's; a sweep with -m"),
-    "configuration of a sweep": (["-m", "seed=1,2", "--cfg", "job"], "--cfg shows the configuration of one run"),
+    "configuration of a sweep": (["-m", "seed=1,2", "--cfg", "job"], "--multirun and --cfg exclude each other"),
     "run directory below a file": (["run_dir=file/run"], "run_dir=file/run cannot be made"),
     "weights of no run": (["init_from=nowhere"], "There is no nowhere/checkpoints/best.ckpt"),
     "no run to evaluate": (["evaluate", "nowhere"], "nowhere is no run directory"),

@@ -5,9 +5,18 @@ from pathlib import Path
 
 from genreclf.errors import UserError
 
+HELP = """usage: python -m genreclf evaluate RUN [KEY=VALUE ...]
+
+Test the best checkpoint of a run again, by default as it was tested, and write metrics and predictions into a new
+folder, RUN/evaluations/TIME or run_dir=DIR. Settings choose other data, another split or other devices, such as
+split=artist_folds split.fold=3 trainer.devices=2."""
+
 
 def main(arguments: list[str]) -> None:
     """Write metrics and predictions into `run_dir`, by default a new folder beside the run's checkpoints."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(HELP)
+        return
     from genreclf.commands.compose import checked_again
     from genreclf.rundir import RunDirectory
 

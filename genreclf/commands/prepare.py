@@ -4,9 +4,17 @@ import sys
 
 from genreclf.errors import UserError
 
+HELP = """usage: python -m genreclf prepare [KEY=VALUE ...]
+
+Compute the spectrograms of a source into the store, check all of them, and say where they lie. Settings are those of
+a training, such as data=folder data.root=my/music features.n_mels=256."""
+
 
 def main(arguments: list[str]) -> None:
     """Build what is missing, read everything back, say where it lies."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(HELP)
+        return
     from genreclf.commands.compose import checked
     from genreclf.material import gather
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from genreclf.errors import UserError
@@ -25,13 +26,13 @@ class StudySweeper(Sweeper):
         try:
             from hydra_plugins.genreclf_optuna._study import Study
         except ModuleNotFoundError as error:
-            raise UserError(
-                f"sweep=optuna needs {error.name}: python -m pip install -e '.[optuna]' (or 'genreclf[optuna]')."
-            ) from error
+            sentence = f"A search needs {error.name}: python -m pip install -e '.[optuna]' (or 'genreclf[optuna]')."
+            raise UserError(sentence) from error
         for name in ("n_trials", "n_jobs"):
             if not isinstance(number := self.settings[name], int) or number < 1:
                 raise UserError(f"hydra.sweeper.{name}={number} must be a whole number of at least 1.")
-        self.study = Study(**self.settings, search_space=None, custom_search_space=None)
+        settings = {**self.settings, "sampler": instantiate(self.settings["sampler"])}
+        self.study = Study(**settings, search_space=None, custom_search_space=None)
         self.study.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
