@@ -19,7 +19,7 @@ from genreclf.rundir import RunDirectory
 def compared(run: Path, songs: Path, overrides: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return the likeliest genre of the picture and of the audio of each song that has both, by track id."""
     predictor = GenrePredictor.of_run(run)
-    material = gathered_for(predictor.spec, RunDirectory(run).read_config(), overrides)
+    material = gathered_for(predictor.spec, RunDirectory(run), overrides)
     track_of = {name.rpartition("/")[2]: name for name in material.store.lengths_frames}
     found = {}
     for path, _ in audio_files([str(songs)]):

@@ -13,6 +13,7 @@ Names end in their unit: ``_s`` for seconds, ``_samples``, ``_frames``, ``_db``.
 ``(batch, mel, frame)``, logits are ``(batch, genre)``.
 """
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -22,16 +23,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(run: str | PathLike[str], *, device: str = "cpu") -> "GenrePredictor":
+def load(run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
     """Return the trained model of a run directory, ready to hear music.
+
+    The directory may come from somebody else: no code runs but genreclf's, unless you trust it.
 
     Args:
         run: A run directory; its ``config.yaml`` and ``checkpoints/best.ckpt`` are enough.
         device: Where the network computes, as PyTorch calls it.
+        trust: Modules whose model classes the run may name, such as ``my_model``. One that is imported already, or a
+            class of the running script, need not be named.
 
     Raises:
-        UserError: It is no run directory, or its checkpoint is missing or damaged.
+        UserError: It is no run directory, its checkpoint is missing or damaged, or its model is of another module.
     """
     from genreclf.inference.predictor import GenrePredictor
 
-    return GenrePredictor.of_run(run, device=device)
+    return GenrePredictor.of_run(run, device=device, trust=trust)

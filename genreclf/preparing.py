@@ -1,6 +1,7 @@
 """From a checked configuration to all that a run needs before it computes anything."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from lightning.pytorch import seed_everything
 
@@ -10,10 +11,11 @@ from genreclf.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.split import Assignment
 from genreclf.errors import UserError
-from genreclf.features import FeatureSpec
+from genreclf.features import FeatureSpec, Scale
 from genreclf.material import gather
 from genreclf.models import GenreClassifier
 from genreclf.rundir import RunDirectory
+from genreclf.weights import check_checkpoint
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def prepare_evaluation(config: Config) -> Prepared:
         UserError: The checkpoint knows other genres or other spectrograms.
     """
     trained = RunDirectory(config.init_from or "")
-    known = load_checkpoint(trained.best)["hyper_parameters"]
+    checkpoint = load_checkpoint(trained.best)
+    spec = _check(trained, checkpoint, config)
+    known = checkpoint["hyper_parameters"]
     material = gather(config)
     assignment = material.split(config)
     if unknown := set(assignment.genres) - set(known["genres"]):
@@ -63,16 +67,31 @@ def prepare_evaluation(config: Config) -> Prepared:
             f"The checkpoint of {trained.path} does not know {', '.join(sorted(unknown))} "
             f"(it knows {', '.join(known['genres'])}); choose data and split of these genres."
         )
-    spec = FeatureSpec.from_plain(known["spec"])
-    if spec != material.spec:
-        differing = [key for key, value in material.spec.plain().items() if value != spec.plain()[key]]
+    _check_spectrograms(trained, spec, material.spec)
+    data = build_data(config, material, assignment, known["genres"])
+    model, _ = build_model(config, material.spec, data)
+    return Prepared(assignment, data, model, (*material.notices, *assignment.notices, *model.notices))
+
+
+def _check(trained: RunDirectory, checkpoint: dict[str, Any], config: Config) -> FeatureSpec:
+    """Return the spectrograms of a checkpoint that is of the configured model, before anything is computed."""
+    try:
+        spec = check_checkpoint(checkpoint, config.model, scale=cast(Scale, config.features.scale))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{trained.best} is not of the model that is configured ({error}).") from error
+    if spec.sample_rate is not None and config.features.sample_rate is not None:
+        of_audio = ("sample_rate", "n_fft", "hop_length", "n_mels")
+        _check_spectrograms(trained, spec, replace(spec, **{key: getattr(config.features, key) for key in of_audio}))
+    return spec
+
+
+def _check_spectrograms(trained: RunDirectory, spec: FeatureSpec, now: FeatureSpec) -> None:
+    if now != spec:
+        differing = [key for key, value in now.plain().items() if value != spec.plain()[key]]
         raise UserError(
             f"{trained.path} was trained on other spectrograms ({', '.join(differing)}); "
             "leave features and data.clip_seconds as they were."
         )
-    data = build_data(config, material, assignment, known["genres"])
-    model, _ = build_model(config, material.spec, data)
-    return Prepared(assignment, data, model, (*material.notices, *assignment.notices, *model.notices))
 
 
 def _without_validation(config: Config, assignment: Assignment) -> str:

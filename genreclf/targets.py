@@ -1,7 +1,7 @@
 """From a section with a ``_target_`` to the object it names, with sentences for what does not fit.
 
-Only classes of the kind a group asks for are ever called, so that a configuration from elsewhere cannot run anything
-else.
+Only classes of the kind a group asks for are ever called. To find one, its module is imported, which runs that module's
+code: a configuration from elsewhere is checked by `genreclf.trust` before.
 """
 
 import difflib
@@ -36,7 +36,7 @@ def find(group: str, section: Mapping[str, Any], faults: list[str]) -> Callable[
     except (ImportError, AttributeError, ValueError) as error:
         faults.append(f"{group}._target_={name} cannot be imported ({error}).")
         return None
-    if not _fits(group, target):
+    if not fits(group, target):
         faults.append(f"{group}._target_={name} is no {_kind_name(group)}.")
         return None
     known = arguments(target)
@@ -108,7 +108,8 @@ def _kind(group: str) -> type | None:
     return {"loss": torch.nn.Module, "optimizer": torch.optim.Optimizer}[group]
 
 
-def _fits(group: str, target: Any) -> bool:
+def fits(group: str, target: Any) -> bool:
+    """Return whether an object is of the kind that a group asks for."""
     kind = _kind(group)
     if kind is None:
         return inspect.isfunction(target) and {"optimizer", "steps"} <= arguments(target)

@@ -3,7 +3,7 @@
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ def serve(
     library: "Library | None" = None,
     without_library: str = "",
     limits: Limits | None = None,
+    trust: Sequence[str] = (),
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve the page of a run until the process is interrupted.
@@ -51,13 +52,14 @@ def serve(
         library: Of the songs that are recommended.
         without_library: Said in their place where there is none.
         limits: What a visitor may send.
+        trust: Modules whose model classes the run may name.
         ready: Called with the page's address once it listens.
 
     Raises:
         UserError: The run cannot be loaded, the folder holds no songs, or the port is taken.
     """
     directory = RunDirectory(run)
-    predictor = GenrePredictor.of_run(run)
+    predictor = GenrePredictor.of_run(run, trust=trust)
     found = facts(directory, predictor)
     limits = limits or Limits()
     listening = listening_at(host, port)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> None:
     with suppress(KeyboardInterrupt):
         serve(
             options.run,
+            trust=options.trust,
             host=options.host,
             port=options.port,
             songs=options.songs,
@@ -87,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--library", type=Path, metavar="DIR", help="songs to recommend; default: the run's own library")
     words.add_argument("--max-mb", type=_above_zero, default=MEGABYTES, metavar="MB", help=f"default: {MEGABYTES:g}")
     words.add_argument("--max-minutes", type=_above_zero, default=MINUTES, metavar="MIN", help=f"default: {MINUTES:g}")
+    add_trust(words)
     return words
 
 

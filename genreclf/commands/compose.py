@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from genreclf.config import CONFIG_DIR, Config
 from genreclf.errors import UserError
+from genreclf.rundir import RunDirectory
+from genreclf.trust import GROUPS, check_trust, named_by
 
 if TYPE_CHECKING:
     from genreclf.features import FeatureSpec
@@ -22,8 +24,19 @@ def checked(overrides: Sequence[str], *, run_dir: str) -> Config:
     return Config.from_hydra(_composed(overrides), run_dir=run_dir, overrides=overrides)
 
 
-def checked_again(plain: dict[str, Any], overrides: Sequence[str]) -> Config:
-    """Check a run's own configuration with overrides on top, options of groups among them (``split=track``)."""
+def checked_again(run: RunDirectory, overrides: Sequence[str], *, trust: Sequence[str] = (), **given: Any) -> Config:
+    """Check a run's own configuration with overrides on top, options of groups among them (``split=track``).
+
+    Args:
+        run: Whose configuration it is.
+        overrides: What the user typed; it may name any class.
+        trust: Modules whose classes the run's own configuration may name.
+        **given: Keys of the root that are other than the run's.
+
+    Raises:
+        UserError: All faults, one sentence each.
+    """
+    plain = {**run.read_config(), **given}
     fresh = _composed([])
     config = OmegaConf.create(plain)
     OmegaConf.set_struct(config, True)
@@ -33,6 +46,8 @@ def checked_again(plain: dict[str, Any], overrides: Sequence[str]) -> Config:
             config[key] = OmegaConf.select(_composed([f"{key}={value}"]), key)
         else:
             OmegaConf.update(config, key, value)
+    kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
+    check_trust(plain, trust, place=run.config, groups=kept)
     return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)
 
 
@@ -41,7 +56,9 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
         return compose("train", list(overrides))
 
 
-def gathered_for(spec: "FeatureSpec", plain: dict[str, Any], overrides: Sequence[str]) -> "Material":
+def gathered_for(
+    spec: "FeatureSpec", run: RunDirectory, overrides: Sequence[str], *, trust: Sequence[str] = ()
+) -> "Material":
     """Gather the tracks that a run's own configuration names with overrides on top, for a model that knows `spec`.
 
     Raises:
@@ -49,7 +66,7 @@ def gathered_for(spec: "FeatureSpec", plain: dict[str, Any], overrides: Sequence
     """
     from genreclf.material import gather
 
-    material = gather(checked_again({**plain, "run_dir": "-"}, overrides))
+    material = gather(checked_again(run, overrides, trust=trust, run_dir="-"))
     ours = replace(material.spec, clip_frames=spec.clip_frames, making=spec.making)
     if ours != spec:
         differing = [key for key, value in ours.plain().items() if value != spec.plain()[key]]

@@ -1,8 +1,11 @@
 """``python -m genreclf evaluate RUN [overrides]``: test the best checkpoint of a run again, on any data and devices."""
 
+import argparse
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
+from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
 
 HELP = """usage: python -m genreclf evaluate RUN [KEY=VALUE ...]
@@ -20,15 +23,31 @@ def main(arguments: list[str]) -> None:
     from genreclf.commands.compose import checked_again
     from genreclf.rundir import RunDirectory
 
-    if not arguments or "=" in arguments[0]:
+    asked = _parser().parse_intermixed_args(arguments)
+    if "=" in asked.run:
         raise UserError("evaluate wants a run directory first: python -m genreclf evaluate RUN [KEY=VALUE ...]")
-    trained, *overrides = arguments
-    run = RunDirectory(trained)
-    plain = run.read_config()
-    run_dir = Path(trained) / "evaluations" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    config = checked_again({**plain, "run_dir": str(run_dir), "init_from": trained}, overrides)
+    run = RunDirectory(asked.run)
+    run_dir = run.path / "evaluations" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    config = checked_again(run, asked.overrides, trust=asked.trust, run_dir=str(run_dir), init_from=asked.run)
     if Path(config.run_dir).resolve() == run.path.resolve():
         raise UserError(f"run_dir={config.run_dir} is the run itself; choose another for its evaluation.")
     from genreclf.experiment import carry_out
 
     carry_out("evaluate", config)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"evaluate: {message}; python -m genreclf evaluate RUN [KEY=VALUE ...]")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m genreclf evaluate",
+        description="Test the best checkpoint of a run again, on any data and devices; RUN/evaluations gets a folder "
+        "of it, unless run_dir says otherwise.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as data.root=DIR, split=track")
+    add_trust(parser)
+    return parser

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
 
 
@@ -19,7 +20,7 @@ def main(arguments: list[str]) -> None:
     path = options.out or Path(options.run) / f"model{format.suffix}"
     if path.is_dir():
         raise UserError(f"--out {path} is a folder; name a file.")
-    predictor = GenrePredictor.of_run(options.run)
+    predictor = GenrePredictor.of_run(options.run, trust=options.trust)
     metadata = describe(RunDirectory(options.run), predictor)
     try:
         checked = export(predictor, path, format=format, metadata=metadata, files=options.check)
@@ -49,4 +50,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", type=Path, nargs="+", default=[], metavar="FILE", help="audio to compare on, beside noise and tones"
     )
+    add_trust(parser)
     return parser

@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import NoReturn
 
+from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
 
 
@@ -25,11 +26,11 @@ def main(arguments: list[str]) -> None:
     from genreclf.rundir import RunDirectory
 
     run = RunDirectory(options.run)
-    predictor = GenrePredictor.of_run(options.run)
+    predictor = GenrePredictor.of_run(options.run, trust=options.trust)
     if overrides:
         from genreclf.commands.compose import gathered_for
 
-        material = gathered_for(predictor.spec, run.read_config(), overrides)
+        material = gathered_for(predictor.spec, run, overrides, trust=options.trust)
         stored = [track for track in material.tracks.values() if track.id in material.store.lengths_frames]
         entries = indexing.entries_of_source(material.source_name, stored)
         describe = indexing.describe_stored(predictor, material.store)
@@ -71,4 +72,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--artists", metavar="FILE", help="who made which song; else the tags in the files say it")
     parser.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
+    add_trust(parser)
     return parser

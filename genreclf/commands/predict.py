@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> None:
     from genreclf.inference.listing import audio_files
     from genreclf.inference.predictor import GenrePredictor, shown
 
-    predictor = GenrePredictor.of_run(options.run)
+    predictor = GenrePredictor.of_run(options.run, trust=options.trust)
     if (notice := predictor.listener.notice) is not None:
         print(f"Note: {notice}", file=sys.stderr)
     writer = FORMATS[options.format](predictor.genres, options.top)
@@ -204,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--skip-start", type=_seconds, default=0.0, metavar="S", help="seconds left out at the start")
     parser.add_argument("--skip-end", type=_seconds, default=0.0, metavar="S", help="seconds left out at the end")
     parser.add_argument("--timeline-dir", metavar="DIR", help="draw the genres of each song over time into this folder")
+    add_trust(parser)
     return parser
 
 

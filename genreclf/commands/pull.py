@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
 
 
@@ -31,11 +32,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("repo", metavar="USER/NAME", help="on the Hugging Face hub")
     parser.add_argument("--to", type=Path, metavar="DIR", help="default: outputs/pulled/NAME")
     parser.add_argument("--revision", help="commit, branch or tag; default: the newest")
-    parser.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="let it name classes of this module",
-    )
+    add_trust(parser)
     return parser

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> None:
             raise UserError("recommend: --evaluate has no playlist; choose another --format.")
         if options.picture is not None:
             raise UserError("recommend: --picture is of one song; leave it or --evaluate out.")
-        return evaluate(options.run, options.what, k=options.k, form=options.format)
+        return evaluate(options.run, options.what, k=options.k, form=options.format, trust=options.trust)
     if len(options.what) != 1:
         raise UserError("recommend wants one song: python -m genreclf recommend RUN SONG [-k 10]")
     from genreclf.library import Library
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     library = Library.of_run(options.run, directory=options.library)
     if (notice := library.notice) is not None:
         print(f"Note: {notice}", file=sys.stderr)
-    song, artist = _song(library, options.run, options.what[0])
+    song, artist = _song(library, options.run, options.what[0], options.trust)
     found = library.like(
         song,
         k=options.k,
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> None:
     return None
 
 
-def _song(library: "Library", run: str, word: str) -> "tuple[Song | Prediction, str | None]":
+def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[Song | Prediction, str | None]":
     """Return a song of the library, or else what the model says about a file, and its artist."""
     path = Path(word)
     # A file is meant before a song of the library whose path ends so.
@@ -66,7 +67,7 @@ def _song(library: "Library", run: str, word: str) -> "tuple[Song | Prediction, 
 
     if not path.exists():
         raise UserError(f"{word} is neither a file nor a song of the library {library.directory}.")
-    predictor = GenrePredictor.of_run(run)
+    predictor = GenrePredictor.of_run(run, trust=trust)
     if (notice := predictor.listener.notice) is not None:
         print(f"Note: {notice}", file=sys.stderr)
     return predictor.predict(path), read_artist_tag(path)
@@ -181,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         help="instead, the precision of genres among the nearest K of the run's test tracks; takes overrides such as "
         "data.artists=FILE for a SONG",
     )
+    add_trust(parser)
     return parser
 
 

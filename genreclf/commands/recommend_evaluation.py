@@ -11,7 +11,7 @@ import numpy as np
 from genreclf.errors import UserError
 
 
-def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str) -> None:
+def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str, trust: Sequence[str]) -> None:
     """Print the precision of the likeness, and of either half of it, beside that of MFCCs and of chance."""
     import torch
 
@@ -22,12 +22,12 @@ def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str) -> None:
     from genreclf.rundir import RunDirectory
 
     directory = RunDirectory(run)
-    predictor = GenrePredictor.of_run(run)
+    predictor = GenrePredictor.of_run(run, trust=trust)
     predictor.check_embeds()
     split = directory.read_json(directory.split)
     if split.get("leaky"):
         raise UserError(f"{run} has a LEAKY split: its test tracks are in its training, so they measure nothing.")
-    material = gathered_for(predictor.spec, directory.read_config(), overrides)
+    material = gathered_for(predictor.spec, directory, overrides, trust=trust)
     missing = [name for name in split["test"] if name not in material.store.lengths_frames]
     if missing:
         raise UserError(

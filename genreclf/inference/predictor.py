@@ -1,6 +1,6 @@
 """A trained run as an object that hears music."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike, fspath
@@ -25,6 +25,8 @@ from genreclf.inference.listening import Heard, Listener
 from genreclf.inference.prediction import Prediction, Timeline
 from genreclf.models import GenreClassifier
 from genreclf.rundir import RunDirectory
+from genreclf.trust import check_trust
+from genreclf.weights import check_checkpoint
 
 Song = str | PathLike[str] | ArrayLike
 """A file, or a waveform ``(sample,)`` or ``(channel, sample)`` with full scale at 1."""
@@ -61,20 +63,17 @@ class GenrePredictor:
             classifier.register_forward_pre_hook(_keeper(self._embedded, i))
 
     @classmethod
-    def of_run(cls, run: str | PathLike[str], *, device: str = "cpu") -> "GenrePredictor":
+    def of_run(cls, run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
         """Load the best checkpoint of a run; see `genreclf.load`."""
         directory = RunDirectory(fspath(run))
         config = directory.read_config()
+        check_trust(config, trust, place=directory.config, groups=("model",))
         checkpoint = load_checkpoint(directory.best)
         try:
             known, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-            model: GenreClassifier = targets.make(
-                "model",
-                config["model"],
-                spec=FeatureSpec.from_plain(known["spec"]),
-                genres=known["genres"],
-                scale=config["features"]["scale"],
-            )
+            section, scale = config["model"], config["features"]["scale"]
+            spec = check_checkpoint(checkpoint, section, scale=scale)
+            model: GenreClassifier = targets.make("model", section, spec=spec, genres=known["genres"], scale=scale)
             overlap, short = float(config["data"]["grid_overlap"]), config["data"]["short"]
             # The loss of the training is not needed.
             model.load_state_dict({key: values for key, values in state.items() if not key.startswith("loss.")})
