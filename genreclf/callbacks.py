@@ -1,29 +1,59 @@
 """What happens around training: seeds, history, progress, the guard of the ranks."""
 
 import hashlib
+import math
+import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
-from genreclf.errors import UserError
+from genreclf.errors import TrainingDiverged, UserError
 from genreclf.rundir import RunDirectory
 
 
-class BestCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoint of the best epoch, with a choice among equally good ones.
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's checkpoint, in a run directory that may be moved before the run goes on.
 
     Args:
+        run: Whose ``checkpoints`` hold it, under one name.
+        **arguments: Of `ModelCheckpoint`.
+    """
+
+    def __init__(self, run: RunDirectory, **arguments: Any) -> None:
+        """Save at the end of each epoch, always under the same name."""
+        super().__init__(
+            dirpath=run.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False, **arguments
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a killed run; Lightning would forget its best epoch where the directory was moved."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best = {here(path): value for path, value in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
+
+
+class BestCheckpoint(RunCheckpoint):
+    """The checkpoint of the best epoch, with a choice among equally good ones.
+
+    Args:
+        run: Whose ``checkpoints`` hold it.
         ties: Which of equally good epochs is kept, ``first`` or ``last``.
         **arguments: Of `ModelCheckpoint`.
     """
 
-    def __init__(self, *, ties: str = "first", **arguments: Any) -> None:
+    def __init__(self, run: RunDirectory, *, ties: str = "first", **arguments: Any) -> None:
         """Keep the choice."""
-        super().__init__(**arguments)
+        super().__init__(run, **arguments)
         self.ties = ties
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
@@ -33,6 +63,37 @@ class BestCheckpoint(ModelCheckpoint):
         if self.ties == "first" or current is None:
             return False
         return bool(trainer.strategy.reduce_boolean_decision(bool(current == self.best_model_score)))
+
+
+class LastingEarlyStopping(EarlyStopping):
+    """Lightning's early stopping, which a run that was killed after its last epoch obeys as well."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop at once if the checkpoint says that training had stopped."""
+        if self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
+            trainer.should_stop = True
+
+
+class StopWhenDiverged(Callback):
+    """End a training whose loss is not a number or infinite, before a checkpoint is made of it.
+
+    Losses are read at the end of an epoch: to read them at every step, the processor would wait for the device.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the losses of the epoch, which are the same on every rank.
+
+        Raises:
+            TrainingDiverged: One is not finite.
+        """
+        losses = {key: float(trainer.callback_metrics.get(key, 0.0)) for key in ("train/loss", "val/loss")}
+        wrong = " and ".join(f"{key} is {value}" for key, value in losses.items() if not math.isfinite(value))
+        if wrong:
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            raise TrainingDiverged(
+                f"The training diverged: {wrong} in epoch {trainer.current_epoch} at a learning rate of {rate:.3g}; "
+                "set a smaller optimizer.lr, or a smaller trainer.gradient_clip_val."
+            )
 
 
 class EpochSeed(Callback):
@@ -93,6 +154,9 @@ class History(Callback):
 class RankGuard(Callback):
     """Stop if the ranks of a run do not work on the same experiment, and write down what each has.
 
+    One of several ranks ends at once when it is told to (SIGTERM), and the others with it: Lightning would let it wait
+    for them in vain.
+
     Args:
         run: Whose ``environment.json`` is completed.
         config_hash: Of this rank.
@@ -119,6 +183,14 @@ class RankGuard(Callback):
         if trainer.is_global_zero:
             environment = self.run.read_json(self.run.environment)
             self.run.write_json(self.run.environment, {**environment, "ranks": ranks})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let SIGTERM end a rank."""
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    on_validation_start = on_train_start
+    on_test_start = on_train_start
 
 
 class EpochProgress(RichProgressBar):

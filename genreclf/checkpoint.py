@@ -1,25 +1,74 @@
-"""Reading what a training kept."""
+"""Checkpoints: written whole or not at all, and checked as they are read."""
 
-import pickle
-import zipfile
+import io
+import os
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from genreclf.errors import UserError
+from genreclf.rundir import atomic_path
+
+CHECKSUM = b"crc32:%08x"
+"""Ends each checkpoint: a ZIP archive, as PyTorch writes it, with the CRC-32 of all other bytes as its comment."""
+
+CHECKSUM_BYTES = len(CHECKSUM % 0)
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Keep the previous checkpoint until the new one lies on the disk; check what is read.
+
+    Lightning's own writes to the folder for temporary files and moves the result. Where that folder is on another file
+    system, to move is to copy, and a kill or a full disk leaves a part of a checkpoint in the place of a whole one.
+    """
+
+    def save_checkpoint(self, checkpoint: Mapping[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint and its checksum.
+
+        Raises:
+            OSError: It cannot be written; what `path` held before is left as it was.
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        content.seek(-2, os.SEEK_END)  # An archive ends with the length of its comment.
+        content.write(CHECKSUM_BYTES.to_bytes(2, "little"))
+        checksum = CHECKSUM % zlib.crc32(content.getbuffer())
+        content.write(checksum)
+        with atomic_path(Path(path)) as partial, partial.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Return a checkpoint, see the function `load_checkpoint`; the other arguments change nothing."""
+        return load_checkpoint(Path(path))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint, on the CPU.
+    """Return a checkpoint, on the CPU; one without a checksum, from an older version, is read unchecked.
 
     Raises:
-        UserError: It is not there or damaged.
+        UserError: It is not there, cannot be read or is damaged.
     """
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"There is no {path}: the run has not finished an epoch.") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except OSError as error:
+        raise UserError(f"The checkpoint {path} cannot be read ({error.strerror}).") from error
+    try:
+        checksum = content[-CHECKSUM_BYTES:]
+        if checksum.startswith(CHECKSUM[:6]) and checksum != CHECKSUM % zlib.crc32(
+            memoryview(content)[:-CHECKSUM_BYTES]
+        ):
+            raise ValueError("its checksum is another one")
+        checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # Damage can look like anything.
         raise UserError(f"The checkpoint {path} is damaged; delete it to start anew.") from error
     return checkpoint

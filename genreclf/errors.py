@@ -3,6 +3,12 @@
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+TERMINATED = 143
+"""Exit code after SIGTERM."""
+
+DIVERGED = 3
+"""Exit code of a rank whose training diverged, for the process that started it; the command ends with 1."""
+
 
 class UserError(Exception):
     """A mistake in the command, the configuration or the data.
@@ -12,3 +18,13 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+
+class TrainingDiverged(UserError):
+    """The loss of a training is not a number or infinite."""
+
+    exit_code = 1
+
+
+class Terminated(BaseException):
+    """The process was told to end (SIGTERM), as by a batch system; the message says how to go on."""

@@ -8,10 +8,19 @@ from typing import Any
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from genreclf.callbacks import BestCheckpoint, EpochProgress, EpochSeed, History, RankGuard
-from genreclf.checkpoint import load_checkpoint
+from genreclf.callbacks import (
+    BestCheckpoint,
+    EpochProgress,
+    EpochSeed,
+    History,
+    LastingEarlyStopping,
+    RankGuard,
+    RunCheckpoint,
+    StopWhenDiverged,
+)
+from genreclf.checkpoint import SafeCheckpointIO
 from genreclf.config import Config
 from genreclf.hardware import resolve_accelerator
 from genreclf.parallel.outside import ranks_here
@@ -27,20 +36,16 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     clips = len(data.tables["train"]) * config.clips.crops_per_track
     # Without one, Lightning keeps the last epoch.
     monitor = stopping.monitor if prepared.assignment.val else None
-    kept: dict[str, Any] = {
-        "dirpath": run.checkpoints,
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-    }
     callbacks: list[Callback] = [
         RankGuard(run, config.hash),
         EpochSeed(config.seed),
+        StopWhenDiverged(),
         History(run, clips),
-        BestCheckpoint(filename="best", monitor=monitor, mode=stopping.mode, ties=stopping.ties, **kept),
-        ModelCheckpoint(filename="last", **kept),
+        BestCheckpoint(run, filename="best", monitor=monitor, mode=stopping.mode, ties=stopping.ties),
+        RunCheckpoint(run, filename="last"),
     ]
     if monitor is not None and stopping.patience is not None:
-        callbacks.append(EarlyStopping(monitor, mode=stopping.mode, patience=stopping.patience))
+        callbacks.append(LastingEarlyStopping(monitor, mode=stopping.mode, patience=stopping.patience))
     if config.regularization.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=config.regularization.ema))
     if is_first_rank():
@@ -59,15 +64,9 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
         enable_progress_bar=is_first_rank(),
     )
     resume = run.last if run.last.exists() else None
-    if resume is not None:
-        load_checkpoint(resume)
     if settings.compile is not None:
         prepared.model.compile_training(settings.compile)
-    try:
-        trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
-    except SystemExit:
-        # Lightning's answer to Ctrl-C.
-        raise KeyboardInterrupt(f"Run the same command with run_dir={run.path} to go on.") from None
+    trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     if is_first_rank():
         run.write_json(run.metrics, {**run.read_metrics(), "fitted": True})
 
@@ -84,8 +83,8 @@ def trainer_of(config: Config, **arguments: Any) -> Trainer:
         devices=here,
         num_nodes=devices // here,
         strategy="ddp" if devices > 1 else "auto",
-        # Said, for Lightning would take a single rank in a Slurm job for one of several.
-        plugins=TorchElasticEnvironment() if devices > 1 else LightningEnvironment(),
+        # The environment is named, for Lightning would take a single rank in a Slurm job for one of several.
+        plugins=[TorchElasticEnvironment() if devices > 1 else LightningEnvironment(), SafeCheckpointIO()],
         use_distributed_sampler=False,
         enable_model_summary=False,
         default_root_dir=config.run_dir,

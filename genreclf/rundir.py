@@ -93,12 +93,17 @@ class RunDirectory:
     def held(self) -> Iterator[None]:
         """Keep other processes from working here, as those of the same command started twice.
 
+        Files that a killed process had not written whole are removed.
+
         Raises:
             RunBusy: One does.
         """
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=HANDOVER_S)
+            for folder in (self.path, self.checkpoints, self.figures):
+                for partial in folder.glob(".*.partial*"):
+                    partial.unlink(missing_ok=True)
         except Timeout:
             raise RunBusy(self.path) from None
         except (NotImplementedError, OSError):  # As on network file systems that know no locks: no reason not to train.
@@ -209,7 +214,7 @@ def sentence_when_full(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(
             f"No space is left in {path}; free some, then run the same command again: what was done is kept."

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -150,6 +151,18 @@ class GenreClassifier(LightningModule):
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, steps)}
+
+    def on_train_epoch_end(self) -> None:
+        """Let a schedule that waits for a figure take its step, before the checkpoint of the epoch is written."""
+        for entry in self.trainer.lr_scheduler_configs:
+            value = self.trainer.callback_metrics.get(str(entry.monitor))
+            if isinstance(entry.scheduler, ReduceLROnPlateau) and value is not None:
+                entry.scheduler.step(float(value))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Leave out the step that Lightning takes after the checkpoint, which a resumed run would lack."""
+        if metric is None:
+            scheduler.step()
 
     def configure_gradient_clipping(
         self,

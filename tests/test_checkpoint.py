@@ -1,0 +1,83 @@
+"""Checkpoints that are damaged, and a disk that is full while one is written."""
+
+import errno
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Outcome, Trained
+
+from genreclf.checkpoint import CHECKSUM_BYTES, SafeCheckpointIO, load_checkpoint
+from genreclf.errors import UserError
+from genreclf.rundir import RunDirectory
+
+Cli = Callable[..., Outcome]
+
+CONTENT = {"epoch": 3, "state_dict": {"weight": torch.arange(50.0)}, "spec": {"hop_length": 512, "scale": 0.5}}
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
+
+
+def test_no_flipped_bit_changes_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    SafeCheckpointIO().save_checkpoint(CONTENT, path)
+    assert torch.load(path, weights_only=True)["epoch"] == 3
+    content = path.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(content) - 8 * CHECKSUM_BYTES), 300):
+        path.write_bytes(flipped(content, bit))
+        with pytest.raises(UserError, match=r"best.ckpt is damaged"):
+            load_checkpoint(path)
+    for bit in range(8 * len(content) - 8 * CHECKSUM_BYTES, 8 * len(content)):
+        path.write_bytes(flipped(content, bit))
+        with suppress(UserError):
+            torch.testing.assert_close(load_checkpoint(path), CONTENT, rtol=0, atol=0)
+
+
+def test_a_checkpoint_without_a_checksum_is_read(tmp_path: Path) -> None:
+    torch.save(CONTENT, tmp_path / "best.ckpt")
+    torch.testing.assert_close(load_checkpoint(tmp_path / "best.ckpt"), CONTENT)
+
+
+def test_damaged_weights_do_not_predict(cli: Cli, trained: Trained, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(trained.run.path, run.path)
+    weights = load_checkpoint(run.best)["state_dict"]["network.classifier.weight"]
+    content = run.best.read_bytes()
+    place = content.index(weights.numpy().tobytes())
+    run.best.write_bytes(flipped(content, 8 * place + 7))
+    outcome = cli("predict", "run", str(trained.music / "blues/0.wav"))
+    assert outcome.code == 2
+    assert "run/checkpoints/best.ckpt is damaged" in outcome.err
+
+
+def test_a_full_disk_leaves_the_last_whole_checkpoint(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*tiny, "trainer.max_epochs=3", "run_dir=run"]
+    run = RunDirectory(tmp_path / "run")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+
+    def full(descriptor: int) -> None:
+        if run.last.exists() and load_checkpoint(run.last)["epoch"] == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("genreclf.checkpoint.os.fsync", full)
+        outcome = cli(*arguments)
+    assert outcome.code == 2
+    assert "No space is left in run; free some, then run the same command again" in outcome.err
+    assert load_checkpoint(run.last)["epoch"] == 1
+    assert not list(run.path.glob("**/*.partial*"))
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert [row["epoch"] for row in run.read_history()] == [0, 1, 2]
