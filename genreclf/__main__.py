@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genreclf import __version__
 from genreclf.config import CONFIG_DIR
-from genreclf.errors import INTERRUPTED, UserError
+from genreclf.errors import INTERRUPTED, TERMINATED, Terminated, UserError
 from genreclf.messages import check_options, explain
 from genreclf.parallel.launchers import LauncherFailed, check_launcher
 from genreclf.parallel.outside import outside_ranks
@@ -82,6 +82,9 @@ def main() -> None:
     except KeyboardInterrupt as interrupt:
         print(f"Interrupted. {interrupt}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
+    except Terminated as end:
+        print(f"Terminated. {end}", file=sys.stderr)
+        raise SystemExit(TERMINATED) from None
 
 
 def _end(error: Exception, *, debug: bool, can_sweep: bool) -> SystemExit:

@@ -1,15 +1,20 @@
 """The one place that knows the order of a run: prepare, write down, fit, test, report."""
 
 import dataclasses
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
 from genreclf.config import Config, hash_of
-from genreclf.errors import UserError
+from genreclf.errors import Terminated, TrainingDiverged, UserError
 from genreclf.evaluation.report import summary_table
 from genreclf.fitting import fit, is_first_rank
 from genreclf.hardware import environment, resolve_accelerator, resolve_precision
@@ -75,14 +80,15 @@ def carry_out(task: str, config: Config) -> RunResult:
 def take_part(task: str, run_dir: str) -> None:
     """Do this rank's share of a task that the first process of the run has prepared."""
     config = Config.from_plain({**RunDirectory(run_dir).read_config(), "run_dir": run_dir})
-    TASKS[task].compute(config, TASKS[task].prepare(config))
+    _compute(task, config, TASKS[task].prepare(config))
 
 
 def _with_all_ranks(config: Config, lead: Callable[[Config, OutsideRanks | None], RunResult]) -> RunResult:
     """Let `lead` do the run, on the first rank if they were started outside; on the others, take part in it."""
     started = outside_ranks()
     if started == 1:
-        return lead(config, None)
+        with _terminated_by_sigterm():
+            return lead(config, None)
     adopt_slurm()
     if (devices := config.trainer.devices) != started:
         sentence = f"{started} ranks were started, but trainer.devices={devices}; set trainer.devices={started}."
@@ -133,6 +139,8 @@ def _carry_out(task: str, config: Config, ranks: OutsideRanks | None) -> RunResu
         print(f"Note: {notice}")
     run.make()
     with run.held(), sentence_when_full(run.path):
+        if task == "train" and (done := finished(config)):  # By another process, while this one waited for it.
+            return done
         run.write_config(config.plain)
         run.write_json(run.split, prepared.assignment.to_json())
         run.write_json(run.environment, environment(accelerator, devices, precision))
@@ -146,9 +154,11 @@ def _carry_out(task: str, config: Config, ranks: OutsideRanks | None) -> RunResu
             else:
                 if ranks is not None:
                     ranks.say((task, str(run.path)))
-                TASKS[task].compute(config, prepared)
+                _compute(task, config, prepared)
+        except (KeyboardInterrupt, Terminated) as end:
+            raise type(end)(f"Run the same command with run_dir={run.path} to go on.") from None
         except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
-            if ranks is not None and (reason := run.reason):
+            if ranks is not None and not isinstance(error, TrainingDiverged) and (reason := run.reason):
                 lost = RankDied(f"Another rank of {run.path} failed ({reason}); the same command goes on.")
                 run.record_failure(lost)
                 raise lost from error
@@ -157,6 +167,38 @@ def _carry_out(task: str, config: Config, ranks: OutsideRanks | None) -> RunResu
     metrics = run.read_metrics()
     _show(run, metrics)
     return RunResult(run, metrics)
+
+
+def _compute(task: str, config: Config, prepared: Prepared) -> None:
+    """Do this rank's share of a task.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted.
+        Terminated: It was told to end.
+    """
+    try:
+        TASKS[task].compute(config, prepared)
+    except SIGTERMException:
+        raise Terminated from None
+    except SystemExit:  # Lightning's answer to Ctrl-C.
+        raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _terminated_by_sigterm() -> Iterator[None]:
+    """Raise `Terminated` at SIGTERM, unless something else is to happen then: Lightning would test on to the end."""
+
+    def end(number: int, frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def train(config: Config, prepared: Prepared) -> None:

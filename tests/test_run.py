@@ -14,7 +14,10 @@ import torch
 import yaml
 from conftest import Outcome, python_m
 
+from genreclf.config import Config
 from genreclf.evaluation.predictions import read_track_csv
+from genreclf.models import GenreClassifier
+from genreclf.preparing import Prepared
 from genreclf.rundir import RunBusy, RunDirectory
 
 Cli = Callable[..., Outcome]
@@ -180,6 +183,59 @@ def test_a_run_directory_is_one_process_s(
         assert run.status is None
     with run.held():  # It was let go.
         pass
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_left_alone(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from genreclf.experiment import TASKS, run
+
+    real, ends = TASKS["train"], []
+
+    def prepare_slowly(config: Config) -> Prepared:
+        if not ends:
+            ends.append(0)
+            ends.append(run(config).run.metrics.stat().st_mtime_ns)  # The same command, which is faster.
+        return real.prepare(config)
+
+    monkeypatch.setitem(TASKS, "train", real._replace(prepare=prepare_slowly))
+    outcome = cli(*tiny, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert "run is finished and left as it is." in outcome.out
+    assert (tmp_path / "run/metrics.json").stat().st_mtime_ns == ends[1]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_told_to_end_in_its_test_goes_on(
+    sent: signal.Signals, code: int, cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(GenreClassifier, "on_test_start", lambda self: os.kill(os.getpid(), sent))
+        outcome = cli(*tiny, "run_dir=run")
+    assert outcome.code == code
+    word = {143: "Terminated", 130: "Interrupted"}[code]
+    assert outcome.err.splitlines()[-1] == f"{word}. Run the same command with run_dir=run to go on."
+    run = RunDirectory(tmp_path / "run")
+    assert run.status == "running"
+    trained = run.last.stat().st_mtime_ns
+    assert cli(*tiny, "run_dir=run").code == 0
+    assert run.status == "finished"
+    assert run.last.stat().st_mtime_ns == trained
+
+
+def test_a_diverged_training_fails_with_a_sentence(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    arguments = [*tiny, "run_dir=run", "optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant"]
+    for _ in range(2):  # The same command does not take it for finished.
+        outcome = cli(*arguments, "trainer.max_epochs=3")
+        assert outcome.code == 1
+        assert "Traceback" not in outcome.err
+        (sentence,) = outcome.err.strip().splitlines()[-1:]
+        assert sentence.startswith("The training diverged: ")
+        assert "val/loss is nan in epoch 0 at a learning rate of 1e+30; set a smaller optimizer.lr" in sentence
+        run = RunDirectory(tmp_path / "run")
+        assert (run.status, run.reason) == ("failed", sentence)
+        assert not run.best.exists()
+        assert not run.last.exists()
 
 
 def test_evaluate_gives_the_figures_of_the_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Start the ranks of a run as children."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
-from genreclf.errors import UserError
+from genreclf.errors import DIVERGED, Terminated, TrainingDiverged, UserError
 from genreclf.rundir import RunDirectory
+
+GRACE_S = 5
+"""How long ranks may take to end when one has died, or all are told to end."""
 
 
 class RankDied(UserError):
@@ -27,8 +31,10 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
 
     Raises:
         UserError: A rank stopped with a sentence; the message is empty if the first rank has printed it.
+        TrainingDiverged: The training did.
         RankDied: A rank was killed or crashed.
-        KeyboardInterrupt: This process was told to end, as by Ctrl-C.
+        KeyboardInterrupt: This process was interrupted, as by Ctrl-C.
+        Terminated: This process was told to end.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -48,6 +54,7 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         monitor_interval=0.1,
+        shutdown_timeout=GRACE_S,
     )
     command = ["-m", "genreclf.parallel.rank", task, str(run_dir), str(os.getpid())]
     try:
@@ -57,13 +64,15 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         reason = RunDirectory(run_dir).reason
         if failure.exitcode == UserError.exit_code:
             raise UserError(reason or "" if rank else "") from None
+        if failure.exitcode == DIVERGED:
+            raise TrainingDiverged(reason) from None
         cause = failure.signal_name() if failure.exitcode < 0 else reason or failure.exitcode
         raise RankDied(
             f"Rank {rank} of {run_dir} died ({cause}); "
             f"the same command with run_dir={run_dir} goes on from the last epoch."
         ) from None
-    except SignalException:
-        raise KeyboardInterrupt(f"Run the same command with run_dir={run_dir} to go on.") from None
+    except SignalException as end:
+        raise (Terminated if end.sigval == signal.SIGTERM else KeyboardInterrupt) from None
     finally:
         if before is None:
             os.environ.pop("OMP_NUM_THREADS", None)

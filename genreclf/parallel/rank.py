@@ -3,7 +3,7 @@
 import os
 import sys
 
-from genreclf.errors import INTERRUPTED, UserError
+from genreclf.errors import DIVERGED, INTERRUPTED, TrainingDiverged, UserError
 from genreclf.parallel.orphans import end_with_parent
 from genreclf.rundir import RunDirectory
 
@@ -19,6 +19,9 @@ def main() -> None:
         take_part(task, run_dir)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+    except TrainingDiverged as error:  # On every rank; the process that started them says so once.
+        run.record_failure(error, unless_known=True)
+        raise SystemExit(DIVERGED) from None
     except UserError as error:
         run.record_failure(error, unless_known=True)
         if os.environ["RANK"] == "0":

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from genreclf.errors import UserError
+from genreclf.errors import TERMINATED, UserError
 from genreclf.rundir import RunBusy, RunDirectory, atomic_write_text, reason_of
 from genreclf.sweep.process import SERVER_DIED, compute_apart, warm_up
 
@@ -86,7 +86,7 @@ class Job:
         except Exception as error:  # Whatever it is, it costs this job only.
             code = error.exit_code if isinstance(error, UserError) else CRASHED
             objective, reason = None, reason_of(error)
-            if composed.debug is True or code == CRASHED:
+            if composed.debug is True or not isinstance(error, UserError):
                 traceback.print_exception(error)
             if not done and not isinstance(error, RunBusy):
                 self.run.record_failure(error)
@@ -119,7 +119,7 @@ class Job:
             return code, RunResult(self.run, self.run.read_metrics()).objective
         if code == RunBusy.exit_code:
             raise RunBusy(self.run.path)
-        if code < 0 or code == SERVER_DIED:
+        if code < 0 or code in (SERVER_DIED, TERMINATED):
             self.run.record_failure(_death(code))
         return code, None
 
@@ -153,6 +153,6 @@ def read_object(path: Path) -> dict[str, Any]:
 def _death(code: int) -> str:
     if code == SERVER_DIED:
         return "The process that jobs are forked from died, as when memory runs out; the same command goes on."
-    name = signal.Signals(-code).name
+    name = signal.SIGTERM.name if code == TERMINATED else signal.Signals(-code).name
     memory = ", as when memory runs out" if -code == signal.SIGKILL else ""
     return f"It was killed by {name}{memory}; the same command goes on from the last epoch."

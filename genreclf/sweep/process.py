@@ -11,7 +11,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from genreclf.errors import INTERRUPTED, UserError
+from genreclf.errors import INTERRUPTED, TERMINATED, Terminated, UserError
 
 PATIENCE_S = 15.0
 """How long a job may take to end in order before it is killed."""
@@ -34,7 +34,8 @@ def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
         log: Where it writes what it would print; None: where this process prints.
 
     Returns:
-        Its exit code: 0 finished, `UserError.exit_code` after a sentence, 1 after another error, -n killed by signal n.
+        Its exit code: 0 finished, `UserError.exit_code` after a sentence, 1 after another error, -n killed by
+            signal n, `TERMINATED` told to end.
 
     Raises:
         KeyboardInterrupt: This process, or that one, was interrupted.
@@ -93,6 +94,8 @@ def _compute(plain: dict[str, Any], environment: dict[str, str], folder: str, lo
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Terminated:
+        sys.exit(TERMINATED)
     except Exception as error:
         RunDirectory(plain["run_dir"]).record_failure(error)
         raise

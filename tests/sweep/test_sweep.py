@@ -38,6 +38,9 @@ class Faulty(CRNN):
     def nothing(self):
         pass
 
+    def diverged(self):
+        self.network.classifier.weight.data.fill_(float("nan"))
+
     def wrong(self):
         raise ValueError("the loss is not what it was")
 
@@ -52,12 +55,20 @@ class Faulty(CRNN):
             with open("/dev/full", "w") as file:
                 file.write("x")
 '''
-FAULTS = {"fine": "", "good": "", "well": "", "wrong": "wrong", "killed": "killed", "full": "full"}
+FAULTS = {
+    "fine": "",
+    "good": "",
+    "well": "",
+    "wrong": "wrong",
+    "diverged": "diverged",
+    "killed": "killed",
+    "full": "full",
+}
 
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> Iterator[list[str]]:
-    """A sweep of six jobs, three of which fail while FAULTS is set."""
+    """A sweep of seven jobs, four of which fail while FAULTS is set."""
     (tmp_path / "faulty.py").write_text(FAULTY)
     folder = tmp_path / "conf/experiment"
     folder.mkdir(parents=True)
@@ -95,12 +106,15 @@ def test_failed_jobs_cost_no_other_and_are_done_again(
     assert "Rank 1" in rows["killed"]["reason"]
     assert "SIGKILL" in rows["killed"]["reason"]
     assert "No space is left" in rows["full"]["reason"]
-    for name in ("wrong", "killed", "full"):
+    assert rows["diverged"]["reason"].startswith(
+        "The training diverged: train/loss is nan and val/loss is nan in epoch 2"
+    )
+    for name in ("wrong", "diverged", "killed", "full"):
         assert f"Failed: experiment={name}: {rows[name]['reason']}" in output
         (run,) = tmp_path.glob(f"outputs/sweeps/*/experiment-{name}_*")
         assert RunDirectory(run).status == "failed"
         assert RunDirectory(run).reason == rows[name]["reason"]
-    assert "6 jobs: 3 finished, 3 failed." in output
+    assert "7 jobs: 3 finished, 4 failed." in output
     done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/sweeps/*/*/metrics.json")}
     done = {path: time_ns for path, time_ns in done.items() if RunDirectory(path.parent).status == "finished"}
     assert len(done) == 3
@@ -111,7 +125,7 @@ def test_failed_jobs_cost_no_other_and_are_done_again(
     code, output = sweep(*arguments)
     assert code == 0, output
     assert output.count("finished and left as it is") == 3
-    assert output.count("goes on in") == 3
+    assert output.count("goes on in") == 4
     assert {row["status"] for row in rows_of(tmp_path).values()} == {"finished"}
     assert done == {path: path.stat().st_mtime_ns for path in done}
     assert "reason" not in RunDirectory(run).read_metrics()
