@@ -22,6 +22,7 @@ from genreclf.sections import (
     LoggerConfig,
     RegularizationConfig,
     RootConfig,
+    SplitConfig,
     TrainerConfig,
 )
 
@@ -42,6 +43,8 @@ class Config:
     source: Section
     clips: ClipConfig
     split: Section
+    unseen: bool
+    """See `SplitConfig`."""
     features: FeaturesConfig
     model: Section
     loss: Section
@@ -88,6 +91,8 @@ class Config:
         data = dict(_section(plain, "data", faults))
         clip_keys = {entry.name for entry in dataclasses.fields(ClipConfig)}
         clips = _typed(ClipConfig, "data", {key: data.pop(key) for key in clip_keys & data.keys()}, faults)
+        split = dict(_section(plain, "split", faults))
+        of_split = _typed(SplitConfig, "split", {"unseen": split.pop("unseen", False)}, faults)
         features = dict(_section(plain, "features", faults))
         source = targets.find("data", data, faults)
         if isinstance(source, type) and issubclass(source, PictureSource):
@@ -104,7 +109,8 @@ class Config:
             source=data,
             clips=clips,
             features=_typed(FeaturesConfig, "features", features, faults),
-            split=_section(plain, "split", faults),
+            split=split,
+            unseen=of_split.unseen,
             model=_section(plain, "model", faults),
             loss=_section(plain, "loss", faults),
             optimizer=_section(plain, "optimizer", faults),
@@ -127,6 +133,11 @@ class Config:
         return config
 
     def _faults(self) -> list[str]:
+        if self.unseen and self.init_from is None:
+            return [
+                "split.unseen=true leaves out the test tracks that an earlier run has seen, and there is none: set "
+                "init_from, use the command evaluate, or leave split.unseen out."
+            ]
         devices, batch_size = self.trainer.devices, self.clips.batch_size
         if devices > 0 and batch_size % devices:
             return [f"data.batch_size={batch_size} cannot be divided among trainer.devices={devices}."]

@@ -142,7 +142,7 @@ def _carry_out(task: str, config: Config, ranks: OutsideRanks | None) -> RunResu
         if task == "train" and (done := finished(config)):  # By another process, while this one waited for it.
             return done
         run.write_config(config.plain)
-        run.write_json(run.split, prepared.assignment.to_json())
+        run.write_json(run.split, prepared.split)
         run.write_json(run.environment, environment(accelerator, devices, precision))
         timing = {"prepare_s": round(time.perf_counter() - started_s, 3)}
         before = run.read_metrics() if run.status else {}

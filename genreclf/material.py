@@ -19,6 +19,7 @@ class Material:
 
     Attributes:
         source_name: Short name of the source.
+        dataset: See `genreclf.data.source.Source.dataset`.
         tracks: All tracks of the source by id.
         store: Their spectrograms.
         spec: What these are.
@@ -26,6 +27,7 @@ class Material:
     """
 
     source_name: str
+    dataset: str
     tracks: Mapping[str, Track]
     store: Store
     spec: FeatureSpec
@@ -65,7 +67,7 @@ def gather(config: Config) -> Material:
     if store.unreadable:
         named = ", ".join(f"{name} ({reason})" for name, reason in store.unreadable.items())
         notices.append(f"{len(store.unreadable)} tracks that cannot be read are left out: {named}.")
-    return Material(source.name, {track.id: track for track in tracks}, store, spec, tuple(notices))
+    return Material(source.name, source.dataset, {track.id: track for track in tracks}, store, spec, tuple(notices))
 
 
 def _spec(config: Config, source: Source, tracks: list[Track]) -> FeatureSpec:

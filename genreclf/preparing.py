@@ -12,9 +12,11 @@ from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.split import Assignment
 from genreclf.errors import UserError
 from genreclf.features import FeatureSpec, Scale
-from genreclf.material import gather
+from genreclf.lineage import Lineage, read_lineage, split_json
+from genreclf.material import Material, gather
 from genreclf.models import GenreClassifier
 from genreclf.rundir import RunDirectory
+from genreclf.seen import Seen, check_test
 from genreclf.weights import check_checkpoint
 
 
@@ -27,12 +29,16 @@ class Prepared:
         data: Their batches.
         model: Built, its weights those of the seed or of `Config.init_from`.
         notices: What a user should know.
+        split: What ``split.json`` holds.
+        seen: Which test tracks the run that the weights come from has seen, if they come from one.
     """
 
     assignment: Assignment
     data: ClipDataModule
     model: GenreClassifier
     notices: tuple[str, ...]
+    split: dict[str, Any]
+    seen: Seen | None
 
 
 def prepare(config: Config) -> Prepared:
@@ -41,13 +47,25 @@ def prepare(config: Config) -> Prepared:
     Raises:
         UserError: Something does not fit; nothing was written but the store.
     """
+    lineage = Lineage()
+    if config.init_from is not None:
+        start = RunDirectory(config.init_from)
+        load_checkpoint(start.best)  # A missing or damaged one is told of before anything is gathered.
+        lineage = read_lineage(start, config)
     material = gather(config)
-    assignment = material.split(config)
+    assignment, seen = _split(config, material, lineage)
     unvalidated = [] if assignment.val else [_without_validation(config, assignment)]
     data = build_data(config, material, assignment)
     seed_everything(config.seed, workers=True, verbose=False)
     model, notices = build_model(config, material.spec, data)
-    return Prepared(assignment, data, model, (*material.notices, *assignment.notices, *unvalidated, *notices))
+    return Prepared(
+        assignment,
+        data,
+        model,
+        (*material.notices, *assignment.notices, *unvalidated, *notices),
+        split=split_json(assignment, material.dataset, material.tracks, lineage),
+        seen=seen,
+    )
 
 
 def prepare_evaluation(config: Config) -> Prepared:
@@ -60,8 +78,9 @@ def prepare_evaluation(config: Config) -> Prepared:
     checkpoint = load_checkpoint(trained.best)
     spec = _check(trained, checkpoint, config)
     known = checkpoint["hyper_parameters"]
+    lineage = read_lineage(trained, config)
     material = gather(config)
-    assignment = material.split(config)
+    assignment, seen = _split(config, material, lineage)
     if unknown := set(assignment.genres) - set(known["genres"]):
         raise UserError(
             f"The checkpoint of {trained.path} does not know {', '.join(sorted(unknown))} "
@@ -70,7 +89,14 @@ def prepare_evaluation(config: Config) -> Prepared:
     _check_spectrograms(trained, spec, material.spec)
     data = build_data(config, material, assignment, known["genres"])
     model, _ = build_model(config, material.spec, data)
-    return Prepared(assignment, data, model, (*material.notices, *assignment.notices, *model.notices))
+    return Prepared(
+        assignment,
+        data,
+        model,
+        (*material.notices, *assignment.notices, *model.notices),
+        split=split_json(assignment, material.dataset, material.tracks, lineage),
+        seen=seen,
+    )
 
 
 def _check(trained: RunDirectory, checkpoint: dict[str, Any], config: Config) -> FeatureSpec:
@@ -92,6 +118,10 @@ def _check_spectrograms(trained: RunDirectory, spec: FeatureSpec, now: FeatureSp
             f"{trained.path} was trained on other spectrograms ({', '.join(differing)}); "
             "leave features and data.clip_seconds as they were."
         )
+
+
+def _split(config: Config, material: Material, lineage: Lineage) -> tuple[Assignment, Seen | None]:
+    return check_test(material.split(config), material.dataset, material.tracks, lineage, unseen=config.unseen)
 
 
 def _without_validation(config: Config, assignment: Assignment) -> str:

@@ -51,6 +51,18 @@ class ClipConfig:
 
 
 @dataclass
+class SplitConfig:
+    """What is done with a split, whatever its class (`split`)."""
+
+    unseen: bool = False
+    """Leave out test tracks that the run at hand, or one that it started from, has seen."""
+
+    def faults(self) -> list[str]:
+        """Say what is impossible."""
+        return []
+
+
+@dataclass
 class FeaturesConfig:
     """How spectrograms are made and scaled (`features`)."""
 

@@ -10,7 +10,7 @@ from genreclf.callbacks import RankGuard
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.evaluation.figures import draw_all
-from genreclf.evaluation.metrics import evaluate, rounded
+from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
 from genreclf.evaluation.report import run_title, write_report
 from genreclf.fitting import is_first_rank, trainer_of
@@ -56,6 +56,11 @@ def test(
     history = trained.read_history()
     fit_s = sum(row["epoch_s"] for row in history)
     clips_seen = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
+    split: dict[str, Any] = {"name": assignment.name, "hash": assignment.hash, "leaky": assignment.leaky}
+    scores = evaluate(clips)
+    if (seen := prepared.seen) is not None:
+        split["seen"] = seen.counts
+        scores |= apart(clips.per_track(), seen.ids)
     metrics: dict[str, Any] = {
         "status": "finished",
         "objective": val_accuracy,
@@ -63,9 +68,9 @@ def test(
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "epochs": len(history),
         "best_epoch": checkpoint["epoch"],
-        "split": {"name": assignment.name, "hash": assignment.hash, "leaky": assignment.leaky},
+        "split": split,
         "val": {"track": {"accuracy": val_accuracy}},
-        "test": evaluate(clips),
+        "test": scores,
         "timing": {
             **run.read_metrics()["timing"],
             "fit_s": fit_s,

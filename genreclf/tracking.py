@@ -162,6 +162,7 @@ class Tracking:
         if self.logger is None:
             return
         flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
+        flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
         if not isinstance(self.logger, PatientWandbLogger):
             self.logger.log_metrics(flat)
             return

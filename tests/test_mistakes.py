@@ -56,6 +56,8 @@ COMMANDS = {
     "configuration of a sweep": (["-m", "seed=1,2", "--cfg", "job"], "--multirun and --cfg exclude each other"),
     "run directory below a file": (["run_dir=file/run"], "run_dir=file/run cannot be made"),
     "weights of no run": (["init_from=nowhere"], "There is no nowhere/checkpoints/best.ckpt"),
+    "unseen tracks of no run": (["split.unseen=true"], "split.unseen=true leaves out the test tracks that an earlier"),
+    "unseen that is neither": (["split.unseen=perhaps"], "split.unseen=perhaps: Value 'perhaps'"),
     "no run to evaluate": (["evaluate", "nowhere"], "nowhere is no run directory"),
     "evaluate nothing": (["evaluate"], "evaluate wants a run directory first"),
     "no root": (["data=folder", "~data.tracks_per_genre"], "data.root"),

@@ -105,6 +105,14 @@ def test_songs_are_predicted_as_shown(
     assert "my/songs/0.wav" in said
 
 
+def test_the_evaluation_shown_is_of_unseen_tracks(cli: Cli, trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.run.path, tmp_path / "outputs/mine")
+    (words,) = (words for words in OURS if words[0] == "evaluate")
+    outcome = cli(*words, "split.folds=3", "split.fold=2", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory("again").read_metrics()["split"]["leaky"] is False
+
+
 @pytest.mark.parametrize("command", ["export", "pull", "push"])
 def test_words_of_a_command_are_known(command: str) -> None:
     parser = importlib.import_module(f"genreclf.commands.{command}")._parser()

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
+from operator import not_
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -37,15 +39,22 @@ def checked_again(run: RunDirectory, overrides: Sequence[str], *, trust: Sequenc
         UserError: All faults, one sentence each.
     """
     plain = {**run.read_config(), **given}
+    if isinstance(split := plain.get("split"), dict):
+        split.setdefault("unseen", False)  # Runs of earlier versions do not have it.
     fresh = _composed([])
     config = OmegaConf.create(plain)
     OmegaConf.set_struct(config, True)
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key, value = override.key_or_group, override.value()
-        if isinstance(value, str) and isinstance(OmegaConf.select(fresh, key), DictConfig):
-            config[key] = OmegaConf.select(_composed([f"{key}={value}"]), key)
-        else:
-            OmegaConf.update(config, key, value)
+    settings = [
+        (override.key_or_group, override.value())
+        for override in OverridesParser.create().parse_overrides(list(overrides))
+    ]
+    is_option = [
+        isinstance(value, str) and isinstance(OmegaConf.select(fresh, key), DictConfig) for key, value in settings
+    ]
+    for key, value in compress(settings, is_option):
+        config[key] = OmegaConf.select(_composed([f"{key}={value}"]), key)
+    for key, value in compress(settings, map(not_, is_option)):  # Whatever the order, as in Hydra.
+        OmegaConf.update(config, key, value)
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
     check_trust(plain, trust, place=run.config, groups=kept)
     return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)

@@ -12,7 +12,8 @@ HELP = """usage: python -m genreclf evaluate RUN [KEY=VALUE ...]
 
 Test the best checkpoint of a run again, by default as it was tested, and write metrics and predictions into a new
 folder, RUN/evaluations/TIME or run_dir=DIR. Settings choose other data, another split or other devices, such as
-split=artist_folds split.fold=3 trainer.devices=2."""
+split=artist_folds split.fold=3 trainer.devices=2. Test tracks that the run, or one that it started from, trained or
+validated on make the result LEAKY; split.unseen=true leaves them out."""
 
 
 def main(arguments: list[str]) -> None:

@@ -10,6 +10,7 @@ from genreclf.comparison.experiments import Experiment, group_runs
 from genreclf.comparison.naming import fingerprint, recipe_of, shown
 from genreclf.comparison.runs import FinishedRun, find_runs
 from genreclf.comparison.significance import PairedTest, holm, paired_test
+from genreclf.evaluation.leaks import seen_before
 
 SOURCE_KEYS = ("data._target_", "data.root", "data.seed")
 """Settings that tell sources of tracks apart."""
@@ -104,9 +105,14 @@ def compare(paths: Iterable[Path]) -> Comparison:
 
 
 def _test_of(experiment: Experiment) -> str:
-    """Return what experiments share that were tested on the same tracks, and on the same pieces where these leak."""
-    pieces = {"pieces": experiment.split_hashes} if experiment.leaky else {}
+    """Return what experiments share that were tested on the same tracks and, where these leak, leak alike."""
+    pieces = {"pieces": experiment.split_hashes, "seen": _seen(experiment)} if experiment.leaky else {}
     return fingerprint({"tracks": sorted(experiment.genre_of.items()), "leaky": experiment.leaky, **pieces})
+
+
+def _seen(experiment: Experiment) -> list[str]:
+    """Return, for each run that has seen some of its test tracks, how many."""
+    return sorted(filter(None, (seen_before(run.metrics) for run in experiment.runs)))
 
 
 def _leaks(experiments: Sequence[Experiment]) -> list[Leak]:
@@ -123,9 +129,14 @@ def _refusal(first: Sequence[Experiment], second: Sequence[Experiment]) -> str:
     """Say why two groups of experiments are not tested against each other."""
     names = f"Not tested: {_listed(first)} against {_listed(second)}; "
     if first[0].leaky != second[0].leaky:
-        leaky = (first if first[0].leaky else second)[0].split
-        return f"{names}the split {leaky} is LEAKY, so that the difference would be the leak."
+        leaky = (first if first[0].leaky else second)[0]
+        what = f"the split {leaky.split} is LEAKY"
+        if seen := _seen(leaky):
+            what = f"{leaky.title} was tested on tracks that it has seen ({seen[0]})"
+        return f"{names}{what}, so that the difference would be the leak."
     tracks, others = first[0].genre_of, second[0].genre_of
+    if tracks == others and (_seen(first[0]) or _seen(second[0])):
+        return f"{names}they have seen different numbers of their test tracks (LEAKY)."
     if tracks == others:
         return f"{names}their LEAKY splits cut the tracks into other pieces ({_hashes(first)}; {_hashes(second)})."
     common = sorted(tracks.keys() & others.keys())

@@ -31,6 +31,8 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat = _flat(config)
     kept = {key: value for key, value in flat.items() if key not in REPEATED and not _within(key, ELSEWHERE)}
+    if kept.get("split.unseen") is False:  # As in runs of earlier versions, which do not have it.
+        del kept["split.unseen"]
     start = config.get("init_from")
     return kept | ({"init_from": _start(str(start))} if start else {})
 

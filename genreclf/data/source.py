@@ -47,6 +47,14 @@ class Source(ABC):
         """Start without notices."""
         self.notices = []
 
+    @property
+    def dataset(self) -> str:
+        """Which dataset the tracks are of: tracks of one dataset and id are the same track.
+
+        The name of the source, unless its settings choose among different tracks of the same ids.
+        """
+        return self.name
+
     @abstractmethod
     def tracks(self) -> list[Track]:
         """Return all tracks, sorted by id, without decoding any.

@@ -58,12 +58,17 @@ class Synthetic(AudioSource):
         self.duration_s = duration_s
         self.seed = seed
 
+    @property
+    def dataset(self) -> str:
+        """Which dataset the tracks are of: another seed, or another number of artists, computes other music."""
+        return f"{self.name}, seed {self.seed}, {self.artists_per_genre} artists a genre"
+
     def tracks(self) -> list[Track]:
         """Return all tracks, sorted by id."""
         return [self._track(genre, number) for genre in sorted(STYLES) for number in range(self.tracks_per_genre)]
 
     def _track(self, genre: str, number: int) -> Track:
-        artist = f"{genre}-artist-{self._artist(number)}"
+        artist = f"{genre}-artist-{self._artist(number)}" + (f"-of-seed-{self.seed}" if self.seed else "")
         return Track(
             id=f"{genre}/{number:05d}",
             genre=genre,

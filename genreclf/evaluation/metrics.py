@@ -6,7 +6,7 @@ mistaken for it; the tests hold these functions against it and against scikit-le
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -63,6 +63,28 @@ def evaluate(clips: ClipPredictions) -> dict[str, Any]:
         },
         "per_genre": genre_scores(tracks),
     }
+
+
+def apart(tracks: TrackPredictions, seen: Collection[str]) -> dict[str, Any]:
+    """Score the test tracks that were seen before the test apart from the others.
+
+    Args:
+        tracks: The predictions.
+        seen: Ids of the tracks that were seen.
+
+    Returns:
+        ``seen`` and ``unseen``, each with ``track`` that holds ``accuracy`` (None of no tracks), ``accuracy_ci95``
+        (Wilson) and ``n``; nothing if no track was seen.
+    """
+    was_seen = np.array([track_id in seen for track_id in tracks.track_ids], dtype=bool)
+    if not was_seen.any():
+        return {}
+    figures: dict[str, Any] = {}
+    for name, chosen in (("seen", was_seen), ("unseen", ~was_seen)):
+        n, right = int(chosen.sum()), int((tracks.predicted == tracks.targets)[chosen].sum())
+        interval = list(wilson_interval(right, n)) if n else None
+        figures[name] = {"track": {"accuracy": right / n if n else None, "accuracy_ci95": interval, "n": n}}
+    return figures
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

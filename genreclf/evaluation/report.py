@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genreclf.evaluation.leaks import apart_rows, apart_section, leaky_warning, seen_before
 from genreclf.evaluation.metrics import best_epoch, confusion, number, wilson_interval
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.rundir import atomic_write_text
@@ -24,11 +25,6 @@ FIGURES = {
     "confusion_normalized.png": "Confusion matrix, per cent of each true genre",
     "genre_scores.png": "Precision, recall and F1 of each genre",
 }
-
-LEAKY_WARNING = (
-    "**LEAKY SPLIT.** Training and test share songs, albums or artists in this split, so that the model can recognize "
-    "the recording instead of the genre: the figures here must not be compared with those of any other split."
-)
 
 LIMITS = (
     "The interval is Wilson's (1927) for a proportion. It says how far the accuracy of this one trained model could "
@@ -64,8 +60,9 @@ def write_report(
     sections = [
         f"# {run_title(metrics, config)}{' (LEAKY)' if leaky else ''}",
         answer(metrics),
-        f"> [!WARNING]\n> {LEAKY_WARNING}" if leaky else "",
+        f"> [!WARNING]\n> {leaky_warning(metrics)}" if leaky else "",
         _results(metrics, tracks),
+        apart_section(metrics),
         _notices(notices),
         genre_section(metrics),
         _confusions(tracks),
@@ -87,13 +84,14 @@ def summary_table(metrics: Mapping[str, Any]) -> "Table":
 
     split = Text(str(_find(metrics, "split.name") or MISSING))
     if _find(metrics, "split.leaky"):
-        split.append("  LEAKY: not to be compared with other splits", style="bold red")
+        split.append(f"  LEAKY: {seen_before(metrics) or 'not to be compared with other splits'}", style="bold red")
     table = Table(show_header=False, title="Test", title_style="bold")
     table.add_column(style="cyan")
     table.add_column()
     table.add_row("split", split)
     table.add_row("accuracy, tracks", Text(answer(metrics), style="bold"))
     for label, text in (
+        *apart_rows(metrics),
         ("accuracy, clips", _per_cent(metrics, "test.clip.accuracy")),
         ("macro F1, tracks", _plain(metrics, "test.track.f1_macro")),
         ("top-3 accuracy, tracks", _per_cent(metrics, "test.track.top3_accuracy")),

@@ -79,6 +79,7 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     for section in ("data", "split"):
         shared[section] = _without_folders(shared[section], relative=True)
     shared["data"] |= {"store_dir": None}
+    shared["split"] |= {"unseen": False}  # Without init_from there is nothing that it could have seen.
     shared["logger"] |= {"entity": None, "group": None, "tags": []}
     return shared
 
@@ -119,6 +120,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     from genreclf.config import Config
     from genreclf.data.split import Assignment
     from genreclf.evaluation.report import answer
+    from genreclf.lineage import earlier_runs
 
     shared, metrics, split = (_json(folder / name) for name in (CONFIG, METRICS, SPLIT))
     config, spec, genres = (shared.get(key) for key in ("config", "spec", "genres"))
@@ -129,6 +131,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     try:
         checked = Config.from_plain(copy.deepcopy(config))
         assignment = Assignment.from_json(split)
+        earlier_runs(split)
         told = (metrics["split"]["hash"], metrics["split"]["leaky"])
         scored, best_epoch = answer(metrics), int(metrics["best_epoch"])
         if told != (assignment.hash, assignment.leaky):

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from genreclf import __version__
-from genreclf.evaluation.report import LEAKY_WARNING, LIMITS, answer, genre_section, markdown_table, run_title
+from genreclf.evaluation.leaks import leaky_warning
+from genreclf.evaluation.report import LIMITS, answer, genre_section, markdown_table, run_title
 from genreclf.rundir import atomic_write_text
 
 UNKNOWN_LICENSE = "unknown"
@@ -35,7 +36,7 @@ def write_card(folder: Path, *, repo: str, license: str = UNKNOWN_LICENSE) -> No
         f"---\n{_front_matter(config, metrics, split, repo, license)}---",
         f"# {run_title(metrics, config)}{' (LEAKY)' if leaky else ''}",
         answer(metrics),
-        f"> [!WARNING]\n> {LEAKY_WARNING}" if leaky else "",
+        f"> [!WARNING]\n> {leaky_warning(metrics)}" if leaky else "",
         _split(split),
         genre_section(metrics).replace("## Genres", "## Scores of each genre on the test tracks"),
         f"## Data and limits\n\n{_data(config, shared['genres'])}\n\n{LIMITS}",

@@ -1,5 +1,6 @@
 """What is tested against what, what is refused, and what a reader is told of it."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -92,3 +93,18 @@ def test_long_names_stay_within_a_picture(tmp_path: Path, draw: Callable[[Path, 
     draw(tmp_path / "picture.png", compare([tmp_path]).experiments)
     picture = np.asarray(Image.open(tmp_path / "picture.png").convert("L"))
     assert picture[:, [0, -1]].min() == 255
+
+
+def test_runs_that_have_seen_other_test_tracks_are_not_tested(tmp_path: Path) -> None:
+    counts = {"validated": 0, "repeats": 0, "artists": 0, "n": 20}
+    for name, trained in (("CNN", 5), ("CRNN", 5), ("FFNN", 6), ("Honest", 0)):
+        path = write_run(tmp_path / name, FIRST, model=name, leaky=trained > 0, val=0.9 if trained else 0.1)
+        metrics = json.loads((path / "metrics.json").read_text())
+        metrics["split"]["seen"] = {"trained": trained, **counts}
+        (path / "metrics.json").write_text(json.dumps(metrics))
+    comparison = compare([tmp_path])
+    assert comparison.experiments[0].name == "Honest"
+    assert [(pair.first.name, pair.second.name) for pair in comparison.pairs] == [("CNN", "CRNN")]
+    refusals = " ".join(comparison.refusals)
+    assert "tested on tracks that it has seen (5 of 20 test tracks were seen before (5 trained on))" in refusals
+    assert "they have seen different numbers of their test tracks (LEAKY)" in refusals

@@ -1,0 +1,73 @@
+"""What is said of figures whose test tracks, or pieces of them, were seen in training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+LEAKY_SPLIT = (
+    "**LEAKY SPLIT.** Training and test share songs, albums or artists in this split, so that the model can recognize "
+    "the recording instead of the genre: the figures here must not be compared with those of any other split."
+)
+
+
+def leaky_warning(metrics: Mapping[str, Any]) -> str:
+    """Return the warning of a LEAKY result in Markdown.
+
+    Args:
+        metrics: The run's metrics, as in ``metrics.json``.
+    """
+    if not (text := seen_before(metrics)):
+        return LEAKY_SPLIT
+    return (
+        f"**LEAKY.** {text}, so that the model can recognize the recording instead of the genre: the figures of all "
+        "test tracks together must not be compared with any others."
+    )
+
+
+def seen_before(metrics: Mapping[str, Any]) -> str:
+    """Return how many test tracks were seen before, such as ``136 of 200 test tracks were seen before (...)``.
+
+    Args:
+        metrics: The run's metrics; without tracks seen before the run or the evaluation, the result is empty.
+    """
+    seen = metrics.get("split", {}).get("seen") or {}
+    how = seen_as(seen) if seen else ""
+    if not how:
+        return ""
+    total = sum(seen[key] for key in SEEN_AS)
+    return f"{total} of {seen['n']} test tracks were seen before ({how})"
+
+
+SEEN_AS = {"trained": "trained on", "validated": "validated on", "repeats": "known repeats of such tracks"}
+"""How a test track may have been seen, as ``split.seen`` of ``metrics.json`` and as a reader is told."""
+
+
+def seen_as(counts: Mapping[str, Any]) -> str:
+    """Return how test tracks were seen, such as ``93 trained on, 43 validated on``, of ``split.seen``."""
+    return ", ".join(f"{counts[key]} {words}" for key, words in SEEN_AS.items() if counts[key])
+
+
+def apart_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a line each for the test tracks that were seen and for the others, and what it says; none if none were.
+
+    Args:
+        metrics: The run's metrics, as in ``metrics.json``.
+    """
+    rows = []
+    for name, label in (("seen", "seen before"), ("unseen", "not seen before")):
+        figures = metrics.get("test", {}).get(name, {}).get("track")
+        if figures is None:
+            continue
+        text = "none"
+        if figures["n"]:
+            low, high = (f"{100 * end:.1f}" for end in figures["accuracy_ci95"])
+            text = f"{100 * figures['accuracy']:.1f} % of {figures['n']} right, 95 % interval {low}-{high} %"
+        if name == "unseen" and (same := metrics["split"]["seen"]["artists"]):
+            text += f"; {same} of them by artists that were trained on"
+        rows.append((label, text))
+    return rows
+
+
+def apart_section(metrics: Mapping[str, Any]) -> str:
+    """Return `apart_rows` as a section in Markdown; empty where there are none."""
+    lines = [f"- {label}: {text}" for label, text in apart_rows(metrics)]
+    return "\n".join(["## Test tracks seen before", "", *lines]) if lines else ""
