@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import shutil
 import socket
 import threading
@@ -252,3 +253,53 @@ def test_half_a_request_is_not_waited_for(page: Page, monkeypatch: pytest.Monkey
     assert page.end_of(slow).startswith(b"HTTP/1.1 408")
     assert "g-top-genre" in page.heard(page.mine)
     assert page.files() == there
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_request_of_500_gets_another_file(
+    page: Page, asked: tuple[str, list[str]], tmp_path: Path, seed: int
+) -> None:
+    address, fetched = asked
+    canary = "the canary that nobody may hear"
+    (tmp_path / "canary.wav").write_text(canary)
+    chance = random.Random(seed)
+    paths = [str(tmp_path / "canary.wav"), f"{page.uploads}/../{tmp_path.name}/canary.wav", f"{address}/song.wav"]
+    paths += ["/dev/zero", "/etc/passwd", "canary.wav", f"file://{tmp_path}/canary.wav", page.mine, "", "\0", "%00"]
+    ways = ["call/hear", "queue/join", "upload", "run/hear", "call/v2/hear", "component_server", "cancel", "file="]
+    ways += ["proxy=", "process_recording", "queue/data", "stream/x", "file/", "heartbeat/x", "reset", "openapi.json"]
+    kinds = ["application/json", "application/json; x=multipart/form-data", FORM, "text/plain", "", "a/b; c", ";,\t/"]
+    keys = ["data", "path", "url", "meta", "_type", "fn_index", "session_hash", "event_data", "is_stream", "fn_name"]
+
+    def anything(depth: int) -> Any:
+        kind = chance.randrange(8 if depth else 5)
+        if kind < 3:
+            return chance.choice(paths)
+        if kind < 5:
+            return chance.choice([None, True, -1, 0, 1e300, 2**70, "gradio.FileData", "\ud800", [], {}])
+        if kind == 5:
+            return [anything(depth - 1) for _ in range(chance.randrange(4))]
+        if kind == 6:
+            return song(chance.choice(paths))["data"][0] | {chance.choice(keys): anything(depth - 1)}
+        return {chance.choice(keys): anything(depth - 1) for _ in range(chance.randrange(5))}
+
+    for _ in range(500):
+        way = f"/gradio_api/{chance.choice(ways)}"
+        if way.endswith(("=", "/")):
+            way += chance.choice(paths).replace("\0", "")
+        value = anything(4)
+        if chance.random() < 0.6:
+            value = {"data": [value], "fn_index": 0, "session_hash": "x"}
+        body = json.dumps(value).encode()
+        if chance.random() < 0.3:
+            body = form(chance.choice(paths).replace("\0", ""), body)
+        if chance.random() < 0.2:
+            body = body[: chance.randrange(len(body) + 1)]
+        reading = "queue/data" in way or "heartbeat" in way
+        method = "POST" if reading else chance.choice(["POST", "POST", "POST", "GET", "PUT"])
+        kind = chance.choice(kinds)
+        _, answer = page.ask(method, way, body if method == "POST" else None, content_type=kind)
+        assert canary.encode() not in answer
+        assert b"root:" not in answer
+    assert not fetched
+    assert "g-top-genre" in page.heard(page.mine)
