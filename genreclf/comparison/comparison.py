@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 from genreclf.comparison.experiments import Experiment, group_runs
-from genreclf.comparison.naming import fingerprint, recipe_of, shown
+from genreclf.comparison.naming import fingerprint, recipe_of, shown, varying_keys
 from genreclf.comparison.runs import FinishedRun, find_runs
 from genreclf.comparison.significance import PairedTest, holm, paired_test
 from genreclf.evaluation.leaks import seen_before
@@ -155,6 +155,7 @@ def _doubts(members: Sequence[Experiment]) -> list[str]:
     notices = []
     if len({experiment.split_hashes for experiment in members}) > 1:
         notices.append(f"{_listed(members)} share their test tracks, but not those of training and validation.")
+    notices += _differing_beside_the_model(members)
     sources = {" ".join(shown(experiment.settings, key) for key in SOURCE_KEYS).strip() for experiment in members}
     if len(sources) > 1:
         notices.append(
@@ -162,6 +163,19 @@ def _doubts(members: Sequence[Experiment]) -> list[str]:
             "the tests between them hold only if these are the same music."
         )
     return notices
+
+
+def _differing_beside_the_model(members: Sequence[Experiment]) -> list[str]:
+    """Name the settings, other than a model's own, that differ between experiments of different models."""
+    if len({shown(experiment.settings, "model._target_") for experiment in members}) < 2:
+        return []
+    recipes = [recipe_of(experiment.settings) for experiment in members]
+    keys = [key for key in varying_keys(recipes) if not key.startswith(("model.", "init_from"))]
+    if not keys:
+        return []
+    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+    listed = f"{', '.join(keys[:NAMED])}{more}"
+    return [f"{_listed(members)} differ in more than the model ({listed}): see the settings that differ."]
 
 
 def _listed(experiments: Sequence[Experiment]) -> str:

@@ -4,6 +4,7 @@ With more experiments than colors, the pattern of the line and the shape of the 
 """
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +36,9 @@ MARKS = ("o", "s", "^", "D")
 
 BESIDE = 1.035
 """Factor between marks of the same number of parameters, so that none hides another."""
+
+TITLE_LINES = 4
+"""Lines of a name in a legend, at most; the last one says LEAKY."""
 
 TILES = 3
 """Confusion matrices in a row."""
@@ -93,7 +97,7 @@ def draw_curves(path: Path, experiments: Sequence[Experiment]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     shown = [(index, each) for index, each in enumerate(experiments) if any(run.history for run in each.runs)]
-    figure = new_figure(17, 10.5 + 0.27 * _legend_rows(len(shown), 3), "Learning curves", leaky=False)
+    figure = new_figure(17, 10.5 + 0.27 * _legend_rows([each for _, each in shown], 3), "Learning curves", leaky=False)
     panels = figure.subplots(2, 3, sharex=True, sharey="row")
     for row, (what, (scale, training, validation)) in zip(panels, CURVES.items(), strict=True):
         for axes, name in zip(row, ("Training", "Validation", "Both"), strict=True):
@@ -140,7 +144,7 @@ def draw_genre_recall(path: Path, experiments: Sequence[Experiment]) -> None:
     genres = sorted({genre for experiment in experiments for genre in experiment.genres})
     height = 0.8 / len(experiments)
     size_in = len(genres) * max(0.5, 0.16 * len(experiments) + 0.15)
-    figure = new_figure(11, size_in + 2 + 0.27 * _legend_rows(len(experiments), 2), "Recall by genre", leaky=False)
+    figure = new_figure(11, size_in + 2 + 0.27 * _legend_rows(experiments, 2), "Recall by genre", leaky=False)
     axes = figure.subplots()
     for index, experiment in enumerate(experiments):
         offset = (index + 0.5) * height - 0.4
@@ -164,7 +168,7 @@ def draw_genre_recall(path: Path, experiments: Sequence[Experiment]) -> None:
 
 def draw_accuracy_parameters(path: Path, experiments: Sequence[Experiment]) -> None:
     """Draw test accuracy with its 95 % interval against the number of parameters; hollow marks are LEAKY."""
-    figure = new_figure(11, 6.2 + 0.27 * _legend_rows(len(experiments), 2), "Accuracy against parameters", leaky=False)
+    figure = new_figure(11, 6.2 + 0.27 * _legend_rows(experiments, 2), "Accuracy against parameters", leaky=False)
     axes = figure.subplots()
     counts = [max(float(figure_of(run.metrics, "parameters")) for run in each.runs) for each in experiments]
     for index, experiment in enumerate(experiments):
@@ -244,13 +248,13 @@ def _below(columns: int, experiments: Sequence[Experiment]) -> dict[str, Any]:
     return {"loc": "outside lower center", "ncols": columns, "fontsize": 12, "frameon": False, "labelcolor": colors}
 
 
-def _legend_rows(entries: int, columns: int) -> int:
-    return math.ceil((entries + 1) / columns)
+def _legend_rows(experiments: Sequence[Experiment], columns: int) -> int:
+    return math.ceil((sum(_words(each.title).count("\n") + 1 for each in experiments) + 1) / columns)
 
 
-def _words(title: str, width: int = 50) -> str:
-    """Shorten a title, behind its model, to what a legend can hold; its end says LEAKY. No ``$`` starts a formula."""
-    if len(title) > width:
-        start = width // 3
-        title = f"{title[:start]}...{title[start + 3 - width :]}"
-    return title.replace("$", r"\$")
+def _words(title: str, width: int = 34) -> str:
+    """Break a title into lines for a legend; of a very long one the middle is left out. No ``$`` starts a formula."""
+    lines = textwrap.wrap(title, width)
+    if len(lines) > TITLE_LINES:
+        lines = [*lines[: TITLE_LINES - 1], f"...{title[3 - width :]}"]
+    return "\n".join(lines).replace("$", r"\$")

@@ -17,7 +17,7 @@ ELSEWHERE = ("run_dir", "debug", "logger", "data.store_dir", "data.download", "i
 """Keys that do not change the experiment, but for `init_from`, which `_start` replaces."""
 
 GROUPS = ("model", "regularization", "optimizer", "scheduler", "loss", "features", "data", "early_stopping", "trainer")
-"""Which of two keys that tell experiments apart equally well is taken for the name."""
+"""Which of two keys with equally many values stands first in a name."""
 
 Settings = Mapping[str, Any]
 """Dotted keys to values."""
@@ -48,27 +48,35 @@ def fingerprint(settings: Settings) -> str:
 
 
 def recipe_names(recipes: Sequence[Settings]) -> list[str]:
-    """Name recipes, each differently: the model, then as few keys as tell those of one name apart.
+    """Name recipes, each differently: the model, then every key that differs among those of one model.
 
     Args:
         recipes: No two of them equal.
     """
-    chosen: list[list[str]] = [["model._target_"] for _ in recipes]
-    while True:
-        names = _names(recipes, chosen)
-        alike = [[index for index, other in enumerate(names) if other == name] for name in dict.fromkeys(names)]
-        undecided = {
-            tuple(members): varying_keys([recipes[i] for i in members]) for members in alike if len(members) > 1
-        }
-        if not any(undecided.values()):
-            break
-        for members, keys in undecided.items():
-            for index in members if keys else ():
-                chosen[index].append(keys[0])
-    for members in undecided:
-        for number, index in enumerate(members, start=1):
-            names[index] += f" #{number}"
+    models = [shown(recipe, "model._target_") for recipe in recipes]
+    names = [""] * len(recipes)
+    for model in dict.fromkeys(models):
+        members = [index for index, other in enumerate(models) if other == model]
+        alike = [recipes[index] for index in members]
+        keys = [key for key in varying_keys(alike) if key != "model._target_" and not _comes_with_a_class(key, alike)]
+        times = Counter(key.rpartition(".")[2] for key in keys)
+        for index in members:
+            names[index] = " ".join(filter(None, [model, *(_part(recipes[index], key, times) for key in keys)]))
+    for name, count in Counter(names).items():
+        if count > 1:
+            members = [index for index, other in enumerate(names) if other == name]
+            for number, index in enumerate(members, start=1):
+                names[index] += f" #{number}"
     return names
+
+
+def _comes_with_a_class(key: str, recipes: Sequence[Settings]) -> bool:
+    """Return whether a key differs only because some of the classes that a group chooses lack it."""
+    target = f"{key.partition('.')[0]}._target_"
+    having = [recipe for recipe in recipes if key in recipe]
+    classes = {shown(recipe, target) for recipe in having}
+    same_value = len({shown(recipe, key) for recipe in having}) == 1
+    return same_value and all(shown(recipe, target) not in classes for recipe in recipes if key not in recipe)
 
 
 def split_names(splits: Sequence[tuple[str, Settings]]) -> list[str]:
@@ -105,12 +113,6 @@ def shown(settings: Settings, key: str) -> str:
     if key.endswith("_target_"):
         return _short(value)
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _names(recipes: Sequence[Settings], chosen: Sequence[Sequence[str]]) -> list[str]:
-    last_parts = Counter(key.rpartition(".")[2] for key in {key for keys in chosen for key in keys})
-    rows = zip(recipes, chosen, strict=True)
-    return [" ".join(filter(None, (_part(recipe, key, last_parts) for key in keys))) for recipe, keys in rows]
 
 
 def _part(settings: Settings, key: str, times: Mapping[str, int]) -> str:

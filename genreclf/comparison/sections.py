@@ -1,10 +1,11 @@
 """What a comparison says, before it is Markdown or a page: headings, tables, paragraphs and pictures."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genreclf.comparison.comparison import Comparison
+from genreclf.comparison.comparison import NAMED, Comparison
 from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.naming import recipe_of, shown, varying_keys
 from genreclf.comparison.runs import figure
@@ -101,13 +102,26 @@ def first_of_each_split(comparison: Comparison) -> list[str]:
     sentences = []
     for split, hashes in dict.fromkeys((experiment.split, experiment.split_hashes) for experiment in honest):
         members = [each for each in honest if (each.split, each.split_hashes) == (split, hashes)]
-        if len(members) > 1 and members[0].mean("val.track.accuracy") is not None:
-            sentences.append(
-                f"Of {len(members)} experiments on split {split}, {members[0].name} has the highest validation "
-                f"accuracy; its test accuracy is {percent(members[0].scores.accuracy)} % of "
-                f"{len(members[0].scores.track_ids)} tracks (95 % interval {_interval(members[0])})."
-            )
+        if len(members) > 1 and (highest := members[0].mean("val.track.accuracy")) is not None:
+            first = [each for each in members if math.isclose(each.mean("val.track.accuracy") or 0.0, highest)]
+            start = f"Of {len(members)} experiments on split {split}, "
+            if len(first) == 1:
+                words = (
+                    f"{first[0].name} has the highest validation accuracy; its test accuracy is {_tested(first[0])}."
+                )
+            else:
+                words = f"{len(first)} share the highest validation accuracy ({percent(highest)} %), which tells none "
+                words += "of them from the others; their test accuracies: "
+                words += "; ".join(f"{each.name}, {_tested(each)}" for each in first[:NAMED])
+                words += f" and {len(first) - NAMED} more." if len(first) > NAMED else "."
+            sentences.append(start + words)
     return sentences
+
+
+def _tested(experiment: Experiment) -> str:
+    scores = experiment.scores
+    tracks = len(scores.track_ids)
+    return f"{percent(scores.accuracy)} % of {tracks} tracks (95 % interval {_interval(experiment)})"
 
 
 def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) -> list[Section]:

@@ -9,6 +9,7 @@ from made_up import pattern, write_run
 
 from genreclf.comparison.comparison import Comparison, compare
 from genreclf.comparison.experiments import Experiment
+from genreclf.comparison.sections import first_of_each_split
 
 RIGHT = pattern("+++- ++-- ++++")
 
@@ -73,7 +74,7 @@ def names(comparison: Comparison) -> set[str]:
     return {experiment.name for experiment in comparison.experiments}
 
 
-def test_names_say_what_varies_and_no_more(tmp_path: Path) -> None:
+def test_names_say_all_that_varies_and_no_more(tmp_path: Path) -> None:
     variants: dict[str, dict[str, Any]] = {
         "a": {"model": "FFNN", "settings": {"optimizer.lr": 0.1, "model.hidden": [64, 32]}},
         "b": {"model": "CNN"},
@@ -82,7 +83,7 @@ def test_names_say_what_varies_and_no_more(tmp_path: Path) -> None:
     }
     for name, variant in variants.items():
         write_run(tmp_path / name, RIGHT, **variant)
-    assert names(compare([tmp_path])) == {"FFNN", "CNN AdamW lr=0.01", "CNN AdamW lr=0.001", "CNN SGD"}
+    assert names(compare([tmp_path])) == {"FFNN", "CNN AdamW lr=0.01", "CNN AdamW lr=0.001", "CNN SGD lr=0.001"}
 
 
 def test_keys_of_one_last_name_are_told_apart(tmp_path: Path) -> None:
@@ -91,8 +92,45 @@ def test_keys_of_one_last_name_are_told_apart(tmp_path: Path) -> None:
     assert names(compare([tmp_path])) == {
         "CNN model.dropout=0.1 data.dropout=0.1",
         "CNN model.dropout=0.1 data.dropout=0.2",
-        "CNN model.dropout=0.3",
+        "CNN model.dropout=0.3 data.dropout=0.1",
     }
+
+
+def test_no_difference_hides_behind_another(tmp_path: Path) -> None:
+    for name, epochs, masks in (("a", 40, None), ("b", 80, 0.2)):
+        settings = {"trainer": {"max_epochs": epochs}, "regularization": {"spec_augment": masks}}
+        write_run(tmp_path / name, RIGHT, settings=settings)
+    assert names(compare([tmp_path])) == {
+        "CNN spec_augment=null max_epochs=40",
+        "CNN spec_augment=0.2 max_epochs=80",
+    }
+
+
+def test_keys_that_a_class_brings_are_not_named(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", RIGHT)
+    momentum = {"optimizer._target_": "torch.optim.SGD", "optimizer.momentum": 0.9}
+    write_run(tmp_path / "b", RIGHT, settings=momentum)
+    assert names(compare([tmp_path])) == {"CNN AdamW", "CNN SGD"}
+
+
+def test_models_that_differ_in_more_than_the_model_are_told(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", RIGHT, settings={"optimizer.lr": 0.1})
+    write_run(tmp_path / "b", RIGHT, model="CRNN", settings={"model.hidden": 8})
+    (notice,) = compare([tmp_path]).notices
+    assert notice == "CNN; CRNN differ in more than the model (optimizer.lr): see the settings that differ."
+
+
+def test_a_tie_has_no_highest(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", pattern("++++"), model="FFNN", val=0.7)
+    write_run(tmp_path / "b", pattern("++--"), model="CNN", val=0.7)
+    write_run(tmp_path / "c", pattern("++++"), model="CRNN", val=0.6)
+    (sentence,) = first_of_each_split(compare([tmp_path]))
+    assert sentence.startswith(
+        "Of 3 experiments on split fault_filtered, 2 share the highest validation accuracy (70.0 %), which tells none "
+        "of them from the others; their test accuracies: CNN, 50.0 % of 4 tracks ("
+    )
+    assert "; FFNN, 100.0 % of 4 tracks (" in sentence
+    assert "CRNN" not in sentence
 
 
 def test_classes_of_one_name_are_numbered(tmp_path: Path) -> None:
