@@ -53,7 +53,7 @@ def parse_config(path: Path) -> dict[str, Any]:
 
 def dump_config(config: Mapping[str, Any]) -> str:
     """Return a resolved configuration as YAML."""
-    return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False)
+    return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def check_resolved(value: Any, key: str = "") -> None:

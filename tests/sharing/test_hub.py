@@ -18,8 +18,10 @@ from stand_in import TOKEN, Hub
 
 import genreclf
 from genreclf import models
+from genreclf.config import Config
 from genreclf.features import FeatureSpec
 from genreclf.rundir import RunDirectory
+from genreclf.sharing.contents import shareable
 
 Cli = Callable[..., Outcome]
 REPO = "someone/metal-or-not"
@@ -74,7 +76,7 @@ def test_a_pulled_model_is_a_run_for_the_other_commands(
     assert cli("pull", REPO, "--to", "pulled").code == 0
     outcome = cli("evaluate", "pulled", "run_dir=again")
     assert outcome.code == 2
-    assert "data.root=" in outcome.err
+    assert "data.root is missing" in outcome.err
     data = (f"data.root={trained.music}", f"data.store_dir={tmp_path}")
     outcome = cli("evaluate", "pulled", *data, "run_dir=again")
     assert outcome.code == 0, outcome.err
@@ -114,16 +116,46 @@ def test_the_card_is_honest_and_names_no_folder_of_ours(pushed: dict[str, bytes]
         assert str(trained.music.parent).encode() not in content
 
 
-def test_relative_folders_stay_at_home_too(trained: Trained) -> None:
-    from genreclf.sharing.bundle import shareable
-
+def test_places_accounts_and_devices_stay_at_home(trained: Trained) -> None:
     config = trained.run.read_config()
-    config["data"]["root"], config["data"]["artists"] = "../private/music", "~\\private\\artists.txt"
+    config["data"] |= {"root": "../private/music", "artists": "~\\private\\artists.txt", "store_dir": "private"}
+    config["split"] |= {"_target_": "genreclf.data.split_lists.ListSplit", "train": "private/train.txt"}
+    config["logger"] |= {"name": "wandb", "project": "private", "entity": "private", "tags": ["private"]}
+    config["trainer"] |= {"devices": 7, "accelerator": "gpu", "limit_test_batches": 0.5}
+    config |= {"init_from": "/private/run", "hydra": {"run": {"dir": "private"}}, "private": 1}
     shared = shareable(config)
     assert "private" not in json.dumps(shared)
-    assert (shared["data"]["root"], shared["data"]["artists"]) == ("music", "artists.txt")
-    assert shared["early_stopping"] == config["early_stopping"]
+    assert shared.keys() <= Config.from_plain(trained.run.read_config()).plain.keys()
+    assert (shared["data"]["root"], shared["data"]["artists"], shared["split"]["train"]) == (None, None, None)
     assert shared["data"]["_target_"] == config["data"]["_target_"]
+    assert shared["data"]["clip_seconds"] == config["data"]["clip_seconds"]
+    assert [shared["trainer"][key] for key in ("devices", "accelerator", "limit_test_batches")] == [1, "auto", None]
+    for same in ("model", "features", "loss", "optimizer", "scheduler", "early_stopping", "seed"):
+        assert shared[same] == config[same]
+    assert shared["trainer"]["max_epochs"] == config["trainer"]["max_epochs"]
+
+
+def test_only_what_is_known_is_kept_of_what_is_pulled(hub: Hub, bundle: dict[str, bytes], cli: Cli) -> None:
+    hub.files[REPO] = dict(bundle)
+
+    def more(content: Any) -> None:
+        content["config"] |= {"hydra": {"run": {"dir": "/tmp"}, "callbacks": {"evil": {"x": 1}}}, "callbacks": {"y": 1}}
+        content["config"]["logger"] |= {"name": "wandb", "entity": "evil", "project": "evil"}
+        content["config"]["data"] |= {"root": "/home/me/music", "store_dir": "/home/me", "artists": "evil"}
+        content["config"]["trainer"] |= {"devices": 10**6, "limit_test_batches": 0.01}
+        content["config"] |= {"init_from": "/home/me/run", "run_dir": "/home/me/run", "debug": True}
+
+    spoil("config.json", more)(hub.files[REPO])
+    spoil("metrics.json", lambda m: m.update(timing={"fit_s": "evil"}, evil=1))(hub.files[REPO])
+    outcome = cli("pull", REPO, "--to", "pulled")
+    assert outcome.code == 0, outcome.err
+    run = RunDirectory("pulled")
+    config, metrics = run.read_config(), run.read_metrics()
+    for word in ("evil", "/home", "hydra", "callbacks", "wandb"):
+        assert word not in json.dumps([config, metrics])
+    assert config["trainer"]["devices"] == 1
+    assert config["run_dir"] == "pulled"
+    assert "timing" not in metrics
 
 
 def test_a_leaky_run_says_so_on_its_card(hub: Hub, cli: Cli, trained: Trained, tmp_path: Path) -> None:
@@ -151,6 +183,10 @@ def spoil(name: str, change: Callable[[Any], None]) -> Callable[[dict[str, bytes
     return lambda files: files.update({name: changed(files[name], change)})
 
 
+def giant(**arguments: Any) -> dict[str, Any]:
+    return {"_target_": "genreclf.models.PatchTransformer", **arguments}
+
+
 def weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[dict[str, bytes]], None]:
     def spoiled(files: dict[str, bytes]) -> None:
         state = load(files["model.safetensors"])
@@ -164,14 +200,67 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "code": (spoil("config.json", lambda c: c["config"]["model"].update(_target_="evil.Model")), "--trust evil"),
     "code of torch": (
         spoil("config.json", lambda c: c["config"]["loss"].update(_target_="torch.hub.load")),
-        "names torch.hub.load",
+        "names 'torch.hub.load' as loss",
     ),
     "no classifier": (
         spoil("config.json", lambda c: c["config"]["model"].update(_target_="torch.nn.Linear")),
-        "is no genreclf.models.base.GenreClassifier",
+        "names 'torch.nn.Linear' as model, which neither genreclf nor PyTorch has",
     ),
-    "nested": (lambda files: files.update({"config.json": b"[" * 100_000}), "not readable as JSON"),
+    "nested": (lambda files: files.update({"config.json": b"[" * 50_000}), "not readable as JSON"),
     "terminal codes": (spoil("metrics.json", lambda m: m.update(note="\x1b[2J")), "cannot be printed"),
+    "many giants": (
+        spoil("config.json", lambda c: c["config"].update(model=giant(depth=10**9))),
+        "it has more layers than there are weights",
+    ),
+    "an interpolation": (
+        spoil("config.json", lambda c: c["config"]["data"].update(root="${oc.env:HF_TOKEN}")),
+        "data.root holds an interpolation",
+    ),
+    "an interpolation of Hydra's": (
+        spoil("config.json", lambda c: c["config"].update(hydra={"run": {"dir": "${oc.env:HOME}"}})),
+        "hydra.run.dir holds an interpolation",
+    ),
+    "a giant batch": (
+        spoil("config.json", lambda c: c["config"]["data"].update(batch_size=2**40)),
+        "data.batch_size of 1099511627776",
+    ),
+    "giant features": (
+        spoil("config.json", lambda c: c["config"]["features"].update(n_fft=2**40)),
+        "features.n_fft of 1099511627776",
+    ),
+    "an endless number": (
+        spoil("config.json", lambda c: c["config"]["optimizer"].update(lr=float("inf"))),
+        "optimizer.lr of inf",
+    ),
+    "a long text": (
+        spoil("config.json", lambda c: c["config"]["features"].update(scale="x" * 1000)),
+        "features.scale of 1000 letters",
+    ),
+    "much": (spoil("config.json", lambda c: c["config"]["model"].update(channels=[1] * 20_000)), "settings of more"),
+    "no section": (spoil("config.json", lambda c: c["config"].update(trainer=[])), "trainer is no section"),
+    "no model": (spoil("config.json", lambda c: c["config"].pop("model")), "there is no model"),
+    "an unknown key": (
+        spoil("config.json", lambda c: c["config"]["model"].update(evil=1)),
+        "model.evil is no key of CRNN",
+    ),
+    "too good": (
+        spoil("metrics.json", lambda m: m["test"]["track"].update(accuracy=1.01)),
+        "test.track.accuracy of 1.01",
+    ),
+    "worse than nothing": (
+        spoil("metrics.json", lambda m: m["test"]["track"].update(accuracy_ci95=[-0.5, 1])),
+        "test.track.accuracy_ci95 of -0.5",
+    ),
+    "no figure": (
+        spoil("metrics.json", lambda m: m["test"]["clip"].update(f1_macro=float("nan"))),
+        "test.clip.f1_macro of nan",
+    ),
+    "an endless loss": (
+        spoil("metrics.json", lambda m: m["test"]["clip"].update(loss=float("inf"))),
+        "test.clip.loss of inf",
+    ),
+    "a part of a track": (spoil("metrics.json", lambda m: m["test"]["track"].update(n=1.5)), "test.track.n of 1.5"),
+    "no seed": (spoil("metrics.json", lambda m: m.pop("seed")), "there is no seed"),
     "a giant": (spoil("config.json", lambda c: c["config"]["model"].update(hidden=10**7)), "does not hold the weights"),
     "a giant window": (spoil("config.json", lambda c: c["spec"].update(n_fft=2**40)), "n_fft of 1099511627776"),
     "a better figure": (spoil("metrics.json", lambda m: m["split"].update(hash="0" * 16)), "tells of another split"),
