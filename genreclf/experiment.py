@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from genreclf.config import Config, hash_of
+from genreclf.data.store import SAMPLE_BYTES
 from genreclf.errors import Terminated, TrainingDiverged, UserError
 from genreclf.evaluation.report import summary_table
 from genreclf.fitting import fit, is_first_rank
@@ -135,6 +136,7 @@ def _carry_out(task: str, config: Config, ranks: OutsideRanks | None) -> RunResu
     precision = resolve_precision(config.trainer.precision, accelerator)
     started_s = time.perf_counter()
     prepared = TASKS[task].prepare(config)
+    prepared.data.store.check(SAMPLE_BYTES if prepared.data.streams else None)
     for notice in prepared.notices:
         print(f"Note: {notice}")
     run.make()

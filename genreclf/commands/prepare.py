@@ -2,8 +2,6 @@
 
 import sys
 
-from genreclf.errors import UserError
-
 HELP = """usage: python -m genreclf prepare [KEY=VALUE ...]
 
 Compute the spectrograms of a source into the store, check all of them, and say where they lie. Settings are those of
@@ -19,12 +17,7 @@ def main(arguments: list[str]) -> None:
     from genreclf.material import gather
 
     material = gather(checked(arguments, run_dir="-"))
-    damaged = list(material.store.damaged())
-    if damaged:
-        raise UserError(
-            f"{len(damaged)} tracks of the store {material.store.directory} are damaged, {damaged[0]} first; "
-            "delete the folder and prepare again."
-        )
+    material.store.check()
     for notice in material.notices:
         print(f"Note: {notice}", file=sys.stderr)
     tracks, frames = len(material.store.lengths_frames), sum(material.store.lengths_frames.values())

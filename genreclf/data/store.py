@@ -8,7 +8,9 @@ with a journal instead of the index, so that a build goes on where it was killed
 import errno
 import hashlib
 import json
+import math
 import mmap
+import random
 import warnings
 import zlib
 from collections import deque
@@ -28,6 +30,11 @@ from genreclf.rundir import atomic_write_text
 
 FORMAT = 3
 """Raised when the stored values of the same track would be other ones."""
+
+SAMPLE_BYTES = 2**30
+"""So much is read back, before a run, of a store that is too large for the memory."""
+
+Entry = tuple[int, int, int]  # first frame of a track in frames.bin, number of frames, their CRC-32
 
 Encode = Callable[[Track], NDArray[Any]]
 """Makes the stored spectrogram of a track, shape ``(frame, mel)``; raises `UnreadableTrack`."""
@@ -76,15 +83,15 @@ class Store:
         self.directory = directory
         try:
             index = json.loads((directory / "index.json").read_text())
+            if index.pop("checksum", None) not in (None, zlib.crc32(json.dumps(index).encode())):
+                raise ValueError("index.json is not what was written")
             shape = (index["frames"], index["n_mels"])
             self.frames: NDArray[Any] = mapped(directory / "frames.bin", np.dtype(index["dtype"]), shape)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"The store {directory} is damaged ({error}); delete the folder to have it built anew."
-            ) from error
-        self._checksums = {name: checksum for name, (_, _, checksum) in index["tracks"].items()}
-        self.offsets_frames = {name: offset for name, (offset, _, _) in index["tracks"].items()}
-        self.lengths_frames = {name: length for name, (_, length, _) in index["tracks"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged_error(directory, str(error)) from error
+        self._entries: dict[str, Entry] = index["tracks"]
+        self.offsets_frames = {name: offset for name, (offset, _, _) in self._entries.items()}
+        self.lengths_frames = {name: length for name, (_, length, _) in self._entries.items()}
         self.unreadable: dict[str, str] = index["unreadable"]
 
     def spectrogram(self, track_id: str) -> NDArray[Any]:
@@ -101,15 +108,33 @@ class Store:
         start = first_frame * frame_bytes // mmap.PAGESIZE * mmap.PAGESIZE
         memory.madvise(mmap.MADV_WILLNEED, start, (first_frame + frames) * frame_bytes - start)
 
-    def damaged(self) -> Iterator[str]:
-        """Read everything and yield the ids whose values are not those that were written."""
-        frame_bytes = self.frames[:1].nbytes
-        # Not through the map: pages of it count as memory that the process holds.
-        with (self.directory / "frames.bin").open("rb") as frames:
-            for track_id, checksum in self._checksums.items():
-                frames.seek(self.offsets_frames[track_id] * frame_bytes)
-                if zlib.crc32(frames.read(self.lengths_frames[track_id] * frame_bytes)) != checksum:
-                    yield track_id
+    def check(self, at_most_bytes: int | None = None) -> None:
+        """Read tracks back and compare them with their checksums.
+
+        Args:
+            at_most_bytes: Read about so much, of tracks that are drawn anew each time; None: everything.
+
+        Raises:
+            UserError: They are not what was written.
+        """
+        entries = self._entries
+        if at_most_bytes is not None:
+            tracks = math.ceil(min(1.0, at_most_bytes / self.frames.nbytes) * len(entries))
+            # The system's random numbers: a check changes nothing that is drawn from a seed.
+            entries = {name: entries[name] for name in random.SystemRandom().sample(list(entries), tracks)}
+        if damaged := list(_damaged(self.directory / "frames.bin", self.frames[:1].nbytes, entries)):
+            found = f"{len(damaged)} of the {len(entries)} tracks that were read back are not what was written"
+            raise _damaged_error(self.directory, f"{found}, {damaged[0]} first")
+
+
+def _damaged(file: Path, frame_bytes: int, entries: Mapping[Any, Entry]) -> Iterator[Any]:
+    """Yield the keys of tracks whose frames are not those that were written."""
+    # Not through a map: pages of it count as memory that the process holds.
+    with file.open("rb") as frames:
+        for key, (offset, length, checksum) in entries.items():
+            frames.seek(offset * frame_bytes)
+            if zlib.crc32(frames.read(length * frame_bytes)) != checksum:
+                yield key
 
 
 def mapped(file: Path | BinaryIO, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
@@ -174,6 +199,10 @@ def open_or_build(
     return store
 
 
+def _damaged_error(directory: Path, reason: str) -> UserError:
+    return UserError(f"The store {directory} is damaged ({reason}); delete the folder to have it built anew.")
+
+
 def _unreadable_error(unreadable: Mapping[str, tuple[Track, str]]) -> UserError:
     named = "".join(f"\n  {track.path}: {reason}" for track, reason in unreadable.values())
     files = "1 file" if len(unreadable) == 1 else f"{len(unreadable)} files"
@@ -186,7 +215,8 @@ def _build(
     """Write what is missing, then the index. Return the tracks that cannot be read and why."""
     building.mkdir(exist_ok=True)
     frame_bytes = recipe.n_mels * np.dtype(recipe.dtype).itemsize
-    done = _read_journal(building)
+    (building / "frames.bin").touch()
+    done = _read_journal(building, frame_bytes)
     missing = [track for track in tracks if (track.id, track.fingerprint) not in done]
     unreadable: dict[str, tuple[Track, str]] = {}
     end = max((offset + length for offset, length, _ in done.values()), default=0)
@@ -214,21 +244,24 @@ def _build(
     }
     if not index["tracks"]:
         raise _unreadable_error(unreadable)
-    atomic_write_text(building / "index.json", json.dumps(index))
+    checksum = zlib.crc32(json.dumps(index).encode())
+    atomic_write_text(building / "index.json", json.dumps({**index, "checksum": checksum}))
     return unreadable
 
 
-def _read_journal(building: Path) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """Return what a killed build finished: (id, fingerprint) to (offset, length, checksum)."""
+def _read_journal(building: Path, frame_bytes: int) -> dict[tuple[str, str], Entry]:
+    """Return the entries, by (id, fingerprint), of what a killed build finished and lies in ``frames.bin`` whole."""
     (building / "index.json").unlink(missing_ok=True)
     journal = building / "journal.jsonl"
-    done = {}
+    done: dict[tuple[str, str], Entry] = {}
     for line in journal.read_text().splitlines() if journal.exists() else ():
         try:
             track_id, fingerprint, offset, length, checksum = json.loads(line)
-        except ValueError:
+            done[str(track_id), str(fingerprint)] = (int(offset), int(length), int(checksum))
+        except (ValueError, TypeError):
             break  # The kill came while this line was written.
-        done[track_id, fingerprint] = (offset, length, checksum)
+    for key in list(_damaged(building / "frames.bin", frame_bytes, done)):
+        del done[key]
     atomic_write_text(journal, "".join(json.dumps([*key, *entry]) + "\n" for key, entry in done.items()))
     return done
 

@@ -1,13 +1,18 @@
 import json
 import multiprocessing
 import os
+import random
+import shutil
 import signal
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import Outcome
 from numpy.typing import NDArray
 
 from genreclf.data.source import Track, UnreadableTrack
@@ -31,7 +36,7 @@ def check(store: Store, tracks: list[Track] = TRACKS) -> None:
     assert list(store.lengths_frames) == [track.id for track in tracks]
     for track in tracks:
         np.testing.assert_array_equal(store.spectrogram(track.id), encode(track).T)
-    assert list(store.damaged()) == []
+    store.check()
 
 
 def test_holds_every_track(tmp_path: Path) -> None:
@@ -134,10 +139,64 @@ def test_damage_is_found(tmp_path: Path) -> None:
     store = build(tmp_path)
     with (store.directory / "frames.bin").open("r+b") as frames:
         frames.write(b"\xff\xff")
-    assert list(Store(store.directory).damaged()) == ["g/0"]
+    with pytest.raises(UserError, match="1 of the 12 tracks that were read back are not what was written, g/0 first"):
+        Store(store.directory).check()
     (store.directory / "frames.bin").write_bytes(b"")
     with pytest.raises(UserError, match="is damaged"):
         build(tmp_path)
+
+
+def test_no_flipped_bit_of_the_index_is_used(tmp_path: Path) -> None:
+    store = build(tmp_path)
+    index = (store.directory / "index.json").read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(index)), 300):
+        damaged = bytearray(index)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (store.directory / "index.json").write_bytes(damaged)
+        with suppress(UserError):
+            check(Store(store.directory))
+
+
+def test_a_large_store_is_sampled(tmp_path: Path) -> None:
+    store = build(tmp_path)
+    (store.directory / "frames.bin").write_bytes(b"\xff" * store.frames.nbytes)
+    for at_most, read in ((None, 12), (store.frames.nbytes // 2, 6), (1, 1), (2 * store.frames.nbytes, 12)):
+        with pytest.raises(UserError, match=f"{read} of the {read} tracks"):
+            store.check(at_most)
+
+
+def test_only_what_a_killed_build_left_whole_is_kept(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_killed_build, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    (building,) = tmp_path.glob("*.building")
+    finished = len((building / "journal.jsonl").read_text().splitlines())
+    content = bytearray((building / "frames.bin").read_bytes())
+    content[8] ^= 1  # The second track's first frame.
+    (building / "frames.bin").write_bytes(content[:-1])
+    seen = []
+
+    def encode_rest(track: Track) -> NDArray[np.int16]:
+        seen.append(track.id)
+        return encode(track)
+
+    check(build(tmp_path, encode=encode_rest))
+    assert sorted(seen) == sorted(["g/1", *(track.id for track in TRACKS[finished - 1 :])])
+
+
+def test_a_run_reads_its_store_back(cli: Callable[..., Outcome], tiny: list[str], stores: Path, tmp_path: Path) -> None:
+    name = Path(cli("prepare", *tiny).out.splitlines()[-1]).name
+    copy = tmp_path / "stores" / name
+    shutil.copytree(stores / name, copy)
+    with (copy / "frames.bin").open("r+b") as frames:
+        frames.seek(1000)
+        frames.write(bytes(1))
+    for command in (["prepare"], ["run_dir=run"]):
+        outcome = cli(command[0], *tiny, f"data.store_dir={copy.parent}")
+        assert outcome.code == 2
+        assert f"{copy} is damaged (1 of the 50 tracks that were read back are not what was written" in outcome.err
+        assert "delete the folder to have it built anew" in outcome.err
+    assert not (tmp_path / "run").exists()
 
 
 def _build_slowly(directory: Path, results: "multiprocessing.Queue[int]") -> None:
