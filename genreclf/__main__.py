@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf import __version__
 from genreclf.config import CONFIG_DIR
 from genreclf.errors import INTERRUPTED, TERMINATED, Terminated, UserError
+from genreclf.escaping import say
 from genreclf.messages import check_options, explain
 from genreclf.parallel.launchers import LauncherFailed, check_launcher
 from genreclf.parallel.outside import outside_ranks
@@ -92,7 +93,7 @@ def _end(error: Exception, *, debug: bool, can_sweep: bool) -> SystemExit:
     if debug:
         traceback.print_exception(error)
     elif message := str(error) if isinstance(error, UserError) else explain(error, COMMANDS, can_sweep=can_sweep):
-        print(message, file=sys.stderr)
+        say(message)
     return SystemExit(error.exit_code if isinstance(error, UserError) else UserError.exit_code)
 
 
@@ -124,7 +125,7 @@ def _train(arguments: list[str]) -> None:
 
         if code := report(sweep_dir):
             if stopped and str(stopped):
-                print(stopped, file=sys.stderr)
+                say(stopped)
             raise SystemExit(code)
     if stopped:
         raise stopped

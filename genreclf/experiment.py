@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from genreclf.config import Config, hash_of
 from genreclf.data.store import SAMPLE_BYTES
 from genreclf.errors import Terminated, TrainingDiverged, UserError
+from genreclf.escaping import say
 from genreclf.evaluation.report import summary_table
 from genreclf.fitting import fit, is_first_rank
 from genreclf.hardware import environment, resolve_accelerator, resolve_precision
@@ -138,7 +140,7 @@ def _carry_out(task: str, config: Config, ranks: OutsideRanks | None) -> RunResu
     prepared = TASKS[task].prepare(config)
     prepared.data.store.check(SAMPLE_BYTES if prepared.data.streams else None)
     for notice in prepared.notices:
-        print(f"Note: {notice}")
+        say(f"Note: {notice}", sys.stdout)
     run.make()
     with run.held(), sentence_when_full(run.path):
         if task == "train" and (done := finished(config)):  # By another process, while this one waited for it.

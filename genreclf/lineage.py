@@ -129,6 +129,22 @@ def earlier_runs(split: Mapping[str, Any]) -> list[RunTracks]:
         return [RunTracks.from_json(entry) for entry in split.get("started_from", ())]
 
 
+def is_computed_only(run: RunDirectory, config: Mapping[str, Any]) -> bool:
+    """Return whether all that a run, and the runs it started from as far as known, learned from is computed music.
+
+    Args:
+        run: The run.
+        config: What its ``config.yaml`` holds.
+    """
+    if str((config.get("data") or {}).get("_target_")).rpartition(".")[2] != "Synthetic":
+        return False
+    try:
+        earlier = earlier_runs(run.read_json(run.split)) if config.get("init_from") else []
+    except UserError:
+        return True
+    return all(tracks.dataset.startswith("synthetic") for tracks in earlier)
+
+
 def split_json(assignment: Assignment, dataset: str, tracks: Mapping[str, Track], lineage: Lineage) -> dict[str, Any]:
     """Return what ``split.json`` holds: the split, the dataset, known artists, and what earlier runs saw.
 

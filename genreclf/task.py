@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.errors import UserError
+from genreclf.escaping import say
 from genreclf.messages import explain
 from genreclf.parallel.outside import adopt_slurm, outside_ranks
 
@@ -41,7 +42,7 @@ def train(config: DictConfig) -> float:
         if config.debug is True:
             traceback.print_exception(error)
         elif sentence := str(error) if isinstance(error, UserError) else explain(error):
-            print(sentence, file=sys.stderr)
+            say(sentence)
         raise SystemExit(error.exit_code if isinstance(error, UserError) else UserError.exit_code) from None
     finally:
         if run_dir.is_dir() and not any(run_dir.iterdir()):

@@ -8,8 +8,9 @@ from genreclf.app.rendering import answer_html, message_html
 from genreclf.app.shelf import Shelf
 from genreclf.data.source import UnreadableTrack
 from genreclf.errors import UserError
+from genreclf.escaping import printable
 from genreclf.inference.decoding import open_audio
-from genreclf.inference.predictor import GenrePredictor, shown
+from genreclf.inference.predictor import GenrePredictor
 
 if TYPE_CHECKING:
     from genreclf.library import Library
@@ -55,7 +56,7 @@ class Answerer:
             path: Of the song.
             name: What the visitor calls it.
         """
-        name = shown(name)
+        name = printable(name)
         try:
             self._check(path)
             prediction = self.predictor.predict(path)
@@ -65,7 +66,7 @@ class Answerer:
         except UnreadableTrack as reason:
             return message_html(f"{name} cannot be heard: {reason}.")
         except UserError as error:
-            return message_html(str(error).replace(shown(str(path)), name))
+            return message_html(str(error).replace(printable(str(path)), name))
         players = [
             self.shelf.put(found.song.path) if _is_there(found.song.path, found.song.playable) else None
             for found in similar

@@ -29,7 +29,7 @@ def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
         "model": type(predictor.model).__name__,
         "run": run.path.resolve().name,
         "source": source,
-        "computed": source == "Synthetic",
+        "warning": predictor.warning,
         "report": run.report.is_file(),
         "notice": predictor.listener.notice,
     }

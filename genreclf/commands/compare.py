@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from genreclf.errors import UserError
+from genreclf.escaping import printable, say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,8 +47,8 @@ def main(arguments: list[str]) -> None:
 
         Console().print(terminal_table(comparison))
     else:
-        sys.stdout.write(FORMATS[asked.format](comparison))
+        sys.stdout.write(printable(FORMATS[asked.format](comparison), keep="\n"))
         said = sys.stderr
     for sentence in (*first_of_each_split(comparison), *comparison.refusals, *comparison.notices):
-        print(sentence, file=said)
+        say(sentence, said)
     print(f"Report: {page}", file=said)

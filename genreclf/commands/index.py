@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
+from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
@@ -36,23 +37,20 @@ def main(arguments: list[str]) -> None:
         describe = indexing.describe_stored(predictor, material.store)
         notices = list(material.notices)
     else:
-        entries = indexing.entries_of_folders(folders, options.artists, _say)
+        entries = indexing.entries_of_folders(folders, options.artists, say)
         describe = indexing.describe_file(predictor)
         notices = [predictor.listener.notice] if predictor.listener.notice else []
     for notice in notices:
-        _say(f"Note: {notice}")
+        say(f"Note: {notice}")
     directory = library_directory(options.run, options.library)
-    changes = indexing.update(directory, run, predictor, entries=entries, describe=describe, say=_say)
-    print(
+    changes = indexing.update(directory, run, predictor, entries=entries, describe=describe, say=say)
+    say(
         f"{changes.added} heard, {changes.unchanged} unchanged, {changes.dropped} dropped, "
-        f"{changes.left_out} left out: {directory}"
+        f"{changes.left_out} left out: {directory}",
+        sys.stdout,
     )
     if not changes.added + changes.unchanged:
         raise UserError("No song could be heard.")
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
+from genreclf.escaping import csv_cell, printable, say
 
 if TYPE_CHECKING:
     from genreclf.inference.prediction import Prediction
+    from genreclf.inference.predictor import GenrePredictor
 
 TABLE_TOP = 3
 """Genres of a song in a table, unless --top says otherwise."""
@@ -26,23 +28,25 @@ def main(arguments: list[str]) -> None:
     """Print each song's genres; name each bad file and go on. Only if none could be predicted is that a mistake."""
     options = _parser().parse_args(arguments)
     from genreclf.inference.listing import audio_files
-    from genreclf.inference.predictor import GenrePredictor, shown
+    from genreclf.inference.predictor import GenrePredictor
 
     predictor = GenrePredictor.of_run(options.run, trust=options.trust)
     if (notice := predictor.listener.notice) is not None:
-        print(f"Note: {notice}", file=sys.stderr)
-    writer = FORMATS[options.format](predictor.genres, options.top)
+        say(f"Note: {notice}")
+    if predictor.warning is not None:
+        say(f"Warning: {predictor.warning}")
+    writer = FORMATS[options.format](predictor, options.top)
     pictures = Pictures(Path(options.timeline_dir)) if options.timeline_dir else None
     predicted = left_out = 0
     try:
         for path, reason in audio_files(options.paths):
-            name = shown(str(path))
+            name = printable(str(path))
             try:
                 if reason is not None:
                     raise UserError(f"{name}: {reason}")
                 prediction = predictor.predict(path, skip_start_s=options.skip_start, skip_end_s=options.skip_end)
             except UserError as error:
-                print(error, file=sys.stderr)
+                say(error)
                 left_out += 1
                 continue
             predicted += 1
@@ -64,7 +68,7 @@ def main(arguments: list[str]) -> None:
 class Writer(Protocol):
     """Prints predictions in one format."""
 
-    def __init__(self, genres: tuple[str, ...], top: int | None) -> None:
+    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
         """Take what is the same for all songs."""
 
     def add(self, name: str, prediction: "Prediction") -> None:
@@ -77,7 +81,7 @@ class Writer(Protocol):
 class Table:
     """A row a song: its likeliest genres with their shares, and the likeliest over time."""
 
-    def __init__(self, genres: tuple[str, ...], top: int | None) -> None:
+    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
         """Begin the table."""
         from rich.table import Table as RichTable
 
@@ -103,7 +107,7 @@ class Table:
             f"{prediction.entropy_bits:.2f}",
             _clock(prediction.duration_s),
         ]
-        self.table.add_row(*map(Text, cells))
+        self.table.add_row(*(Text(printable(cell, keep="\n")) for cell in cells))
 
     def end(self) -> None:
         """Print the table."""
@@ -116,13 +120,15 @@ class Table:
 class JsonLines:
     """A JSON object a line and song; with a top, ``top`` holds the names of so many genres, the likeliest first."""
 
-    def __init__(self, genres: tuple[str, ...], top: int | None) -> None:
-        """Remember the top."""
-        self.top = top
+    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
+        """Remember the top and the warning."""
+        self.top, self.warning = top, predictor.warning
 
     def add(self, name: str, prediction: "Prediction") -> None:
         """Print a line."""
         content = prediction.plain()
+        if self.warning is not None:
+            content["warning"] = self.warning
         if self.top is not None:
             content["top"] = [genre for genre, _ in prediction.top(self.top)]
         print(json.dumps(content), flush=True)
@@ -134,20 +140,24 @@ class JsonLines:
 class Csv:
     """A row a song; with a top, columns ``top_1``, ``top_2``... name the likeliest genres."""
 
-    def __init__(self, genres: tuple[str, ...], top: int | None) -> None:
+    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
         """Print the names of the columns."""
-        self.top = min(top or 0, len(genres))
+        self.top = min(top or 0, len(predictor.genres))
         self.writer = csv.writer(sys.stdout, lineterminator="\n")
         ranks = [f"top_{rank + 1}" for rank in range(self.top)]
-        self.writer.writerow(["path", "predicted", "entropy_bits", "duration_s", *ranks, *genres])
+        genres = map(printable, predictor.genres)
+        self._write(["path", "predicted", "entropy_bits", "duration_s", *ranks, *genres])
 
     def add(self, name: str, prediction: "Prediction") -> None:
         """Print a row."""
         names = [genre for genre, _ in prediction.top(self.top)] if self.top else []
         figures = [f"{prediction.entropy_bits:.6f}", f"{prediction.duration_s:.6f}"]
         shares = [f"{share:.9f}" for share in prediction.probabilities]
-        self.writer.writerow([name, prediction.genre, *figures, *names, *shares])
+        self._write([name, printable(prediction.genre), *figures, *map(printable, names), *shares])
         sys.stdout.flush()
+
+    def _write(self, cells: list[str]) -> None:
+        self.writer.writerow(map(csv_cell, cells))
 
     def end(self) -> None:
         """Nothing is left."""
@@ -171,7 +181,6 @@ class Pictures:
     def draw(self, path: Path, prediction: "Prediction") -> None:
         """Draw one; a second file of the same name gets a number."""
         from genreclf.inference.figure import draw_timeline
-        from genreclf.inference.predictor import shown
 
         stem, number = path.stem, 1
         while stem in self.taken:
@@ -179,7 +188,7 @@ class Pictures:
             stem = f"{path.stem}-{number}"
         self.taken.add(stem)
         try:
-            draw_timeline(self.directory / f"{stem}.png", prediction, shown(path.name))
+            draw_timeline(self.directory / f"{stem}.png", prediction, printable(path.name))
         except OSError as error:
             raise UserError(f"--timeline-dir {self.directory}: {stem}.png cannot be written ({error}).") from error
 

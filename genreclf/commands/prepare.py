@@ -1,6 +1,6 @@
 """``python -m genreclf prepare [overrides]``: build the store of a source and check it."""
 
-import sys
+from genreclf.escaping import say
 
 HELP = """usage: python -m genreclf prepare [KEY=VALUE ...]
 
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
     material = gather(checked(arguments, run_dir="-"))
     material.store.check()
     for notice in material.notices:
-        print(f"Note: {notice}", file=sys.stderr)
+        say(f"Note: {notice}")
     tracks, frames = len(material.store.lengths_frames), sum(material.store.lengths_frames.values())
     hours = frames / material.spec.frames_per_second / 3600
     print(f"{tracks} tracks, {hours:.2f} hours, {material.store.frames.nbytes / 1e6:.0f} MB, every one checked.")

@@ -1,11 +1,13 @@
 """``python -m genreclf pull USER/NAME``: fetch a shared model from the Hugging Face hub."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NoReturn
 
 from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
+from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
@@ -14,7 +16,7 @@ def main(arguments: list[str]) -> None:
     from genreclf.sharing.hub import pull
 
     path = options.to or Path("outputs", "pulled", *options.repo.rsplit("/", 1)[-1:])
-    print(pull(options.repo, path, revision=options.revision, trusted=options.trust))
+    say(pull(options.repo, path, revision=options.revision, trusted=options.trust), sys.stdout)
     print(path)
 
 

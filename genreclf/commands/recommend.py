@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from genreclf.commands.trusting import add_trust
 from genreclf.errors import UserError
+from genreclf.escaping import csv_cell, printable, say
 
 if TYPE_CHECKING:
     from genreclf.inference.prediction import Prediction
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
 
     library = Library.of_run(options.run, directory=options.library)
     if (notice := library.notice) is not None:
-        print(f"Note: {notice}", file=sys.stderr)
+        say(f"Note: {notice}")
     song, artist = _song(library, options.run, options.what[0], options.trust)
     found = library.like(
         song,
@@ -69,15 +70,14 @@ def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[S
         raise UserError(f"{word} is neither a file nor a song of the library {library.directory}.")
     predictor = GenrePredictor.of_run(run, trust=trust)
     if (notice := predictor.listener.notice) is not None:
-        print(f"Note: {notice}", file=sys.stderr)
+        say(f"Note: {notice}")
     return predictor.predict(path), read_artist_tag(path)
 
 
 def _draw(path: Path, library: "Library", song: "Song | Prediction", found: "list[Recommendation]") -> None:
-    from genreclf.inference.predictor import shown
     from genreclf.library.figure import draw_recommendation
 
-    name = shown(Path(str(song.path)).stem)
+    name = printable(Path(str(song.path)).stem)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draw_recommendation(path, library, song, name, found)
@@ -102,7 +102,7 @@ def _table(found: "list[Recommendation]") -> None:
     for one in found:
         genre = f"{one.song.genre} {100 * one.song.probabilities.max():.0f} %"
         cells = (str(one.rank), one.song.name, one.song.artist or "", genre, f"{one.similarity:.3f}")
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     Console().print(table)
 
 
@@ -110,7 +110,7 @@ def _csv(found: "list[Recommendation]") -> None:
     rows = [_plain(one) for one in found]
     writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: csv_cell(_printable(value)) for key, value in row.items()} for row in rows)
 
 
 def _json(found: "list[Recommendation]") -> None:
@@ -122,13 +122,17 @@ def _m3u(found: "list[Recommendation]") -> None:
     for one in found:
         song = one.song
         if not song.playable or not str(song.path).isprintable():
-            print(f"{ascii(song.name)[1:-1]} is left out: a playlist cannot hold it.", file=sys.stderr)
+            say(f"{printable(song.name)} is left out: a playlist cannot hold it.")
             continue
         title = f"{song.artist} - {song.path.stem}" if song.artist else song.path.stem
-        lines += [f"#EXTINF:{round(song.duration_s)},{' '.join(title.split())}", str(song.path)]
+        lines += [f"#EXTINF:{round(song.duration_s)},{printable(' '.join(title.split()))}", str(song.path)]
     if len(lines) == 1:
         raise UserError("None of the songs is an audio file, so there is nothing to play: choose another --format.")
     print("\n".join(lines))
+
+
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 FORMATS = {"table": _table, "csv": _csv, "json": _json, "m3u": _m3u}

@@ -2,11 +2,11 @@
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from typing import NoReturn
 
 from genreclf.errors import UserError
+from genreclf.escaping import say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
 
     notices, paths = show(config, asked.out, asked.genre)
     for notice in notices:
-        print(f"Note: {notice}", file=sys.stderr)
+        say(f"Note: {notice}")
     if asked.wandb:
         from genreclf.rundir import RunDirectory
         from genreclf.tracking import Tracking

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from genreclf.comparison.comparison import Comparison
 from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.runs import figure
+from genreclf.escaping import csv_cell, printable
 from genreclf.evaluation.metrics import rounded
 from genreclf.evaluation.report import markdown_table
 
@@ -108,6 +109,7 @@ def terminal_table(comparison: Comparison) -> "Table":
         table.add_column(header, justify="right", no_wrap=True)
     for experiment in comparison.experiments:
         name, split, runs, accuracy, deviation, interval, _, clips, f1, validation, _, fit_s = cells(experiment)
+        name, split = printable(name), printable(split)
         words = Text(f"{name}\n{split}, {'1 run' if runs == '1' else runs}")
         words.stylize("bold", 0, len(name))
         words.highlight_words(["LEAKY"], "bold red")
@@ -212,7 +214,7 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows(map(csv_cell, row) for row in rows)
     return text.getvalue()
 
 

@@ -148,7 +148,7 @@ def _results(metrics: Mapping[str, Any], tracks: TrackPredictions) -> str:
 
 
 def _notices(notices: Sequence[str]) -> str:
-    lines = [f"- {' '.join(str(notice).split())}" for notice in notices]
+    lines = [f"- {' '.join(str(notice).split())}".replace("<", "&lt;") for notice in notices]
     return "\n".join(["## To know", "", *lines]) if lines else ""
 
 

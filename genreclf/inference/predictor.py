@@ -18,11 +18,13 @@ from genreclf.checkpoint import load_checkpoint
 from genreclf.data.clips import PieceTable, Short, cut, grid_clips
 from genreclf.data.source import UnreadableTrack
 from genreclf.errors import UserError
+from genreclf.escaping import printable
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.features import FeatureSpec
 from genreclf.inference.decoding import AudioStream, open_audio, stream_of
 from genreclf.inference.listening import Heard, Listener
 from genreclf.inference.prediction import Prediction, Timeline
+from genreclf.lineage import is_computed_only
 from genreclf.models import GenreClassifier
 from genreclf.rundir import RunDirectory
 from genreclf.trust import check_trust
@@ -30,6 +32,8 @@ from genreclf.weights import check_checkpoint
 
 Song = str | PathLike[str] | ArrayLike
 """A file, or a waveform ``(sample,)`` or ``(channel, sample)`` with full scale at 1."""
+
+COMPUTED_ONLY = "The model learned from computed music alone, and knows nothing of real songs."
 
 BATCH_CLIPS = 16
 """Clips that the network gets at a time; the predictions do not depend on it."""
@@ -45,12 +49,20 @@ class GenrePredictor:
         grid_overlap: By what fraction neighboring windows overlap at least.
         short: What is done with songs shorter than a window.
         device: Where the network computes.
+        warning: What a user should know before believing what it says, in a sentence.
     """
 
     def __init__(
-        self, *, model: GenreClassifier, grid_overlap: float = 0.5, short: Short = "pad", device: str = "cpu"
+        self,
+        *,
+        model: GenreClassifier,
+        grid_overlap: float = 0.5,
+        short: Short = "pad",
+        device: str = "cpu",
+        warning: str | None = None,
     ) -> None:
         """Bring the model to the device and into the state it has in the test."""
+        self.warning = warning
         self.model = model
         self.grid_overlap = grid_overlap
         self.short = short
@@ -82,7 +94,14 @@ class GenrePredictor:
                 f"{directory.best} and {directory.config} do not belong together "
                 f"({str(error).strip().splitlines()[-1].strip()}); give a run directory as training left it."
             ) from error
-        return cls(model=model, grid_overlap=overlap, short="wrap" if short == "wrap" else "pad", device=device)
+        warning = COMPUTED_ONLY if is_computed_only(directory, config) else None
+        return cls(
+            model=model,
+            grid_overlap=overlap,
+            short="wrap" if short == "wrap" else "pad",
+            device=device,
+            warning=warning,
+        )
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -128,7 +147,7 @@ class GenrePredictor:
             ):
                 return self._predict(name, heard)
         except UnreadableTrack as error:
-            raise UserError(f"{shown(name) if name is not None else 'The waveform'}: {error}") from None
+            raise UserError(f"{printable(name) if name is not None else 'The waveform'}: {error}") from None
 
     def timeline(self, song: Song, *, sample_rate: int | None = None) -> Timeline:
         """Return the genres of a song over time; see `predict`."""
@@ -241,11 +260,6 @@ def _opened(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
     if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and len(waveform) > 1024):
         raise UserError(f"A waveform has the shape (sample,) or (channel, sample), not {waveform.shape}.")
     yield stream_of(waveform, sample_rate)
-
-
-def shown(path: str) -> str:
-    """Return a path as it can be printed: signs that cannot are escaped."""
-    return path if path.isprintable() else ascii(path)[1:-1]
 
 
 def _keeper(kept: dict[int, Tensor], i: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genreclf.escaping import printable
 from genreclf.evaluation.figures import new_figure, save
 from genreclf.inference.figure import INK, MUTED, OTHERS
 from genreclf.inference.prediction import Prediction
@@ -130,5 +131,4 @@ def _draw_shares(
 
 def _called(song: Song) -> str:
     title = song.path.stem if song.playable else song.name
-    name = f"{song.artist} - {title}" if song.artist else title
-    return name if name.isprintable() else ascii(name)[1:-1]
+    return printable(f"{song.artist} - {title}" if song.artist else title)

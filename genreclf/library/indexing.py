@@ -15,9 +15,10 @@ from genreclf.data.identity import artist_of, gtzan_id, read_artists
 from genreclf.data.source import Track
 from genreclf.data.store import Store
 from genreclf.errors import UserError
+from genreclf.escaping import printable
 from genreclf.inference.decoding import read_artist_tag
 from genreclf.inference.listing import audio_files
-from genreclf.inference.predictor import GenrePredictor, shown
+from genreclf.inference.predictor import GenrePredictor
 from genreclf.library.library import checked_records, checkpoint_key, songs_file, vectors_file
 from genreclf.library.likeness import likeness_vectors
 from genreclf.library.records import Entry, Records, Song
@@ -72,7 +73,7 @@ def entries_of_folders(
             except (OSError, ValueError) as error:
                 reason, status = getattr(error, "strerror", None) or str(error), None
             if status is None:
-                say(f"{shown(str(path))}: {reason}")
+                say(f"{printable(str(path))}: {reason}")
                 continue
             artist = _artist_of_file(name, known)
             mark = f"{status.st_size}-{status.st_mtime_ns}"

@@ -4,6 +4,7 @@ import os
 import sys
 
 from genreclf.errors import DIVERGED, INTERRUPTED, TrainingDiverged, UserError
+from genreclf.escaping import say
 from genreclf.parallel.orphans import end_with_parent
 from genreclf.rundir import RunDirectory
 
@@ -25,7 +26,7 @@ def main() -> None:
     except UserError as error:
         run.record_failure(error, unless_known=True)
         if os.environ["RANK"] == "0":
-            print(error, file=sys.stderr)
+            say(error)
         if run.read_config().get("debug"):
             raise
         raise SystemExit(error.exit_code) from None

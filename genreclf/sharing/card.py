@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf import __version__
+from genreclf.escaping import markdown
 from genreclf.evaluation.leaks import leaky_warning
 from genreclf.evaluation.report import LIMITS, answer, genre_section, markdown_table, run_title
 from genreclf.rundir import atomic_write_text
@@ -34,7 +35,7 @@ def write_card(folder: Path, *, repo: str, license: str = UNKNOWN_LICENSE) -> No
     leaky = bool(split["leaky"])
     sections = [
         f"---\n{_front_matter(config, metrics, split, repo, license)}---",
-        f"# {run_title(metrics, config)}{' (LEAKY)' if leaky else ''}",
+        f"# {markdown(run_title(metrics, config))}{' (LEAKY)' if leaky else ''}",
         answer(metrics),
         f"> [!WARNING]\n> {leaky_warning(metrics)}" if leaky else "",
         _split(split),
@@ -83,16 +84,18 @@ def _split(split: Mapping[str, Any]) -> str:
     rows = [(side, str(len(split[side]))) for side in ("train", "val", "test")]
     unit = "tracks" if split["whole_tracks"] else "pieces of tracks"
     return (
-        f"## Split\n\n`{split['name']}`, hash `{split['hash']}`; `split.json` names every track.\n\n"
+        f"## Split\n\n{markdown(split['name'])}, hash {markdown(split['hash'])}; `split.json` names every track.\n\n"
         f"{markdown_table(('side', unit), rows)}"
     )
 
 
 def _data(config: Mapping[str, Any], genres: list[str]) -> str:
     source = _source(config)
-    about = _OF_SOURCES.get(source, f"{source}: a collection that the author of this model can tell more about.")
+    unknown = f"{markdown(source)}: a collection that the author of this model can tell more about."
+    named = ", ".join(map(markdown, genres))
     return (
-        f"{about}\n\nThe model knows {len(genres)} genres ({', '.join(genres)}) and gives each song one of them, also "
+        f"{_OF_SOURCES.get(source, unknown)}\n\n"
+        f"The model knows {len(genres)} genres ({named}) and gives each song one of them, also "
         "speech, noise, or music of another kind. Its probabilities are not sure knowledge."
     )
 
@@ -126,7 +129,7 @@ def _making(shared: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 def _license(license: str) -> str:
     if license == UNKNOWN_LICENSE:
         return "## License\n\nIts author stated none for the weights. genreclf itself is under the MIT license."
-    return f"## License\n\nThe weights: {license}. genreclf itself is under the MIT license."
+    return f"## License\n\nThe weights: {markdown(license)}. genreclf itself is under the MIT license."
 
 
 def _source(config: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 import json
 import math
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from genreclf.errors import TERMINATED, UserError
+from genreclf.escaping import say
 from genreclf.rundir import RunBusy, RunDirectory, atomic_write_text, reason_of
 from genreclf.sweep.process import SERVER_DIED, compute_apart, warm_up
 
@@ -94,7 +94,7 @@ class Job:
             self._record(wall_s=round(time.perf_counter() - started_s, 3))
         self._record(exit_code=code, reason=reason)
         if objective is None:
-            print(f"{self.name} failed: {reason}", file=sys.stderr)
+            say(f"{self.name} failed: {reason}")
             raise JobFailed(str(reason))
         if logged and not done:
             right = f"{100 * objective:.1f} % of the validation tracks right"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.errors import INTERRUPTED, TERMINATED, Terminated, UserError
+from genreclf.escaping import say
 
 PATIENCE_S = 15.0
 """How long a job may take to end in order before it is killed."""
@@ -89,7 +90,7 @@ def _compute(plain: dict[str, Any], environment: dict[str, str], folder: str, lo
     except RunBusy as error:
         sys.exit(error.exit_code)
     except UserError as error:
-        print(error, file=sys.stderr)
+        say(error)
         RunDirectory(plain["run_dir"]).record_failure(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.errors import UserError
+from genreclf.escaping import csv_cell, say
 from genreclf.rundir import atomic_write_text
 from genreclf.sweep.job import CRASHED, read_object
 from genreclf.sweep.rows import FAILED, FINISHED, Row, axes_of, read_rows
@@ -30,13 +31,13 @@ def report(sweep_dir: Path) -> int:
     try:
         page = write_summary(sweep_dir, rows)
     except (OSError, UserError) as error:
-        print(f"The summary of {sweep_dir} cannot be written ({error}).", file=sys.stderr)
+        say(f"The summary of {sweep_dir} cannot be written ({error}).")
         page = None
     now = [row for row in rows if row.in_last_call]
     failed = [row for row in now if row.status == FAILED]
     print(counted(now))
     for row in failed[:NAMED]:
-        print(f"Failed: {row.name}: {row.reason}", file=sys.stderr)
+        say(f"Failed: {row.name}: {row.reason}")
     if len(failed) > NAMED:
         print(f"...and {len(failed) - NAMED} more.", file=sys.stderr)
     if failed:
@@ -89,7 +90,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> list[str]:
     Console().print(terminal_table(comparison))
     best = first_of_each_split(comparison)
     for sentence in best:
-        print(sentence)
+        say(sentence, sys.stdout)
     parts = ["## Experiments, by validation accuracy", *best, markdown(comparison).rstrip()]
     parts.append(
         "Seeds and folds of one setting are one experiment; tests and pictures: [comparison](comparison/comparison.md)."
@@ -106,13 +107,14 @@ def csv_text(sweep_dir: Path, rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     figures = ("objective", "test_accuracy", "ci95_low", "ci95_high", "leaky", "wall_s", "in_last_call")
-    writer.writerow(["job", *axes, "status", "reason", *figures, "overrides"])
+    writer.writerow(["job", *map(csv_cell, axes), "status", "reason", *figures, "overrides"])
     for row in rows:
         low, high = row.ci95 or (None, None)
         values: list[Any] = [row.objective, row.accuracy, low, high, row.leaky, row.wall_s, row.in_last_call]
         varied = [row.varies.get(key, "") for key in axes]
         job = row.path.relative_to(sweep_dir).as_posix()
-        writer.writerow([job, *varied, row.status, row.reason, *values, shlex.join(row.overrides)])
+        cells = [job, *varied, row.status, row.reason, *values, shlex.join(row.overrides)]
+        writer.writerow(map(csv_cell, cells))
     return text.getvalue()
 
 

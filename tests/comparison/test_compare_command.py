@@ -257,3 +257,14 @@ def test_the_readme_shows_commands_that_parse() -> None:
     assert len(lines) >= 2
     for line in lines:
         assert parser().parse_args(shlex.split(line)).paths
+
+
+def test_names_of_others_steer_neither_terminal_nor_spreadsheet(cli: Cli, tmp_path: Path) -> None:
+    write_run(tmp_path / "runs/a", FIRST, model="=1+1")
+    write_run(tmp_path / "runs/\x1b[31mb", FIRST, model="\x1b[31mRed", split_hash="bbbb", split="\x9bsplit")
+    for form in ("table", "markdown", "csv", "latex"):
+        outcome = cli("compare", "runs", "--out", "out", "--format", form)
+        assert outcome.code == 0, outcome.err
+        assert "\x1b" not in outcome.out + outcome.err
+        assert "\x9b" not in outcome.out + outcome.err
+    assert "\n'=1+1," in Path("out/comparison.csv").read_text()
