@@ -24,7 +24,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m genreclf push",
         description="Share a finished run on the Hugging Face hub: weights (safetensors), configuration, figures, "
-        "split and a model card. The ids of all tracks are in split.json; paths of this machine are left out.",
+        "split and a model card. The ids of all tracks and their artists are in split.json; paths of this machine "
+        "are left out.",
     )
     parser.add_argument("run", metavar="RUN", help="run directory, finished")
     parser.add_argument("--repo", required=True, metavar="USER/NAME", help="where to; made if it is not there")
