@@ -33,8 +33,8 @@ def seen_before(metrics: Mapping[str, Any]) -> str:
     how = seen_as(seen) if seen else ""
     if not how:
         return ""
-    total = sum(seen[key] for key in SEEN_AS)
-    return f"{total} of {seen['n']} test tracks were seen before ({how})"
+    total = sum(seen.get(key, 0) for key in SEEN_AS)
+    return f"{total} of {seen.get('n')} test tracks were seen before ({how})"
 
 
 SEEN_AS = {"trained": "trained on", "validated": "validated on", "repeats": "known repeats of such tracks"}
@@ -43,7 +43,7 @@ SEEN_AS = {"trained": "trained on", "validated": "validated on", "repeats": "kno
 
 def seen_as(counts: Mapping[str, Any]) -> str:
     """Return how test tracks were seen, such as ``93 trained on, 43 validated on``, of ``split.seen``."""
-    return ", ".join(f"{counts[key]} {words}" for key, words in SEEN_AS.items() if counts[key])
+    return ", ".join(f"{counts[key]} {words}" for key, words in SEEN_AS.items() if counts.get(key))
 
 
 def apart_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -96,6 +96,9 @@ def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(split["name"], str) or not isinstance(split["hash"], str) or not isinstance(split["leaky"], bool):
         raise TypeError("split names no split")
     _check_values(split, "split")
+    for key, value in split.get("seen", {}).items():
+        if value is not None or key != "artists":
+            _check_count(f"split.seen.{key}", value)
     for key in COUNTS:
         _check_count(key, shared[key])
     for key in FIGURES:
