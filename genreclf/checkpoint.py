@@ -61,7 +61,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"There is no {path}: the run has not finished an epoch.") from error
     except OSError as error:
-        raise UserError(f"The checkpoint {path} cannot be read ({error.strerror}).") from error
+        hint = "; check its permissions" if isinstance(error, PermissionError) else ""
+        raise UserError(f"The checkpoint {path} cannot be read ({error.strerror}){hint}.") from error
     try:
         checksum = content[-CHECKSUM_BYTES:]
         if checksum.startswith(CHECKSUM[:6]) and checksum != CHECKSUM % zlib.crc32(

@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -208,14 +210,40 @@ def reason_of(error: Exception | str) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
+class NoSpace(UserError):
+    """A disk is full."""
+
+
 @contextmanager
-def sentence_when_full(path: Path) -> Iterator[None]:
-    """Turn a full disk into a sentence that names `path`."""
+def sentence_when_full(path: Path | None = None) -> Iterator[None]:
+    """Turn a full disk into a sentence that names the folder in which no space is left.
+
+    Args:
+        path: Where the block writes to, beside the folder for temporary files.
+
+    Raises:
+        NoSpace: No space is left in one of them.
+    """
     try:
         yield
     except OSError as error:
+        if "No usable temporary directory" in str(error):  # Python tried to write to each that it knows.
+            raise NoSpace("No folder for temporary files can be written to: free space there or set TMPDIR.") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(
-            f"No space is left in {path}; free some, then run the same command again: what was done is kept."
-        ) from error
+        temporary = Path(tempfile.gettempdir())
+        if path is None or _is_fuller(temporary, path, error):
+            sentence = f"No space is left in {temporary}, where temporary files go; free some or set TMPDIR, then"
+            raise NoSpace(f"{sentence} run the same command again.") from error
+        sentence = f"No space is left in {path}; free some, then run the same command again"
+        raise NoSpace(f"{sentence}: what was done is kept.") from error
+
+
+def _is_fuller(temporary: Path, path: Path, error: OSError) -> bool:
+    """Return whether the folder for temporary files is the full one, by the file at fault or else by what is free."""
+    if isinstance(error.filename, str):
+        return Path(error.filename).is_relative_to(temporary) and not Path(error.filename).is_relative_to(path)
+    try:
+        return shutil.disk_usage(temporary).free < shutil.disk_usage(path).free
+    except OSError:
+        return False

@@ -95,6 +95,15 @@ def test_a_study_of_other_settings_or_in_use_is_refused(tmp_path: Path) -> None:
         study_in(tmp_path, Jobs(), n_trials=2).sweep(["model=cnn"])
 
 
+@pytest.mark.parametrize("damage", [b"no database" * 99, None])
+def test_a_damaged_study_is_named(damage: bytes | None, tmp_path: Path) -> None:
+    study_in(tmp_path, Jobs(), n_trials=1).sweep(["model=cnn"])
+    place = tmp_path / "study.db"
+    place.write_bytes(damage or place.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"study\.db cannot be used \(.*\); if it is damaged, delete it"):
+        study_in(tmp_path, Jobs(), n_trials=2).sweep(["model=cnn"])
+
+
 def test_the_sweeper_maximizes_and_is_seeded(cli: Cli) -> None:
     for choice in ("sweep=optuna", "hydra/sweeper=optuna"):
         outcome = cli(choice, "seed=7", "--cfg", "hydra")

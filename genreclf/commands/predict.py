@@ -24,11 +24,16 @@ TABLE_STRETCHES = 6
 """Changes of genre of a song in a table."""
 
 
+NAME_BYTES = 150
+"""Of the name of a picture; file systems hold 255 with all that stands around it."""
+
+
 def main(arguments: list[str]) -> None:
     """Print each song's genres; name each bad file and go on. Only if none could be predicted is that a mistake."""
     options = _parser().parse_args(arguments)
     from genreclf.inference.listing import audio_files
     from genreclf.inference.predictor import GenrePredictor
+    from genreclf.rundir import NoSpace
 
     predictor = GenrePredictor.of_run(options.run, trust=options.trust)
     if (notice := predictor.listener.notice) is not None:
@@ -45,6 +50,8 @@ def main(arguments: list[str]) -> None:
                 if reason is not None:
                     raise UserError(f"{name}: {reason}")
                 prediction = predictor.predict(path, skip_start_s=options.skip_start, skip_end_s=options.skip_end)
+            except NoSpace:
+                raise
             except UserError as error:
                 say(error)
                 left_out += 1
@@ -179,13 +186,14 @@ class Pictures:
             raise UserError(f"--timeline-dir {directory} cannot be made ({error.strerror}); choose another.") from error
 
     def draw(self, path: Path, prediction: "Prediction") -> None:
-        """Draw one; a second file of the same name gets a number."""
+        """Draw one, under the first `NAME_BYTES` of its name; a second file of the same name gets a number."""
         from genreclf.inference.figure import draw_timeline
 
-        stem, number = path.stem, 1
+        name = os.fsencode(path.stem)[:NAME_BYTES].decode(errors="ignore")
+        stem, number = name, 1
         while stem in self.taken:
             number += 1
-            stem = f"{path.stem}-{number}"
+            stem = f"{name}-{number}"
         self.taken.add(stem)
         try:
             draw_timeline(self.directory / f"{stem}.png", prediction, printable(path.name))

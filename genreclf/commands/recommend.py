@@ -57,8 +57,9 @@ def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[S
     """Return a song of the library, or else what the model says about a file, and its artist."""
     path = Path(word)
     # A file is meant before a song of the library whose path ends so.
-    if (song := library.find(os.path.abspath(path) if path.is_file() else word)) is not None:
-        if not path.is_file() or not song.playable:
+    is_file = os.path.isfile(path)
+    if (song := library.find(os.path.abspath(path) if is_file else word)) is not None:
+        if not is_file or not song.playable:
             return song, song.artist
         status = path.stat()
         if song.fingerprint == f"{status.st_size}-{status.st_mtime_ns}":
@@ -66,7 +67,7 @@ def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[S
     from genreclf.inference.decoding import read_artist_tag
     from genreclf.inference.predictor import GenrePredictor
 
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(f"{word} is neither a file nor a song of the library {library.directory}.")
     predictor = GenrePredictor.of_run(run, trust=trust)
     if (notice := predictor.listener.notice) is not None:

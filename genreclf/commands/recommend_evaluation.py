@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from genreclf.errors import UserError
+from genreclf.escaping import say
 
 
 def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str, trust: Sequence[str]) -> None:
@@ -35,7 +36,7 @@ def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str, trust: Se
         )
     tracks = [material.tracks[name] for name in split["test"]]
     if not any(track.artist for track in tracks):
-        print("Note: no artist is known (data.artists), so songs of one artist find each other.", file=sys.stderr)
+        say("Note: no artist is known (data.artists), so songs of one artist find each other.")
     collection = q.Collection(
         genre=np.array([track.genre for track in tracks]), group=np.array([track.group for track in tracks])
     )
@@ -59,7 +60,7 @@ def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str, trust: Se
         row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
         rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
     groups = len(np.unique(collection.group))
-    print(f"{len(tracks)} test tracks of {groups} artists, each looked for among the others'.", file=sys.stderr)
+    say(f"{len(tracks)} test tracks in {groups} groups that share no artist, each looked for among the other groups.")
     _show(rows, k, form)
 
 

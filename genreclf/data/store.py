@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import mmap
+import os
 import random
 import warnings
 import zlib
@@ -175,6 +176,8 @@ def open_or_build(
 
     final = directory / f"{recipe.source}-{recipe.key(tracks)}"
     building = directory / f"{recipe.source}-{recipe.key()}.building"
+    if os.path.exists(final / "index.json"):  # Perhaps on a disk that cannot be written to.
+        return _opened(final, tracks, skip_unreadable)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # Under the lock: a second process waits and then finds the store built.
@@ -191,7 +194,11 @@ def open_or_build(
                 "command again: what was done is kept."
             ) from error
         raise UserError(f"The store cannot be kept in {directory} ({error.strerror}); set data.store_dir.") from error
-    store = Store(final)
+    return _opened(final, tracks, skip_unreadable)
+
+
+def _opened(directory: Path, tracks: Sequence[Track], skip_unreadable: bool) -> Store:
+    store = Store(directory)
     if store.unreadable and not skip_unreadable:
         raise _unreadable_error(
             {track.id: (track, store.unreadable[track.id]) for track in tracks if track.id in store.unreadable}

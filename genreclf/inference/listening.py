@@ -17,6 +17,7 @@ from genreclf.errors import UserError
 from genreclf.features import PICTURE_RANGE_DB, STEP_DB, FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.inference.blocks import log_mel_frames, resampled, without_ends
 from genreclf.inference.decoding import AudioStream
+from genreclf.rundir import sentence_when_full
 
 LIBROSA_PEAK80 = {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512}
 """Pictures of librosa's log-mel (`power_to_db` with ref=max and top_db=80) as `matplotlib` draws them: black at the
@@ -91,9 +92,10 @@ class Listener:
 
         Raises:
             UnreadableTrack: The song cannot be used; the message says why.
+            NoSpace: There is none for temporary files.
         """
         skips = round(skip_start_s * stream.sample_rate), round(skip_end_s * stream.sample_rate)
-        with tempfile.TemporaryFile() as file:
+        with sentence_when_full(), tempfile.TemporaryFile() as file:
             heard_samples = 0
 
             def blocks() -> Iterator[NDArray[np.float32]]:

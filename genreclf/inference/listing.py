@@ -16,7 +16,7 @@ def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
         its name; of a folder, the files that are called as audio files are, but for hidden ones.
     """
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):  # False for a name that is too long.
             yield path, None
             continue
         found = sorted(_below(path))

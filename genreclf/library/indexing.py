@@ -23,7 +23,7 @@ from genreclf.library.library import checked_records, checkpoint_key, songs_file
 from genreclf.library.likeness import likeness_vectors
 from genreclf.library.records import Entry, Records, Song
 from genreclf.library.vectors import Vectors, load_faiss
-from genreclf.rundir import RunDirectory, sentence_when_full
+from genreclf.rundir import NoSpace, RunDirectory, sentence_when_full
 
 KEEP_EVERY_S = 1.0
 """A build that is killed loses so many seconds at most, and the song it was at."""
@@ -197,6 +197,8 @@ def _update_origin(
             try:
                 waiting.append(_heard(entry, describe(entry), predictor))
                 added += 1
+            except NoSpace:
+                raise
             except UserError as error:
                 say(str(error))
                 left_out += 1

@@ -11,9 +11,10 @@ import optuna
 from filelock import FileLock, Timeout
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from genreclf.errors import UserError
 
@@ -87,6 +88,7 @@ class Study(OptunaSweeperImpl):  # type: ignore[misc]
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", ExperimentalWarning)
         wanted = self.n_trials
+        place = str(self.storage).removeprefix("sqlite:///")
         try:
             with FileLock(folder / "study.lock", timeout=0):
                 study = self._open()
@@ -97,6 +99,12 @@ class Study(OptunaSweeperImpl):  # type: ignore[misc]
                     if study.get_trials(states=[TrialState.COMPLETE]):
                         raise
                     # Optuna: there is no best trial yet.
+        except (SQLAlchemyError, StorageInternalError) as error:
+            cause = getattr(error, "orig", None) or error.__cause__ or error
+            raise UserError(
+                f"The study {place} cannot be used ({str(cause).splitlines()[0]}); if it is damaged, delete it: the "
+                "same command searches anew, and does no finished job again."
+            ) from error
         except Timeout:
             raise UserError(f"Another process runs the study in {folder}; let it end, or end it.") from None
         finished = study.get_trials(states=[TrialState.COMPLETE])

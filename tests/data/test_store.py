@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import torch
 from conftest import Outcome
 from numpy.typing import NDArray
 
+from genreclf.data import store
 from genreclf.data.source import Track, UnreadableTrack
 from genreclf.data.store import Recipe, Store, open_or_build
 from genreclf.errors import UserError
@@ -53,6 +55,20 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path, workers: in
 def test_is_built_once(tmp_path: Path) -> None:
     build(tmp_path)
     check(build(tmp_path, encode=lambda track: pytest.fail("was computed again")))
+
+
+def test_a_complete_store_is_opened_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path)
+
+    def refused(path: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", path)
+
+    monkeypatch.setattr(store, "FileLock", refused)
+    check(build(tmp_path))
+    with pytest.raises(UserError, match=r"cannot be kept in .* \(Read-only file system\); set data.store_dir"):
+        build(tmp_path, TRACKS[:-1])
 
 
 def test_a_changed_file_or_recipe_is_another_store(tmp_path: Path) -> None:
