@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from torch import Tensor
+from torch import Tensor, nn
 
 from genreclf.errors import TrainingDiverged, UserError
 from genreclf.rundir import RunDirectory
@@ -75,19 +75,20 @@ class LastingEarlyStopping(EarlyStopping):
 
 
 class StopWhenDiverged(Callback):
-    """End a training whose loss is not a number or infinite, before a checkpoint is made of it.
+    """End a training whose loss or weights are not numbers or infinite, before a checkpoint is made of them.
 
-    Losses are read at the end of an epoch: to read them at every step, the processor would wait for the device.
+    They are read at the end of an epoch: to read them at every step, the processor would wait for the device.
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the losses of the epoch, which are the same on every rank.
+        """Look at the losses of the epoch and the weights after it, which are the same on every rank.
 
         Raises:
             TrainingDiverged: One is not finite.
         """
-        losses = {key: float(trainer.callback_metrics.get(key, 0.0)) for key in ("train/loss", "val/loss")}
-        wrong = " and ".join(f"{key} is {value}" for key, value in losses.items() if not math.isfinite(value))
+        figures = {key: float(trainer.callback_metrics.get(key, 0.0)) for key in ("train/loss", "val/loss")}
+        figures["the norm of the weights"] = float(nn.utils.get_total_norm(pl_module.parameters()))
+        wrong = next((f"{key} is {value}" for key, value in figures.items() if not math.isfinite(value)), None)
         if wrong:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             raise TrainingDiverged(

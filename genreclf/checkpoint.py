@@ -71,5 +71,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             raise ValueError("its checksum is another one")
         checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # Damage can look like anything.
-        raise UserError(f"The checkpoint {path} is damaged; delete it to start anew.") from error
+        raise UserError(
+            f"The checkpoint {path} is damaged; put a copy in its place or delete {path.parent.parent} and train again."
+        ) from error
     return checkpoint

@@ -22,8 +22,9 @@ def report(sweep_dir: Path) -> int:
     """Write the summary of a sweep and show it.
 
     Returns:
-        What the command should end with: 0 if all jobs of its last call are finished, `UserError.exit_code` if each of
-        the others failed with a sentence about something that a user can mend, else `CRASHED`.
+        What the command should end with: 0 if all jobs of its last call are finished and the summary is written,
+        `UserError.exit_code` if each of the others failed with a sentence about something that a user can mend, else
+        `CRASHED`.
     """
     rows = read_rows(sweep_dir)
     if not rows:
@@ -45,7 +46,7 @@ def report(sweep_dir: Path) -> int:
     if page:
         print(f"Summary: {page}")
     if not failed:
-        return 0
+        return 0 if page else CRASHED
     return UserError.exit_code if {row.exit_code for row in failed} == {UserError.exit_code} else CRASHED
 
 

@@ -69,6 +69,12 @@ def test_the_end_of_the_command(
     assert table.count("| finished |") == 2
 
 
+def test_a_summary_that_cannot_be_written_is_no_success(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "sweep.csv").mkdir()
+    assert report(sweep) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_a_job_that_another_process_does_is_left_alone(
     cli: Callable[..., Outcome], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
