@@ -1,10 +1,12 @@
 """From a configuration to the batches and the model of a run."""
 
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import torch
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
+from torch.optim import Optimizer
 
 from genreclf import targets
 from genreclf.augment import Augment, Mixup, RandomEqualizer, SpecAugment
@@ -16,7 +18,6 @@ from genreclf.errors import UserError
 from genreclf.features import FeatureSpec
 from genreclf.material import Material
 from genreclf.models import GenreClassifier
-from genreclf.models.base import MakeOptimizer, MakeScheduler
 from genreclf.rundir import RunDirectory
 
 
@@ -40,18 +41,16 @@ def build_data(
 
 def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tuple[GenreClassifier, list[str]]:
     """Return the model, ready to be trained on `data`, and what a user should know about it."""
-    notices: list[str] = []
-    regularization = config.regularization
     model: GenreClassifier = targets.make(
         "model",
-        _with_own("model", config.model, "dropout", regularization.dropout, notices),
+        config.model,
         spec=spec,
         genres=data.genres,
         scale=config.features.scale,
-        loss=_loss(config, data, notices),
+        loss=make_loss(config, torch.bincount(data.tables["train"].genre, minlength=len(data.genres)).tolist()),
         augment=_augment(config),
-        optimizer=_optimizer(config),
-        scheduler=_scheduler(config),
+        optimizer=partial(make_optimizer, config),
+        scheduler=partial(make_scheduler, config) if config.scheduler.get("_target_") else None,
     )
     if not isinstance(getattr(model, "network", None), nn.Module):
         name = config.model["_target_"]
@@ -59,7 +58,7 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
             f"model._target_={name} sets no network: its __init__ must set self.network to a torch.nn.Module that maps "
             "spectrograms (batch, mel, frame) to logits (batch, genre)."
         )
-    notices += model.notices
+    notices = [*_without_effect(config), *model.notices]
     if config.init_from is None:
         model.scaling.fit(data.sample("train"))
     else:
@@ -67,23 +66,23 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
     return model, notices
 
 
-def _with_own(group: str, section: dict[str, Any], key: str, value: Any, notices: list[str]) -> dict[str, Any]:
-    """Return the section with `key` set by the regularization, if there is such a key and a value."""
-    if value is None:
-        return section
-    if targets.accepts(group, section, key):
-        return {**section, key: value}
-    name = section["_target_"].rpartition(".")[2]
-    notices.append(f"{name} has no {key} of its own to set: regularization.{key}={value} has no effect.")
-    return section
+def _without_effect(config: Config) -> list[str]:
+    """Say what of the regularization neither the model nor the loss has a key for."""
+    left = (
+        ("dropout", config.regularization.dropout, config.model),
+        ("label_smoothing", config.regularization.label_smoothing, config.loss),
+    )
+    return [
+        f"{section['_target_'].rpartition('.')[2]} has no {key} of its own to set: "
+        f"regularization.{key}={value} has no effect."
+        for key, value, section in left
+        if value is not None
+    ]
 
 
-def _loss(config: Config, data: ClipDataModule, notices: list[str]) -> nn.Module:
-    given: dict[str, Any] = {}
-    if targets.accepts("loss", config.loss, "genre_counts"):
-        given["genre_counts"] = torch.bincount(data.tables["train"].genre, minlength=len(data.genres)).tolist()
-    smoothing = _with_own("loss", config.loss, "label_smoothing", config.regularization.label_smoothing, notices)
-    given |= {key: smoothing[key] for key in smoothing.keys() - config.loss.keys()}
+def make_loss(config: Config, genre_counts: list[int]) -> nn.Module:
+    """Return the loss; `genre_counts` are the training tracks of each genre, in the order of the logits."""
+    given = {"genre_counts": genre_counts} if targets.accepts("loss", config.loss, "genre_counts") else {}
     loss: nn.Module = targets.make("loss", config.loss, **given)
     return loss
 
@@ -99,23 +98,16 @@ def _augment(config: Config) -> Augment | None:
     return Augment(*steps) if steps else None
 
 
-def _optimizer(config: Config) -> MakeOptimizer:
-    # Made once for nothing, so that an impossible value is found before any work.
-    targets.make("optimizer", config.optimizer, params=[nn.Parameter(torch.zeros(1))])
-    return partial(_make_optimizer, config.optimizer)
-
-
-def _make_optimizer(section: dict[str, Any], parameters: Any) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = targets.make("optimizer", section, params=parameters)
+def make_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return the optimizer of the parameters."""
+    optimizer: Optimizer = targets.make("optimizer", config.optimizer, params=parameters)
     return optimizer
 
 
-def _scheduler(config: Config) -> MakeScheduler | None:
-    if config.scheduler.get("_target_") is None:
-        return None
-    optimizer = _make_optimizer(config.optimizer, [nn.Parameter(torch.zeros(1))])
-    targets.make("scheduler", config.scheduler, optimizer=optimizer, steps=100)
-    return lambda optimizer, steps: targets.make("scheduler", config.scheduler, optimizer=optimizer, steps=steps)
+def make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSchedulerConfigType:
+    """Return the schedule of a training of so many steps."""
+    scheduler: LRSchedulerConfigType = targets.make("scheduler", config.scheduler, optimizer=optimizer, steps=steps)
+    return scheduler
 
 
 def _start_from(model: GenreClassifier, run: RunDirectory) -> list[str]:

@@ -3,7 +3,9 @@
 A section with a ``_target_`` is a class (or a function) and its arguments; `genreclf.targets` checks those.
 """
 
+import copy
 import dataclasses
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,7 @@ from genreclf.sections import (
     SplitConfig,
     TrainerConfig,
 )
+from genreclf.values import value_faults
 
 _here = Path(__file__).parent
 CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
@@ -32,6 +35,20 @@ CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent /
 
 PICTURES_BRING = ("sample_rate", "n_fft", "hop_length", "n_mels")
 """What pictures know themselves, so that ``features=`` beside them is a mistake."""
+
+MADE = ("split", "model", "loss", "optimizer", "scheduler")
+"""Sections that name a class or a function, beside `data`, which holds the keys of `ClipConfig` too."""
+
+SINGLE = ("data", "features", "trainer", "experiment", *MADE)
+"""Groups of which a run has one option, whereas those of ``regularization``, ``logger`` and ``sweep`` combine."""
+
+TYPED: dict[str, type[Any]] = {
+    "regularization": RegularizationConfig,
+    "trainer": TrainerConfig,
+    "logger": LoggerConfig,
+    "early_stopping": EarlyStoppingConfig,
+}
+"""Sections whose keys are all known."""
 
 Section = dict[str, Any]
 
@@ -78,6 +95,8 @@ class Config:
             plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
             raise UserError(f"{error.full_key or 'The configuration'}: {_first_line(error)}") from error
+        if plain.get("run_dir") == "":
+            raise UserError("run_dir is empty; give it a value, or leave it out.")
         plain["run_dir"] = plain.get("run_dir") or run_dir
         return cls.from_plain(plain, overrides=overrides)
 
@@ -87,7 +106,10 @@ class Config:
         from genreclf import targets
         from genreclf.data.source import PictureSource
 
-        faults: list[str] = []
+        values = {**plain, "run_dir": plain.get("run_dir") or "-"}
+        if faults := [*_several_options(overrides), *_unknown_keys(plain), *value_faults(values)]:
+            raise UserError("\n".join(dict.fromkeys(faults)))
+        plain = copy.deepcopy(plain)
         data = dict(_section(plain, "data", faults))
         clip_keys = {entry.name for entry in dataclasses.fields(ClipConfig)}
         clips = _typed(ClipConfig, "data", {key: data.pop(key) for key in clip_keys & data.keys()}, faults)
@@ -99,6 +121,9 @@ class Config:
             faults += _features_beside_pictures(overrides)
             features |= dict.fromkeys(PICTURES_BRING)
             plain["features"] = features
+        logger = _section(plain, "logger", faults)
+        if (name := logger.pop("name", None)) is not None:  # Of a run from before loggers combined.
+            logger |= {} if name == "none" else {str(name): True}
         root = {key: plain.get(key) for key in ("seed", "init_from", "debug", "run_dir")}
         checked = _typed(RootConfig, "", root, faults)
 
@@ -117,7 +142,7 @@ class Config:
             scheduler=_section(plain, "scheduler", faults),
             regularization=typed(RegularizationConfig, "regularization"),
             trainer=typed(TrainerConfig, "trainer"),
-            logger=typed(LoggerConfig, "logger"),
+            logger=_typed(LoggerConfig, "logger", logger, faults),
             early_stopping=typed(EarlyStoppingConfig, "early_stopping"),
             seed=checked.seed,
             run_dir=checked.run_dir,
@@ -125,9 +150,11 @@ class Config:
             debug=checked.debug,
             plain=plain,
         )
-        for name in ("split", "model", "loss", "optimizer", "scheduler"):
+        for name in MADE:
             targets.find(name, getattr(config, name), faults)
         faults += config._faults()
+        if not faults:
+            faults += config._settle(overrides)
         if faults:
             raise UserError("\n".join(dict.fromkeys(faults)))
         return config
@@ -138,10 +165,31 @@ class Config:
                 "split.unseen=true leaves out the test tracks that an earlier run has seen, and there is none: set "
                 "init_from, use the command evaluate, or leave split.unseen out."
             ]
-        devices, batch_size = self.trainer.devices, self.clips.batch_size
-        if devices > 0 and batch_size % devices:
-            return [f"data.batch_size={batch_size} cannot be divided among trainer.devices={devices}."]
         return []
+
+    def _settle(self, overrides: Sequence[str]) -> list[str]:
+        """Move what the regularization sets for the model and the loss to their own keys, where they have these.
+
+        A key of their own that the user typed stays. So the configuration names each of the two values once, and the
+        network has what it says.
+        """
+        from genreclf import targets
+
+        faults = []
+        typed = {override.lstrip("+").partition("=")[0] for override in overrides}
+        for group, key in (("model", "dropout"), ("loss", "label_smoothing")):
+            section: Section = getattr(self, group)
+            value = getattr(self.regularization, key)
+            if value is None or not targets.accepts(group, section, key):
+                continue
+            own, bundled = f"{group}.{key}", f"regularization.{key}"
+            if own not in typed:
+                section[key] = value
+            elif bundled in typed and section[key] != value:
+                faults.append(f"{own}={section[key]} and {bundled}={value} are one setting; leave one of them out.")
+            setattr(self.regularization, key, None)
+            self.plain["regularization"][key] = None
+        return faults
 
     @property
     def hash(self) -> str:
@@ -153,6 +201,32 @@ def hash_of(plain: Mapping[str, Any]) -> str:
     """Return `Config.hash` of a resolved configuration, without a look at what it names."""
     same = {key: value for key, value in plain.items() if key not in ("run_dir", "debug", "logger")}
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _several_options(overrides: Sequence[str]) -> list[str]:
+    faults = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        group, chosen = key.lstrip("+"), value.strip().removeprefix("[").removesuffix("]")
+        if group in SINGLE and value.strip().startswith("[") and "," in chosen:
+            several = f"{override} names several options, but a run has one {group}"
+            faults.append(f"{several}; for a run of each: -m {group}={chosen}.")
+    return faults
+
+
+def _unknown_keys(plain: Mapping[str, Any]) -> list[str]:
+    """Name the keys of the root that nothing reads, each with the key that may have been meant."""
+    known = [*MADE, "data", "features", *TYPED]
+    known += [entry.name for entry in dataclasses.fields(RootConfig)]
+    dotted = [f"{name}.{entry.name}" for name, kind in TYPED.items() for entry in dataclasses.fields(kind)]
+    dotted += [f"{name}.{key}" for name in known if isinstance(section := plain.get(name), Mapping) for key in section]
+    faults = []
+    for key in plain:
+        if key not in known:
+            near = [name for name in dotted if name.endswith(f".{key}")] or difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
+            faults.append(f"There is no key {key}; {hint}")
+    return faults
 
 
 def _features_beside_pictures(overrides: Sequence[str]) -> list[str]:
@@ -178,7 +252,9 @@ def _typed(kind: type[Any], name: str, values: Mapping[str, Any], faults: list[s
     for key, value in values.items():
         full_key = f"{name}.{key}" if name else key
         if key not in typed:
-            faults.append(f"There is no key {full_key}; the keys of {name} are {', '.join(sorted(map(str, typed)))}.")
+            near = difflib.get_close_matches(key, map(str, typed), 1)
+            hint = f"did you mean {name}.{near[0]}?" if near else f"the keys of {name} are {', '.join(typed)}."
+            faults.append(f"There is no key {full_key}; {hint}")
             continue
         try:
             typed[key] = value

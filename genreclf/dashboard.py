@@ -72,7 +72,7 @@ class Dashboard:
         Raises:
             UserError: No run was logged to W&B, or they lie in several projects.
         """
-        logged = [run for run in map(RunDirectory, paths) if run.read_config().get("logger", {}).get("name") == "wandb"]
+        logged = [run for run in map(RunDirectory, paths) if _has_record(run.read_config().get("logger", {}))]
         if not logged:
             raise UserError(f"None of the {len(paths)} finished runs has a record of W&B; train with logger=wandb.")
         configs = [run.read_config() for run in logged]
@@ -188,6 +188,11 @@ class Dashboard:
             workspace.save()  # type: ignore[no-untyped-call]
             report.save()
         return str(workspace.url), str(report.url)
+
+
+def _has_record(logger: Mapping[str, Any]) -> bool:
+    """Return whether the logger's section of a run says that W&B has a record of it."""
+    return bool(logger.get("wandb")) or logger.get("name") == "wandb"  # The latter before loggers combined.
 
 
 def _varied(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from genreclf.parallel.launch import RankDied, launch
 from genreclf.parallel.outside import OutsideRanks, adopt_slurm, outside_ranks, ranks_here
 from genreclf.preparing import Prepared, prepare, prepare_evaluation
 from genreclf.rundir import RunDirectory, sentence_when_full
+from genreclf.sections import LOGGERS
 from genreclf.testing import test
 from genreclf.tracking import Tracking
 
@@ -243,13 +244,12 @@ def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
 
 
 def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str) -> Tracking:
-    settings = dataclasses.asdict(config.logger)
-    name = settings.pop("name")
+    settings = {key: value for key, value in dataclasses.asdict(config.logger).items() if key not in LOGGERS}
     split = prepared.assignment
     ours = [config.model["_target_"].rpartition(".")[2], split.name, *(["LEAKY"] if split.leaky else [])]
     settings["tags"] = list(dict.fromkeys([*settings["tags"], *ours]))
-    kind = name if is_first_rank() else "none"
-    return Tracking(kind=kind, run=run, config=config.plain, job_type=job_type, **settings)
+    kinds = config.logger.kinds if is_first_rank() else []
+    return Tracking(kinds=kinds, run=run, config=config.plain, job_type=job_type, **settings)
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any], there: str = "there", here: str = "here") -> str:

@@ -58,7 +58,7 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
         gradient_clip_val=settings.gradient_clip_val,
         limit_train_batches=settings.limit_train_batches,
         callbacks=callbacks,
-        logger=tracking.logger or False,
+        logger=tracking.loggers or False,
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=is_first_rank(),

@@ -27,7 +27,7 @@ class CrossEntropy(nn.Module):
     ) -> None:
         """Work out the weights."""
         super().__init__()
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = _share(label_smoothing)
         weight = None
         if class_weights == "balanced":
             if genre_counts is None:
@@ -53,7 +53,7 @@ class BCESoftmax(nn.Module):
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
         """Keep the smoothing."""
         super().__init__()
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = _share(label_smoothing)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the batch and the genres."""
@@ -61,3 +61,9 @@ class BCESoftmax(nn.Module):
         # Autocast forbids this loss in half precision.
         with torch.autocast(logits.device.type, enabled=False):
             return functional.binary_cross_entropy(logits.float().softmax(1), smooth)
+
+
+def _share(label_smoothing: float) -> float:
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing} must be at least 0 and below 1.")
+    return label_smoothing

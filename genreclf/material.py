@@ -72,15 +72,22 @@ def gather(config: Config) -> Material:
 
 def _spec(config: Config, source: Source, tracks: list[Track]) -> FeatureSpec:
     """Return what the spectrograms of the source are, or shall be, with clips of 1 s where seconds do not say."""
-    given = config.clips.clip_seconds
-    clip_seconds = 1.0 if isinstance(given, str) else float(given)
     if isinstance(source, PictureSource):
         return FeatureSpec.of_pictures(
             n_mels=source.n_mels,
             frames_per_second=source.frames_per_second(tracks),
-            clip_seconds=clip_seconds,
+            clip_seconds=_clip_seconds(config),
             making=source.making,
         )
+    return audio_spec(config)
+
+
+def audio_spec(config: Config) -> FeatureSpec:
+    """Return what the spectrograms of audio shall be, with clips of 1 s where seconds do not say.
+
+    Raises:
+        UserError: The features leave out what audio needs.
+    """
     features = config.features
     if not (features.sample_rate and features.n_fft and features.hop_length and features.n_mels):
         raise UserError("features.sample_rate, n_fft, hop_length and n_mels must be set for audio: features=log_mel.")
@@ -89,6 +96,11 @@ def _spec(config: Config, source: Source, tracks: list[Track]) -> FeatureSpec:
         n_fft=features.n_fft,
         hop_length=features.hop_length,
         n_mels=features.n_mels,
-        clip_seconds=clip_seconds,
+        clip_seconds=_clip_seconds(config),
         top_db=TOP_DB if features.scale == "decibel" else None,
     )
+
+
+def _clip_seconds(config: Config) -> float:
+    given = config.clips.clip_seconds
+    return 1.0 if isinstance(given, str) else float(given)

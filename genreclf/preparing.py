@@ -6,6 +6,7 @@ from typing import Any, cast
 from lightning.pytorch import seed_everything
 
 from genreclf.building import build_data, build_model
+from genreclf.checking import check_evaluation, check_limits, check_network, check_training
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import Config
 from genreclf.data.datamodule import ClipDataModule
@@ -47,6 +48,7 @@ def prepare(config: Config) -> Prepared:
     Raises:
         UserError: Something does not fit; nothing was written but the store.
     """
+    check_training(config)
     lineage = Lineage()
     if config.init_from is not None:
         start = RunDirectory(config.init_from)
@@ -56,6 +58,8 @@ def prepare(config: Config) -> Prepared:
     assignment, seen = _split(config, material, lineage)
     unvalidated = [] if assignment.val else [_without_validation(config, assignment)]
     data = build_data(config, material, assignment)
+    check_limits(config, data)
+    check_network(config, material.spec, len(data.genres))
     seed_everything(config.seed, workers=True, verbose=False)
     model, notices = build_model(config, material.spec, data)
     return Prepared(
@@ -79,6 +83,7 @@ def prepare_evaluation(config: Config) -> Prepared:
     spec = _check(trained, checkpoint, config)
     known = checkpoint["hyper_parameters"]
     lineage = read_lineage(trained, config)
+    check_evaluation(config)
     material = gather(config)
     assignment, seen = _split(config, material, lineage)
     if unknown := set(assignment.genres) - set(known["genres"]):
@@ -88,6 +93,7 @@ def prepare_evaluation(config: Config) -> Prepared:
         )
     _check_spectrograms(trained, spec, material.spec)
     data = build_data(config, material, assignment, known["genres"])
+    check_limits(config, data, ["test"])
     model, _ = build_model(config, material.spec, data)
     return Prepared(
         assignment,

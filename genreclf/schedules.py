@@ -6,6 +6,9 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+FALLING = ("val/loss", "val/track_loss", "train/loss")
+"""Columns of ``history.csv`` that should fall."""
+
 
 def _every_step(scheduler: LRScheduler) -> LRSchedulerConfigType:
     return {"scheduler": scheduler, "interval": "step"}
@@ -20,6 +23,9 @@ def cosine(optimizer: Optimizer, steps: int, *, warmup: float = 0.1, final: floa
         warmup: Fraction of the steps in which it rises.
         final: Learning rate at the end, as a fraction of the peak.
     """
+    for name, fraction in (("warmup", warmup), ("final", final)):
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"{name}={fraction} must lie between 0 and 1.")
     rising = round(warmup * steps)
 
     def factor(step: int) -> float:
@@ -39,6 +45,8 @@ def onecycle(optimizer: Optimizer, steps: int, *, warmup: float = 0.3) -> LRSche
         steps: Optimizer steps of the training.
         warmup: Fraction of the steps in which it rises.
     """
+    if not 0 < warmup < 1:
+        raise ValueError(f"warmup={warmup} must lie between 0 and 1.")
     peaks = [group["lr"] for group in optimizer.param_groups]
     cycles = any("momentum" in group or "betas" in group for group in optimizer.param_groups)
     momentum = cycles and all(group.get("momentum", 1) > 0 for group in optimizer.param_groups)
@@ -61,10 +69,14 @@ def plateau(
     Args:
         optimizer: Whose learning rate is lowered.
         steps: Not used.
-        monitor: A column of ``history.csv`` that should fall, such as ``val/loss`` or ``train/loss``.
+        monitor: A column of ``history.csv`` that should fall, one of `FALLING`.
         factor: What the learning rate is multiplied by.
         patience: Epochs without improvement that are borne.
         threshold: How much lower counts as lower, as a fraction.
     """
+    if monitor not in FALLING:
+        raise ValueError(f"monitor={monitor} is none of {', '.join(FALLING)}.")
+    if patience < 0 or not 0 <= threshold < 1 or factor <= 0:
+        raise ValueError("patience and threshold must not be below 0, and factor must lie between 0 and 1.")
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=threshold, eps=0.0)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}

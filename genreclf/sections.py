@@ -9,6 +9,9 @@ MONITORS = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accura
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 """What `torch.compile` may be asked for."""
 
+LOGGERS = ("wandb", "csv", "tensorboard")
+"""Keys of `LoggerConfig` that turn a logger on."""
+
 CLIP_SHAPES = ("square", "whole")
 """Instead of seconds: as many frames as mels, or the longest track."""
 
@@ -35,8 +38,8 @@ class ClipConfig:
     def faults(self) -> list[str]:
         """Say what is impossible."""
         return [
-            *_at_least("data.batch_size", self.batch_size, 1),
-            *_at_least("data.crops_per_track", self.crops_per_track, 1),
+            *_at_least("data.batch_size", self.batch_size, 1, 1_000_000),
+            *_at_least("data.crops_per_track", self.crops_per_track, 1, 10_000),
             *self._clip_faults(),
             *_between("data.grid_overlap", self.grid_overlap, 0, 0.95),
             *_one_of("data.short", self.short, ("pad", "wrap")),
@@ -81,9 +84,10 @@ class FeaturesConfig:
         """Say what is impossible."""
         scales = ("standardize", "decibel", "peak_decibel", "unit", "power")
         faults = _one_of("features.scale", self.scale, scales)
-        for name, lowest in (("sample_rate", 1000), ("n_fft", 16), ("hop_length", 1), ("n_mels", 1)):
+        bounds = {"sample_rate": (1000, 384_000), "n_fft": (16, 65_536), "hop_length": (1, 65_536), "n_mels": (1, 4096)}
+        for name, (lowest, highest) in bounds.items():
             if (value := getattr(self, name)) is not None:
-                faults += _at_least(f"features.{name}", value, lowest)
+                faults += _at_least(f"features.{name}", value, lowest, highest)
         if self.n_fft and self.n_mels and self.n_mels > self.n_fft // 2:
             faults.append(f"features.n_mels={self.n_mels} are more bands than features.n_fft={self.n_fft} can fill.")
         return faults
@@ -147,8 +151,8 @@ class TrainerConfig:
             *_one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps")),
             *_one_of("trainer.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed")),
             *_one_of("trainer.compile", self.compile or "null", ("null", *COMPILE_MODES)),
-            *_at_least("trainer.devices", self.devices, 1),
-            *_at_least("trainer.max_epochs", self.max_epochs, 1),
+            *_at_least("trainer.devices", self.devices, 1, 10_000),
+            *_at_least("trainer.max_epochs", self.max_epochs, 1, 1_000_000),
         ]
         for name in ("gradient_clip_val", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
             value = getattr(self, name)
@@ -165,8 +169,12 @@ class TrainerConfig:
 class LoggerConfig:
     """Where the record goes beside the run directory (`logger`)."""
 
-    name: str = "wandb"
-    """``wandb``, ``csv``, ``tensorboard`` or ``none``."""
+    wandb: bool = False
+    """Weights & Biases."""
+    csv: bool = False
+    """Lightning's ``csv/metrics.csv`` in the run directory."""
+    tensorboard: bool = False
+    """Event files in ``tensorboard/`` of the run directory."""
     project: str = "genreclf"
     """W&B project."""
     entity: str | None = None
@@ -180,7 +188,12 @@ class LoggerConfig:
 
     def faults(self) -> list[str]:
         """Say what is impossible."""
-        return _one_of("logger.name", self.name, ("wandb", "csv", "tensorboard", "none"))
+        return []
+
+    @property
+    def kinds(self) -> list[str]:
+        """Which loggers are on, several or none."""
+        return [kind for kind in LOGGERS if getattr(self, kind)]
 
 
 @dataclass
@@ -199,7 +212,7 @@ class EarlyStoppingConfig:
         faults = _one_of("early_stopping.monitor", self.monitor or "null", (*MONITORS, "null"))
         faults += _one_of("early_stopping.ties", self.ties, ("first", "last"))
         if self.patience is not None:
-            faults += _at_least("early_stopping.patience", self.patience, 1)
+            faults += _at_least("early_stopping.patience", self.patience, 1, 1_000_000)
             if self.monitor is None:
                 faults.append("early_stopping.patience needs a column to watch; set early_stopping.monitor.")
         return faults
@@ -224,8 +237,10 @@ class RootConfig:
         return _between("seed", self.seed, 0, 2**32 - 1)
 
 
-def _at_least(key: str, value: float, lowest: float) -> list[str]:
-    return [] if value >= lowest else [f"{key}={value} must be at least {lowest}."]
+def _at_least(key: str, value: int, lowest: int, highest: int) -> list[str]:
+    if value < lowest:
+        return [f"{key}={value} must be at least {lowest}."]
+    return [] if value <= highest else [f"{key}={value} must be at most {highest}."]
 
 
 def _between(key: str, value: float, lowest: float, highest: float) -> list[str]:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from genreclf.errors import UserError
+from genreclf.rundir import reason_of
+from genreclf.values import argument_faults, shown
 
 GIVEN = {
     "data": (),
     "split": (),
     "model": ("spec", "genres", "scale", "loss", "augment", "optimizer", "scheduler"),
-    "loss": ("genre_counts", "label_smoothing"),
+    "loss": ("genre_counts",),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "steps"),
 }
@@ -46,6 +48,7 @@ def find(group: str, section: Mapping[str, Any], faults: list[str]) -> Callable[
             near = difflib.get_close_matches(key, settable, 1)
             hint = f"did you mean {group}.{near[0]}?" if near else f"its keys are {', '.join(settable) or 'none'}."
             faults.append(f"{group}.{key} is no key of {attribute}; {hint}")
+    faults += argument_faults(group, target, section)
     return target  # type: ignore[no-any-return]
 
 
@@ -62,9 +65,11 @@ def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
     chosen = {key: value for key, value in section.items() if key != "_target_"}
     try:
         return target(**chosen, **given)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError) as error:
         name = str(section["_target_"]).rpartition(".")[2]
-        raise UserError(f"{group}: {name} cannot be made of {chosen}: {error}") from error
+        settings = ", ".join(f"{key}={shown(value)}" for key, value in chosen.items()) or "its defaults"
+        reason = reason_of(error).removeprefix("ValueError: ").removeprefix("TypeError: ").rstrip(".")
+        raise UserError(f"{group}: {name} cannot be made of {settings}: {reason}.") from error
 
 
 def accepts(group: str, section: Mapping[str, Any], key: str) -> bool:

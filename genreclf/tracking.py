@@ -12,7 +12,6 @@ import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from numpy.typing import NDArray
 
-from genreclf.errors import UserError
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.rundir import RunDirectory
 
@@ -56,7 +55,7 @@ class Tracking:
     """The record of one run beside its directory.
 
     Args:
-        kind: ``wandb``, ``csv``, ``tensorboard`` or ``none``.
+        kinds: Loggers, any of ``wandb``, ``csv`` and ``tensorboard``.
         run: The run directory.
         config: The resolved configuration, which W&B keeps.
         project: W&B project.
@@ -70,7 +69,7 @@ class Tracking:
     def __init__(
         self,
         *,
-        kind: str,
+        kinds: Sequence[str],
         run: RunDirectory,
         config: Mapping[str, Any],
         project: str = "genreclf",
@@ -80,19 +79,23 @@ class Tracking:
         job_type: str = "train",
         offline: bool | None = None,
     ) -> None:
-        """Prepare the logger; W&B starts with the first figure."""
-        self.logger: Logger | None = None
-        if kind == "csv":
-            self.logger = CSVLogger(run.path, name="csv", version="")
-        elif kind == "tensorboard":
-            try:
-                self.logger = TensorBoardLogger(run.path, name="tensorboard", version="")
-            except ModuleNotFoundError as error:
-                raise UserError("logger=tensorboard needs: pip install 'genreclf[tensorboard]'") from error
-        elif kind == "wandb":
-            self.logger = self._wandb(run, config, project, entity, group, list(tags), job_type, offline)
+        """Prepare the loggers; W&B starts with the first figure."""
+        self.wandb: PatientWandbLogger | None = None
+        self.files: list[Logger] = []
+        """Loggers that write into the run directory alone."""
+        if "csv" in kinds:
+            self.files.append(CSVLogger(run.path, name="csv", version=""))
+        if "tensorboard" in kinds:
+            self.files.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
+        if "wandb" in kinds:
+            self.wandb = self._start_wandb(run, config, project, entity, group, list(tags), job_type, offline)
 
-    def _wandb(
+    @property
+    def loggers(self) -> list[Logger]:
+        """All loggers, as Lightning's Trainer takes them."""
+        return [*self.files, *filter(None, [self.wandb])]
+
+    def _start_wandb(
         self,
         run: RunDirectory,
         config: Mapping[str, Any],
@@ -102,7 +105,7 @@ class Tracking:
         tags: list[str],
         job_type: str,
         offline: bool | None,
-    ) -> Logger:
+    ) -> PatientWandbLogger:
         import wandb
 
         if offline is None:
@@ -142,12 +145,12 @@ class Tracking:
 
     def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
         """Add pictures of the data, drawn for W&B alone."""
-        if isinstance(self.logger, PatientWandbLogger):
+        if self.wandb is not None:
             import wandb
 
             paths = draw()
-            with self.logger.patience():
-                self.logger.experiment.log({f"data/{path.stem}": wandb.Image(str(path)) for path in paths})
+            with self.wandb.patience():
+                self.wandb.experiment.log({f"data/{path.stem}": wandb.Image(str(path)) for path in paths})
 
     def finish(
         self, metrics: Mapping[str, Any], tracks: TrackPredictions | None, spectrogram: Callable[[str], NDArray[Any]]
@@ -159,15 +162,13 @@ class Tracking:
             tracks: The test.
             spectrogram: Stored values of a track by its id, shape ``(mel, frame)``.
         """
-        if self.logger is None:
-            return
         flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
         flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
-        if not isinstance(self.logger, PatientWandbLogger):
-            self.logger.log_metrics(flat)
-            return
-        with self.logger.patience():
-            self._finish_wandb(self.logger.experiment, flat, metrics, tracks, spectrogram)
+        for logger in self.files:
+            logger.log_metrics(flat)
+        if self.wandb is not None:
+            with self.wandb.patience():
+                self._finish_wandb(self.wandb.experiment, flat, metrics, tracks, spectrogram)
 
     def _finish_wandb(
         self,
@@ -211,16 +212,15 @@ class Tracking:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         """End the record, so that another run in this process begins another."""
-        if self.logger is None:
-            return
         status = "success" if kind is None else "failed"
-        if not isinstance(self.logger, PatientWandbLogger):
-            self.logger.finalize(status)
+        for logger in self.files:
+            logger.finalize(status)
+        if self.wandb is None:
             return
         import wandb
 
-        with self.logger.patience():
-            self.logger.finalize(status)
+        with self.wandb.patience():
+            self.wandb.finalize(status)
             wandb.finish(exit_code=0 if kind is None else 1)
 
 

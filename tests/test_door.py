@@ -43,7 +43,7 @@ def test_job_folders_are_readable_and_differ() -> None:
     assert len({name.rpartition("_")[2] for name in names}) == 2
     assert "=" not in names[0]
     assert "/" not in job_folder(["data.root=/some/where"], [], _root_=composed[0])
-    elsewhere = OmegaConf.create({"lr": 1e-3, "run_dir": "x", "logger": {"name": "csv"}})
+    elsewhere = OmegaConf.create({"lr": 1e-3, "run_dir": "x", "logger": {"csv": True}})
     assert job_folder([], [], _root_=elsewhere) == names[0].rpartition("_")[2]
 
 

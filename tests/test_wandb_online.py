@@ -138,18 +138,18 @@ def test_the_real_client_sends_the_record_and_outlives_its_server(
 
     with (
         stand_in(tmp_path, monkeypatch) as answering,
-        Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}, group="sweep") as tracking,
+        Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}, group="sweep") as tracking,
     ):
-        assert tracking.logger is not None
-        tracking.logger.log_metrics({"val/loss": 1.5}, step=0)
-        tracking.logger.log_metrics({"val/loss": 1.25}, step=1)
+        assert tracking.wandb is not None
+        tracking.wandb.log_metrics({"val/loss": 1.5}, step=0)
+        tracking.wandb.log_metrics({"val/loss": 1.25}, step=1)
         deadline = time.monotonic() + 120
         while "val/loss" not in history():
             assert time.monotonic() < deadline, StandIn.sent
             time.sleep(0.1)
         answering.shutdown()
         answering.server_close()
-        tracking.logger.log_metrics({"val/loss": 1.0}, step=2)
+        tracking.wandb.log_metrics({"val/loss": 1.0}, step=2)
         started_s = time.monotonic()
     assert time.monotonic() - started_s < 60
     begun = StandIn.upserted()[0]["variables"]
@@ -164,10 +164,10 @@ def test_a_run_that_failed_goes_on_as_the_same_run(tmp_path: Path, monkeypatch: 
     run.make()
 
     def attempt(*losses: float, error: Exception | None = None) -> None:
-        with Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
-            assert tracking.logger is not None
+        with Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
+            assert tracking.wandb is not None
             for step, loss in enumerate(losses):
-                tracking.logger.log_metrics({"val/loss": loss}, step=step)
+                tracking.wandb.log_metrics({"val/loss": loss}, step=step)
             if error:
                 raise error
 
@@ -205,18 +205,18 @@ def test_a_run_outlives_the_service_that_writes_its_record(tmp_path: Path, capsy
     wandb.teardown()
     run = RunDirectory(tmp_path / "run")
     run.make()
-    with Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
-        assert tracking.logger is not None
+    with Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
+        assert tracking.wandb is not None
         os.kill(service_of(os.getpid()), signal.SIGKILL)
         time.sleep(0.2)
         for step in range(3):
-            tracking.logger.log_metrics({"val/loss": 1.0}, step=step)
+            tracking.wandb.log_metrics({"val/loss": 1.0}, step=step)
         tracking.add_pictures(lambda: [])
     assert capsys.readouterr().err.count("Note: W&B lost a part of the record") == 1
     # As after a run of its own: the next one starts another service.
     with contextlib.suppress(OSError):
         wandb.teardown()
-    with Tracking(kind="wandb", run=run, config={"model": {"_target_": "CRNN"}}):
+    with Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}):
         pass
     assert len(list(run.path.glob("wandb/offline-run-*/*.wandb"))) == 2
 

@@ -120,7 +120,7 @@ def _fit_s(config: Config, history: list[dict[str, float]] | None = None) -> flo
         run.write_json(run.environment, environment(config.trainer.accelerator, 1, precision))
         run.write_json(run.metrics, {"status": "running"})
         prepared = prepare(config)
-        with Tracking(kind=config.logger.name, run=run, config=config.plain) as tracking:
+        with Tracking(kinds=config.logger.kinds, run=run, config=config.plain) as tracking:
             started_s = time.perf_counter()
             fit(config, run, prepared, tracking)
             if device.type == "cuda":

@@ -37,11 +37,11 @@ def main(arguments: list[str]) -> None:
         say(f"Note: {notice}")
     if asked.wandb:
         from genreclf.rundir import RunDirectory
+        from genreclf.sections import LOGGERS
         from genreclf.tracking import Tracking
 
-        settings = {**dataclasses.asdict(config.logger), "kind": "wandb"}
-        del settings["name"]
-        with Tracking(run=RunDirectory(paths[0].parent), config=config.plain, **settings) as tracking:
+        settings = {key: value for key, value in dataclasses.asdict(config.logger).items() if key not in LOGGERS}
+        with Tracking(kinds=["wandb"], run=RunDirectory(paths[0].parent), config=config.plain, **settings) as tracking:
             tracking.add_pictures(lambda: paths)
     for path in paths:
         print(path)

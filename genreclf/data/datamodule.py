@@ -47,7 +47,7 @@ class ClipDataModule(LightningDataModule):
         genres: Sequence[str] | None = None,
         batch_size: int = 32,
         crops_per_track: int = 2,
-        grid_overlap: float = 0.0,
+        grid_overlap: float = 0.5,
         short: Short = "pad",
         seed: int = 0,
     ) -> None:

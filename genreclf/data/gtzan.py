@@ -21,14 +21,14 @@ class Gtzan(Folder):
     def __init__(
         self,
         *,
-        root: str | Path = DEFAULT_ROOT,
+        root: str | Path | None = DEFAULT_ROOT,
         download: bool = True,
         artists: str | Path | None = None,
     ) -> None:
         """Remember where to look.
 
         Args:
-            root: Folder that holds ``genres/``, ``genres_original/`` or the genre folders themselves.
+            root: Folder that holds ``genres/``, ``genres_original/`` or the genre folders; None: the default.
             download: Fetch the data where there is none; only into `DEFAULT_ROOT`, never into a folder you name.
             artists: A file that says who made which track, see `genreclf.data.identity.read_artists`; if None,
                 ``index.txt`` in `root`, where there is one.
@@ -45,6 +45,8 @@ class Gtzan(Folder):
         root = Path(self.root or DEFAULT_ROOT).expanduser()
         files = _gtzan_files(root)
         if not files:
+            if self.artists is not None:
+                identity.read_artists(self.artists)  # Read again below; a fault shall not wait for the download.
             is_default = root.resolve() == DEFAULT_ROOT.resolve()
             if not (is_default and self.download):
                 reason = "data.download is off" if is_default else "nothing is downloaded into a folder you name"

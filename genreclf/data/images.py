@@ -24,6 +24,12 @@ COLORMAPS = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet",
 MAKINGS = ("librosa_peak80",)
 """Ways of making pictures of audio that prediction knows, see `genreclf.inference.listening.LIBROSA_PEAK80`."""
 
+MOST_MELS = 4096
+"""Rows of a spectrogram."""
+
+LONGEST_S = 36_000
+"""Seconds of a picture."""
+
 _FARTHEST_MEAN = {"PNG": 14.0, "JPEG": 20.0}
 """Mean distance of the pixels from the nearest color of the map, in levels of RGB, above which a picture is of no known
 map. Measured on GTZAN: 2 as drawn, up to 12 resized smoothly, 10 to 19 in JPEG (jet, turbo 28); a photograph, 34."""
@@ -75,10 +81,10 @@ class SpectrogramImages(PictureSource):
             UserError: There is no such color map or making, or a number is out of range.
         """
         super().__init__()
-        if n_mels < 1:
-            raise UserError(f"data.n_mels={n_mels} must be 1 or more.")
-        if not 0 < seconds < float("inf"):
-            raise UserError(f"data.seconds={seconds} must be above 0.")
+        if not 1 <= n_mels <= MOST_MELS:
+            raise UserError(f"data.n_mels={n_mels} must lie between 1 and {MOST_MELS}.")
+        if not 0.1 <= seconds <= LONGEST_S:
+            raise UserError(f"data.seconds={seconds} must lie between 0.1 and {LONGEST_S}.")
         if colormap is not None:
             _check_colormap(colormap)
         if making not in (None, *MAKINGS):

@@ -71,13 +71,16 @@ class ListSplit(Split):
             allow_missing: See `Split`; lines that name no track of the data are then passed over with a notice.
 
         Raises:
-            UserError: One of the files is not given.
+            UserError: One of the files is not given, or cannot be read.
         """
         super().__init__(allow_missing=allow_missing)
         self.train, self.val, self.test = train, val, test
         for side, path in self._paths.items():
             if not path:
                 raise UserError(f"split=list needs a file of tracks for each side: set split.{side} to one")
+        self._lines_of = {
+            side: _lines(Path(str(path)).expanduser(), f"split.{side}={path}") for side, path in self._paths.items()
+        }
 
     @property
     def _paths(self) -> dict[str, str | Path | None]:
@@ -92,8 +95,8 @@ class ListSplit(Split):
         listed = 0
         seen: dict[str, str] = {}
         for side, given in self._paths.items():
-            path = Path(str(given)).expanduser()
-            for number, line in enumerate(_lines(path, f"split.{side}={given}"), start=1):
+            path = Path(str(given))
+            for number, line in enumerate(self._lines_of[side], start=1):
                 line = line.strip()
                 if not line or line.startswith("#"):
                     continue

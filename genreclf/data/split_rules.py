@@ -14,6 +14,9 @@ from genreclf.data.source import Track
 from genreclf.data.split import SIDES, Draft, Piece, Split, some
 from genreclf.errors import UserError
 
+MOST_FOLDS = 1000
+"""More are a slip of the keyboard."""
+
 
 class ArtistFolds(Split):
     """Cross-validation in which no artist, and no set of known repeats, is on two sides.
@@ -42,6 +45,8 @@ class ArtistFolds(Split):
             raise UserError(
                 f"split.folds={folds} is too few: one fold tests, one validates and at least one trains, so 3"
             )
+        if folds > MOST_FOLDS:
+            raise UserError(f"split.folds={folds} is too many: {MOST_FOLDS} are the most")
         if not 0 <= fold < folds:
             raise UserError(
                 f"split.fold={fold} is not one of the {folds} folds: give 0 to {folds - 1}, or more split.folds"

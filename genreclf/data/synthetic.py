@@ -15,6 +15,12 @@ from genreclf.errors import UserError
 VERSION = 1
 """Of the sound. Raise it with every audible change: stored spectrograms are then computed anew."""
 
+MOST_TRACKS = 100_000
+"""Of a genre, as their numbers have five digits."""
+
+LONGEST_S = 3600
+"""Seconds of a track, which is computed as a whole."""
+
 
 class Synthetic(AudioSource):
     """Music that is computed: the same numbers always give the same tracks.
@@ -44,6 +50,8 @@ class Synthetic(AudioSource):
         for key, value in (("tracks_per_genre", tracks_per_genre), ("artists_per_genre", artists_per_genre)):
             if value < 1:
                 raise UserError(f"data.{key} must be 1 or more, not {value}.")
+            if value > MOST_TRACKS:
+                raise UserError(f"data.{key} must be {MOST_TRACKS} or less, not {value}.")
         if artists_per_genre > tracks_per_genre:
             raise UserError(
                 f"data.artists_per_genre={artists_per_genre} leaves artists without a track: "
@@ -51,6 +59,8 @@ class Synthetic(AudioSource):
             )
         if not (math.isfinite(duration_s) and duration_s >= 1):
             raise UserError(f"data.duration_s must be 1 second or more, not {duration_s}.")
+        if duration_s > LONGEST_S:
+            raise UserError(f"data.duration_s must be {LONGEST_S} seconds or less, not {duration_s}.")
         if seed < 0:
             raise UserError(f"data.seed must be 0 or more, not {seed}.")
         self.tracks_per_genre = tracks_per_genre

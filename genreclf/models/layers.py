@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from genreclf.errors import UserError
 from genreclf.features import FeatureSpec
+from genreclf.values import shown
 
 
 class AsImage(nn.Module):
@@ -99,7 +100,16 @@ def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:
 
 
 def conv_stack(channels: Sequence[int], pools: Sequence[Sequence[int]]) -> nn.Sequential:
-    """Return a `conv_block` for each of `channels`, from an image of one channel."""
+    """Return a `conv_block` for each of `channels`, from an image of one channel.
+
+    Raises:
+        UserError: There are more or fewer `channels` than `pools`, or none, or one is below 1.
+    """
+    if len(channels) != len(pools) or min(channels, default=0) < 1:
+        raise UserError(
+            f"model.channels={shown(channels)} and model.pools={shown(pools)} must be as many, an entry for each "
+            "convolution, and whole numbers of 1 or more."
+        )
     inputs = [1, *channels]
     return nn.Sequential(*(conv_block(inputs[i], channels[i], pool) for i, pool in enumerate(pools)))
 
@@ -108,8 +118,10 @@ def pooled_size(spec: FeatureSpec, pools: Sequence[Sequence[int]]) -> tuple[int,
     """Return the mels and frames that are left after all `pools`.
 
     Raises:
-        UserError: Nothing would be left.
+        UserError: Nothing would be left, or a pool is not (mels, frames).
     """
+    if any(len(pool) != 2 or min(pool) < 1 for pool in pools):
+        raise UserError(f"model.pools={shown(pools)} must be pairs (mels, frames) of whole numbers of 1 or more.")
     mels, frames = prod(pool[0] for pool in pools), prod(pool[1] for pool in pools)
     if spec.n_mels < mels:
         raise UserError(f"The model pools {mels} mels into one, but there are {spec.n_mels}: raise features.n_mels.")

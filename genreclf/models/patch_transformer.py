@@ -25,14 +25,14 @@ class PatchTransformer(GenreClassifier):
         patch: Size of a patch, (mels, frames); 16 mels by about 160 ms in AST.
         stride: From one patch to the next, (mels, frames); 10 by 10 in AST.
         width: Values a patch is described by; an even number.
-        depth: Layers of self-attention.
+        depth: Layers of self-attention, 1 to 100.
         heads: Of each layer; must divide `width`.
         dropout: Within the layers and before the classifier.
         **training: Of `GenreClassifier`.
 
     Raises:
         UserError: A patch is larger than a clip.
-        ValueError: `width` and `heads` do not fit.
+        ValueError: `width` and `heads` do not fit, or `depth` is out of range.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class PatchTransformer(GenreClassifier):
             )
         if width % 2 or heads < 1 or width % heads:
             raise ValueError(f"width={width} must be even and heads={heads} must divide it.")
+        if not 1 <= depth <= 100:
+            raise ValueError(f"depth={depth} must lie between 1 and 100.")
         rows = (spec.n_mels - patch[0]) // stride[0] + 1
         self.network = nn.Sequential(
             OrderedDict(

@@ -1,0 +1,170 @@
+"""Whether the values of a configuration can be meant, and fit the annotations of the arguments they are for."""
+
+import math
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal, get_args, get_origin
+
+LONGEST_NAME = 255
+"""Bytes of a file's name."""
+
+LONGEST_LIST = 1000
+"""Entries of a list."""
+
+_WORDS: dict[Any, tuple[str, str]] = {
+    bool: ("true or false", "true or false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+    type(None): ("null", "nulls"),
+}
+
+
+def value_faults(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Name the values that nothing can be done with, wherever they are set.
+
+    Args:
+        values: A configuration, nested.
+        prefix: What its keys begin with in the sentences.
+
+    Returns:
+        A sentence each: numbers that are not finite or do not fit into 64 bits, empty texts, lists without end, texts
+        that no file can be named by.
+    """
+    faults: list[str] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            faults += value_faults(value, f"{name}.")
+            continue
+        entries = value if isinstance(value, list) else [value]
+        if len(entries) > LONGEST_LIST:
+            faults.append(f"{name} has {len(entries)} entries; {LONGEST_LIST} are the most.")
+            continue
+        for entry in entries:
+            if isinstance(entry, list):
+                faults += value_faults({name: entry})
+            elif fault := _fault(entry):
+                faults.append(f"{name}={shown(value)} {fault}.")
+    return faults
+
+
+def _fault(value: Any) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "is no finite number"
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "does not fit into 64 bits"
+    if not isinstance(value, str):
+        return None
+    if not value:
+        return "is empty; give it a value, or leave it out"
+    if "\0" in value:
+        return "holds a null character"
+    if any(len(part.encode(errors="replace")) > LONGEST_NAME for part in value.split("/")):
+        return f"is too long; {LONGEST_NAME} bytes are the most for a name"
+    return None
+
+
+def shown(value: Any) -> str:
+    """Return a value as one would type it, the middle of a long one left out."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    if isinstance(value, list | tuple):
+        text = f"[{','.join(shown(entry) for entry in value[:20])}{',...' if len(value) > 20 else ''}]"
+    else:
+        text = str(value)
+    return text if len(text) <= 80 else f"{text[:40]}...{text[-20:]}"
+
+
+def argument_faults(group: str, target: Callable[..., Any], section: Mapping[str, Any]) -> list[str]:
+    """Name the values of a section that are of another kind than the arguments of its class say.
+
+    Args:
+        group: What the keys begin with in the sentences.
+        target: A class or a function. An argument without an annotation, or with one that no YAML can hold, takes all.
+        section: Its arguments.
+    """
+    annotations = _annotations(target)
+    faults = []
+    for key, value in section.items():
+        if key in annotations and not _fits(annotations[key], value):
+            is_path = any(_is_path(kind) for kind in _members(annotations[key])) and isinstance(value, int | float)
+            hint = f"; write {group}.{key}=./{value}" if is_path and not isinstance(value, bool) else ""
+            faults.append(f"{group}.{key}={shown(value)} must be {_words(annotations[key])}{hint}.")
+    return faults
+
+
+def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
+    """Return what the arguments of a function, or of a class and its bases, are annotated with."""
+    owners = reversed(target.__mro__) if isinstance(target, type) else (target,)
+    found: dict[str, Any] = {}
+    for owner in owners:
+        function = owner.__dict__.get("__init__") if isinstance(owner, type) else owner
+        with suppress(AttributeError, NameError, TypeError):  # Names that only a type checker imports.
+            found |= typing.get_type_hints(function)
+    return found
+
+
+def _members(annotation: Any) -> Sequence[Any]:
+    """Return the kinds that a union unites, those that no YAML can hold left out where others remain."""
+    if get_origin(annotation) not in (typing.Union, types.UnionType):
+        return (annotation,)
+    members = get_args(annotation)
+    plain = [member for member in members if _is_plain(member)]
+    return plain if any(member is not type(None) for member in plain) else members
+
+
+def _is_plain(annotation: Any) -> bool:
+    return annotation in _WORDS or _is_path(annotation) or get_origin(annotation) is not None
+
+
+def _is_path(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, os.PathLike)
+
+
+def _fits(annotation: Any, value: Any) -> bool:
+    if len(members := _members(annotation)) > 1:
+        return any(_fits(member, value) for member in members)
+    (kind,) = members
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return any(type(part) is type(value) and part == value for part in parts)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return isinstance(value, list | tuple) and _entries_fit(origin, parts, value)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in (bool, str, type(None)):
+        return isinstance(value, kind)
+    return isinstance(value, str) if _is_path(kind) else True
+
+
+def _entries_fit(origin: type, parts: Sequence[Any], values: Sequence[Any]) -> bool:
+    if issubclass(origin, tuple) and parts[-1:] != (Ellipsis,):
+        return len(parts) == len(values) and all(map(_fits, parts, values))
+    return all(_fits(parts[0], value) for value in values)
+
+
+def _words(annotation: Any, *, several: bool = False) -> str:
+    """Say what an annotation asks for."""
+    texts = []
+    for kind in _members(annotation):
+        origin, parts = get_origin(kind), get_args(kind)
+        if origin is Literal:
+            texts.append(f"one of {', '.join(map(str, parts))}")
+        elif isinstance(origin, type) and issubclass(origin, Sequence):
+            count = f"{len(parts)} " if issubclass(origin, tuple) and Ellipsis not in parts else ""
+            texts.append(f"{'lists' if several else 'a list'} of {count}{_words(parts[0], several=True)}")
+        elif _is_path(kind):
+            texts.append("paths" if several else "a path")
+        else:
+            texts.append(_WORDS.get(kind, ("a group of keys", "groups of keys"))[several])
+    if any(map(_is_path, _members(annotation))):
+        texts = [text for text in texts if text not in ("text", "texts")]
+    return " or ".join(dict.fromkeys(texts))
