@@ -23,6 +23,7 @@ from genreclf.messages import check_options, explain
 from genreclf.parallel.launchers import LauncherFailed, check_launcher
 from genreclf.parallel.outside import outside_ranks
 from genreclf.sweep.start import SweepStart
+from genreclf.values import shown
 
 COMMANDS = (
     "app",
@@ -123,7 +124,7 @@ def _train(arguments: list[str]) -> None:
     if (sweep_dir := SweepStart.sweep_dir) is not None:
         from genreclf.sweep.summary import report
 
-        if code := report(sweep_dir):
+        if code := report(sweep_dir, may_be_idle=SweepStart.may_be_done or stopped is not None):
             if stopped and str(stopped):
                 say(stopped)
             raise SystemExit(code)
@@ -141,16 +142,25 @@ def _with_run_dir(arguments: list[str]) -> list[str]:
         check_launcher(arguments)
         if outside_ranks() > 1:
             raise UserError("A sweep starts the ranks of its jobs: leave torchrun or srun out, set trainer.devices.")
+    for argument in arguments:
+        if argument.startswith("hydra.run.dir=") and "${" not in argument:
+            _make(argument, argument.partition("=")[2].strip("'\""))
     if chosen and sweeping:
         raise UserError("run_dir is one run's; a sweep with -m gives each job its own below hydra.sweep.dir.")
     if chosen and chosen[-1] not in ("", "null"):
-        try:
-            Path(chosen[-1]).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"run_dir={chosen[-1]} cannot be made ({error.strerror}); choose another.") from error
+        _make(f"run_dir={chosen[-1]}", chosen[-1])
         quoted = chosen[-1].replace("'", r"\'")
         return _beside(arguments, "run_dir=", f"hydra.run.dir='{quoted}'")
     return _as_sweep(arguments) if sweeping else arguments
+
+
+def _make(override: str, path: str) -> None:
+    """Make the directory that an override names."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{shown(override)} cannot be made ({reason}); choose another.") from error
 
 
 def _as_sweep(arguments: list[str]) -> list[str]:

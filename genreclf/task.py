@@ -22,9 +22,9 @@ from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.messages import explain
 from genreclf.parallel.outside import adopt_slurm, outside_ranks
+from genreclf.sweep.start import BASIC_SWEEPER
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 def train(config: DictConfig) -> float:

@@ -2,19 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import compress
-from operator import not_
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from genreclf.config import CONFIG_DIR, Config
 from genreclf.errors import UserError
 from genreclf.rundir import RunDirectory
 from genreclf.trust import GROUPS, check_trust, named_by
+
+OF_TRAINING = (
+    *("loss", "optimizer", "scheduler", "regularization", "early_stopping", "experiment", "sweep", "seed", "init_from"),
+    *("trainer.max_epochs", "trainer.precision", "trainer.compile", "trainer.gradient_clip_val"),
+    *("trainer.limit_train_batches", "trainer.limit_val_batches", "data.crops_per_track"),
+)
+"""Groups and keys that only a training uses."""
 
 if TYPE_CHECKING:
     from genreclf.features import FeatureSpec
@@ -44,20 +50,34 @@ def checked_again(run: RunDirectory, overrides: Sequence[str], *, trust: Sequenc
     fresh = _composed([])
     config = OmegaConf.create(plain)
     OmegaConf.set_struct(config, True)
-    settings = [
-        (override.key_or_group, override.value())
-        for override in OverridesParser.create().parse_overrides(list(overrides))
-    ]
-    is_option = [
-        isinstance(value, str) and isinstance(OmegaConf.select(fresh, key), DictConfig) for key, value in settings
-    ]
-    for key, value in compress(settings, is_option):
-        config[key] = OmegaConf.select(_composed([f"{key}={value}"]), key)
-    for key, value in compress(settings, map(not_, is_option)):  # Whatever the order, as in Hydra.
-        OmegaConf.update(config, key, value)
+    options: list[Override] = []
+    values: list[Override] = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        is_group = isinstance(OmegaConf.select(fresh, override.key_or_group), DictConfig)
+        (options if is_group and isinstance(override.value(), str | list) else values).append(override)
+    for override in options:
+        config[override.key_or_group] = OmegaConf.select(_composed([str(override.input_line)]), override.key_or_group)
+    for override in values:  # Whatever the order, as in Hydra.
+        OmegaConf.update(config, override.key_or_group, override.value())
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
     check_trust(plain, trust, place=run.config, groups=kept)
     return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)
+
+
+def refuse_without_effect(overrides: Sequence[str]) -> None:
+    """Refuse what a trained run cannot be given any more: its network, and what only a training uses.
+
+    Raises:
+        UserError: One of the overrides is such a key, or names several values.
+    """
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key, typed = override.key_or_group, override.input_line
+        if override.is_sweep_override():
+            raise UserError(f"{typed} names several values; give one.")
+        if key.partition(".")[0] == "model":
+            raise UserError(f"{typed}: the network is the one that the run trained; leave it out, or train another.")
+        if key in OF_TRAINING or key.partition(".")[0] in OF_TRAINING:
+            raise UserError(f"{typed} has no effect on a run that is trained; leave it out.")
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
@@ -71,10 +91,14 @@ def gathered_for(
     """Gather the tracks that a run's own configuration names with overrides on top, for a model that knows `spec`.
 
     Raises:
-        UserError: There are none, or their spectrograms are not what the model knows.
+        UserError: There are none, their spectrograms are not what the model knows, or an override is of no use here.
     """
     from genreclf.material import gather
 
+    refuse_without_effect(overrides)
+    for override in overrides:
+        if override.lstrip("+~").partition("=")[0].partition(".")[0] not in ("data", "features"):
+            raise UserError(f"{override}: a library is made of a source; give keys of data and features alone.")
     material = gather(checked_again(run, overrides, trust=trust, run_dir="-"))
     ours = replace(material.spec, clip_frames=spec.clip_frames, making=spec.making)
     if ours != spec:

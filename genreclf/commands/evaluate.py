@@ -21,12 +21,12 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] in (["-h"], ["--help"]):
         print(HELP)
         return
-    from genreclf.commands.compose import checked_again
+    from genreclf.commands.compose import checked_again, refuse_without_effect
     from genreclf.rundir import RunDirectory
 
-    asked = _parser().parse_intermixed_args(arguments)
-    if "=" in asked.run:
+    if not arguments or "=" in (asked := _parser().parse_intermixed_args(arguments)).run:
         raise UserError("evaluate wants a run directory first: python -m genreclf evaluate RUN [KEY=VALUE ...]")
+    refuse_without_effect(asked.overrides)
     run = RunDirectory(asked.run)
     run_dir = run.path / "evaluations" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
     config = checked_again(run, asked.overrides, trust=asked.trust, run_dir=str(run_dir), init_from=asked.run)

@@ -39,13 +39,15 @@ class LauncherFailed(UserError):
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
-    """See that the launcher that the command names is installed.
+    """See that the launcher that the command names is installed and has jobs to run side by side.
 
     Raises:
-        UserError: It is not, or Slurm is not.
+        UserError: It is not, Slurm is not, or it may run no job.
     """
     for argument in arguments:
         group, _, option = argument.partition("=")
+        if group == "hydra.launcher.n_jobs" and not (option.lstrip("-").isdecimal() and int(option)):
+            raise UserError(f"{argument} must be how many jobs run at a time, or -1 for one on each core.")
         if group == "hydra/launcher" and option in PACKAGES:
             package, extra = PACKAGES[option]
             try:

@@ -12,6 +12,9 @@ from omegaconf import DictConfig
 from genreclf.parallel.launchers import JOBLIB, bind_workers
 from genreclf.rundir import atomic_write_text
 
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+"""Hydra's own sweeper."""
+
 
 class SweepStart(Callback):
     """Hydra calls it as a sweep starts."""
@@ -19,9 +22,13 @@ class SweepStart(Callback):
     sweep_dir: ClassVar[Path | None] = None
     """Of the sweep that this process started."""
 
+    may_be_done: ClassVar[bool] = False
+    """Whether its sweeper starts no job where all of them are done, as a study does."""
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the directory, and mark this call in ``sweep.json`` for the jobs, wherever they run."""
         SweepStart.sweep_dir = Path(config.hydra.sweep.dir)
+        SweepStart.may_be_done = config.hydra.sweeper._target_ != BASIC_SWEEPER
         content = {"call": secrets.token_hex(8), "command": ["python", "-m", "genreclf", *sys.argv[1:]]}
         atomic_write_text(SweepStart.sweep_dir / "sweep.json", json.dumps(content, indent=2) + "\n")
         if config.hydra.launcher._target_ == JOBLIB:

@@ -18,15 +18,24 @@ NAMED = 20
 """So many failed jobs are named in the terminal."""
 
 
-def report(sweep_dir: Path) -> int:
+def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
     """Write the summary of a sweep and show it.
+
+    Args:
+        sweep_dir: The sweep's directory.
+        may_be_idle: Whether its last call need not have come to any job.
 
     Returns:
         What the command should end with: 0 if all jobs of its last call are finished and the summary is written,
         `UserError.exit_code` if each of the others failed with a sentence about something that a user can mend, else
         `CRASHED`.
+
+    Raises:
+        UserError: The last call has no job.
     """
     rows = read_rows(sweep_dir)
+    if not (may_be_idle or any(row.in_last_call for row in rows)):
+        raise UserError("The sweep has no job: a range or a glob of its keys holds no value.")
     if not rows:
         return 0
     try:
