@@ -63,7 +63,7 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     shared["data"] = {**asdict(ClipConfig()), **shared["data"], "store_dir": None}
     trainer = {key: value for key, value in shared.get("trainer", {}).items() if key in OF_TRAINER}
     shared["trainer"] = {**asdict(TrainerConfig()), **trainer}
-    shared["logger"] = asdict(LoggerConfig(name="none"))
+    shared["logger"] = asdict(LoggerConfig())
     return {**shared, "seed": config.get("seed", 0), "init_from": None, "debug": False, "run_dir": ""}
 
 
