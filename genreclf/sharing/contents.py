@@ -8,7 +8,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from genreclf.config_file import LARGEST_BYTES, dump_config
-from genreclf.sections import ClipConfig, LoggerConfig, TrainerConfig
+from genreclf.sections import ClipConfig, TrainerConfig
 from genreclf.trust import GROUPS
 from genreclf.weights import LARGEST as LARGEST_OF_SPECTROGRAMS
 
@@ -63,7 +63,7 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     shared["data"] = {**asdict(ClipConfig()), **shared["data"], "store_dir": None}
     trainer = {key: value for key, value in shared.get("trainer", {}).items() if key in OF_TRAINER}
     shared["trainer"] = {**asdict(TrainerConfig()), **trainer}
-    shared["logger"] = asdict(LoggerConfig())
+    shared["logger"] = {}
     return {**shared, "seed": config.get("seed", 0), "init_from": None, "debug": False, "run_dir": ""}
 
 

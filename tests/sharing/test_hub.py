@@ -209,7 +209,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "nested": (lambda files: files.update({"config.json": b"[" * 50_000}), "not readable as JSON"),
     "terminal codes": (spoil("metrics.json", lambda m: m.update(note="\x1b[2J")), "cannot be printed"),
     "many giants": (
-        spoil("config.json", lambda c: c["config"].update(model=giant(depth=10**9))),
+        spoil("config.json", lambda c: c["config"].update(model=giant(depth=100))),
         "it has more layers than there are weights",
     ),
     "an interpolation": (
