@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -19,7 +20,7 @@ from genreclf import __version__
 from genreclf.config import CONFIG_DIR
 from genreclf.errors import INTERRUPTED, TERMINATED, Terminated, UserError
 from genreclf.escaping import say
-from genreclf.messages import check_options, explain
+from genreclf.messages import check_options, explain, explain_value_error
 from genreclf.parallel.launchers import LauncherFailed, check_launcher
 from genreclf.parallel.outside import outside_ranks
 from genreclf.sweep.start import SweepStart
@@ -53,8 +54,9 @@ def main() -> None:
         arguments = [asked[0], "--help"]
     command = arguments[0] if arguments and arguments[0] in COMMANDS else None
     # As `python -m` does, for the modules that a configuration names.
-    if not sys.flags.safe_path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    with suppress(FileNotFoundError):  # It may have been deleted.
+        if not sys.flags.safe_path and os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
     # Else Python, as it ends, looks through all objects of PyTorch for waste, which takes more than a second.
     atexit.register(gc.freeze)
     # Hydra then raises what goes wrong instead of printing it and ending with exit code 1.
@@ -75,11 +77,8 @@ def main() -> None:
         debug = "debug=true" in [argument.lower() for argument in arguments]
         raise _end(error, debug=debug, can_sweep=command is None) from None
     except ValueError as error:
-        if "Config group override" not in str(error):
+        if (sentence := explain_value_error(error, arguments)) is None:
             raise
-        sentence = "A group is chosen by the name of one of its options, such as model=crnn."
-        if nameless := [word for word in arguments if word.startswith("=")]:
-            sentence = f"{nameless[0]} has no key before its =; write KEY=VALUE, without spaces."
         raise _end(UserError(sentence), debug=False, can_sweep=False) from None
     except KeyboardInterrupt as interrupt:
         print(f"Interrupted. {interrupt}", file=sys.stderr)

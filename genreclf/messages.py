@@ -63,6 +63,20 @@ def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool =
     return _first_line(error)
 
 
+def explain_value_error(error: ValueError, arguments: Sequence[str]) -> str | None:
+    """Return one sentence for a value that Hydra stumbles over; None if it is not one of those."""
+    text = str(error)
+    if "Config group override" in text:
+        if nameless := [word for word in arguments if word.startswith("=")]:
+            return f"{nameless[0]} has no key before its =; write KEY=VALUE, without spaces."
+        return "A group is chosen by the name of one of its options, such as model=crnn."
+    if "range() arg 3 must not be zero" in text:
+        return "A range needs a step other than 0, as in seed=range(1,10,2)."
+    if "Expecting one subcommand" in text:
+        return "--shell-completion wants install=SHELL, uninstall=SHELL or query=SHELL before it, such as install=bash."
+    return None
+
+
 def _unreadable(word: str, commands: Sequence[str]) -> str:
     if word in commands:
         return f"{word} is a command, which stands first: python -m genreclf {word} --help shows how."

@@ -33,6 +33,8 @@ REFUSED = {
     "--cfg": "argument --cfg/-c: expected one argument; python -m genreclf --help",
     "--run -m seed=1,2": "--run and --multirun exclude each other",
     "model=cnn -m seed=1,2": "seed=1,2 stands apart from the other settings",
+    "-m seed=range(1,2,0)": "A range needs a step other than 0",
+    "--shell-completion": "--shell-completion wants install=SHELL",
     "-m optimizer.lr=interval(0,1)": "An interval is searched, not swept: add hydra/sweeper=optuna",
     "seed=${seeds}": "Interpolation key 'seeds' not found",
 }

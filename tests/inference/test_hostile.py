@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from conftest import Outcome, Trained
 
+from genreclf.escaping import printable
 from genreclf.inference import decoding
 
 Cli = Callable[..., Outcome]
@@ -151,7 +152,7 @@ def test_each_is_named_and_the_others_go_on(cli: Cli, trained: Trained, tmp_path
         assert reason in named[f"songs/{name}"], named[f"songs/{name}"]
         assert named[f"songs/{name}"]
     predicted = [row["path"] for row in csv.DictReader(io.StringIO(outcome.out))]
-    assert predicted == [name if name.isprintable() else ascii(name)[1:-1] for name in predicted_paths(good)]
+    assert predicted == [printable(name) for name in predicted_paths(good)]
     assert len(good) + len(bad) >= 40
     assert outcome.err.rstrip().endswith(f"{len(good)} predicted, {len(bad)} left out.")
 
