@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from genreclf.data.encode_all import Encode
 from genreclf.data.source import AudioSource, PictureSource, Source, Track
-from genreclf.data.store import Encode, Recipe, Store, open_or_build
+from genreclf.data.store import Recipe, Store, open_or_build
 from genreclf.errors import UserError
 from genreclf.features import FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.hardware import reuse_memory

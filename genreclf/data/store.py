@@ -14,9 +14,7 @@ import os
 import random
 import warnings
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +23,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from genreclf.data.encode_all import Encode, encode_all
 from genreclf.data.source import Track, UnreadableTrack
 from genreclf.errors import UserError
 from genreclf.rundir import atomic_write_text
@@ -36,9 +35,6 @@ SAMPLE_BYTES = 2**30
 """So much is read back, before a run, of a store that is too large for the memory."""
 
 Entry = tuple[int, int, int]  # first frame of a track in frames.bin, number of frames, their CRC-32
-
-Encode = Callable[[Track], NDArray[Any]]
-"""Makes the stored spectrogram of a track, shape ``(frame, mel)``; raises `UnreadableTrack`."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +225,7 @@ def _build(
     end = max((offset + length for offset, length, _ in done.values()), default=0)
     with (building / "frames.bin").open("ab") as frames, (building / "journal.jsonl").open("a") as journal:
         frames.truncate(end * frame_bytes)
-        for track, result in _encoded(missing, encode, workers):
+        for track, result in encode_all(missing, encode, workers):
             if isinstance(result, UnreadableTrack):
                 unreadable[track.id] = (track, str(result))
                 continue
@@ -271,37 +267,3 @@ def _read_journal(building: Path, frame_bytes: int) -> dict[tuple[str, str], Ent
         del done[key]
     atomic_write_text(journal, "".join(json.dumps([*key, *entry]) + "\n" for key, entry in done.items()))
     return done
-
-
-def _encoded(
-    tracks: Sequence[Track], encode: Encode, workers: int
-) -> Iterator[tuple[Track, NDArray[Any] | UnreadableTrack]]:
-    """Yield each track with its spectrogram, in order, several at a time, under a progress bar."""
-    if not tracks:
-        return
-    import torch
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("Spectrograms"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    waiting: deque[tuple[Track, Future[NDArray[Any]]]] = deque()
-    pool = ThreadPoolExecutor(workers)
-    try:
-        with Progress(*columns) as progress:
-            for track in progress.track(tracks):
-                waiting.append((track, pool.submit(encode, track)))
-                if len(waiting) >= 2 * workers:
-                    yield _result(*waiting.popleft())
-            while waiting:
-                yield _result(*waiting.popleft())
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
-
-
-def _result(track: Track, future: Future[NDArray[Any]]) -> tuple[Track, NDArray[Any] | UnreadableTrack]:
-    try:
-        return track, future.result()
-    except UnreadableTrack as error:
-        return track, error

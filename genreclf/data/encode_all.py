@@ -1,0 +1,47 @@
+"""The spectrograms of many tracks, computed in threads."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from numpy.typing import NDArray
+
+from genreclf.data.source import Track, UnreadableTrack
+
+Encode = Callable[[Track], NDArray[Any]]
+"""Makes the stored spectrogram of a track, shape ``(frame, mel)``; raises `UnreadableTrack`."""
+
+
+def encode_all(
+    tracks: Sequence[Track], encode: Encode, workers: int
+) -> Iterator[tuple[Track, NDArray[Any] | UnreadableTrack]]:
+    """Yield each track with its spectrogram, in order, several at a time, under a progress bar."""
+    if not tracks:
+        return
+    import torch
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("Spectrograms"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    waiting: deque[tuple[Track, Future[NDArray[Any]]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        with Progress(*columns) as progress:
+            for track in progress.track(tracks):
+                waiting.append((track, pool.submit(encode, track)))
+                if len(waiting) >= 2 * workers:
+                    yield _result(*waiting.popleft())
+            while waiting:
+                yield _result(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def _result(track: Track, future: Future[NDArray[Any]]) -> tuple[Track, NDArray[Any] | UnreadableTrack]:
+    try:
+        return track, future.result()
+    except UnreadableTrack as error:
+        return track, error
