@@ -76,7 +76,7 @@ def main() -> None:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         debug = "debug=true" in [argument.lower() for argument in arguments]
         raise _end(error, debug=debug, can_sweep=command is None) from None
-    except ValueError as error:
+    except (ValueError, AssertionError) as error:
         if (sentence := explain_value_error(error, arguments)) is None:
             raise
         raise _end(UserError(sentence), debug=False, can_sweep=False) from None

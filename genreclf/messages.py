@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,9 +64,13 @@ def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool =
     return _first_line(error)
 
 
-def explain_value_error(error: ValueError, arguments: Sequence[str]) -> str | None:
+def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[str]) -> str | None:
     """Return one sentence for a value that Hydra stumbles over; None if it is not one of those."""
     text = str(error)
+    if isinstance(error, AssertionError):
+        if traceback.extract_tb(error.__traceback__)[-1].name == "configure_log":
+            return "hydra.verbose is true, false, or the name of a logger or a list of them."
+        return None
     if "Config group override" in text:
         if nameless := [word for word in arguments if word.startswith("=")]:
             return f"{nameless[0]} has no key before its =; write KEY=VALUE, without spaces."

@@ -21,6 +21,7 @@ REFUSED = {
     "hydra/launcher=nothing": "the options of hydra/launcher are basic, ",
     "hydra.foo=1": "There is no key hydra.foo; --cfg hydra shows Hydra's keys",
     "hydra.job.chdir=maybe": "hydra.job.chdir: Value 'maybe' is not a valid bool",
+    "hydra.verbose=2": "hydra.verbose is true, false, or the name of a logger",
     "--help evaluat": "evaluat is neither a command nor an override; did you mean evaluate?",
     "seed=1 predict": "predict is a command, which stands first: python -m genreclf predict --help shows how.",
     "predict=1": "predict is a command, not a key: python -m genreclf predict --help shows how.",

@@ -1,12 +1,14 @@
 """What the fuzzers share: numbered cases, a command in a bounded process of its own, and what it may do at most."""
 
 import contextlib
+import errno
 import io
 import math
 import os
 import random
 import re
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Trained
 from hydra.core.global_hydra import GlobalHydra
 
 from genreclf.__main__ import main
@@ -28,7 +31,7 @@ CPU_S = 60
 MEMORY_BYTES = 3 * 2**30
 FILE_BYTES = 2**30
 WALL_S = 600
-GRACE_S = 2
+GRACE_S = 60.0
 LONGEST_ERROR = 4000
 
 BYTES_OF_ODD_NUMBERS = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
@@ -94,6 +97,33 @@ class Ended:
             assert not re.search(r"^\w*(Error|Exception)\b|object at 0x|<class '", self.err, re.MULTILINE), shown
 
 
+def write_place(place: Path, trained: Trained) -> Path:
+    """Make a folder of a finished run with a library, its music and its store, which all name each other."""
+    shutil.copytree(trained.run.path, place / "run")
+    shutil.copytree(trained.music, place / "music")
+    shutil.copytree(trained.run.path.parent / "stores", place / "stores")
+    config = (place / "run/config.yaml").read_text()
+    (place / "run/config.yaml").write_text(config.replace(f"{trained.music.parent}/", ""))
+    indexed = run("index", "run", "music", place=place)
+    assert indexed.code == 0, indexed.err
+    return place
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    """Return what lies in a folder; a command's own temporary files and locks left out."""
+    found = {str(path.relative_to(place)): path for path in files_of(place)}
+    own = ("tmp/", "home/", "cache/")
+    return {
+        name: path.read_bytes()
+        for name, path in found.items()
+        if not name.startswith(own) and not name.endswith(".lock") and path.is_file()
+    }
+
+
 def run(*arguments: str, place: Path) -> Ended:
     """Run a command in a fork of this process, in which all is imported, with bounds on time, memory and files.
 
@@ -156,9 +186,9 @@ def _text(descriptor: int) -> io.TextIOWrapper:
 
 
 def _watch(place: Path) -> Callable[[str, tuple[Any, ...]], None]:
-    """Return a hook that notes what is written elsewhere and refuses addresses of other machines."""
+    """Return a hook that notes and refuses what is written elsewhere, and refuses addresses of other machines."""
     root = os.path.realpath(place)
-    allowed = ("/dev/null", "/dev/shm/", "/proc/self/", f"{root}/")
+    allowed = ("/dev/null/", "/dev/shm/", "/proc/self/", f"{root}/")
 
     def note(what: str) -> None:
         os.write(33, f"{what}\n".encode(errors="backslashreplace"))
@@ -168,8 +198,9 @@ def _watch(place: Path) -> Callable[[str, tuple[Any, ...]], None]:
             return
         base = f"/proc/self/fd/{folder}" if isinstance(folder, int) and folder >= 0 else os.getcwd()
         full = os.path.realpath(os.path.join(base, os.fsdecode(path)))
-        if not f"{full}/".startswith(allowed) and full != "/dev/null":
+        if not f"{full}/".startswith(allowed):
             note(f"wrote {full}")
+            raise PermissionError(errno.EACCES, "refused to the fuzzed command", full)
 
     def hook(event: str, values: tuple[Any, ...]) -> None:
         if event == "open":

@@ -47,6 +47,7 @@ BEHAVIOR: dict[str, tuple[Callable[[], object], str]] = {
 def test_misbehavior_is_found_out(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     behavior, found = BEHAVIOR[name]
     monkeypatch.setattr(fuzzing, "main", behavior)
+    monkeypatch.setattr(fuzzing, "GRACE_S", 0.2)
     place = tmp_path / "place"
     place.mkdir()
     with pytest.raises(AssertionError) as error:

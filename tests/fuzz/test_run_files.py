@@ -13,7 +13,7 @@ import damage
 import pytest
 import torch
 from conftest import SMALL, Trained
-from fuzzing import Ended, cases, odd_value, run
+from fuzzing import Ended, cases, contents, files_of, odd_value, run, write_place
 
 pytestmark = pytest.mark.slow
 
@@ -41,24 +41,17 @@ class Whole:
     """What lies there before the damage, and what an undamaged run predicts."""
 
     place: Path
-    song: str
     predicted: str
     tested: bytes
 
 
 @pytest.fixture(scope="module")
 def whole(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """A finished run with a library, its music and its store, all in one folder."""
-    place = tmp_path_factory.mktemp("whole")
-    shutil.copytree(trained.run.path, place / "run")
-    shutil.copytree(trained.music, place / "music")
-    shutil.copytree(trained.run.path.parent / "stores", place / "stores")
-    config = (place / "run/config.yaml").read_text()
-    (place / "run/config.yaml").write_text(config.replace(f"{trained.music.parent}/", ""))
-    assert run("index", "run", "music", place=place).code == 0
+    """What lies there before the damage."""
+    place = write_place(tmp_path_factory.mktemp("whole"), trained)
     predicted = run("predict", "run", "music/metal", "--format", "jsonl", place=place)
     assert predicted.code == 0, predicted.err
-    return Whole(place, "music/metal/0.wav", predicted.out, (place / "run/predictions.csv").read_bytes())
+    return Whole(place, predicted.out, (place / "run/predictions.csv").read_bytes())
 
 
 TRAIN = [
@@ -143,22 +136,6 @@ def figures(table: bytes) -> list[list[str]]:
     """Return a table's cells, numbers to six decimals."""
     rows = list(csv.reader(io.StringIO(table.decode())))
     return [[f"{float(cell):.6f}" if cell[:2] in ("0.", "1.") else cell for cell in row] for row in rows]
-
-
-def contents(place: Path) -> dict[str, bytes]:
-    """Return what lies in the run and beside it; the command's own temporary folders left out."""
-    found = files_of(place)
-    names = [str(path.relative_to(place)) for path in found]
-    own = ("tmp/", "home/", "cache/")
-    return {
-        name: path.read_bytes()
-        for name, path in zip(names, found, strict=True)
-        if not name.startswith(own) and not name.endswith(".lock") and path.is_file()
-    }
-
-
-def files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
 
 
 def spoil(path: Path, chance: random.Random) -> bool:
