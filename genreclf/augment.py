@@ -20,6 +20,9 @@ class SpecAugment(nn.Module):
     ) -> None:
         """Keep the sizes."""
         super().__init__()
+        for fraction in (mel_fraction, frame_fraction):
+            if not 0 <= fraction < 1:
+                raise ValueError(f"a mask of {fraction} must be at least 0 and below 1")
         self.mel_masks, self.mel_fraction = mel_masks, mel_fraction
         self.frame_masks, self.frame_fraction = frame_masks, frame_fraction
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,7 +27,7 @@ from genreclf.sections import (
     SplitConfig,
     TrainerConfig,
 )
-from genreclf.values import value_faults
+from genreclf.values import shown, value_faults
 
 _here = Path(__file__).parent
 CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
@@ -247,7 +247,7 @@ def _section(plain: Mapping[str, Any], name: str, faults: list[str]) -> Section:
 
 def _typed(kind: type[Any], name: str, values: Mapping[str, Any], faults: list[str]) -> Any:
     """Return `kind` made of `values`, each coerced to its type as Hydra does; note what does not fit."""
-    typed = OmegaConf.structured(kind)
+    typed, kinds = OmegaConf.structured(kind), get_type_hints(kind)
     whole = True
     for key, value in values.items():
         full_key = f"{name}.{key}" if name else key
@@ -255,6 +255,10 @@ def _typed(kind: type[Any], name: str, values: Mapping[str, Any], faults: list[s
             near = difflib.get_close_matches(key, map(str, typed), 1)
             hint = f"did you mean {name}.{near[0]}?" if near else f"the keys of {name} are {', '.join(typed)}."
             faults.append(f"There is no key {full_key}; {hint}")
+            continue
+        if kinds[key] in (bool, bool | None) and not isinstance(value, bool | None):  # OmegaConf takes any number.
+            whole = False
+            faults.append(f"{full_key}={shown(value)} must be true or false.")
             continue
         try:
             typed[key] = value

@@ -107,8 +107,8 @@ def conv_stack(channels: Sequence[int], pools: Sequence[Sequence[int]]) -> nn.Se
     """
     if len(channels) != len(pools) or min(channels, default=0) < 1:
         raise UserError(
-            f"model.channels={shown(channels)} and model.pools={shown(pools)} must be as many, an entry for each "
-            "convolution, and whole numbers of 1 or more."
+            f"model.channels={shown(channels)} and model.pools={shown(pools)} must both have an entry for each "
+            "convolution, of whole numbers of 1 or more."
         )
     inputs = [1, *channels]
     return nn.Sequential(*(conv_block(inputs[i], channels[i], pool) for i, pool in enumerate(pools)))

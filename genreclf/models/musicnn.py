@@ -45,6 +45,10 @@ class Musicnn(GenreClassifier):
     ) -> None:
         """Build the network."""
         super().__init__(**training)
+        if not heights or not all(0 < height <= 1 for height in heights):
+            raise ValueError("heights must be fractions of the mels, above 0 and at most 1")
+        if not temporal_s or not all(seconds > 0 for seconds in (timbral_s, *temporal_s)):
+            raise ValueError("timbral_s and temporal_s must be seconds above 0")
         timbral_frames = self._odd_frames(timbral_s)
         filters = [Timbral(timbral, max(1, int(share * self.spec.n_mels)), timbral_frames) for share in heights]
         front_end = SideBySide(*filters, *(Temporal(temporal, self._odd_frames(width_s)) for width_s in temporal_s))

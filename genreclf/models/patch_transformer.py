@@ -32,7 +32,7 @@ class PatchTransformer(GenreClassifier):
 
     Raises:
         UserError: A patch is larger than a clip.
-        ValueError: `width` and `heads` do not fit, or `depth` is out of range.
+        ValueError: `width` and `heads` do not fit, `depth` is out of range, or a size is no pair.
     """
 
     def __init__(
@@ -48,6 +48,8 @@ class PatchTransformer(GenreClassifier):
     ) -> None:
         """Build the network."""
         super().__init__(**training)
+        if any(len(size) != 2 or min(size) < 1 for size in (patch, stride)):
+            raise ValueError("patch and stride must be pairs (mels, frames) of whole numbers of 1 or more")
         spec = self.spec
         if spec.n_mels < patch[0] or spec.clip_frames < patch[1]:
             raise UserError(

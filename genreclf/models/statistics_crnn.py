@@ -101,6 +101,8 @@ class Beside(nn.ModuleDict):
     def __init__(self, branches: Mapping[str, nn.Module], *, left_out: float) -> None:
         """Keep the branches."""
         super().__init__(branches)
+        if not 0 <= left_out <= 1:
+            raise ValueError(f"left_out={left_out} must lie between 0 and 1")
         self.left_out = left_out
 
     def forward(self, x: Tensor) -> Tensor:
