@@ -10,21 +10,21 @@ from pathlib import Path
 
 import torch
 
-from genreclf.commands.compose import gathered_for
+from genreclf.cli.compose import load_corpus_for
 from genreclf.inference.listing import audio_files
 from genreclf.inference.predictor import GenrePredictor
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 
 def compared(run: Path, songs: Path, overrides: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return the likeliest genre of the picture and of the audio of each song that has both, by track id."""
     predictor = GenrePredictor.of_run(run)
-    material = gathered_for(predictor.spec, RunDirectory(run), overrides)
-    track_of = {name.rpartition("/")[2]: name for name in material.store.lengths_frames}
+    corpus = load_corpus_for(predictor.spec, RunDirectory(run), overrides)
+    track_of = {name.rpartition("/")[2]: name for name in corpus.store.lengths_frames}
     found = {}
     for path, _ in audio_files([str(songs)]):
         if (name := track_of.get(path.stem)) is not None:
-            shares, _ = predictor.describe(torch.from_numpy(material.store.spectrogram(name).T))
+            shares, _ = predictor.describe(torch.from_numpy(corpus.store.spectrogram(name).T))
             found[name] = predictor.genres[int(shares.argmax())], predictor.predict(path).genre
     return found
 

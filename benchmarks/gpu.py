@@ -60,13 +60,13 @@ class Measurement:
         return self._fit("default")
 
     def fit_graphs(self) -> dict[str, Any]:
-        """Return the same with CUDA graphs, on both sides."""
+        """Return the same with CUDA graphs, in both subsets."""
         return self._fit("reduce-overhead")
 
     def _fit(self, mode: str) -> dict[str, Any]:
         # 40 crops of each of 800 tracks are 1,000 batches of 32.
-        sides = ["split.train=0.8", "split.val=0.1", "split.test=0.1"]
-        size = [] if self.quick else ["--epochs", "3", "data.crops_per_track=40", "data.batch_size=32", *sides]
+        subsets = ["split.train=0.8", "split.val=0.1", "split.test=0.1"]
+        size = [] if self.quick else ["--epochs", "3", "data.crops_per_track=40", "data.batch_size=32", *subsets]
         compiled = [f"trainer.compile={mode}"] if self.accelerator == "gpu" else []
         return dict(self._benchmark("--only", "fit", *size, *compiled)["fit"])
 

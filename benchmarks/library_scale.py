@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.benchmark.child import peak_mb
-from genreclf.library import Library, Song
-from genreclf.library.indexing import make_searchable
-from genreclf.library.library import songs_file, vectors_file
-from genreclf.library.likeness import vectors_of
-from genreclf.library.records import Records
+from benchmarks.suite.child import peak_mb
+from genreclf.recommend import Library, Song
+from genreclf.recommend.indexing import make_searchable
+from genreclf.recommend.library import songs_file, vectors_file
+from genreclf.recommend.records import Records
+from genreclf.recommend.similarity import vectors_of
 
 DIMENSION, DIRECTIONS, CLUSTERS = 128, 16, 1000
 GENRES = tuple(f"genre {number}" for number in range(10))

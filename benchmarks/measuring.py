@@ -22,11 +22,11 @@ def write_music(folder: Path, *, tracks: int, duration_s: float = 30.0) -> Path:
     Returns:
         `folder`.
     """
-    from genreclf.data.synthetic import Synthetic
+    from genreclf.datasets.synthetic.dataset import Synthetic
 
     per_genre = tracks // 10
     if per_genre < 3 or tracks % 10:
-        raise SystemExit(f"{tracks} tracks cannot be divided among ten genres and three sides; give 30, 40, 50...")
+        raise SystemExit(f"{tracks} tracks cannot be divided among ten genres and three subsets; give 30, 40, 50...")
     source = Synthetic(tracks_per_genre=per_genre, artists_per_genre=min(10, per_genre), duration_s=duration_s)
     missing = [track.id for track in source.tracks() if not (folder / f"{track.id}.wav").exists()]
     if missing:

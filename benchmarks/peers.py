@@ -33,7 +33,7 @@ from task import (  # noqa: E402
 FAMILIES = ("genreclf", "autrainer", "hugging_face", "lightning")
 NETWORK = "import genreclf.models.crnn"
 IMPORTS = {
-    "genreclf": ("import genreclf.experiment",),
+    "genreclf": ("import genreclf.experiment.run",),
     "autrainer": ("import autrainer.datasets, autrainer.transforms", f"import autrainer.training; {NETWORK}"),
     "hugging_face": (f"import hugging_face; {NETWORK}",),
     "lightning": (f"import lightning_librosa; {NETWORK}",),
@@ -93,29 +93,29 @@ def systems(families: list[str], *, has_bf16: bool, cores: int) -> Iterator[Syst
             yield from (System(family, best, workers) for workers in (0, cores))
 
 
-def sides_of(music: Path) -> dict[str, list[str]]:
+def subsets_of(music: Path) -> dict[str, list[str]]:
     """Divide the tracks of each genre: three fifths train, a fifth each validates and tests."""
-    sides: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    subsets: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for folder in sorted(path for path in music.iterdir() if path.is_dir()):
         tracks = [f"{folder.name}/{path.name}" for path in sorted(folder.glob("*.wav"))]
         if len(tracks) < 3:
             raise SystemExit(f"{folder} holds {len(tracks)} WAV files; three or more are needed.")
         part = max(1, len(tracks) // 5)
-        sides["val"] += tracks[:part]
-        sides["test"] += tracks[part : 2 * part]
-        sides["train"] += tracks[2 * part :]
-    if not sides["train"]:
+        subsets["val"] += tracks[:part]
+        subsets["test"] += tracks[part : 2 * part]
+        subsets["train"] += tracks[2 * part :]
+    if not subsets["train"]:
         raise SystemExit(f"{music} holds no <genre>/<track>.wav.")
-    return sides
+    return subsets
 
 
 def genreclf_command(task: Task) -> list[str]:
     """Return our command for a task."""
     folder = Path(task.folder)
     lists = []
-    for side, tracks in task.sides.items():
-        (folder / f"{side}.txt").write_text("\n".join(tracks) + "\n", encoding="utf-8")
-        lists.append(f"split.{side}='{folder / f'{side}.txt'}'")
+    for subset, tracks in task.subsets.items():
+        (folder / f"{subset}.txt").write_text("\n".join(tracks) + "\n", encoding="utf-8")
+        lists.append(f"split.{subset}='{folder / f'{subset}.txt'}'")
     return [
         *(sys.executable, "-m", "genreclf", "data=folder", f"data.root='{task.music}'", "split=list", *lists),
         *(f"data.clip_seconds={CLIP_SECONDS}", f"data.crops_per_track={CLIPS_PER_TRACK}", "data.grid_overlap=0"),
@@ -232,7 +232,7 @@ def main() -> None:
     music = arguments.music or write_music(out / f"music-{arguments.tracks}", tracks=arguments.tracks)
     task = Task(
         music=str(music.resolve()),
-        sides=sides_of(music),
+        subsets=subsets_of(music),
         epochs=arguments.epochs,
         accelerator=arguments.accelerator,
         folder=str(out),
@@ -247,7 +247,7 @@ def main() -> None:
         raise SystemExit(f"The networks differ: {[(row['system'], row['parameters']) for row in rows]}")
     result = {
         **facts,
-        "clips": {side: task.clips(side) for side in task.sides},
+        "clips": {subset: task.clips(subset) for subset in task.subsets},
         "clip_s": CLIP_SECONDS,
         "epochs": task.epochs,
         "batch_size": BATCH_SIZE,

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from genreclf import targets
-from genreclf.commands.compose import checked
-from genreclf.config import Config
-from genreclf.features import FeatureSpec
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.cli.compose import checked
+from genreclf.config import instantiate
+from genreclf.config.config import Config
 
 PEAK_FLOPS = 312e12
 """Of one device: an A100's bf16 tensor cores, dense, as its maker states."""
@@ -96,7 +96,7 @@ def cost_of(experiment: str) -> Cost:
     spec = spec_of(config)
     clips = 2  # Batch normalization wants two.
     with torch.device("meta"):
-        model = targets.make("model", config.model, spec=spec, genres=[str(number) for number in range(10)])
+        model = instantiate.make("model", config.model, spec=spec, genres=[str(number) for number in range(10)])
         counter = FlopCounterMode(display=False)
         with counter:
             model.network(torch.zeros(clips, spec.n_mels, spec.clip_frames)).sum().backward()

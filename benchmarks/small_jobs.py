@@ -3,7 +3,7 @@
     python benchmarks/small_jobs.py --jobs 8 --accelerator gpu
 
 Every job is ``python -m genreclf`` with a seed of its own, from its start to its report; the store is built before.
-Side by side, the processes divide the cores among their threads.
+Side by subset, the processes divide the cores among their threads.
 """
 
 import argparse

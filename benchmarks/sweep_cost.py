@@ -34,7 +34,9 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--jobs", type=int, default=24, help="how many")
     words.add_argument("--epochs", type=int, default=5, help="of each job")
-    words.add_argument("--side-by-side", type=int, default=os.cpu_count(), help="jobs at a time on the joblib launcher")
+    words.add_argument(
+        "--subset-by-subset", type=int, default=os.cpu_count(), help="jobs at a time on the joblib launcher"
+    )
     asked = words.parse_args()
     if find_spec("hydra_plugins.hydra_joblib_launcher") is None:
         raise SystemExit('sweep_cost.py needs hydra-joblib-launcher: python -m pip install -e ".[sweep]"')

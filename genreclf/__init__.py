@@ -4,8 +4,8 @@ Glossary, used the same way in every file:
 
 - **track**: one audio file (GTZAN's last 30 s); **clip**: what is cut out of a track; **frame**: a spectrogram column.
 - **genre**: a class.
-- **source**: where tracks come from; **split**: which tracks train, validate and test; a **side** is one of the three.
-- **piece**: the part of a track that a side may see, the whole track except in the leaky ``chunk`` split.
+- **source**: where tracks come from; **split**: which tracks train, validate and test; a **subset** is one of the
+three. - **segment**: the part of a track that a subset may see, the whole track except in the leaky ``chunk`` split.
 - **store**: the spectrograms of a source, computed once.
 - **run**: one training with its directory; **sweep**: many runs.
 

@@ -17,12 +17,12 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf import __version__
-from genreclf.config import CONFIG_DIR
+from genreclf.config.config import CONFIG_DIR
+from genreclf.config.messages import check_options, explain, explain_value_error
+from genreclf.distributed.external_ranks import external_ranks
+from genreclf.distributed.launchers import LauncherFailed, check_launcher
 from genreclf.errors import INTERRUPTED, TERMINATED, Terminated, UserError
 from genreclf.escaping import say
-from genreclf.messages import check_options, explain, explain_value_error
-from genreclf.parallel.launchers import LauncherFailed, check_launcher
-from genreclf.parallel.outside import outside_ranks
 from genreclf.sweep.start import SweepStart
 from genreclf.values import shown
 
@@ -41,7 +41,7 @@ COMMANDS = (
     "recommend",
     "show",
 )
-"""First words that open a file of `genreclf.commands`."""
+"""First words that open a file of `genreclf.cli`."""
 
 PASSING = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_jobs=", "hydra.sweeper.n_trials=", "debug=")
 """Overrides that say how a sweep is run or how far, not what it is."""
@@ -65,7 +65,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
     try:
         if command is not None:
-            importlib.import_module(f"genreclf.commands.{command}").main(arguments[1:])
+            importlib.import_module(f"genreclf.cli.{command}").main(arguments[1:])
         elif arguments == ["--version"]:
             print(f"genreclf {__version__}")
         else:
@@ -99,7 +99,7 @@ def _end(error: Exception, *, debug: bool, can_sweep: bool) -> SystemExit:
 
 def _train(arguments: list[str]) -> None:
     """Train, or sweep and say what became of the jobs, even if the sweeper gives up."""
-    from genreclf.task import train
+    from genreclf.cli.train import train
 
     sys.argv[1:] = arguments
     stopped: UserError | None = None
@@ -139,7 +139,7 @@ def _with_run_dir(arguments: list[str]) -> list[str]:
         return arguments
     if sweeping:
         check_launcher(arguments)
-        if outside_ranks() > 1:
+        if external_ranks() > 1:
             raise UserError("A sweep starts the ranks of its jobs: leave torchrun or srun out, set trainer.devices.")
     for argument in arguments:
         if argument.startswith("hydra.run.dir=") and "${" not in argument:

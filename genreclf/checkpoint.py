@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from genreclf.errors import UserError
-from genreclf.rundir import atomic_path
+from genreclf.run_directory import atomic_path
 
 CHECKSUM = b"crc32:%08x"
 """Ends each checkpoint: a ZIP archive, as PyTorch writes it, with the CRC-32 of all other bytes as its comment."""

@@ -28,3 +28,7 @@ class TrainingDiverged(UserError):
 
 class Terminated(BaseException):
     """The process was told to end (SIGTERM), as by a batch system; the message says how to go on."""
+
+
+class UnreadableTrack(Exception):
+    """One track that cannot be read; the store collects them and names all at the end."""

@@ -23,7 +23,7 @@ _WORDS: dict[Any, tuple[str, str]] = {
 }
 
 
-def value_faults(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+def value_problems(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Name the values that nothing can be done with, wherever they are set.
 
     Args:
@@ -34,22 +34,22 @@ def value_faults(values: Mapping[str, Any], prefix: str = "") -> list[str]:
         A sentence each: numbers that are not finite or do not fit into 64 bits, empty texts, lists without end, texts
         that no file can be named by.
     """
-    faults: list[str] = []
+    problems: list[str] = []
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            faults += value_faults(value, f"{name}.")
+            problems += value_problems(value, f"{name}.")
             continue
         entries = value if isinstance(value, list) else [value]
         if len(entries) > LONGEST_LIST:
-            faults.append(f"{name} has {len(entries)} entries; {LONGEST_LIST} are the most.")
+            problems.append(f"{name} has {len(entries)} entries; {LONGEST_LIST} are the most.")
             continue
         for entry in entries:
             if isinstance(entry, list):
-                faults += value_faults({name: entry})
-            elif fault := _fault(entry):
-                faults.append(f"{name}={shown(value)} {fault}.")
-    return faults
+                problems += value_problems({name: entry})
+            elif problem := _fault(entry):
+                problems.append(f"{name}={shown(value)} {problem}.")
+    return problems
 
 
 def _fault(value: Any) -> str | None:
@@ -79,7 +79,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:40]}...{text[-20:]}"
 
 
-def argument_faults(group: str, target: Callable[..., Any], section: Mapping[str, Any]) -> list[str]:
+def argument_problems(group: str, target: Callable[..., Any], section: Mapping[str, Any]) -> list[str]:
     """Name the values of a section that are of another kind than the arguments of its class say.
 
     Args:
@@ -88,13 +88,13 @@ def argument_faults(group: str, target: Callable[..., Any], section: Mapping[str
         section: Its arguments.
     """
     annotations = _annotations(target)
-    faults = []
+    problems = []
     for key, value in section.items():
         if key in annotations and not _fits(annotations[key], value):
             is_path = any(_is_path(kind) for kind in _members(annotations[key])) and isinstance(value, int | float)
             hint = f"; write {group}.{key}=./{value}" if is_path and not isinstance(value, bool) else ""
-            faults.append(f"{group}.{key}={shown(value)} must be {_words(annotations[key])}{hint}.")
-    return faults
+            problems.append(f"{group}.{key}={shown(value)} must be {_words(annotations[key])}{hint}.")
+    return problems
 
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:

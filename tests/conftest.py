@@ -21,8 +21,8 @@ import soundfile
 from hydra.core.global_hydra import GlobalHydra
 
 from genreclf.__main__ import main
-from genreclf.data.synthetic import Synthetic
-from genreclf.rundir import RunDirectory
+from genreclf.datasets.synthetic.dataset import Synthetic
+from genreclf.run_directory import RunDirectory
 
 ROOT = Path(__file__).parent.parent
 
@@ -97,11 +97,11 @@ def tiny(stores: Path) -> list[str]:
 @pytest.fixture
 def no_val(tmp_path: Path) -> list[str]:
     """Overrides of a split of `tiny` without validation tracks."""
-    for side, numbers in (("train", (0, 1)), ("val", ()), ("test", (2,))):
-        (tmp_path / f"{side}.txt").write_text(
+    for subset, numbers in (("train", (0, 1)), ("val", ()), ("test", (2,))):
+        (tmp_path / f"{subset}.txt").write_text(
             "".join(f"{genre}/0000{n}\n" for genre in ("blues", "rock") for n in numbers)
         )
-    lists = (f"split.{side}={tmp_path / side}.txt" for side in ("train", "val", "test"))
+    lists = (f"split.{subset}={tmp_path / subset}.txt" for subset in ("train", "val", "test"))
     return ["split=list", *lists, "split.allow_missing=true", "data.batch_size=4"]
 
 

@@ -26,10 +26,10 @@ def test_sides_share_no_track_and_hold_every_genre(peers: ModuleType, tmp_path: 
         (tmp_path / genre).mkdir()
         for number in range(tracks):
             (tmp_path / genre / f"{number}.wav").touch()
-    sides = peers.sides_of(tmp_path)
-    assert {side: len(tracks) for side, tracks in sides.items()} == {"train": 7, "val": 3, "test": 3}
-    assert len({track for tracks in sides.values() for track in tracks}) == 13
-    assert all({track.split("/")[0] for track in tracks} == {"blues", "metal"} for tracks in sides.values())
+    subsets = peers.subsets_of(tmp_path)
+    assert {subset: len(tracks) for subset, tracks in subsets.items()} == {"train": 7, "val": 3, "test": 3}
+    assert len({track for tracks in subsets.values() for track in tracks}) == 13
+    assert all({track.split("/")[0] for track in tracks} == {"blues", "metal"} for tracks in subsets.values())
 
 
 def test_ratio_is_to_the_fastest_setting_of_a_peer(peers: ModuleType) -> None:

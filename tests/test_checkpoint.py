@@ -15,7 +15,7 @@ from conftest import Outcome, Trained
 
 from genreclf.checkpoint import CHECKSUM_BYTES, SafeCheckpointIO, load_checkpoint
 from genreclf.errors import UserError
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 Cli = Callable[..., Outcome]
 

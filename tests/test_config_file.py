@@ -11,7 +11,7 @@ from conftest import Outcome, Trained
 
 from genreclf.config_file import LARGEST_BYTES
 from genreclf.errors import UserError
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 Cli = Callable[..., Outcome]
 

@@ -14,9 +14,9 @@ import yaml
 from conftest import Outcome, Trained
 
 from genreclf.escaping import csv_cell, markdown, printable
+from genreclf.hub.bundle import write_bundle
 from genreclf.inference.predictor import COMPUTED_ONLY
-from genreclf.sharing.bundle import write_bundle
-from genreclf.sharing.card import write_card
+from genreclf.reports.card import write_card
 from genreclf.sweep.rows import read_rows
 from genreclf.sweep.summary import csv_text
 
@@ -117,7 +117,8 @@ def test_the_model_card_holds_no_html_of_others(trained: Trained, tmp_path: Path
 @pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
 def test_a_model_of_computed_music_says_so(form: str, cli: Cli, trained: Trained, tmp_path: Path) -> None:
     shutil.copytree(trained.run.path, tmp_path / "run")
-    config = {**trained.run.read_config(), "data": {"_target_": "genreclf.data.synthetic.Synthetic", "short": "pad"}}
+    config = trained.run.read_config()
+    config["data"] = {"_target_": "genreclf.datasets.synthetic.dataset.Synthetic", "short": "pad"}
     config["data"]["grid_overlap"] = 0.5
     (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(config))
     outcome = cli("predict", "run", str(trained.music / "metal/0.wav"), "--format", form)

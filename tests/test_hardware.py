@@ -26,7 +26,7 @@ for _ in range(30):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's memory alone is told to stay")
 def test_freed_memory_is_used_again() -> None:
     def page_faults(argument: str) -> float:
-        # A process of its own: the heap of this one is in pieces. The first few tensors still find their place.
+        # A process of its own: the heap of this one is in segments. The first few tensors still find their place.
         process = [sys.executable, "-c", _TENSORS, argument]
         faults = subprocess.run(process, check=True, capture_output=True, text=True).stdout.split()
         return statistics.median(map(int, faults))

@@ -13,7 +13,7 @@ import soundfile
 from conftest import ROOT, Outcome, Trained
 
 from genreclf.__main__ import COMMANDS as DOOR_COMMANDS
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 Cli = Callable[..., Outcome]
 
@@ -115,7 +115,7 @@ def test_the_evaluation_shown_is_of_unseen_tracks(cli: Cli, trained: Trained, tm
 
 @pytest.mark.parametrize("command", ["export", "pull", "push"])
 def test_words_of_a_command_are_known(command: str) -> None:
-    parser = importlib.import_module(f"genreclf.commands.{command}")._parser()
+    parser = importlib.import_module(f"genreclf.cli.{command}")._parser()
     shown = [words[1:] for words in OURS if words[0] == command]
     assert shown
     for words in shown:

@@ -30,19 +30,19 @@ from task import (
 )
 
 HERE = Path(__file__).parent
-SIDES = {"train": "train", "dev": "val", "test": "test"}
+SUBSETS = {"train": "train", "dev": "val", "test": "test"}
 FEATURES = "log_mel"
 PREPROCESS_WORKERS = 2
 
 
 def write_tables(task: Task, folder: Path, repeats: int) -> None:
-    """Write a table of tracks a side, each listed `repeats` times."""
+    """Write a table of tracks a subset, each listed `repeats` times."""
     folder.mkdir()
-    for name, side in SIDES.items():
+    for name, subset in SUBSETS.items():
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["filename", "genre"])
-            writer.writerows([track, genre_of(track)] for track in task.sides[side] for _ in range(repeats))
+            writer.writerows([track, genre_of(track)] for track in task.subsets[subset] for _ in range(repeats))
 
 
 def write_conf(path: Path, values: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ def configure(task: Task, folder: Path) -> None:
                 {"autrainer.transforms.Normalize": {"mean": [CENTER_DB], "std": [SPREAD_DB]}},
             ],
         },
-        **{f"{name}_loader_kwargs": {"num_workers": task.workers} for name in SIDES},
+        **{f"{name}_loader_kwargs": {"num_workers": task.workers} for name in SUBSETS},
     }
     write_conf(conf / "dataset/Tracks.yaml", {"id": "Tracks", **dataset, "path": str(tracks)})
     write_conf(

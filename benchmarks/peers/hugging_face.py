@@ -58,9 +58,9 @@ def features_of(row: dict[str, Any]) -> dict[str, Any]:
     return {"spectrogram": ((level_db - CENTER_DB) / SPREAD_DB).T.flatten().numpy()}
 
 
-def tracks_of(task: Task, side: str) -> Dataset:
-    """Return the tracks of a side with their features, kept in an Arrow file."""
-    paths = task.sides[side]
+def tracks_of(task: Task, subset: str) -> Dataset:
+    """Return the tracks of a subset with their features, kept in an Arrow file."""
+    paths = task.subsets[subset]
     rows = Dataset.from_dict(
         {
             "path": [str(Path(task.music, path)) for path in paths],
@@ -73,14 +73,14 @@ def tracks_of(task: Task, side: str) -> Dataset:
         features=features,
         num_proc=min(MAP_PROCESSES, len(paths)),
         remove_columns=["path"],
-        cache_file_name=str(Path(task.folder, f"{side}.arrow")),
+        cache_file_name=str(Path(task.folder, f"{subset}.arrow")),
     )
 
 
-def clips_of(tracks: Dataset, side: str) -> Dataset:
+def clips_of(tracks: Dataset, subset: str) -> Dataset:
     """Return a row a clip: its track's features, its genre, and its number, -1 for a random place."""
     numbers = np.arange(len(tracks) * CLIPS_PER_TRACK)
-    clip = np.full(len(numbers), -1) if side == "train" else numbers % CLIPS_PER_TRACK
+    clip = np.full(len(numbers), -1) if subset == "train" else numbers % CLIPS_PER_TRACK
     return tracks.select(numbers // CLIPS_PER_TRACK).add_column("clip", clip.tolist()).with_format("numpy")
 
 
@@ -121,7 +121,7 @@ def main() -> None:
     """Train and test as the task says."""
     task = Task.read(sys.argv[1])
     datasets.disable_progress_bars()
-    clips = {side: clips_of(tracks_of(task, side), side) for side in ("train", "val", "test")}
+    clips = {subset: clips_of(tracks_of(task, subset), subset) for subset in ("train", "val", "test")}
     model = Classifier(len(task.genres))
     arguments = TrainingArguments(
         output_dir=task.folder,

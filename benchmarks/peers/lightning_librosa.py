@@ -38,13 +38,13 @@ from torchmetrics.classification import MulticlassAccuracy
 
 
 class Clips(Dataset[tuple[Tensor, int]]):
-    """The clips of one side, each read and transformed when it is asked for."""
+    """The clips of one subset, each read and transformed when it is asked for."""
 
-    def __init__(self, task: Task, side: str) -> None:
+    def __init__(self, task: Task, subset: str) -> None:
         """List the clips."""
-        self.paths = [Path(task.music, track) for track in task.sides[side] for _ in range(CLIPS_PER_TRACK)]
+        self.paths = [Path(task.music, track) for track in task.subsets[subset] for _ in range(CLIPS_PER_TRACK)]
         self.labels = [task.genres.index(path.parent.name) for path in self.paths]
-        self.random = side == "train"
+        self.random = subset == "train"
         self.room_s = [max(0.0, soundfile.info(path).duration - CLIP_SECONDS) for path in self.paths]
 
     def __len__(self) -> int:
@@ -72,15 +72,15 @@ class Classifier(LightningModule):
         super().__init__()
         self.network = build_network(genres, channels_last=False)
         self.loss = nn.CrossEntropyLoss()
-        self.accuracy = nn.ModuleDict({f"{side}_": MulticlassAccuracy(genres, average="micro") for side in SIDES})
+        self.accuracy = nn.ModuleDict({f"{subset}_": MulticlassAccuracy(genres, average="micro") for subset in SUBSETS})
 
-    def _step(self, batch: tuple[Tensor, Tensor], side: str) -> Tensor:
+    def _step(self, batch: tuple[Tensor, Tensor], subset: str) -> Tensor:
         logits = self.network(batch[0])
         loss: Tensor = self.loss(logits, batch[1])
-        accuracy = self.accuracy[f"{side}_"]
+        accuracy = self.accuracy[f"{subset}_"]
         accuracy(logits, batch[1])
-        self.log(f"{side}/loss", loss, on_step=False, on_epoch=True)
-        self.log(f"{side}/accuracy", accuracy, on_step=False, on_epoch=True)  # type: ignore[arg-type]
+        self.log(f"{subset}/loss", loss, on_step=False, on_epoch=True)
+        self.log(f"{subset}/accuracy", accuracy, on_step=False, on_epoch=True)  # type: ignore[arg-type]
         return loss
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -100,22 +100,22 @@ class Classifier(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
 
-SIDES = ("train", "val", "test")
+SUBSETS = ("train", "val", "test")
 
 
 def main() -> None:
     """Train and test as the task says."""
     task = Task.read(sys.argv[1])
     loaders = {
-        side: DataLoader(
-            Clips(task, side),
+        subset: DataLoader(
+            Clips(task, subset),
             batch_size=BATCH_SIZE,
-            shuffle=side == "train",
+            shuffle=subset == "train",
             num_workers=task.workers,
             persistent_workers=task.workers > 0,
             pin_memory=task.accelerator == "gpu",
         )
-        for side in SIDES
+        for subset in SUBSETS
     }
     model = Classifier(len(task.genres))
     trainer = Trainer(

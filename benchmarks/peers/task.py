@@ -30,7 +30,7 @@ class Task:
 
     Attributes:
         music: Folder of ``<genre>/<track>.wav``.
-        sides: Paths of the tracks of ``train``, ``val`` and ``test`` within `music`.
+        subsets: Paths of the tracks of ``train``, ``val`` and ``test`` within `music`.
         epochs: Epochs of training, each followed by validation and a checkpoint; the test comes last.
         accelerator: ``cpu`` or ``gpu``.
         folder: Where a system may write, empty at the start.
@@ -40,7 +40,7 @@ class Task:
     """
 
     music: str
-    sides: dict[str, list[str]]
+    subsets: dict[str, list[str]]
     epochs: int
     accelerator: str
     folder: str
@@ -62,11 +62,11 @@ class Task:
     @property
     def genres(self) -> list[str]:
         """The classes, sorted."""
-        return sorted({genre_of(track) for tracks in self.sides.values() for track in tracks})
+        return sorted({genre_of(track) for tracks in self.subsets.values() for track in tracks})
 
-    def clips(self, side: str) -> int:
-        """Return the clips of a pass over a side."""
-        return CLIPS_PER_TRACK * len(self.sides[side])
+    def clips(self, subset: str) -> int:
+        """Return the clips of a pass over a subset."""
+        return CLIPS_PER_TRACK * len(self.subsets[subset])
 
     def finish(self, **result: Any) -> None:
         """Write what `benchmarks/peers.py` checks: parameters, test accuracy, versions."""
@@ -85,7 +85,7 @@ def grid_start_frame(clip: int, track_frames: int) -> int:
 
 def build_network(genres: int, *, channels_last: bool) -> nn.Module:
     """Return genreclf's ``crnn``: scaled log-mel ``(batch, mel, frame)`` to logits ``(batch, genre)``."""
-    from genreclf.features import FeatureSpec
+    from genreclf.audio.log_mel import FeatureSpec
     from genreclf.models.crnn import CRNN
 
     spec = FeatureSpec.of_audio(

@@ -7,10 +7,10 @@ from threading import Lock
 
 import soundfile
 
-from genreclf.data.synthetic import Synthetic
+from genreclf.datasets.synthetic.dataset import Synthetic
 from genreclf.errors import UserError
 from genreclf.inference.listing import audio_files
-from genreclf.rundir import atomic_path
+from genreclf.run_directory import atomic_path
 
 SHOWN = 10
 

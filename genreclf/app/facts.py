@@ -4,7 +4,7 @@ from typing import Any
 
 from genreclf.errors import UserError
 from genreclf.inference.predictor import GenrePredictor
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 
 def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio
 
-from genreclf.app.answering import Answerer
 from genreclf.app.examples import Examples
+from genreclf.app.media_registry import KEPT_S
 from genreclf.app.rendering import header_html
-from genreclf.app.shelf import KEPT_S
+from genreclf.app.song_page import SongPage
 
 HERE = Path(__file__).parent
 
@@ -21,7 +21,7 @@ FONTS = ("system-ui", "sans-serif")
 WELCOME = "Drop a song, record one, or try an example. Press play, then click into the picture to jump."
 
 
-def page(*, answerer: Answerer, examples: Examples, facts: dict[str, Any]) -> gradio.Blocks:
+def page(*, answerer: SongPage, examples: Examples, facts: dict[str, Any]) -> gradio.Blocks:
     """Return the page.
 
     Args:

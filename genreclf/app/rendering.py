@@ -11,12 +11,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 
-from genreclf.features import PICTURE_RANGE_DB
-from genreclf.inference.figure import OTHERS, bands, frequency_ticks
+from genreclf.audio.log_mel import PICTURE_RANGE_DB
 from genreclf.inference.prediction import Prediction
+from genreclf.plots.timeline import OTHERS, bands, frequency_ticks
 
 if TYPE_CHECKING:
-    from genreclf.library import Recommendation
+    from genreclf.recommend import Recommendation
 
 MOMENTS = 1000
 """Steps at most of the timeline that a browser draws."""

@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genreclf.app.answering import Answerer, Limits
 from genreclf.app.examples import Examples
 from genreclf.app.facts import facts
-from genreclf.app.shelf import Shelf
+from genreclf.app.media_registry import MediaRegistry
+from genreclf.app.song_page import Limits, SongPage
 from genreclf.errors import UserError
 from genreclf.inference.predictor import GenrePredictor
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from uvicorn import Server
 
-    from genreclf.library import Library
+    from genreclf.recommend import Library
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -68,11 +68,11 @@ def serve(
         uploads = Path(temporary, "uploads")
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(uploads)}
         examples = Examples.computed(Path(temporary, "examples")) if songs is None else Examples.of_folder(songs)
-        answerer = Answerer(
+        answerer = SongPage(
             predictor=predictor,
             library=library,
             without_library=without_library,
-            shelf=Shelf(copies=Path(temporary, "copies")),
+            shelf=MediaRegistry(copies=Path(temporary, "copies")),
             limits=limits,
         )
         hosts = LOOPBACK if host in LOOPBACK else None
@@ -93,7 +93,7 @@ def http_server(app: "FastAPI") -> "Server":
 
 def application(
     run: RunDirectory,
-    answerer: Answerer,
+    answerer: SongPage,
     examples: Examples,
     facts: dict[str, Any],
     *,

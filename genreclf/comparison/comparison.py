@@ -53,7 +53,7 @@ class Comparison:
         pairs: All pairs with the same test tracks.
         leaks: All recipes with and without a leak.
         refusals: Why other pairs are not tested, a sentence each.
-        notices: What else a reader should know.
+        warnings: What else a reader should know.
         unfinished: Runs that are not finished.
     """
 
@@ -61,7 +61,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     leaks: tuple[Leak, ...]
     refusals: tuple[str, ...]
-    notices: tuple[str, ...]
+    warnings: tuple[str, ...]
     unfinished: tuple[Path, ...]
 
     @property
@@ -77,7 +77,7 @@ def compare(paths: Iterable[Path]) -> Comparison:
         UserError: A folder does not exist, no run is finished, or a file of one is damaged.
     """
     finished, unfinished = find_runs(paths)
-    experiments, notices = group_runs([FinishedRun.read(path) for path in finished])
+    experiments, warnings = group_runs([FinishedRun.read(path) for path in finished])
     classes: dict[str, list[Experiment]] = defaultdict(list)
     for experiment in experiments:
         classes[_test_of(experiment)].append(experiment)
@@ -85,12 +85,12 @@ def compare(paths: Iterable[Path]) -> Comparison:
     tests = [paired_test(first.scores, second.scores) for first, second in alike]
     corrected = holm([test.p for test in tests])
     for members in classes.values():
-        notices += _doubts(members)
+        warnings += _doubts(members)
     if len(devices := {run.device for run in (run for e in experiments for run in e.runs) if run.device}) > 1:
-        notices.append(f"Times are not comparable: the runs had different devices ({', '.join(sorted(devices))}).")
+        warnings.append(f"Times are not comparable: the runs had different devices ({', '.join(sorted(devices))}).")
     if unfinished:
         named = ", ".join(map(str, unfinished))
-        notices.append(f"{len(unfinished)} {_plural('run', unfinished)} not finished and left out: {named}.")
+        warnings.append(f"{len(unfinished)} {_plural('run', unfinished)} not finished and left out: {named}.")
     return Comparison(
         experiments=tuple(experiments),
         pairs=tuple(
@@ -99,15 +99,15 @@ def compare(paths: Iterable[Path]) -> Comparison:
         ),
         leaks=tuple(_leaks(experiments)),
         refusals=tuple(_refusal(*pair) for pair in combinations(classes.values(), 2)),
-        notices=tuple(notices),
+        warnings=tuple(warnings),
         unfinished=tuple(unfinished),
     )
 
 
 def _test_of(experiment: Experiment) -> str:
     """Return what experiments share that were tested on the same tracks and, where these leak, leak alike."""
-    pieces = {"pieces": experiment.split_hashes, "seen": _seen(experiment)} if experiment.leaky else {}
-    return fingerprint({"tracks": sorted(experiment.genre_of.items()), "leaky": experiment.leaky, **pieces})
+    segments = {"segments": experiment.split_hashes, "seen": _seen(experiment)} if experiment.leaky else {}
+    return fingerprint({"tracks": sorted(experiment.genre_of.items()), "leaky": experiment.leaky, **segments})
 
 
 def _seen(experiment: Experiment) -> list[str]:
@@ -138,7 +138,7 @@ def _refusal(first: Sequence[Experiment], second: Sequence[Experiment]) -> str:
     if tracks == others and (_seen(first[0]) or _seen(second[0])):
         return f"{names}they have seen different numbers of their test tracks (LEAKY)."
     if tracks == others:
-        return f"{names}their LEAKY splits cut the tracks into other pieces ({_hashes(first)}; {_hashes(second)})."
+        return f"{names}their LEAKY splits cut the tracks into other segments ({_hashes(first)}; {_hashes(second)})."
     common = sorted(tracks.keys() & others.keys())
     if renamed := [track_id for track_id in common if tracks[track_id] != others[track_id]]:
         return f"{names}they do not agree on the true genre of {len(renamed)} tracks, {renamed[0]} first."
@@ -152,17 +152,17 @@ def _doubts(members: Sequence[Experiment]) -> list[str]:
     """Say what may be amiss with tests between experiments whose test tracks have the same names."""
     if len(members) < 2:
         return []
-    notices = []
+    warnings = []
     if len({experiment.split_hashes for experiment in members}) > 1:
-        notices.append(f"{_listed(members)} share their test tracks, but not those of training and validation.")
-    notices += _differing_beside_the_model(members)
+        warnings.append(f"{_listed(members)} share their test tracks, but not those of training and validation.")
+    warnings += _differing_beside_the_model(members)
     sources = {" ".join(shown(experiment.settings, key) for key in SOURCE_KEYS).strip() for experiment in members}
     if len(sources) > 1:
-        notices.append(
+        warnings.append(
             f"{_listed(members)} read tracks of the same names from different sources ({'; '.join(sorted(sources))}): "
             "the tests between them hold only if these are the same music."
         )
-    return notices
+    return warnings
 
 
 def _differing_beside_the_model(members: Sequence[Experiment]) -> list[str]:

@@ -141,13 +141,15 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Experiment], list[str]
             group[cell] = run
     groups = [tuple(cells.values()) for cells in members.values()]
     experiments = sorted(_named(groups), key=_order)
-    notices = []
+    warnings = []
     if left_out:
         named = ", ".join(str(run.path) for run in left_out)
-        notices.append(f"Left out, as they repeat the seed and the split of another run of the same settings: {named}.")
+        warnings.append(
+            f"Left out, as they repeat the seed and the split of another run of the same settings: {named}."
+        )
     if len({len(experiment.runs) for experiment in experiments}) > 1:
-        notices.append("The experiments have different numbers of runs: means over fewer seeds or folds say less.")
-    return experiments, notices
+        warnings.append("The experiments have different numbers of runs: means over fewer seeds or folds say less.")
+    return experiments, warnings
 
 
 def _named(groups: Sequence[tuple[FinishedRun, ...]]) -> list[Experiment]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.errors import UserError
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 REPEATED = ("seed", "split.seed", "split.fold")
 """Keys by which the runs of one experiment differ."""

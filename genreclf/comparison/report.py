@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from genreclf.comparison.comparison import Comparison
-from genreclf.comparison.figures import draw_all
 from genreclf.comparison.sections import CAPTIONS, EXPERIMENTS_DRAWN, Section, sections_of
 from genreclf.comparison.tables import csv_text, latex, pairs_csv_text
 from genreclf.errors import UserError
-from genreclf.evaluation.report import markdown_table
-from genreclf.rundir import atomic_write_text
+from genreclf.plots.comparison import draw_all
+from genreclf.reports.run import markdown_table
+from genreclf.run_directory import atomic_write_text
 
 
 def default_folder(paths: Sequence[Path], comparison: Comparison) -> Path:

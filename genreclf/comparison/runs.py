@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 NEEDED = (
     "parameters",
@@ -92,7 +92,7 @@ class FinishedRun:
 
     @property
     def split_hash(self) -> str:
-        """Hash of what the sides of the split hold."""
+        """Hash of what the subsets of the split hold."""
         return str(figure(self.metrics, "split.hash"))
 
 

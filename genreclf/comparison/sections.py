@@ -138,7 +138,7 @@ def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) ->
             warning=LEAKY if leaky else "",
             table=Rows(header=HEADER, cells=[cells(each) for each in comparison.experiments], words=WORDS),
             text=(*first_of_each_split(comparison), *HOW),
-            points=comparison.notices,
+            points=comparison.warnings,
         ),
         _leaks(comparison),
         _pairs(comparison),

@@ -10,7 +10,7 @@ from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.runs import figure
 from genreclf.escaping import csv_cell, printable
 from genreclf.evaluation.metrics import rounded
-from genreclf.evaluation.report import markdown_table
+from genreclf.reports.run import markdown_table
 
 if TYPE_CHECKING:
     from rich.table import Table

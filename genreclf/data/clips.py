@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from genreclf.data.split import Piece
 from genreclf.data.store import Store
+from genreclf.splits.base import Segment
 
 Short = Literal["pad", "wrap"]
 """What is done with tracks shorter than a clip: silence after the end, or the start again."""
@@ -26,26 +26,26 @@ class ClipBatch(NamedTuple):
     Attributes:
         stored: Stored values ``(batch, mel, frame)``.
         genre: Index of the genre ``(batch,)``.
-        piece: Index of the piece, in the order of its side ``(batch,)``.
-        clip: Number of the clip within its piece ``(batch,)``.
+        segment: Index of the segment, in the order of its subset ``(batch,)``.
+        clip: Number of the clip within its segment ``(batch,)``.
         start_frame: Where the clip starts within its track ``(batch,)``.
     """
 
     stored: Tensor
     genre: Tensor
-    piece: Tensor
+    segment: Tensor
     clip: Tensor
     start_frame: Tensor
 
 
 @dataclass(frozen=True)
-class PieceTable:
-    """The pieces of one side as tensors, one entry a piece.
+class SegmentTable:
+    """The segments of one subset as tensors, one entry a segment.
 
     Attributes:
-        offset_frames: First frame of the piece in the store.
-        length_frames: Frames of the piece.
-        start_frame: Where the piece starts within its track.
+        offset_frames: First frame of the segment in the store.
+        length_frames: Frames of the segment.
+        start_frame: Where the segment starts within its track.
         genre: Index of the genre.
     """
 
@@ -55,52 +55,52 @@ class PieceTable:
     genre: Tensor
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], genre_of: Callable[[str], int], store: Store) -> "PieceTable":
-        """Look up where `pieces` lie in `store` and which genre each has."""
-        start = torch.tensor([piece.start_frame for piece in pieces])
+    def of(cls, segments: Sequence[Segment], genre_of: Callable[[str], int], store: Store) -> "SegmentTable":
+        """Look up where `segments` lie in `store` and which genre each has."""
+        start = torch.tensor([segment.start_frame for segment in segments])
         return cls(
-            offset_frames=torch.tensor([store.offsets_frames[piece.track_id] for piece in pieces]) + start,
-            length_frames=torch.tensor([piece.stop_frame - piece.start_frame for piece in pieces]),
+            offset_frames=torch.tensor([store.offsets_frames[segment.track_id] for segment in segments]) + start,
+            length_frames=torch.tensor([segment.stop_frame - segment.start_frame for segment in segments]),
             start_frame=start,
-            genre=torch.tensor([genre_of(piece.track_id) for piece in pieces]),
+            genre=torch.tensor([genre_of(segment.track_id) for segment in segments]),
         )
 
     def __len__(self) -> int:
-        """Return the number of pieces."""
+        """Return the number of segments."""
         return len(self.genre)
 
 
 def random_clips(
-    table: PieceTable, *, clip_frames: int, crops: int, short: Short, generator: torch.Generator
+    table: SegmentTable, *, clip_frames: int, crops: int, short: Short, generator: torch.Generator
 ) -> Tensor:
-    """Draw `crops` clips of each piece in random order.
+    """Draw `crops` clips of each segment in random order.
 
     Returns:
-        ``(clip, 3)``: index of the piece, number of the clip within it, first frame within the piece.
+        ``(clip, 3)``: index of the segment, number of the clip within it, first frame within the segment.
     """
-    piece = torch.arange(len(table)).repeat_interleave(crops)
+    segment = torch.arange(len(table)).repeat_interleave(crops)
     number = torch.arange(crops).repeat(len(table))
-    room = table.length_frames[piece] - clip_frames + 1
+    room = table.length_frames[segment] - clip_frames + 1
     if short == "wrap":
-        room = torch.where(room < 1, table.length_frames[piece], room)
-    start = (torch.rand(len(piece), generator=generator, dtype=torch.float64) * room.clamp(min=1)).long()
-    order = torch.randperm(len(piece), generator=generator)
-    return torch.stack([piece, number, start], 1)[order]
+        room = torch.where(room < 1, table.length_frames[segment], room)
+    start = (torch.rand(len(segment), generator=generator, dtype=torch.float64) * room.clamp(min=1)).long()
+    order = torch.randperm(len(segment), generator=generator)
+    return torch.stack([segment, number, start], 1)[order]
 
 
-def grid_clips(table: PieceTable, *, clip_frames: int, overlap: float) -> Tensor:
-    """Cover every piece with the fewest evenly spaced clips that overlap by at least `overlap` of their length.
+def grid_clips(table: SegmentTable, *, clip_frames: int, overlap: float) -> Tensor:
+    """Cover every segment with the fewest evenly spaced clips that overlap by at least `overlap` of their length.
 
     Returns:
-        ``(clip, 3)`` in the order of the pieces: index of the piece, number of the clip within it, first frame.
+        ``(clip, 3)`` in the order of the segments: index of the segment, number of the clip within it, first frame.
     """
     room = (table.length_frames - clip_frames).clamp(min=0)
     stride = max(1.0, clip_frames * (1 - overlap))
     count = (room / stride).ceil().long() + 1
-    piece = torch.arange(len(table)).repeat_interleave(count)
-    number = torch.arange(len(piece)) - (count.cumsum(0) - count)[piece]
-    start = (number * room[piece] / (count[piece] - 1).clamp(min=1)).long()
-    return torch.stack([piece, number, start], 1)
+    segment = torch.arange(len(table)).repeat_interleave(count)
+    number = torch.arange(len(segment)) - (count.cumsum(0) - count)[segment]
+    start = (number * room[segment] / (count[segment] - 1).clamp(min=1)).long()
+    return torch.stack([segment, number, start], 1)
 
 
 def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_frames: int, silence: int | None) -> Tensor:
@@ -108,11 +108,11 @@ def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_fram
 
     Args:
         frames: All stored frames ``(frame, mel)``.
-        offset: First frame of each clip's piece in the store ``(batch,)``.
-        length: Frames of that piece ``(batch,)``.
-        start: First frame of the clip within the piece ``(batch,)``.
+        offset: First frame of each clip's segment in the store ``(batch,)``.
+        length: Frames of that segment ``(batch,)``.
+        start: First frame of the clip within the segment ``(batch,)``.
         clip_frames: Frames of a clip.
-        silence: What follows the end of a short piece; None lets it start again.
+        silence: What follows the end of a short segment; None lets it start again.
 
     Returns:
         Stored values ``(batch, mel, frame)``.
@@ -125,7 +125,7 @@ def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_fram
 
 
 class ClipLoader:
-    """Yields the clips of a side in batches of rows ``(batch, 3)`` of `random_clips` or `grid_clips`.
+    """Yields the clips of a subset in batches of rows ``(batch, 3)`` of `random_clips` or `grid_clips`.
 
     Every rank takes the same number of equal steps: a last batch that is not full is filled up from the start. With
     `cut`, a thread cuts the next clips while the last ones are used.

@@ -7,12 +7,12 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from genreclf.data.clips import ClipBatch, ClipLoader, PieceTable, Short, cut, grid_clips, random_clips
-from genreclf.data.split import Assignment, Piece
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.data.clips import ClipBatch, ClipLoader, SegmentTable, Short, cut, grid_clips, random_clips
 from genreclf.data.store import Store
 from genreclf.evaluation.predictions import ClipPredictions
-from genreclf.features import FeatureSpec
 from genreclf.hardware import memory_bytes
+from genreclf.splits.base import Segment, Split
 
 RESIDENT_SHARE = 0.5
 """The store lies in a device's memory, or in the page cache, if it takes at most this share of what is there."""
@@ -26,10 +26,10 @@ class ClipDataModule(LightningDataModule):
 
     Args:
         store: Spectrograms of all tracks.
-        assignment: Which pieces train, validate and test.
+        split: Which segments train, validate and test.
         genre_of: Genre of each track by its id.
         spec: What the stored values mean and how long a clip is.
-        genres: The classes in the order of the logits; by default those of the assignment.
+        genres: The classes in the order of the logits; by default those of the split.
         batch_size: Clips of a training step, on all devices together.
         crops_per_track: Clips drawn from each training track in an epoch.
         grid_overlap: By what fraction neighboring clips of validation and test overlap at least.
@@ -41,7 +41,7 @@ class ClipDataModule(LightningDataModule):
         self,
         *,
         store: Store,
-        assignment: Assignment,
+        split: Split,
         genre_of: Mapping[str, str],
         spec: FeatureSpec,
         genres: Sequence[str] | None = None,
@@ -51,10 +51,10 @@ class ClipDataModule(LightningDataModule):
         short: Short = "pad",
         seed: int = 0,
     ) -> None:
-        """Look up every piece in the store."""
+        """Look up every segment in the store."""
         super().__init__()
         self.store = store
-        self.assignment = assignment
+        self.split = split
         self.genre_of = genre_of
         self.spec = spec
         self.batch_size = batch_size
@@ -62,7 +62,7 @@ class ClipDataModule(LightningDataModule):
         self.grid_overlap = grid_overlap
         self.short = short
         self.seed = seed
-        self.genres = tuple(genres or assignment.genres)
+        self.genres = tuple(genres or split.genres)
         self._frames = torch.from_numpy(store.frames)
         self._settled = False
         index_of = {genre: index for index, genre in enumerate(self.genres)}
@@ -70,13 +70,17 @@ class ClipDataModule(LightningDataModule):
         def genre(track_id: str) -> int:
             return index_of[genre_of[track_id]]
 
-        self.tables = {side: PieceTable.of(self.pieces(side), genre, store) for side in ("train", "val", "test")}
-        self._padded = {side for side, table in self.tables.items() if (table.length_frames < spec.clip_frames).any()}
+        self.tables = {
+            subset: SegmentTable.of(self.segments(subset), genre, store) for subset in ("train", "val", "test")
+        }
+        self._padded = {
+            subset for subset, table in self.tables.items() if (table.length_frames < spec.clip_frames).any()
+        }
 
-    def pieces(self, side: str) -> tuple[Piece, ...]:
-        """Return the pieces of ``train``, ``val`` or ``test``."""
-        pieces: tuple[Piece, ...] = getattr(self.assignment, side)
-        return pieces
+    def segments(self, subset: str) -> tuple[Segment, ...]:
+        """Return the segments of ``train``, ``val`` or ``test``."""
+        segments: tuple[Segment, ...] = getattr(self.split, subset)
+        return segments
 
     def train_dataloader(self) -> ClipLoader:
         """Return the loader of random clips; the order and the crops depend on the seed and the epoch alone."""
@@ -102,18 +106,18 @@ class ClipDataModule(LightningDataModule):
         """Return the loader of the test grid."""
         return self._grid_loader("test")
 
-    def grid(self, side: str) -> Tensor:
-        """Return the rows of the fixed grid over a side, see `grid_clips`."""
-        return grid_clips(self.tables[side], clip_frames=self.spec.clip_frames, overlap=self.grid_overlap)
+    def grid(self, subset: str) -> Tensor:
+        """Return the rows of the fixed grid over a subset, see `grid_clips`."""
+        return grid_clips(self.tables[subset], clip_frames=self.spec.clip_frames, overlap=self.grid_overlap)
 
-    def _grid_loader(self, side: str) -> ClipLoader:
-        rows = self.grid(side)
+    def _grid_loader(self, subset: str) -> ClipLoader:
+        rows = self.grid(subset)
         # Not divided among the ranks: a clip's figures shall not depend on the size of the batch it came in.
-        return self._loader(side, lambda: rows, len(rows), self.batch_size * self._ranks)
+        return self._loader(subset, lambda: rows, len(rows), self.batch_size * self._ranks)
 
-    def _loader(self, side: str, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
+    def _loader(self, subset: str, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
         rank = self.trainer.global_rank if self.trainer else 0
-        cut = partial(self._read_clips, side) if self.streams else None
+        cut = partial(self._read_clips, subset) if self.streams else None
         return ClipLoader(plan, clips=clips, batch_size=batch_size, rank=rank, ranks=self._ranks, cut=cut)
 
     @property
@@ -133,45 +137,45 @@ class ClipDataModule(LightningDataModule):
         clips = self.clips(self._side(), batch) if isinstance(batch, Tensor) else batch
         return ClipBatch(*(values.to(device, non_blocking=True) for values in clips))
 
-    def clips(self, side: str, rows: Tensor) -> ClipBatch:
-        """Cut the clips of `rows`, see `grid_clips`, out of a side."""
+    def clips(self, subset: str, rows: Tensor) -> ClipBatch:
+        """Cut the clips of `rows`, see `grid_clips`, out of a subset."""
         rows = rows.to(self._frames.device, non_blocking=True)
-        table = self.tables[side]
-        piece, clip, start = rows.unbind(1)
+        table = self.tables[subset]
+        segment, clip, start = rows.unbind(1)
         stored = cut(
             self._frames,
-            table.offset_frames[piece],
-            table.length_frames[piece],
+            table.offset_frames[segment],
+            table.length_frames[segment],
             start,
             self.spec.clip_frames,
-            self.spec.silence if self.short == "pad" and side in self._padded else None,
+            self.spec.silence if self.short == "pad" and subset in self._padded else None,
         )
-        return ClipBatch(stored, table.genre[piece], piece, clip, table.start_frame[piece] + start)
+        return ClipBatch(stored, table.genre[segment], segment, clip, table.start_frame[segment] + start)
 
-    def _read_clips(self, side: str, rows: Tensor) -> ClipBatch:
+    def _read_clips(self, subset: str, rows: Tensor) -> ClipBatch:
         """Cut the clips of `rows` after asking the disk for all of them at once."""
-        table = self.tables[side]
-        for piece, _, start in rows.tolist():
-            frames = min(self.spec.clip_frames, int(table.length_frames[piece]) - start)
-            self.store.read_soon(int(table.offset_frames[piece]) + start, frames)
-        return self.clips(side, rows)
+        table = self.tables[subset]
+        for segment, _, start in rows.tolist():
+            frames = min(self.spec.clip_frames, int(table.length_frames[segment]) - start)
+            self.store.read_soon(int(table.offset_frames[segment]) + start, frames)
+        return self.clips(subset, rows)
 
-    def sample(self, side: str, at_most: int = 1000) -> Tensor:
-        """Return stored values ``(clip, mel, frame)`` of at most so many clips, spread evenly over a side."""
-        rows = self.grid(side)
+    def sample(self, subset: str, at_most: int = 1000) -> Tensor:
+        """Return stored values ``(clip, mel, frame)`` of at most so many clips, spread evenly over a subset."""
+        rows = self.grid(subset)
         chosen = torch.linspace(0, len(rows) - 1, min(at_most, len(rows))).long()
-        return self.clips(side, rows[chosen]).stored
+        return self.clips(subset, rows[chosen]).stored
 
-    def predictions(self, side: str, piece: Tensor, start_frame: Tensor, logits: Tensor) -> ClipPredictions:
-        """Return logits ``(clip, genre)`` of clips of a side, in any order and with repeats, as its predictions."""
-        pieces = self.pieces(side)
-        seen = sorted({pieces[index].track_id for index in set(piece.tolist())})
+    def predictions(self, subset: str, segment: Tensor, start_frame: Tensor, logits: Tensor) -> ClipPredictions:
+        """Return logits ``(clip, genre)`` of clips of a subset, in any order and with repeats, as its predictions."""
+        segments = self.segments(subset)
+        seen = sorted({segments[index].track_id for index in set(segment.tolist())})
         index_of = {track_id: index for index, track_id in enumerate(seen)}
-        track_of = torch.tensor([index_of.get(entry.track_id, -1) for entry in pieces])
-        track = track_of[piece]
+        track_of = torch.tensor([index_of.get(entry.track_id, -1) for entry in segments])
+        track = track_of[segment]
         targets = torch.zeros(len(seen), dtype=torch.long)
-        targets[track] = self.tables[side].genre.cpu()[piece]
-        # Clips are numbered within their track, also where several pieces belong to one.
+        targets[track] = self.tables[subset].genre.cpu()[segment]
+        # Clips are numbered within their track, also where several segments belong to one.
         places, place = torch.unique(torch.stack([track, start_frame], 1), dim=0, return_inverse=True)
         first = torch.searchsorted(places[:, 0].contiguous(), torch.arange(len(seen)))
         number = torch.arange(len(places)) - first[places[:, 0]]
@@ -201,6 +205,6 @@ class ClipDataModule(LightningDataModule):
             return
         self._frames = self._frames.to(device)
         self.tables = {
-            side: PieceTable(*(getattr(table, name).to(device) for name in table.__dataclass_fields__))
-            for side, table in self.tables.items()
+            subset: SegmentTable(*(getattr(table, name).to(device) for name in table.__dataclass_fields__))
+            for subset, table in self.tables.items()
         }

@@ -7,7 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from genreclf.data.source import Track, UnreadableTrack
+from genreclf.datasets.base import Track
+from genreclf.errors import UnreadableTrack
 
 Encode = Callable[[Track], NDArray[Any]]
 """Makes the stored spectrogram of a track, shape ``(frame, mel)``; raises `UnreadableTrack`."""

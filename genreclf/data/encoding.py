@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from genreclf.audio.log_mel import FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.data.encode_all import Encode
-from genreclf.data.source import AudioSource, PictureSource, Source, Track
 from genreclf.data.store import Recipe, Store, open_or_build
+from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
 from genreclf.errors import UserError
-from genreclf.features import FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.hardware import reuse_memory
 
 FRAMES_AT_ONCE = 256
@@ -20,7 +20,7 @@ FRAMES_AT_ONCE = 256
 
 
 def store_of(
-    source: Source,
+    source: Dataset,
     tracks: Sequence[Track],
     spec: FeatureSpec,
     *,
@@ -50,12 +50,12 @@ def store_of(
     )
 
 
-def _making(source: Source, spec: FeatureSpec) -> tuple[Recipe, Encode]:
+def _making(source: Dataset, spec: FeatureSpec) -> tuple[Recipe, Encode]:
     """Return what the stored values depend on, and what makes those of a track."""
-    if isinstance(source, PictureSource):
+    if isinstance(source, ImageDataset):
         return Recipe(source.name, "uint8", spec.n_mels, {}), lambda track: source.picture(track).T
-    if not isinstance(source, AudioSource):
-        raise UserError(f"data: {type(source).__name__} is neither an AudioSource nor a PictureSource.")
+    if not isinstance(source, AudioDataset):
+        raise UserError(f"data: {type(source).__name__} is neither an AudioDataset nor a ImageDataset.")
     settings = {
         "sample_rate": spec.sample_rate or 0,
         "n_fft": spec.n_fft or 0,

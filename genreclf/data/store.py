@@ -24,9 +24,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from genreclf.data.encode_all import Encode, encode_all
-from genreclf.data.source import Track, UnreadableTrack
-from genreclf.errors import UserError
-from genreclf.rundir import atomic_write_text
+from genreclf.datasets.base import Track
+from genreclf.errors import UnreadableTrack, UserError
+from genreclf.run_directory import atomic_write_text
 
 FORMAT = 3
 """Raised when the stored values of the same track would be other ones."""

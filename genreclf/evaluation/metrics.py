@@ -20,7 +20,7 @@ CALIBRATION_BINS = 15
 
 
 def evaluate(clips: ClipPredictions) -> dict[str, Any]:
-    """Score one side of a split, in validation and in the test alike.
+    """Score one subset of a split, in validation and in the test alike.
 
     Args:
         clips: The predictions of all ranks; see `ClipPredictions.gathered`.

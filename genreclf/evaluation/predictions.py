@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from genreclf.errors import UserError
-from genreclf.rundir import atomic_write_text
+from genreclf.run_directory import atomic_write_text
 
 TRACK_COLUMNS = ("track_id", "genre", "predicted")
 CLIP_COLUMNS = ("track_id", "clip", "start_s", "genre", "predicted")
@@ -41,11 +41,11 @@ class TrackPredictions:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClipPredictions:
-    """Logits of each clip of one side of a split, in the order (track, clip), each clip once.
+    """Logits of each clip of one subset of a split, in the order (track, clip), each clip once.
 
     Attributes:
         genres: The classes, in the order of the logits.
-        track_ids: All tracks of the side, sorted.
+        track_ids: All tracks of the subset, sorted.
         targets: Index of the true genre of each track, shape ``(track,)``.
         track: Index into `track_ids` of each clip, shape ``(clip,)``.
         clip: Number of each clip within its track, shape ``(clip,)``.
@@ -104,7 +104,7 @@ class ClipPredictions:
 
         Args:
             genres: See `ClipPredictions`, as all below.
-            track_ids: All tracks of the side, sorted.
+            track_ids: All tracks of the subset, sorted.
             targets: Shape ``(track,)``.
             track: The clips of all ranks, one rank after the other, in any order: shape ``(clip,)``, and so below.
             clip: Number of each clip within its track.
@@ -134,7 +134,7 @@ class ClipPredictions:
 
     @classmethod
     def none(cls, genres: Sequence[str]) -> Self:
-        """Return the predictions of a side without tracks."""
+        """Return the predictions of a subset without tracks."""
         return cls.gathered(genres=genres, track_ids=(), targets=(), track=(), clip=(), start_s=(), logits=())
 
     @property

@@ -4,8 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from genreclf.data.audio import AUDIO_SUFFIXES
-from genreclf.inference.decoding import OTHER_SUFFIXES
+from genreclf.audio.formats import AUDIO_SUFFIXES, OTHER_SUFFIXES
 
 
 def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
@@ -26,8 +25,8 @@ def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
 
 
 def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    faults: list[OSError] = []
-    for parent, folders, files in os.walk(folder, onerror=faults.append):
+    problems: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=problems.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in folders:
             if (link := Path(parent, name)).is_symlink():
@@ -38,8 +37,8 @@ def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
                 continue
             if path.suffix.lower() in (*AUDIO_SUFFIXES, *OTHER_SUFFIXES) or (path.is_symlink() and not _exists(path)):
                 yield path, None
-    for fault in faults:
-        yield Path(fault.filename), f"a folder that cannot be listed ({fault.strerror})"
+    for problem in problems:
+        yield Path(problem.filename), f"a folder that cannot be listed ({problem.strerror})"
 
 
 def _exists(path: Path) -> bool:

@@ -13,22 +13,21 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from genreclf import targets
+from genreclf.audio.decode import AudioStream, open_audio, stream_of
+from genreclf.audio.log_mel import FeatureSpec
 from genreclf.checkpoint import load_checkpoint
-from genreclf.data.clips import PieceTable, Short, cut, grid_clips
-from genreclf.data.source import UnreadableTrack
-from genreclf.errors import UserError
+from genreclf.config import instantiate
+from genreclf.config.trust import check_trust
+from genreclf.config.weights import check_checkpoint
+from genreclf.data.clips import SegmentTable, Short, cut, grid_clips
+from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import printable
 from genreclf.evaluation.predictions import ClipPredictions
-from genreclf.features import FeatureSpec
-from genreclf.inference.decoding import AudioStream, open_audio, stream_of
-from genreclf.inference.listening import Heard, Listener
+from genreclf.experiment.lineage import is_computed_only
+from genreclf.inference.feature_extractor import FeatureExtractor, SongFeatures
 from genreclf.inference.prediction import Prediction, Timeline
-from genreclf.lineage import is_computed_only
 from genreclf.models import GenreClassifier
-from genreclf.rundir import RunDirectory
-from genreclf.trust import check_trust
-from genreclf.weights import check_checkpoint
+from genreclf.run_directory import RunDirectory
 
 Song = str | PathLike[str] | ArrayLike
 """A file, or a waveform ``(sample,)`` or ``(channel, sample)`` with full scale at 1."""
@@ -85,7 +84,7 @@ class GenrePredictor:
             known, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
             section, scale = config["model"], config["features"]["scale"]
             spec = check_checkpoint(checkpoint, section, scale=scale)
-            model: GenreClassifier = targets.make("model", section, spec=spec, genres=known["genres"], scale=scale)
+            model: GenreClassifier = instantiate.make("model", section, spec=spec, genres=known["genres"], scale=scale)
             overlap, short = float(config["data"]["grid_overlap"]), config["data"]["short"]
             # The loss of the training is not needed.
             model.load_state_dict({key: values for key, values in state.items() if not key.startswith("loss.")})
@@ -114,13 +113,13 @@ class GenrePredictor:
         return self.model.spec
 
     @cached_property
-    def listener(self) -> Listener:
+    def listener(self) -> FeatureExtractor:
         """What makes them of audio.
 
         Raises:
             UserError: The model was trained on pictures of unknown making.
         """
-        return Listener(self.spec)
+        return FeatureExtractor(self.spec)
 
     def predict(
         self, song: Song, *, sample_rate: int | None = None, skip_start_s: float = 0.0, skip_end_s: float = 0.0
@@ -193,14 +192,14 @@ class GenrePredictor:
         """Return the logits of each window of stored values ``(frame, mel)``, and the mean of their embeddings."""
         one = torch.tensor([0])
         length = torch.tensor([len(stored)])
-        table = PieceTable(offset_frames=one, length_frames=length, start_frame=one, genre=one)
+        table = SegmentTable(offset_frames=one, length_frames=length, start_frame=one, genre=one)
         spec = self.spec
         rows = grid_clips(table, clip_frames=spec.clip_frames, overlap=self.grid_overlap)
         silence = spec.silence if self.short == "pad" else None
         logits, embeddings = [], []
         for batch in torch.split(rows, BATCH_CLIPS):
-            piece, _, start = batch.unbind(1)
-            clips = cut(stored, one[piece], length[piece], start, spec.clip_frames, silence)
+            segment, _, start = batch.unbind(1)
+            clips = cut(stored, one[segment], length[segment], start, spec.clip_frames, silence)
             self._embedded.clear()
             logits.append(self.model(clips.to(self.device)).float().cpu())
             parts = [self._embedded[i].flatten(1) for i in sorted(self._embedded)]
@@ -217,7 +216,7 @@ class GenrePredictor:
         )
         return windows, embedding
 
-    def _predict(self, name: str | None, heard: Heard) -> Prediction:
+    def _predict(self, name: str | None, heard: SongFeatures) -> Prediction:
         clips, embedding = self._windows(heard.stored)
         spec = self.spec
         ends_s = np.minimum(clips.start_s + spec.clip_frames / spec.frames_per_second, heard.length_s)

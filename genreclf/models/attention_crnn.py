@@ -6,8 +6,8 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
-from genreclf.models.base import GenreClassifier, Training
 from genreclf.models.crnn import recurrent_stages
+from genreclf.training.module import GenreClassifier, Training
 
 
 class AttentionCRNN(GenreClassifier):

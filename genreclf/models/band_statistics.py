@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genreclf.features import FeatureSpec
-from genreclf.models.base import GenreClassifier, Training
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.training.module import GenreClassifier, Training
 
 RATES_HZ = (0.1, 0.5, 1.0, 1.7, 2.5, 3.4, 4.6, 6.4)
 """Limits of the modulation rates that are told apart; the beats of most music lie between 1 and 3 Hz."""

@@ -6,8 +6,8 @@ from typing import Unpack
 
 from torch import nn
 
-from genreclf.models.base import GenreClassifier, Training
 from genreclf.models.layers import AsImage, conv_stack, pooled_size
+from genreclf.training.module import GenreClassifier, Training
 
 
 class CNN(GenreClassifier):

@@ -6,9 +6,9 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
-from genreclf.features import FeatureSpec
-from genreclf.models.base import GenreClassifier, Training
+from genreclf.audio.log_mel import FeatureSpec
 from genreclf.models.layers import AsImage, conv_stack, pooled_size
+from genreclf.training.module import GenreClassifier, Training
 
 
 class CRNN(GenreClassifier):

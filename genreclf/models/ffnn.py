@@ -6,7 +6,7 @@ from typing import Unpack
 
 from torch import nn
 
-from genreclf.models.base import GenreClassifier, Training
+from genreclf.training.module import GenreClassifier, Training
 
 
 class FFNN(GenreClassifier):

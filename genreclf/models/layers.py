@@ -6,8 +6,8 @@ from math import prod
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genreclf.audio.log_mel import FeatureSpec
 from genreclf.errors import UserError
-from genreclf.features import FeatureSpec
 from genreclf.values import shown
 
 

@@ -7,8 +7,8 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from genreclf.models.base import GenreClassifier, Training
 from genreclf.models.layers import AsImage
+from genreclf.training.module import GenreClassifier, Training
 
 
 class Musicnn(GenreClassifier):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from genreclf.errors import UserError
-from genreclf.models.base import GenreClassifier, Training
 from genreclf.models.crnn import MeanOverTime
 from genreclf.models.layers import AsImage
+from genreclf.training.module import GenreClassifier, Training
 
 
 class PatchTransformer(GenreClassifier):

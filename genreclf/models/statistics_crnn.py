@@ -7,10 +7,10 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from genreclf.augment import SpecAugment
 from genreclf.models.band_statistics import BandStatistics
-from genreclf.models.base import GenreClassifier, Training
 from genreclf.models.crnn import MeanOverTime, recurrent_stages
+from genreclf.training.augment import SpecAugment
+from genreclf.training.module import GenreClassifier, Training
 
 
 class StatisticsCRNN(GenreClassifier):
@@ -23,10 +23,10 @@ class StatisticsCRNN(GenreClassifier):
         channels: Of each convolution.
         pools: Pooling after each, (mels, frames).
         hidden: Units of the recurrent layer in each direction.
-        masks: Largest width of a mask of SpecAugment, as a fraction of the mels and of the frames; 0 for none.
+        spec_augment: Largest width of a mask of SpecAugment, as a fraction of the mels and of the frames; 0 for none.
         dropout: Of the CRNN's features.
         statistics_dropout: Of the statistics.
-        left_out: Share of the training clips that are judged by one of the branches alone.
+        branch_dropout: Share of the training clips that are judged by one of the branches alone.
         **training: Of `GenreClassifier`.
     """
 
@@ -36,10 +36,10 @@ class StatisticsCRNN(GenreClassifier):
         channels: Sequence[int] = (32, 64, 96, 128),
         pools: Sequence[Sequence[int]] = ((2, 2), (4, 2), (4, 2), (4, 1)),
         hidden: int = 64,
-        masks: float = 0.15,
+        spec_augment: float = 0.15,
         dropout: float = 0.3,
         statistics_dropout: float = 0.5,
-        left_out: float = 0.5,
+        branch_dropout: float = 0.5,
         **training: Unpack[Training],
     ) -> None:
         """Build the network."""
@@ -48,7 +48,7 @@ class StatisticsCRNN(GenreClassifier):
         branches = {
             "sequence": nn.Sequential(
                 OrderedDict(
-                    masks=Masks(masks),
+                    masks=Masks(spec_augment),
                     **recurrent_stages(self.spec, channels, pools, hidden),
                     mean=MeanOverTime(),
                     dropout=nn.Dropout(dropout),
@@ -64,7 +64,7 @@ class StatisticsCRNN(GenreClassifier):
         }
         self.network = nn.Sequential(
             OrderedDict(
-                branches=Beside(branches, left_out=left_out),
+                branches=Beside(branches, branch_dropout=branch_dropout),
                 classifier=nn.Linear(2 * hidden + statistics.count, len(self.genres)),
             )
         )
@@ -95,21 +95,21 @@ class Beside(nn.ModuleDict):
 
     Args:
         branches: Two, each from ``(batch, mel, frame)`` to ``(batch, feature)``.
-        left_out: The share.
+        branch_dropout: The share.
     """
 
-    def __init__(self, branches: Mapping[str, nn.Module], *, left_out: float) -> None:
+    def __init__(self, branches: Mapping[str, nn.Module], *, branch_dropout: float) -> None:
         """Keep the branches."""
         super().__init__(branches)
-        if not 0 <= left_out <= 1:
-            raise ValueError(f"left_out={left_out} must lie between 0 and 1")
-        self.left_out = left_out
+        if not 0 <= branch_dropout <= 1:
+            raise ValueError(f"branch_dropout={branch_dropout} must lie between 0 and 1")
+        self.branch_dropout = branch_dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(batch, feature)`` in float32."""
         first, second = (branch(x).float() for branch in self.values())
-        if self.training and self.left_out:
+        if self.training and self.branch_dropout:
             draw = torch.rand(len(x), 1, device=x.device)
-            first = first.where(draw >= self.left_out / 2, 0.0)
-            second = second.where((draw < self.left_out / 2) | (draw >= self.left_out), 0.0)
+            first = first.where(draw >= self.branch_dropout / 2, 0.0)
+            second = second.where((draw < self.branch_dropout / 2) | (draw >= self.branch_dropout), 0.0)
         return torch.cat([first, second], 1)

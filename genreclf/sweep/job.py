@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from genreclf.errors import TERMINATED, UserError
 from genreclf.escaping import say
-from genreclf.rundir import RunBusy, RunDirectory, atomic_write_text, reason_of
+from genreclf.run_directory import RunBusy, RunDirectory, atomic_write_text, reason_of
 from genreclf.sweep.process import SERVER_DIED, compute_apart, warm_up
 
 CRASHED = 1
@@ -102,12 +102,12 @@ class Job:
         return objective
 
     def _compute(self, composed: DictConfig, logged: bool, apart: bool) -> tuple[int, float | None]:
-        from genreclf.config import Config
+        from genreclf.config.config import Config
 
         config = Config.from_hydra(composed, run_dir=str(self.run.path), overrides=self.overrides)
         if config.logger.group is None:
             config.logger.group = config.plain["logger"]["group"] = self.sweep_dir.name
-        from genreclf.experiment import RunResult, finished, run
+        from genreclf.experiment.run import RunResult, finished, run
 
         if not apart:
             return 0, run(config).objective

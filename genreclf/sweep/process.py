@@ -23,7 +23,7 @@ SERVER_DIED = 255
 
 def warm_up() -> None:
     """Start the server, if it does not run; importing PyTorch takes it some seconds, once."""
-    multiprocessing.set_forkserver_preload(["genreclf.experiment"])
+    multiprocessing.set_forkserver_preload(["genreclf.experiment.run"])
     forkserver.ensure_running()
 
 
@@ -80,9 +80,9 @@ def _compute(plain: dict[str, Any], environment: dict[str, str], folder: str, lo
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
-    from genreclf.config import Config
-    from genreclf.experiment import run
-    from genreclf.rundir import RunBusy, RunDirectory
+    from genreclf.config.config import Config
+    from genreclf.experiment.run import run
+    from genreclf.run_directory import RunBusy, RunDirectory
 
     _set_threads(environment.get("OMP_NUM_THREADS", ""))
     try:

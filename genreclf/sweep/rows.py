@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.errors import UserError
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 from genreclf.sweep.job import CRASHED, NO_WORD, read_object
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from genreclf.parallel.launchers import JOBLIB, bind_workers
-from genreclf.rundir import atomic_write_text
+from genreclf.distributed.launchers import JOBLIB, bind_workers
+from genreclf.run_directory import atomic_write_text
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 """Hydra's own sweeper."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from genreclf.errors import UserError
 from genreclf.escaping import csv_cell, say
-from genreclf.rundir import atomic_write_text
+from genreclf.run_directory import atomic_write_text
 from genreclf.sweep.job import CRASHED, read_object
 from genreclf.sweep.rows import FAILED, FINISHED, Row, axes_of, read_rows
 
@@ -93,7 +93,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> list[str]:
     from genreclf.comparison.report import write_comparison
     from genreclf.comparison.sections import first_of_each_split
     from genreclf.comparison.tables import markdown, terminal_table
-    from genreclf.sweep.figures import draw_axes
+    from genreclf.plots.sweep import draw_axes
 
     comparison = compare([row.path for row in rows if row.status == FINISHED])
     write_comparison(sweep_dir / "comparison", comparison)
@@ -105,7 +105,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> list[str]:
     parts.append(
         "Seeds and folds of one setting are one experiment; tests and pictures: [comparison](comparison/comparison.md)."
     )
-    parts += [f"- {notice}" for notice in comparison.notices]
+    parts += [f"- {notice}" for notice in comparison.warnings]
     if draw_axes(sweep_dir / "figures" / "axes.png", rows, f"Sweep {sweep_dir.resolve().name}"):
         parts.append("![What the jobs vary, and the accuracy on validation tracks that each led to](figures/axes.png)")
     return parts
@@ -129,7 +129,7 @@ def csv_text(sweep_dir: Path, rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    from genreclf.evaluation.report import markdown_table
+    from genreclf.reports.run import markdown_table
 
     axes = axes_of(rows)
     header = [

@@ -14,11 +14,11 @@ import soundfile
 from conftest import Outcome, Trained
 
 from genreclf import load
-from genreclf.app.answering import Answerer, Limits
 from genreclf.app.examples import Examples
 from genreclf.app.facts import facts
+from genreclf.app.media_registry import MediaRegistry
 from genreclf.app.rendering import header_html, timeline_data
-from genreclf.app.shelf import Shelf
+from genreclf.app.song_page import Limits, SongPage
 from genreclf.errors import UserError
 from genreclf.inference.prediction import Timeline
 from genreclf.inference.predictor import GenrePredictor
@@ -32,18 +32,18 @@ def predictor(trained: Trained) -> GenrePredictor:
 
 
 @pytest.fixture
-def answerer(predictor: GenrePredictor, tmp_path: Path) -> Answerer:
-    return Answerer(
+def answerer(predictor: GenrePredictor, tmp_path: Path) -> SongPage:
+    return SongPage(
         predictor=predictor,
         library=None,
         without_library="Make a library.",
-        shelf=Shelf(copies=tmp_path / "copies"),
+        shelf=MediaRegistry(copies=tmp_path / "copies"),
         limits=Limits(megabytes=1, minutes=0.1),
     )
 
 
 class Tags(HTMLParser):
-    """Collects the tags of a piece of HTML."""
+    """Collects the tags of a segment of HTML."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def test_the_answer_is_the_prediction(answerer: Answerer, predictor: GenrePredictor, trained: Trained) -> None:
+def test_the_answer_is_the_prediction(answerer: SongPage, predictor: GenrePredictor, trained: Trained) -> None:
     path = trained.music / "metal" / "1.flac"
     html = answerer.answer(path, path.name)
     prediction = predictor.predict(path)
@@ -67,7 +67,7 @@ def test_the_answer_is_the_prediction(answerer: Answerer, predictor: GenrePredic
     assert "Make a library." in html
 
 
-def test_names_are_text(answerer: Answerer, trained: Trained) -> None:
+def test_names_are_text(answerer: SongPage, trained: Trained) -> None:
     html = answerer.answer(trained.music / "metal" / "0.wav", HOSTILE)
     images = [known["src"] for tag, known in Tags(html).found if tag == "img"]
     assert len(images) == 1
@@ -76,10 +76,10 @@ def test_names_are_text(answerer: Answerer, trained: Trained) -> None:
 
 
 def test_songs_like_it_are_played_if_they_are_there(
-    answerer: Answerer, trained: Trained, cli: Callable[..., Outcome], tmp_path: Path
+    answerer: SongPage, trained: Trained, cli: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     pytest.importorskip("faiss", reason="needs the extra library")
-    from genreclf.library import Library
+    from genreclf.recommend import Library
 
     music = tmp_path / "music"
     shutil.copytree(trained.music, music)
@@ -102,7 +102,7 @@ def write(path: Path, samples: np.ndarray) -> Path:
     return path
 
 
-def test_bad_songs_are_answered_with_a_sentence(answerer: Answerer, tmp_path: Path) -> None:
+def test_bad_songs_are_answered_with_a_sentence(answerer: SongPage, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 8000 * 8).astype(np.float32)
     (tmp_path / "words.wav").write_text("no sound at all")
     (tmp_path / "large.wav").write_bytes(bytes(1_100_000))
@@ -120,7 +120,7 @@ def test_bad_songs_are_answered_with_a_sentence(answerer: Answerer, tmp_path: Pa
 
 
 def test_only_what_was_put_on_the_shelf_is_played(trained: Trained, tmp_path: Path) -> None:
-    shelf = Shelf(copies=tmp_path / "copies")
+    shelf = MediaRegistry(copies=tmp_path / "copies")
     song = trained.music / "metal" / "0.wav"
     samples, rate = soundfile.read(song)
     old = tmp_path / "old.au"
@@ -133,7 +133,7 @@ def test_only_what_was_put_on_the_shelf_is_played(trained: Trained, tmp_path: Pa
     np.testing.assert_allclose(soundfile.read(copy)[0], samples, atol=1e-4)
     assert shelf.playable(shelf.put(song).rpartition("/")[2]) == song
     assert shelf.playable("0" * 24) is None
-    assert Shelf(copies=tmp_path / "copies").put(old) != address
+    assert MediaRegistry(copies=tmp_path / "copies").put(old) != address
 
 
 def test_a_long_timeline_is_drawn_with_fewer_steps(predictor: GenrePredictor, trained: Trained) -> None:

@@ -17,10 +17,10 @@ import pytest
 from conftest import Trained
 
 from genreclf import load
-from genreclf.app.answering import Answerer, Limits
 from genreclf.app.examples import Examples
 from genreclf.app.facts import facts
-from genreclf.app.shelf import Shelf
+from genreclf.app.media_registry import MediaRegistry
+from genreclf.app.song_page import Limits, SongPage
 
 pytest.importorskip("gradio", reason="needs the extra app")
 
@@ -114,9 +114,9 @@ def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("page")
     uploads = folder / "uploads"
     predictor = load(trained.run.path)
-    shelf = Shelf(copies=folder / "copies")
+    shelf = MediaRegistry(copies=folder / "copies")
     limits = Limits(megabytes=1)
-    answerer = Answerer(predictor=predictor, library=None, without_library="", shelf=shelf, limits=limits)
+    answerer = SongPage(predictor=predictor, library=None, without_library="", shelf=shelf, limits=limits)
     with pytest.MonkeyPatch.context() as patch, listening_at("127.0.0.1", 0) as listening:
         # Gradio fetches from public addresses alone; here loopback is one.
         patch.setattr("safehttpx.async_validate_url", public)

@@ -14,7 +14,7 @@ import soundfile
 from conftest import ROOT, Outcome, Trained
 
 from genreclf import load
-from genreclf.commands.app import parser
+from genreclf.cli.app import parser
 
 Cli = Callable[..., Outcome]
 
@@ -50,7 +50,7 @@ def test_a_taken_port_is_a_sentence(cli: Cli, trained: Trained) -> None:
 
 
 def test_a_missing_extra_is_a_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genreclf.commands.app.find_spec", lambda name: None)
+    monkeypatch.setattr("genreclf.cli.app.find_spec", lambda name: None)
     outcome = cli("app", "anything")
     assert outcome.code == 2
     assert '".[app]"' in outcome.err

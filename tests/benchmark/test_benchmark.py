@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, Outcome
 
-from genreclf.benchmark.invented import DURATION_S, PICTURE_SIZE, write_pictures, write_songs
-from genreclf.data.audio import decode
-from genreclf.data.images import read_levels
+from benchmarks.suite.invented import DURATION_S, PICTURE_SIZE, write_pictures, write_songs
+from genreclf.audio.resample import decode
+from genreclf.datasets.images import read_levels
 
 Cli = Callable[..., Outcome]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Outcome
-from made_up import FIRST, SECOND, leaky_and_honest, three_models, write_run
+from fake_runs import FIRST, SECOND, leaky_and_honest, three_models, write_run
 from PIL import Image
 
-from genreclf.commands.compare import parser
+from genreclf.cli.compare import parser
 from genreclf.comparison import report
-from genreclf.evaluation import figures
+from genreclf.plots import run as plots
 
 Cli = Callable[..., Outcome]
 
@@ -27,7 +27,7 @@ Cli = Callable[..., Outcome]
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw few pixels, where only the content matters."""
-    monkeypatch.setattr(figures, "DPI", 30)
+    monkeypatch.setattr(plots, "DPI", 30)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_large_sweep_stays_readable_and_says_what_it_leaves_out(cli: Cli, tmp_
 
 
 def test_pictures_are_drawn(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "DPI", 60)
+    monkeypatch.setattr(plots, "DPI", 60)
     assert cli("compare", str(leaky_and_honest(tmp_path / "sweep"))).code == 0
     names = {"curves.png", "confusion.png", "genre_recall.png", "accuracy_parameters.png"}
     paths = set((tmp_path / "sweep/comparison/figures").iterdir())

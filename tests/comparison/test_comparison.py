@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import FIRST, SECOND, leaky_and_honest, three_models, write_run
+from fake_runs import FIRST, SECOND, leaky_and_honest, three_models, write_run
 from PIL import Image
 
 from genreclf.comparison.comparison import compare
 from genreclf.comparison.experiments import Experiment
-from genreclf.comparison.figures import draw_accuracy_parameters, draw_curves, draw_genre_recall
 from genreclf.comparison.significance import holm
+from genreclf.plots.comparison import draw_accuracy_parameters, draw_curves, draw_genre_recall
 
 
 def test_pairs_are_tested_and_corrected(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_leaky_runs_are_tested_on_the_same_pieces_only(tmp_path: Path) -> None:
         write_run(tmp_path / name, FIRST, model=name, split="chunk", split_hash=split_hash, leaky=True)
     comparison = compare([tmp_path])
     assert [(pair.first.name, pair.second.name) for pair in comparison.pairs] == [("CNN", "CRNN")]
-    assert "cut the tracks into other pieces (c1; c2)" in comparison.refusals[0]
+    assert "cut the tracks into other segments (c1; c2)" in comparison.refusals[0]
 
 
 def test_doubts_about_tracks_of_the_same_name_are_told(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_doubts_about_tracks_of_the_same_name_are_told(tmp_path: Path) -> None:
     write_run(tmp_path / "b", SECOND, split_hash="bbbb", settings={"data.root": "elsewhere"})
     comparison = compare([tmp_path])
     assert len(comparison.pairs) == 1
-    assert any("not those of training and validation" in notice for notice in comparison.notices)
-    assert any("Gtzan elsewhere; Gtzan music" in notice for notice in comparison.notices)
+    assert any("not those of training and validation" in notice for notice in comparison.warnings)
+    assert any("Gtzan elsewhere; Gtzan music" in notice for notice in comparison.warnings)
 
 
 def test_evaluations_inside_a_run_count_only_if_named(tmp_path: Path) -> None:

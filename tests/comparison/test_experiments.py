@@ -5,7 +5,7 @@ from statistics import stdev
 from typing import Any
 
 import pytest
-from made_up import pattern, write_run
+from fake_runs import pattern, write_run
 
 from genreclf.comparison.comparison import Comparison, compare
 from genreclf.comparison.experiments import Experiment
@@ -60,14 +60,14 @@ def test_the_same_seed_twice_counts_once(tmp_path: Path) -> None:
         write_run(tmp_path / name, RIGHT)
     comparison = compare([tmp_path])
     assert len(comparison.experiments[0].runs) == 1
-    assert any("repeat the seed" in notice and "second" in notice for notice in comparison.notices)
+    assert any("repeat the seed" in notice and "second" in notice for notice in comparison.warnings)
 
 
 def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:
     write_run(tmp_path / "sweep/run", RIGHT)
     comparison = compare([tmp_path / "sweep", tmp_path / "sweep/run"])
     assert len(comparison.runs) == 1
-    assert comparison.notices == ()
+    assert comparison.warnings == ()
 
 
 def names(comparison: Comparison) -> set[str]:
@@ -116,7 +116,7 @@ def test_keys_that_a_class_brings_are_not_named(tmp_path: Path) -> None:
 def test_models_that_differ_in_more_than_the_model_are_told(tmp_path: Path) -> None:
     write_run(tmp_path / "a", RIGHT, settings={"optimizer.lr": 0.1})
     write_run(tmp_path / "b", RIGHT, model="CRNN", settings={"model.hidden": 8})
-    (notice,) = compare([tmp_path]).notices
+    (notice,) = compare([tmp_path]).warnings
     assert notice == "CNN; CRNN differ in more than the model (optimizer.lr): see the settings that differ."
 
 

@@ -9,14 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
 from genreclf.comparison import significance
-from genreclf.comparison.significance import (
-    TrackScores,
-    accuracy_interval,
-    holm,
-    mcnemar,
-    paired_test,
-    permutation,
-)
+from genreclf.comparison.significance import TrackScores, accuracy_interval, holm, mcnemar, paired_test, permutation
 from genreclf.evaluation.metrics import wilson_interval
 
 

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 from conftest import ROOT
-from made_up import write_run
+from fake_runs import write_run
 
 
 @pytest.fixture

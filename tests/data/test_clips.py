@@ -4,18 +4,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from genreclf.data.clips import ClipBatch, ClipLoader, PieceTable, cut, grid_clips, random_clips
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.data.clips import ClipBatch, ClipLoader, SegmentTable, cut, grid_clips, random_clips
 from genreclf.data.datamodule import ClipDataModule
-from genreclf.data.split import Assignment, Piece
 from genreclf.data.store import Store
-from genreclf.features import FeatureSpec
+from genreclf.splits.base import Segment, Split
 
 LENGTHS = [387, 129, 50, 1000]
 
 
-def table() -> PieceTable:
+def table() -> SegmentTable:
     lengths = torch.tensor(LENGTHS)
-    return PieceTable(
+    return SegmentTable(
         offset_frames=lengths.cumsum(0) - lengths,
         length_frames=lengths,
         start_frame=torch.zeros(4, dtype=torch.long),
@@ -32,8 +32,8 @@ def frames() -> torch.Tensor:
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.9])
 def test_the_grid_covers_every_track(overlap: float) -> None:
     rows = grid_clips(table(), clip_frames=129, overlap=overlap)
-    for piece, length in enumerate(LENGTHS):
-        mine = rows[rows[:, 0] == piece]
+    for segment, length in enumerate(LENGTHS):
+        mine = rows[rows[:, 0] == segment]
         assert mine[:, 1].tolist() == list(range(len(mine)))
         starts = mine[:, 2]
         assert starts[0] == 0
@@ -45,8 +45,8 @@ def test_the_grid_covers_every_track(overlap: float) -> None:
 def test_random_clips_lie_within_their_track_and_reach_its_ends() -> None:
     rows = random_clips(table(), clip_frames=129, crops=2000, short="pad", generator=torch.Generator().manual_seed(0))
     assert torch.bincount(rows[:, 0]).tolist() == [2000] * 4
-    for piece, length in enumerate(LENGTHS):
-        starts = rows[rows[:, 0] == piece][:, 2]
+    for segment, length in enumerate(LENGTHS):
+        starts = rows[rows[:, 0] == segment][:, 2]
         assert starts.min() == 0
         assert starts.max() == max(0, length - 129)
     assert not torch.equal(rows[:, 0], rows[:, 0].sort().values)
@@ -61,10 +61,10 @@ def test_random_clips_depend_on_the_generator_alone() -> None:
     assert not torch.equal(draws[0], draws[2])
 
 
-def clip_of(piece: int, start: int, silence: int | None) -> torch.Tensor:
-    pieces = table()
-    index = torch.tensor([piece])
-    offset, length = pieces.offset_frames[index], pieces.length_frames[index]
+def clip_of(segment: int, start: int, silence: int | None) -> torch.Tensor:
+    segments = table()
+    index = torch.tensor([segment])
+    offset, length = segments.offset_frames[index], segments.length_frames[index]
     return cut(frames(), offset, length, torch.tensor([start]), 129, silence)[0]
 
 
@@ -121,10 +121,10 @@ def test_a_store_that_is_read_ahead_gives_the_same_batches(tmp_path: Path, monke
     tracks = {name: (end - length, length, 0) for name, end, length in zip(ids, ends, LENGTHS, strict=True)}
     index = {"dtype": "int16", "n_mels": 2, "frames": ends[-1], "tracks": tracks, "unreadable": {}}
     (tmp_path / "index.json").write_text(json.dumps(index))
-    pieces = tuple(Piece(name, 0, length) for name, length in zip(ids, LENGTHS, strict=True))
+    segments = tuple(Segment(name, 0, length) for name, length in zip(ids, LENGTHS, strict=True))
     data = ClipDataModule(
         store=Store(tmp_path),
-        assignment=Assignment("all", False, ("blues",), train=pieces, val=pieces, test=pieces),
+        split=Split("all", False, ("blues",), train=segments, val=segments, test=segments),
         genre_of=dict.fromkeys(ids, "blues"),
         spec=FeatureSpec.of_audio(sample_rate=100, n_fft=2, hop_length=1, n_mels=2, clip_seconds=2),
         batch_size=3,

@@ -17,9 +17,9 @@ from conftest import Outcome
 from numpy.typing import NDArray
 
 from genreclf.data import store
-from genreclf.data.source import Track, UnreadableTrack
 from genreclf.data.store import Recipe, Store, open_or_build
-from genreclf.errors import UserError
+from genreclf.datasets.base import Track
+from genreclf.errors import UnreadableTrack, UserError
 
 RECIPE = Recipe("test", "int16", 4, {"hop_length": 512})
 TRACKS = [Track(id=f"g/{number}", genre="g", path=Path(f"{number}.wav"), fingerprint="1") for number in range(12)]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from invented import GENRES, arrays, history, predictions
+from fake_predictions import GENRES, arrays, history, predictions
 from scipy.stats import binomtest
 from sklearn.metrics import (
     accuracy_score,

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from invented import GENRES, arrays, predictions
+from fake_predictions import GENRES, arrays, predictions
 
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import (
@@ -14,7 +14,7 @@ from genreclf.evaluation.predictions import (
     write_clip_csv,
     write_track_csv,
 )
-from genreclf.rundir import atomic_path
+from genreclf.run_directory import atomic_path
 
 PER_CLIP = ("track", "clip", "start_s", "logits")
 

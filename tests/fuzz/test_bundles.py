@@ -10,8 +10,8 @@ from pathlib import Path
 import damage
 import pytest
 from conftest import Trained
+from fake_hub import TOKEN, Hub
 from fuzzing import TEXTS, Ended, cases, odd_value, run
-from stand_in import TOKEN, Hub
 
 pytestmark = pytest.mark.slow
 

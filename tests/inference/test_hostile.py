@@ -14,8 +14,8 @@ import pytest
 import soundfile
 from conftest import Outcome, Trained
 
+from genreclf.audio import decode
 from genreclf.escaping import printable
-from genreclf.inference import decoding
 
 Cli = Callable[..., Outcome]
 
@@ -223,7 +223,7 @@ def test_other_formats_go_through_ffmpeg(
     program.write_text(FFMPEG.format(python=sys.executable, mode=mode, song=str(song)))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
-    monkeypatch.setattr(decoding, "FFMPEG_TIMEOUT_S", 3.0 if mode == "hangs" else 60.0)
+    monkeypatch.setattr(decode, "FFMPEG_TIMEOUT_S", 3.0 if mode == "hangs" else 60.0)
     (tmp_path / "-song;.m4a").write_bytes(b"something that libsndfile cannot read")
     outcome = cli("predict", str(trained.run.path), "--format", "csv", "--", "-song;.m4a", str(song))
     assert outcome.code == 0, outcome.err

@@ -15,11 +15,11 @@ import torch
 from conftest import ROOT, Outcome, Trained, train
 from PIL import Image
 
-from genreclf.data.images import read_levels
+from genreclf.audio.decode import open_audio
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.datasets.images import read_levels
 from genreclf.evaluation.predictions import read_track_csv
-from genreclf.features import FeatureSpec
-from genreclf.inference.decoding import open_audio
-from genreclf.inference.listening import Listener
+from genreclf.inference.feature_extractor import FeatureExtractor
 
 Cli = Callable[..., Outcome]
 
@@ -66,7 +66,7 @@ def train_on(pictures: Path, run: Path, *overrides: str) -> None:
 
 
 def test_the_picture_of_known_making_is_made_of_audio(cli: Cli, pictures: Path, tmp_path: Path) -> None:
-    train_on(pictures, tmp_path / "run", "data.making=librosa_peak80")
+    train_on(pictures, tmp_path / "run", "data.rendering=librosa_peak80")
     outcome = cli("predict", "run", str(pictures / "music"), "--format", "csv")
     assert outcome.code == 0, outcome.err
     assert "trained on pictures (librosa_peak80): the same pictures are made of the audio" in outcome.err
@@ -81,8 +81,10 @@ def test_the_picture_of_known_making_is_made_of_audio(cli: Cli, pictures: Path, 
 
 
 def test_the_picture_is_the_one_that_librosa_draws(pictures: Path) -> None:
-    spec = FeatureSpec.of_pictures(n_mels=128, frames_per_second=COLUMNS_PER_S, clip_seconds=1, making="librosa_peak80")
-    listener = Listener(spec)
+    spec = FeatureSpec.of_pictures(
+        n_mels=128, frames_per_second=COLUMNS_PER_S, clip_seconds=1, rendering="librosa_peak80"
+    )
+    listener = FeatureExtractor(spec)
     for song in (pictures / "music").glob("*/*.wav"):
         drawn = read_levels(pictures / "drawn" / song.parent.name / f"{song.stem}.png")[::-1].astype(int)
         with open_audio(song) as stream, listener.listen(stream) as heard:
@@ -97,18 +99,18 @@ def test_the_unknown_making_is_refused(cli: Cli, pictures: Path, trained: Traine
     outcome = cli("predict", "run", str(trained.music))
     assert outcome.code == 2
     assert "trained on pictures, and how they were made of audio is not known" in outcome.err
-    assert "data.making=librosa_peak80" in outcome.err
+    assert "data.rendering=librosa_peak80" in outcome.err
 
 
 def test_an_unknown_name_of_a_making(cli: Cli, pictures: Path) -> None:
-    outcome = cli("data=spectrogram_images", f"data.root={pictures / 'drawn'}", "data.making=magic")
+    outcome = cli("data=spectrogram_images", f"data.root={pictures / 'drawn'}", "data.rendering=magic")
     assert outcome.code == 2
-    assert "data.making=magic is none of null, librosa_peak80." in outcome.err
+    assert "data.rendering=magic is none of null, librosa_peak80." in outcome.err
 
 
 def test_a_spec_of_an_older_checkpoint_has_no_making() -> None:
     spec = FeatureSpec.of_pictures(n_mels=128, frames_per_second=COLUMNS_PER_S, clip_seconds=1)
-    older = {key: value for key, value in spec.plain().items() if key != "making"}
+    older = {key: value for key, value in spec.plain().items() if key != "rendering"}
     assert FeatureSpec.from_plain(older) == spec
 
 
@@ -118,7 +120,7 @@ def test_real_songs_are_heard_as_they_are_seen(cli: Cli, tmp_path: Path, monkeyp
         pytest.skip("set GENRECLF_GTZAN to a folder with GTZAN's audio/genres_original and pictures")
     gtzan = Path(os.environ["GENRECLF_GTZAN"])
     outcome = cli(
-        *("data=spectrogram_images", f"data.root={gtzan / 'pictures'}", "data.making=librosa_peak80"),
+        *("data=spectrogram_images", f"data.root={gtzan / 'pictures'}", "data.rendering=librosa_peak80"),
         *("split=fault_filtered", "experiment=best", "trainer=cpu", "logger=none", "run_dir=run"),
     )
     assert outcome.code == 0, outcome.err

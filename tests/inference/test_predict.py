@@ -23,7 +23,7 @@ import genreclf
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.inference.predictor import GenrePredictor
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 Cli = Callable[..., Outcome]
 
@@ -243,8 +243,8 @@ def test_real_audio_equals_the_test_of_the_run(cli: Cli, tmp_path: Path) -> None
         pytest.skip("set GENRECLF_GTZAN to a folder with GTZAN's audio/genres_original and audio/lists")
     audio = Path(os.environ["GENRECLF_GTZAN"]) / "audio"
     lists = [
-        f"split.{side}={audio / 'lists' / name}.txt"
-        for side, name in zip(("train", "val", "test"), ("train", "valid", "test"), strict=True)
+        f"split.{subset}={audio / 'lists' / name}.txt"
+        for subset, name in zip(("train", "val", "test"), ("train", "valid", "test"), strict=True)
     ]
     train(
         "data=gtzan",

@@ -9,7 +9,7 @@ from conftest import ROOT, Outcome
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from genreclf.config import CONFIG_DIR
+from genreclf.config.config import CONFIG_DIR
 
 Cli = Callable[..., Outcome]
 
@@ -30,7 +30,7 @@ def test_folds_are_all_folds_of_the_artists() -> None:
     assert len(jobs("sweep=folds", "seed=0,1,2")) == 15
     with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         split = hydra.compose("train", ["sweep=folds"]).split
-    assert (split._target_, split.folds) == ("genreclf.data.split_rules.ArtistFolds", 5)
+    assert (split._target_, split.folds) == ("genreclf.splits.rules.ArtistFolds", 5)
 
 
 def test_seeds() -> None:
@@ -51,7 +51,7 @@ def test_published_are_all_of_them() -> None:
 
 
 def test_ablation_leaves_out_each_part_once() -> None:
-    there = {f"without/{path.stem}" for path in Path(ROOT, "conf/experiment/without").glob("*.yaml")}
+    there = {f"ablation/{path.stem}" for path in Path(ROOT, "conf/experiment/ablation").glob("*.yaml")}
     whole, *parts = [job[0].removeprefix("experiment=") for job in jobs("sweep=ablation")]
     assert whole == "best"
     assert len(parts) == len(there)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import Outcome
 
-from genreclf.rundir import RunBusy
-from genreclf.sweep.figures import _positions
+from genreclf.plots.sweep import _positions
+from genreclf.run_directory import RunBusy
 from genreclf.sweep.rows import axes_of, read_rows
 from genreclf.sweep.summary import report
 

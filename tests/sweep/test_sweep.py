@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, python_m
 from wandb_records import record_of
 
-from genreclf.rundir import RunDirectory
+from genreclf.run_directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 
@@ -219,7 +219,7 @@ asked = []
 for name in ("_cuda_getDeviceCount", "_cuda_init"):
     setattr(torch._C, name, lambda *_: asked.append(name))
 before = torch.get_rng_state()
-import genreclf.experiment
+import genreclf.experiment.run
 assert not asked and not torch.cuda.is_initialized(), asked
 assert threading.active_count() == 1
 assert torch.equal(before, torch.get_rng_state())

@@ -1,0 +1,39 @@
+"""What whole commands cost: the time to the first step, and memory."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+WATCHED = ("-m", "benchmarks.suite.child")
+
+
+def measure_command(overrides: Sequence[str]) -> dict[str, Any]:
+    """Run the real command to its first step, and for one epoch; the store is there already.
+
+    Returns:
+        ``first_step_s`` from the start of Python to the end of the first training step, ``imports_s`` of importing
+        Lightning, torchaudio and torchmetrics alone, and ``memory_mb``, the most that the run of one epoch held.
+    """
+    imports_s, _ = _child("-c", "import lightning, torchaudio, torchmetrics")
+    with tempfile.TemporaryDirectory() as directory:
+        first_step_s, _ = _child(*WATCHED, "first", *overrides, f"run_dir={directory}/first")
+        memory_mb = peak_mb(*overrides, "trainer.max_epochs=1", f"run_dir={directory}/epoch")
+    return {"first_step_s": round(first_step_s, 2), "imports_s": round(imports_s, 2), "memory_mb": memory_mb}
+
+
+def peak_mb(*arguments: str) -> int:
+    """Return the most memory that ``python -m genreclf`` with these arguments held."""
+    _, printed = _child(*WATCHED, *arguments)
+    return int(printed.split()[-1])
+
+
+def _child(*arguments: str) -> tuple[float, str]:
+    """Return the seconds that a Python command took, and what it printed."""
+    started_s = time.perf_counter()
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"python {' '.join(arguments)} failed: {done.stderr[-2000:]}")
+    return time.perf_counter() - started_s, done.stdout

@@ -1,0 +1,67 @@
+"""What cutting and scaling batches costs, with nothing done with them."""
+
+import mmap
+import os
+import time
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from benchmarks.suite.bare_loop import clips_of, device_of
+from genreclf.config.config import Config
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.data.store import Store
+from genreclf.experiment.setup import prepare
+from genreclf.models import GenreClassifier
+
+
+def measure_data_path(config: Config) -> dict[str, Any]:
+    """Cut and scale the batches of an epoch and do nothing with them, from a cold disk and from memory.
+
+    Returns:
+        ``batches_per_s`` from the memory that a training would take them from, the GPU's if the store fits, and from
+        the disk; from there also read ahead by a thread, as of a store larger than memory.
+    """
+    prepared = prepare(config)
+    device, _ = device_of(config)
+    data, model = prepared.data, prepared.model.to(device)
+    _pass_over(data, model)
+    forget_pages(data.store)
+    cold = _pass_over(data, model)
+    forget_pages(data.store)
+    with patch.object(ClipDataModule, "streams", True):
+        ahead = _pass_over(data, model)
+    data.settle(device)
+    _pass_over(data, model)
+    warm = _pass_over(data, model)
+    return {
+        "batches_per_s": round(warm, 1),
+        "cold_batches_per_s": round(cold, 1),
+        "cold_read_ahead_batches_per_s": round(ahead, 1),
+        "batch_size": config.clips.batch_size,
+        "store_mb": round(data.store.frames.nbytes / 1e6, 1),
+    }
+
+
+def _pass_over(data: ClipDataModule, model: GenreClassifier) -> float:
+    """Return the batches a second of one epoch."""
+    count, started_s = 0, time.perf_counter()
+    for batch in data.train_dataloader():
+        clips = clips_of(data, "train", batch)
+        model.scaling(clips.stored.to(model.device))
+        count += 1
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+    return count / (time.perf_counter() - started_s)
+
+
+def forget_pages(store: Store) -> None:
+    """Have the next reading of the store come from the disk."""
+    frames = store.frames
+    assert isinstance(frames, np.memmap)
+    memory: mmap.mmap = frames._mmap  # type: ignore[attr-defined]
+    memory.madvise(mmap.MADV_DONTNEED)
+    with (store.directory / "frames.bin").open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

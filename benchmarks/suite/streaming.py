@@ -1,0 +1,112 @@
+"""What a store costs that is larger than the memory: batches from it against batches from memory."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from torch import Tensor
+
+from benchmarks.suite.bare_loop import BareLoop, Ready, clips_of
+from benchmarks.suite.data_path import forget_pages
+from genreclf.config.config import Config
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.data.store import Store
+from genreclf.experiment.setup import Prepared, prepare
+from genreclf.hardware import memory_bytes
+from genreclf.splits.base import Segment, Split
+
+CUT, TRAINED = 300, 40
+"""Batches that are only cut, and that are trained on, in each measurement; an epoch at most."""
+
+IN_MEMORY = 2000
+"""Tracks of the part of the store that lies in memory."""
+
+
+def measure_streaming(config: Config, folder: Path, tracks: int) -> dict[str, Any]:
+    """Cut batches out of a store of so many tracks that was not read yet, and out of a small part of it in memory.
+
+    Args:
+        config: Its few tracks are repeated until the store is full; its network is trained.
+        folder: Where the store is invented.
+        tracks: How many.
+
+    Returns:
+        ``store_gb``, ``memory_gb`` that the process may use, and batches a second by where they came from, alone and
+        with a training step on each: ``memory``, ``as_needed`` (cut when they are wanted) and ``read_ahead`` (by a
+        thread).
+    """
+    prepared = prepare(config)
+    store = write_store(folder, prepared.data.store, tracks)
+    loop = BareLoop(config, prepared, Ready((), ()))
+
+    def train(stored: Tensor, genre: Tensor) -> None:
+        loop.step(prepared.model.scaling(stored.to(loop.device)), genre.to(loop.device))
+
+    def alone(stored: Tensor, genre: Tensor) -> None:
+        prepared.model.scaling(stored.to(loop.device))
+
+    ways = {"memory": (IN_MEMORY, False), "as_needed": (tracks, False), "read_ahead": (tracks, True)}
+    results: dict[str, Any] = {
+        "tracks": tracks,
+        "store_gb": round(store.frames.nbytes / 1e9, 1),
+        "memory_gb": round(memory_bytes() / 1e9, 1),
+        "batch_size": config.clips.batch_size,
+        "batches_per_s": {},
+        "training_batches_per_s": {},
+    }
+    uses = {"batches_per_s": (alone, CUT), "training_batches_per_s": (train, TRAINED)}
+    for name, (count, ahead) in ways.items():
+        data = _data(prepared, store, count)
+        for key, (use, batches) in uses.items():
+            with patch.object(ClipDataModule, "streams", ahead):
+                if name == "memory":
+                    _rate(data, alone, batches)
+                else:
+                    forget_pages(store)
+                results[key][name] = round(_rate(data, use, batches), 1)
+    return results
+
+
+def write_store(folder: Path, few: Store, tracks: int) -> Store:
+    """Write a store of so many tracks, those of another one again and again, all of it to the disk."""
+    folder.mkdir(parents=True)
+    index: dict[str, Any] = json.loads((few.directory / "index.json").read_text())
+    known = list(index["tracks"].values())
+    index["frames"], index["tracks"] = 0, {}
+    with (folder / "frames.bin").open("wb") as file:
+        for number in range(tracks):
+            offset, length, checksum = known[number % len(known)]
+            few.frames[offset : offset + length].tofile(file)
+            index["tracks"][f"{number:06d}"] = (index["frames"], length, checksum)
+            index["frames"] += length
+        os.fsync(file.fileno())
+    (folder / "index.json").write_text(json.dumps(index))
+    return Store(folder)
+
+
+def _data(prepared: Prepared, store: Store, tracks: int) -> ClipDataModule:
+    """Return the first tracks of a store as training data, ten genres in turn."""
+    segments = tuple(Segment(name, 0, length) for name, length in islice(store.lengths_frames.items(), tracks))
+    genres = prepared.data.genres
+    return ClipDataModule(
+        store=store,
+        split=Split("all", False, genres, train=segments, val=segments[:1], test=segments[:1]),
+        genre_of={segment.track_id: genres[index % len(genres)] for index, segment in enumerate(segments)},
+        spec=prepared.data.spec,
+        batch_size=prepared.data.batch_size,
+    )
+
+
+def _rate(data: ClipDataModule, use: Callable[[Tensor, Tensor], None], batches: int) -> float:
+    """Return the batches a second."""
+    count, started_s = 0, time.perf_counter()
+    for batch in islice(data.train_dataloader(), batches):
+        clips = clips_of(data, "train", batch)
+        use(clips.stored, clips.genre)
+        count += 1
+    return count / (time.perf_counter() - started_s)

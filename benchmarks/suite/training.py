@@ -1,0 +1,157 @@
+"""What training costs: steps of each model, and whole fits, against a bare PyTorch loop."""
+
+import tempfile
+import time
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from benchmarks.suite.bare_loop import BareLoop, Ready, device_of, ready_batches
+from genreclf.config.config import Config
+from genreclf.experiment.fit import fit, trainer_of
+from genreclf.experiment.setup import prepare
+from genreclf.hardware import environment
+from genreclf.models import GenreClassifier
+from genreclf.run_directory import RunDirectory
+from genreclf.training.callbacks import EpochSeed
+from genreclf.training.loggers import Tracking
+
+
+def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:
+    """Fit as a run does, with everything on, and train a `BareLoop` for as many epochs, in turns.
+
+    Other work on the machine makes some epochs slower, so the fastest of each counts: a fit is its fastest epoch as
+    often as there are epochs, and what it needs before and after them.
+
+    Returns:
+        Seconds of every epoch, ``fit_s`` and ``bare_s`` made of the fastest, their ratio ``vs_bare_loop``, what is
+        counted, and ``fixed_cost_epoch_s``: what an epoch costs beside its batches.
+    """
+    config = replace(config, trainer=replace(config.trainer, max_epochs=epochs))
+    prepared = prepare(config)
+    ready = ready_batches(config, prepared)
+    loop = BareLoop(config, prepared, ready)
+    loop.steps(3)
+    bare_s: list[float] = []
+    fit_s: list[float] = []
+    outside_s: list[float] = []
+    for _ in range(rounds):
+        bare_s += [loop.epochs(1) for _ in range(epochs)]
+        history: list[dict[str, float]] = []
+        whole_s = _fit_s(config, history)
+        fit_s += [row["epoch_s"] for row in history]
+        outside_s.append(whole_s - sum(row["epoch_s"] for row in history))
+    fastest_s = epochs * min(fit_s) + min(outside_s)
+    clips = sum(len(y) for _, y in ready.train)
+    return {
+        "model": config.model["_target_"].rpartition(".")[2],
+        "precision": loop.precision,
+        "epochs": epochs,
+        "train_clips": clips,
+        "val_clips": sum(len(y) for _, y in ready.val),
+        "bare_epochs_s": [round(seconds, 3) for seconds in bare_s],
+        "fit_epochs_s": [round(seconds, 3) for seconds in fit_s],
+        "bare_s": round(epochs * min(bare_s), 3),
+        "fit_s": round(fastest_s, 3),
+        "clips_per_s": round(epochs * clips / fastest_s, 1),
+        "vs_bare_loop": round(fastest_s / (epochs * min(bare_s)), 3),
+        "fixed_cost_epoch_s": round(_fixed_cost_s(config, loop), 3),
+    }
+
+
+def measure_steps(config: Config, *, steps: int) -> dict[str, Any]:
+    """Train one model for some steps under Lightning, without validation, and in a `BareLoop`.
+
+    Returns:
+        ``clips_per_s`` of ours and of the bare loop, and the time of ours divided by the bare loop's.
+    """
+    prepared = prepare(config)
+    bare_s = BareLoop(config, prepared, ready_batches(config, prepared, at_most=2)).steps(steps)
+    clock = _StepClock()
+    trainer = trainer_of(
+        replace(config, trainer=replace(config.trainer, limit_val_batches=0)),
+        precision=device_of(config)[1],
+        max_epochs=1000,
+        max_steps=steps,
+        gradient_clip_val=config.trainer.gradient_clip_val,
+        callbacks=[EpochSeed(config.seed), clock],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    if config.trainer.compile is not None:
+        prepared.model.compile_training(config.trainer.compile)
+    trainer.fit(prepared.model, datamodule=prepared.data)
+    ours_s = min(clock.steps_s[1:])
+    return {
+        "clips_per_s": round(config.clips.batch_size / ours_s, 1),
+        "bare_clips_per_s": round(config.clips.batch_size / bare_s, 1),
+        "vs_bare_step": round(ours_s / bare_s, 3),
+        "gflop_per_clip": round(_training_flop(prepared.model) / 1e9, 3),
+    }
+
+
+def epoch_s(config: Config) -> float:
+    """Return the seconds of the second epoch of a fit, validation included."""
+    history: list[dict[str, float]] = []
+    _fit_s(replace(config, trainer=replace(config.trainer, max_epochs=2)), history)
+    return history[1]["epoch_s"]
+
+
+def _fixed_cost_s(config: Config, loop: BareLoop) -> float:
+    """Return what an epoch of one batch of each kind takes longer than those batches, the median of several."""
+    small = replace(config.trainer, max_epochs=6, limit_train_batches=1, limit_val_batches=1)
+    history: list[dict[str, float]] = []
+    _fit_s(replace(config, trainer=small), history)
+    loop.ready = Ready(loop.ready.train[:1], loop.ready.val[:1])
+    return median(row["epoch_s"] for row in history[1:]) - loop.epochs(3) / 3
+
+
+def _fit_s(config: Config, history: list[dict[str, float]] | None = None) -> float:
+    """Return the seconds of a fit in a run directory of its own; put its history into `history`."""
+    with tempfile.TemporaryDirectory() as directory:
+        run = RunDirectory(directory)
+        config = replace(config, run_dir=directory)
+        device, precision = device_of(config)
+        run.make()
+        run.write_json(run.environment, environment(config.trainer.accelerator, 1, precision))
+        run.write_json(run.metrics, {"status": "running"})
+        prepared = prepare(config)
+        with Tracking(kinds=config.logger.kinds, run=run, config=config.plain) as tracking:
+            started_s = time.perf_counter()
+            fit(config, run, prepared, tracking)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            spent_s = time.perf_counter() - started_s
+        if history is not None:
+            history += run.read_history()
+        return spent_s
+
+
+class _StepClock(Callback):
+    """Measures from the end of each step to the end of the next, and so whatever lies between."""
+
+    def __init__(self) -> None:
+        self.steps_s: list[float] = []
+        self._ended_s = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize()
+        now_s = time.perf_counter()
+        self.steps_s.append(now_s - self._ended_s)
+        self._ended_s = now_s
+
+
+def _training_flop(model: GenreClassifier) -> float:
+    """Return the operations of a training step, a clip: forward, and twice as many backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model.cpu().eval()
+    clip = torch.zeros(1, model.spec.n_mels, model.spec.clip_frames)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.network(clip)
+    return 3.0 * float(counter.get_total_flops())

@@ -1,0 +1,88 @@
+"""The audio files that the page may play, and none else."""
+
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+
+from genreclf.audio.decode import open_audio
+from genreclf.errors import UnreadableTrack
+from genreclf.run_directory import atomic_path
+
+PLAYED_BY_BROWSERS = (".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".wave", ".webm")
+"""Suffixes of files that go to the browser as they are; all others are decoded first."""
+
+PLACES = 10_000
+"""Files that the shelf holds; the one asked for longest ago makes room."""
+
+KEPT_S = 3600
+"""How long a song of a visitor, or a decoded copy, is kept."""
+
+
+class MediaRegistry:
+    """Gives files an address that tells nothing of where they lie, and finds them by it.
+
+    Args:
+        copies: Folder for copies in a format that browsers play.
+    """
+
+    def __init__(self, *, copies: Path) -> None:
+        """Start empty, with a secret that makes the addresses."""
+        self.copies = copies
+        copies.mkdir(parents=True, exist_ok=True)
+        self._secret = secrets.token_bytes(16)
+        self._paths: OrderedDict[str, Path] = OrderedDict()
+        self._lock = Lock()
+
+    def put(self, path: Path) -> str:
+        """Let a file be played.
+
+        Returns:
+            Its address on the page's server.
+        """
+        token = hashlib.blake2b(bytes(path), key=self._secret, digest_size=12).hexdigest()
+        with self._lock:
+            self._paths[token] = path
+            self._paths.move_to_end(token)
+            while len(self._paths) > PLACES:
+                self._paths.popitem(last=False)
+        return f"/song/{token}"
+
+    def playable(self, token: str) -> Path | None:
+        """Return a file that browsers play, decoded to FLAC if need be; None if there is none at this address."""
+        with self._lock:
+            path = self._paths.get(token)
+        if path is None or not path.is_file():
+            return None
+        if path.suffix.lower() in PLAYED_BY_BROWSERS:
+            return path
+        copy = self.copies / f"{token}.flac"
+        try:
+            if not copy.exists():
+                self.clear_old()
+                _decode(path, copy)
+        except UnreadableTrack:
+            return None
+        return copy
+
+    def clear_old(self) -> None:
+        """Delete copies that were made long ago."""
+        for copy in self.copies.iterdir():
+            with suppress(FileNotFoundError):  # another visitor's request clears as well
+                if time.time() - copy.stat().st_mtime > KEPT_S:
+                    copy.unlink()
+
+
+def _decode(path: Path, copy: Path) -> None:
+    import soundfile
+
+    with (
+        open_audio(path) as stream,
+        atomic_path(copy) as partial,
+        soundfile.SoundFile(partial, "w", stream.sample_rate, 1, "PCM_16", format="FLAC") as file,
+    ):
+        for block in stream:
+            file.write(block)

@@ -1,0 +1,92 @@
+"""From a song to what the page shows of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genreclf.app.media_registry import MediaRegistry
+from genreclf.app.rendering import answer_html, message_html
+from genreclf.audio.decode import open_audio
+from genreclf.errors import UnreadableTrack, UserError
+from genreclf.escaping import printable
+from genreclf.inference.predictor import GenrePredictor
+
+if TYPE_CHECKING:
+    from genreclf.recommend import Library
+
+SIMILAR = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a visitor may send.
+
+    Attributes:
+        megabytes: Size of a file, in MB of 10^6 bytes.
+        minutes: Length of a song.
+    """
+
+    megabytes: float = 50.0
+    minutes: float = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SongPage:
+    """Hears songs; for several visitors at once.
+
+    Attributes:
+        predictor: Says the genres.
+        library: Holds the songs that are recommended; None if the run has none.
+        without_library: What is said in place of the songs then.
+        shelf: Lets the page play what it shows.
+        limits: What a visitor may send.
+    """
+
+    predictor: GenrePredictor
+    library: "Library | None"
+    without_library: str
+    shelf: MediaRegistry
+    limits: Limits
+
+    def answer(self, path: Path, name: str) -> str:
+        """Return a song's genres and the songs like it as HTML, or the sentence that says why there are none.
+
+        Args:
+            path: Of the song.
+            name: What the visitor calls it.
+        """
+        name = printable(name)
+        try:
+            self._check(path)
+            prediction = self.predictor.predict(path)
+            similar = []
+            if self.library is not None and prediction.embedding is not None:
+                similar = self.library.like(prediction, k=SIMILAR)
+        except UnreadableTrack as reason:
+            return message_html(f"{name} cannot be heard: {reason}.")
+        except UserError as error:
+            return message_html(str(error).replace(printable(str(path)), name))
+        players = [
+            self.shelf.put(found.song.path) if _is_there(found.song.path, found.song.playable) else None
+            for found in similar
+        ]
+        return answer_html(
+            prediction,
+            name=name,
+            player=self.shelf.put(path),
+            similar=list(zip(similar, players, strict=True)),
+            without_library=self.without_library or "The library holds no other song.",
+        )
+
+    def _check(self, path: Path) -> None:
+        """Read a song once from end to end: the limits hold before anything is computed."""
+        if path.stat().st_size > self.limits.megabytes * 1e6:
+            raise UnreadableTrack(f"it is larger than {self.limits.megabytes:g} MB")
+        with open_audio(path) as stream:
+            for _ in stream:
+                if stream.duration_s > 60 * self.limits.minutes:
+                    raise UnreadableTrack(f"it is longer than {self.limits.minutes:g} minutes")
+
+
+def _is_there(path: Path, playable: bool) -> bool:
+    return playable and path.is_file()

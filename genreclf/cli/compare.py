@@ -1,0 +1,54 @@
+"""``python -m genreclf compare RUN_OR_SWEEP...``: put finished runs side by side."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from genreclf.errors import UserError
+from genreclf.escaping import printable, say
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the words after ``compare``."""
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UserError(f"compare: {message}; python -m genreclf compare RUN_OR_SWEEP... [--out DIR] [--format F]")
+
+    words = Parser(
+        prog="genreclf compare",
+        description="Group finished runs over seeds and folds, test them on the same tracks, write a report.",
+    )
+    words.add_argument("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="a run, or a folder of runs")
+    words.add_argument("--out", type=Path, metavar="DIR", help="where the report goes")
+    words.add_argument(
+        "--format",
+        choices=("table", "markdown", "csv", "latex"),
+        default="table",
+        help="how the table is printed; all of them are written",
+    )
+    return words
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table, write the report, say where it lies; all but the table goes to stderr if it is to be piped."""
+    asked = parser().parse_args(arguments)
+    from genreclf.comparison.comparison import compare
+    from genreclf.comparison.report import default_folder, write_comparison
+    from genreclf.comparison.sections import first_of_each_split
+    from genreclf.comparison.tables import FORMATS, terminal_table
+
+    comparison = compare(asked.paths)
+    page = write_comparison(asked.out or default_folder(asked.paths, comparison), comparison)
+    said = sys.stdout
+    if asked.format == "table":
+        from rich.console import Console
+
+        Console().print(terminal_table(comparison))
+    else:
+        sys.stdout.write(printable(FORMATS[asked.format](comparison), keep="\n"))
+        said = sys.stderr
+    for sentence in (*first_of_each_split(comparison), *comparison.refusals, *comparison.warnings):
+        say(sentence, said)
+    print(f"Report: {page}", file=said)

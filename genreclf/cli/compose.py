@@ -1,0 +1,110 @@
+"""From the words after a command to a checked configuration."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from genreclf.config.config import CONFIG_DIR, Config
+from genreclf.config.trust import GROUPS, check_trust, named_by
+from genreclf.errors import UserError
+from genreclf.run_directory import RunDirectory
+
+OF_TRAINING = (
+    *("loss", "optimizer", "scheduler", "regularization", "early_stopping", "experiment", "sweep", "seed", "init_from"),
+    *("trainer.max_epochs", "trainer.precision", "trainer.compile", "trainer.gradient_clip_val"),
+    *("trainer.limit_train_batches", "trainer.limit_val_batches", "data.crops_per_track"),
+)
+"""Groups and keys that only a training uses."""
+
+if TYPE_CHECKING:
+    from genreclf.audio.log_mel import FeatureSpec
+    from genreclf.experiment.corpus import Corpus
+
+
+def checked(overrides: Sequence[str], *, run_dir: str) -> Config:
+    """Compose ``conf/`` with the overrides and check the whole."""
+    return Config.from_hydra(_composed(overrides), run_dir=run_dir, overrides=overrides)
+
+
+def checked_again(run: RunDirectory, overrides: Sequence[str], *, trust: Sequence[str] = (), **given: Any) -> Config:
+    """Check a run's own configuration with overrides on top, options of groups among them (``split=track``).
+
+    Args:
+        run: Whose configuration it is.
+        overrides: What the user typed; it may name any class.
+        trust: Modules whose classes the run's own configuration may name.
+        **given: Keys of the root that are other than the run's.
+
+    Raises:
+        UserError: All faults, one sentence each.
+    """
+    plain = {**run.read_config(), **given}
+    if isinstance(split := plain.get("split"), dict):
+        split.setdefault("unseen", False)  # Runs of earlier versions do not have it.
+    fresh = _composed([])
+    config = OmegaConf.create(plain)
+    OmegaConf.set_struct(config, True)
+    options: list[Override] = []
+    values: list[Override] = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        is_group = isinstance(OmegaConf.select(fresh, override.key_or_group), DictConfig)
+        (options if is_group and isinstance(override.value(), str | list) else values).append(override)
+    for override in options:
+        config[override.key_or_group] = OmegaConf.select(_composed([str(override.input_line)]), override.key_or_group)
+    for override in values:  # Whatever the order, as in Hydra.
+        OmegaConf.update(config, override.key_or_group, override.value())
+    kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
+    check_trust(plain, trust, place=run.config, groups=kept)
+    return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)
+
+
+def refuse_without_effect(overrides: Sequence[str]) -> None:
+    """Refuse what a trained run cannot be given any more: its network, and what only a training uses.
+
+    Raises:
+        UserError: One of the overrides is such a key, or names several values.
+    """
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key, typed = override.key_or_group, override.input_line
+        if override.is_sweep_override():
+            raise UserError(f"{typed} names several values; give one.")
+        if key.partition(".")[0] == "model":
+            raise UserError(f"{typed}: the network is the one that the run trained; leave it out, or train another.")
+        if key in OF_TRAINING or key.partition(".")[0] in OF_TRAINING:
+            raise UserError(f"{typed} has no effect on a run that is trained; leave it out.")
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def load_corpus_for(
+    spec: "FeatureSpec", run: RunDirectory, overrides: Sequence[str], *, trust: Sequence[str] = ()
+) -> "Corpus":
+    """Gather the tracks that a run's own configuration names with overrides on top, for a model that knows `spec`.
+
+    Raises:
+        UserError: There are none, their spectrograms are not what the model knows, or an override is of no use here.
+    """
+    from genreclf.experiment.corpus import load_corpus
+
+    refuse_without_effect(overrides)
+    for override in overrides:
+        if override.lstrip("+~").partition("=")[0].partition(".")[0] not in ("data", "features"):
+            raise UserError(f"{override}: a library is made of a source; give keys of data and features alone.")
+    corpus = load_corpus(checked_again(run, overrides, trust=trust, run_dir="-"))
+    ours = replace(corpus.spec, clip_frames=spec.clip_frames, rendering=spec.rendering)
+    if ours != spec:
+        differing = [key for key, value in ours.plain().items() if value != spec.plain()[key]]
+        raise UserError(
+            f"The model was trained on other spectrograms than data={corpus.source_name} gives "
+            f"({', '.join(differing)}): choose a source of the same kind and features."
+        )
+    return corpus

@@ -1,0 +1,74 @@
+"""``python -m genreclf index RUN FOLDER...``: hear a music collection, so that songs like a song can be found in it."""
+
+import argparse
+import sys
+from typing import NoReturn
+
+from genreclf.cli.trusting import add_trust
+from genreclf.errors import UserError
+from genreclf.escaping import say
+
+
+def main(arguments: list[str]) -> None:
+    """Hear what is new or changed, drop what is gone, name what cannot be heard."""
+    options = _parser().parse_intermixed_args(arguments)
+    overrides = [word for word in options.what if "=" in word]
+    folders = [word for word in options.what if "=" not in word]
+    if overrides and folders:
+        raise UserError(f"index takes folders or a source (data=NAME ...), not both: {folders[0]}, {overrides[0]}.")
+    if overrides and options.artists:
+        raise UserError("--artists is for folders; a source takes data.artists=FILE.")
+    from genreclf.recommend.vectors import load_faiss
+
+    load_faiss()
+    from genreclf.inference.predictor import GenrePredictor
+    from genreclf.recommend import indexing
+    from genreclf.recommend.library import library_directory
+    from genreclf.run_directory import RunDirectory
+
+    run = RunDirectory(options.run)
+    predictor = GenrePredictor.of_run(options.run, trust=options.trust)
+    if overrides:
+        from genreclf.cli.compose import load_corpus_for
+
+        corpus = load_corpus_for(predictor.spec, run, overrides, trust=options.trust)
+        stored = [track for track in corpus.tracks.values() if track.id in corpus.store.lengths_frames]
+        entries = indexing.entries_of_source(corpus.source_name, stored)
+        describe = indexing.describe_stored(predictor, corpus.store)
+        warnings = list(corpus.warnings)
+    else:
+        entries = indexing.entries_of_folders(folders, options.artists, say)
+        describe = indexing.describe_file(predictor)
+        warnings = [predictor.listener.notice] if predictor.listener.notice else []
+    for notice in warnings:
+        say(f"Note: {notice}")
+    directory = library_directory(options.run, options.library)
+    changes = indexing.update(directory, run, predictor, entries=entries, describe=describe, say=say)
+    say(
+        f"{changes.added} heard, {changes.unchanged} unchanged, {changes.dropped} dropped, "
+        f"{changes.left_out} left out: {directory}",
+        sys.stdout,
+    )
+    if not changes.added + changes.unchanged:
+        raise UserError("No song could be heard.")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"index: {message}; python -m genreclf index --help shows how.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m genreclf index",
+        description="Hear a music collection with the trained model of a run, so that recommend finds songs in it. "
+        "Again, it hears only new and changed songs and drops those that are gone.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument(
+        "what", metavar="FOLDER", nargs="+", help="folder of audio files; or a source, such as data=gtzan data.root=DIR"
+    )
+    parser.add_argument("--artists", metavar="FILE", help="who made which song; else the tags in the files say it")
+    parser.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
+    add_trust(parser)
+    return parser

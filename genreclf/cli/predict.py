@@ -1,0 +1,247 @@
+"""``python -m genreclf predict RUN PATH...``: say the genres of audio files."""
+
+import argparse
+import csv
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from genreclf.cli.trusting import add_trust
+from genreclf.errors import UserError
+from genreclf.escaping import csv_cell, printable, say
+
+if TYPE_CHECKING:
+    from genreclf.inference.prediction import Prediction
+    from genreclf.inference.predictor import GenrePredictor
+
+TABLE_TOP = 3
+"""Genres of a song in a table, unless --top says otherwise."""
+
+TABLE_STRETCHES = 6
+"""Changes of genre of a song in a table."""
+
+
+NAME_BYTES = 150
+"""Of the name of a picture; file systems hold 255 with all that stands around it."""
+
+
+def main(arguments: list[str]) -> None:
+    """Print each song's genres; name each bad file and go on. Only if none could be predicted is that a mistake."""
+    options = _parser().parse_args(arguments)
+    from genreclf.inference.listing import audio_files
+    from genreclf.inference.predictor import GenrePredictor
+    from genreclf.run_directory import NoSpace
+
+    predictor = GenrePredictor.of_run(options.run, trust=options.trust)
+    if (notice := predictor.listener.notice) is not None:
+        say(f"Note: {notice}")
+    if predictor.warning is not None:
+        say(f"Warning: {predictor.warning}")
+    writer = FORMATS[options.format](predictor, options.top)
+    pictures = Pictures(Path(options.timeline_dir)) if options.timeline_dir else None
+    predicted = left_out = 0
+    try:
+        for path, reason in audio_files(options.paths):
+            name = printable(str(path))
+            try:
+                if reason is not None:
+                    raise UserError(f"{name}: {reason}")
+                prediction = predictor.predict(path, skip_start_s=options.skip_start, skip_end_s=options.skip_end)
+            except NoSpace:
+                raise
+            except UserError as error:
+                say(error)
+                left_out += 1
+                continue
+            predicted += 1
+            writer.add(name, prediction)
+            if pictures is not None:
+                pictures.draw(path, prediction)
+        writer.end()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if not predicted:
+        raise UserError("No song could be predicted.")
+    if left_out:
+        print(f"{predicted} predicted, {left_out} left out.", file=sys.stderr)
+
+
+class Writer(Protocol):
+    """Prints predictions in one format."""
+
+    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
+        """Take what is the same for all songs."""
+
+    def add(self, name: str, prediction: "Prediction") -> None:
+        """Print a song, or keep it for the end."""
+
+    def end(self) -> None:
+        """Print what is left."""
+
+
+class Table:
+    """A row a song: its likeliest genres with their shares, and the likeliest over time."""
+
+    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
+        """Begin the table."""
+        from rich.table import Table as RichTable
+
+        self.top = top or TABLE_TOP
+        self.table = RichTable()
+        self.table.add_column("song", overflow="fold")
+        for name in ("genres", "over time"):
+            self.table.add_column(name, no_wrap=True)
+        for name in ("entropy\n(bits)", "length"):
+            self.table.add_column(name, justify="right", no_wrap=True)
+
+    def add(self, name: str, prediction: "Prediction") -> None:
+        """Add a row."""
+        from rich.text import Text
+
+        stretches = [f"{_clock(start_s)} {genre}" for start_s, genre in prediction.timeline.stretches()]
+        more = len(stretches) - TABLE_STRETCHES
+        shares = [f"{100 * share:4.1f} % {genre}" for genre, share in prediction.top(self.top)]
+        cells = [
+            name,
+            "\n".join(shares),
+            "\n".join([*stretches[:TABLE_STRETCHES], *([f"{more} more changes"] if more > 0 else [])]),
+            f"{prediction.entropy_bits:.2f}",
+            _clock(prediction.duration_s),
+        ]
+        self.table.add_row(*(Text(printable(cell, keep="\n")) for cell in cells))
+
+    def end(self) -> None:
+        """Print the table."""
+        from rich.console import Console
+
+        if self.table.row_count:
+            Console().print(self.table)
+
+
+class JsonLines:
+    """A JSON object a line and song; with a top, ``top`` holds the names of so many genres, the likeliest first."""
+
+    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
+        """Remember the top and the warning."""
+        self.top, self.warning = top, predictor.warning
+
+    def add(self, name: str, prediction: "Prediction") -> None:
+        """Print a line."""
+        content = prediction.plain()
+        if self.warning is not None:
+            content["warning"] = self.warning
+        if self.top is not None:
+            content["top"] = [genre for genre, _ in prediction.top(self.top)]
+        print(json.dumps(content), flush=True)
+
+    def end(self) -> None:
+        """Nothing is left."""
+
+
+class Csv:
+    """A row a song; with a top, columns ``top_1``, ``top_2``... name the likeliest genres."""
+
+    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
+        """Print the names of the columns."""
+        self.top = min(top or 0, len(predictor.genres))
+        self.writer = csv.writer(sys.stdout, lineterminator="\n")
+        ranks = [f"top_{rank + 1}" for rank in range(self.top)]
+        genres = map(printable, predictor.genres)
+        self._write(["path", "predicted", "entropy_bits", "duration_s", *ranks, *genres])
+
+    def add(self, name: str, prediction: "Prediction") -> None:
+        """Print a row."""
+        names = [genre for genre, _ in prediction.top(self.top)] if self.top else []
+        figures = [f"{prediction.entropy_bits:.6f}", f"{prediction.duration_s:.6f}"]
+        shares = [f"{share:.9f}" for share in prediction.probabilities]
+        self._write([name, printable(prediction.genre), *figures, *map(printable, names), *shares])
+        sys.stdout.flush()
+
+    def _write(self, cells: list[str]) -> None:
+        self.writer.writerow(map(csv_cell, cells))
+
+    def end(self) -> None:
+        """Nothing is left."""
+
+
+FORMATS: dict[str, type[Writer]] = {"table": Table, "jsonl": JsonLines, "csv": Csv}
+
+
+class Pictures:
+    """Draws a timeline a song into a folder, each named after its file."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make the folder."""
+        self.directory = directory
+        self.taken: set[str] = set()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--timeline-dir {directory} cannot be made ({error.strerror}); choose another.") from error
+
+    def draw(self, path: Path, prediction: "Prediction") -> None:
+        """Draw one, under the first `NAME_BYTES` of its name; a second file of the same name gets a number."""
+        from genreclf.plots.timeline import draw_timeline
+
+        name = os.fsencode(path.stem)[:NAME_BYTES].decode(errors="ignore")
+        stem, number = name, 1
+        while stem in self.taken:
+            number += 1
+            stem = f"{name}-{number}"
+        self.taken.add(stem)
+        try:
+            draw_timeline(self.directory / f"{stem}.png", prediction, printable(path.name))
+        except OSError as error:
+            raise UserError(f"--timeline-dir {self.directory}: {stem}.png cannot be written ({error}).") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"predict: {message}; python -m genreclf predict --help shows how.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m genreclf predict",
+        description="Say the genres of songs, with the trained model of a run.",
+        epilog="A file that cannot be heard is named on stderr with its reason and the others go on; the exit code is "
+        "2 only if no song could be predicted.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="audio file, or a folder that is searched for them")
+    parser.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
+    parser.add_argument(
+        "--top", type=_count, metavar="K", help=f"name the K likeliest genres in their order (table: {TABLE_TOP})"
+    )
+    parser.add_argument("--skip-start", type=_seconds, default=0.0, metavar="S", help="seconds left out at the start")
+    parser.add_argument("--skip-end", type=_seconds, default=0.0, metavar="S", help="seconds left out at the end")
+    parser.add_argument("--timeline-dir", metavar="DIR", help="draw the genres of each song over time into this folder")
+    add_trust(parser)
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds from 0 on")
+    return seconds
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

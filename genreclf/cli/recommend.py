@@ -1,0 +1,204 @@
+"""``python -m genreclf recommend RUN SONG``: songs like this one, out of the library that `index` made."""
+
+import argparse
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from genreclf.cli.trusting import add_trust
+from genreclf.errors import UserError
+from genreclf.escaping import csv_cell, printable, say
+
+if TYPE_CHECKING:
+    from genreclf.inference.prediction import Prediction
+    from genreclf.recommend import Library, Recommendation, Song
+
+
+def main(arguments: list[str]) -> None:
+    """Print the songs, or with --evaluate how good they are."""
+    options = _parser().parse_intermixed_args(arguments)
+    if options.evaluate:
+        from genreclf.cli.recommend_evaluation import evaluate
+
+        if options.format == "m3u":
+            raise UserError("recommend: --evaluate has no playlist; choose another --format.")
+        if options.picture is not None:
+            raise UserError("recommend: --picture is of one song; leave it or --evaluate out.")
+        return evaluate(options.run, options.what, k=options.k, form=options.format, trust=options.trust)
+    if len(options.what) != 1:
+        raise UserError("recommend wants one song: python -m genreclf recommend RUN SONG [-k 10]")
+    from genreclf.recommend import Library
+
+    library = Library.of_run(options.run, directory=options.library)
+    if (notice := library.notice) is not None:
+        say(f"Note: {notice}")
+    song, artist = _song(library, options.run, options.what[0], options.trust)
+    found = library.like(
+        song,
+        k=options.k,
+        same_genre=options.same_genre,
+        diverse=options.diverse,
+        artist=artist,
+        other_artists=options.other_artists,
+        exclude_artists=options.exclude_artist,
+    )
+    if not found:
+        raise UserError("The library holds no other song that these options allow.")
+    FORMATS[options.format](found)
+    if options.picture is not None:
+        _draw(options.picture, library, song, found)
+    return None
+
+
+def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[Song | Prediction, str | None]":
+    """Return a song of the library, or else what the model says about a file, and its artist."""
+    path = Path(word)
+    # A file is meant before a song of the library whose path ends so.
+    is_file = os.path.isfile(path)
+    if (song := library.find(os.path.abspath(path) if is_file else word)) is not None:
+        if not is_file or not song.playable:
+            return song, song.artist
+        status = path.stat()
+        if song.fingerprint == f"{status.st_size}-{status.st_mtime_ns}":
+            return song, song.artist
+    from genreclf.audio.decode import read_artist_tag
+    from genreclf.inference.predictor import GenrePredictor
+
+    if not os.path.exists(path):
+        raise UserError(f"{word} is neither a file nor a song of the library {library.directory}.")
+    predictor = GenrePredictor.of_run(run, trust=trust)
+    if (notice := predictor.listener.notice) is not None:
+        say(f"Note: {notice}")
+    return predictor.predict(path), read_artist_tag(path)
+
+
+def _draw(path: Path, library: "Library", song: "Song | Prediction", found: "list[Recommendation]") -> None:
+    from genreclf.plots.recommendation import draw_recommendation
+
+    name = printable(Path(str(song.path)).stem)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_recommendation(path, library, song, name, found)
+    except OSError as error:
+        raise UserError(f"--picture {path} cannot be written ({error.strerror}); choose another.") from error
+
+
+def _table(found: "list[Recommendation]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name, settings in (
+        ("", "right"),
+        ("song", "left"),
+        ("artist", "left"),
+        ("genre", "left"),
+        ("likeness", "right"),
+    ):
+        table.add_column(name, justify=settings, overflow="fold")  # type: ignore[arg-type]
+    for one in found:
+        genre = f"{one.song.genre} {100 * one.song.probabilities.max():.0f} %"
+        cells = (str(one.rank), one.song.name, one.song.artist or "", genre, f"{one.similarity:.3f}")
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    Console().print(table)
+
+
+def _csv(found: "list[Recommendation]") -> None:
+    rows = [_plain(one) for one in found]
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: csv_cell(_printable(value)) for key, value in row.items()} for row in rows)
+
+
+def _json(found: "list[Recommendation]") -> None:
+    print(json.dumps([_plain(one) for one in found], indent=2))
+
+
+def _m3u(found: "list[Recommendation]") -> None:
+    lines = ["#EXTM3U"]
+    for one in found:
+        song = one.song
+        if not song.playable or not str(song.path).isprintable():
+            say(f"{printable(song.name)} is left out: a playlist cannot hold it.")
+            continue
+        title = f"{song.artist} - {song.path.stem}" if song.artist else song.path.stem
+        lines += [f"#EXTINF:{round(song.duration_s)},{printable(' '.join(title.split()))}", str(song.path)]
+    if len(lines) == 1:
+        raise UserError("None of the songs is an audio file, so there is nothing to play: choose another --format.")
+    print("\n".join(lines))
+
+
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
+
+
+FORMATS = {"table": _table, "csv": _csv, "json": _json, "m3u": _m3u}
+
+
+def _plain(one: "Recommendation") -> dict[str, Any]:
+    song = one.song
+    return {
+        "rank": one.rank,
+        "similarity": round(one.similarity, 6),
+        "name": song.name,
+        "path": str(song.path),
+        "artist": song.artist,
+        "genre": song.genre,
+        "probability": round(float(song.probabilities.max()), 6),
+        "duration_s": round(song.duration_s, 3),
+    }
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"recommend: {message}; python -m genreclf recommend --help shows how.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m genreclf recommend",
+        description="Find songs like a song in the library that index made. The song itself is never recommended.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument(
+        "what", metavar="SONG", nargs="*", help="audio file, or a track id or the end of a path in the library"
+    )
+    parser.add_argument("-k", type=_count, default=10, metavar="K", help="how many songs; default: 10")
+    parser.add_argument(
+        "--same-genre", action="store_true", help="only songs of the genre that the model finds likeliest"
+    )
+    parser.add_argument("--diverse", action="store_true", help="unlike each other, too (maximal marginal relevance)")
+    parser.add_argument("--other-artists", action="store_true", help="nothing by the song's own artist")
+    parser.add_argument(
+        "--exclude-artist", action="append", default=[], metavar="NAME", help="nothing by this artist; may be repeated"
+    )
+    parser.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
+    parser.add_argument(
+        "--picture", type=_png, metavar="FILE.png", help="draw the songs on a map of the library, with their genres"
+    )
+    parser.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="instead, the precision of genres among the nearest K of the run's test tracks; takes overrides such as "
+        "data.artists=FILE for a SONG",
+    )
+    add_trust(parser)
+    return parser
+
+
+def _png(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png")
+    return path
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 to 1000")
+    return int(text)

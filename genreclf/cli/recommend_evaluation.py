@@ -1,0 +1,85 @@
+"""``python -m genreclf recommend RUN --evaluate [overrides]``: how good they are on the run's test tracks."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from genreclf.errors import UserError
+from genreclf.escaping import say
+
+
+def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str, trust: Sequence[str]) -> None:
+    """Print the precision of the likeness, and of either half of it, beside that of MFCCs and of chance."""
+    import torch
+
+    from genreclf.cli.compose import load_corpus_for
+    from genreclf.inference.predictor import GenrePredictor
+    from genreclf.recommend import quality as q
+    from genreclf.recommend.similarity import likeness_vectors
+    from genreclf.run_directory import RunDirectory
+
+    directory = RunDirectory(run)
+    predictor = GenrePredictor.of_run(run, trust=trust)
+    predictor.check_embeds()
+    split = directory.read_json(directory.split)
+    if split.get("leaky"):
+        raise UserError(f"{run} has a LEAKY split: its test tracks are in its training, so they measure nothing.")
+    corpus = load_corpus_for(predictor.spec, directory, overrides, trust=trust)
+    missing = [name for name in split["test"] if name not in corpus.store.lengths_frames]
+    if missing:
+        raise UserError(
+            f"The source lacks {len(missing)} of the run's test tracks, {missing[0]} first: check data.root."
+        )
+    tracks = [corpus.tracks[name] for name in split["test"]]
+    if not any(track.artist for track in tracks):
+        say("Note: no artist is known (data.artists), so songs of one artist find each other.")
+    collection = q.Collection(
+        genre=np.array([track.genre for track in tracks]), group=np.array([track.group for track in tracks])
+    )
+    spectrograms = [corpus.store.spectrogram(track.id) for track in tracks]
+    heard = [predictor.describe(torch.from_numpy(stored.T)) for stored in spectrograms]
+    probabilities = np.stack([shares for shares, _ in heard])
+    embeddings = np.stack([embedding for _, embedding in heard if embedding is not None])
+    vectors = likeness_vectors(embeddings, probabilities)
+    similarities = {
+        "likeness": vectors @ vectors.T,
+        "embedding": q.cosines(embeddings),
+        "genres": q.cosines(np.sqrt(probabilities)),
+        **q.mfcc_similarities([q.mfcc_moments(stored, corpus.spec) for stored in spectrograms]),
+    }
+    per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarities.items()}
+    per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
+    rows: list[dict[str, Any]] = []
+    for name, values in per_query.items():
+        own, less = q.quality(values, collection), q.quality(per_query["likeness"] - values, collection)
+        row = {"method": name, "k": k, "precision": own.precision, "low": own.ci95[0], "high": own.ci95[1]}
+        row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
+        rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
+    groups = len(np.unique(collection.group))
+    say(f"{len(tracks)} test tracks in {groups} groups that share no artist, each looked for among the other groups.")
+    _show(rows, k, form)
+
+
+def _show(rows: list[dict[str, Any]], k: int, form: str) -> None:
+    if form == "json":
+        print(json.dumps(rows, indent=2))
+    elif form == "csv":
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("nearest by", f"precision@{k}", "95 %", "less by", "95 %")
+        for row in rows:
+            figures = [row[key] for key in ("precision", "low", "high", "less", "less_low", "less_high")]
+            mean, low, high, less, less_low, less_high = (f"{figure:.3f}" for figure in figures)
+            own = row["method"] == "likeness"
+            apart = ("", "") if own else (less, f"{less_low} to {less_high}")
+            table.add_row(row["method"], mean, f"{low} to {high}", *apart)
+        Console().print(table)

@@ -1,0 +1,143 @@
+"""What Hydra calls: one run, or one job of a sweep. Launchers in other processes find it by its name."""
+
+import gc
+import hashlib
+import json
+import math
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genreclf.config.messages import explain
+from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
+from genreclf.errors import UserError
+from genreclf.escaping import say
+from genreclf.sweep.start import BASIC_SWEEPER
+
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+def train(config: DictConfig) -> float:
+    """Train, test and report one run; return what a sweeper maximizes."""
+    settings = HydraConfig.get()
+    if settings.mode == RunMode.MULTIRUN:
+        return _job(config, settings)
+    run_dir = Path(settings.runtime.output_dir)
+    try:
+        if chosen := settings.runtime.choices.get("sweep"):
+            raise UserError(f"sweep={chosen} is many runs; start it with python -m genreclf -m sweep={chosen}.")
+        return _run(config, run_dir, settings)
+    except (UserError, OmegaConfBaseException) as error:
+        # Not raised: Hydra would print the overrides before it.
+        if config.debug is True:
+            traceback.print_exception(error)
+        elif sentence := str(error) if isinstance(error, UserError) else explain(error):
+            say(sentence)
+        raise SystemExit(error.exit_code if isinstance(error, UserError) else UserError.exit_code) from None
+    finally:
+        if run_dir.is_dir() and not any(run_dir.iterdir()):
+            run_dir.rmdir()
+
+
+def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
+    # All that is imported stays; to look through it for waste meanwhile takes a sixth of the time.
+    gc.disable()
+    try:
+        from genreclf.config.config import Config
+
+        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
+        from genreclf.experiment.run import run
+    finally:
+        gc.enable()
+    return run(checked).objective
+
+
+def _job(config: DictConfig, settings: HydraConf) -> float:
+    """Do one job of a sweep; one that fails has no objective and stops no other.
+
+    Returns:
+        The objective, nan for a failed job and without validation tracks under Hydra's own sweeper.
+
+    Raises:
+        JobFailed: It failed, or has no objective, and another sweeper wants to know.
+    """
+    if "submitit" in settings.launcher._target_:
+        # Submitit ignores it, and would take what is left of a preempted job for its result.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if ranks_are_there := external_ranks() > 1:
+        adopt_slurm()
+        if os.environ["RANK"] != "0":
+            return _follow(config, settings)
+    from genreclf.sweep.job import Job, JobFailed
+
+    job = Job(
+        run_dir=Path(settings.runtime.output_dir),
+        sweep_dir=Path(settings.sweep.dir),
+        number=settings.job.num,
+        overrides=list(settings.overrides.task),
+        fixed=list(settings.job.config.override_dirname.exclude_keys),
+    )
+    logged = settings.launcher._target_ != BASIC_LAUNCHER
+    try:
+        objective = job.carry_out(config, logged=logged, apart=not ranks_are_there)
+        if math.isnan(objective) and settings.sweeper._target_ != BASIC_SWEEPER:
+            print(
+                f"{job.name}: a search needs validation tracks to choose by, and this split has none.", file=sys.stderr
+            )
+            raise JobFailed("no validation tracks")
+        return objective
+    except JobFailed:
+        if settings.sweeper._target_ == BASIC_SWEEPER:
+            return float("nan")
+        raise
+
+
+def _follow(config: DictConfig, settings: HydraConf) -> float:
+    """Take part in a job whose ranks the launcher started; the first one says what becomes of it."""
+    try:
+        return _run(config, Path(settings.runtime.output_dir), settings)
+    except Exception as error:
+        traceback.print_exception(error)
+        return float("nan")
+
+
+def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
+    """Return the name of a sweep's job: what it varies, in signs that a path can have, and a hash of its configuration.
+
+    Args:
+        overrides: All that are set for the job.
+        fixed: Keys that all jobs of the sweep share.
+        _root_: The configuration, Hydra's own among it.
+    """
+    parts = ((key.lstrip("+~"), value) for key, _, value in (word.partition("=") for word in overrides))
+    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts if key not in fixed]
+    readable = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in "_".join(words))[:80]
+    return f"{readable}_{config_hash(_root_)}" if readable else config_hash(_root_)
+
+
+def config_hash(config: DictConfig) -> str:
+    """Return a hash of a composed configuration less Hydra's own, places and logging."""
+    plain: Any
+    try:
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, _ours(config)), resolve=True)
+    except OmegaConfBaseException:  # The job itself will say what is wrong with it.
+        plain = OmegaConf.to_container(config, resolve=False)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _ours(config: DictConfig) -> list[str]:
+    return [str(key) for key in config if key not in ("hydra", "run_dir", "debug", "logger")]
+
+
+OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)

@@ -1,0 +1,202 @@
+"""A W&B workspace and report for finished runs, as code."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genreclf.comparison.naming import settings_of, varying_keys
+from genreclf.comparison.runs import figure
+from genreclf.errors import UserError
+from genreclf.run_directory import RunDirectory
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    try:
+        import wandb_workspaces.reports.v2.interface as wr
+        import wandb_workspaces.workspaces as ws
+        from wandb_workspaces import expr
+    except ModuleNotFoundError as missing:
+        raise UserError(f"dashboard needs {missing.name}: python -m pip install -e '.[dashboard]'.") from missing
+
+CURVES = ("val/track_accuracy", "val/track_loss", "train/loss", "train/accuracy")
+"""What is logged each epoch and drawn over `EPOCH`."""
+EPOCH = "epoch"
+OBJECTIVE = "objective"
+SCORES = (OBJECTIVE, "test/track/accuracy", "test/track/f1_macro")
+CONFUSION = "test/confusion"
+TRACKS = "test/tracks"
+SPECTROGRAMS = "test/spectrograms"
+MODEL = "model._target_"
+AXES = 10
+"""Settings that a plot with parallel axes shows at most."""
+
+
+def genre_score(genre: str) -> str:
+    """Return the key of a genre's F1 score on test tracks."""
+    return f"test/per_genre/{genre}/f1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dashboard:
+    """What a workspace and a report are made from.
+
+    Attributes:
+        name: Of both.
+        project: W&B project.
+        entity: W&B user or team; None: the account's own.
+        runs: Names of the runs in W&B; empty: all of the project.
+        varied: Dotted keys of the configuration in which the runs differ.
+        genres: Genres of the test.
+    """
+
+    name: str
+    project: str
+    entity: str | None
+    runs: tuple[str, ...]
+    varied: tuple[str, ...]
+    genres: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, paths: Sequence[Path], *, whole_project: bool = False) -> "Dashboard":
+        """Describe what finished runs need.
+
+        Args:
+            name: Of workspace and report.
+            paths: The runs.
+            whole_project: Show all runs of the project.
+
+        Raises:
+            UserError: No run was logged to W&B, or they lie in several projects.
+        """
+        logged = [run for run in map(RunDirectory, paths) if _has_record(run.read_config().get("logger", {}))]
+        if not logged:
+            raise UserError(f"None of the {len(paths)} finished runs has a record of W&B; train with logger=wandb.")
+        configs = [run.read_config() for run in logged]
+        places = {(config["logger"]["entity"], config["logger"]["project"]) for config in configs}
+        if len(places) > 1:
+            named = ", ".join(sorted("/".join(filter(None, place)) for place in places))
+            raise UserError(f"The runs lie in several projects of W&B ({named}); name runs of one.")
+        ((entity, project),) = places
+        genres = {genre for run in logged for genre in figure(run.read_metrics(), "test.per_genre") or ()}
+        return cls(
+            name=name,
+            project=project,
+            entity=entity,
+            runs=() if whole_project else tuple(sorted({run.path.resolve().name for run in logged})),
+            varied=_varied(configs),
+            genres=tuple(sorted(genres)),
+        )
+
+    def workspace(self) -> ws.Workspace:
+        """Return the workspace, a section a question."""
+        filters = [expr.Metric("Name").isin(list(self.runs))] if self.runs else []
+        return ws.Workspace(
+            entity=self.entity or "",
+            project=self.project,
+            name=self.name,
+            sections=[ws.Section(name=title, panels=panels, is_open=True) for title, panels in self.sections().items()],
+            settings=ws.WorkspaceSettings(x_axis=EPOCH, max_runs=50),
+            runset_settings=ws.RunsetSettings(filters=filters),
+        )
+
+    def report(self) -> wr.Report:
+        """Return the report: the same panels under headings."""
+        runs = wr.Runset(
+            # W&B is asked for the project as soon as both are given.
+            entity=self.entity or "",
+            project=self.project,
+            name=self.name,
+            filters=[expr.Metric("Name").isin(list(self.runs))] if self.runs else [],
+        )
+        blocks: list[Any] = [wr.TableOfContents()]
+        for title, panels in self.sections().items():
+            blocks += [wr.H2(title), wr.PanelGrid(runsets=[runs], panels=panels)]
+        return wr.Report(
+            entity=self.entity or "",
+            project=self.project,
+            title=self.name,
+            description="Made by: python -m genreclf dashboard",
+            blocks=blocks,
+            width="fluid",
+        )
+
+    def sections(self) -> dict[str, list[Any]]:
+        """Return the panels under their titles."""
+        by_model = wr.Config(MODEL)
+        curves = [
+            wr.LinePlot(title=key, x=EPOCH, y=[key], groupby=by_model, groupby_rangefunc="minmax") for key in CURVES
+        ]
+        axes = [
+            wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key), display_name=key, log=key.endswith(("lr", "decay")))
+            for key in self.varied
+        ]
+        scores = [wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(key), display_name=key) for key in SCORES]
+        compared: list[Any] = [wr.BarPlot(title=key, metrics=[key], groupby=by_model) for key in SCORES]
+        if axes:
+            compared += [
+                wr.ParallelCoordinatesPlot(title="Settings and scores", columns=[*axes, *scores]),
+                wr.ParameterImportancePlot(with_respect_to=OBJECTIVE),
+            ]
+        genres = [
+            wr.BarPlot(title=f"F1, {genre}", metrics=[genre_score(genre)], groupby=by_model) for genre in self.genres
+        ]
+        confusion = wr.CustomChart(
+            query={"summaryTable": {"tableKey": f"{CONFUSION}_table"}},
+            chart_name="wandb/confusion_matrix/v1",
+            chart_fields={name: name for name in ("Actual", "Predicted", "nPredictions")},
+            chart_strings={"title": "Test tracks"},
+        )
+        return {
+            "Learning curves by model": curves,
+            "Settings and scores": compared,
+            "Genres": genres,
+            "Confusion": [confusion],
+            "Spectrograms, true and predicted": [
+                wr.WeavePanelSummaryTable(table_name=SPECTROGRAMS, layout=wr.Layout(w=24, h=14)),
+                wr.WeavePanelSummaryTable(table_name=TRACKS, layout=wr.Layout(w=24, h=10)),
+            ],
+        }
+
+    def specification(self) -> dict[str, Any]:
+        """Return workspace and report as W&B keeps them, without asking it anything."""
+        here = Dashboard(**{**self.__dict__, "entity": None})
+        workspace = here.workspace()._to_model()
+        report = here.report()._to_model()  # type: ignore[no-untyped-call]
+        return {
+            "project": self.project,
+            "entity": self.entity,
+            "workspace": workspace.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "report": report.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+
+    def save(self) -> tuple[str, str]:
+        """Save both in W&B.
+
+        Returns:
+            The addresses of workspace and report.
+        """
+        import wandb
+
+        entity = self.entity or wandb.Api(timeout=20).default_entity
+        there = Dashboard(**{**self.__dict__, "entity": entity})
+        with contextlib.redirect_stderr(io.StringIO()):
+            workspace, report = there.workspace(), there.report()
+            workspace.save()  # type: ignore[no-untyped-call]
+            report.save()
+        return str(workspace.url), str(report.url)
+
+
+def _has_record(logger: Mapping[str, Any]) -> bool:
+    """Return whether the logger's section of a run says that W&B has a record of it."""
+    return bool(logger.get("wandb")) or logger.get("name") == "wandb"  # The latter before loggers combined.
+
+
+def _varied(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    settings = [settings_of(config) | {"seed": config["seed"]} for config in configs]
+    keys = varying_keys(settings)
+    # Keys that only some models have would leave gaps.
+    return tuple(key for key in keys if all(key in one for one in settings))[:AXES]

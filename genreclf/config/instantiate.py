@@ -1,0 +1,126 @@
+"""From a section with a ``_target_`` to the object it names, with sentences for what does not fit.
+
+Only classes of the kind a group asks for are ever called. To find one, its module is imported, which runs that module's
+code: a configuration from elsewhere is checked by `genreclf.config.trust` before.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from genreclf.errors import UserError
+from genreclf.run_directory import reason_of
+from genreclf.values import argument_problems, shown
+
+GIVEN = {
+    "data": (),
+    "split": (),
+    "model": ("spec", "genres", "scale", "loss", "augment", "optimizer", "scheduler"),
+    "loss": ("genre_counts",),
+    "optimizer": ("params",),
+    "scheduler": ("optimizer", "steps"),
+}
+"""Arguments that the experiment gives; a configuration does not set them."""
+
+
+def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callable[..., Any] | None:
+    """Return what the section of a group names; note in `problems` what is wrong with it or with its arguments."""
+    name = section.get("_target_")
+    if name is None:
+        if group != "scheduler":
+            problems.append(f"{group} has no _target_; choose one with {group}=NAME.")
+        return None
+    module_name, _, attribute = str(name).rpartition(".")
+    try:
+        target = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        problems.append(f"{group}._target_={name} cannot be imported ({error}).")
+        return None
+    if not fits(group, target):
+        problems.append(f"{group}._target_={name} is no {_kind_name(group)}.")
+        return None
+    known = arguments(target)
+    for key in section:
+        if key != "_target_" and (key not in known or key in GIVEN[group]):
+            settable = sorted(known - set(GIVEN[group]))
+            near = difflib.get_close_matches(key, settable, 1)
+            hint = f"did you mean {group}.{near[0]}?" if near else f"its keys are {', '.join(settable) or 'none'}."
+            problems.append(f"{group}.{key} is no key of {attribute}; {hint}")
+    problems += argument_problems(group, target, section)
+    return target  # type: ignore[no-any-return]
+
+
+def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
+    """Return the object that a checked section names, made of its arguments and the `given` ones.
+
+    Raises:
+        UserError: An argument has a value that the class refuses.
+    """
+    problems: list[str] = []
+    target = find(group, section, problems)
+    if target is None or problems:
+        raise UserError(problems[0])
+    chosen = {key: value for key, value in section.items() if key != "_target_"}
+    try:
+        return target(**chosen, **given)
+    except (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError) as error:
+        name = str(section["_target_"]).rpartition(".")[2]
+        settings = ", ".join(f"{key}={shown(value)}" for key, value in chosen.items()) or "its defaults"
+        reason = reason_of(error).removeprefix("ValueError: ").removeprefix("TypeError: ").rstrip(".")
+        raise UserError(f"{group}: {name} cannot be made of {settings}: {reason}.") from error
+
+
+def accepts(group: str, section: Mapping[str, Any], key: str) -> bool:
+    """Return whether what a section names has an argument `key`."""
+    target = find(group, section, [])
+    return target is not None and key in arguments(target)
+
+
+def arguments(target: Callable[..., Any]) -> set[str]:
+    """Return the names of the arguments, those of base classes too where the class passes them on."""
+    owners = target.__mro__ if isinstance(target, type) else (target,)
+    names: set[str] = set()
+    for owner in owners:
+        function = owner.__dict__.get("__init__") if isinstance(owner, type) else owner
+        if function is None:
+            continue
+        parameters = [entry for entry in inspect.signature(function).parameters.values() if entry.name != "self"]
+        names |= {entry.name for entry in parameters if entry.kind not in (entry.VAR_KEYWORD, entry.VAR_POSITIONAL)}
+        if not any(entry.kind is entry.VAR_KEYWORD for entry in parameters):
+            break
+    return names
+
+
+def _kind(group: str) -> type | None:
+    if group == "data":
+        from genreclf.datasets.base import Dataset
+
+        return Dataset
+    if group == "split":
+        from genreclf.splits.base import Splitter
+
+        return Splitter
+    if group == "model":
+        from genreclf.models import GenreClassifier
+
+        return GenreClassifier
+    if group == "scheduler":
+        return None
+    import torch
+
+    return {"loss": torch.nn.Module, "optimizer": torch.optim.Optimizer}[group]
+
+
+def fits(group: str, target: Any) -> bool:
+    """Return whether an object is of the kind that a group asks for."""
+    kind = _kind(group)
+    if kind is None:
+        return inspect.isfunction(target) and {"optimizer", "steps"} <= arguments(target)
+    return isinstance(target, type) and issubclass(target, kind)
+
+
+def _kind_name(group: str) -> str:
+    kind = _kind(group)
+    return "function of an optimizer and steps" if kind is None else f"{kind.__module__}.{kind.__name__}"

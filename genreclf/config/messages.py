@@ -1,0 +1,176 @@
+"""Sentences for what Hydra and OmegaConf refuse: the key, the nearest one there is, and the way out."""
+
+import argparse
+import difflib
+import re
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from genreclf.config.config import CONFIG_DIR
+from genreclf.errors import UserError
+
+HELP = "python -m genreclf --help shows how."
+
+
+def check_options(arguments: Sequence[str]) -> None:
+    """Check the words that start with a dash, before Hydra answers a wrong one with all options it has.
+
+    Raises:
+        UserError: One is unknown or lacks its value, or two contradict each other.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        options, unknown = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error}; {HELP}") from None
+    if unknown and unknown[0].startswith("-"):
+        raise UserError(f"There is no option {unknown[0]}; settings are written KEY=VALUE, {HELP}")
+    if unknown:
+        raise UserError(
+            f"{unknown[0]} stands apart from the other settings: write them all before or after the options."
+        )
+    modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(options, name)]
+    if len(modes) > 1:
+        raise UserError(f"{modes[0]} and {modes[1]} exclude each other: leave one of them out.")
+
+
+def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool = True) -> str:
+    """Return one sentence for what Hydra has to say.
+
+    Args:
+        error: What it raised.
+        commands: The first words that are no overrides.
+        can_sweep: Whether the command takes ``--multirun``.
+    """
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override, commands)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _no_option(error.missing_cfg_file or "", error.options)
+    if isinstance(error, OmegaConfBaseException):
+        key = re.search(r"full_key: (\S+)", str(error))
+        return f"{key[1]}: {_first_line(error)}" if key else _first_line(error)
+    if isinstance(error, ConfigCompositionException):
+        return _not_composed(error, commands, can_sweep)
+    if "does not support sweep type" in str(error):
+        return "An interval is searched, not swept: add hydra/sweeper=optuna, or list values as in seed=1,2,3."
+    return _first_line(error)
+
+
+def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[str]) -> str | None:
+    """Return one sentence for a value that Hydra stumbles over; None if it is not one of those."""
+    text = str(error)
+    if isinstance(error, AssertionError):
+        if traceback.extract_tb(error.__traceback__)[-1].name == "configure_log":
+            return "hydra.verbose is true, false, or the name of a logger or a list of them."
+        return None
+    if "Config group override" in text:
+        if nameless := [word for word in arguments if word.startswith("=")]:
+            return f"{nameless[0]} has no key before its =; write KEY=VALUE, without spaces."
+        return "A group is chosen by the name of one of its options, such as model=crnn."
+    if "range() arg 3 must not be zero" in text:
+        return "A range needs a step other than 0, as in seed=range(1,10,2)."
+    if "Expecting one subcommand" in text:
+        return "--shell-completion wants install=SHELL, uninstall=SHELL or query=SHELL before it, such as install=bash."
+    return None
+
+
+def _unreadable(word: str, commands: Sequence[str]) -> str:
+    if word in commands:
+        return f"{word} is a command, which stands first: python -m genreclf {word} --help shows how."
+    if "=" not in word:
+        if word in (keys := _keys_of_a_run()):
+            return f"{word} is neither a command nor an override; write {word}=VALUE, without spaces."
+        if near := difflib.get_close_matches(word, [*commands, "help"], 1):
+            hint = f"did you mean {near[0]}?" if near[0] != "help" else HELP
+        elif near := difflib.get_close_matches(word, keys, 1):
+            hint = f"did you mean {near[0]}=VALUE?"
+        else:
+            hint = f"commands are {', '.join(commands)}, overrides KEY=VALUE."
+        return f"{word} is neither a command nor an override; {hint}"
+    key = word.partition("=")[0]
+    return (
+        f"{word} cannot be read as KEY=VALUE; close its brackets, or quote a value with special characters for the "
+        f"shell and for Hydra, as in \"{key}='a b, c'\"."
+    )
+
+
+def _no_option(missing: str, options: Sequence[str]) -> str:
+    depth = 2 if missing.startswith("hydra/") else 1
+    parts = missing.split("/")
+    group, option = "/".join(parts[:depth]), "/".join(parts[depth:])
+    shown = {name for name in options if not name.startswith("_")}
+    shown |= {f"{path.parent.name}/{path.stem}" for path in Path(CONFIG_DIR, group).glob("*/*.yaml")}
+    return f"There is no {group}={option}; the options of {group} are {', '.join(sorted(shown))}."
+
+
+def _not_composed(error: ConfigCompositionException, commands: Sequence[str], can_sweep: bool) -> str:
+    text = str(error)
+    if found := re.search(r"Ambiguous value for argument '(.*)'|Sweep parameters '(.*)' requires", text):
+        return _several_values(found[1] or found[2], can_sweep)
+    if found := re.search(r"Multiple values for (\S+)\. To override a value use '\S+ \S+ (\S+)'", text):
+        return f"The group {found[1]} is set already: write {found[1]}={found[2]}, without a +."
+    if found := re.search(r"Either remove \+ prefix: '(.*)'", text):
+        return f"There is a key {found[1].partition('=')[0]} already: write {found[1]}, without a +."
+    if found := re.search(r"Could not delete from config. '(.*)' does not exist", text):
+        return f"There is no key {found[1]} to delete; {_near(found[1])}"
+    found = re.search(r"Could not override '([^']*)'|merging override ([^=\s]+)", text)
+    if not found:
+        return _first_line(error)
+    key, cause = found[1] or found[2].lstrip("+~"), error.__cause__
+    if key in commands:
+        return f"{key} is a command, not a key: python -m genreclf {key} --help shows how."
+    if isinstance(cause, OmegaConfBaseException) and not re.search(r"is not in struct|^Key '\w+' not in", str(cause)):
+        return f"{key}: {_first_line(cause)}"
+    return f"There is no key {key}; {_near(key)}"
+
+
+def _several_values(word: str, can_sweep: bool) -> str:
+    key, _, values = word.lstrip("+").partition("=")
+    ways = ["add --multirun to sweep over them"] if can_sweep else []
+    if not Path(CONFIG_DIR, key).is_dir() and "(" not in values:
+        ways += [f"write {key}=[{values}] for a list", f"\"{key}='{values}'\" for one text with commas"]
+    return f"{word} stands for several values: {', or '.join(ways) or 'choose one'}."
+
+
+def _near(key: str) -> str:
+    if key.startswith("hydra."):
+        return "--cfg hydra shows Hydra's keys, to which the chosen launcher and sweeper add their own."
+    keys = _keys_of_a_run()
+    if key in keys:
+        return f"the {key.partition('.')[0]} that is chosen does not have it, --cfg job shows what it has."
+    near = difflib.get_close_matches(key, keys, 1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
+
+
+def _keys_of_a_run() -> list[str]:
+    """Return all keys of the configuration without overrides, dotted."""
+    from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+            return _keys(compose("train"))
+    except HydraException:
+        return []
+
+
+def _keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in config.items_ex(resolve=False):
+        keys.append(f"{prefix}{key!s}")
+        if isinstance(value, DictConfig):
+            keys += _keys(value, f"{prefix}{key!s}.")
+    return keys
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,251 @@
+"""The typed sections of a configuration: every key that is not a class's own argument, explained and checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+MONITORS = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy")
+"""Columns of ``history.csv`` by which the best epoch may be chosen."""
+
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
+"""What `torch.compile` may be asked for."""
+
+LOGGERS = ("wandb", "csv", "tensorboard")
+"""Keys of `LoggerConfig` that turn a logger on."""
+
+CLIP_SHAPES = ("square", "whole")
+"""Instead of seconds: as many frames as mels, or the longest track."""
+
+
+@dataclass
+class ClipConfig:
+    """How tracks become clips and batches, whatever their source (`data`)."""
+
+    batch_size: int = 32
+    """Clips of a training step, on all devices together."""
+    clip_seconds: int | float | str = 10.0
+    """Length of a clip, or one of `CLIP_SHAPES`."""
+    crops_per_track: int = 2
+    """Random clips of a training track in an epoch."""
+    grid_overlap: float = 0.5
+    """By what fraction neighboring clips of validation and test overlap at least."""
+    short: str = "pad"
+    """What is done with tracks shorter than a clip: ``pad`` or ``wrap``."""
+    store_dir: str | None = None
+    """Where spectrograms are kept; None is the user's cache folder."""
+    skip_unreadable: bool = False
+    """Leave out tracks that cannot be read."""
+
+    def problems(self) -> list[str]:
+        """Say what is impossible."""
+        return [
+            *_at_least("data.batch_size", self.batch_size, 1, 1_000_000),
+            *_at_least("data.crops_per_track", self.crops_per_track, 1, 10_000),
+            *self._clip_problems(),
+            *_between("data.grid_overlap", self.grid_overlap, 0, 0.95),
+            *_one_of("data.short", self.short, ("pad", "wrap")),
+        ]
+
+    def _clip_problems(self) -> list[str]:
+        if not isinstance(self.clip_seconds, str):
+            return _between("data.clip_seconds", float(self.clip_seconds), 0.05, 3600)
+        if self.clip_seconds in CLIP_SHAPES:
+            return []
+        return [f"data.clip_seconds={self.clip_seconds} is neither a number nor one of {', '.join(CLIP_SHAPES)}."]
+
+
+@dataclass
+class SplitConfig:
+    """What is done with a split, whatever its class (`split`)."""
+
+    unseen: bool = False
+    """Leave out test tracks that the run at hand, or one that it started from, has seen."""
+
+    def problems(self) -> list[str]:
+        """Say what is impossible."""
+        return []
+
+
+@dataclass
+class FeaturesConfig:
+    """How spectrograms are made and scaled (`features`)."""
+
+    sample_rate: int | None = 22050
+    """In Hz; None, as the next three, where pictures bring their own."""
+    n_fft: int | None = 2048
+    """Window length in samples."""
+    hop_length: int | None = 512
+    """Samples from one frame to the next."""
+    n_mels: int | None = 128
+    """Bands."""
+    scale: str = "standardize"
+    """What the network sees, see `genreclf.audio.log_mel.Scaling`."""
+
+    def problems(self) -> list[str]:
+        """Say what is impossible."""
+        scales = ("standardize", "decibel", "peak_decibel", "unit", "power")
+        problems = _one_of("features.scale", self.scale, scales)
+        bounds = {"sample_rate": (1000, 384_000), "n_fft": (16, 65_536), "hop_length": (1, 65_536), "n_mels": (1, 4096)}
+        for name, (lowest, highest) in bounds.items():
+            if (value := getattr(self, name)) is not None:
+                problems += _at_least(f"features.{name}", value, lowest, highest)
+        if self.n_fft and self.n_mels and self.n_mels > self.n_fft // 2:
+            problems.append(f"features.n_mels={self.n_mels} are more bands than features.n_fft={self.n_fft} can fill.")
+        return problems
+
+
+@dataclass
+class RegularizationConfig:
+    """What keeps a network from learning the training tracks by heart (`regularization`); None is off."""
+
+    dropout: float | None = None
+    """Probability; None leaves the model's own."""
+    label_smoothing: float | None = None
+    """Share of the target that is spread over all genres."""
+    spec_augment: float | None = None
+    """Largest width of a mask, as a fraction of the mels and of the frames."""
+    filter_augment: float | None = None
+    """Deviation of the random gain of the bands, in units of the scaled spectrogram."""
+    mixup: float | None = None
+    """Alpha of the Beta distribution of the shares."""
+    ema: float | None = None
+    """Decay of the running average of the weights."""
+
+    def problems(self) -> list[str]:
+        """Say what is impossible."""
+        problems = []
+        for name, highest in (("dropout", 0.99), ("label_smoothing", 0.99), ("spec_augment", 0.9), ("ema", 0.99999)):
+            if (value := getattr(self, name)) is not None:
+                problems += _between(f"regularization.{name}", value, 0, highest)
+        for name in ("filter_augment", "mixup"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                problems.append(f"regularization.{name}={value} must be above 0; null turns it off.")
+        return problems
+
+
+@dataclass
+class TrainerConfig:
+    """What the training runs on and for how long (`trainer`)."""
+
+    accelerator: str = "auto"
+    """``auto``, ``cpu``, ``gpu`` or ``mps``."""
+    devices: int = 1
+    """Processes, each with a device of its own."""
+    max_epochs: int = 40
+    """Epochs if nothing stops the training before."""
+    precision: str = "auto"
+    """As Lightning calls it, or ``auto``."""
+    compile: str | None = None
+    """Mode of `torch.compile` for the training step; None: not compiled."""
+    gradient_clip_val: float | None = None
+    """Largest norm of the gradient."""
+    limit_train_batches: int | float | None = None
+    """Batches of an epoch, as a number or a fraction."""
+    limit_val_batches: int | float | None = None
+    """The same for validation."""
+    limit_test_batches: int | float | None = None
+    """The same for the test."""
+
+    def problems(self) -> list[str]:
+        """Say what is impossible."""
+        problems = [
+            *_one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps")),
+            *_one_of("trainer.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed")),
+            *_one_of("trainer.compile", self.compile or "null", ("null", *COMPILE_MODES)),
+            *_at_least("trainer.devices", self.devices, 1, 10_000),
+            *_at_least("trainer.max_epochs", self.max_epochs, 1, 1_000_000),
+        ]
+        for name in ("gradient_clip_val", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                problems.append(f"trainer.{name}={value} must be above 0; null turns it off.")
+            elif name != "gradient_clip_val" and isinstance(value, float) and value > 1:
+                problems.append(
+                    f"trainer.{name}={value} is a fraction above 1; a number of batches has no decimal point."
+                )
+        return problems
+
+
+@dataclass
+class LoggerConfig:
+    """Where the record goes beside the run directory (`logger`)."""
+
+    wandb: bool = False
+    """Weights & Biases."""
+    csv: bool = False
+    """Lightning's ``csv/metrics.csv`` in the run directory."""
+    tensorboard: bool = False
+    """Event files in ``tensorboard/`` of the run directory."""
+    project: str = "genreclf"
+    """W&B project."""
+    entity: str | None = None
+    """W&B user or team."""
+    group: str | None = None
+    """W&B group."""
+    tags: list[str] = field(default_factory=list)
+    """W&B tags."""
+    offline: bool | None = None
+    """Keep the W&B record on disk; None: unless an API key is found."""
+
+    def problems(self) -> list[str]:
+        """Say what is impossible."""
+        return []
+
+    @property
+    def kinds(self) -> list[str]:
+        """Which loggers are on, several or none."""
+        return [kind for kind in LOGGERS if getattr(self, kind)]
+
+
+@dataclass
+class EarlyStoppingConfig:
+    """Which epoch is the best, and when there will be no better (`early_stopping`)."""
+
+    monitor: str | None = "val/track_loss"
+    """Column of ``history.csv``; None: the last epoch counts as the best."""
+    ties: str = "first"
+    """Which of equally good epochs is kept: ``first`` or ``last``."""
+    patience: int | None = None
+    """Epochs without a better one before training stops; None: never."""
+
+    def problems(self) -> list[str]:
+        """Say what is impossible."""
+        problems = _one_of("early_stopping.monitor", self.monitor or "null", (*MONITORS, "null"))
+        problems += _one_of("early_stopping.ties", self.ties, ("first", "last"))
+        if self.patience is not None:
+            problems += _at_least("early_stopping.patience", self.patience, 1, 1_000_000)
+            if self.monitor is None:
+                problems.append("early_stopping.patience needs a column to watch; set early_stopping.monitor.")
+        return problems
+
+    @property
+    def mode(self) -> str:
+        """``min`` for a loss, ``max`` for an accuracy."""
+        return "max" if self.monitor is not None and self.monitor.endswith("accuracy") else "min"
+
+
+@dataclass
+class RootConfig:
+    """The keys of the root that belong to no group."""
+
+    seed: int = 0
+    init_from: str | None = None
+    debug: bool = False
+    run_dir: str = ""
+
+    def problems(self) -> list[str]:
+        """Say what is impossible."""
+        return _between("seed", self.seed, 0, 2**32 - 1)
+
+
+def _at_least(key: str, value: int, lowest: int, highest: int) -> list[str]:
+    if value < lowest:
+        return [f"{key}={value} must be at least {lowest}."]
+    return [] if value <= highest else [f"{key}={value} must be at most {highest}."]
+
+
+def _between(key: str, value: float, lowest: float, highest: float) -> list[str]:
+    return [] if lowest <= value <= highest else [f"{key}={value} must lie between {lowest} and {highest}."]
+
+
+def _one_of(key: str, value: str, choices: Sequence[str]) -> list[str]:
+    return [] if value in choices else [f"{key}={value} is none of {', '.join(choices)}."]

@@ -1,0 +1,112 @@
+"""What the configuration of a run directory or a bundle may name, as it may come from somebody else.
+
+What a user composes and types is open: it may name any class that Python finds.
+"""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from genreclf.config import instantiate
+from genreclf.errors import UserError
+
+GROUPS = ("data", "split", "model", "loss", "optimizer", "scheduler")
+"""Sections of a configuration that name a class or a function."""
+
+_OF_GENRECLF = ("data", "split", "model")
+"""Groups whose classes derive from one of genreclf's, so that nothing else in a module can be meant."""
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+def check_trust(
+    config: Mapping[str, Any], trust: Sequence[str], *, place: object, groups: Iterable[str] = GROUPS
+) -> None:
+    """Check that a configuration names no code but genreclf's, PyTorch's, and that of trusted modules.
+
+    Allowed are what genreclf defines itself, the losses of `torch.nn`, the optimizers of `torch.optim`, all of the
+    modules in `trust` and those below them, and the models, sources and splits of modules that the program has imported
+    already. No other module is imported to find out.
+
+    Args:
+        config: What was read, resolved.
+        trust: Modules whose code may run, such as ``my_model``.
+        place: Where the configuration was read, for the message.
+        groups: The sections that are about to be used.
+
+    Raises:
+        UserError: It names something else.
+    """
+    if isinstance(trust, str):
+        raise UserError(f"trust is a list of modules: trust=[{trust!r}].")
+    if unusable := [module for module in trust if not _DOTTED.fullmatch(module)]:
+        raise UserError(f"--trust {unusable[0]} is not the name of a module, such as my_model.")
+    for group in groups:
+        for name in _names(config.get(group)):
+            # A name deeper in a section is of no known kind.
+            kind = group if name == named_by(config, group) else ""
+            if not _is_allowed(kind, name, trust):
+                raise UserError(_refusal(place, group, name))
+
+
+def named_by(config: Mapping[str, Any], group: str) -> Any:
+    """Return what a section of a configuration names as its class; None if there is no such section or name."""
+    section = config.get(group)
+    return section.get("_target_") if isinstance(section, dict) else None
+
+
+def _names(section: Any) -> Iterator[Any]:
+    if isinstance(section, dict):
+        if (name := section.get("_target_")) is not None:
+            yield name
+        section = list(section.values())
+    if isinstance(section, list):
+        for entry in section:
+            yield from _names(entry)
+
+
+def _is_allowed(kind: str, name: Any, trust: Sequence[str]) -> bool:
+    if not isinstance(name, str) or not _DOTTED.fullmatch(name):
+        return False
+    module, _, attribute = name.rpartition(".")
+    if any(f"{module}.".startswith(f"{trusted}.") for trusted in trust):
+        return True
+    if module.startswith("genreclf."):
+        return _is_defined_in_genreclf(module, attribute)
+    if module in ("torch.nn", "torch.optim"):
+        return _is_of_torch(kind, attribute)
+    found = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
+    return kind in _OF_GENRECLF and instantiate.fits(kind, found)
+
+
+def _is_defined_in_genreclf(module: str, attribute: str) -> bool:
+    try:
+        found = vars(importlib.import_module(module)).get(attribute)
+    except ImportError:
+        return False
+    return (inspect.isfunction(found) or inspect.isclass(found)) and found.__module__.startswith("genreclf.")
+
+
+def _is_of_torch(kind: str, attribute: str) -> bool:
+    import torch
+
+    if kind == "loss":
+        found, base = vars(torch.nn).get(attribute), torch.nn.modules.loss._Loss
+        return inspect.isclass(found) and issubclass(found, base)
+    if kind == "optimizer":
+        found = vars(torch.optim).get(attribute)
+        return inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)
+    return False
+
+
+def _refusal(place: object, group: str, name: Any) -> str:
+    module = str(name).rpartition(".")[0]
+    if not isinstance(name, str) or not _DOTTED.fullmatch(module) or module.startswith(("genreclf.", "torch")):
+        return f"{place} names {name!r} as {group}, which neither genreclf nor PyTorch has."
+    return (
+        f"{place} names {name}, which is no part of genreclf: read that code, put it where Python finds it, and if you "
+        f"trust it, let it run with --trust {module}, or in Python with trust=[{module!r}]."
+    )

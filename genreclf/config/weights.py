@@ -1,0 +1,137 @@
+"""Whether the weights of a run and what its files say of the model belong together, before memory is spent on it."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch.nn.modules.module import register_module_module_registration_hook
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.audio.scaling import Scale
+from genreclf.config import instantiate
+
+LARGEST = {
+    "n_mels": 2**12,
+    "clip_frames": 2**20,
+    "frames_per_second": 2**16,
+    "step_db": 2**10,
+    "zero_db": 2**10,
+    "silence": 2**15,
+    "sample_rate": 10**6,
+    "n_fft": 2**17,
+    "hop_length": 2**17,
+    "top_db": 2**10,
+}
+"""How large the figures of a `FeatureSpec` may be."""
+
+LARGEST_CLIP, LARGEST_FILTER_BANK = 2**27, 2**27
+"""How many values a clip, and `n_fft` times `n_mels`, may have."""
+
+MODULES_PER_TENSOR = 20
+"""How many modules a network may have for each tensor of its weights; those of genreclf have fewer than 3."""
+
+
+def is_models(key: str) -> bool:
+    """Return whether a tensor is the model's, not the training's loss or metrics."""
+    return key.startswith(("network.", "scaling."))
+
+
+def checked_spec(values: Any) -> FeatureSpec:
+    """Return what spectrograms are, if its figures can be meant.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    names = {field.name for field in fields(FeatureSpec)}
+    if not isinstance(values, Mapping) or not values.keys() <= names:
+        raise ValueError(f"the description of spectrograms has other keys than {', '.join(sorted(names))}")
+    for key, largest in LARGEST.items():
+        value = values.get(key)
+        if value is None and key in ("sample_rate", "n_fft", "hop_length", "top_db"):
+            continue
+        whole = key not in ("frames_per_second", "step_db", "zero_db", "top_db")
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            raise ValueError(f"{key} of {value!r}")
+        lowest = -largest if key in ("zero_db", "silence") else 0
+        if not lowest <= value <= largest or (value == 0 and lowest == 0):
+            raise ValueError(f"{key} of {value}")
+    spec = FeatureSpec.from_plain(values)
+    if spec.n_mels * spec.clip_frames > LARGEST_CLIP:
+        raise ValueError(f"n_mels of {spec.n_mels} with clip_frames of {spec.clip_frames}")
+    if spec.n_fft is not None and spec.n_mels * spec.n_fft > LARGEST_FILTER_BANK:
+        raise ValueError(f"n_mels of {spec.n_mels} with n_fft of {spec.n_fft}")
+    if spec.rendering is not None:
+        from genreclf.datasets.images import RENDERINGS
+
+        if spec.rendering not in RENDERINGS:
+            raise ValueError(f"rendering of {spec.rendering!r}")
+    return spec
+
+
+def check_weights(
+    shapes: Mapping[str, Sequence[int]],
+    section: Mapping[str, Any],
+    *,
+    spec: FeatureSpec,
+    genres: Sequence[str],
+    scale: Scale,
+) -> None:
+    """Check that weights are those of the model that a section names, which is built without memory for its own.
+
+    Args:
+        shapes: Of the tensors of the weights; what is not the model's may be among them.
+        section: `model` of the configuration.
+        spec: What the spectrograms are.
+        genres: Of the model.
+        scale: See `genreclf.audio.log_mel.Scaling`.
+
+    Raises:
+        ValueError: They are not; the message names a tensor.
+        UserError: The section makes no model, or one of far more layers than there are weights.
+    """
+    theirs = {key: tuple(shape) for key, shape in shapes.items() if is_models(key)}
+    with torch.device("meta"), _at_most(MODULES_PER_TENSOR * (len(theirs) + 10)):
+        model = instantiate.make("model", section, spec=spec, genres=list(genres), scale=scale)
+    ours = {key: tuple(values.shape) for key, values in model.state_dict().items() if is_models(key)}
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            found, wanted = (str(list(each[key])) if key in each else "missing" for each in (theirs, ours))
+            raise ValueError(f"{key} is {found} in the weights and {wanted} in the model")
+
+
+def check_checkpoint(checkpoint: Mapping[str, Any], section: Mapping[str, Any], *, scale: Scale) -> FeatureSpec:
+    """Check that a checkpoint is of the model that a section names, if that is genreclf's; return its spectrograms.
+
+    Models of other modules are not checked, as they may need memory to be built at all.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is not.
+    """
+    known, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    spec = checked_spec(known["spec"])
+    if str(section["_target_"]).startswith("genreclf."):
+        shapes = {key: values.shape for key, values in state.items()}
+        check_weights(shapes, section, spec=spec, genres=known["genres"], scale=scale)
+    return spec
+
+
+@contextmanager
+def _at_most(modules: int) -> Iterator[None]:
+    """End the rendering of a network, in this thread, that has more modules."""
+    here, count = threading.get_ident(), 0
+
+    def hook(*_: Any) -> None:
+        nonlocal count
+        if threading.get_ident() == here:
+            count += 1
+            if count > modules:
+                raise ValueError("it has more layers than there are weights")
+
+    handle = register_module_module_registration_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

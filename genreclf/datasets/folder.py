@@ -1,0 +1,172 @@
+"""Audio in folders named by genre, and what all sources of files share."""
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.audio.formats import AUDIO_SUFFIXES
+from genreclf.audio.resample import decode, mono_at
+from genreclf.datasets import identity
+from genreclf.datasets.base import AudioDataset, Track
+from genreclf.errors import UserError
+
+
+@dataclass(frozen=True)
+class GenreFile:
+    """One file below ``<root>/<genre>/``.
+
+    Attributes:
+        id: The track it is, see `genreclf.datasets.identity.track_id`.
+        genre: The folder's name.
+        path: Where it lies.
+        fingerprint: Size in bytes and time of the last change in ns, or why they cannot be known.
+    """
+
+    id: str
+    genre: str
+    path: Path
+    fingerprint: str
+
+
+def genre_files(root: Path, suffixes: Collection[str]) -> list[GenreFile]:
+    """List the files ``<root>/<genre>/<file>`` that end in one of `suffixes`, whatever the case; hidden ones never."""
+    found = []
+    for folder in sorted(_visible(root), key=lambda entry: entry.name):
+        if not Path(folder.path).is_dir():
+            continue
+        for entry in _visible(Path(folder.path)):
+            if os.path.splitext(entry.name)[1].lower() not in suffixes or (fingerprint := _fingerprint(entry)) is None:
+                continue
+            if not entry.name.isprintable():
+                raise UserError(f"{entry.path!r} has a name that is not UTF-8 text: rename it.")
+            found.append(
+                GenreFile(
+                    id=identity.track_id(folder.name, entry.name),
+                    genre=folder.name,
+                    path=Path(entry.path),
+                    fingerprint=fingerprint,
+                )
+            )
+    return found
+
+
+def as_tracks(files: list[GenreFile], artists: str | Path | None, warnings: list[str]) -> list[Track]:
+    """Turn files into tracks: artists and groups filled in, the known broken track left out.
+
+    Args:
+        files: What `genre_files` found.
+        artists: A file for `genreclf.datasets.identity.read_artists`, or None.
+        warnings: Where to say what was left out; emptied first.
+
+    Returns:
+        The tracks, sorted by id.
+
+    Raises:
+        UserError: Two files are one track, or the artists are of other tracks.
+    """
+    warnings.clear()
+    by_id: dict[str, GenreFile] = {}
+    for file in sorted(files, key=lambda file: file.id):
+        if (twin := by_id.setdefault(file.id, file)) is not file:
+            one, other = sorted([twin.path, file.path])
+            raise UserError(f"{one} and {other} are both track {file.id!r}: keep one of them.")
+    if by_id.pop(identity.BROKEN_TRACK, None) is not None:
+        warnings.append(f"{identity.BROKEN_TRACK} is left out: the published file is known to be broken.")
+
+    known = identity.read_artists(artists) if artists is not None else {}
+    artist_by_id = {track: identity.artist_of(track, known) for track in by_id}
+    if artists is not None and by_id and not any(artist_by_id.values()):
+        raise UserError(f"data.artists={artists} names none of the {len(by_id)} tracks: check that it belongs to them.")
+    group_by_id = identity.groups(artist_by_id)
+    return [
+        Track(
+            id=file.id,
+            genre=file.genre,
+            path=file.path,
+            artist=artist_by_id[file.id],
+            fingerprint=file.fingerprint,
+            group=group_by_id[file.id],
+        )
+        for file in by_id.values()
+    ]
+
+
+def root_folder(root: str | Path | None, looked_for: str) -> Path:
+    """Return `root` as a path.
+
+    Args:
+        root: What the user gave as ``data.root``.
+        looked_for: What should lie there, for the message.
+
+    Raises:
+        UserError: It was left out, or is no folder.
+    """
+    if root is None:
+        raise UserError(f"data.root is missing: set it to the folder that holds {looked_for}.")
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise UserError(f"data.root={root} is not a folder: set it to the one that holds {looked_for}.")
+    return path
+
+
+class Folder(AudioDataset):
+    """Any audio collection that lies as ``<root>/<genre>/<file>``.
+
+    Sample rates and channel counts may differ from file to file.
+    """
+
+    name = "folder"
+
+    def __init__(self, *, root: str | Path | None = None, artists: str | Path | None = None) -> None:
+        """Remember where to look.
+
+        Args:
+            root: The folder of genre folders.
+            artists: A file that says who made which track, see `genreclf.datasets.identity.read_artists`.
+        """
+        super().__init__()
+        self.root = root
+        self.artists = artists
+
+    def tracks(self) -> list[Track]:
+        """Return a track for each audio file, sorted by id; lengths are left unknown, so that large folders list fast.
+
+        Raises:
+            UserError: There is no such folder, no audio in it, or a track twice.
+        """
+        looked_for = f"<genre>/<file> ({', '.join(AUDIO_SUFFIXES)})"
+        root = root_folder(self.root, looked_for)
+        files = genre_files(root, AUDIO_SUFFIXES)
+        if not files:
+            raise UserError(f"data.root={root} holds no audio: {looked_for} was looked for in it.")
+        return as_tracks(files, self.artists, self.warnings)
+
+    def waveform(self, track: Track, sample_rate: int) -> NDArray[np.float32]:
+        """Return the track, mono, at `sample_rate` Hz, shape ``(sample,)``, full scale at 1.
+
+        Raises:
+            UnreadableTrack: The file cannot be used; the message says why.
+        """
+        waveform, file_rate = decode(track.path)
+        return mono_at(waveform, file_rate, sample_rate)
+
+
+def _fingerprint(entry: os.DirEntry[str]) -> str | None:
+    """Return size and time of the last change; None for what is no file."""
+    try:
+        status = entry.stat() if entry.is_file() else None
+    except OSError as error:
+        return str(error.strerror)  # As a link to itself: reading it says the same.
+    return None if status is None else f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be listed ({error.strerror}): check data.root.") from None

@@ -1,0 +1,73 @@
+"""GTZAN: 1000 tracks of 30 s in ten genres (Tzanetakis and Cook, 2002)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from genreclf.audio.formats import AUDIO_SUFFIXES
+from genreclf.audio.resample import header_duration_s
+from genreclf.datasets import download, identity
+from genreclf.datasets.base import Track
+from genreclf.datasets.folder import Folder, GenreFile, as_tracks, genre_files
+from genreclf.errors import UserError
+
+DEFAULT_ROOT = Path("data/gtzan")
+"""The only folder that GTZAN is fetched into by itself."""
+
+
+class Gtzan(Folder):
+    """GTZAN's audio, as first published (``genres/``, AU), as on Kaggle (``genres_original/``, WAV) or bare folders."""
+
+    name = "gtzan"
+
+    def __init__(
+        self,
+        *,
+        root: str | Path | None = DEFAULT_ROOT,
+        download: bool = True,
+        artists: str | Path | None = None,
+    ) -> None:
+        """Remember where to look.
+
+        Args:
+            root: Folder that holds ``genres/``, ``genres_original/`` or the genre folders; None: the default.
+            download: Fetch the data where there is none; only into `DEFAULT_ROOT`, never into a folder you name.
+            artists: A file that says who made which track, see `genreclf.datasets.identity.read_artists`; if None,
+                ``index.txt`` in `root`, where there is one.
+        """
+        super().__init__(root=root, artists=artists)
+        self.download = download
+
+    def tracks(self) -> list[Track]:
+        """Return GTZAN's tracks, sorted by id, after fetching them if need be.
+
+        Raises:
+            UserError: There is nothing in the root and nothing can be fetched, or a track lies there twice.
+        """
+        root = Path(self.root or DEFAULT_ROOT).expanduser()
+        files = _gtzan_files(root)
+        if not files:
+            if self.artists is not None:
+                identity.read_artists(self.artists)  # Read again below; a fault shall not wait for the download.
+            is_default = root.resolve() == DEFAULT_ROOT.resolve()
+            if not (is_default and self.download):
+                reason = "data.download is off" if is_default else "nothing is downloaded into a folder you name"
+                raise UserError(
+                    f"data.root={root} holds no GTZAN (<genre>/<genre>.NNNNN.wav or .au, also below genres/ or "
+                    f"genres_original/), and {reason}: {download.ways_out(root)}."
+                )
+            download.fetch(root)
+            files = _gtzan_files(root)
+        index = root / "index.txt"
+        artists = self.artists if self.artists is not None or not index.is_file() else index
+        tracks = as_tracks(files, artists, self.warnings)
+        return [replace(track, duration_s=header_duration_s(track.path)) for track in tracks]
+
+
+def _gtzan_files(root: Path) -> list[GenreFile]:
+    homes = (home for home in (root, root / "genres", root / "genres_original") if home.is_dir())
+    return [
+        replace(file, genre=gtzan.partition(".")[0])
+        for home in homes
+        for file in genre_files(home, AUDIO_SUFFIXES)
+        if (gtzan := identity.gtzan_id(file.path.name)) == file.id
+    ]

@@ -1,0 +1,1 @@
+"""Computed music in ten genres, for first runs and tests."""

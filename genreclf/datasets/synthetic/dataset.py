@@ -1,0 +1,105 @@
+"""A source without files: procedural music in the ten GTZAN genres, for a first run, tests and teaching."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.datasets.base import AudioDataset, Track
+from genreclf.datasets.synthetic.score import draw_artist, draw_song
+from genreclf.datasets.synthetic.styles import STYLES
+from genreclf.datasets.synthetic.synthesis import play
+from genreclf.errors import UserError
+
+VERSION = 1
+"""Of the sound. Raise it with every audible change: stored spectrograms are then computed anew."""
+
+MOST_TRACKS = 100_000
+"""Of a genre, as their numbers have five digits."""
+
+LONGEST_S = 3600
+"""Seconds of a track, which is computed as a whole."""
+
+
+class Synthetic(AudioDataset):
+    """Music that is computed: the same numbers always give the same tracks.
+
+    The genres differ as genres do, in rhythm, harmony, instruments and dynamics, and overlap in all of them. The
+    tracks of an artist share a sound, so that a split that parts them shows a leak, as on real data. What is learned
+    here says nothing about real music.
+    """
+
+    name = "synthetic"
+
+    def __init__(
+        self, *, tracks_per_genre: int = 20, artists_per_genre: int = 5, duration_s: float = 15.0, seed: int = 0
+    ) -> None:
+        """Describe the tracks; none is computed yet.
+
+        Args:
+            tracks_per_genre: Tracks of each of the ten genres.
+            artists_per_genre: Artists of each genre; they take turns.
+            duration_s: Length of every track.
+            seed: Another seed gives other artists and other tracks.
+
+        Raises:
+            UserError: A number that makes no tracks.
+        """
+        super().__init__()
+        for key, value in (("tracks_per_genre", tracks_per_genre), ("artists_per_genre", artists_per_genre)):
+            if value < 1:
+                raise UserError(f"data.{key} must be 1 or more, not {value}.")
+            if value > MOST_TRACKS:
+                raise UserError(f"data.{key} must be {MOST_TRACKS} or less, not {value}.")
+        if artists_per_genre > tracks_per_genre:
+            raise UserError(
+                f"data.artists_per_genre={artists_per_genre} leaves artists without a track: "
+                f"lower it to data.tracks_per_genre={tracks_per_genre} or less."
+            )
+        if not (math.isfinite(duration_s) and duration_s >= 1):
+            raise UserError(f"data.duration_s must be 1 second or more, not {duration_s}.")
+        if duration_s > LONGEST_S:
+            raise UserError(f"data.duration_s must be {LONGEST_S} seconds or less, not {duration_s}.")
+        if seed < 0:
+            raise UserError(f"data.seed must be 0 or more, not {seed}.")
+        self.tracks_per_genre = tracks_per_genre
+        self.artists_per_genre = artists_per_genre
+        self.duration_s = duration_s
+        self.seed = seed
+
+    @property
+    def dataset(self) -> str:
+        """Which dataset the tracks are of: another seed, or another number of artists, computes other music."""
+        return f"{self.name}, seed {self.seed}, {self.artists_per_genre} artists a genre"
+
+    def tracks(self) -> list[Track]:
+        """Return all tracks, sorted by id."""
+        return [self._track(genre, number) for genre in sorted(STYLES) for number in range(self.tracks_per_genre)]
+
+    def _track(self, genre: str, number: int) -> Track:
+        artist = f"{genre}-artist-{self._artist(number)}" + (f"-of-seed-{self.seed}" if self.seed else "")
+        return Track(
+            id=f"{genre}/{number:05d}",
+            genre=genre,
+            path=Path("synthetic", f"seed-{self.seed}", genre, f"{number:05d}"),
+            artist=artist,
+            duration_s=self.duration_s,
+            fingerprint=f"version={VERSION} seed={self.seed} artist={artist} duration_s={self.duration_s}",
+            group=artist,
+        )
+
+    def _artist(self, number: int) -> int:
+        return number % self.artists_per_genre
+
+    def waveform(self, track: Track, sample_rate: int) -> NDArray[np.float32]:
+        """Return the track, mono, at `sample_rate` Hz, shape ``(sample,)``, full scale at 1.
+
+        The music is the same at every sample rate; its noises are drawn anew. Takes no state from other calls.
+        """
+        number = int(track.id.rpartition("/")[2])
+        key = (self.seed, sorted(STYLES).index(track.genre), self._artist(number))
+        artist = draw_artist(STYLES[track.genre], np.random.default_rng([*key, 0]))
+        rng = np.random.default_rng([*key, number + 1])
+        events, mix = draw_song(artist, self.duration_s, rng)
+        return play(events, mix=mix, duration_s=self.duration_s, sample_rate=sample_rate, rng=rng)

@@ -1,0 +1,109 @@
+"""Ranks that torchrun or srun started: the first leads a run, the others wait for its word and take part."""
+
+import os
+import re
+from datetime import timedelta
+from typing import Any, Self
+
+from genreclf.distributed.exit_with_parent import exit_with_parent
+from genreclf.errors import UserError
+
+
+def external_ranks() -> int:
+    """Return how many ranks torchrun or srun started, this process among them; 1 if neither did."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["WORLD_SIZE"])
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+
+
+def ranks_here(ranks: int) -> int:
+    """Return how many of all `ranks` run on this machine."""
+    return min(ranks, int(os.environ.get("LOCAL_WORLD_SIZE", ranks)))
+
+
+class ExternalRanks:
+    """The ranks that were started outside, joined to one process group.
+
+    They speak through a group of their own that waits for days: the first rank may have a large store to build.
+
+    Args:
+        accelerator: ``cpu``, ``gpu`` or ``mps``: what the ranks will compute on.
+
+    Raises:
+        UserError: Slurm divided them unevenly among the machines.
+    """
+
+    def __init__(self, accelerator: str) -> None:
+        """Wait until all ranks are there."""
+        from torch import distributed
+
+        exit_with_parent(os.getppid())
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if accelerator == "gpu" else "gloo")
+        self.rank = distributed.get_rank()
+        self.sent = False
+        """Whether the first rank has spoken."""
+        words = distributed.new_group(backend="gloo", timeout=timedelta(days=7))
+        assert isinstance(words, distributed.ProcessGroup)
+        self._words = words
+
+    def gather(self, word: Any) -> list[Any]:
+        """Return what every rank gave, in the order of the ranks."""
+        from torch import distributed
+
+        words = [None] * distributed.get_world_size()
+        distributed.all_gather_object(words, word, group=self._words)
+        return words
+
+    def broadcast(self, word: Any) -> None:
+        """Tell the other ranks, which wait in `receive`; for the first rank only."""
+        from torch import distributed
+
+        self.sent = True
+        distributed.broadcast_object_list([word], src=0, group=self._words)
+
+    def receive(self) -> Any:
+        """Wait for what the first rank says."""
+        from torch import distributed
+
+        words = [None]
+        distributed.broadcast_object_list(words, src=0, group=self._words)
+        return words[0]
+
+    def __enter__(self) -> Self:
+        """Return the ranks."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        """Leave the group; after an error the others may not be there to take leave of."""
+        from torch import distributed
+
+        if kind is None:
+            distributed.destroy_process_group()
+
+
+def adopt_slurm() -> None:
+    """Describe this process to PyTorch and Lightning as torchrun would, if srun started it.
+
+    Raises:
+        UserError: The machines have different numbers of ranks.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    tasks = os.environ["SLURM_STEP_TASKS_PER_NODE"]
+    here = re.fullmatch(r"(\d+)(\(x\d+\))?", tasks)
+    if here is None:
+        sentence = f"srun started {tasks} ranks on the machines; start as many on each, with --ntasks-per-node."
+        raise UserError(sentence if os.environ["SLURM_PROCID"] == "0" else "")
+    slurm = SLURMEnvironment(auto_requeue=False)
+    first = slurm.resolve_root_node_address(os.environ["SLURM_STEP_NODELIST"])
+    os.environ |= {
+        "RANK": os.environ["SLURM_PROCID"],
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+        "GROUP_RANK": os.environ["SLURM_NODEID"],
+        "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_WORLD_SIZE": here[1],
+        "MASTER_ADDR": os.environ.get("MASTER_ADDR", first),
+        "MASTER_PORT": str(slurm.main_port),
+    }

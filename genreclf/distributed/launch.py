@@ -1,0 +1,78 @@
+"""Start the ranks of a run as children."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from genreclf.errors import DIVERGED, Terminated, TrainingDiverged, UserError
+from genreclf.run_directory import RunDirectory
+
+GRACE_S = 5
+"""How long ranks may take to end when one has died, or all are told to end."""
+
+
+class RankDied(UserError):
+    """A rank ended without a sentence: no mistake of the user's, so the command ends with 1."""
+
+    exit_code = 1
+
+
+def launch(task: str, run_dir: Path, *, ranks: int) -> None:
+    """Run ``python -m genreclf.experiment.rank TASK RUN_DIR PARENT`` once a rank and wait for all.
+
+    The children read the run's own ``config.yaml``, never this process's command line: under a sweep that would be the
+    sweep's, and every rank would train something else.
+
+    Args:
+        task: A task of `genreclf.experiment.rank`.
+        run_dir: The run, with its ``config.yaml``.
+        ranks: How many processes.
+
+    Raises:
+        UserError: A rank stopped with a sentence; the message is empty if the first rank has printed it.
+        TrainingDiverged: The training did.
+        RankDied: A rank was killed or crashed.
+        KeyboardInterrupt: This process was interrupted, as by Ctrl-C.
+        Terminated: This process was told to end.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from genreclf.hardware import cores
+
+    threads = max(1, cores() // ranks)
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id=run_dir.name,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+        shutdown_timeout=GRACE_S,
+    )
+    command = ["-m", "genreclf.experiment.rank", task, str(run_dir), str(os.getpid())]
+    try:
+        elastic_launch(config, sys.executable)(*command)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        reason = RunDirectory(run_dir).reason
+        if failure.exitcode == UserError.exit_code:
+            raise UserError(reason or "" if rank else "") from None
+        if failure.exitcode == DIVERGED:
+            raise TrainingDiverged(reason) from None
+        cause = failure.signal_name() if failure.exitcode < 0 else reason or failure.exitcode
+        raise RankDied(
+            f"Rank {rank} of {run_dir} died ({cause}); "
+            f"the same command with run_dir={run_dir} goes on from the last epoch."
+        ) from None
+    except SignalException as end:
+        raise (Terminated if end.sigval == signal.SIGTERM else KeyboardInterrupt) from None
+    finally:
+        if before is None:
+            os.environ.pop("OMP_NUM_THREADS", None)

@@ -1,0 +1,71 @@
+"""Launchers of sweeps that are extras."""
+
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Sequence
+from functools import partial
+
+from genreclf.distributed.exit_with_parent import exit_with_parent
+from genreclf.errors import UserError
+
+JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+"""Joblib's launcher, as Hydra names it."""
+
+PACKAGES = {
+    "joblib": ("hydra-joblib-launcher", "sweep"),
+    "ray": ("hydra-ray-launcher", "ray"),
+    "slurm": ("hydra-submitit-launcher", "slurm"),
+}
+"""Options of ``hydra/launcher``: the distribution each needs, and the extra of this package that brings it."""
+
+
+class LauncherFailed(UserError):
+    """A launcher lost a job, or could not go on: no mistake of the user's, so the command ends with 1.
+
+    Args:
+        error: What it said.
+    """
+
+    exit_code = 1
+
+    def __init__(self, error: Exception) -> None:
+        """Make a sentence of its first lines."""
+        said = " ".join(str(error).split("\n")[:2]).strip()
+        super().__init__(
+            f"The launcher stopped ({said or type(error).__name__}); jobs that run elsewhere go on, "
+            "and the same command then does again only what is not finished."
+        )
+
+
+def check_launcher(arguments: Sequence[str]) -> None:
+    """See that the launcher that the command names is installed and has jobs to run side by side.
+
+    Raises:
+        UserError: It is not, Slurm is not, or it may run no job.
+    """
+    for argument in arguments:
+        group, _, option = argument.partition("=")
+        if group == "hydra.launcher.n_jobs" and not (option.lstrip("-").isdecimal() and int(option)):
+            raise UserError(f"{argument} must be how many jobs run at a time, or -1 for one on each core.")
+        if group == "hydra/launcher" and option in PACKAGES:
+            package, extra = PACKAGES[option]
+            try:
+                importlib.metadata.distribution(package)
+            except importlib.metadata.PackageNotFoundError:
+                sentence = f'{argument} needs {package}: python -m pip install -e ".[{extra}]"'
+                raise UserError(sentence) from None
+            if option == "slurm" and shutil.which("srun") is None:
+                raise UserError(f"{argument} needs Slurm: there is no srun on this machine.")
+
+
+def bind_workers() -> None:
+    """Let the processes that joblib starts end with this one.
+
+    One with a job would finish it after the death of the sweep, one without would wait for another for five minutes.
+    """
+    import joblib
+    from joblib.parallel import BACKENDS
+
+    bound = partial(BACKENDS["loky"], initializer=exit_with_parent, initargs=(os.getpid(),))
+    joblib.register_parallel_backend("loky", bound)

@@ -1,0 +1,120 @@
+"""From a configuration to the batches and the model of a run."""
+
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
+from torch import nn
+from torch.optim import Optimizer
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.checkpoint import load_checkpoint
+from genreclf.config import instantiate
+from genreclf.config.config import Config
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.errors import UserError
+from genreclf.experiment.corpus import Corpus
+from genreclf.models import GenreClassifier
+from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import Split
+from genreclf.training.augment import Augment, FilterAugment, Mixup, SpecAugment
+
+
+def build_data(config: Config, corpus: Corpus, split: Split, genres: list[str] | None = None) -> ClipDataModule:
+    """Return the batches of a run; `genres` are those of a checkpoint, if it has more than the split."""
+    return ClipDataModule(
+        store=corpus.store,
+        split=split,
+        genre_of=corpus.genre_of,
+        spec=corpus.spec,
+        genres=genres,
+        batch_size=config.clips.batch_size,
+        crops_per_track=config.clips.crops_per_track,
+        grid_overlap=config.clips.grid_overlap,
+        short="pad" if config.clips.short == "pad" else "wrap",
+        seed=config.seed,
+    )
+
+
+def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tuple[GenreClassifier, list[str]]:
+    """Return the model, ready to be trained on `data`, and what a user should know about it."""
+    model: GenreClassifier = instantiate.make(
+        "model",
+        config.model,
+        spec=spec,
+        genres=data.genres,
+        scale=config.features.scale,
+        loss=make_loss(config, torch.bincount(data.tables["train"].genre, minlength=len(data.genres)).tolist()),
+        augment=_augment(config),
+        optimizer=partial(make_optimizer, config),
+        scheduler=partial(make_scheduler, config) if config.scheduler.get("_target_") else None,
+    )
+    if not isinstance(getattr(model, "network", None), nn.Module):
+        name = config.model["_target_"]
+        raise UserError(
+            f"model._target_={name} sets no network: its __init__ must set self.network to a torch.nn.Module that maps "
+            "spectrograms (batch, mel, frame) to logits (batch, genre)."
+        )
+    warnings = [*_without_effect(config), *model.warnings]
+    if config.init_from is None:
+        model.scaling.fit(data.sample("train"))
+    else:
+        warnings += _start_from(model, RunDirectory(config.init_from))
+    return model, warnings
+
+
+def _without_effect(config: Config) -> list[str]:
+    """Say what of the regularization neither the model nor the loss has a key for."""
+    left = (
+        ("dropout", config.regularization.dropout, config.model),
+        ("label_smoothing", config.regularization.label_smoothing, config.loss),
+    )
+    return [
+        f"{section['_target_'].rpartition('.')[2]} has no {key} of its own to set: "
+        f"regularization.{key}={value} has no effect."
+        for key, value, section in left
+        if value is not None
+    ]
+
+
+def make_loss(config: Config, genre_counts: list[int]) -> nn.Module:
+    """Return the loss; `genre_counts` are the training tracks of each genre, in the order of the logits."""
+    given = {"genre_counts": genre_counts} if instantiate.accepts("loss", config.loss, "genre_counts") else {}
+    loss: nn.Module = instantiate.make("loss", config.loss, **given)
+    return loss
+
+
+def _augment(config: Config) -> Augment | None:
+    steps: list[nn.Module] = []
+    if (deviation := config.regularization.filter_augment) is not None:
+        steps.append(FilterAugment(deviation=deviation))
+    if (fraction := config.regularization.spec_augment) is not None:
+        steps.append(SpecAugment(mel_fraction=fraction, frame_fraction=fraction))
+    if (alpha := config.regularization.mixup) is not None:
+        steps.append(Mixup(alpha=alpha))
+    return Augment(*steps) if steps else None
+
+
+def make_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return the optimizer of the parameters."""
+    optimizer: Optimizer = instantiate.make("optimizer", config.optimizer, params=parameters)
+    return optimizer
+
+
+def make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSchedulerConfigType:
+    """Return the schedule of a training of so many steps."""
+    scheduler: LRSchedulerConfigType = instantiate.make("scheduler", config.scheduler, optimizer=optimizer, steps=steps)
+    return scheduler
+
+
+def _start_from(model: GenreClassifier, run: RunDirectory) -> list[str]:
+    """Take the weights of another run, but for those of another shape, such as a classifier of other genres."""
+    theirs = load_checkpoint(run.best)["state_dict"]
+    ours = model.state_dict()
+    fitting = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
+    if not any(key.startswith("network.") for key in fitting):
+        raise UserError(f"init_from={run.path}: no weight of that run fits this model; choose the model it trained.")
+    model.load_state_dict({**ours, **fitting})
+    new = sorted(key for key in ours.keys() - fitting.keys())
+    return [f"Weights start from {run.path}" + (f", but for {', '.join(new)}." if new else ".")]

@@ -1,0 +1,143 @@
+"""What can be wrong with the parts of a run, found before any data are fetched or spectrograms computed."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+
+import torch
+from torch import nn
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.config import instantiate
+from genreclf.config.config import Config
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.datasets.base import ImageDataset
+from genreclf.errors import UserError
+from genreclf.experiment.build import make_loss, make_optimizer, make_scheduler
+from genreclf.experiment.corpus import audio_spec
+from genreclf.hardware import memory_bytes
+from genreclf.run_directory import RunDirectory
+
+GENRES = 10
+"""How many there are in a network that is described before the genres are known."""
+
+BYTES_PER_PARAMETER = 8
+"""Of a weight and its gradient in float32, without which there is no step."""
+
+
+def check_training(config: Config) -> None:
+    """Make every part of a training for nothing, the network without memory.
+
+    Raises:
+        UserError: All faults that need no data to be seen, one sentence each.
+    """
+    _check(
+        [
+            lambda: _check_batch(config),
+            lambda: _check_start(config),
+            lambda: _check_loggers(config),
+            lambda: instantiate.make("split", config.split),
+            lambda: make_loss(config, [1] * GENRES),
+            lambda: _check_steps(config),
+            lambda: _check_network_ahead(config),
+        ]
+    )
+
+
+def check_evaluation(config: Config) -> None:
+    """Do as `check_training` does for what an evaluation uses.
+
+    Raises:
+        UserError: All faults that need no data to be seen, one sentence each.
+    """
+    _check([lambda: _check_loggers(config), lambda: instantiate.make("split", config.split)])
+
+
+def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> None:
+    """Describe the network of one of our own models without spending memory on it, and see that there is enough.
+
+    A model of the user's own is made once, when it is needed: it may read files, or weights from elsewhere.
+
+    Raises:
+        UserError: The network cannot be made, a layer of it would be empty, or the memory does not hold it.
+    """
+    target = instantiate.find("model", config.model, [])
+    if target is None or not target.__module__.startswith("genreclf."):
+        return
+    names = [str(number) for number in range(genres)]
+    with torch.device("meta"):
+        model = instantiate.make("model", config.model, spec=spec, genres=names, scale=config.features.scale)
+    sizes = [parameter.numel() for parameter in model.parameters()]
+    if not all(sizes):
+        raise UserError("A layer of the network would be empty; the sizes in model are to be 1 or more.")
+    if (needed := BYTES_PER_PARAMETER * sum(sizes)) > memory_bytes():
+        raise UserError(
+            f"The network would have {sum(sizes):,} parameters, {needed / 1e9:,.0f} GB with their gradients, and this "
+            f"machine has {memory_bytes() / 1e9:,.0f} GB of memory: choose smaller sizes in model, or fewer "
+            "features.n_mels or data.clip_seconds."
+        )
+
+
+def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = ("train", "val", "test")) -> None:
+    """See that no fraction of the batches of a subset is less than one of them.
+
+    Raises:
+        UserError: It is.
+    """
+    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
+    faults = []
+    for subset in filter(data.segments, subsets):
+        limit, clips = getattr(config.trainer, f"limit_{subset}_batches"), loaders[subset]().clips
+        # Clips of a step: a batch of validation or test is each device's own.
+        at_once = config.clips.batch_size * (1 if subset == "train" else config.trainer.devices)
+        batches = math.ceil(clips / at_once)
+        if isinstance(limit, float) and batches and int(limit * batches) < 1:
+            sentence = f"trainer.limit_{subset}_batches={limit} of {batches} batches is less than one"
+            faults.append(f"{sentence}; a number without a decimal point, such as 1, counts batches.")
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _check(parts: list[Callable[[], object]]) -> None:
+    faults = []
+    for part in parts:
+        try:
+            part()
+        except UserError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise UserError("\n".join(dict.fromkeys(map(str, faults))))
+
+
+def _check_batch(config: Config) -> None:
+    devices, batch_size = config.trainer.devices, config.clips.batch_size
+    if batch_size % devices:
+        raise UserError(f"data.batch_size={batch_size} cannot be divided among trainer.devices={devices}.")
+
+
+def _check_start(config: Config) -> None:
+    if config.init_from is not None and not (best := RunDirectory(config.init_from).best).is_file():
+        raise UserError(f"There is no {best}: init_from={config.init_from} is no run that has finished an epoch.")
+
+
+def _check_loggers(config: Config) -> None:
+    if config.logger.tensorboard and not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        raise UserError("logger=tensorboard needs: pip install 'genreclf[tensorboard]'")
+
+
+def _check_steps(config: Config) -> None:
+    optimizer = make_optimizer(config, [nn.Parameter(torch.zeros(1))])
+    if config.scheduler.get("_target_") is not None:
+        make_scheduler(config, optimizer, steps=100)
+
+
+def _check_network_ahead(config: Config) -> None:
+    """Check the network if what it hears is known without the data, which pictures and whole tracks bring."""
+    source, seconds = instantiate.find("data", config.source, []), config.clips.clip_seconds
+    if not isinstance(source, type) or issubclass(source, ImageDataset) or seconds == "whole":
+        return
+    spec = audio_spec(config)
+    check_network(config, replace(spec, clip_frames=spec.n_mels) if seconds == "square" else spec)

@@ -1,0 +1,115 @@
+"""The exact test of a checkpoint, and all that is written of it."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from torch.backends import cudnn
+
+from genreclf.checkpoint import load_checkpoint
+from genreclf.config.config import Config
+from genreclf.evaluation.metrics import apart, evaluate, rounded
+from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
+from genreclf.experiment.fit import is_first_rank, trainer_of
+from genreclf.experiment.setup import Prepared
+from genreclf.models import GenreClassifier
+from genreclf.plots.run import draw_all
+from genreclf.reports.run import run_title, write_report
+from genreclf.run_directory import RunDirectory
+from genreclf.training.callbacks import RankGuard
+from genreclf.training.loggers import Tracking
+
+
+def test(
+    config: Config,
+    run: RunDirectory,
+    trained: RunDirectory,
+    prepared: Prepared,
+    tracking: Tracking,
+) -> None:
+    """Test the best weights of `trained` exactly, in float32; write into `run` all that a finished run holds."""
+    split, data, model = prepared.split, prepared.data, prepared.model
+    checkpoint = load_checkpoint(trained.best)
+    model.load_state_dict(checkpoint["state_dict"])
+    trainer = trainer_of(
+        config,
+        precision="32-true",
+        limit_test_batches=config.trainer.limit_test_batches,
+        callbacks=[RankGuard(run, config.hash)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    # GPUs would round the products of convolutions to TF32.
+    with cudnn.flags(deterministic=True, allow_tf32=False):
+        val, val_accuracy = ClipPredictions.none(data.genres), None
+        if split.val:
+            trainer.validate(model, datamodule=data, verbose=False)
+            val = _predictions(model)
+            val_accuracy = evaluate(val)["track"]["accuracy"]
+        started_s = time.perf_counter()
+        trainer.test(model, datamodule=data, verbose=False)
+        test_s = time.perf_counter() - started_s
+    if not is_first_rank():
+        return
+    clips = _predictions(model)
+    history = trained.read_history()
+    fit_s = sum(row["epoch_s"] for row in history)
+    clips_seen = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
+    described: dict[str, Any] = {"name": split.name, "hash": split.hash, "leaky": split.leaky}
+    scores = evaluate(clips)
+    if (seen := prepared.seen) is not None:
+        described["seen"] = seen.counts
+        scores |= apart(clips.per_track(), seen.ids)
+    metrics: dict[str, Any] = {
+        "status": "finished",
+        "objective": val_accuracy,
+        "seed": config.seed,
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "epochs": len(history),
+        "best_epoch": checkpoint["epoch"],
+        "split": described,
+        "val": {"track": {"accuracy": val_accuracy}},
+        "test": scores,
+        "timing": {
+            **run.read_metrics()["timing"],
+            "fit_s": fit_s,
+            "test_s": test_s,
+            "clips_per_s": clips_seen / fit_s if fit_s else 0.0,
+        },
+    }
+    metrics = rounded(metrics)
+    write_track_csv(run.val_predictions, val.per_track())
+    _write(config, run, metrics, clips, history, prepared, tracking)
+
+
+def _write(
+    config: Config,
+    run: RunDirectory,
+    metrics: dict[str, Any],
+    clips: ClipPredictions,
+    history: Sequence[dict[str, float]],
+    prepared: Prepared,
+    tracking: Tracking,
+) -> None:
+    """Write the files of a finished run, ``metrics.json`` last."""
+    tracks: TrackPredictions = clips.per_track()
+    write_clip_csv(run.clip_predictions, clips)
+    write_track_csv(run.predictions, tracks)
+    draw_all(run.figures, history, tracks, metrics, run_title(metrics, config.plain))
+    write_report(
+        run.report,
+        metrics=metrics,
+        config=config.plain,
+        environment=run.read_json(run.environment),
+        history=history,
+        tracks=tracks,
+        warnings=prepared.warnings,
+    )
+    tracking.finish(metrics, tracks, prepared.data.store.spectrogram)
+    run.write_json(run.metrics, metrics)
+
+
+def _predictions(model: GenreClassifier) -> ClipPredictions:
+    assert model.predictions is not None
+    return model.predictions

@@ -1,0 +1,191 @@
+"""What a run, and the runs that it started from, trained and validated on; `split.json`, which keeps that."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from genreclf.config import instantiate
+from genreclf.config.config import Config
+from genreclf.datasets.base import Track
+from genreclf.datasets.identity import credited, gtzan_id
+from genreclf.errors import UserError
+from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import Split
+
+Key = tuple[str, str]
+"""A dataset, empty for GTZAN, whose ids are the same whatever reads it, and the id of a track."""
+
+MOST_RUNS = 100
+"""So many runs are followed from one to the one that it started from."""
+
+
+@dataclass(frozen=True)
+class RunTracks:
+    """The tracks that one run trained and validated on.
+
+    Attributes:
+        run: Name of its directory.
+        dataset: See `genreclf.datasets.base.Dataset.dataset`.
+        train: Ids of the tracks it trained on, whole or in segments, sorted.
+        val: Ids of those it chose its epoch by.
+        artists: Artists by id as `genreclf.datasets.identity.credited` returns them, where any are known.
+    """
+
+    run: str
+    dataset: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    artists: Mapping[str, tuple[str, ...]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {
+            "run": self.run,
+            "dataset": self.dataset,
+            "train": list(self.train),
+            "val": list(self.val),
+            "artists": {id: list(names) for id, names in self.artists.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what `to_json` returned.
+
+        Raises:
+            AttributeError, KeyError, TypeError: It is something else.
+        """
+        return cls(
+            run=str(data["run"]),
+            dataset=str(data["dataset"]),
+            train=tuple(map(str, data["train"])),
+            val=tuple(map(str, data["val"])),
+            artists={str(id): tuple(map(str, names)) for id, names in data["artists"].items()},
+        )
+
+    def keys(self, ids: Collection[str]) -> set[Key]:
+        """Return what tells these tracks apart from those of all datasets."""
+        return {track_key(self.dataset, id) for id in ids}
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A run and those it started from, one after the other; empty where weights are drawn at random.
+
+    Attributes:
+        path: Directory of the first, as the user gave it.
+        runs: What each of them saw.
+        held_out: Test tracks of the first, if its own split keeps them apart from what it trained on.
+        unknown: A run further back that cannot be read.
+    """
+
+    path: str = ""
+    runs: tuple[RunTracks, ...] = ()
+    held_out: frozenset[Key] = frozenset()
+    unknown: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How to name the runs in a sentence."""
+        return self.path + (" or a run it started from" if len(self.runs) > 1 else "")
+
+
+def read_lineage(run: RunDirectory, config: Config) -> Lineage:
+    """Return what a run has seen, with the runs it started from.
+
+    Args:
+        run: The run.
+        config: The configuration at hand. An earlier run whose ``split.json`` does not name its dataset read that of
+            this configuration if class and seed of the two are the same.
+
+    Raises:
+        UserError: The run's ``split.json`` cannot be read.
+    """
+    try:
+        split, first, held_out = _read(run, config)
+    except UserError as error:
+        raise UserError(f"It is not known which tracks {run.path} has seen: {error}") from None
+    lineage = Lineage(str(run.path), (first,), held_out)
+    while "started_from" not in split and len(lineage.runs) < MOST_RUNS:
+        before = run.read_config().get("init_from") if run.config.exists() else None
+        if not before:
+            return lineage
+        run = RunDirectory(str(before))
+        try:
+            split, tracks, _ = _read(run, config)
+        except UserError:
+            return replace(lineage, unknown=str(before))
+        lineage = replace(lineage, runs=(*lineage.runs, tracks))
+    return replace(lineage, runs=(*lineage.runs, *earlier_runs(split)))
+
+
+def earlier_runs(split: Mapping[str, Any]) -> list[RunTracks]:
+    """Return what the runs saw that a run started from, by its ``split.json``; nothing if that does not tell.
+
+    Raises:
+        UserError: It is not what `split_json` returned.
+    """
+    with _complete():
+        return [RunTracks.from_json(entry) for entry in split.get("started_from", ())]
+
+
+def is_computed_only(run: RunDirectory, config: Mapping[str, Any]) -> bool:
+    """Return whether all that a run, and the runs it started from as far as known, learned from is computed music.
+
+    Args:
+        run: The run.
+        config: What its ``config.yaml`` holds.
+    """
+    if str((config.get("data") or {}).get("_target_")).rpartition(".")[2] != "Synthetic":
+        return False
+    try:
+        earlier = earlier_runs(run.read_json(run.split)) if config.get("init_from") else []
+    except UserError:
+        return True
+    return all(tracks.dataset.startswith("synthetic") for tracks in earlier)
+
+
+def split_json(split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Lineage) -> dict[str, Any]:
+    """Return what ``split.json`` holds: the split, the dataset, known artists, and what earlier runs saw.
+
+    Args:
+        split: The split.
+        dataset: See `genreclf.datasets.base.Dataset.dataset`.
+        tracks: At least the tracks that the split holds, by id.
+        lineage: The runs that the weights come from.
+    """
+    held = sorted({segment.track_id for segments in split.subsets.values() for segment in segments})
+    artists = {id: list(names) for id in held if (names := credited(tracks[id].artist))}
+    started_from = [run.to_json() for run in lineage.runs]
+    return {**split.to_json(), "dataset": dataset, "artists": artists, "started_from": started_from}
+
+
+def _read(run: RunDirectory, config: Config) -> tuple[dict[str, Any], RunTracks, frozenset[Key]]:
+    """Return ``split.json`` of a run, its own tracks, and those of its test that its other sides do not hold."""
+    split = run.read_json(run.split)
+    subsets = Split.from_json(split).subsets
+    ids = {subset: sorted({segment.track_id for segment in segments}) for subset, segments in subsets.items()}
+    if (dataset := split.get("dataset")) is None:
+        theirs, ours = run.read_config().get("data") or {}, config.source
+        same = all(theirs.get(key) == ours.get(key) for key in ("_target_", "seed"))
+        dataset = instantiate.make("data", ours).dataset if same else theirs.get("_target_")
+    with _complete():
+        own = {"artists": split.get("artists", {}), "dataset": dataset, "run": run.path.resolve().name}
+        tracks = RunTracks.from_json({**own, "train": ids["train"], "val": ids["val"]})
+    test, others = tracks.keys(ids["test"]), tracks.keys((*tracks.train, *tracks.val))
+    return split, tracks, frozenset() if test & others else frozenset(test)
+
+
+@contextmanager
+def _complete() -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"split.json is not complete ({type(error).__name__}: {error}): take the one that the run wrote"
+        ) from None
+
+
+def track_key(dataset: str, id: str) -> Key:
+    """Return what tells a track apart from those of all datasets."""
+    return ("", id) if gtzan_id(id) == id else (dataset, id)

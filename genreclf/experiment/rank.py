@@ -1,0 +1,39 @@
+"""One rank: ``python -m genreclf.experiment.rank TASK RUN_DIR PARENT``, started by `genreclf.distributed.launch`."""
+
+import os
+import sys
+
+from genreclf.distributed.exit_with_parent import exit_with_parent
+from genreclf.errors import DIVERGED, INTERRUPTED, TrainingDiverged, UserError
+from genreclf.escaping import say
+from genreclf.run_directory import RunDirectory
+
+
+def main() -> None:
+    """Do this rank's share of a task."""
+    task, run_dir, parent_pid = sys.argv[1:]
+    exit_with_parent(int(parent_pid))
+    run = RunDirectory(run_dir)
+    try:
+        from genreclf.experiment.run import take_part
+
+        take_part(task, run_dir)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    except TrainingDiverged as error:  # On every rank; the process that started them says so once.
+        run.record_failure(error, unless_known=True)
+        raise SystemExit(DIVERGED) from None
+    except UserError as error:
+        run.record_failure(error, unless_known=True)
+        if os.environ["RANK"] == "0":
+            say(error)
+        if run.read_config().get("debug"):
+            raise
+        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        run.record_failure(error, unless_known=True)
+        raise
+
+
+if __name__ == "__main__":
+    main()

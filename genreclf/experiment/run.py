@@ -1,0 +1,275 @@
+"""The one place that knows the order of a run: prepare, write down, fit, test, report."""
+
+import dataclasses
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from genreclf.config.config import Config, hash_of
+from genreclf.config.schema import LOGGERS
+from genreclf.data.store import SAMPLE_BYTES
+from genreclf.distributed.external_ranks import ExternalRanks, adopt_slurm, external_ranks, ranks_here
+from genreclf.distributed.launch import RankDied, launch
+from genreclf.errors import Terminated, TrainingDiverged, UserError
+from genreclf.escaping import say
+from genreclf.experiment.evaluate import test
+from genreclf.experiment.fit import fit, is_first_rank
+from genreclf.experiment.setup import Prepared, prepare, prepare_evaluation
+from genreclf.hardware import environment, resolve_accelerator, resolve_precision
+from genreclf.reports.run import summary_table
+from genreclf.run_directory import RunDirectory, sentence_when_full
+from genreclf.training.loggers import Tracking
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        run: Its directory.
+        metrics: What its ``metrics.json`` holds.
+    """
+
+    run: RunDirectory
+    metrics: dict[str, Any]
+
+    @property
+    def objective(self) -> float:
+        """What a sweeper maximizes: the accuracy on validation tracks, nan where there are none."""
+        objective = self.metrics["objective"]
+        return float("nan") if objective is None else float(objective)
+
+
+def run(config: Config) -> RunResult:
+    """Train, test and report; go on where a killed run of the same directory stopped; leave a finished one alone.
+
+    Raises:
+        UserError: Something the user can mend.
+    """
+    return _with_all_ranks(config, _run)
+
+
+def finished(config: Config) -> RunResult | None:
+    """Return what the run directory holds if it is finished, and say so; None if there is something to do.
+
+    Raises:
+        UserError: It holds another experiment.
+    """
+    run = RunDirectory(config.run_dir)
+    if run.status is None or (run.status == "failed" and not run.config.exists()):
+        return None
+    if hash_of(before := run.read_config()) != config.hash:
+        difference = _difference(before, config.plain, here="here")
+        raise UserError(f"{run.path} holds another experiment ({difference}); set another run_dir.")
+    if run.status != "finished":
+        return None
+    print(f"{run.path} is finished and left as it is.")
+    return RunResult(run, run.read_metrics())
+
+
+def carry_out(task: str, config: Config) -> RunResult:
+    """Do one of `TASKS` on as many ranks as the configuration wants, in its run directory; show the result."""
+    return _with_all_ranks(config, partial(_carry_out, task))
+
+
+def take_part(task: str, run_dir: str) -> None:
+    """Do this rank's share of a task that the first process of the run has prepared."""
+    config = Config.from_plain({**RunDirectory(run_dir).read_config(), "run_dir": run_dir})
+    _compute(task, config, TASKS[task].prepare(config))
+
+
+def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None], RunResult]) -> RunResult:
+    """Let `lead` do the run, on the first rank if they were started outside; on the others, take part in it."""
+    started = external_ranks()
+    if started == 1:
+        with _terminated_by_sigterm():
+            return lead(config, None)
+    adopt_slurm()
+    if (devices := config.trainer.devices) != started:
+        sentence = f"{started} ranks were started, but trainer.devices={devices}; set trainer.devices={started}."
+        raise UserError(sentence if is_first_rank() else "")
+    with ExternalRanks(resolve_accelerator(config.trainer.accelerator, ranks_here(started))) as ranks:
+        _compare(ranks.gather(config), ranks.rank)
+        if ranks.rank == 0:
+            try:
+                result = lead(config, ranks)
+            except Exception:  # Whatever it was, the others wait for a word; it is raised again.
+                if not ranks.sent:
+                    ranks.broadcast(None)
+                raise
+            ranks.broadcast(result)
+            return result
+        while not isinstance(word := ranks.receive(), RunResult):
+            if word is None:
+                raise UserError("")  # The first rank says why.
+            try:
+                take_part(*word)
+            except Exception as error:  # It is raised again.
+                RunDirectory(word[1]).record_failure(error, unless_known=True)
+                raise
+        return word
+
+
+def _compare(configs: Sequence[Config], rank: int) -> None:
+    """Stop every rank, with a sentence from the first, if not all were started for the same experiment."""
+    for number, other in enumerate(configs):
+        if other.hash != configs[0].hash:
+            difference = _difference(configs[0].plain, other.plain, "at rank 0", f"at rank {number}")
+            sentence = f"The ranks were started for different experiments ({difference}); give all of them one command."
+            raise UserError("" if rank else sentence)
+
+
+def _run(config: Config, ranks: ExternalRanks | None) -> RunResult:
+    return finished(config) or _carry_out("train", config, ranks)
+
+
+def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> RunResult:
+    run = RunDirectory(config.run_dir)
+    devices = config.trainer.devices
+    accelerator = resolve_accelerator(config.trainer.accelerator, ranks_here(devices))
+    precision = resolve_precision(config.trainer.precision, accelerator)
+    started_s = time.perf_counter()
+    prepared = TASKS[task].prepare(config)
+    prepared.data.store.check(SAMPLE_BYTES if prepared.data.streams else None)
+    for notice in prepared.warnings:
+        say(f"Note: {notice}", sys.stdout)
+    run.make()
+    with run.held(), sentence_when_full(run.path):
+        if task == "train" and (done := finished(config)):  # By another process, while this one waited for it.
+            return done
+        run.write_config(config.plain)
+        run.write_json(run.split, prepared.split_record)
+        run.write_json(run.environment, environment(accelerator, devices, precision))
+        timing = {"prepare_s": round(time.perf_counter() - started_s, 3)}
+        before = run.read_metrics() if run.status else {}
+        before.pop("reason", None)
+        run.write_json(run.metrics, {**before, "status": "running", "timing": timing})
+        try:
+            if devices > 1 and ranks is None:
+                launch(task, run.path, ranks=devices)
+            else:
+                if ranks is not None:
+                    ranks.broadcast((task, str(run.path)))
+                _compute(task, config, prepared)
+        except (KeyboardInterrupt, Terminated) as end:
+            raise type(end)(f"Run the same command with run_dir={run.path} to go on.") from None
+        except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
+            if ranks is not None and not isinstance(error, TrainingDiverged) and (reason := run.reason):
+                lost = RankDied(f"Another rank of {run.path} failed ({reason}); the same command goes on.")
+                run.record_failure(lost)
+                raise lost from error
+            run.record_failure(error)
+            raise
+    metrics = run.read_metrics()
+    _show(run, metrics)
+    return RunResult(run, metrics)
+
+
+def _compute(task: str, config: Config, prepared: Prepared) -> None:
+    """Do this rank's share of a task.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted.
+        Terminated: It was told to end.
+    """
+    try:
+        TASKS[task].compute(config, prepared)
+    except SIGTERMException:
+        raise Terminated from None
+    except SystemExit:  # Lightning's answer to Ctrl-C.
+        raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _terminated_by_sigterm() -> Iterator[None]:
+    """Raise `Terminated` at SIGTERM, unless something else is to happen then: Lightning would test on to the end."""
+
+    def end(number: int, frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def train(config: Config, prepared: Prepared) -> None:
+    """Do one rank's share of fitting and testing; the first rank writes the report."""
+    run = RunDirectory(config.run_dir)
+    with _tracking(config, run, prepared, "train") as tracking:
+        if not run.read_metrics().get("fitted"):
+            tracking.add_pictures(lambda: [_genre_map(run, prepared)])
+            fit(config, run, prepared, tracking)
+        test(config, run, run, prepared, tracking)
+
+
+def evaluate_again(config: Config, prepared: Prepared) -> None:
+    """Do one rank's share of testing the best checkpoint of the run that `Config.init_from` names."""
+    run = RunDirectory(config.run_dir)
+    with _tracking(config, run, prepared, "evaluate") as tracking:
+        test(config, run, RunDirectory(config.init_from or ""), prepared, tracking)
+
+
+class Task(NamedTuple):
+    """Something a rank can be asked to do."""
+
+    prepare: Callable[[Config], Prepared]
+    compute: Callable[[Config, Prepared], None]
+
+
+TASKS = {"train": Task(prepare, train), "evaluate": Task(prepare_evaluation, evaluate_again)}
+"""What a rank can be asked to do, by its name."""
+
+
+def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
+    """Draw a spectrogram of each genre into the run directory."""
+    from genreclf.plots.spectrograms import draw_genre_map
+
+    data = prepared.data
+    draw_genre_map(run.figures / "genres.png", data.store, data.genre_of, data.spec, run.path.resolve().name)
+    return run.figures / "genres.png"
+
+
+def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str) -> Tracking:
+    settings = {key: value for key, value in dataclasses.asdict(config.logger).items() if key not in LOGGERS}
+    split = prepared.split
+    ours = [config.model["_target_"].rpartition(".")[2], split.name, *(["LEAKY"] if split.leaky else [])]
+    settings["tags"] = list(dict.fromkeys([*settings["tags"], *ours]))
+    kinds = config.logger.kinds if is_first_rank() else []
+    return Tracking(kinds=kinds, run=run, config=config.plain, job_type=job_type, **settings)
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any], there: str = "there", here: str = "here") -> str:
+    """Name the first keys in which two configurations differ."""
+    old, new = _flat(before), _flat(now)
+    ours = ("run_dir", "debug", "logger.")
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(ours)]
+    return ", ".join(f"{key}={old.get(key)} {there}, {new.get(key)} {here}" for key in keys[:3])
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _show(run: RunDirectory, metrics: dict[str, Any]) -> None:
+    """Print the summary, and where the report lies last."""
+    from rich.console import Console
+
+    Console().print(summary_table(metrics))
+    print(f"Report: {run.report}")

@@ -1,0 +1,143 @@
+"""Test tracks that the run under test, or a run it started from, has seen."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from genreclf.datasets.base import Track
+from genreclf.datasets.identity import KNOWN_REPEATS, credited
+from genreclf.errors import UserError
+from genreclf.evaluation.leaks import seen_as
+from genreclf.experiment.lineage import Lineage, RunTracks, track_key
+from genreclf.splits.base import Split, some
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Test tracks that a run, or one that it started from, has seen.
+
+    Attributes:
+        tracks: Number of test tracks.
+        trained: Ids of those that were trained on.
+        validated: Ids of the others that were validated on.
+        repeats: Ids of the others that are known repeats of such tracks.
+        artists: Ids of the rest whose artist was trained on; None where no artists are known.
+    """
+
+    tracks: int
+    trained: frozenset[str]
+    validated: frozenset[str]
+    repeats: frozenset[str]
+    artists: frozenset[str] | None
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Ids of the test tracks that were seen, themselves or as a repeat."""
+        return self.trained | self.validated | self.repeats
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """What ``metrics.json`` says of them."""
+        return {
+            "trained": len(self.trained),
+            "validated": len(self.validated),
+            "repeats": len(self.repeats),
+            "artists": None if self.artists is None else len(self.artists),
+            "n": self.tracks,
+        }
+
+
+def check_test(
+    split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Lineage, *, unseen: bool
+) -> tuple[Split, Seen | None]:
+    """Compare the test tracks of a split with what was seen.
+
+    Args:
+        split: The split.
+        dataset: See `genreclf.datasets.base.Dataset.dataset`.
+        tracks: At least the tracks that the split holds, by id.
+        lineage: The runs that the weights come from.
+        unseen: Leave out test tracks that were seen.
+
+    Returns:
+        The split, LEAKY if test tracks in it were seen, with warnings; and which were seen, None if there is no run.
+
+    Raises:
+        UserError: No test track is left.
+    """
+    if not lineage.runs:
+        return split, None
+    seen = _seen(split, dataset, tracks, lineage)
+    warnings = list(split.warnings)
+    if lineage.unknown:
+        warnings.append(
+            f"{lineage.unknown}, which {lineage.path} goes back to, cannot be read: whether it has seen test tracks is "
+            "not known"
+        )
+    rest, how = seen.tracks - len(seen.ids), seen_as(seen.counts)
+    if seen.ids and not unseen:
+        way_out = "split.unseen=true tests on the others alone" if rest else "choose other test tracks"
+        warnings.append(
+            f"LEAKY: {lineage.name} has seen {len(seen.ids)} of the {seen.tracks} test tracks ({how}); {way_out}"
+        )
+    elif seen.ids:
+        if not rest:
+            raise UserError(
+                f"split.unseen=true leaves no test track, as {lineage.name} has seen all {seen.tracks} of "
+                f"split={split.name} ({how}): choose other test tracks"
+            )
+        warnings.append(
+            f"split.unseen=true leaves out {len(seen.ids)} of {seen.tracks} test tracks, which {lineage.name} has "
+            f"seen ({how})"
+        )
+        kept = tuple(segment for segment in split.test if segment.track_id not in seen.ids)
+        split = replace(split, test=kept)
+        held = {tracks[segment.track_id].genre for segment in kept}
+        if lacking := [genre for genre in split.genres if genre not in held]:
+            warnings.append(f"no unseen test track is left of {some(lacking)}")
+        seen = replace(seen, tracks=rest, trained=frozenset(), validated=frozenset(), repeats=frozenset())
+    if seen.artists:
+        others = "other " if seen.ids else ""
+        warnings.append(
+            f"{len(seen.artists)} of the {rest} {others}test tracks are by artists that {lineage.name} trained on, "
+            "which flatters the scores"
+        )
+    val = {segment.track_id for segment in split.val}
+    if known := len(_overlap(val, dataset, lineage.runs)[0]):
+        warnings.append(
+            f"{lineage.name} trained on {known} of the {len(val)} validation tracks, so that figures of validation are "
+            "too good to choose by"
+        )
+    leaky = split.leaky or bool(seen.ids)
+    return replace(split, leaky=leaky, warnings=tuple(warnings)), seen
+
+
+def _seen(split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Lineage) -> Seen:
+    runs = lineage.runs
+    ids = {segment.track_id for segment in split.test}
+    trained, validated, repeats = _overlap(ids, dataset, runs[1:])
+    # What a run's own split holds out of its training is unseen by it, as in that run's own report.
+    if not {track_key(dataset, id) for id in ids - trained - validated - repeats} <= lineage.held_out:
+        trained, validated, repeats = _overlap(ids, dataset, runs)
+    known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
+    known |= {track_key(dataset, id): names for id, track in tracks.items() if (names := credited(track.artist))}
+    heard = {name for run in runs for key in run.keys(run.train) for name in known.get(key, ())}
+    artists_of = {id: known.get(track_key(dataset, id), ()) for id in ids}
+    same = {id for id in ids - trained - validated - repeats if not heard.isdisjoint(artists_of[id])}
+    return Seen(
+        tracks=len(ids),
+        trained=frozenset(trained),
+        validated=frozenset(validated),
+        repeats=frozenset(repeats),
+        artists=frozenset(same) if heard and any(artists_of.values()) else None,
+    )
+
+
+def _overlap(ids: Collection[str], dataset: str, runs: Collection[RunTracks]) -> tuple[set[str], set[str], set[str]]:
+    """Return which tracks were trained on, else validated on, else are known repeats of such."""
+    train = {key for run in runs for key in run.keys(run.train)}
+    val = {key for run in runs for key in run.keys(run.val)}
+    repeats_of = {id: repeats for repeats in KNOWN_REPEATS for id in repeats}
+    trained = {id for id in ids if track_key(dataset, id) in train}
+    validated = {id for id in ids if track_key(dataset, id) in val} - trained
+    repeats = {id for id in ids if any(track_key(dataset, twin) in train | val for twin in repeats_of.get(id, ()))}
+    return trained, validated, repeats - trained - validated

@@ -1,0 +1,150 @@
+"""From a checked configuration to all that a run needs before it computes anything."""
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from lightning.pytorch import seed_everything
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.audio.scaling import Scale
+from genreclf.checkpoint import load_checkpoint
+from genreclf.config.config import Config
+from genreclf.config.weights import check_checkpoint
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.errors import UserError
+from genreclf.experiment.build import build_data, build_model
+from genreclf.experiment.checks import check_evaluation, check_limits, check_network, check_training
+from genreclf.experiment.corpus import Corpus, load_corpus
+from genreclf.experiment.lineage import Lineage, read_lineage, split_json
+from genreclf.experiment.seen import Seen, check_test
+from genreclf.models import GenreClassifier
+from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import Split
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run needs before it computes or writes anything.
+
+    Attributes:
+        split: Which tracks train, validate and test.
+        data: Their batches.
+        model: Built, its weights those of the seed or of `Config.init_from`.
+        warnings: What a user should know.
+        split_record: What ``split.json`` holds.
+        seen: Which test tracks the run that the weights come from has seen, if they come from one.
+    """
+
+    split: Split
+    data: ClipDataModule
+    model: GenreClassifier
+    warnings: tuple[str, ...]
+    split_record: dict[str, Any]
+    seen: Seen | None
+
+
+def prepare(config: Config) -> Prepared:
+    """Gather tracks and spectrograms, split, seed and build.
+
+    Raises:
+        UserError: Something does not fit; nothing was written but the store.
+    """
+    check_training(config)
+    lineage = Lineage()
+    if config.init_from is not None:
+        start = RunDirectory(config.init_from)
+        load_checkpoint(start.best)  # A missing or damaged one is told of before anything is gathered.
+        lineage = read_lineage(start, config)
+    corpus = load_corpus(config)
+    split, seen = _split(config, corpus, lineage)
+    unvalidated = [] if split.val else [_without_validation(config, split)]
+    data = build_data(config, corpus, split)
+    check_limits(config, data)
+    check_network(config, corpus.spec, len(data.genres))
+    seed_everything(config.seed, workers=True, verbose=False)
+    model, warnings = build_model(config, corpus.spec, data)
+    return Prepared(
+        split,
+        data,
+        model,
+        (*corpus.warnings, *split.warnings, *unvalidated, *warnings),
+        split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
+        seen=seen,
+    )
+
+
+def prepare_evaluation(config: Config) -> Prepared:
+    """Do as `prepare` does for the checkpoint of the run that `Config.init_from` names.
+
+    Raises:
+        UserError: The checkpoint knows other genres or other spectrograms.
+    """
+    trained = RunDirectory(config.init_from or "")
+    checkpoint = load_checkpoint(trained.best)
+    spec = _check(trained, checkpoint, config)
+    known = checkpoint["hyper_parameters"]
+    lineage = read_lineage(trained, config)
+    check_evaluation(config)
+    corpus = load_corpus(config)
+    split, seen = _split(config, corpus, lineage)
+    if unknown := set(split.genres) - set(known["genres"]):
+        raise UserError(
+            f"The checkpoint of {trained.path} does not know {', '.join(sorted(unknown))} "
+            f"(it knows {', '.join(known['genres'])}); choose data and split of these genres."
+        )
+    _check_spectrograms(trained, spec, corpus.spec)
+    data = build_data(config, corpus, split, known["genres"])
+    check_limits(config, data, ["test"])
+    model, _ = build_model(config, corpus.spec, data)
+    return Prepared(
+        split,
+        data,
+        model,
+        (*corpus.warnings, *split.warnings, *model.warnings),
+        split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
+        seen=seen,
+    )
+
+
+def _check(trained: RunDirectory, checkpoint: dict[str, Any], config: Config) -> FeatureSpec:
+    """Return the spectrograms of a checkpoint that is of the configured model, before anything is computed."""
+    try:
+        spec = check_checkpoint(checkpoint, config.model, scale=cast(Scale, config.features.scale))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{trained.best} is not of the model that is configured ({error}).") from error
+    if spec.sample_rate is not None and config.features.sample_rate is not None:
+        of_audio = ("sample_rate", "n_fft", "hop_length", "n_mels")
+        _check_spectrograms(trained, spec, replace(spec, **{key: getattr(config.features, key) for key in of_audio}))
+    return spec
+
+
+def _check_spectrograms(trained: RunDirectory, spec: FeatureSpec, now: FeatureSpec) -> None:
+    if now != spec:
+        differing = [key for key, value in now.plain().items() if value != spec.plain()[key]]
+        raise UserError(
+            f"{trained.path} was trained on other spectrograms ({', '.join(differing)}); "
+            "leave features and data.clip_seconds as they were."
+        )
+
+
+def _split(config: Config, corpus: Corpus, lineage: Lineage) -> tuple[Split, Seen | None]:
+    return check_test(corpus.split(config), corpus.dataset, corpus.tracks, lineage, unseen=config.unseen)
+
+
+def _without_validation(config: Config, split: Split) -> str:
+    """Say which epoch is tested where there are no validation tracks.
+
+    Raises:
+        UserError: A setting cannot do without them.
+    """
+    if (patience := config.early_stopping.patience) is not None:
+        raise UserError(
+            f"early_stopping.patience={patience} needs validation tracks, and split={split.name} has none: add "
+            "some, or set it to null."
+        )
+    if str(monitor := config.scheduler.get("monitor")).startswith("val/"):
+        raise UserError(
+            f"scheduler.monitor={monitor} needs validation tracks, and split={split.name} has none: add some, or "
+            "set it to train/loss."
+        )
+    return "There are no validation tracks, so the last epoch is tested."

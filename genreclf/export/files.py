@@ -1,0 +1,217 @@
+"""Writing exported models, checked against the original before they take their place."""
+
+import json
+import logging
+import os
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import Dim, ExportedProgram
+
+from genreclf import __version__
+from genreclf.audio.decode import open_audio
+from genreclf.audio.streaming import resampled
+from genreclf.errors import UnreadableTrack, UserError
+from genreclf.export.graph import WaveformClassifier
+from genreclf.inference.predictor import GenrePredictor
+from genreclf.run_directory import RunDirectory, atomic_path
+
+LARGEST_DIFFERENCE = 1e-3
+"""By how much a probability may differ from the original's."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How an exported model compares with the original.
+
+    Attributes:
+        differences: The largest difference of a probability, by signal.
+    """
+
+    differences: Mapping[str, float]
+
+    @property
+    def largest(self) -> float:
+        """The largest of all; infinite if a probability was no number."""
+        worst = max(self.differences.values())
+        return worst if np.isfinite(list(self.differences.values())).all() else float("inf")
+
+
+class Format(ABC):
+    """A kind of file that holds a whole model."""
+
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the program with its metadata."""
+
+    @abstractmethod
+    def run(self, path: Path, waveforms: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Return the probabilities ``(batch, genre)`` that the file gives for waveforms ``(batch, sample)``."""
+
+
+class Onnx(Format):
+    """ONNX, for onnxruntime; input ``waveform``, output ``probabilities``."""
+
+    suffix = ".onnx"
+
+    def __init__(self) -> None:
+        """Look for what it needs, and keep onnxruntime from reporting to its maker."""
+        # Read when onnxruntime is imported.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+        if missing:
+            raise UserError(
+                f'--format onnx needs {", ".join(missing)}: python -m pip install -e ".[export]", '
+                "or choose --format torch-export."
+            )
+
+    def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the program with its metadata."""
+        # It warns of operators of torchvision, which is not asked for.
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        exported = torch.onnx.export(
+            program, dynamo=True, input_names=["waveform"], output_names=["probabilities"], verbose=False
+        )
+        assert exported is not None
+        exported.model.metadata_props.update(metadata)
+        exported.save(path, external_data=False)
+
+    def run(self, path: Path, waveforms: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Return the probabilities that onnxruntime gives on the CPU."""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return [cast(NDArray[np.float32], session.run(None, {"waveform": waveform})[0]) for waveform in waveforms]
+
+
+class TorchExport(Format):
+    """A program of torch.export, for ``torch.export.load``; its extra file ``metadata.json`` holds the metadata."""
+
+    suffix = ".pt2"
+
+    def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the program with its metadata."""
+        torch.export.save(program, path, extra_files={"metadata.json": json.dumps(dict(metadata))})
+
+    def run(self, path: Path, waveforms: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Return the probabilities that the loaded program gives."""
+        module = torch.export.load(path).module()
+        with torch.inference_mode():
+            return [module(torch.from_numpy(waveform)).numpy() for waveform in waveforms]
+
+
+FORMATS: dict[str, type[Format]] = {"onnx": Onnx, "torch-export": TorchExport}
+
+
+def export(
+    predictor: GenrePredictor,
+    path: Path,
+    *,
+    format: Format,
+    metadata: Mapping[str, str] | None = None,
+    files: Sequence[Path] = (),
+    allowed: float = LARGEST_DIFFERENCE,
+) -> Checked:
+    """Write a trained model as one file and compare it with the original.
+
+    Args:
+        predictor: The original, trained on audio.
+        path: The file to write; it is replaced only by one that passed.
+        format: Its kind.
+        metadata: What the file says of itself, see `describe`.
+        files: Audio to compare on, beside noise and tones.
+        allowed: The largest difference of a probability that passes.
+
+    Raises:
+        UserError: The model or a file of audio cannot be used, or the difference is larger.
+    """
+    program = traced(predictor)
+    with atomic_path(path) as partial:
+        format.write(program, partial, metadata or {})
+        result = compared(format, partial, predictor, files)
+        if result.largest > allowed:
+            worst = max(result.differences, key=lambda name: result.differences[name])
+            raise UserError(
+                f"{path} was not kept: its probabilities differ from the original's by {result.largest:.1e} on "
+                f"{worst}, more than {allowed:g}."
+            )
+    return result
+
+
+def traced(predictor: GenrePredictor) -> ExportedProgram:
+    """Return the model as a program, for any number of songs and any length from one hop on."""
+    module = WaveformClassifier(model=predictor.model, grid_overlap=predictor.grid_overlap, short=predictor.short)
+    spec = predictor.spec
+    assert spec.hop_length is not None
+    example = torch.zeros(2, int(2.7 * spec.clip_frames * spec.hop_length) + 1)
+    sizes = {"waveform": {0: Dim("batch"), 1: Dim("sample", min=spec.hop_length)}}
+    with warnings.catch_warnings(), torch.inference_mode():
+        # A recurrent layer's flat weights, which are the parameters themselves.
+        warnings.filterwarnings("ignore", message="The tensor attributes? .* assigned during export")
+        return torch.export.export(module, (example,), dynamic_shapes=sizes)
+
+
+def describe(run: RunDirectory, predictor: GenrePredictor) -> dict[str, str]:
+    """Return what the file should say of itself; figures are those of ``metrics.json``."""
+    metrics: dict[str, Any] = run.read_metrics() if run.metrics.exists() else {}
+    split, track = metrics.get("split", {}), metrics.get("test", {}).get("track", {})
+    spec = predictor.spec
+    known = {
+        "genres": list(predictor.genres),
+        "sample_rate": spec.sample_rate,
+        "clip_seconds": spec.clip_frames / spec.frames_per_second,
+        "genreclf": __version__,
+        "split": split.get("name"),
+        "split_hash": split.get("hash"),
+        "leaky": split.get("leaky"),
+        "test_track_accuracy": track.get("accuracy"),
+        "test_track_accuracy_ci95": track.get("accuracy_ci95"),
+        "test_tracks": track.get("n"),
+    }
+    return {key: json.dumps(value) for key, value in known.items()}
+
+
+def compared(format: Format, path: Path, predictor: GenrePredictor, files: Sequence[Path] = ()) -> Checked:
+    """Compare an exported file with the original on noise, tones, a song shorter than a clip, and files."""
+    rate = predictor.listener.sample_rate
+    clip_samples = int(predictor.spec.clip_frames / predictor.spec.frames_per_second * rate)
+    noise = np.random.default_rng(0).standard_normal(3 * clip_samples + 1).astype(np.float32)
+    time_s = np.arange(int(2.2 * clip_samples)) / rate
+    tones = sum(np.sin(2 * np.pi * hertz * time_s) / 8 for hertz in (110.0, 440.0, 1760.0))
+    signals = {
+        "noise": 0.1 * noise,
+        "tones": np.asarray(tones, np.float32),
+        "a song of half a clip": 0.3 * noise[: clip_samples // 2],
+    }
+    originals = {name: predictor.predict(signal, sample_rate=rate).probabilities for name, signal in signals.items()}
+    for file in files:
+        originals[str(file)] = predictor.predict(file).probabilities
+        signals[str(file)] = waveform_of(file, rate)
+    batch = np.stack([signals["noise"], signals["noise"][::-1]])
+    first, *others = format.run(path, [batch, *(signal[None] for signal in signals.values())])
+    given = {name: shares[0] for name, shares in zip(signals, others, strict=True)}
+    differences = {name: float(np.abs(given[name] - originals[name]).max()) for name in signals}
+    return Checked({"two songs at once": float(np.abs(first[0] - originals["noise"]).max()), **differences})
+
+
+def waveform_of(path: Path, sample_rate: int) -> NDArray[np.float32]:
+    """Return a file of audio as one mono waveform ``(sample,)`` at a rate in Hz.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        with open_audio(path) as stream:
+            return torch.cat(list(resampled(stream, stream.sample_rate, sample_rate))).numpy()
+    except UnreadableTrack as error:
+        raise UserError(f"{path}: {error}") from None

@@ -1,0 +1,204 @@
+"""What is shared of a run, and a run made of what was shared; files from elsewhere are taken as hostile."""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+from genreclf import __version__
+from genreclf.config.trust import check_trust
+from genreclf.config_file import check_resolved
+from genreclf.errors import UserError
+from genreclf.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from genreclf.audio.log_mel import FeatureSpec
+    from genreclf.audio.scaling import Scale
+    from genreclf.config.config import Config
+
+CONFIG, WEIGHTS, METRICS, SPLIT, CARD = "config.json", "model.safetensors", "metrics.json", "split.json", "README.md"
+
+LARGEST_BYTES = {CONFIG: 2**16, METRICS: 2**22, SPLIT: 2**26, WEIGHTS: 2**32}
+"""What a run is made of again, and how large each file may be."""
+
+_NOT_OURS = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What files raise that `write_bundle` did not write."""
+
+
+def needs(extra: str, *modules: str) -> None:
+    """Check that what an extra installs is there.
+
+    Raises:
+        UserError: It is not.
+    """
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise UserError(f'This needs {", ".join(missing)}: python -m pip install -e ".[{extra}]".')
+
+
+def write_bundle(run: RunDirectory, folder: Path) -> None:
+    """Write what is shared of a finished run, but for the card, into a folder.
+
+    See `genreclf.hub.contents` for what stays here; so do the loss's own values.
+
+    Raises:
+        UserError: The run is not finished, or damaged.
+    """
+    needs("hub", "safetensors")
+    from safetensors.torch import save_file
+
+    from genreclf.checkpoint import load_checkpoint
+    from genreclf.config.weights import is_models
+    from genreclf.hub.contents import check_sizes, shareable, shareable_metrics
+
+    metrics, split_record = run.read_metrics(), run.read_json(run.split)
+    if metrics.get("status") != "finished":
+        raise UserError(f"{run.path} is not finished, so there are no figures to share; finish it first.")
+    checkpoint = load_checkpoint(run.best)
+    known = checkpoint["hyper_parameters"]
+    try:
+        metrics, shared = shareable_metrics(metrics), shareable(run.read_config())
+        check_sizes(shared)
+    except _NOT_OURS as error:
+        raise UserError(f"{run.config} or {run.metrics} cannot be shared ({_reason(error)}).") from error
+    config = {
+        "genreclf": __version__,
+        "genres": list(known["genres"]),
+        "spec": dict(known["spec"]),
+        "config": shared,
+    }
+    state = {key: values.contiguous() for key, values in checkpoint["state_dict"].items() if is_models(key)}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    for name, content in ((CONFIG, config), (METRICS, metrics), (SPLIT, split_record)):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
+    """Make a run directory of shared files: `predict`, `evaluate` and `genreclf.load` take it.
+
+    Nothing in the files is executed or looked up: classes named by the configuration come from genreclf, PyTorch or a
+    trusted module, of the configuration and the figures only what `genreclf.hub.contents` knows is kept, and the
+    weights are tensors alone, of the names and shapes that the model has.
+
+    Args:
+        folder: Where the files lie.
+        path: The directory to make.
+        trusted: Modules beside genreclf and PyTorch that the configuration may name, such as ``my_model``.
+
+    Returns:
+        What it scored, in a sentence.
+
+    Raises:
+        UserError: A file is missing, too large, or not what it should be; nothing is made then.
+    """
+    needs("hub", "safetensors")
+    from genreclf.checkpoint import SafeCheckpointIO
+    from genreclf.config.config import Config
+    from genreclf.config.weights import checked_spec
+    from genreclf.experiment.lineage import earlier_runs
+    from genreclf.hub.contents import check_sizes, shareable, shareable_metrics
+    from genreclf.reports.run import answer
+    from genreclf.splits.base import Split
+
+    shared, metrics, split_record = (_json(folder / name) for name in (CONFIG, METRICS, SPLIT))
+    config, spec, genres = (shared.get(key) for key in ("config", "spec", "genres"))
+    if not isinstance(config, dict) or not isinstance(spec, dict) or not _are_genres(genres):
+        raise UserError(f"{CONFIG} is not what push writes: it needs config, spec and genres.")
+    try:
+        check_resolved(config)
+        config = {**shareable(config), "run_dir": str(path)}
+        check_sizes(config)
+        described = checked_spec(spec)
+        metrics = shareable_metrics(metrics)
+    except _NOT_OURS as error:
+        raise UserError(f"{CONFIG} or {METRICS} is not what push writes ({_reason(error)}).") from None
+    check_trust(config, trusted, place=CONFIG)
+    try:
+        checked = Config.from_plain(config)
+        split = Split.from_json(split_record)
+        earlier_runs(split_record)
+        told = (metrics["split"]["hash"], metrics["split"]["leaky"])
+        scored, best_epoch = answer(metrics), int(metrics["best_epoch"])
+        if told != (split.hash, split.leaky):
+            raise UserError(f"{METRICS} tells of another split than {SPLIT} holds, so its figures cannot be trusted.")
+    except _NOT_OURS as error:
+        raise UserError(f"{CONFIG}, {METRICS} or {SPLIT} is not what push writes ({_reason(error)}).") from None
+    state = _weights(folder / WEIGHTS, checked, described, genres)
+    partial = RunDirectory(path.parent / f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        partial.make()
+        partial.write_config(checked.plain)
+        partial.write_json(partial.metrics, metrics)
+        partial.write_json(partial.split, split_record)
+        known = {"spec": described.plain(), "genres": genres}
+        checkpoint = {"state_dict": state, "hyper_parameters": known, "epoch": best_epoch}
+        SafeCheckpointIO().save_checkpoint(checkpoint, partial.best)
+        try:
+            os.replace(partial.path, path)
+        except OSError as error:
+            raise UserError(f"--to {path} cannot be made ({error.strerror}); choose a new folder.") from error
+    finally:
+        shutil.rmtree(partial.path, ignore_errors=True)
+    return f"{scored} LEAKY: not to be compared with other splits." if split.leaky else scored
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path.name} is missing: this is no model of genreclf.")
+    if path.stat().st_size > LARGEST_BYTES[path.name]:
+        raise UserError(f"{path.name} is larger than {LARGEST_BYTES[path.name]} bytes, so it is not read.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        printable = _is_printable(content)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path.name} is not readable as JSON ({type(error).__name__}).") from None
+    if not isinstance(content, dict) or not printable:
+        raise UserError(f"{path.name} is not what push writes: it holds no object, or signs that cannot be printed.")
+    return content
+
+
+def _is_printable(value: Any) -> bool:
+    """Return whether all strings can be shown in a terminal."""
+    if isinstance(value, dict):
+        return all(key.isprintable() and _is_printable(entry) for key, entry in value.items())
+    if isinstance(value, list):
+        return all(map(_is_printable, value))
+    return not isinstance(value, str) or value.isprintable()
+
+
+def _are_genres(genres: Any) -> TypeGuard[list[str]]:
+    names = isinstance(genres, list) and all(isinstance(genre, str) and 0 < len(genre) <= 200 for genre in genres)
+    return names and 1 < len(set(genres)) == len(genres) <= 1000
+
+
+def _reason(error: Exception) -> str:
+    return f"there is no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+
+
+def _weights(path: Path, config: "Config", spec: "FeatureSpec", genres: list[str]) -> dict[str, Any]:
+    """Return the tensors of the file, if they are those of the model, before memory is spent on either."""
+    from safetensors import SafetensorError, safe_open
+
+    from genreclf.config.weights import check_weights, is_models
+
+    if not path.is_file():
+        raise UserError(f"{path.name} is missing: this is no model of genreclf.")
+    if path.stat().st_size > LARGEST_BYTES[WEIGHTS]:
+        raise UserError(f"{path.name} is larger than {LARGEST_BYTES[WEIGHTS]} bytes, so it is not read.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+            check_weights(shapes, config.model, spec=spec, genres=genres, scale=cast("Scale", config.features.scale))
+            state = {key: file.get_tensor(key) for key in shapes if is_models(key)}
+    except ValueError as error:
+        raise UserError(
+            f"{WEIGHTS} does not hold the weights of the model that {CONFIG} describes ({error})."
+        ) from None
+    except (SafetensorError, RuntimeError, TypeError, OverflowError, MemoryError, OSError) as error:
+        raise UserError(f"{WEIGHTS} and {CONFIG} make no model ({str(error).strip().splitlines()[0]}).") from None
+    if not all(values.isfinite().all() for values in state.values()):
+        raise UserError(f"{WEIGHTS} holds values that are no numbers.")
+    return state

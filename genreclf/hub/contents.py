@@ -1,0 +1,162 @@
+"""What of a run's configuration and figures is shared, and what is taken of those that somebody else shared."""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from genreclf.config.schema import ClipConfig, TrainerConfig
+from genreclf.config.trust import GROUPS
+from genreclf.config.weights import LARGEST as LARGEST_OF_SPECTROGRAMS
+from genreclf.config_file import LARGEST_BYTES, dump_config
+
+SECTIONS = (*GROUPS, "features", "regularization", "early_stopping")
+"""Sections of a configuration that are shared; of the trainer and the logger, see `shareable`."""
+
+OF_TRAINER = ("max_epochs", "precision", "gradient_clip_val")
+"""What of the trainer's section says how the network came about."""
+
+WORDS = ("_target_", "clip_seconds", "short", "colormap", "rendering")
+"""Keys of `data` and `split` whose text is no path."""
+
+LARGEST = {
+    **LARGEST_OF_SPECTROGRAMS,
+    "batch_size": 2**14,
+    "crops_per_track": 2**14,
+    "tracks_per_genre": 10**5,
+    "artists_per_genre": 10**5,
+    "duration_s": 3600,
+    "seconds": 3600,
+    "folds": 10**4,
+}
+"""How large numbers of `data`, `split` and `features` that somebody shared may be, by their keys."""
+
+LARGEST_COUNT = 2**53
+
+LONGEST_TEXT = 200
+
+FIGURES = ("objective", "val", "test")
+"""Keys of ``metrics.json`` below which scores stand."""
+
+COUNTS = ("seed", "parameters", "epochs", "best_epoch")
+
+
+def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a configuration describes the network, its training, and how it was tested.
+
+    Nothing is left of Hydra and the logger, of places on this machine, and of the devices; that is as by default.
+
+    Raises:
+        KeyError, TypeError: A section is missing or is none.
+    """
+    shared: dict[str, Any] = {}
+    for name in (name for name in (*SECTIONS, "trainer") if name in config or name in GROUPS):
+        if not isinstance(config[name], dict):
+            raise TypeError(f"{name} is no section")
+        shared[name] = _without_folders(copy.deepcopy(config[name]))
+    for name in ("data", "split"):
+        section = shared[name]
+        shared[name] = {key: None if key not in WORDS and _has_text(section[key]) else section[key] for key in section}
+    shared["split"] |= {"unseen": False}  # Without init_from there is nothing that it could have seen.
+    shared["data"] = {**asdict(ClipConfig()), **shared["data"], "store_dir": None}
+    trainer = {key: value for key, value in shared.get("trainer", {}).items() if key in OF_TRAINER}
+    shared["trainer"] = {**asdict(TrainerConfig()), **trainer}
+    shared["logger"] = {}
+    return {**shared, "seed": config.get("seed", 0), "init_from": None, "debug": False, "run_dir": ""}
+
+
+def check_sizes(config: Mapping[str, Any]) -> None:
+    """Check that no number of a shared configuration asks for much memory; the model is held against its weights.
+
+    Raises:
+        ValueError: One does, or a text is long or unprintable.
+    """
+    _check_values(config, "")
+    if len(dump_config(config).encode()) > LARGEST_BYTES:
+        raise ValueError(f"settings of more than {LARGEST_BYTES} bytes")
+    for name in ("data", "split", "features"):
+        for key, value in config[name].items():
+            largest = LARGEST.get(key)
+            if largest is not None and isinstance(value, int | float) and not abs(value) <= largest:
+                raise ValueError(f"{name}.{key} of {value}")
+
+
+def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a run, without those of this machine.
+
+    Raises:
+        KeyError, TypeError, ValueError: One is missing or cannot be: scores lie within 0 and 1, or are None.
+    """
+    shared = {key: metrics[key] for key in ("status", *COUNTS, "split", *FIGURES)}
+    if shared["status"] != "finished":
+        raise ValueError(f"status of {shared['status']!r}")
+    split = shared["split"]
+    if not isinstance(split["name"], str) or not isinstance(split["hash"], str) or not isinstance(split["leaky"], bool):
+        raise TypeError("split names no split")
+    _check_values(split, "split")
+    for key, value in split.get("seen", {}).items():
+        if value is not None or key != "artists":
+            _check_count(f"split.seen.{key}", value)
+    for key in COUNTS:
+        _check_count(key, shared[key])
+    for key in FIGURES:
+        _check_figures(key, shared[key])
+    return shared
+
+
+def _without_folders(value: Any) -> Any:
+    """Return `value` with every absolute path in it cut down to its last name."""
+    if isinstance(value, dict):
+        return {key: _without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(entry) for entry in value]
+    if isinstance(value, str):
+        for kind in (PurePosixPath(value), PureWindowsPath(value)):
+            if kind.is_absolute():
+                return kind.name
+    return value
+
+
+def _has_text(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_text, value.values()))
+    return any(map(_has_text, value)) if isinstance(value, list) else isinstance(value, str)
+
+
+def _check_values(value: Any, key: str) -> None:
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            _check_values(entry, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for entry in value:
+            _check_values(entry, key)
+    elif isinstance(value, str):
+        if len(value) > LONGEST_TEXT:
+            raise ValueError(f"{key} of {len(value)} letters")
+    elif isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= LARGEST_COUNT):
+        raise ValueError(f"{key} of {value}")
+
+
+def _check_count(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
+        raise ValueError(f"{key} of {value!r}")
+
+
+def _check_figures(key: str, value: Any) -> None:
+    """Check scores, however deep they lie: counts are called ``n``, losses end in ``loss``, all others are shares."""
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            _check_figures(f"{key}.{name}", entry)
+    elif isinstance(value, list):
+        for entry in value:
+            _check_figures(key, entry)
+    elif key.endswith(".n"):
+        _check_count(key, value)
+    elif value is not None:
+        largest = math.inf if key.endswith("loss") else 1
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= largest:
+            raise ValueError(f"{key} of {value!r}")
+        if not math.isfinite(value):
+            raise ValueError(f"{key} of {value!r}")

@@ -1,0 +1,102 @@
+"""Sending trained models to the Hugging Face hub and fetching them from there."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from genreclf.errors import UserError
+from genreclf.hub.bundle import LARGEST_BYTES, needs, rebuild, write_bundle
+from genreclf.reports.card import UNKNOWN_LICENSE, write_card
+from genreclf.run_directory import RunDirectory
+
+
+def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, private: bool = False) -> str:
+    """Send a finished run to the hub, with a card, and return its address.
+
+    Args:
+        run: The run.
+        repo: ``user/name``; it is made if it is not there.
+        license: Of the weights, as the hub abbreviates it.
+        private: Make it visible to its owner alone.
+
+    Raises:
+        UserError: The run cannot be shared, there is no token, or the hub refuses.
+    """
+    needs("hub", "huggingface_hub", "safetensors")
+    from huggingface_hub import HfApi, get_token
+
+    if get_token() is None:
+        raise UserError("There is no Hugging Face token: log in with hf auth login, or set HF_TOKEN.")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_bundle(run, folder)
+        write_card(folder, repo=repo, license=license)
+        with _sentences(repo):
+            api = HfApi(endpoint=_endpoint())
+            address = api.create_repo(repo, private=private or None, exist_ok=True)
+            api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Share a run of genreclf")
+    return str(address)
+
+
+def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequence[str] = ()) -> str:
+    """Fetch a model from the hub into a new run directory, and return what it scored, in a sentence.
+
+    Only the files that a run is made of are fetched, each up to a size; see `genreclf.hub.bundle.rebuild`.
+
+    Args:
+        repo: ``user/name``.
+        path: The directory to make.
+        revision: A commit, branch or tag; the newest by default.
+        trusted: Modules whose classes the configuration may name.
+
+    Raises:
+        UserError: It is not there, or not what it should be.
+    """
+    needs("hub", "huggingface_hub", "safetensors")
+    from huggingface_hub import HfApi
+
+    if path.exists():
+        raise UserError(f"{path} is there already; choose another folder with --to.")
+    with tempfile.TemporaryDirectory() as temporary:
+        with _sentences(repo):
+            api = HfApi(endpoint=_endpoint())
+            found = api.model_info(repo, revision=revision, files_metadata=True)
+            sizes = {file.rfilename: file.size for file in found.siblings or ()}
+            _check_sizes(repo, sizes)
+            api.snapshot_download(repo, revision=found.sha, allow_patterns=list(LARGEST_BYTES), local_dir=temporary)
+        return rebuild(Path(temporary), path, trusted=trusted)
+
+
+def _check_sizes(repo: str, sizes: dict[str, int | None]) -> None:
+    for name, largest in LARGEST_BYTES.items():
+        if name not in sizes:
+            raise UserError(f"{repo} holds no {name}: it is no model that genreclf pushed.")
+        if (sizes[name] or 0) > largest:
+            raise UserError(f"{name} of {repo} has {sizes[name]} bytes, more than {largest}, so it is not fetched.")
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+@contextmanager
+def _sentences(repo: str) -> Iterator[None]:
+    """Turn what the hub answers into a sentence."""
+    from httpx2 import HTTPError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        yield
+    except HFValidationError:
+        raise UserError(f"{repo} is no name of a repository; give it as USER/NAME.") from None
+    except GatedRepoError:
+        raise UserError(f"{repo} asks for consent on its page on the hub first.") from None
+    except RevisionNotFoundError:
+        raise UserError(f"{repo} has no such revision; choose another with --revision.") from None
+    except RepositoryNotFoundError:
+        raise UserError(f"{repo} is not on the hub, or not for your token (HF_TOKEN, or hf auth login).") from None
+    except (HTTPError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{repo}: the hub could not be asked, or refused ({reason}).") from error

@@ -1,0 +1,186 @@
+"""From a waveform in blocks to the stored values that a model was trained on."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genreclf.audio.decode import AudioStream
+from genreclf.audio.log_mel import PICTURE_RANGE_DB, STEP_DB, FeatureSpec, LogMel, in_steps, to_steps
+from genreclf.audio.streaming import log_mel_frames, resampled, without_ends
+from genreclf.data.store import mapped
+from genreclf.errors import UnreadableTrack, UserError
+from genreclf.run_directory import sentence_when_full
+
+LIBROSA_PEAK80 = {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512}
+"""Pictures of librosa's log-mel (`power_to_db` with ref=max and top_db=80) as `matplotlib` draws them: black at the
+track's lowest level, white at its peak, the frames averaged over the area of each column."""
+
+OVERVIEW_COLUMNS = 1500
+"""Columns at most of the spectrogram that is kept to be looked at."""
+
+_CHUNK_FRAMES = 1 << 14
+
+
+@dataclass(frozen=True)
+class SongFeatures:
+    """A song as a model gets it.
+
+    Attributes:
+        stored: Stored values, shape ``(frame, mel)``, in a file that is gone with the song.
+        overview_db: Log-mel in dB relative to 1, shape ``(mel, column)``, for the eye.
+        start_s: Where in the song the first frame lies.
+        length_s: Seconds that were heard.
+        duration_s: Length of the whole song.
+    """
+
+    stored: Tensor
+    overview_db: NDArray[np.float32]
+    start_s: float
+    length_s: float
+    duration_s: float
+
+
+class FeatureExtractor:
+    """Makes the spectrograms that a spec describes, of songs of any length, in a memory that does not grow with it.
+
+    Args:
+        spec: What the spectrograms are.
+
+    Raises:
+        UserError: They are pictures, and how they were made is not known.
+    """
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        """Prepare the log-mel."""
+        self.spec = spec
+        if spec.rendering == "librosa_peak80":
+            settings = LIBROSA_PEAK80
+        elif spec.sample_rate and spec.n_fft and spec.hop_length:
+            settings = {"sample_rate": spec.sample_rate, "n_fft": spec.n_fft, "hop_length": spec.hop_length}
+        else:
+            raise UserError(
+                "The model was trained on pictures, and how they were made of audio is not known: "
+                "train with data.rendering=librosa_peak80 if that is how, or with a source of audio."
+            )
+        self.sample_rate = settings["sample_rate"]
+        self.n_fft, self.hop_length = settings["n_fft"], settings["hop_length"]
+        self.log_mel = LogMel(**settings, n_mels=spec.n_mels)
+
+    @property
+    def notice(self) -> str | None:
+        """What a user should know about how audio becomes what the model knows."""
+        if self.spec.rendering is None:
+            return None
+        return f"The model was trained on pictures ({self.spec.rendering}): the same pictures are made of the audio."
+
+    @contextmanager
+    def listen(
+        self, stream: AudioStream, *, skip_start_s: float = 0.0, skip_end_s: float = 0.0
+    ) -> Iterator[SongFeatures]:
+        """Hear a song from one end to the other.
+
+        Args:
+            stream: The song.
+            skip_start_s: Seconds left out at its start.
+            skip_end_s: Seconds left out at its end.
+
+        Raises:
+            UnreadableTrack: The song cannot be used; the message says why.
+            NoSpace: There is none for temporary files.
+        """
+        skips = round(skip_start_s * stream.sample_rate), round(skip_end_s * stream.sample_rate)
+        with sentence_when_full(), tempfile.TemporaryFile() as file:
+            heard_samples = 0
+
+            def blocks() -> Iterator[NDArray[np.float32]]:
+                nonlocal heard_samples
+                for block in without_ends(stream, *skips):
+                    heard_samples += len(block)
+                    yield block
+                if heard_samples < 2:
+                    raise UnreadableTrack(
+                        f"nothing is left of its {stream.duration_s:.1f} s without the first {skip_start_s:g} s "
+                        f"and the last {skip_end_s:g} s"
+                    )
+
+            for part in log_mel_frames(
+                resampled(blocks(), stream.sample_rate, self.sample_rate),
+                self.log_mel,
+                n_fft=self.n_fft,
+                hop_length=self.hop_length,
+            ):
+                if not part.isfinite().all():
+                    raise UnreadableTrack("samples far beyond full scale")
+                file.write(to_steps(part).T.contiguous().numpy().data)
+            steps = _mapped(cast(BinaryIO, file), np.dtype(np.int16), self.spec.n_mels)
+            overview_db = _columns(steps, min(len(steps), OVERVIEW_COLUMNS)) * STEP_DB
+            with tempfile.TemporaryFile() as beside:
+                stored: NDArray[np.generic] = steps
+                if self.spec.rendering is not None:
+                    length_s = heard_samples / stream.sample_rate
+                    columns = max(1, round(length_s * self.spec.frames_per_second))
+                    stored = _picture(steps, columns, cast(BinaryIO, beside))
+                elif self.spec.top_db is not None:
+                    stored = _clipped(steps, self.spec.top_db, cast(BinaryIO, beside))
+                yield SongFeatures(
+                    stored=torch.from_numpy(stored),
+                    overview_db=np.ascontiguousarray(overview_db.T),
+                    start_s=skips[0] / stream.sample_rate,
+                    length_s=heard_samples / stream.sample_rate,
+                    duration_s=stream.duration_s,
+                )
+
+
+def _mapped(file: BinaryIO, dtype: np.dtype[np.generic], n_mels: int) -> NDArray[np.generic]:
+    """Return what was written to a file as ``(frame, mel)``, memory-mapped."""
+    file.flush()
+    frames = file.tell() // (n_mels * dtype.itemsize)
+    return mapped(file, dtype, (frames, n_mels))
+
+
+def _peak(steps: NDArray[np.generic]) -> int:
+    return max(int(steps[i : i + _CHUNK_FRAMES].max()) for i in range(0, len(steps), _CHUNK_FRAMES))
+
+
+def _clipped(steps: NDArray[np.generic], top_db: float, file: BinaryIO) -> NDArray[np.generic]:
+    """Return stored levels ``(frame, mel)`` with those more than `top_db` dB below the peak raised to that level."""
+    floor = _peak(steps) - in_steps(top_db)
+    for i in range(0, len(steps), _CHUNK_FRAMES):
+        file.write(np.maximum(steps[i : i + _CHUNK_FRAMES], np.int16(floor)).data)
+    return _mapped(file, steps.dtype, steps.shape[1])
+
+
+def _picture(steps: NDArray[np.generic], columns: int, file: BinaryIO) -> NDArray[np.generic]:
+    """Return stored levels ``(frame, mel)`` drawn as a picture ``(column, mel)`` of 256 levels of gray."""
+    peak = _peak(steps)
+    lowest = min(int(steps[i : i + _CHUNK_FRAMES].min()) for i in range(0, len(steps), _CHUNK_FRAMES))
+    floor = max(lowest, peak - in_steps(PICTURE_RANGE_DB))
+    for first in range(0, columns, _CHUNK_FRAMES):
+        levels_db = _columns(steps, columns, first, min(columns, first + _CHUNK_FRAMES), lowest=floor)
+        gray = (levels_db - floor) / max(1, peak - floor) * 255
+        file.write(np.rint(gray).astype(np.uint8).data)
+    return _mapped(file, np.dtype(np.uint8), steps.shape[1])
+
+
+def _columns(
+    steps: NDArray[np.generic], columns: int, first: int = 0, stop: int | None = None, lowest: float = -np.inf
+) -> NDArray[np.float32]:
+    """Return frames ``(frame, mel)`` averaged onto `columns` of equal width, the ones from `first` to `stop`."""
+    means = np.empty(((columns if stop is None else stop) - first, steps.shape[1]), np.float32)
+    width = len(steps) / columns
+    for row in range(len(means)):
+        left, right = (first + row) * width, (first + row + 1) * width
+        start, end = int(left), min(len(steps), int(np.ceil(right - 1e-9)))
+        weights = np.ones(end - start)
+        weights[0] -= left - start
+        weights[-1] -= end - right
+        frames = np.maximum(steps[start:end].astype(np.float32), lowest)
+        means[row] = weights @ frames / weights.sum()
+    return means

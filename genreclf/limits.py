@@ -1,0 +1,94 @@
+"""Bounds on audio files and pictures, so that no single one takes the memory or the time of all others."""
+
+import os
+import stat
+from pathlib import Path
+
+from genreclf.errors import UnreadableTrack
+
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
+"""Sample rates of audio; a second at 1 Hz would become 22,050 samples of nothing."""
+
+LONGEST_TRACK_S = 2 * 3600
+"""Length of a track that is decoded as a whole, for training: 640 MB at 22,050 Hz."""
+
+LARGEST_TRACK_SAMPLES = 2**29
+"""Samples of all its channels together, 2 GB: 1 h 41 min of CD audio."""
+
+LONGEST_SONG_S = 24 * 3600
+"""Length of a song that is decoded in blocks, for a prediction; its spectrogram takes 1 GB of disk."""
+
+LARGEST_PICTURE_PIXELS = 2**24
+"""Pixels of a picture; finding its color map takes 50 bytes for each, 800 MB."""
+
+WIDEST_PICTURE = 2**17
+"""Columns of a picture: 50 min of music at 43 frames a second."""
+
+
+def check_is_file(path: Path) -> None:
+    """Check that there is a regular file with something in it.
+
+    Raises:
+        UnreadableTrack: There is none; the message says why in a few words, without the path.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise UnreadableTrack("a link to a missing file" if path.is_symlink() else "the file is missing") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableTrack(getattr(error, "strerror", None) or str(error)) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise UnreadableTrack("a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableTrack("a device or a pipe, not a file")
+    if status.st_size == 0:
+        raise UnreadableTrack("empty file")
+    if not os.access(path, os.R_OK):
+        raise UnreadableTrack("no permission to read it")
+
+
+def check_rate(sample_rate: int) -> None:
+    """Check a sample rate in Hz.
+
+    Raises:
+        UnreadableTrack: No audio has it.
+    """
+    if not LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ:
+        raise UnreadableTrack(f"a sample rate of {sample_rate} Hz, not between 1 kHz and 1 MHz")
+
+
+def check_track(n_samples: int, n_channels: int, sample_rate: int) -> None:
+    """Check what a file's header claims before it is decoded as a whole.
+
+    Args:
+        n_samples: Of each channel.
+        n_channels: Channels.
+        sample_rate: In Hz.
+
+    Raises:
+        UnreadableTrack: It is too long or too large.
+    """
+    check_rate(sample_rate)
+    if n_samples > LONGEST_TRACK_S * sample_rate:
+        raise UnreadableTrack(
+            f"its header claims {n_samples / sample_rate / 3600:,.1f} h, more than the "
+            f"{LONGEST_TRACK_S / 3600:g} h that a track may have; cut it into segments"
+        )
+    if n_samples * n_channels > LARGEST_TRACK_SAMPLES:
+        raise UnreadableTrack(
+            f"its header claims {n_samples * n_channels:,} samples in {n_channels} channels, more than the "
+            f"{LARGEST_TRACK_SAMPLES:,} that a track may have; cut it into segments or mix the channels"
+        )
+
+
+def check_picture(width: int, height: int) -> None:
+    """Check the size of a picture, in pixels, before it is decoded.
+
+    Raises:
+        UnreadableTrack: It is too large.
+    """
+    if width * height > LARGEST_PICTURE_PIXELS or width > WIDEST_PICTURE:
+        raise UnreadableTrack(
+            f"a picture of {width} x {height} pixels, more than {LARGEST_PICTURE_PIXELS:,} in all "
+            f"or {WIDEST_PICTURE:,} in a row; cut it into segments"
+        )

@@ -1,0 +1,1 @@
+"""Architectures of published systems, with their faults as options."""

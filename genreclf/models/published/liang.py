@@ -1,0 +1,100 @@
+"""The networks of "CRNN based Music Genre Classification" (Liang, Sun and Wen), on whole tracks.
+
+Its feed-forward network is that of `genreclf.models.published.leland`. What the paper leaves open is assumed as Keras
+does it by default, without batch norm, which the paper does not name.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Unpack
+
+from torch import Tensor, nn
+
+from genreclf.models.crnn import FramesAsSequence
+from genreclf.models.layers import AsImage, OutputsOf, draw_as_keras
+from genreclf.models.published.whole_track import Resize, WholeTrack
+from genreclf.training.module import Training
+
+
+class LiangCNN(WholeTrack):
+    """Four 4x4 convolutions and two linear layers (Liang, Sun and Wen).
+
+    Assumed: 16, 32, 64 and 64 channels, no padding, 64 units.
+
+    Args:
+        resize: ``pad``, or ``shear`` as the lineage of the paper has it, see `WholeTrack.resized`.
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        self.network = nn.Sequential(
+            OrderedDict(
+                input=self.resized(resize),
+                image=AsImage(),
+                convolutions=_stack((16, 32, 64, 64), [(2, 4)] * 4, kernel=4, padding=0, dropout=0.0),
+                flatten=nn.Flatten(),
+                layers=nn.Sequential(nn.Linear(64 * 5 * 1, 64), nn.ReLU(inplace=True), nn.Dropout(0.25)),
+                classifier=nn.Linear(64, len(self.genres)),
+            )
+        )
+        draw_as_keras(self.network)
+
+
+class LiangCRNN(WholeTrack):
+    """Four 3x3 convolutions and two LSTMs (Liang, Sun and Wen; laid out as in Choi et al., 2017).
+
+    Assumed: 64, 128, 128 and 128 channels; six steps of 128 values; the last output of the second LSTM goes on.
+
+    Args:
+        resize: ``pad``, or ``shear`` as the lineage of the paper has it, see `WholeTrack.resized`.
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        self.network = nn.Sequential(
+            OrderedDict(
+                input=self.resized(resize),
+                image=AsImage(),
+                convolutions=_stack(
+                    (64, 128, 128, 128), ((2, 2), (3, 3), (4, 4), (4, 4)), kernel=3, padding=1, dropout=0.1
+                ),
+                sequence=FramesAsSequence(),
+                recurrence=nn.Sequential(
+                    OutputsOf(nn.LSTM(128, 20, batch_first=True)), OutputsOf(nn.LSTM(20, 20, batch_first=True))
+                ),
+                last=LastStep(),
+                layers=nn.Sequential(nn.Linear(20, 32), nn.ReLU(inplace=True)),
+                classifier=nn.Linear(32, len(self.genres)),
+            )
+        )
+        draw_as_keras(self.network)
+
+
+class LastStep(nn.Module):
+    """``(batch, step, feature)`` to ``(batch, feature)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the last step."""
+        return x[:, -1]
+
+
+def _stack(
+    channels: Sequence[int], pools: Sequence[tuple[int, int]], *, kernel: int, padding: int, dropout: float
+) -> nn.Sequential:
+    """Return convolutions, each with ReLU, pooling by (mels, frames) and dropout."""
+    inputs = [1, *channels]
+    return nn.Sequential(
+        *(
+            nn.Sequential(
+                nn.Conv2d(inputs[i], channels[i], kernel, padding=padding),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(pools[i]),
+                nn.Dropout(dropout),
+            )
+            for i in range(len(channels))
+        )
+    )

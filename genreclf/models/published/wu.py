@@ -1,0 +1,35 @@
+"""The first network of wu2ming/Song-Classification."""
+
+from collections import OrderedDict
+from typing import Unpack
+
+from torch import nn
+
+from genreclf.models.layers import AsImage
+from genreclf.models.published.fixed import FixedInput
+from genreclf.models.published.xiplus import convolutions
+from genreclf.training.module import Training
+
+
+class WuCNN(FixedInput):
+    """Two convolutions and an output layer (README of wu2ming/Song-Classification; its code is gone).
+
+    What the README leaves open is taken from the author's second network: 64 and 128 channels, 3x3, batch norm, ReLU,
+    pooling by 2.
+
+    Args:
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(self, **training: Unpack[Training]) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        self.network = nn.Sequential(
+            OrderedDict(
+                input=self.fit_to(),
+                image=AsImage(),
+                convolutions=convolutions((64, 128), (2, 2)),
+                flatten=nn.Flatten(),
+                classifier=nn.Linear(128 * 32 * 32, len(self.genres)),
+            )
+        )

@@ -1,0 +1,190 @@
+"""The networks of XiplusChenyu/Musical-Genre-Classification, on chunks of some seconds."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import ClassVar, Literal, Unpack
+
+from torch import Tensor, nn
+
+from genreclf.models.crnn import FramesAsSequence
+from genreclf.models.layers import AsImage, OutputsOf, draw_glorot
+from genreclf.models.published.fixed import FixedInput
+from genreclf.training.module import Training
+
+SequenceOf = Literal["time", "channels"]
+"""What a recurrent layer reads, see `sequence_of`."""
+
+
+class XiplusCNN(FixedInput):
+    """Four convolutions and three linear layers (``CnnModel`` of XiplusChenyu/Musical-Genre-Classification).
+
+    Args:
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(self, **training: Unpack[Training]) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        self.network = nn.Sequential(
+            OrderedDict(
+                input=self.fit_to(),
+                image=AsImage(),
+                convolutions=glorot_convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
+                flatten=nn.Flatten(),
+                layers=nn.Sequential(linear(2048, 1024), linear(1024, 256)),
+                classifier=nn.Linear(256, len(self.genres)),
+            )
+        )
+
+
+class XiplusCRNN1(FixedInput):
+    """Three convolutions and a GRU (``CrnnModel`` of XiplusChenyu/Musical-Genre-Classification).
+
+    wu2ming/Song-Classification has the same, its convolutions drawn as PyTorch does by default.
+
+    Args:
+        sequence: What the GRU reads: ``time``, or ``channels`` as published, see `sequence_of`.
+        glorot: Draw the convolutions as in Glorot and Bengio (2010).
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(self, *, sequence: SequenceOf = "time", glorot: bool = True, **training: Unpack[Training]) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        stack = glorot_convolutions if glorot else convolutions
+        self.network = nn.Sequential(
+            OrderedDict(
+                input=self.fit_to(),
+                image=AsImage(),
+                convolutions=stack((64, 128, 256), (2, 2, 4)),
+                sequence=sequence_of(sequence),
+                recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
+                flatten=nn.Flatten(),
+                norm=nn.Sequential(nn.BatchNorm1d(2048), nn.Dropout(0.6)),
+                layers=nn.Sequential(linear(2048, 512), linear(512, 256)),
+                classifier=nn.Linear(256, len(self.genres)),
+            )
+        )
+
+
+class XiplusCRNN2(FixedInput):
+    """Four convolutions and a GRU on 8.2 s (``CrnnLongModel`` of XiplusChenyu/Musical-Genre-Classification).
+
+    Args:
+        sequence: What the GRU reads: ``time``, or ``channels`` as published, see `sequence_of`.
+        **training: Of `GenreClassifier`.
+    """
+
+    mels: ClassVar[int] = 256
+    frames: ClassVar[int] = 256
+
+    def __init__(self, *, sequence: SequenceOf = "time", **training: Unpack[Training]) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        self.network = nn.Sequential(
+            OrderedDict(
+                input=self.fit_to(),
+                image=AsImage(),
+                convolutions=glorot_convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
+                sequence=sequence_of(sequence),
+                recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
+                flatten=nn.Flatten(),
+                norm=nn.Sequential(nn.BatchNorm1d(1024), nn.Dropout(0.5)),
+                layers=nn.Sequential(linear(1024, 512), linear(512, 256)),
+                classifier=nn.Linear(256, len(self.genres)),
+            )
+        )
+
+
+class XiplusRCNN(FixedInput):
+    """A GRU over time, then convolutions over its outputs (``RnnModel`` of XiplusChenyu/Musical-Genre-Classification).
+
+    Args:
+        **training: Of `GenreClassifier`.
+    """
+
+    mels: ClassVar[int] = 256
+    frames: ClassVar[int] = 256
+
+    def __init__(self, **training: Unpack[Training]) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        sizes = (11520, 4096, 2048, 1024, 256)
+        self.network = nn.Sequential(
+            OrderedDict(
+                input=self.fit_to(),
+                sequence=FramesFirst(),
+                recurrence=OutputsOf(nn.GRU(self.mels, 1024, num_layers=2, batch_first=True)),
+                image=AsImage(),
+                convolutions=glorot_convolutions((32, 64, 128, 256), (2, 2, 4, 4), kernels=(3, 3, 5, 3)),
+                flatten=nn.Flatten(),
+                layers=nn.Sequential(*(linear(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1))),
+                classifier=nn.Linear(256, len(self.genres)),
+            )
+        )
+
+
+class FramesFirst(nn.Module):
+    """``(batch, mel, frame)`` to ``(batch, frame, mel)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Swap the two."""
+        return x.transpose(1, 2)
+
+
+class ChannelsAsSequence(nn.Module):
+    """``(batch, channel, mel, frame)`` viewed as ``(batch, mel, channel * frame)`` without moving anything.
+
+    So a step is a group of neighboring channels with all their mels and frames.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Cut the values, in the order channel, mel, frame, into as many steps as there are mels."""
+        return x.reshape(x.shape[0], x.shape[2], -1)
+
+
+def sequence_of(kind: SequenceOf) -> nn.Module:
+    """Return what makes steps out of ``(batch, channel, mel, frame)``.
+
+    Args:
+        kind: ``time``: a step is a frame. ``channels``: the published networks' fault, a view without a permutation,
+            after which a step is a group of channels and the recurrent layer never reads time.
+    """
+    kinds: dict[str, nn.Module] = {"time": FramesAsSequence(), "channels": ChannelsAsSequence()}
+    if kind not in kinds:
+        raise ValueError(f"sequence is time or channels, not {kind}.")
+    return kinds[kind]
+
+
+def convolutions(channels: Sequence[int], pools: Sequence[int], kernels: Sequence[int] | None = None) -> nn.Sequential:
+    """Return convolutions with bias and padding 1, each with batch norm, ReLU and square max pooling.
+
+    Pooling comes before the ReLU, which gives the same values sooner.
+    """
+    inputs = [1, *channels]
+    sizes = kernels or [3] * len(channels)
+    return nn.Sequential(
+        *(
+            nn.Sequential(
+                nn.Conv2d(inputs[i], channels[i], sizes[i], padding=1),
+                nn.BatchNorm2d(channels[i]),
+                nn.MaxPool2d(pools[i]),
+                nn.ReLU(inplace=True),
+            )
+            for i in range(len(channels))
+        )
+    )
+
+
+def glorot_convolutions(
+    channels: Sequence[int], pools: Sequence[int], kernels: Sequence[int] | None = None
+) -> nn.Sequential:
+    """Return `convolutions` drawn as in Glorot and Bengio (2010)."""
+    stack = convolutions(channels, pools, kernels)
+    draw_glorot(stack)
+    return stack
+
+
+def linear(inputs: int, outputs: int) -> nn.Sequential:
+    """Return a linear layer with ReLU and dropout."""
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(inplace=True), nn.Dropout(0.5))

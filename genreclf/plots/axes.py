@@ -1,0 +1,74 @@
+"""A spectrogram with its axes: seconds, Hz and dB."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.audio.log_mel import PICTURE_RANGE_DB, FeatureSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000)
+PICTURE_RATE = 22050
+"""Sample rate in Hz that the makings of `genreclf.datasets.images.RENDERINGS` have."""
+
+
+def level_db(stored: NDArray[Any], spec: FeatureSpec) -> NDArray[np.float32]:
+    """Return stored values ``(mel, frame)`` in dB below the loudest one."""
+    level = stored.astype(np.float32) * spec.step_db + spec.zero_db
+    below_peak: NDArray[np.float32] = level - level.max()
+    return below_peak
+
+
+def draw_mel(axes: "Axes", stored: NDArray[Any], spec: FeatureSpec, *, labels: bool = True) -> Any:
+    """Draw stored values ``(mel, frame)`` over seconds, from their peak to 80 dB below, low frequency at the bottom.
+
+    The frequency axis is in Hz where it is known how the mels were made, else in mel bands.
+
+    Args:
+        axes: Where to.
+        stored: Of one track.
+        spec: What they mean.
+        labels: Name the axes.
+
+    Returns:
+        The image, for a color bar.
+    """
+    n_mels, frames = stored.shape
+    shown = axes.imshow(
+        level_db(stored, spec),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, frames / spec.frames_per_second, -0.5, n_mels - 0.5),
+        cmap="magma",
+        vmin=-PICTURE_RANGE_DB,
+        vmax=0,
+    )
+    sample_rate = spec.sample_rate or (PICTURE_RATE if spec.rendering else None)
+    if sample_rate is not None:
+        axes.set_yticks(*mel_ticks(n_mels, sample_rate))
+    if labels:
+        axes.set_ylabel("mel band" if sample_rate is None else "frequency (Hz)")
+        axes.set_xlabel("time (s)")
+    return shown
+
+
+def mel_ticks(n_mels: int, sample_rate: int) -> tuple[NDArray[np.float64], list[str]]:
+    """Return where among `n_mels` rows of Slaney's scale round frequencies lie, and their names."""
+    import librosa
+
+    centers_hz = librosa.mel_frequencies(n_mels + 2, fmin=0.0, fmax=sample_rate / 2)
+    ticks_hz = [hz for hz in TICKS_HZ if hz <= sample_rate / 2]
+    return np.interp(ticks_hz, centers_hz, np.arange(n_mels + 2) - 1.0), [f"{hz:,}" for hz in ticks_hz]
+
+
+def add_bar(figure: "Figure", shown: Any, axes: Any, spec: FeatureSpec) -> None:
+    """Add the color bar of `shown` beside `axes`; what a picture's dB are is said by its rendering alone."""
+    bar = figure.colorbar(shown, ax=axes, pad=0.015, aspect=30)
+    measured = spec.sample_rate is not None or spec.rendering is not None
+    bar.set_label("dB relative to the track's peak" if measured else "dB relative to the peak, if black is -80 dB")
+    bar.outline.set_visible(False)

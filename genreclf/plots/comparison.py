@@ -1,0 +1,250 @@
+"""Pictures of experiments beside each other; an experiment has the same color and line in all of them.
+
+With more experiments than colors, the pattern of the line and the shape of the mark tell those of one color apart.
+"""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from genreclf.comparison.experiments import Experiment
+from genreclf.comparison.runs import figure as figure_of
+from genreclf.comparison.significance import accuracy_interval
+from genreclf.evaluation.metrics import number
+from genreclf.plots.run import BLUE, INK, ORANGE, SKY, VERMILION, heatmap, new_figure, save, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", VERMILION, SKY, "#8C6D00")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+MARKS = ("o", "s", "^", "D")
+
+BESIDE = 1.035
+"""Factor between marks of the same number of parameters, so that none hides another."""
+
+TITLE_LINES = 4
+"""Lines of a name in a legend, at most; the last one says LEAKY."""
+
+TILES = 3
+"""Confusion matrices in a row."""
+
+CURVES = {
+    "Accuracy (%)": (100.0, ("train/accuracy",), ("val/track_accuracy", "val/clip_accuracy")),
+    "Loss": (1.0, ("train/loss",), ("val/track_loss", "val/loss")),
+}
+"""A row of pictures: the scale, the column of training, and those of validation of which the first known is drawn."""
+
+
+class Style(NamedTuple):
+    """How an experiment looks."""
+
+    color: str
+    dashes: Any
+    mark: str
+
+
+def style_of(index: int) -> Style:
+    """Return how the experiment of that number looks."""
+    round_ = index // len(COLORS)
+    return Style(COLORS[index % len(COLORS)], DASHES[round_ % len(DASHES)], MARKS[round_ % len(MARKS)])
+
+
+def draw_all(directory: Path, experiments: Sequence[Experiment]) -> list[Path]:
+    """Draw all pictures.
+
+    Args:
+        directory: Where to; made if it is missing.
+        experiments: In the order of the table.
+
+    Returns:
+        The files; without ``curves.png`` if no run has a history.
+    """
+    paths = []
+    if any(run.history for experiment in experiments for run in experiment.runs):
+        paths.append(directory / "curves.png")
+        draw_curves(paths[-1], experiments)
+    for name, draw in (
+        ("accuracy_parameters.png", draw_accuracy_parameters),
+        ("genre_recall.png", draw_genre_recall),
+        ("confusion.png", draw_confusions),
+    ):
+        paths.append(directory / name)
+        draw(paths[-1], experiments)
+    return paths
+
+
+def draw_curves(path: Path, experiments: Sequence[Experiment]) -> None:
+    """Draw accuracy and loss over the epochs of all runs: training, validation, and both.
+
+    The thick line is the mean over the runs as long as all of them last, a thin one each run.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
+
+    shown = [(index, each) for index, each in enumerate(experiments) if any(run.history for run in each.runs)]
+    figure = new_figure(17, 10.5 + 0.27 * _legend_rows([each for _, each in shown], 3), "Learning curves", leaky=False)
+    panels = figure.subplots(2, 3, sharex=True, sharey="row")
+    for row, (what, (scale, training, validation)) in zip(panels, CURVES.items(), strict=True):
+        for axes, name in zip(row, ("Training", "Validation", "Both"), strict=True):
+            for index, experiment in shown:
+                if name != "Validation":
+                    _curve(axes, experiment, training, scale, style_of(index), faded=name == "Both")
+                if name != "Training":
+                    _curve(axes, experiment, validation, scale, style_of(index), faded=False)
+            axes.set_title(f"{name}: {what.partition(' (')[0].lower()}", loc="left", fontsize=14)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+            tidy(axes, grid_axis="both")
+        row[0].set_ylabel(what.lower(), fontsize=13)
+    for axes in panels[1]:
+        axes.set_xlabel("epoch", fontsize=13)
+    panels[0][0].set_ylim(0, 100)
+    lines = [_line(index) for index, _ in shown]
+    names = [_words(each.title) for _, each in shown]
+    lines.append(Line2D([], [], color=INK, alpha=0.35, linewidth=2))
+    figure.legend(lines, [*names, "pale: training, beside validation"], **_below(3, [each for _, each in shown]))
+    save(figure, path)
+
+
+def draw_confusions(path: Path, experiments: Sequence[Experiment]) -> None:
+    """Draw the confusion matrices of all experiments in per cent of each true genre, all runs together."""
+    columns = min(TILES, len(experiments))
+    rows = math.ceil(len(experiments) / columns)
+    figure = new_figure(6.2 * columns, 6.3 * rows + 0.6, "Confusion, per cent of each true genre", leaky=False)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, experiment in zip(panels, experiments, strict=False):
+        font = min(10.0, 0.5 * 72 * 4.6 / len(experiment.genres))
+        heatmap(axes, experiment.confusion(), experiment.genres, font=font, normalized=True)
+        words = f"{_words(experiment.title, 44)}\n{100 * experiment.scores.accuracy:.1f} % of tracks"
+        color = VERMILION if experiment.leaky else INK
+        axes.set_title(words, loc="left", fontsize=12, color=color, parse_math=False)
+    for axes in panels[len(experiments) :]:
+        axes.set_visible(False)
+    figure.supxlabel("predicted genre", fontsize=13)
+    figure.supylabel("true genre (tests, of all runs)", fontsize=13)
+    save(figure, path)
+
+
+def draw_genre_recall(path: Path, experiments: Sequence[Experiment]) -> None:
+    """Draw the share of each genre's test tracks that each experiment recognized, with 95 % intervals."""
+    genres = sorted({genre for experiment in experiments for genre in experiment.genres})
+    height = 0.8 / len(experiments)
+    size_in = len(genres) * max(0.5, 0.16 * len(experiments) + 0.15)
+    figure = new_figure(11, size_in + 2 + 0.27 * _legend_rows(experiments, 2), "Recall by genre", leaky=False)
+    axes = figure.subplots()
+    for index, experiment in enumerate(experiments):
+        offset = (index + 0.5) * height - 0.4
+        for row, genre in enumerate(genres):
+            scores = experiment.of_genre(genre)
+            if scores is None:
+                continue
+            value, interval = 100 * scores.accuracy, accuracy_interval(scores)
+            axes.barh(row + offset, value, height=0.9 * height, **_bar(index))
+            ends = [[max(0.0, value - 100 * interval.low)], [max(0.0, 100 * interval.high - value)]]
+            axes.errorbar(value, row + offset, xerr=ends, fmt="none", ecolor=INK, elinewidth=0.9, clip_on=False)
+    axes.set_yticks(range(len(genres)), genres, parse_math=False)
+    axes.set_ylim(len(genres) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("test tracks of the genre that were recognized (%), with 95 % interval", fontsize=13)
+    tidy(axes, grid_axis="x")
+    axes.tick_params(axis="y", length=0)
+    _legend(figure, experiments, 2, bars=True)
+    save(figure, path)
+
+
+def draw_accuracy_parameters(path: Path, experiments: Sequence[Experiment]) -> None:
+    """Draw test accuracy with its 95 % interval against the number of parameters; hollow marks are LEAKY."""
+    figure = new_figure(11, 6.2 + 0.27 * _legend_rows(experiments, 2), "Accuracy against parameters", leaky=False)
+    axes = figure.subplots()
+    counts = [max(float(figure_of(run.metrics, "parameters")) for run in each.runs) for each in experiments]
+    for index, experiment in enumerate(experiments):
+        place = counts[index] * BESIDE ** (counts[:index].count(counts[index]) - (counts.count(counts[index]) - 1) / 2)
+        value, interval = 100 * experiment.scores.accuracy, experiment.interval
+        ends = [[max(0.0, value - 100 * interval.low)], [max(0.0, 100 * interval.high - value)]]
+        look: dict[str, Any] = {
+            "color": style_of(index).color,
+            "fmt": style_of(index).mark,
+            "markersize": 9,
+            "capsize": 3,
+        }
+        axes.errorbar(place, value, yerr=ends, markerfacecolor=_fill(experiment, index), **look)
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.set_xlim(low / 1.3, high * 1.3)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("parameters", fontsize=13)
+    axes.set_ylabel("test tracks right (%), with 95 % interval", fontsize=13)
+    tidy(axes, grid_axis="both")
+    _legend(figure, experiments, 2, bars=False)
+    save(figure, path)
+
+
+def _curve(
+    axes: "Axes", experiment: Experiment, columns: Sequence[str], scale: float, style: Style, *, faded: bool
+) -> None:
+    rows = [row for run in experiment.runs for row in run.history]
+    column = next((name for name in columns if any(name in row for row in rows)), columns[0])
+    known = [
+        {int(row["epoch"]): scale * number(row, column) for row in run.history if math.isfinite(number(row, column))}
+        for run in experiment.runs
+    ]
+    alpha = 0.35 if faded else 1.0
+    curves = [curve for curve in known if curve]
+    for curve in curves if len(curves) > 1 else ():
+        axes.plot(list(curve), list(curve.values()), color=style.color, linewidth=0.7, alpha=0.35 * alpha)
+    common = sorted(set.intersection(*map(set, curves))) if curves else []
+    mean = [np.mean([curve[epoch] for curve in curves]) for epoch in common]
+    mark = style.mark if len(common) <= 2 else None
+    axes.plot(common, mean, color=style.color, linestyle=style.dashes, linewidth=2.2, alpha=alpha, marker=mark)
+
+
+def _legend(figure: Any, experiments: Sequence[Experiment], columns: int, *, bars: bool) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = []
+    for index, experiment in enumerate(experiments):
+        style = style_of(index)
+        if bars:
+            handles.append(Patch(**_bar(index)))
+        else:
+            look: dict[str, Any] = {"linestyle": "", "color": style.color, "markersize": 9}
+            handles.append(Line2D([], [], marker=style.mark, markerfacecolor=_fill(experiment, index), **look))
+    figure.legend(handles, [_words(each.title) for each in experiments], **_below(columns, experiments))
+
+
+def _line(index: int) -> Any:
+    from matplotlib.lines import Line2D
+
+    style = style_of(index)
+    return Line2D([], [], color=style.color, linestyle=style.dashes, linewidth=2.2)
+
+
+def _bar(index: int) -> dict[str, Any]:
+    hatch = ("", "///", "...", "xxx")[index // len(COLORS) % 4]
+    return {"facecolor": style_of(index).color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.0}
+
+
+def _fill(experiment: Experiment, index: int) -> str:
+    return "white" if experiment.leaky else style_of(index).color
+
+
+def _below(columns: int, experiments: Sequence[Experiment]) -> dict[str, Any]:
+    colors = [*(VERMILION if each.leaky else INK for each in experiments), INK]
+    return {"loc": "outside lower center", "ncols": columns, "fontsize": 12, "frameon": False, "labelcolor": colors}
+
+
+def _legend_rows(experiments: Sequence[Experiment], columns: int) -> int:
+    return math.ceil((sum(_words(each.title).count("\n") + 1 for each in experiments) + 1) / columns)
+
+
+def _words(title: str, width: int = 34) -> str:
+    """Break a title into lines for a legend; of a very long one the middle is left out. No ``$`` starts a formula."""
+    lines = textwrap.wrap(title, width)
+    if len(lines) > TITLE_LINES:
+        lines = [*lines[: TITLE_LINES - 1], f"...{title[3 - width :]}"]
+    return "\n".join(lines).replace("$", r"\$")

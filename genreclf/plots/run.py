@@ -1,0 +1,250 @@
+"""The pictures of a run: learning curves, confusions, scores by genre.
+
+Drawn through matplotlib's objects, never pyplot: no window, no shared state. Colors are those of M. Okabe and K. Ito,
+"Color universal design" (2008), told apart by readers of every color vision.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, number, wilson_interval
+from genreclf.evaluation.predictions import TrackPredictions
+from genreclf.run_directory import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 130
+"""Twice the pixels of a common screen."""
+
+BLUE, ORANGE, VERMILION, SKY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9"
+INK, FAINT = "#333333", "#DDDDDD"
+
+NUMBERED_GENRES = 30
+"""With more genres than this, a confusion matrix shows colors only."""
+
+
+def draw_all(
+    directory: Path,
+    history_rows: Sequence[Mapping[str, Any]],
+    tracks: TrackPredictions,
+    metrics: Mapping[str, Any],
+    title: str,
+) -> list[Path]:
+    """Draw ``curves.png``, ``confusion.png``, ``confusion_normalized.png`` and ``genre_scores.png``.
+
+    Args:
+        directory: Where to; made if it is missing.
+        history_rows: A row an epoch: ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
+            ``val/clip_accuracy``, ``val/track_accuracy``, ``val/track_loss``, of which any may miss.
+        tracks: Predictions of the test.
+        metrics: The run's metrics; ``split.leaky`` puts the word LEAKY in every title, and see `best_epoch`.
+        title: Names the model, the source and the split.
+
+    Returns:
+        The files, without ``curves.png`` if no epoch was trained.
+    """
+    leaky = bool(metrics.get("split", {}).get("leaky"))
+    paths = []
+    if history_rows:
+        paths.append(directory / "curves.png")
+        draw_curves(paths[-1], history_rows, best_epoch(history_rows, metrics), title, leaky=leaky)
+    for name, normalized in (("confusion.png", False), ("confusion_normalized.png", True)):
+        paths.append(directory / name)
+        draw_confusion(paths[-1], tracks, title, normalized=normalized, leaky=leaky)
+    paths.append(directory / "genre_scores.png")
+    draw_genre_scores(paths[-1], tracks, title, leaky=leaky)
+    return paths
+
+
+def draw_curves(
+    path: Path, history_rows: Sequence[Mapping[str, Any]], best: int | None, title: str, *, leaky: bool = False
+) -> None:
+    """Draw loss and accuracy over the epochs, the epoch of the tested checkpoint marked.
+
+    Args:
+        path: The PNG to write.
+        history_rows: See `draw_all`.
+        best: The epoch of the tested checkpoint, if known.
+        title: Names the model, the source and the split.
+        leaky: Whether the split leaks.
+    """
+    figure = new_figure(12, 5.6, title, leaky)
+    loss, accuracy = figure.subplots(1, 2)
+    _lines(loss, history_rows, ("train/loss", "val/loss", "val/track_loss"), 1, best)
+    loss.set_title("Loss", loc="left", fontsize=14)
+    loss.set_ylabel("loss", fontsize=13)
+    _lines(accuracy, history_rows, ("train/accuracy", "val/clip_accuracy", "val/track_accuracy"), 100, best)
+    accuracy.set_title("Accuracy", loc="left", fontsize=14)
+    accuracy.set_ylabel("right (%)", fontsize=13)
+    accuracy.set_ylim(0, 100)
+    handles: dict[str, Any] = {}
+    for axes in (loss, accuracy):
+        handles |= {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=12, frameon=False)
+    save(figure, path)
+
+
+def draw_confusion(
+    path: Path, tracks: TrackPredictions, title: str, *, normalized: bool = False, leaky: bool = False
+) -> None:
+    """Draw the confusion matrix, right answers in blue and wrong ones in orange.
+
+    Args:
+        path: The PNG to write.
+        tracks: Predictions of the test.
+        title: Names the model, the source and the split.
+        normalized: Per cent of the tracks of each true genre instead of counts.
+        leaky: Whether the split leaks.
+    """
+    counts = confusion(tracks)
+    genres = len(tracks.genres)
+    side_in = min(max(0.72 * genres, 4.0), 18.0)
+    figure = new_figure(side_in + 2.4, side_in + 2.2, title, leaky)
+    axes = figure.subplots()
+    heatmap(axes, counts, tracks.genres, font=min(13.0, 0.6 * 72 * side_in / genres), normalized=normalized)
+    axes.set_xlabel("predicted genre", fontsize=13)
+    axes.set_ylabel("true genre (test tracks)", fontsize=13)
+    n, hits = int(counts.sum()), int(np.trace(counts))
+    what = "Per cent of each true genre" if normalized else "Number of tracks"
+    axes.set_title(f"{what}; {hits} of {n} right ({100 * hits / max(n, 1):.1f} %)", loc="left", fontsize=13)
+    save(figure, path)
+
+
+def heatmap(
+    axes: "Axes", counts: NDArray[np.int64], genres: Sequence[str], *, font: float, normalized: bool = False
+) -> None:
+    """Draw a confusion matrix into `axes`, right answers in blue and wrong ones in orange.
+
+    Args:
+        axes: Where to.
+        counts: True genre by predicted genre, shape ``(genre, genre)``.
+        genres: Names of both.
+        font: Size of all words, in points.
+        normalized: Per cent of each true genre instead of counts.
+    """
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm, rgb_to_hsv
+
+    of_genre = counts.sum(axis=1)
+    values = 100 * counts / np.maximum(of_genre, 1)[:, None] if normalized else counts.astype(np.float64)
+    scale = PowerNorm(0.6, vmin=0, vmax=100 if normalized else max(counts.max(), 1))  # small errors stay visible
+    right, wrong = (LinearSegmentedColormap.from_list("", ["#FFFFFF", color]) for color in (BLUE, VERMILION))
+    diagonal = np.eye(len(genres), dtype=bool)[..., None]
+    colors = np.where(diagonal, right(scale(values)), wrong(scale(values)))
+    axes.imshow(colors, interpolation="nearest")
+    for row, column in zip(*np.nonzero(counts), strict=True) if len(genres) <= NUMBERED_GENRES else ():
+        _, saturation, _ = rgb_to_hsv(colors[row, column, :3])
+        ink = "white" if saturation > 0.74 else INK
+        axes.text(column, row, f"{values[row, column]:.0f}", ha="center", va="center", fontsize=font, color=ink)
+    for row in np.flatnonzero(of_genre == 0):
+        axes.axhspan(row - 0.5, row + 0.5, facecolor="#F2F2F2", zorder=3)
+        middle = (len(genres) - 1) / 2
+        axes.text(middle, float(row), "no test tracks", ha="center", va="center", fontsize=font, color="#777777")
+    edges = np.arange(len(genres) - 1) + 0.5
+    axes.hlines(edges, -0.5, len(genres) - 0.5, color=FAINT, linewidth=0.8)
+    axes.vlines(edges, -0.5, len(genres) - 0.5, color=FAINT, linewidth=0.8)
+    axes.set_xticks(range(len(genres)), genres, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    labels = [f"{genre} ({n})" for genre, n in zip(genres, of_genre, strict=True)]
+    axes.set_yticks(range(len(genres)), labels, parse_math=False)
+    axes.tick_params(length=0, labelsize=font, labelcolor=INK)
+    axes.spines[:].set_color("#999999")
+
+
+def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False) -> None:
+    """Draw precision, recall with its 95 % Wilson interval, and F1 of each genre, the best genre on top.
+
+    Args:
+        path: The PNG to write.
+        tracks: Predictions of the test.
+        title: Names the model, the source and the split.
+        leaky: Whether the split leaks.
+    """
+    scores = genre_scores(tracks)
+    order = sorted(scores, key=lambda genre: (scores[genre]["n"] == 0, -scores[genre]["f1"], genre))
+    right = dict(zip(tracks.genres, np.diag(confusion(tracks)), strict=True))
+    height_in = min(max(0.72 * len(order), 2.4), 30.0)
+    font = min(13.0, 0.6 * 72 * height_in / len(order))
+    figure = new_figure(10.5, height_in + 2.2, title, leaky)
+    axes = figure.subplots()
+    rows = np.arange(len(order))
+    for offset, score, color in ((-0.27, "precision", BLUE), (0, "recall", SKY), (0.27, "f1", ORANGE)):
+        values = [100 * scores[genre][score] for genre in order]
+        axes.barh(rows + offset, values, height=0.25, color=color, label=score.replace("f1", "F1"))
+    known = [genre for genre in order if scores[genre]["n"]]
+    recalls = np.array([100 * scores[genre]["recall"] for genre in known])
+    ends = 100 * np.array([wilson_interval(int(right[genre]), int(scores[genre]["n"])) for genre in known]).T
+    bars: dict[str, Any] = {"fmt": "none", "ecolor": INK, "elinewidth": 1.3, "capsize": 3, "clip_on": False}
+    axes.errorbar(recalls, rows[: len(known)], xerr=np.abs(ends - recalls), label="95 % interval of recall", **bars)
+    for row in rows[len(known) :]:
+        axes.text(1, row, "no test tracks", va="center", fontsize=font, color="#777777")
+    axes.set_yticks(rows, [f"{genre} ({scores[genre]['n']})" for genre in order], parse_math=False)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    axes.set_title("Scores by genre, best F1 first", loc="left", fontsize=13)
+    axes.set_xlabel("per cent", fontsize=13)
+    axes.set_ylabel("genre (test tracks)", fontsize=13)
+    tidy(axes, grid_axis="x")
+    axes.tick_params(axis="y", labelsize=font, length=0)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=12, frameon=False)
+    save(figure, path)
+
+
+def new_figure(width_in: float, height_in: float, title: str, leaky: bool) -> "Figure":
+    """Return an empty figure of a size in inches under its title."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
+    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    words = textwrap.fill(f"LEAKY SPLIT: {title}" if leaky else title, width=int(7.5 * width_in))
+    color = VERMILION if leaky else INK
+    figure.suptitle(words, fontsize=15, fontweight="bold", color=color, parse_math=False)
+    return figure
+
+
+def _lines(
+    axes: "Axes", rows: Sequence[Mapping[str, Any]], keys: tuple[str, str, str], scale: float, best: int | None
+) -> None:
+    """Draw three columns of history, of training clips, validation clips and validation tracks."""
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = np.array([number(row, "epoch") for row in rows])
+    marker = "o" if len(rows) <= 30 else None
+    styles = (("training clips", "#777777"), ("validation clips", ORANGE), ("validation tracks", BLUE))
+    for key, (label, color) in zip(keys, styles, strict=True):
+        values = scale * np.array([number(row, key) for row in rows])
+        known = np.isfinite(values)
+        if not known.any():
+            continue
+        axes.plot(epochs[known], values[known], color=color, label=label, marker=marker, markersize=4, linewidth=2)
+        at_best = known & (epochs == best)
+        axes.plot(epochs[at_best], values[at_best], "o", color=color, markersize=9, markeredgecolor="white", zorder=3)
+    if best is not None:
+        axes.axvline(best, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1, label=f"tested: epoch {best}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
+    axes.set_xlabel("epoch", fontsize=13)
+    tidy(axes, grid_axis="both")
+
+
+def tidy(axes: "Axes", grid_axis: Any) -> None:
+    """Draw a faint grid along ``x``, ``y`` or ``both`` and no frame."""
+    axes.grid(axis=grid_axis, color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.tick_params(colors=INK, labelsize=12)
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", pil_kwargs={"compress_level": 3})

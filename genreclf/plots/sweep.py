@@ -1,0 +1,122 @@
+"""The picture of a sweep: what its jobs vary, an axis each, and where each setting led."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.plots.run import INK, new_figure, save
+from genreclf.sweep.rows import Row, axes_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DECADES = 1.5
+"""An axis whose numbers span more powers of ten than this is logarithmic."""
+
+APART = 0.06
+"""Jobs that share a value pass it side by side within this part of the axis."""
+
+
+def draw_axes(path: Path, rows: Sequence[Row], title: str) -> bool:
+    """Draw parallel coordinates: a line a finished job, colored by its accuracy on validation tracks.
+
+    Args:
+        path: The PNG to write.
+        rows: The jobs.
+        title: Of the picture.
+
+    Returns:
+        Whether there was something to draw: two finished jobs that vary something.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Curve
+
+    rows = [row for row in rows if row.objective is not None]
+    keys = axes_of(rows)
+    if len(rows) < 2 or not keys:
+        return False
+    accuracy = np.array([100 * float(row.objective or 0.0) for row in rows])
+    low, high = accuracy.min(), accuracy.max()
+    heights = np.full((len(keys) + 1, len(rows)), 0.5)
+    heights[-1] = (accuracy - low) / (high - low) if high > low else 0.5
+    figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, title, any(row.leaky for row in rows))
+    axes = figure.subplots()
+    for place, key in enumerate(keys):
+        positions, ticks = _positions([row.varies.get(key, "") for row in rows])
+        order = np.argsort(np.argsort(accuracy, kind="stable"), kind="stable")
+        heights[place] = positions + (APART * (order / (len(rows) - 1) - 0.5) if len(ticks) < len(rows) else 0.0)
+        _axis(axes, place, ticks)
+    _axis(axes, len(keys), {f"{value:.1f}": at for value, at in ((low, 0.0), (high, 1.0))} if high > low else {})
+    colors, scale = colormaps["viridis"], Normalize(low, high if high > low else low + 1)
+    for row in np.argsort(accuracy, kind="stable"):
+        points, codes = [(0.0, heights[0, row])], [Curve.MOVETO]
+        for place in range(len(keys)):
+            here, there = heights[place, row], heights[place + 1, row]
+            points += [(place + 0.5, here), (place + 0.5, there), (place + 1.0, there)]
+            codes += [Curve.CURVE4] * 3
+        dashes = "--" if rows[row].leaky else "-"
+        axes.add_patch(
+            PathPatch(
+                Curve(points, codes),
+                fill=False,
+                linestyle=dashes,
+                linewidth=1.8,
+                edgecolor=colors(scale(accuracy[row])),
+            )
+        )
+    axes.set_xlim(-0.3, len(keys) + 0.15)
+    axes.set_ylim(-0.08, 1.08)
+    axes.set_xticks(range(len(keys) + 1), [*keys, "validation\ntracks (%)"], fontsize=13, color=INK)
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(ScalarMappable(scale, colors), ax=axes, label="accuracy on validation tracks (%)", fraction=0.04)
+    save(figure, path)
+    return True
+
+
+def _axis(axes: "Axes", place: int, ticks: dict[str, float]) -> None:
+    axes.axvline(place, color="#999999", linewidth=1.0, zorder=0)
+    for word, height in ticks.items():
+        axes.annotate(
+            word,
+            (place, height),
+            xytext=(-5, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=11,
+            color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1},
+            zorder=5,
+            parse_math=False,
+        )
+
+
+def _positions(values: Sequence[str]) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """Return where values lie on an axis from 0 to 1, shape ``(job,)``, and its ticks: numbers to scale, else even."""
+    words = list(dict.fromkeys(values))
+    try:
+        numbers = np.array([float(word) for word in words])
+        measured = bool(np.isfinite(numbers).all()) and len(words) > 1
+    except ValueError:
+        measured = False
+    if measured:
+        if (numbers > 0).all() and np.log10(numbers.max() / numbers.min()) > DECADES:
+            numbers = np.log10(numbers)
+        at = (numbers - numbers.min()) / (numbers.max() - numbers.min()) if np.ptp(numbers) else 0 * numbers + 0.5
+    else:
+        words.sort()
+        at = np.linspace(0, 1, len(words)) if len(words) > 1 else np.array([0.5])
+    place = dict(zip(words, map(float, at), strict=True))
+    shown = place
+    if measured and len(words) > 8:
+        by_height = sorted(place, key=lambda word: place[word])
+        shown = {word: place[word] for word in (by_height[0], by_height[len(words) // 2], by_height[-1])}
+    return np.array([place[value] for value in values]), shown

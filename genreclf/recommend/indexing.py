@@ -1,0 +1,264 @@
+"""Hearing a music collection into a library: what is new or changed, and nothing twice."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from genreclf.audio.decode import read_artist_tag
+from genreclf.data.store import Store
+from genreclf.datasets.base import Track
+from genreclf.datasets.identity import artist_of, gtzan_id, read_artists
+from genreclf.errors import UserError
+from genreclf.escaping import printable
+from genreclf.inference.listing import audio_files
+from genreclf.inference.predictor import GenrePredictor
+from genreclf.recommend.library import checked_records, checkpoint_key, songs_file, vectors_file
+from genreclf.recommend.records import Entry, Records, Song
+from genreclf.recommend.similarity import likeness_vectors
+from genreclf.recommend.vectors import Vectors, load_faiss
+from genreclf.run_directory import NoSpace, RunDirectory, sentence_when_full
+
+KEEP_EVERY_S = 1.0
+"""A build that is killed loses so many seconds at most, and the song it was at."""
+
+Described = tuple[NDArray[np.float64], NDArray[np.float32] | None, float, str | None]
+"""Probabilities ``(genre,)``, embedding ``(dimension,)``, length in seconds, and the artist if known."""
+
+Describe = Callable[[Entry], Described]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an update did: how many songs it added, found unchanged, dropped and left out."""
+
+    added: int
+    unchanged: int
+    dropped: int
+    left_out: int
+
+
+def entries_of_folders(
+    folders: Sequence[str], artists: str | None, say: Callable[[str], None]
+) -> dict[str, Iterator[Entry]]:
+    """List the songs of each folder.
+
+    Args:
+        folders: Where to look, at any depth.
+        artists: A file of artists, see `genreclf.datasets.identity.read_artists`; of other songs the file's own
+            tag is taken.
+        say: Told of what is no song.
+
+    Raises:
+        UserError: One is no folder.
+    """
+    known = read_artists(artists) if artists is not None else {}
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise UserError(f"{folder} is no folder: give one of audio files, or a source as data=NAME.")
+
+    def entries(root: Path) -> Iterator[Entry]:
+        for path, reason in audio_files([str(root)]):
+            try:
+                name = path.relative_to(root).as_posix()
+                name.encode()
+                status = path.stat() if reason is None else None
+            except UnicodeEncodeError:
+                reason, status = "a name that is not UTF-8 text: rename it", None
+            except (OSError, ValueError) as error:
+                reason, status = getattr(error, "strerror", None) or str(error), None
+            if status is None:
+                say(f"{printable(str(path))}: {reason}")
+                continue
+            artist = _artist_of_file(name, known)
+            mark = f"{status.st_size}-{status.st_mtime_ns}"
+            yield Entry(origin=str(root), name=name, path=path, fingerprint=mark, artist=artist)
+
+    return {str(root): entries(root) for root in (Path(folder).resolve() for folder in folders)}
+
+
+def entries_of_source(name: str, tracks: Iterable[Track]) -> dict[str, Iterator[Entry]]:
+    """Return the tracks of a source as songs."""
+    entries = (
+        Entry(
+            origin=name, name=track.id, path=track.path.absolute(), fingerprint=track.fingerprint, artist=track.artist
+        )
+        for track in tracks
+    )
+    return {name: entries}
+
+
+def describe_file(predictor: GenrePredictor) -> Describe:
+    """Return what hears audio files."""
+
+    def describe(entry: Entry) -> Described:
+        prediction = predictor.predict(entry.path)
+        artist = entry.artist or read_artist_tag(entry.path)
+        return prediction.probabilities, prediction.embedding, prediction.duration_s, artist
+
+    return describe
+
+
+def describe_stored(predictor: GenrePredictor, store: Store) -> Describe:
+    """Return what takes the spectrograms of tracks from a store."""
+
+    def describe(entry: Entry) -> Described:
+        stored = torch.from_numpy(store.spectrogram(entry.name).T)
+        duration_s = len(stored) / predictor.spec.frames_per_second
+        return *predictor.describe(stored), duration_s, entry.artist
+
+    return describe
+
+
+def update(
+    directory: Path,
+    run: RunDirectory,
+    predictor: GenrePredictor,
+    *,
+    entries: dict[str, Iterator[Entry]],
+    describe: Describe,
+    say: Callable[[str], None],
+) -> Changes:
+    """Bring a library up to date: only new and changed songs are computed, those that are gone are dropped.
+
+    What was done is kept when this is killed; the next call goes on.
+
+    Args:
+        directory: Of the library; made if needed.
+        run: The run.
+        predictor: Its model.
+        entries: All songs by where they were found; songs of other origins stay as they are.
+        describe: Hears a song.
+        say: Told of each song that is left out, and why.
+
+    Raises:
+        UserError: The library is another checkpoint's, is being written, or cannot be written.
+    """
+    load_faiss()
+    predictor.check_embeds()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with sentence_when_full(directory), FileLock(directory / ".lock", timeout=0):
+            records = _records(directory, run, predictor)
+            counts = [
+                _update_origin(records, predictor, origin, found, describe, say) for origin, found in entries.items()
+            ]
+            make_searchable(directory, records)
+    except Timeout as error:
+        raise UserError(f"Another index command is at work in {directory}: wait for it.") from error
+    except OSError as error:
+        raise UserError(f"The library {directory} cannot be written ({error.strerror}): set --library.") from error
+    return Changes(*(sum(column) for column in zip(*counts, strict=True)))
+
+
+def _records(directory: Path, run: RunDirectory, predictor: GenrePredictor) -> Records:
+    key = checkpoint_key(run)
+    if songs_file(directory).exists():
+        return checked_records(directory, key)
+    records = Records(songs_file(directory), predictor.genres)
+    records.note(checkpoint=key, genres=list(predictor.genres), changed=True)
+    return records
+
+
+def _update_origin(
+    records: Records,
+    predictor: GenrePredictor,
+    origin: str,
+    entries: Iterator[Entry],
+    describe: Describe,
+    say: Callable[[str], None],
+) -> tuple[int, int, int, int]:
+    from rich.console import Console
+    from rich.progress import track
+
+    known = records.fingerprints(origin)
+    listed = {entry.name: entry for entry in entries}
+    fresh = [entry for entry in listed.values() if known.get(entry.name, ("",))[0] != entry.fingerprint]
+    gone = [name for name in known if name not in listed]
+    stale = [*gone, *(entry.name for entry in fresh if entry.name in known)]
+    if stale:
+        records.change(drop=[(origin, name) for name in stale])
+    same = {name: entry for name, entry in listed.items() if name in known and known[name][0] == entry.fingerprint}
+    renamed = {name: e.artist for name, e in same.items() if e.artist and e.artist != known[name][1]}
+    if renamed:
+        records.rename_artists(origin, renamed)
+
+    added = left_out = 0
+    waiting: list[Song] = []
+    kept_s = time.monotonic()
+    console = Console(stderr=True)
+    try:
+        for entry in track(fresh, "Songs", console=console, disable=not sys.stderr.isatty()):
+            try:
+                waiting.append(_heard(entry, describe(entry), predictor))
+                added += 1
+            except NoSpace:
+                raise
+            except UserError as error:
+                say(str(error))
+                left_out += 1
+            if waiting and time.monotonic() - kept_s > KEEP_EVERY_S:
+                records.change(add=waiting)
+                waiting, kept_s = [], time.monotonic()
+    finally:
+        if waiting:
+            records.change(add=waiting)
+    return added, len(same), len(gone), left_out
+
+
+def _heard(entry: Entry, described: Described, predictor: GenrePredictor) -> Song:
+    probabilities, embedding, duration_s, artist = described
+    assert embedding is not None
+    return Song(
+        id=0,
+        origin=entry.origin,
+        name=entry.name,
+        path=entry.path,
+        fingerprint=entry.fingerprint,
+        artist=artist,
+        genre=predictor.genres[int(probabilities.argmax())],
+        probabilities=probabilities,
+        duration_s=duration_s,
+        embedding=embedding,
+    )
+
+
+def make_searchable(directory: Path, records: Records) -> None:
+    """Write what is searched, if songs changed since it was."""
+    path = vectors_file(directory)
+    if not records.about()["changed"] and _loads(path):
+        return
+    ids = np.empty(len(records), np.int64)
+    if not len(ids):
+        path.unlink(missing_ok=True)
+        return
+    vectors = np.empty((0, 0), np.float32)
+    end = 0
+    for some, embeddings, probabilities in records.in_batches():
+        batch = likeness_vectors(embeddings, probabilities)
+        if not end:
+            vectors = np.empty((len(ids), batch.shape[1]), np.float32)
+        start, end = end, end + len(some)
+        ids[start:end], vectors[start:end] = some, batch
+    Vectors.build(ids, vectors).save(path)
+    records.note(changed=False, searchable_up_to=int(ids[-1]))
+
+
+def _loads(path: Path) -> bool:
+    try:
+        Vectors.load(path)
+    except UserError:
+        return False
+    return True
+
+
+def _artist_of_file(name: str, known: dict[str, str]) -> str | None:
+    stem = Path(name).with_suffix("").as_posix()
+    gtzan = gtzan_id(Path(name).name)
+    return (known.get(gtzan) if gtzan else None) or artist_of(stem, known) or known.get(Path(stem).name)

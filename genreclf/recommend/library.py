@@ -1,0 +1,247 @@
+"""The library of a run: which songs are like this one."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.errors import UserError
+from genreclf.inference.prediction import Prediction
+from genreclf.recommend.records import Records, Song
+from genreclf.recommend.similarity import vectors_of
+from genreclf.recommend.vectors import Vectors
+from genreclf.run_directory import RunDirectory
+
+FORMAT = 3
+"""Raised when what is kept of a song, or searched, would be another."""
+
+SAME_SONG = 1e-4
+"""Embeddings that differ by less, relative to their length, are one recording twice."""
+
+DIVERSE_POOL = 10
+"""How many times the songs asked for are looked at to choose diverse ones from."""
+
+RELEVANCE = 0.5
+"""The weight of likeness to the song beside unlikeness to the others, if they are to be diverse."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recommendation:
+    """A song like the one that was asked for.
+
+    Attributes:
+        rank: From 1 on.
+        similarity: See `genreclf.recommend.similarity`; 1 at most.
+        song: It.
+    """
+
+    rank: int
+    similarity: float
+    song: Song
+
+
+class Library:
+    """Songs that one checkpoint has heard, to be searched by several threads at a time.
+
+    Args:
+        directory: Where it lies.
+        records: Its songs.
+    """
+
+    def __init__(self, *, directory: Path, records: Records) -> None:
+        """Remember the parts; `of_run` opens a library."""
+        self.directory = directory
+        self.records = records
+
+    @classmethod
+    def of_run(cls, run: str | PathLike[str], *, directory: str | PathLike[str] | None = None) -> "Library":
+        """Open the library of a run, which ``python -m genreclf index`` made.
+
+        Args:
+            run: The run directory.
+            directory: Of the library; None is ``library`` in the run directory.
+
+        Raises:
+            UserError: There is none, it is damaged, or it belongs to another checkpoint.
+        """
+        place = library_directory(run, directory)
+        if not cls.exists(run, directory=directory):
+            raise UserError(f"There is no library in {place}: python -m genreclf index {run} FOLDER makes one.")
+        library = cls(directory=place, records=checked_records(place, checkpoint_key(RunDirectory(Path(run)))))
+        if not len(library):
+            raise UserError(f"The library {place} holds no songs: python -m genreclf index {run} FOLDER adds some.")
+        _ = library.vectors
+        return library
+
+    @staticmethod
+    def exists(run: str | PathLike[str], *, directory: str | PathLike[str] | None = None) -> bool:
+        """Return whether there is a library, usable or not."""
+        return songs_file(library_directory(run, directory)).is_file()
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """The classes, in the order of the probabilities."""
+        return self.records.genres
+
+    def __len__(self) -> int:
+        """Return the number of songs."""
+        return len(self.records)
+
+    @property
+    def notice(self) -> str | None:
+        """What a user should know about it."""
+        waiting = self.records.newer_than(int(self.records.about().get("searchable_up_to", 0)))
+        songs = f"{waiting} song{'s' * (waiting > 1)}"
+        return f"{songs} cannot be found yet: index was stopped, run it again." if waiting else None
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """What is searched."""
+        return Vectors.load(vectors_file(self.directory))
+
+    def find(self, name: str) -> Song | None:
+        """Return the song of this track id, path, or end of a path; None if there is none.
+
+        Raises:
+            UserError: There are several.
+        """
+        found = self.records.find(name)
+        if len(found) > 1:
+            raise UserError(
+                f"{name} is several songs of the library, {found[0].path} and {found[1].path}: give a path."
+            )
+        return found[0] if found else None
+
+    def like(
+        self,
+        song: Song | Prediction,
+        *,
+        k: int = 10,
+        same_genre: bool = False,
+        diverse: bool = False,
+        artist: str | None = None,
+        other_artists: bool = False,
+        exclude_artists: Sequence[str] = (),
+    ) -> list[Recommendation]:
+        """Return songs like this one, never itself nor a copy of it.
+
+        Args:
+            song: Of the library, or what the run's model said about any other.
+            k: How many; there are fewer only where the library holds no more.
+            same_genre: Only songs for which the model finds the same genre the likeliest.
+            diverse: Weigh likeness to the song against likeness to what was chosen before: maximal marginal relevance
+                (J. Carbonell and J. Goldstein, "The use of MMR, diversity-based reranking for reordering documents and
+                producing summaries", SIGIR 1998).
+            artist: Who made the song, if a prediction is given.
+            other_artists: Nothing by the song's own artist, nor by any of them if it has several.
+            exclude_artists: Nothing by these.
+
+        Raises:
+            UserError: The artist or the embedding of the song is not known, but needed.
+        """
+        if song.embedding is None:
+            raise UserError("The model does not end in a linear layer, so there is no embedding to compare songs by.")
+        unwanted = list(exclude_artists)
+        if other_artists:
+            maker = song.artist if isinstance(song, Song) else artist
+            if maker is None:
+                raise UserError("The song's artist is not known, so --other-artists cannot leave the artist out.")
+            unwanted.append(maker)
+        among = self.records.ids_of(song.genre) if same_genre else None
+        without = self.records.ids_by(unwanted) if unwanted else np.empty(0, np.int64)
+        if isinstance(song, Song):
+            without = np.append(without, song.id)
+        elif song.path is not None:
+            without = np.append(without, self.records.ids_at(song.path))
+        wanted = k * DIVERSE_POOL if diverse else k
+        target = vectors_of([song])[0]
+        fetched = wanted + 5
+        while True:
+            ids = self.vectors.search(target.astype(np.float32), fetched, among=among, without=without)
+            others = [other for other in self.records.songs(ids) if not _same(song.embedding, other.embedding)]
+            if len(others) >= wanted or len(ids) < fetched:
+                break
+            fetched *= 4
+        if not others:
+            return []
+        units = vectors_of(others)
+        similarity = units @ target
+        order = np.argsort(-similarity, kind="stable")[:wanted].tolist()
+        if diverse:
+            order = _diverse(units, similarity, order, k)
+        return [
+            Recommendation(rank=rank, similarity=float(similarity[i]), song=others[i])
+            for rank, i in enumerate(order[:k], start=1)
+        ]
+
+
+def library_directory(run: str | PathLike[str], directory: str | PathLike[str] | None) -> Path:
+    """Return where the library of a run lies."""
+    return Path(run) / "library" if directory is None else Path(directory)
+
+
+def songs_file(directory: Path) -> Path:
+    """Return the SQLite file of a library."""
+    return directory / "songs.sqlite"
+
+
+def vectors_file(directory: Path) -> Path:
+    """Return the FAISS file of a library."""
+    return directory / "vectors.faiss"
+
+
+def checkpoint_key(run: RunDirectory) -> str:
+    """Return a hash of a run's best checkpoint and of what else decides what it says about a song.
+
+    Raises:
+        UserError: It is no run directory, or it has no checkpoint.
+    """
+    config = run.read_config()
+    data = config.get("data") or {}
+    settings = [config.get("model"), config.get("features"), data.get("grid_overlap"), data.get("short")]
+    digest = hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True, default=str).encode())
+    try:
+        digest.update(run.best.read_bytes())
+    except OSError as error:
+        raise UserError(f"{run.best} cannot be read ({error.strerror}): give a run that has finished.") from error
+    return digest.hexdigest()
+
+
+def checked_records(directory: Path, key: str) -> Records:
+    """Open the songs of an existing library.
+
+    Raises:
+        UserError: They are damaged or were heard by another checkpoint than that of `key`.
+    """
+    path = songs_file(directory)
+    about = Records(path, ()).about()
+    if about.get("checkpoint") != key:
+        raise UserError(
+            f"The library {directory} belongs to another checkpoint (or version of genreclf), whose vectors cannot be "
+            "compared: "
+            "give its run, or another --library DIR, or delete it and index again."
+        )
+    return Records(path, about["genres"])
+
+
+def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    return bool(np.linalg.norm(one - other) <= SAME_SONG * np.linalg.norm(one))
+
+
+def _diverse(units: NDArray[np.float64], similarity: NDArray[np.float64], pool: list[int], k: int) -> list[int]:
+    """Choose `k` of `pool` one after the other by maximal marginal relevance."""
+    chosen: list[int] = []
+    nearest_chosen = np.full(len(units), -1.0)
+    left = list(pool)
+    while left and len(chosen) < k:
+        worth = RELEVANCE * similarity[left] - (1 - RELEVANCE) * (nearest_chosen[left] if chosen else 0.0)
+        best = left.pop(int(np.argmax(worth)))
+        chosen.append(best)
+        nearest_chosen = np.maximum(nearest_chosen, units @ units[best])
+    return chosen

@@ -1,0 +1,131 @@
+"""How good recommendations are: the share of songs of the same genre among the nearest ones.
+
+Songs of the query's own artist are left out, as else the artist or the album is found rather than the genre
+(E. Pampalk, A. Flexer and G. Widmer, "Improvements of audio-based music similarity and genre classification", ISMIR
+2005; A. Flexer, "A closer look on artist filters for musical genre classification", ISMIR 2007).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.recommend.similarity import units_of
+
+N_MFCC = 20
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Collection:
+    """Tracks that are looked for and found.
+
+    Attributes:
+        genre: Of each track, shape ``(track,)``.
+        group: Its artist, or what else must be kept apart, shape ``(track,)``.
+    """
+
+    genre: NDArray[np.str_]
+    group: NDArray[np.str_]
+
+    @property
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which track (column) a query (row) may find: those of other groups."""
+        return np.asarray(self.group[:, None] != self.group[None])
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which of them are of the same genre."""
+        return np.asarray(self.genre[:, None] == self.genre[None]) & self.allowed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """Mean precision over the queries.
+
+    Attributes:
+        precision: From 0 to 1.
+        ci95: The interval, bootstrapped over the groups of the queries.
+    """
+
+    precision: float
+    ci95: tuple[float, float]
+
+
+def precision_at(similarity: NDArray[np.float64], collection: Collection, k: int) -> NDArray[np.float64]:
+    """Return the precision of each query, shape ``(track,)``.
+
+    Args:
+        similarity: Of each track (column) to each query (row).
+        collection: The tracks.
+        k: How many are found; where fewer may be, the missing ones count as wrong.
+    """
+    scores = np.where(collection.allowed, similarity, -np.inf)
+    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    precision: NDArray[np.float64] = np.take_along_axis(collection.right, nearest, axis=1).sum(axis=1) / k
+    return precision
+
+
+def random_precision(collection: Collection) -> NDArray[np.float64]:
+    """Return the precision of each query that drawing at random has in the mean, shape ``(track,)``."""
+    allowed = collection.allowed.sum(axis=1)
+    shares: NDArray[np.float64] = collection.right.sum(axis=1) / np.maximum(1, allowed)
+    return shares
+
+
+def best_precision(collection: Collection, k: int) -> NDArray[np.float64]:
+    """Return the precision that each query could reach at most, shape ``(track,)``."""
+    best: NDArray[np.float64] = np.minimum(k, collection.right.sum(axis=1)) / k
+    return best
+
+
+def quality(per_query: NDArray[np.float64], collection: Collection, *, seed: int = 0) -> Quality:
+    """Return the mean of a figure of each query ``(track,)``, with the percentile bootstrap over groups.
+
+    All tracks of a group are drawn together (C. A. Field and A. H. Welsh, "Bootstrapping clustered data", 2007).
+    """
+    groups, of = np.unique(collection.group, return_inverse=True)
+    sums, sizes = np.bincount(of, weights=per_query), np.bincount(of)
+    draws = np.random.default_rng(seed).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), RESAMPLES)
+    low, high = np.quantile((draws @ sums) / (draws @ sizes), (0.025, 0.975))
+    return Quality(precision=float(per_query.mean()), ci95=(float(low), float(high)))
+
+
+def cosines(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the cosine of each two of the embeddings ``(track, dimension)``, shape ``(track, track)``."""
+    units = units_of(embeddings.astype(np.float64))
+    similarity: NDArray[np.float64] = units @ units.T
+    return similarity
+
+
+def mfcc_moments(stored: NDArray[np.generic], spec: FeatureSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean ``(coefficient,)`` and covariance over time of the MFCCs of stored values ``(mel, frame)``.
+
+    Those of librosa: an orthonormal DCT-II over the mel bands in dB, its first 20 coefficients.
+    """
+    from scipy.fft import dct
+
+    level_db = stored.astype(np.float64) * spec.step_db + spec.zero_db
+    mfcc = dct(level_db, type=2, norm="ortho", axis=0)[:N_MFCC]
+    return mfcc.mean(axis=1), np.cov(mfcc, bias=True) + 1e-3 * np.eye(len(mfcc))
+
+
+def mfcc_similarities(
+    moments: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> Mapping[str, NDArray[np.float64]]:
+    """Return two classic similarities of tracks by their MFCCs, shape ``(track, track)`` each.
+
+    The distance of the means; and the symmetrized Kullback-Leibler divergence of one Gaussian a track (M. Mandel and
+    D. Ellis, "Song-level features and support vector machines for music classification", ISMIR 2005).
+    """
+    means = np.stack([mean for mean, _ in moments])
+    covariances = np.stack([covariance for _, covariance in moments])
+    inverses = np.linalg.inv(covariances)
+    difference = means[:, None] - means[None]
+    distance = (difference**2).sum(axis=-1)
+    traces = np.einsum("aij,bji->ab", inverses, covariances)
+    apart = np.einsum("abi,aij,abj->ab", difference, inverses, difference, optimize=True)
+    divergence = traces + traces.T + apart + apart.T
+    return {"mean MFCC": -distance, "MFCC Gaussians": -divergence}

@@ -1,0 +1,258 @@
+"""The songs of a library in one SQLite file: what a model said about each, and which file that was."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.audio.formats import AUDIO_SUFFIXES, OTHER_SUFFIXES
+from genreclf.datasets.identity import credited
+from genreclf.errors import UserError
+
+# Ids are never given twice: a changed song is a new one, so that an older search structure cannot name a wrong one.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS song (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, origin TEXT NOT NULL, name TEXT NOT NULL, path TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, genre INTEGER NOT NULL, probabilities BLOB NOT NULL, artist TEXT, artist_key TEXT,
+    duration_s REAL NOT NULL, embedding BLOB NOT NULL, UNIQUE (origin, name)
+);
+CREATE INDEX IF NOT EXISTS song_path ON song (path);
+CREATE INDEX IF NOT EXISTS song_genre ON song (genre);
+"""
+BATCH_SONGS = 10_000
+_COLUMNS = "id, origin, name, path, fingerprint, genre, probabilities, artist, duration_s, embedding"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Entry:
+    """A song as it is found, before a model has heard it.
+
+    Attributes:
+        origin: Where it was found: an absolute folder, or the name of a source.
+        name: Unique there: the path below the folder, or the track id.
+        path: The file, absolute; of a synthetic track, a path that does not exist.
+        fingerprint: Another one means that the song changed.
+        artist: Who made it, or None if unknown.
+    """
+
+    origin: str
+    name: str
+    path: Path
+    fingerprint: str
+    artist: str | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Song(Entry):
+    """A song of a library.
+
+    Attributes:
+        id: Its number in the library.
+        genre: The likeliest genre.
+        probabilities: Of the genres, shape ``(genre,)``, in the order of the library's genres.
+        duration_s: Length in seconds.
+        embedding: What the last layer gets, the mean over the windows, shape ``(dimension,)``.
+    """
+
+    id: int
+    genre: str
+    probabilities: NDArray[np.float64]
+    duration_s: float
+    embedding: NDArray[np.float32]
+
+    @property
+    def playable(self) -> bool:
+        """Whether the file is audio, by its name."""
+        return self.path.suffix.lower() in (*AUDIO_SUFFIXES, *OTHER_SUFFIXES)
+
+
+class Records:
+    """The SQLite file of a library. Each call opens it anew, so that threads may share the object.
+
+    Args:
+        path: The file.
+        genres: The classes, in the order of the probabilities.
+    """
+
+    def __init__(self, path: Path, genres: Sequence[str]) -> None:
+        """Remember where the file lies."""
+        self.path = path
+        self.genres = tuple(genres)
+
+    @contextmanager
+    def connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+        """Yield a connection whose changes are kept, all or none, when the block ends well.
+
+        Raises:
+            UserError: The file is missing, damaged or cannot be written.
+        """
+        connection = None
+        try:
+            mode = "rwc" if write else "ro"
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60)
+            if write:
+                connection.executescript(_SCHEMA)
+            with connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise UserError(
+                f"The library's {self.path} cannot be used ({error}); if it is damaged, delete it and index again."
+            ) from error
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def about(self) -> dict[str, Any]:
+        """Return what is known of the library as a whole."""
+        with self.connection() as connection:
+            rows = connection.execute("SELECT key, value FROM about").fetchall()
+        return {key: json.loads(value) for key, value in rows}
+
+    def note(self, **values: Any) -> None:
+        """Keep something about the library as a whole."""
+        with self.connection(write=True) as connection:
+            _note(connection, values)
+
+    def __len__(self) -> int:
+        """Return the number of songs."""
+        return int(self._first("SELECT count(*) FROM song"))
+
+    def newer_than(self, song_id: int) -> int:
+        """Return how many songs came after the one with this id."""
+        return int(self._first("SELECT count(*) FROM song WHERE id > ?", song_id))
+
+    def fingerprints(self, origin: str) -> dict[str, tuple[str, str | None]]:
+        """Return fingerprint and artist of each song of an origin by its name."""
+        query = "SELECT name, fingerprint, artist FROM song WHERE origin = ?"
+        with self.connection() as connection:
+            return {name: (mark, artist) for name, mark, artist in connection.execute(query, [origin])}
+
+    def change(self, *, drop: Iterable[tuple[str, str]] = (), add: Iterable[Song] = ()) -> None:
+        """Drop songs by origin and name and add others (their `id` is not looked at), all or none."""
+        with self.connection(write=True) as connection:
+            connection.executemany("DELETE FROM song WHERE origin = ? AND name = ?", drop)
+            connection.executemany("INSERT INTO song VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(self._row, add))
+            _note(connection, {"changed": True})
+
+    def rename_artists(self, origin: str, artists: Mapping[str, str]) -> None:
+        """Set who made songs of an origin, by name."""
+        rows = [(artist, _credits(artist), origin, name) for name, artist in artists.items()]
+        with self.connection(write=True) as connection:
+            connection.executemany("UPDATE song SET artist = ?, artist_key = ? WHERE origin = ? AND name = ?", rows)
+
+    def in_batches(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.float32], NDArray[np.float64]]]:
+        """Yield ids, embeddings ``(song, dimension)`` and probabilities ``(song, genre)`` of all songs by id."""
+        with self.connection() as connection:
+            rows = connection.execute("SELECT id, embedding, probabilities FROM song ORDER BY id")
+            while batch := rows.fetchmany(BATCH_SONGS):
+                ids, embeddings, probabilities = zip(*batch, strict=True)
+                shape = len(ids), -1
+                yield (
+                    ids,
+                    np.frombuffer(b"".join(embeddings), np.float32).reshape(shape),
+                    np.frombuffer(b"".join(probabilities), np.float64).reshape(shape),
+                )
+
+    def songs(self, ids: Sequence[int]) -> list[Song]:
+        """Return those of the songs that are there, in the order of `ids`."""
+        found: dict[int, Song] = {}
+        with self.connection() as connection:
+            for start in range(0, len(ids), 500):
+                part = list(ids[start : start + 500])
+                marks = ",".join("?" * len(part))
+                for row in connection.execute(f"SELECT {_COLUMNS} FROM song WHERE id IN ({marks})", part):
+                    found[row[0]] = self._song(row)
+        return [found[song_id] for song_id in ids if song_id in found]
+
+    def spread(self, at_most: int) -> list[Song]:
+        """Return so many of the songs, evenly spread in the order in which they came; all if there are fewer."""
+        ids = self._ids("SELECT id FROM song ORDER BY id", [])
+        places = np.linspace(0, len(ids) - 1, min(at_most, len(ids))).round().astype(int)
+        return self.songs(ids[places].tolist())
+
+    def find(self, text: str) -> list[Song]:
+        """Return the songs of this name or path; where there is none, those whose path ends so."""
+        end = "/" + text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        queries = [
+            ("name = ? OR path IN (?, ?)", [text, *_absolute(text)]),
+            (r"path LIKE ? ESCAPE '\'", [f"%{end}"]),
+        ]
+        with self.connection() as connection:
+            for where, values in queries:
+                rows = connection.execute(f"SELECT {_COLUMNS} FROM song WHERE {where} LIMIT 3", values).fetchall()
+                if rows:
+                    return [self._song(row) for row in rows]
+        return []
+
+    def ids_at(self, path: str | Path) -> NDArray[np.int64]:
+        """Return the ids of the songs of this file."""
+        return self._ids("SELECT id FROM song WHERE path IN (?, ?)", _absolute(path))
+
+    def ids_by(self, artists: Collection[str]) -> NDArray[np.int64]:
+        """Return the ids of the songs by any of these artists, alone or with others, however capitals are set."""
+        names = sorted({name for artist in artists for name in credited(artist)})
+        among = " OR ".join(["instr('; ' || artist_key || '; ', '; ' || ? || '; ')"] * len(names)) or "FALSE"
+        return self._ids(f"SELECT id FROM song WHERE {among}", names)
+
+    def ids_of(self, genre: str) -> NDArray[np.int64]:
+        """Return the ids of the songs of which this genre is the likeliest."""
+        return self._ids("SELECT id FROM song WHERE genre = ?", [self.genres.index(genre)])
+
+    def _ids(self, query: str, values: Sequence[Any]) -> NDArray[np.int64]:
+        with self.connection() as connection:
+            return np.array([song_id for (song_id,) in connection.execute(query, values)], np.int64)
+
+    def _first(self, query: str, *values: Any) -> Any:
+        with self.connection() as connection:
+            return connection.execute(query, values).fetchone()[0]
+
+    def _row(self, song: Song) -> tuple[Any, ...]:
+        start = (song.origin, song.name, str(song.path), song.fingerprint, self.genres.index(song.genre))
+        probabilities = song.probabilities.astype(np.float64).tobytes()
+        credits = _credits(song.artist)
+        return (
+            *start,
+            probabilities,
+            song.artist,
+            credits,
+            song.duration_s,
+            song.embedding.astype(np.float32).tobytes(),
+        )
+
+    def _song(self, row: Sequence[Any]) -> Song:
+        song_id, origin, name, path, fingerprint, genre, probabilities, artist, duration_s, embedding = row
+        return Song(
+            id=song_id,
+            origin=origin,
+            name=name,
+            path=Path(path),
+            fingerprint=fingerprint,
+            genre=self.genres[genre],
+            probabilities=np.frombuffer(probabilities, np.float64),
+            artist=artist,
+            duration_s=duration_s,
+            embedding=np.frombuffer(embedding, np.float32),
+        )
+
+
+def _credits(artist: str | None) -> str | None:
+    """Return the artists of a song as the file keeps them."""
+    return "; ".join(credited(artist)) or None
+
+
+def _absolute(path: str | Path) -> list[str]:
+    """Return a path as it is and with its links followed, as a library of folders keeps it."""
+    return [str(Path(path).absolute()), os.path.realpath(path)]
+
+
+def _note(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
+    rows = [(key, json.dumps(value)) for key, value in values.items()]
+    connection.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", rows)

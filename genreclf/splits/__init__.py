@@ -1,0 +1,1 @@
+"""Which tracks train, validate and test."""

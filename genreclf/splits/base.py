@@ -1,0 +1,316 @@
+"""Which tracks train, validate and test: the result, and what every way to split has in common.
+
+The ways themselves are in `genreclf.splits.lists`, where someone chose the tracks, and in
+`genreclf.splits.rules`, where a seed draws them.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from genreclf.datasets.base import Track
+from genreclf.datasets.identity import credited
+from genreclf.errors import UserError
+
+SUBSETS = ("train", "val", "test")
+SUBSET_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True, order=True)
+class Segment:
+    """The part of a track that a subset may see.
+
+    Attributes:
+        track_id: The track.
+        start_frame: First frame, in frames of the store.
+        stop_frame: The frame after the last one; a whole track is ``(0, number of frames)``.
+    """
+
+    track_id: str
+    start_frame: int
+    stop_frame: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """What each subset holds.
+
+    Attributes:
+        name: Name of the split.
+        leaky: Whether a track may be in two subsets, so that scores say little about unseen music.
+        genres: The classes: every genre that a subset holds, sorted.
+        train: Pieces to learn from, sorted.
+        val: Pieces to choose the epoch by, sorted.
+        test: Pieces to report on, sorted.
+        warnings: What a user should know, a sentence each.
+        whole_tracks: Whether every segment is a whole track.
+    """
+
+    name: str
+    leaky: bool
+    genres: tuple[str, ...]
+    train: tuple[Segment, ...]
+    val: tuple[Segment, ...]
+    test: tuple[Segment, ...]
+    warnings: tuple[str, ...] = ()
+    whole_tracks: bool = True
+
+    @property
+    def subsets(self) -> dict[str, tuple[Segment, ...]]:
+        """The segments by subset: ``train``, ``val`` and ``test``."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of what the subsets hold.
+
+        Whole tracks count by their ids alone, so that other features give the same hash.
+        """
+        entries = {subset: self._entries(segments) for subset, segments in self.subsets.items()}
+        return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
+
+    def counts(self, tracks: Iterable[Track]) -> dict[str, dict[str, int]]:
+        """Count the segments (tracks, unless the split is ``chunk``) of each genre in each subset.
+
+        Args:
+            tracks: At least the tracks that the subsets hold.
+
+        Returns:
+            ``counts[genre][subset]``, for all of `genres` and all three subsets.
+        """
+        genre_of = {track.id: track.genre for track in tracks}
+        found = Counter(
+            (genre_of[segment.track_id], subset) for subset, segments in self.subsets.items() for segment in segments
+        )
+        return {genre: {subset: found[genre, subset] for subset in SUBSETS} for genre in self.genres}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``split.json`` holds: ids by subset, or segments with their borders where tracks are cut."""
+        data: dict[str, Any] = {
+            "name": self.name,
+            "hash": self.hash,
+            "leaky": self.leaky,
+            "whole_tracks": self.whole_tracks,
+            "genres": list(self.genres),
+            "warnings": list(self.warnings),
+        }
+        data |= {subset: self._entries(segments) for subset, segments in self.subsets.items()}
+        if self.whole_tracks:
+            data["frames"] = {
+                segment.track_id: segment.stop_frame for segment in sorted(self.train + self.val + self.test)
+            }
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Split":
+        """Read back what `to_json` returned.
+
+        Raises:
+            UserError: Something is missing, or the ids do not fit the hash.
+        """
+        try:
+            whole_tracks = bool(data["whole_tracks"])
+            frames = data["frames"] if whole_tracks else {}
+            subsets = {
+                subset: tuple(
+                    Segment(entry, 0, frames[entry]) if whole_tracks else Segment(**entry) for entry in data[subset]
+                )
+                for subset in SUBSETS
+            }
+            split = cls(
+                name=str(data["name"]),
+                leaky=bool(data["leaky"]),
+                genres=tuple(data["genres"]),
+                warnings=tuple(data["warnings"]),
+                whole_tracks=whole_tracks,
+                **subsets,
+            )
+            written = data["hash"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"split.json is not complete ({type(error).__name__}: {error}): take the one that the run wrote"
+            ) from None
+        if split.hash != written:
+            raise UserError(
+                f"split.json was changed by hand: its ids have the hash {split.hash} and it says {written}; "
+                "take the one that the run wrote"
+            )
+        return split
+
+    def _entries(self, segments: Iterable[Segment]) -> list[Any]:
+        if self.whole_tracks:
+            return sorted(segment.track_id for segment in segments)
+        return [asdict(segment) for segment in sorted(segments)]
+
+
+@dataclass
+class ProposedSplit:
+    """What a split proposes, before the checks that all splits share.
+
+    Attributes:
+        subsets: Pieces by subset.
+        listed: How many tracks a list names, the known broken one not counted; 0 where there is no list.
+        missing: What the list names and the data lacks, as a user should read it.
+        warnings: What is special, a sentence each.
+    """
+
+    subsets: Mapping[str, Sequence[Segment]]
+    listed: int = 0
+    missing: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
+class Splitter(ABC):
+    """A way to divide tracks among training, validation and test. Subclasses proposed; the checks are here, once."""
+
+    name: ClassVar[str]
+    leaky: ClassVar[bool] = False
+    whole_tracks: ClassVar[bool] = True
+    remedy: ClassVar[str] = "add tracks"
+    """What mends a subset that lacks a genre, besides ``split.allow_missing=true``."""
+
+    def __init__(self, *, allow_missing: bool = False) -> None:
+        """Keep the settings.
+
+        Args:
+            allow_missing: Go on, with warnings, where listed tracks are missing, the validation subset is empty or a
+                subset lacks a genre.
+        """
+        self.allow_missing = allow_missing
+
+    def split(self, tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int) -> Split:
+        """Divide the tracks.
+
+        Args:
+            tracks: All tracks of the source, in any order.
+            frames: Length of each usable track in frames of the store; a track that is not in it could not be read.
+            clip_frames: Length of a clip in frames; only ``chunk`` cuts by it.
+
+        Returns:
+            The subsets. All genres that a subset holds are classes, even one that only `allow_missing` let pass.
+
+        Raises:
+            UserError: Listed tracks are missing, a subset is empty, a subset lacks a genre that another holds, or there
+                is only one genre to learn.
+        """
+        usable = sorted((track for track in tracks if track.id in frames), key=lambda track: track.id)
+        if not usable:
+            raise UserError(f"none of the {len(tracks)} tracks of the data can be read, so there is nothing to split")
+        proposed = self._propose(usable, tracks, frames, clip_frames)
+        genre_of = {track.id: track.genre for track in usable}
+        held = {
+            subset: Counter(genre_of[segment.track_id] for segment in segments)
+            for subset, segments in proposed.subsets.items()
+        }
+        warnings = [
+            *proposed.warnings,
+            *self._check_missing(proposed),
+            *self._check_subsets(held),
+            *self._check_genres(held),
+            *self._warn_of_shared(proposed, usable),
+            *self._warn_of_left_out(proposed, tracks, frames),
+        ]
+        return Split(
+            name=self.name,
+            leaky=self.leaky,
+            genres=tuple(sorted(set().union(*held.values()))),
+            warnings=tuple(warnings),
+            whole_tracks=self.whole_tracks,
+            **{subset: tuple(sorted(segments)) for subset, segments in proposed.subsets.items()},
+        )
+
+    @abstractmethod
+    def _propose(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> ProposedSplit:
+        """Propose the subsets from the `usable` tracks, sorted by id; `tracks` are all, read or not."""
+
+    def _check_missing(self, proposed: ProposedSplit) -> list[str]:
+        if not proposed.missing:
+            return []
+        found = proposed.listed - len(proposed.missing)
+        problem = (
+            f"split={self.name} lists {proposed.listed} tracks and {found} of them are in the data "
+            f"(missing: {some(proposed.missing)})"
+        )
+        if self.allow_missing:
+            return [f"{problem}: the scores are not those of the whole list"]
+        raise UserError(f"{problem}: make data and lists agree, or go on with the {found} by split.allow_missing=true")
+
+    def _check_subsets(self, held: Mapping[str, Counter[str]]) -> list[str]:
+        empty = [subset for subset, counts in held.items() if not counts]
+        if not empty:
+            return []
+        problem = f"split={self.name} leaves no track for {' and '.join(SUBSET_NAMES[subset] for subset in empty)}"
+        if empty != ["val"]:
+            raise UserError(f"{problem}: {self.remedy}, or use another split")
+        if self.allow_missing:
+            return [f"{problem}: no score can choose the best epoch"]
+        raise UserError(f"{problem}: {self.remedy}, or go on without by split.allow_missing=true")
+
+    def _check_genres(self, held: Mapping[str, Counter[str]]) -> list[str]:
+        if len(held["train"]) < 2:
+            raise UserError(
+                f"split={self.name} has one genre to learn, {', '.join(held['train'])}: a classifier needs training "
+                "tracks of two or more"
+            )
+        genres = sorted(set().union(*held.values()))
+        gaps = {subset: [genre for genre in genres if genre not in counts] for subset, counts in held.items() if counts}
+        problems = [
+            f"{len(lacking)} of {len(genres)} genres {'has' if len(lacking) == 1 else 'have'} no "
+            f"{SUBSET_NAMES[subset]} track ({some(lacking)})"
+            for subset, lacking in gaps.items()
+            if lacking
+        ]
+        if not problems:
+            return []
+        if not self.allow_missing:
+            raise UserError(
+                f"in split={self.name} {' and '.join(problems)}: {self.remedy}, or go on by split.allow_missing=true"
+            )
+        warnings = [f"in split={self.name} {problem}" for problem in problems]
+        if gaps["train"]:
+            wrong = sum(held[subset][genre] for subset in ("val", "test") for genre in gaps["train"])
+            warnings.append(
+                f"{some(gaps['train'])} cannot be learned without a training track and stays a class: all {wrong} "
+                "validation and test tracks of it count, and can only be wrong"
+            )
+        return warnings
+
+    def _warn_of_shared(self, proposed: ProposedSplit, usable: Sequence[Track]) -> list[str]:
+        owners_of = {track.id: (track.id,) if self.leaky else credited(track.artist) for track in usable}
+        subsets_of: dict[str, set[str]] = {}
+        for subset, segments in proposed.subsets.items():
+            for segment in segments:
+                for owner in owners_of[segment.track_id]:
+                    subsets_of.setdefault(owner, set()).add(subset)
+        parted = sum(len(subsets) > 1 for subsets in subsets_of.values())
+        problem = (
+            f"{parted} of {len(subsets_of)} {'tracks' if self.leaky else 'known artists'} are in more than one subset"
+        )
+        if self.leaky:
+            return [f"split={self.name} leaks: {problem}, so its scores say little about unseen tracks"]
+        return [f"{problem}, which flatters the scores; split=artist_folds keeps artists together"] if parted else []
+
+    def _warn_of_left_out(
+        self, proposed: ProposedSplit, tracks: Sequence[Track], frames: Mapping[str, int]
+    ) -> list[str]:
+        held = {segment.track_id for subset in proposed.subsets.values() for segment in subset}
+        left_out = [track.id for track in tracks if track.id not in held]
+        unreadable = sum(id not in frames for id in left_out)
+        if not left_out:
+            return []
+        return [
+            f"split={self.name} leaves {len(left_out)} of {len(tracks)} tracks in no subset"
+            + (f", {unreadable} of them unreadable" if unreadable else "")
+        ]
+
+
+def some(items: Sequence[str], most: int = 5) -> str:
+    """Join the first items by commas and count the others: ``a, b and 7 more``."""
+    rest = len(items) - most
+    return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")

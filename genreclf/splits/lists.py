@@ -1,0 +1,179 @@
+"""Splits that someone chose: the problem-filtered lists of GTZAN, and a user's own."""
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from genreclf.datasets.base import Track
+from genreclf.datasets.identity import BROKEN_TRACK
+from genreclf.errors import UserError
+from genreclf.splits.base import SUBSETS, ProposedSplit, Segment, Splitter, some
+
+FILE_ENDING = re.compile(r"\.(wav|au|flac|ogg|oga|opus|mp3|m4a|aif|aiff|png|jpg|jpeg|bmp|gif|webp|npy)$", re.IGNORECASE)
+GTZAN_NAME = re.compile(r"([a-z]+)\.?(\d{5})")
+
+
+class FaultFiltered(Splitter):
+    """The lists of Kereliuk, Sturm and Larsen (2015), https://arxiv.org/abs/1507.04761, as torchaudio holds them.
+
+    GTZAN without its exact repeats, distortions and most shared artists: 443 training tracks (442 that can be decoded),
+    197 for validation, 290 for test.
+    """
+
+    name = "fault_filtered"
+    remedy = "complete the data"
+
+    def _propose(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> ProposedSplit:
+        from torchaudio.datasets import gtzan
+
+        lists = {"train": gtzan.filtered_train, "val": gtzan.filtered_valid, "test": gtzan.filtered_test}
+        listed = sorted(id for ids in lists.values() for id in ids if id != BROKEN_TRACK)
+        present = {track.id for track in tracks}
+        readable = {track.id for track in usable}
+        if present.isdisjoint(listed):
+            raise UserError(
+                f"split=fault_filtered is a list of {len(listed)} GTZAN tracks and none of the {len(tracks)} tracks "
+                "here is one of them: use split=track, or split=artist_folds where artists are known"
+            )
+        subsets = {
+            subset: [Segment(id, 0, frames[id]) for id in ids if id in readable and id != BROKEN_TRACK]
+            for subset, ids in lists.items()
+        }
+        missing = [f"{id}, unreadable" if id in present else id for id in listed if id not in readable]
+        return ProposedSplit(subsets, listed=len(listed), missing=missing)
+
+
+class ListSplitter(Splitter):
+    """Three text files, a track a line.
+
+    A line is a track's id, its file name or its path, of which the last folder and the name count, with or without the
+    ending of the file: ``blues.00002``, ``blues00002.png`` and ``genres/blues/blues.00002.au`` are one track, and so
+    are ``rock/song`` and, if no other genre has a file of that name, ``song.mp3``. Blank lines and lines that begin
+    with ``#`` are passed over.
+    """
+
+    name = "list"
+    remedy = "list tracks of every genre in split.train, split.val and split.test"
+
+    def __init__(
+        self, *, train: str | Path | None, val: str | Path | None, test: str | Path | None, allow_missing: bool = False
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            train: File of training tracks, UTF-8.
+            val: File of validation tracks, UTF-8.
+            test: File of test tracks, UTF-8.
+            allow_missing: See `Splitter`; lines that name no track of the data are then passed over with a notice.
+
+        Raises:
+            UserError: One of the files is not given, or cannot be read.
+        """
+        super().__init__(allow_missing=allow_missing)
+        self.train, self.val, self.test = train, val, test
+        for subset, path in self._paths.items():
+            if not path:
+                raise UserError(f"split=list needs a file of tracks for each subset: set split.{subset} to one")
+        self._lines_of = {
+            subset: _lines(Path(str(path)).expanduser(), f"split.{subset}={path}")
+            for subset, path in self._paths.items()
+        }
+
+    @property
+    def _paths(self) -> dict[str, str | Path | None]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def _propose(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> ProposedSplit:
+        index = TrackIndex(tracks)
+        subsets: dict[str, list[Segment]] = {subset: [] for subset in SUBSETS}
+        missing: list[str] = []
+        listed = 0
+        seen: dict[str, str] = {}
+        for subset, given in self._paths.items():
+            path = Path(str(given))
+            for number, line in enumerate(self._lines_of[subset], start=1):
+                line = line.strip()
+                if not line or line.startswith("#"):
+                    continue
+                place = f"{given} line {number}"
+                id = index.find(line, f"split.{subset}={place}")
+                key = id or _forms(line)[-1]
+                if key in seen:
+                    raise UserError(
+                        f"split.{subset}={place}: {line!r} is already in {seen[key]}; remove one of the two lines"
+                    )
+                seen[key] = place
+                if key.rpartition("/")[2] == BROKEN_TRACK:
+                    continue
+                listed += 1
+                if id is None:
+                    missing.append(f"{textwrap.shorten(line, 80)} in {path.name} line {number}")
+                elif id not in frames:
+                    missing.append(f"{id} in {path.name} line {number}, unreadable")
+                else:
+                    subsets[subset].append(Segment(id, 0, frames[id]))
+        if listed and len(missing) == listed:
+            raise UserError(
+                f"split=list names {listed} tracks and none of them is among the {len(tracks)} of the data "
+                f"({some(missing)}): a line is an id such as {tracks[0].id}, a file name or a path"
+            )
+        return ProposedSplit(subsets, listed=listed, missing=missing)
+
+
+class TrackIndex:
+    """Finds tracks by the ways in which a line may name them."""
+
+    def __init__(self, tracks: Sequence[Track]) -> None:
+        """Index the tracks by id, and by file name and name without ending, each with and without the genre folder."""
+        self._ids: dict[str, set[str]] = {}
+        for track in tracks:
+            names = {form for name in (track.id.rpartition("/")[2], track.path.name) for form in _forms(name)}
+            for name in names | {f"{track.genre}/{name}" for name in names} | {track.id}:
+                self._ids.setdefault(unicodedata.normalize("NFC", name), set()).add(track.id)
+
+    def find(self, line: str, place: str) -> str | None:
+        """Return the id of the track that a line names, or None.
+
+        Raises:
+            UserError: The line fits several tracks; the message names `place`.
+        """
+        for form in _forms(line):
+            ids = sorted(self._ids.get(form, ()))
+            if len(ids) > 1:
+                raise UserError(
+                    f"{place}: {line!r} fits {len(ids)} tracks ({some(ids)}): write it with its genre folder, "
+                    f"as in {ids[0]}"
+                )
+            if ids:
+                return ids[0]
+        return None
+
+
+def _forms(line: str) -> list[str]:
+    """Return the last folder and name of a path as written, then without ending and with GTZAN's point."""
+    parts = [part for part in unicodedata.normalize("NFC", line).replace("\\", "/").split("/") if part not in ("", ".")]
+    *folders, name = parts[-2:] or [""]
+    stem = FILE_ENDING.sub("", name)
+    if match := GTZAN_NAME.fullmatch(stem):
+        stem = f"{match[1]}.{match[2]}"
+    return ["/".join([*folders, name]), "/".join([*folders, stem])]
+
+
+def _lines(path: Path, given: str) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{given}: there is no such file") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    except OSError as error:
+        raise UserError(f"{given} cannot be read: {error.strerror}") from None
+    if "\0" in text:
+        raise UserError(f"{given} is not a text file in UTF-8: give one with a track id, file name or path a line")
+    return text.split("\n")

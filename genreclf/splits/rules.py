@@ -1,0 +1,249 @@
+"""Splits that a seed draws.
+
+Every draw orders by a SHA-256 of the seed and what is drawn. So it depends neither on the order in which tracks are
+found nor on other genres, and no release of a random number generator can change it.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from genreclf.datasets.base import Track
+from genreclf.datasets.identity import connected, credited
+from genreclf.errors import UserError
+from genreclf.splits.base import SUBSETS, ProposedSplit, Segment, Splitter, some
+
+MOST_FOLDS = 1000
+"""More are a slip of the keyboard."""
+
+
+class ArtistFolds(Splitter):
+    """Cross-validation in which no artist, and no set of known repeats, is in two subsets.
+
+    Groups are dealt out largest first, each to the fold that has least of its genres. The subsets hold every genre in
+    proportion, as far as groups that never part allow.
+    """
+
+    name = "artist_folds"
+    remedy = "use fewer split.folds or another split.seed"
+
+    def __init__(self, *, folds: int = 5, fold: int = 0, seed: int = 0, allow_missing: bool = False) -> None:
+        """Keep the settings.
+
+        Args:
+            folds: Number of folds, 3 or more.
+            fold: The fold to test on; the next one validates and the others train.
+            seed: Draws the folds; independent of the training's seed.
+            allow_missing: See `Splitter`; a genre with fewer groups than folds is then a notice.
+
+        Raises:
+            UserError: `folds` or `fold` is out of range.
+        """
+        super().__init__(allow_missing=allow_missing)
+        if folds < 3:
+            raise UserError(
+                f"split.folds={folds} is too few: one fold tests, one validates and at least one trains, so 3"
+            )
+        if folds > MOST_FOLDS:
+            raise UserError(f"split.folds={folds} is too many: {MOST_FOLDS} are the most")
+        if not 0 <= fold < folds:
+            raise UserError(
+                f"split.fold={fold} is not one of the {folds} folds: give 0 to {folds - 1}, or more split.folds"
+            )
+        self.folds, self.fold, self.seed = folds, fold, seed
+
+    def _propose(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> ProposedSplit:
+        groups = _groups(usable)
+        warnings = self._check_groups(groups)
+        unknown = sum(not track.artist for track in usable)
+        if unknown:
+            warnings.append(
+                f"no artist is known for {unknown} of {len(usable)} tracks: each counts as a group of its own, so an "
+                "artist may be in two subsets; data.artists takes a file of artists"
+            )
+        subsets: dict[str, list[Segment]] = {subset: [] for subset in SUBSETS}
+        subset_of_fold = {self.fold: "test", (self.fold + 1) % self.folds: "val"}
+        for group, fold in self._deal(groups).items():
+            subsets[subset_of_fold.get(fold, "train")] += [
+                Segment(track.id, 0, frames[track.id]) for track in groups[group]
+            ]
+        return ProposedSplit(subsets, warnings=warnings)
+
+    def _check_groups(self, groups: Mapping[str, Sequence[Track]]) -> list[str]:
+        found = Counter(genre for members in groups.values() for genre in {track.genre for track in members})
+        scarce = sorted((n, genre) for genre, n in found.items() if n < self.folds)
+        if not scarce:
+            return []
+        problem = (
+            f"split.folds={self.folds} wants as many artists or groups of tracks in each genre, and there are fewer in "
+            + some([f"{genre} ({n})" for n, genre in scarce])
+        )
+        if self.allow_missing:
+            return [f"{problem}: some folds lack them"]
+        largest = scarce[0][0]
+        way_out = f"use split.folds={largest} at most" if largest >= 3 else "use split=track"
+        raise UserError(f"{problem}: {way_out}, or let folds lack a genre by split.allow_missing=true")
+
+    def _deal(self, groups: Mapping[str, Sequence[Track]]) -> dict[str, int]:
+        sizes = {group: Counter(track.genre for track in members) for group, members in groups.items()}
+        total = Counter(track.genre for members in groups.values() for track in members)
+
+        def share(group: str) -> float:
+            return sum(n / total[genre] for genre, n in sorted(sizes[group].items()))
+
+        loads = [Counter[str]() for _ in range(self.folds)]
+        fold_of: dict[str, int] = {}
+        for group in sorted(groups, key=lambda group: (-share(group), draw(self.seed, group))):
+            # Adding n to load l raises the sum of squared shares by (2 l n + n^2) / total^2; n^2 is common to all.
+            costs = [
+                sum(load[genre] * n / total[genre] ** 2 for genre, n in sorted(sizes[group].items())) for load in loads
+            ]
+            fold = min(range(self.folds), key=lambda fold: (costs[fold], draw(self.seed, group, str(fold))))
+            loads[fold].update(sizes[group])
+            fold_of[group] = fold
+        return fold_of
+
+
+class _Fractions(Splitter):
+    """Shared by the splits that divide each genre by fractions."""
+
+    remedy = "add tracks or leave that genre out"
+
+    def __init__(self, *, train: float, val: float, test: float, seed: int, allow_missing: bool) -> None:
+        super().__init__(allow_missing=allow_missing)
+        given = {"train": train, "val": val, "test": test}
+        for subset, fraction in given.items():
+            if not isinstance(fraction, int | float) or not fraction > 0:
+                raise UserError(
+                    f"split.{subset}={fraction} is not a fraction: split={self.name} wants one above 0 and below 1"
+                )
+        total = math.fsum(given.values())
+        if not abs(total - 1) <= 1e-6:
+            raise UserError(
+                f"split.train={train}, split.val={val} and split.test={test} sum to {total:g}: choose fractions that "
+                "sum to 1"
+            )
+        self.train, self.val, self.test, self.seed = train, val, test, seed
+
+    def _divide(self, segments_of: Mapping[str, Sequence[Segment]]) -> ProposedSplit:
+        """Shuffle the segments of each genre over the subsets."""
+        subsets: dict[str, list[Segment]] = {subset: [] for subset in SUBSETS}
+        for segments in segments_of.values():
+            shuffled = sorted(segments, key=lambda segment: draw(self.seed, segment.track_id, str(segment.start_frame)))
+            for subset, count in self._counts(len(shuffled)).items():
+                subsets[subset] += shuffled[:count]
+                del shuffled[:count]
+        return ProposedSplit(subsets)
+
+    def _counts(self, n: int) -> dict[str, int]:
+        """Round the fractions of `n` by largest remainder, ties to the test; each subset gets one where `n` allows."""
+        total = self.train + self.val + self.test
+        quotas = {"train": n * self.train / total, "val": n * self.val / total, "test": n * self.test / total}
+        counts = {subset: int(quota) for subset, quota in quotas.items()}
+        by_remainder = sorted(reversed(SUBSETS), key=lambda subset: -round(quotas[subset] - counts[subset], 9))
+        for subset in by_remainder[: n - sum(counts.values())]:
+            counts[subset] += 1
+        if n >= len(SUBSETS):
+            for subset in SUBSETS:
+                if not counts[subset]:
+                    counts[max(counts, key=lambda subset: counts[subset])] -= 1
+                    counts[subset] = 1
+        return counts
+
+
+class TrackSplitter(_Fractions):
+    """Whole tracks at random, the same fractions of every genre; artists may be in two subsets."""
+
+    name = "track"
+
+    def __init__(
+        self, *, train: float = 0.7, val: float = 0.15, test: float = 0.15, seed: int = 0, allow_missing: bool = False
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            train: Fraction of each genre's tracks to learn from.
+            val: Fraction to choose the epoch by.
+            test: Fraction to report on.
+            seed: Draws the tracks; independent of the training's seed.
+            allow_missing: See `Splitter`.
+
+        Raises:
+            UserError: The fractions are not positive or do not sum to 1.
+        """
+        super().__init__(train=train, val=val, test=test, seed=seed, allow_missing=allow_missing)
+
+    def _propose(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> ProposedSplit:
+        segments_of: dict[str, list[Segment]] = {}
+        for track in usable:
+            segments_of.setdefault(track.genre, []).append(Segment(track.id, 0, frames[track.id]))
+        return self._divide(segments_of)
+
+
+class ChunkSplitter(_Fractions):
+    """The leaky protocol of many published figures: segments of one track are in several subsets.
+
+    Each track is cut into consecutive segments of one clip, and the segments of a genre are shuffled over the subsets.
+    It is here to show how much that flatters: to know a track again is enough.
+    """
+
+    name = "chunk"
+    leaky = True
+    whole_tracks = False
+
+    def __init__(
+        self, *, train: float = 0.8, val: float = 0.1, test: float = 0.1, seed: int = 0, allow_missing: bool = False
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            train: Fraction of each genre's segments to learn from.
+            val: Fraction to choose the epoch by.
+            test: Fraction to report on.
+            seed: Draws the segments; independent of the training's seed.
+            allow_missing: See `Splitter`.
+
+        Raises:
+            UserError: The fractions are not positive or do not sum to 1.
+        """
+        super().__init__(train=train, val=val, test=test, seed=seed, allow_missing=allow_missing)
+
+    def _propose(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> ProposedSplit:
+        segments_of: dict[str, list[Segment]] = {}
+        for track in usable:
+            length_frames = min(clip_frames, frames[track.id])
+            starts = range(0, frames[track.id] - length_frames + 1, clip_frames)
+            segments_of.setdefault(track.genre, []).extend(
+                Segment(track.id, start, start + length_frames) for start in starts
+            )
+        return self._divide(segments_of)
+
+
+def _groups(tracks: Sequence[Track]) -> dict[str, list[Track]]:
+    """Return the tracks that must stay together, those of one group or by one artist, under a name for each set."""
+    track_of = {track.id: track for track in tracks}
+    marks_of = {
+        track.id: [
+            f"group {track.group}" if track.group else None,
+            *(f"artist {name}" for name in credited(track.artist)),
+        ]
+        for track in tracks
+    }
+    groups = {}
+    for ids in connected(marks_of):
+        members = [track_of[id] for id in ids]
+        names = sorted({track.group or track.artist or track.id for track in members})
+        groups[" + ".join(names)] = members
+    return groups
+
+
+def draw(seed: int, *names: str) -> str:
+    """Return a key that orders things at random, always the same for the same seed and names."""
+    return hashlib.sha256("\0".join([str(seed), *names]).encode()).hexdigest()

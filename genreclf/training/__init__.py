@@ -1,0 +1,1 @@
+"""What trains a network: module, callbacks, losses, schedulers, augmentation and loggers."""

@@ -1,0 +1,105 @@
+"""Augmentation of a batch of scaled spectrograms, on the device the batch is on."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SpecAugment(nn.Module):
+    """Mask bands of mels and of frames with the clip's mean, another place for every clip (Park et al., 2019).
+
+    Args:
+        mel_masks: Bands of mels that are masked.
+        mel_fraction: Largest width of one, as a fraction of the mels.
+        frame_masks: Bands of frames that are masked.
+        frame_fraction: Largest width of one, as a fraction of the frames.
+    """
+
+    def __init__(
+        self, *, mel_masks: int = 2, mel_fraction: float = 0.15, frame_masks: int = 2, frame_fraction: float = 0.15
+    ) -> None:
+        """Keep the sizes."""
+        super().__init__()
+        for fraction in (mel_fraction, frame_fraction):
+            if not 0 <= fraction < 1:
+                raise ValueError(f"a mask of {fraction} must be at least 0 and below 1")
+        self.mel_masks, self.mel_fraction = mel_masks, mel_fraction
+        self.frame_masks, self.frame_fraction = frame_masks, frame_fraction
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x` ``(batch, mel, frame)`` masked and `y` ``(batch, genre)`` as it is."""
+        mels = self._mask(x, x.shape[1], self.mel_masks, self.mel_fraction)
+        frames = self._mask(x, x.shape[2], self.frame_masks, self.frame_fraction)
+        masked = mels[:, :, None] | frames[:, None, :]
+        return torch.where(masked, x.mean((1, 2), keepdim=True), x), y
+
+    @staticmethod
+    def _mask(x: Tensor, size: int, masks: int, fraction: float) -> Tensor:
+        """Return which of `size` places are masked, bool ``(batch, size)``."""
+        width = torch.rand(x.shape[0], masks, 1, device=x.device) * fraction * size
+        start = torch.rand(x.shape[0], masks, 1, device=x.device) * (size - width)
+        place = torch.arange(size, device=x.device)
+        return ((place >= start) & (place < start + width)).any(1)
+
+
+class FilterAugment(nn.Module):
+    """Raise and lower the bands by a smooth random curve, another for every clip.
+
+    A network so learns less of how a record was mixed and mastered, which the tracks of an artist share. This is the
+    linear FilterAugment of Nam et al. (2022) with knots in fixed places.
+
+    Args:
+        deviation: Standard deviation of the curve, in units of the scaled spectrogram.
+        knots: Places, evenly spaced over the mels, between which the curve is linear.
+    """
+
+    def __init__(self, *, deviation: float = 1.0, knots: int = 7) -> None:
+        """Keep the size of the curve."""
+        super().__init__()
+        self.deviation, self.knots = deviation, knots
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x` ``(batch, mel, frame)`` with other levels and `y` ``(batch, genre)`` as it is."""
+        knots = self.deviation * torch.randn(x.shape[0], 1, self.knots, device=x.device)
+        curve = functional.interpolate(knots, x.shape[1], mode="linear", align_corners=True)
+        return x + curve.transpose(1, 2), y
+
+
+class Mixup(nn.Module):
+    """Mix every clip and its target with another of the batch (Zhang et al., 2018).
+
+    Args:
+        alpha: The share of the first is drawn from Beta(alpha, alpha), one for each clip.
+    """
+
+    def __init__(self, *, alpha: float = 0.2) -> None:
+        """Keep the shape of the distribution."""
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mixed `x` ``(batch, mel, frame)`` and `y` ``(batch, genre)``."""
+        concentration = torch.full((x.shape[0],), self.alpha, device=x.device)
+        share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
+        other = torch.randperm(x.shape[0], device=x.device)
+        share_x, share_y = share[:, None, None], share[:, None]
+        return share_x * x + (1 - share_x) * x[other], share_y * y + (1 - share_y) * y[other]
+
+
+class Augment(nn.Module):
+    """Several augmentations, one after the other.
+
+    Args:
+        *steps: Each takes and returns a batch and its targets.
+    """
+
+    def __init__(self, *steps: nn.Module) -> None:
+        """Keep the steps."""
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return augmented `x` ``(batch, mel, frame)`` and `y` ``(batch, genre)``."""
+        for step in self.steps:
+            x, y = step(x, y)
+        return x, y

@@ -1,0 +1,203 @@
+"""What happens around training: seeds, history, progress, the guard of the ranks."""
+
+import hashlib
+import math
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from torch import Tensor, nn
+
+from genreclf.errors import TrainingDiverged, UserError
+from genreclf.run_directory import RunDirectory
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's checkpoint, in a run directory that may be moved before the run goes on.
+
+    Args:
+        run: Whose ``checkpoints`` hold it, under one name.
+        **arguments: Of `ModelCheckpoint`.
+    """
+
+    def __init__(self, run: RunDirectory, **arguments: Any) -> None:
+        """Save at the end of each epoch, always under the same name."""
+        super().__init__(
+            dirpath=run.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False, **arguments
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a killed run; Lightning would forget its best epoch where the directory was moved."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best = {here(path): value for path, value in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
+
+
+class BestCheckpoint(RunCheckpoint):
+    """The checkpoint of the best epoch, with a choice among equally good ones.
+
+    Args:
+        run: Whose ``checkpoints`` hold it.
+        ties: Which of equally good epochs is kept, ``first`` or ``last``.
+        **arguments: Of `ModelCheckpoint`.
+    """
+
+    def __init__(self, run: RunDirectory, *, ties: str = "first", **arguments: Any) -> None:
+        """Keep the choice."""
+        super().__init__(run, **arguments)
+        self.ties = ties
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Return whether an epoch with the value `current` is kept in place of the best one so far."""
+        if super().check_monitor_top_k(trainer, current):
+            return True
+        if self.ties == "first" or current is None:
+            return False
+        return bool(trainer.strategy.reduce_boolean_decision(bool(current == self.best_model_score)))
+
+
+class LastingEarlyStopping(EarlyStopping):
+    """Lightning's early stopping, which a run that was killed after its last epoch obeys as well."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop at once if the checkpoint says that training had stopped."""
+        if self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
+            trainer.should_stop = True
+
+
+class StopWhenDiverged(Callback):
+    """End a training whose loss or weights are not numbers or infinite, before a checkpoint is made of them.
+
+    They are read at the end of an epoch: to read them at every step, the processor would wait for the device.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the losses of the epoch and the weights after it, which are the same on every rank.
+
+        Raises:
+            TrainingDiverged: One is not finite.
+        """
+        figures = {key: float(trainer.callback_metrics.get(key, 0.0)) for key in ("train/loss", "val/loss")}
+        figures["the norm of the weights"] = float(nn.utils.get_total_norm(pl_module.parameters()))
+        wrong = next((f"{key} is {value}" for key, value in figures.items() if not math.isfinite(value)), None)
+        if wrong:
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            raise TrainingDiverged(
+                f"The training diverged: {wrong} in epoch {trainer.current_epoch} at a learning rate of {rate:.3g}; "
+                "set a smaller optimizer.lr, or a smaller trainer.gradient_clip_val."
+            )
+
+
+class EpochSeed(Callback):
+    """Seed torch anew at each epoch, so that a resumed run draws what an unbroken one would have.
+
+    Args:
+        seed: Of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        """Keep the seed."""
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed from (seed, epoch, rank)."""
+        words = f"{self.seed} {trainer.current_epoch} {trainer.global_rank}"
+        torch.manual_seed(int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "little") >> 1)
+
+
+class History(Callback):
+    """Write a row an epoch to ``history.csv``, and cut it back to the checkpoint's epoch on resume.
+
+    Args:
+        run: Where to write.
+        clips: Clips of an epoch, on all devices together.
+    """
+
+    def __init__(self, run: RunDirectory, clips: int) -> None:
+        """Start empty."""
+        self.run = run
+        self.clips = clips
+        self.rows: list[dict[str, float]] = []
+        self._started_s = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the rows of epochs that the checkpoint knows."""
+        self.rows = [row for row in self.run.read_history() if row["epoch"] < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._started_s = time.perf_counter()
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row of this epoch."""
+        epoch_s = time.perf_counter() - self._started_s
+        figures = {
+            key: float(value)
+            for key, value in sorted(trainer.callback_metrics.items())
+            if key.startswith(("train/", "val/"))
+        }
+        row = {"epoch": trainer.current_epoch, "lr": self._lr, **figures}
+        self.rows.append({**row, "epoch_s": round(epoch_s, 3), "clips_per_s": round(self.clips / epoch_s, 1)})
+        if trainer.is_global_zero:
+            self.run.write_history(self.rows)
+
+
+class RankGuard(Callback):
+    """Stop if the ranks of a run do not work on the same experiment, and write down what each has.
+
+    One of several ranks ends at once when it is told to (SIGTERM), and the others with it: Lightning would let it wait
+    for them in vain.
+
+    Args:
+        run: Whose ``environment.json`` is completed.
+        config_hash: Of this rank.
+    """
+
+    def __init__(self, run: RunDirectory, config_hash: str) -> None:
+        """Keep the hash."""
+        self.run = run
+        self.config_hash = config_hash
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Compare the hashes.
+
+        Raises:
+            UserError: They differ.
+        """
+        ranks = [{"rank": trainer.global_rank, "config_hash": self.config_hash}]
+        if trainer.world_size > 1:
+            gathered: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(gathered, ranks[0])
+            ranks = gathered
+        if len({rank["config_hash"] for rank in ranks}) > 1:
+            raise UserError(f"The ranks of {self.run.path} were started with different configurations: {ranks}.")
+        if trainer.is_global_zero:
+            environment = self.run.read_json(self.run.environment)
+            self.run.write_json(self.run.environment, {**environment, "ranks": ranks})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let SIGTERM end a rank."""
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    on_validation_start = on_train_start
+    on_test_start = on_train_start
+
+
+class EpochProgress(RichProgressBar):
+    """Lightning's rich progress bar with one short figure behind it."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return the accuracy on validation tracks."""
+        accuracy = super().get_metrics(trainer, pl_module).get("val/track_accuracy")
+        return {} if accuracy is None else {"val": f"{accuracy:.3f}"}

@@ -1,0 +1,290 @@
+"""Loggers. A run meets wandb nowhere else."""
+
+import netrc
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from numpy.typing import NDArray
+
+from genreclf.evaluation.predictions import TrackPredictions
+from genreclf.run_directory import RunDirectory
+
+INIT_TIMEOUT_S = 30.0
+"""How long W&B may take to answer the start of a run, unless ``WANDB_INIT_TIMEOUT`` says so; then all stays on disk."""
+FINISH_TIMEOUT_S = 60.0
+"""How long it may take to receive the rest at the end, unless ``WANDB_FINISH_TIMEOUT`` says so; then it stays there."""
+PICTURE_FRAMES = 256
+"""Widest picture of a spectrogram."""
+
+
+class PatientWandbLogger(WandbLogger):
+    """Lightning's logger, whose failures cost a record and never a training."""
+
+    _told = False
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Say once what W&B cannot do, and go on."""
+        import wandb
+
+        try:
+            yield
+        except (wandb.Error, OSError) as error:
+            if not self._told:
+                print(f"Note: W&B lost a part of the record ({_reason(error)}).", file=sys.stderr)
+            self._told = True
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log figures."""
+        with self.patience():
+            super().log_metrics(metrics, step)
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Log what the model was made with."""
+        with self.patience():
+            super().log_hyperparams(params)
+
+
+class Tracking:
+    """The record of one run beside its directory.
+
+    Args:
+        kinds: Loggers, any of ``wandb``, ``csv`` and ``tensorboard``.
+        run: The run directory.
+        config: The resolved configuration, which W&B keeps.
+        project: W&B project.
+        entity: W&B user or team.
+        group: W&B group.
+        tags: W&B tags.
+        job_type: W&B's word for what a run of a group does.
+        offline: Keep the W&B record on disk; None: unless an API key is found.
+    """
+
+    def __init__(
+        self,
+        *,
+        kinds: Sequence[str],
+        run: RunDirectory,
+        config: Mapping[str, Any],
+        project: str = "genreclf",
+        entity: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        job_type: str = "train",
+        offline: bool | None = None,
+    ) -> None:
+        """Prepare the loggers; W&B starts with the first figure."""
+        self.wandb: PatientWandbLogger | None = None
+        self.files: list[Logger] = []
+        """Loggers that write into the run directory alone."""
+        if "csv" in kinds:
+            self.files.append(CSVLogger(run.path, name="csv", version=""))
+        if "tensorboard" in kinds:
+            self.files.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
+        if "wandb" in kinds:
+            self.wandb = self._start_wandb(run, config, project, entity, group, list(tags), job_type, offline)
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """All loggers, as Lightning's Trainer takes them."""
+        return [*self.files, *filter(None, [self.wandb])]
+
+    def _start_wandb(
+        self,
+        run: RunDirectory,
+        config: Mapping[str, Any],
+        project: str,
+        entity: str | None,
+        group: str | None,
+        tags: list[str],
+        job_type: str,
+        offline: bool | None,
+    ) -> PatientWandbLogger:
+        import wandb
+
+        if offline is None:
+            offline = is_wandb_offline() and "WANDB_MODE" not in os.environ
+        os.environ.setdefault("WANDB_SILENT", "true")
+
+        def start(mode: Literal["offline"] | None) -> Any:
+            online = mode is None and os.environ.get("WANDB_MODE", "online") == "online"
+            return wandb.init(
+                project=project,
+                entity=entity,
+                group=group,
+                tags=tags,
+                name=run.path.resolve().name,
+                # Absolute: the service that writes it may have been started elsewhere.
+                dir=run.path.resolve(),
+                mode=mode,
+                config=dict(config),
+                job_type=job_type,
+                reinit="finish_previous",
+                # A run that was killed or failed goes on under its id, which W&B keeps in the directory. Not offline:
+                # of two such records `wandb sync` puts the second in the place of the first.
+                resume="auto" if online else None,
+                settings=wandb.Settings(**_timeouts()),
+            )
+
+        try:
+            experiment = start("offline" if offline else None)
+        except (wandb.Error, OSError) as error:
+            print(
+                f"Note: W&B does not take the run ({_reason(error)}); its record stays in {run.path}.", file=sys.stderr
+            )
+            with suppress(wandb.Error, OSError):
+                wandb.teardown()
+            experiment = start("offline")
+        return PatientWandbLogger(experiment=experiment)
+
+    def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
+        """Add pictures of the data, drawn for W&B alone."""
+        if self.wandb is not None:
+            import wandb
+
+            paths = draw()
+            with self.wandb.patience():
+                self.wandb.experiment.log({f"data/{path.stem}": wandb.Image(str(path)) for path in paths})
+
+    def finish(
+        self, metrics: Mapping[str, Any], tracks: TrackPredictions | None, spectrogram: Callable[[str], NDArray[Any]]
+    ) -> None:
+        """Add the figures of the test, and to W&B the confusion matrix and tables of the test tracks.
+
+        Args:
+            metrics: As in ``metrics.json``.
+            tracks: The test.
+            spectrogram: Stored values of a track by its id, shape ``(mel, frame)``.
+        """
+        flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
+        flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
+        for logger in self.files:
+            logger.log_metrics(flat)
+        if self.wandb is not None:
+            with self.wandb.patience():
+                self._finish_wandb(self.wandb.experiment, flat, metrics, tracks, spectrogram)
+
+    def _finish_wandb(
+        self,
+        run: Any,
+        flat: Mapping[str, float],
+        metrics: Mapping[str, Any],
+        tracks: TrackPredictions | None,
+        spectrogram: Callable[[str], NDArray[Any]],
+    ) -> None:
+        import wandb
+
+        run.summary.update({**flat, "objective": metrics.get("objective"), "parameters": metrics.get("parameters")})
+        if tracks is None:
+            return
+        names = list(tracks.genres)
+        rows = [
+            [track_id, names[true], names[said], float(odds[said])]
+            for track_id, true, said, odds in zip(
+                tracks.track_ids, tracks.targets, tracks.predicted, tracks.probabilities, strict=True
+            )
+        ]
+        run.log(
+            {
+                "test/tracks": wandb.Table(["track_id", "genre", "predicted", "probability"], data=rows),
+                "test/confusion": wandb.plot.confusion_matrix(
+                    y_true=tracks.targets.tolist(), preds=tracks.predicted.tolist(), class_names=names
+                ),
+                "test/spectrograms": wandb.Table(
+                    ["spectrogram", "genre", "predicted", "probability", "track_id"],
+                    data=[
+                        [wandb.Image(picture_of(spectrogram(track_id))), genre, predicted, probability, track_id]
+                        for track_id, genre, predicted, probability in examples(rows)
+                    ],
+                ),
+            }
+        )
+
+    def __enter__(self) -> Self:
+        """Return the record."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        """End the record, so that another run in this process begins another."""
+        status = "success" if kind is None else "failed"
+        for logger in self.files:
+            logger.finalize(status)
+        if self.wandb is None:
+            return
+        import wandb
+
+        with self.wandb.patience():
+            self.wandb.finalize(status)
+            wandb.finish(exit_code=0 if kind is None else 1)
+
+
+def _timeouts() -> dict[str, Any]:
+    ours = {"init_timeout": INIT_TIMEOUT_S, "finish_timeout": FINISH_TIMEOUT_S}
+    return {name: seconds for name, seconds in ours.items() if f"WANDB_{name.upper()}" not in os.environ}
+
+
+def _reason(error: Exception) -> str:
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
+def examples(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Choose of each genre the right and the wrong prediction that the model was surest of.
+
+    Args:
+        rows: Track, genre, predicted genre, probability.
+    """
+    surest: dict[tuple[str, bool], Sequence[Any]] = {}
+    for row in sorted(rows, key=lambda row: -row[3]):
+        surest.setdefault((row[1], row[1] == row[2]), row)
+    return [surest[key] for key in sorted(surest)]
+
+
+def picture_of(stored: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the beginning of a spectrogram as a gray picture from its lowest to its highest level.
+
+    Args:
+        stored: Values of a store, shape ``(mel, frame)``.
+
+    Returns:
+        Shape ``(mel, frame)``, low frequency at the bottom, `PICTURE_FRAMES` wide at most.
+    """
+    level = np.asarray(stored[::-1, :PICTURE_FRAMES], dtype=np.float32)
+    low, high = float(level.min()), float(level.max())
+    gray: NDArray[np.uint8] = (255 * (level - low) / max(high - low, 1e-6)).astype(np.uint8)
+    return gray
+
+
+def is_wandb_offline() -> bool:
+    """Whether W&B is kept on disk: as ``WANDB_MODE`` says, else where no API key is found."""
+    mode = os.environ.get("WANDB_MODE")
+    return mode != "online" if mode else not _has_wandb_account()
+
+
+def _has_wandb_account() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    for name in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
+        if name and (path := Path(name).expanduser()).is_file():
+            try:
+                return netrc.netrc(path).authenticators("api.wandb.ai") is not None
+            except (netrc.NetrcParseError, OSError):
+                return False
+    return False
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for key, value in nested.items():
+        name = f"{prefix}/{key}" if prefix else key
+        if isinstance(value, Mapping):
+            flat |= _flat(value, name)
+        elif isinstance(value, int | float):
+            flat[name] = value
+    return flat

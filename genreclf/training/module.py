@@ -1,0 +1,199 @@
+"""What every architecture shares: scaling, training step, exact evaluation, optimizer."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NotRequired, TypedDict
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.audio.scaling import Scale, Scaling
+from genreclf.data.clips import ClipBatch
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.evaluation.metrics import evaluate
+from genreclf.evaluation.predictions import ClipPredictions
+from genreclf.training.augment import Augment
+from genreclf.training.losses import CrossEntropy
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer, int], LRSchedulerConfigType]
+
+
+class Training(TypedDict):
+    """The arguments of `GenreClassifier`, which every architecture passes on."""
+
+    spec: FeatureSpec | Mapping[str, Any]
+    genres: Sequence[str]
+    scale: NotRequired[Scale]
+    loss: NotRequired[nn.Module | None]
+    augment: NotRequired[Augment | None]
+    optimizer: NotRequired[MakeOptimizer | None]
+    scheduler: NotRequired[MakeScheduler | None]
+
+
+class GenreClassifier(LightningModule):
+    """Stored spectrograms of clips to logits of genres.
+
+    An architecture is a subclass whose ``__init__`` sets `network`, which maps scaled spectrograms
+    ``(batch, mel, frame)`` to logits ``(batch, genre)``. Its own arguments must be plain numbers, strings, lists or
+    dictionaries: the checkpoint keeps them, and loads with ``weights_only=True``.
+
+    Args:
+        spec: What the spectrograms are.
+        genres: Names of the classes, in the order of the logits.
+        scale: What the network gets to see, see `genreclf.audio.log_mel.Scaling`.
+        loss: Of logits and targets, both ``(batch, genre)``; cross-entropy by default.
+        augment: Changes scaled clips and targets in training.
+        optimizer: Makes the optimizer of the parameters; AdamW by default.
+        scheduler: Makes the schedule of an optimizer and a number of steps, see `genreclf.training.schedulers`.
+    """
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        *,
+        spec: FeatureSpec | Mapping[str, Any],
+        genres: Sequence[str],
+        scale: Scale = "standardize",
+        loss: nn.Module | None = None,
+        augment: Augment | None = None,
+        optimizer: MakeOptimizer | None = None,
+        scheduler: MakeScheduler | None = None,
+    ) -> None:
+        """Keep the parts of the training; the subclass then sets `network`."""
+        super().__init__()
+        self.save_hyperparameters(ignore=["spec", "genres", "loss", "augment", "optimizer", "scheduler"])
+        self.spec = FeatureSpec.from_plain(spec)
+        self.genres = list(genres)
+        self.save_hyperparameters({"spec": self.spec.plain(), "genres": self.genres})
+        self.scaling = Scaling(spec=self.spec, scale=scale)
+        self.loss = loss or CrossEntropy()
+        self.augment = augment
+        self.make_optimizer = optimizer or partial(AdamW, lr=1e-3)
+        self.make_scheduler = scheduler
+        # Checks of their input would wait for the device at every step.
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.train_accuracy = MulticlassAccuracy(len(self.genres), average="micro", validate_args=False)
+        self.warnings: list[str] = []
+        """What a user should know about the model, such as what it does with clips that do not fit."""
+        self.predictions: ClipPredictions | None = None
+        """Of the last validation or test, the same on every rank."""
+        self._outputs: list[tuple[Tensor, ...]] = []
+        self._train_network: Callable[[Tensor], Tensor] | None = None
+
+    def compile_training(self, mode: str) -> None:
+        """Train with a compiled `network`; validation and test keep to the plain one, whose values never change.
+
+        Recurrent layers are left to cuDNN: the compiler ends its graph before them.
+
+        Args:
+            mode: Of `torch.compile`: ``default``, ``reduce-overhead`` (CUDA graphs) or ``max-autotune``.
+        """
+        # Its method: a compiled module would be a second child beside `network`.
+        self._train_network = torch.compile(self.network.forward, mode=mode)
+
+    def setup(self, stage: str) -> None:
+        """Lay convolutions out by channels last, which CPUs and GPUs multiply faster."""
+        self.network.to(memory_format=torch.channels_last)
+
+    def forward(self, stored: Tensor) -> Tensor:
+        """Return logits ``(batch, genre)`` of stored values ``(batch, mel, frame)``."""
+        logits: Tensor = self.network(self.scaling(stored))
+        return logits
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of random clips."""
+        x = self.scaling(batch.stored)
+        y = functional.one_hot(batch.genre, len(self.genres)).to(x.dtype)
+        if self.augment is not None:
+            x, y = self.augment(x, y)
+        logits = (self._train_network or self.network)(x)
+        loss: Tensor = self.loss(logits, y)
+        self.train_loss.update(loss.detach(), len(logits))
+        self.train_accuracy.update(logits.detach(), y.argmax(1))
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Keep the logits of a batch of the validation grid."""
+        self._keep(batch)
+
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Keep the logits of a batch of the test grid."""
+        self._keep(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the validation tracks say."""
+        self.predictions = self._gather("val")
+        figures = evaluate(self.predictions)
+        self.log("val/loss", figures["clip"]["loss"])
+        self.log("val/clip_accuracy", figures["clip"]["accuracy"])
+        self.log("val/track_loss", figures["track"]["loss"])
+        self.log("val/track_accuracy", figures["track"]["accuracy"], prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Leave the predictions of the whole subset in `predictions`, the same on every rank."""
+        self.predictions = self._gather("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimizer and the schedule."""
+        optimizer = self.make_optimizer(self.network.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, steps)}
+
+    def on_train_epoch_end(self) -> None:
+        """Let a schedule that waits for a figure take its step, before the checkpoint of the epoch is written."""
+        for entry in self.trainer.lr_scheduler_configs:
+            value = self.trainer.callback_metrics.get(str(entry.monitor))
+            if isinstance(entry.scheduler, ReduceLROnPlateau) and value is not None:
+                entry.scheduler.step(float(value))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Leave out the step that Lightning takes after the checkpoint, which a resumed run would lack."""
+        if metric is None:
+            scheduler.step()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of the gradient, for fused optimizers too, which Lightning refuses in bf16 without need."""
+        if not gradient_clip_val:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # Lightning leaves it to the optimizer, too late for the norm.
+        nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+
+    def _keep(self, batch: ClipBatch) -> None:
+        self._outputs.append((batch.segment, batch.start_frame, self(batch.stored).float()))
+
+    def _gather(self, subset: str) -> ClipPredictions:
+        """Return the predictions of all ranks, each clip once, in the order of (track, clip)."""
+        segment, start, logits = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
+        self._outputs.clear()
+        if self.trainer.world_size > 1:
+            segment, start, logits = (_of_all_ranks(values) for values in (segment, start, logits))
+        data: ClipDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.predictions(subset, segment.cpu(), start.cpu(), logits.cpu())
+
+
+def _of_all_ranks(values: Tensor) -> Tensor:
+    """Return `values` of every rank, one rank after the other."""
+    parts = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, values.contiguous())
+    return torch.cat(parts)

@@ -1,0 +1,110 @@
+"""The door itself: what it imports, where it works from, what the loggers leave."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Outcome
+from omegaconf import OmegaConf
+
+from genreclf.__main__ import _as_sweep
+from genreclf.cli.train import job_folder
+
+Cli = Callable[..., Outcome]
+
+
+def test_the_configuration_is_shown_without_torch() -> None:
+    code = (
+        "import sys; sys.argv[1:] = ['--cfg', 'job']; from genreclf.__main__ import main; main(); print(*sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    modules = set(shown.stdout.splitlines()[-1].split())
+    assert not modules & {"torch", "lightning", "torchaudio", "wandb", "numpy", "librosa", "matplotlib"}
+
+
+def test_help_names_commands_and_groups(cli: Cli) -> None:
+    outcome = cli("--help")
+    assert outcome.code == 0
+    assert "python -m genreclf evaluate RUN" in outcome.out
+    assert "regularization: " in outcome.out
+
+
+def test_job_folders_are_readable_and_differ() -> None:
+    composed = [OmegaConf.create({"lr": lr, "run_dir": None}) for lr in (1e-3, 1e-4)]
+    names = [job_folder(["data=gtzan", "model=crnn", f"optimizer.lr={c.lr}"], ["data"], _root_=c) for c in composed]
+    assert names[0].startswith("model-crnn_lr-0.001_")
+    assert len({name.rpartition("_")[2] for name in names}) == 2
+    assert "=" not in names[0]
+    assert "/" not in job_folder(["data.root=/some/where"], [], _root_=composed[0])
+    elsewhere = OmegaConf.create({"lr": 1e-3, "run_dir": "x", "logger": {"csv": True}})
+    assert job_folder([], [], _root_=elsewhere) == names[0].rpartition("_")[2]
+
+
+def test_a_sweep_is_found_again_however_it_is_run() -> None:
+    def place(*more: str) -> str:
+        (found,) = [word for word in _as_sweep(["-m", "model=cnn,crnn", *more]) if word.startswith("hydra.sweep.dir=")]
+        return found
+
+    assert place().startswith("hydra.sweep.dir=outputs/sweeps/model_")
+    for passing in ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2", "debug=true"):
+        assert place(passing) == place()
+    assert place("seed=1") != place()
+
+
+def test_two_runs_in_one_second_have_two_directories(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    for _ in range(2):
+        assert cli(*tiny, "trainer.limit_train_batches=1").code == 0
+    assert len(list(tmp_path.glob("outputs/runs/*/metrics.json"))) == 2
+
+
+def test_wandb_offline_leaves_a_record_and_ends_it(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    import wandb
+
+    for name in ("first", "second"):
+        outcome = cli(*tiny, "logger=wandb", f"run_dir={name}", "logger.tags=[a,b]")
+        assert outcome.code == 0, outcome.err
+        assert wandb.run is None
+        (record,) = (tmp_path / name / "wandb").glob("offline-run-*")
+        assert list(record.glob("*.wandb"))
+        assert not (tmp_path / "wandb").exists()
+
+
+def test_csv_and_tensorboard_loggers(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    assert cli(*tiny, "logger=csv", "run_dir=csv").code == 0
+    with (tmp_path / "csv/csv/metrics.csv").open(newline="") as lines:
+        columns = next(csv.reader(lines))
+    assert {"train/loss", "val/track_accuracy", "test/track/accuracy"} <= set(columns)
+    assert cli(*tiny, "logger=tensorboard", "run_dir=board").code == 0
+    assert list((tmp_path / "board/tensorboard").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_works_from_anywhere(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    code = "import genreclf.config.config; print(genreclf.config.config.CONFIG_DIR)"
+    for command in (["-c", code], ["-m", "genreclf", "model=cnn", "--cfg", "job"]):
+        shown = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+        )
+        assert str(tmp_path / "site/genreclf/conf") in shown.stdout or "genreclf.models.CNN" in shown.stdout
+
+
+def test_the_record_of_the_environment(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    assert cli(*tiny, "run_dir=run").code == 0
+    environment = json.loads((tmp_path / "run/environment.json").read_text())
+    assert environment["versions"]["torch"].startswith("2.")
+    assert environment["command"].startswith("python -m genreclf data=synthetic")
+    assert environment["device"]

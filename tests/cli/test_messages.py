@@ -1,0 +1,92 @@
+"""What is said of words that Hydra refuses, and of modules of the user's own."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Outcome
+
+Cli = Callable[..., Outcome]
+
+REFUSED = {
+    "model=crnn,cnn": "model=crnn,cnn stands for several values: add --multirun to sweep over them.",
+    "data.root=a,b": "add --multirun to sweep over them, or write data.root=[a,b] for a list, or \"data.root='a,b'\"",
+    "seed=range(1,3)": "seed=range(1,3) stands for several values: add --multirun to sweep over them.",
+    "prepare seed=1,2": "seed=1,2 stands for several values: write seed=[1,2] for a list",
+    "+experiment=x": "There is no experiment=x; the options of experiment are best, ",
+    "+experiment=best": "The group experiment is set already: write experiment=best, without a +.",
+    "+seed=3": "There is a key seed already: write seed=3, without a +.",
+    "hydra/job_logging=colorlog": "There is no hydra/job_logging=colorlog; the options of hydra/job_logging",
+    "hydra/launcher=nothing": "the options of hydra/launcher are basic, ",
+    "hydra.foo=1": "There is no key hydra.foo; --cfg hydra shows Hydra's keys",
+    "hydra.job.chdir=maybe": "hydra.job.chdir: Value 'maybe' is not a valid bool",
+    "hydra.verbose=2": "hydra.verbose is true, false, or the name of a logger",
+    "--help evaluat": "evaluat is neither a command nor an override; did you mean evaluate?",
+    "seed=1 predict": "predict is a command, which stands first: python -m genreclf predict --help shows how.",
+    "predict=1": "predict is a command, not a key: python -m genreclf predict --help shows how.",
+    "seed =1": "seed is neither a command nor an override; write seed=VALUE, without spaces.",
+    "=1": "=1 has no key before its =; write KEY=VALUE",
+    "help": "help is neither a command nor an override; python -m genreclf --help shows how.",
+    "data.root=it's": "data.root=it's cannot be read as KEY=VALUE; close its brackets, or quote a value",
+    "~sed": "There is no key sed to delete; did you mean seed?",
+    "--seed=1": "There is no option --seed=1; settings are written KEY=VALUE",
+    "--cfg": "argument --cfg/-c: expected one argument; python -m genreclf --help",
+    "--run -m seed=1,2": "--run and --multirun exclude each other",
+    "model=cnn -m seed=1,2": "seed=1,2 stands apart from the other settings",
+    "-m seed=range(1,2,0)": "A range needs a step other than 0",
+    "--shell-completion": "--shell-completion wants install=SHELL",
+    "-m optimizer.lr=interval(0,1)": "An interval is searched, not swept: add hydra/sweeper=optuna",
+    "seed=${seeds}": "Interpolation key 'seeds' not found",
+}
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_refused_word_is_answered_in_one_line(command: str, cli: Cli) -> None:
+    outcome = cli(*command.split())
+    assert outcome.code == 2, outcome
+    assert REFUSED[command] in outcome.err
+    assert len(outcome.err.splitlines()) == 1, outcome.err
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "prepare"])
+def test_help_of_a_command_can_be_asked_for_first(command: str, cli: Cli) -> None:
+    outcome = cli("--help", command)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith(f"usage: python -m genreclf {command} ")
+    assert cli(command, "--help") == outcome
+
+
+def test_a_search_without_its_extra_names_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "hydra_plugins.genreclf_optuna._study", raising=False)
+    outcome = cli("-m", "sweep=optuna", "data=synthetic")
+    assert outcome.code == 2
+    assert outcome.err == "A search needs optuna: python -m pip install -e '.[optuna]' (or 'genreclf[optuna]').\n"
+
+
+def test_modules_of_the_working_directory_are_found_by_the_installed_command(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_conf/data").mkdir(parents=True)
+    (tmp_path / "my_conf/data/mine.yaml").write_text("defaults: [_clips]\n_target_: my_working_directory.Mine\n")
+    module = "from genreclf.datasets.synthetic.dataset import Synthetic\n\n\nclass Mine(Synthetic):\n    pass\n"
+    (tmp_path / "my_working_directory.py").write_text(module)
+    # A script in bin/ has that folder on the path where `python -m` has the working directory.
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    outcome = cli("--config-dir", "my_conf", "data=mine", "split=track", "trainer=cpu", "trainer.max_epochs=0")
+    assert outcome.err == "trainer.max_epochs=0 must be at least 1.\n"
+
+
+def test_a_model_without_a_network_is_told_the_contract(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from genreclf.models import GenreClassifier\n\n\nclass Bare(GenreClassifier):\n    pass\n"
+    (tmp_path / "bare_model.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    plain = [word for word in tiny if not word.startswith("model")]
+    outcome = cli(
+        *plain, "model=cnn", "~model.channels", "~model.pools", "~model.dropout", "model._target_=bare_model.Bare"
+    )
+    assert outcome.code == 2
+    assert "model._target_=bare_model.Bare sets no network: its __init__ must set self.network" in outcome.err

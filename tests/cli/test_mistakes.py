@@ -1,0 +1,245 @@
+"""Wrong commands and inputs: each ends with exit code 2 and one sentence that names the key or the file."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import Outcome
+from PIL import Image
+
+Cli = Callable[..., Outcome]
+
+COMMANDS = {
+    "unknown key": (["trainer.devcies=2"], "There is no key trainer.devcies; did you mean trainer.devices?"),
+    "key of another model": (["model=cnn", "model.hidden=8"], "There is no key model.hidden; the model that is chosen"),
+    "unknown root key": (["sed=1"], "There is no key sed; did you mean seed?"),
+    "added section": (["+foo.bar=1"], "There is no key foo; python -m genreclf --cfg job shows all keys."),
+    "added root key of a section": (["+tags=[a]"], "There is no key tags; did you mean logger.tags?"),
+    "added root key of nothing": (["+ckpt_path=x"], "There is no key ckpt_path; python -m genreclf --cfg job shows"),
+    "added section of the future": (["+callbacks.early.patience=1"], "There is no key callbacks;"),
+    "added key of the trainer": (
+        ["+trainer.max_epoch=1"],
+        "There is no key trainer.max_epoch; did you mean trainer.max_ep",
+    ),
+    "several models": (["model=[cnn,crnn]"], "names several options, but a run has one model; for a run of each: -m"),
+    "several experiments": (["experiment=[quickstart,best]"], "but a run has one experiment"),
+    "one setting twice": (
+        ["regularization.dropout=0.2", "model.dropout=0.5"],
+        "model.dropout=0.5 and regularization.dropout=0.2 are one setting",
+    ),
+    "unknown group": (["modle=crnn"], "There is no key modle; did you mean model?"),
+    "unknown option": (["model=crn"], "There is no model=crn; the options of model are attention_crnn, band_stat"),
+    "unknown published system": (["experiment=published/mine"], "the options of experiment are best, published/lel"),
+    "unknown command": (["evalute"], "evalute is neither a command nor an override; did you mean evaluate?"),
+    "unreadable override": (["model.channels=[1,"], "model.channels=[1, cannot be read as KEY=VALUE"),
+    "unknown argument of a model": (["+model.widht=3"], "model.widht is no key of CRNN"),
+    "argument the experiment gives": (["+model.genres=[a]"], "model.genres is no key of CRNN"),
+    "text for a number": (["trainer.max_epochs=many"], "trainer.max_epochs=many"),
+    "number for a group": (["model=3"], "A group is chosen by the name of one of its options"),
+    "no epochs": (["trainer.max_epochs=0"], "trainer.max_epochs=0 must be at least 1."),
+    "no devices": (["trainer.devices=0"], "trainer.devices=0 must be at least 1."),
+    "undividable batch": (["data.batch_size=5", "trainer.devices=2"], "data.batch_size=5 cannot be divided among"),
+    "no batch": (["data.batch_size=0"], "data.batch_size=0 must be at least 1."),
+    "negative clip": (["data.clip_seconds=-1"], "data.clip_seconds=-1.0 must lie between"),
+    "clip too short": (["data.clip_seconds=0.1"], "set data.clip_seconds to"),
+    "certain dropout": (["regularization.dropout=1.5"], "regularization.dropout=1.5 must lie between 0 and 0.99."),
+    "negative mixup": (["regularization.mixup=-1"], "regularization.mixup=-1.0 must be above 0"),
+    "unknown scale": (["features.scale=loud"], "features.scale=loud is none of standardize"),
+    "more mels than bins": (["features.n_mels=2000"], "features.n_mels=2000 are more bands than"),
+    "unknown accelerator": (["trainer.accelerator=tpu"], "trainer.accelerator=tpu is none of auto, cpu, gpu, mps."),
+    "unknown precision": (["trainer.precision=8"], "trainer.precision=8 is none of auto"),
+    "fraction above one": (["trainer.limit_val_batches=1.5"], "trainer.limit_val_batches=1.5 is a fraction above 1"),
+    "unknown logger": (["logger=paper"], "There is no logger=paper; the options of logger are csv, none, tensorboard"),
+    "nothing to watch": (
+        ["early_stopping.monitor=null", "early_stopping.patience=3"],
+        "early_stopping.patience needs a column to watch; set early_stopping.monitor.",
+    ),
+    "unknown tie": (["early_stopping.ties=both"], "early_stopping.ties=both is none of first, last."),
+    "unknown monitor": (["early_stopping.monitor=val/acc"], "early_stopping.monitor=val/acc is none of val/track_loss"),
+    "negative learning rate": (["optimizer.lr=-1"], "optimizer: AdamW cannot be made of"),
+    "target of another kind": (["loss._target_=os.system"], "loss._target_=os.system is no torch.nn.modules"),
+    "target that is not there": (["model._target_=no.such.Model"], "model._target_=no.such.Model cannot be imported"),
+    "fold beyond the folds": (["split=artist_folds", "split.fold=9"], "split.fold=9"),
+    "fractions beyond one": (["split=track", "split.test=0.9"], "split.train=0.7, split.val=0.15 and split.test=0.9"),
+    "lists of nothing": (["split=list"], "split.train"),
+    "fault-filtered list of other tracks": (["split=fault_filtered"], "split=track"),
+    "run directory of a sweep": (["-m", "seed=1,2", "run_dir=x"], "run_dir is one run's; a sweep with -m"),
+    "configuration of a sweep": (["-m", "seed=1,2", "--cfg", "job"], "--multirun and --cfg exclude each other"),
+    "run directory below a file": (["run_dir=file/run"], "run_dir=file/run cannot be made"),
+    "weights of no run": (["init_from=nowhere"], "There is no nowhere/checkpoints/best.ckpt"),
+    "unseen tracks of no run": (["split.unseen=true"], "split.unseen=true leaves out the test tracks that an earlier"),
+    "unseen that is neither": (["split.unseen=perhaps"], "split.unseen=perhaps: Value 'perhaps'"),
+    "no run to evaluate": (["evaluate", "nowhere"], "nowhere is no run directory"),
+    "evaluate nothing": (["evaluate"], "evaluate wants a run directory first"),
+    "no root": (["data=folder", "~data.tracks_per_genre"], "data.root"),
+}
+
+
+def is_a_sentence(outcome: Outcome) -> bool:
+    return outcome.code == 2 and "Traceback" not in outcome.err and "Traceback" not in outcome.out and bool(outcome.err)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_wrong_command(name: str, cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    overrides, sentence = COMMANDS[name]
+    base = tiny
+    if overrides[0] == "evaluate":
+        base = []
+    elif overrides[0] == "data=folder":
+        base, overrides = ["logger=none"], ["data=folder"]
+    outcome = (
+        cli(*overrides[:1], *base, *overrides[1:]) if overrides[0] in ("-m", "evaluate") else cli(*base, *overrides)
+    )
+    assert is_a_sentence(outcome), outcome
+    assert sentence in outcome.err
+    assert not list(tmp_path.glob("outputs/runs/*"))
+
+
+def test_all_faults_are_named_at_once(cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, "trainer.max_epochs=0", "optimizer.weight_decy=1", "data.batch_size=-1", "+model.x=1")
+    assert is_a_sentence(outcome)
+    outcome = cli(*tiny, "trainer.max_epochs=0", "data.batch_size=-1", "+model.x=1")
+    assert len(outcome.err.strip().splitlines()) == 3
+
+
+def test_debug_shows_the_traceback(cli: Cli, tiny: list[str]) -> None:
+    assert "Traceback" in cli(*tiny, "trainer.max_epochs=0", "debug=true").err
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """Three short songs each of two genres."""
+    rng = np.random.default_rng(0)
+    for genre in ("calm", "loud"):
+        for number in range(4):
+            path = tmp_path / "songs" / genre / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, rng.normal(0, 0.1, 22050 * 2), 22050)
+    return tmp_path / "songs"
+
+
+FILES: dict[str, tuple[bytes | None, str]] = {
+    "text": (b"not audio at all", "bad.wav"),
+    "empty": (b"", "bad.wav"),
+    "cut off header": (b"RIFF\x00\x00\x00\x00WAVEfmt ", "bad.wav"),
+    "one sample": (None, "bad.wav"),
+    "not a number": (None, "bad.wav"),
+    "no sample": (None, "bad.wav"),
+}
+
+
+def audio(name: str) -> bytes:
+    content = FILES[name][0]
+    if content is not None:
+        return content
+    samples = {"one sample": np.zeros(1), "not a number": np.full(22050, np.nan), "no sample": np.zeros(0)}[name]
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, 22050, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
+def folder_run(songs: Path, stores: Path) -> list[str]:
+    small = ["data.clip_seconds=1", "data.batch_size=4", f"data.store_dir={stores}", "trainer.precision=32-true"]
+    split = ["split.train=0.5", "split.val=0.25", "split.test=0.25"]
+    return ["data=folder", f"data.root={songs}", *small, *split, "trainer=cpu", "trainer.max_epochs=1", "logger=none"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_unreadable_audio_is_named_and_can_be_left_out(name: str, cli: Cli, songs: Path, tmp_path: Path) -> None:
+    (songs / "calm/bad.wav").write_bytes(audio(name))
+    outcome = cli("prepare", *folder_run(songs, tmp_path / "stores"))
+    assert is_a_sentence(outcome)
+    assert "1 file cannot be read" in outcome.err
+    assert str(songs / "calm/bad.wav") in outcome.err
+    outcome = cli("prepare", *folder_run(songs, tmp_path / "stores"), "data.skip_unreadable=true")
+    assert outcome.code == 0, outcome.err
+    assert "8 tracks" in outcome.out
+
+
+def test_all_unreadable_files_are_named(cli: Cli, songs: Path, tmp_path: Path) -> None:
+    for name in ("calm/x.wav", "loud/y.flac", "loud/z.mp3"):
+        (songs / name).write_bytes(b"no")
+    outcome = cli(*folder_run(songs, tmp_path / "stores"))
+    assert is_a_sentence(outcome)
+    assert all(name in outcome.err for name in ("calm/x.wav", "loud/y.flac", "loud/z.mp3"))
+
+
+def test_runs_without_the_unreadable_and_says_so(cli: Cli, songs: Path, tmp_path: Path) -> None:
+    (songs / "calm/bad.wav").write_bytes(b"no")
+    outcome = cli(*folder_run(songs, tmp_path / "stores"), "data.skip_unreadable=true", "run_dir=run", "model=ffnn")
+    assert outcome.code == 0, outcome.err
+    assert "calm/bad" in (tmp_path / "run/report.md").read_text()
+
+
+@pytest.mark.parametrize("root", ["missing", "empty", "file"])
+@pytest.mark.parametrize("source", ["gtzan", "folder", "spectrogram_images"])
+def test_root_without_tracks(source: str, root: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    outcome = cli(f"data={source}", f"data.root={tmp_path / root}", "logger=none")
+    assert is_a_sentence(outcome)
+    assert root in outcome.err
+
+
+def test_features_beside_pictures(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("data=spectrogram_images", f"data.root={tmp_path}", "features=log_mel_16k")
+    assert is_a_sentence(outcome)
+    assert "Pictures bring their own features; leave out features=log_mel_16k" in outcome.err
+
+
+def test_picture_of_the_wrong_kind(cli: Cli, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for genre in ("calm", "loud"):
+        (tmp_path / "pictures" / genre).mkdir(parents=True)
+        for number in range(3):
+            gray = rng.integers(0, 255, (128, 64), dtype=np.uint8)
+            Image.fromarray(gray).save(tmp_path / "pictures" / genre / f"{number}.png")
+    noise = rng.integers(0, 255, (128, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "pictures/calm/photo.png")
+    outcome = cli("prepare", "data=spectrogram_images", f"data.root={tmp_path / 'pictures'}")
+    assert is_a_sentence(outcome)
+    assert "photo.png" in outcome.err
+
+
+def test_damaged_checkpoint(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    assert cli(*tiny, "run_dir=run").code == 0
+    checkpoint = tmp_path / "run/checkpoints/best.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    outcome = cli("evaluate", "run", "run_dir=again")
+    assert is_a_sentence(outcome)
+    assert "best.ckpt is damaged" in outcome.err
+
+
+def test_checkpoint_of_other_genres(cli: Cli, tiny: list[str], songs: Path, tmp_path: Path) -> None:
+    assert cli(*tiny, "run_dir=run").code == 0
+    override = ["data=folder", f"data.root={songs}", "data.clip_seconds=1", f"data.store_dir={tmp_path / 'stores'}"]
+    outcome = cli("evaluate", "run", *override, "split=track", "split.train=0.5", "split.val=0.25", "split.test=0.25")
+    assert is_a_sentence(outcome)
+    assert "does not know calm, loud (it knows blues" in outcome.err
+
+
+def test_no_space_left_keeps_what_is_done(
+    cli: Cli, songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from genreclf.data import store
+
+    real, written = store.atomic_write_text, []
+
+    def full(path: Path, text: str) -> None:
+        if path.name == "index.json" and not written:
+            written.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, text)
+
+    monkeypatch.setattr(store, "atomic_write_text", full)
+    outcome = cli("prepare", *folder_run(songs, tmp_path / "stores"))
+    assert is_a_sentence(outcome)
+    assert "No space is left" in outcome.err
+    monkeypatch.setattr("genreclf.datasets.folder.Folder.waveform", lambda *_: pytest.fail("was decoded again"))
+    assert cli("prepare", *folder_run(songs, tmp_path / "stores")).code == 0

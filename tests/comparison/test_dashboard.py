@@ -1,0 +1,122 @@
+"""The dashboard shows what runs really log, and W&B's own models take it."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from conftest import Outcome, Trained
+from wandb_records import records
+from wandb_workspaces.reports.v2.internal import ReportViewspec
+from wandb_workspaces.workspaces.internal import View
+
+from genreclf.comparison.dashboard import Dashboard
+
+Cli = Callable[..., Outcome]
+
+
+def flat(key: str, value: Any) -> Iterator[str]:
+    yield key
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from flat(f"{key}.{name}", inner)
+
+
+def logged(record: Path) -> dict[str, set[str]]:
+    """Return the keys of an offline run by where they stand."""
+    keys: dict[str, set[str]] = {"config": set(), "summary": set(), "history": set()}
+    for one in records(record):
+        if one.HasField("run"):
+            for item in one.run.config.update:
+                keys["config"] |= set(flat(item.key, json.loads(item.value_json)))
+        for part, items in (("summary", one.summary.update), ("history", one.history.item)):
+            keys[part] |= {item.key or item.nested_key[0] for item in items}
+    return keys
+
+
+def panels_of(specification: dict[str, Any]) -> list[dict[str, Any]]:
+    sections = specification["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
+    return [panel for section in sections for panel in section["panels"]]
+
+
+def shown(specification: dict[str, Any]) -> dict[str, set[str]]:
+    """Return the keys that the panels ask for by where they must stand."""
+    keys: dict[str, set[str]] = {"config": set(), "summary": set(), "history": set()}
+    for panel in panels_of(specification):
+        settings = panel["config"]
+        if panel["viewType"] == "Run History Line Plot":
+            keys["history"] |= {*settings["metrics"], settings["xAxis"]}
+        elif panel["viewType"] == "Bar Chart":
+            keys["summary"] |= set(settings["metrics"])
+        elif panel["viewType"] == "Parallel Coordinates Plot":
+            for column in settings["columns"]:
+                place, _, key = column["accessor"].partition(":")
+                keys[place].add(key.replace(".value", "", 1))
+        elif panel["viewType"] == "Parameter Importance":
+            keys["summary"].add(settings["targetKey"])
+        else:
+            text = json.dumps(settings)
+            keys["summary"] |= set(re.findall(r'"(test/[a-z_]+)"', text))
+        if "groupBy" in settings:
+            keys["config"].add(settings["groupBy"].replace(".value", "", 1))
+    return keys
+
+
+def test_the_specification_is_what_w_and_b_takes() -> None:
+    dashboard = Dashboard(
+        name="two", project="genreclf", entity="someone", runs=("a", "b"), varied=("optimizer.lr",), genres=("blues",)
+    )
+    specification = dashboard.specification()
+    View.model_validate(specification["workspace"])
+    ReportViewspec.model_validate(specification["report"])
+    wanted = shown(specification)
+    assert wanted["config"] == {"optimizer.lr", "model._target_"}
+    assert {"epoch", "val/track_accuracy"} <= wanted["history"]
+    assert {"objective", "test/per_genre/blues/f1", "test/confusion_table", "test/spectrograms"} <= wanted["summary"]
+    assert '["a", "b"]' in json.dumps(specification["workspace"])
+
+
+@pytest.mark.slow
+def test_panels_show_what_runs_log(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    for seed, lr in enumerate((0.001, 0.002)):
+        outcome = cli(*tiny, "logger=wandb", f"seed={seed}", f"optimizer.lr={lr}", f"run_dir=sweep/run{seed}")
+        assert outcome.code == 0, outcome.err
+    # Its service writes the end of the records when it ends.
+    wandb.teardown()
+    outcome = cli("dashboard", "sweep")
+    assert outcome.code == 0, outcome.err
+    assert "sweep/dashboard.json" in outcome.err
+    specification = json.loads((tmp_path / "sweep/dashboard.json").read_text())
+    View.model_validate(specification["workspace"])
+    ReportViewspec.model_validate(specification["report"])
+    kinds = {panel["viewType"] for panel in panels_of(specification)}
+    assert len(kinds) >= 6, kinds
+    wanted = shown(specification)
+    assert {"optimizer.lr", "seed", "model._target_"} <= wanted["config"]
+    assert '"run0"' in json.dumps(specification["workspace"])
+    for seed in (0, 1):
+        (record,) = (tmp_path / f"sweep/run{seed}/wandb").glob("offline-run-*/*.wandb")
+        there = logged(record)
+        assert wanted["config"] <= there["config"]
+        assert wanted["history"] <= there["history"]
+        assert wanted["summary"] <= there["summary"] | there["history"]
+    kept = [one.artifact for one in records(record) if one.HasField("artifact")]
+    (artifact,) = (artifact for artifact in kept if "spectrograms" in artifact.name)
+    paths = {content.path: Path(content.local_path) for content in artifact.manifest.contents}
+    table = json.loads(paths["test/spectrograms.table.json"].read_text())
+    for picture, genre, predicted, _, track_id in table["data"]:
+        assert picture["path"] in paths
+        assert (picture["_type"], picture["width"] <= 256, picture["height"]) == ("image-file", True, 128)
+        assert track_id.startswith(genre)
+        assert predicted
+    assert len({row[1] for row in table["data"]}) == 10
+
+
+def test_dashboard_says_what_it_lacks(cli: Cli, trained: Trained) -> None:
+    assert "There is no finished run" in cli("dashboard", ".").err
+    assert "is no folder" in cli("dashboard").err
+    outcome = cli("dashboard", str(trained.run.path))
+    assert outcome.code == 2
+    assert "train with logger=wandb" in outcome.err

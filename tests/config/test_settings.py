@@ -1,0 +1,200 @@
+"""What is set is done or refused: options combine, config.yaml says what a run has, mistakes cost no download."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Outcome, Trained
+
+from genreclf.cli.compose import checked, checked_again
+from genreclf.config.config import Config
+from genreclf.config.schema import ClipConfig
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.errors import UserError
+from genreclf.experiment.checks import check_evaluation, check_training
+from genreclf.export.graph import WaveformClassifier
+from genreclf.inference.predictor import GenrePredictor
+from genreclf.run_directory import RunDirectory
+from genreclf.training.losses import CrossEntropy
+
+Cli = Callable[..., Outcome]
+
+
+def composed(*overrides: str) -> Config:
+    return checked(["data=synthetic", *overrides], run_dir="-")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("[mixup,spec_augment]", {"mixup": 0.3, "spec_augment": 0.15}),
+        ("[strong,filter_augment]", {"spec_augment": 0.15, "mixup": 0.3, "ema": 0.99, "filter_augment": 1.0}),
+        ("[weight_decay,filter_augment]", {"filter_augment": 1.0}),
+        ("none", {}),
+    ],
+)
+def test_regularization_combines(chosen: str, expected: dict[str, float]) -> None:
+    config = composed(f"regularization={chosen}")
+    assert {key: value for key, value in config.plain["regularization"].items() if value is not None} == expected
+    assert config.optimizer["weight_decay"] == {
+        "[strong,filter_augment]": 0.05,
+        "[weight_decay,filter_augment]": 0.1,
+    }.get(chosen, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dropout", "smoothing"),
+    [
+        ([], 0.3, 0.0),
+        (["regularization=strong"], 0.4, 0.1),
+        (["regularization=strong", "model.dropout=0.5", "loss.label_smoothing=0.2"], 0.5, 0.2),
+        (["model.dropout=0.5", "regularization.dropout=0.5"], 0.5, 0.0),
+        (["regularization=[dropout,label_smoothing]", "regularization.dropout=0.2"], 0.2, 0.1),
+        (["experiment=best", "loss.label_smoothing=0.0"], 0.3, 0.0),
+    ],
+)
+def test_the_configuration_names_a_value_where_it_counts(
+    overrides: list[str], dropout: float, smoothing: float
+) -> None:
+    config = composed(*overrides)
+    for plain in (config.plain, Config.from_plain(config.plain).plain):
+        assert (plain["model"]["dropout"], plain["loss"]["label_smoothing"]) == (dropout, smoothing)
+        assert (plain["regularization"]["dropout"], plain["regularization"]["label_smoothing"]) == (None, None)
+    assert Config.from_plain(config.plain).hash == config.hash
+
+
+def test_the_network_has_what_its_config_says_and_loggers_combine(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    watched = [override for override in tiny if not override.startswith("logger=")]
+    words = ["regularization=strong", "model.dropout=0.5", "logger=[csv,wandb]", "trainer.limit_train_batches=1"]
+    outcome = cli(*watched, *words, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    run = RunDirectory(tmp_path / "run")
+    config = run.read_config()
+    assert config["model"]["dropout"] == 0.5
+    assert torch.load(run.best, weights_only=True)["hyper_parameters"]["dropout"] == 0.5
+    assert config["loss"]["label_smoothing"] == 0.1
+    assert "test/track/accuracy" in (run.path / "csv/metrics.csv").read_text()
+    assert list((run.path / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_a_config_of_before_loggers_combined_is_read() -> None:
+    plain = composed("logger=none").plain
+    assert Config.from_plain(plain | {"logger": {"name": "csv"}}).logger.kinds == ["csv"]
+    assert Config.from_plain(plain | {"logger": {"name": "none"}}).logger.kinds == []
+
+
+def test_clips_overlap_alike_everywhere() -> None:
+    for user in (ClipDataModule, GenrePredictor, WaveformClassifier):
+        assert inspect.signature(user).parameters["grid_overlap"].default == ClipConfig().grid_overlap == 0.5
+
+
+@pytest.mark.parametrize("smoothing", [1.0, -0.1])
+def test_label_smoothing_is_a_share(smoothing: float) -> None:
+    with pytest.raises(ValueError, match="label_smoothing"):
+        CrossEntropy(label_smoothing=smoothing)
+
+
+BEFORE_ANY_DATA = {
+    "optimizer.lr=abc": "optimizer.lr=abc must be a number.",
+    "optimizer.lr=-1": "optimizer: AdamW cannot be made of",
+    "optimizer.lr=nan": "optimizer.lr=nan is no finite number.",
+    "scheduler.warmup=5": "warmup=5 must lie between 0 and 1",
+    "scheduler=plateau scheduler.monitor=val/lss": "monitor=val/lss is none of val/loss",
+    "loss.class_weights=bogus": "class_weights is 'none' or 'balanced', not 'bogus'",
+    "loss.label_smoothing=1.0": "label_smoothing=1.0 must be at least 0 and below 1",
+    "split=artist_folds split.fold=9": "split.fold=9 is not one of the 5 folds",
+    "split=artist_folds split.folds=1000000000": "split.folds=1000000000 is too many",
+    "split=track split.train=abc": "split.train=abc must be a number.",
+    "split=track split.seed=nan": "split.seed=nan is no finite number.",
+    "split=list split.train=a split.val=b split.test=c": "split.train=a: there is no such file",
+    "split.allow_missing=7": "split.allow_missing=7 must be true or false.",
+    "data.download=perhaps": "data.download=perhaps must be true or false.",
+    "data.root=1": "data.root=1 must be a path or null; write data.root=./1.",
+    "data.root=": "data.root= is empty",
+    "data.root=NAME": "is too long; 255 bytes are the most for a name.",
+    "data.artists=nowhere.txt": "data.artists=nowhere.txt cannot be read",
+    "data.batch_size=32 trainer.devices=3": "data.batch_size=32 cannot be divided among trainer.devices=3.",
+    "init_from=nowhere": "There is no nowhere/checkpoints/best.ckpt",
+    "init_from=": "init_from= is empty",
+    "run_dir=": "run_dir is empty",
+    "run_dir=NAME": "cannot be made (File name too long)",
+    "hydra.run.dir=file": "hydra.run.dir=file cannot be made (File exists)",
+    "hydra.run.dir=file/run": "hydra.run.dir=file/run cannot be made (Not a directory)",
+    "model.channels=[]": "model.channels=[] and model.pools=[[2,2],[4,2],[4,2],[4,1]] must both have an entry",
+    "model.channels=[4]": "model.channels=[4] and model.pools=[[2,2],[4,2],[4,2],[4,1]] must both have an entry",
+    "model.pools=[[0,1],[4,2],[4,2],[4,1]]": "must be pairs (mels, frames) of whole numbers of 1 or more.",
+    "model.channels=[4,4.5,4,4]": "model.channels=[4,4.5,4,4] must be a list of whole numbers.",
+    "model.hidden=nan": "model.hidden=nan is no finite number.",
+    "model.hidden=1000000": "GB with their gradients, and this machine has",
+    "model.hidden=10000000000000000000": "model.hidden=10000000000000000000 does not fit into 64 bits.",
+    "model=patch_transformer model.depth=1000000000": "depth=1000000000 must lie between 1 and 100",
+    "model=ffnn model.hidden=[0]": "A layer of the network would be empty",
+    "model=patch_transformer model.patch=[16]": "patch and stride must be pairs (mels, frames)",
+    "model=statistics_crnn model.masks=1.5": "a mask of 1.5 must be at least 0 and below 1",
+    "model=statistics_crnn model.left_out=-1": "left_out=-1 must lie between 0 and 1",
+    "model=musicnn model.heights=[]": "heights must be fractions of the mels",
+    "model=musicnn model.timbral_s=-1": "timbral_s and temporal_s must be seconds above 0",
+    "data.skip_unreadable=7": "data.skip_unreadable=7 must be true or false.",
+    "features.n_fft=1000000000": "features.n_fft=1000000000 must be at most 65536.",
+    "trainer.devices=1000000000 data.batch_size=1000000000": "trainer.devices=1000000000 must be at most 10000.",
+    "data=synthetic data.tracks_per_genre=1000000000": "data.tracks_per_genre must be 100000 or less",
+}
+
+
+@pytest.mark.parametrize("words", BEFORE_ANY_DATA)
+def test_is_refused_before_any_data(words: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("genreclf.datasets.download.fetch", lambda *_: pytest.fail("was fetched"))
+    outcome = cli("trainer=cpu", "logger=none", *words.replace("NAME", "a" * 300).split())
+    assert outcome.code == 2, outcome
+    assert BEFORE_ANY_DATA[words] in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not list(tmp_path.glob("outputs/runs/*"))
+
+
+@pytest.mark.parametrize("subset", ["train", "val", "test"])
+def test_a_fraction_of_less_than_a_batch(subset: str, cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    outcome = cli(*tiny, f"trainer.limit_{subset}_batches=0.0001", "run_dir=run")
+    assert outcome.code == 2
+    assert f"trainer.limit_{subset}_batches=0.0001 of" in outcome.err
+    assert "batches is less than one; a number without a decimal point" in outcome.err
+    assert not (tmp_path / "run/metrics.json").exists()
+
+
+@pytest.mark.parametrize("values", ["range(1,1)", "glob(*)"])
+def test_a_sweep_without_a_job(values: str, cli: Cli, tiny: list[str]) -> None:
+    outcome = cli("-m", *tiny, f"seed={values}")
+    assert (outcome.code, outcome.err) == (2, "The sweep has no job: a range or a glob of its keys holds no value.\n")
+
+
+def test_jobs_side_by_side_are_counted(cli: Cli, tiny: list[str]) -> None:
+    outcome = cli("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", *tiny, "seed=1,2")
+    assert (outcome.code, "hydra.launcher.n_jobs=0 must be how many jobs run at a time" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("evaluate RUN model=cnn", "model=cnn: the network is the one that the run trained"),
+        ("evaluate RUN model.dropout=0.9", "model.dropout=0.9: the network is the one that the run trained"),
+        ("evaluate RUN optimizer.lr=3", "optimizer.lr=3 has no effect on a run that is trained; leave it out."),
+        ("evaluate RUN trainer.max_epochs=3", "trainer.max_epochs=3 has no effect on a run that is trained"),
+        ("evaluate RUN split.seed=1,2", "split.seed=1,2 names several values; give one."),
+        ("evaluate RUN split=[track,chunk]", "split=[track,chunk] names several options, but a run has one split"),
+        ("index RUN model=cnn", "model=cnn: the network is the one that the run trained"),
+        ("index RUN split=track", "split=track: a library is made of a source; give keys of data and features alone."),
+    ],
+)
+def test_a_trained_run_takes_nothing_that_has_no_effect(words: str, sentence: str, cli: Cli, trained: Trained) -> None:
+    outcome = cli(*words.replace("RUN", str(trained.run.path)).split())
+    assert outcome.code == 2, outcome
+    assert sentence in outcome.err
+
+
+def test_an_evaluation_divides_no_batch(trained: Trained) -> None:
+    config = checked_again(trained.run, ["trainer.devices=3"], run_dir="-")
+    check_evaluation(config)
+    with pytest.raises(UserError, match="cannot be divided"):
+        check_training(config)

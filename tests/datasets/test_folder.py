@@ -1,0 +1,120 @@
+import os
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pytest
+import soundfile
+
+from genreclf.datasets.folder import Folder
+from genreclf.errors import UnreadableTrack, UserError
+
+
+def sound(path: Path, n_samples: int = 800, channels: int = 1, rate: int = 8000) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.full((n_samples, channels), 0.25), rate)
+    return path
+
+
+def test_tracks_of_many_formats(tmp_path: Path) -> None:
+    for name in ("rock/b.wav", "rock/a.FLAC", "polka/Mr. Brown.OGG", "polka/one.mp3", "polka/two.au"):
+        sound(tmp_path / name)
+    (tmp_path / "rock/notes.txt").write_text("no music")
+    (tmp_path / "rock/._b.wav").write_text("junk")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "readme.wav").touch()
+    (tmp_path / "rock/inner.wav").mkdir()
+    source = Folder(root=tmp_path)
+    tracks = source.tracks()
+    assert [track.id for track in tracks] == ["polka/Mr. Brown", "polka/one", "polka/two", "rock/a", "rock/b"]
+    assert [track.genre for track in tracks] == ["polka"] * 3 + ["rock"] * 2
+    assert all(track.group == track.id and track.artist is None and track.duration_s is None for track in tracks)
+    assert source.warnings == []
+
+
+def test_fingerprint_is_size_and_time_of_change(tmp_path: Path) -> None:
+    path = sound(tmp_path / "rock/a.wav")
+    os.utime(path, ns=(5, 1_000_000_007))
+    (before,) = Folder(root=tmp_path).tracks()
+    assert before.fingerprint == f"{path.stat().st_size}-1000000007"
+    sound(path, n_samples=900)
+    os.utime(path, ns=(5, 1_000_000_007))
+    (after,) = Folder(root=tmp_path).tracks()
+    assert after.fingerprint != before.fingerprint
+
+
+def test_waveform_is_mono_at_the_rate_asked_for(tmp_path: Path) -> None:
+    sound(tmp_path / "rock/a.wav", n_samples=1600, channels=3, rate=16000)
+    source = Folder(root=tmp_path)
+    (track,) = source.tracks()
+    waveform = source.waveform(track, 8000)
+    assert waveform.shape == (800,)
+    assert waveform.dtype == np.float32
+    np.testing.assert_allclose(waveform[50:-50], 0.25, atol=1e-3)
+    track.path.write_text("spoiled")
+    with pytest.raises(UnreadableTrack):
+        source.waveform(track, 8000)
+
+
+def test_artists_make_groups(tmp_path: Path) -> None:
+    for name in ("rock/a.wav", "rock/b.wav", "rock/c.wav", "rock/d.wav"):
+        sound(tmp_path / "audio" / name)
+    (tmp_path / "artists.csv").write_text("rock/a,Björk\nb.wav,BJÖRK \nrock/c.wav,Cher\n")
+    tracks = Folder(root=tmp_path / "audio", artists=tmp_path / "artists.csv").tracks()
+    assert [track.artist for track in tracks] == ["Björk", "BJÖRK", "Cher", None]
+    assert tracks[0].group == tracks[1].group != tracks[2].group
+    assert tracks[3].group == "rock/d"
+
+    (tmp_path / "others.csv").write_text("jazz/z,Monk\n")
+    with pytest.raises(UserError, match=r"others\.csv names none of the 4 tracks"):
+        Folder(root=tmp_path / "audio", artists=tmp_path / "others.csv").tracks()
+
+
+def test_the_broken_track_is_left_out_with_one_notice(tmp_path: Path) -> None:
+    sound(tmp_path / "jazz/jazz.00053.wav")
+    (tmp_path / "jazz/jazz.00054.wav").write_text("broken")
+    source = Folder(root=tmp_path)
+    for _ in range(2):
+        assert [track.id for track in source.tracks()] == ["jazz.00053"]
+        assert len(source.warnings) == 1
+        assert "jazz.00054" in source.warnings[0]
+
+
+def test_one_stem_twice_names_both_files(tmp_path: Path) -> None:
+    sound(tmp_path / "rock/a.wav")
+    sound(tmp_path / "rock/a.mp3")
+    with pytest.raises(UserError, match=r"rock/a\.mp3 and .*rock/a\.wav"):
+        Folder(root=tmp_path).tracks()
+
+
+def test_nothing_to_read_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.root is missing"):
+        Folder(root=None).tracks()
+    with pytest.raises(UserError, match=r"data\.root=.*gone is not a folder.*<genre>/<file>"):
+        Folder(root=tmp_path / "gone").tracks()
+    with pytest.raises(UserError, match=r"holds no audio.*\.wav, \.au, \.flac, \.ogg, \.mp3"):
+        Folder(root=tmp_path).tracks()
+    sound(tmp_path / "song.wav")
+    with pytest.raises(UserError, match="holds no audio"):
+        Folder(root=tmp_path).tracks()
+
+
+def test_a_name_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rock").mkdir()
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/rock/\xff.wav")).touch()
+    except OSError:
+        pytest.skip("this file system only takes UTF-8 names")
+    with pytest.raises(UserError, match="not UTF-8"):
+        Folder(root=tmp_path).tracks()
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files_list_quickly(tmp_path: Path) -> None:
+    for genre in range(100):
+        (tmp_path / f"genre{genre}").mkdir()
+        for number in range(1000):
+            (tmp_path / f"genre{genre}/{number}.wav").touch()
+    start_s = perf_counter()
+    assert len(Folder(root=tmp_path).tracks()) == 100_000
+    assert perf_counter() - start_s < 10

@@ -1,0 +1,123 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_predictions import history, predictions
+from matplotlib.figure import Figure
+from PIL import Image
+
+from genreclf.plots import run as plots
+from genreclf.plots.run import draw_all, draw_confusion, draw_curves, draw_genre_scores
+
+NAMES = {"curves.png", "confusion.png", "confusion_normalized.png", "genre_scores.png"}
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw few pixels, where only the content matters."""
+    monkeypatch.setattr(plots, "DPI", 50)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Collect the figures by file name as they are saved, to read their words."""
+    found: dict[str, Figure] = {}
+    save = plots.save
+
+    def keep(figure: Figure, path: Path) -> None:
+        found[path.name] = figure
+        save(figure, path)
+
+    monkeypatch.setattr(plots, "save", keep)
+    return found
+
+
+def test_all_figures_are_sizeable_pictures_with_titles(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    tracks = predictions(absent=2).per_track()
+    metrics = {"split": {"leaky": True}}
+    paths = draw_all(tmp_path / "figures", history(5), tracks, metrics, "CRNN on gtzan, split chunk")
+
+    assert {path.name for path in paths} == NAMES
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == NAMES
+    for path in paths:
+        with Image.open(path) as picture:
+            picture.load()
+            assert picture.format == "PNG"
+            assert 600 < min(picture.size) <= max(picture.size) < 6000
+            assert np.asarray(picture.convert("L")).std() > 5
+        assert drawn[path.name].get_suptitle() == "LEAKY SPLIT: CRNN on gtzan, split chunk"
+
+
+@pytest.mark.usefixtures("coarse")
+def test_without_epochs_there_are_no_curves(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    paths = draw_all(tmp_path, [], predictions(tracks=4).per_track(), {"split": {"leaky": False}}, "title")
+    assert {path.name for path in paths} == NAMES - {"curves.png"}
+    assert {figure.get_suptitle() for figure in drawn.values()} == {"title"}
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+@pytest.mark.usefixtures("coarse")
+def test_confusion_shows_counts_and_shares(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    tracks = predictions(tracks=90).per_track()
+    for name, normalized in (("confusion.png", False), ("confusion_normalized.png", True)):
+        draw_confusion(tmp_path / name, tracks, "title", normalized=normalized)
+    counts = np.zeros((4, 4), dtype=int)
+    for true, given in zip(tracks.targets, tracks.predicted, strict=True):
+        counts[true, given] += 1
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True)
+    assert words(drawn["confusion.png"]) == [str(count) for count in counts.ravel() if count]
+    assert words(drawn["confusion_normalized.png"]) == [f"{share:.0f}" for share in shares.ravel() if share]
+
+
+@pytest.mark.usefixtures("coarse")
+def test_curves_mark_the_tested_epoch_and_bear_gaps(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    rows: list[dict[str, Any]] = [*history(5), {"epoch": 5, "val/loss": None, "val/track_accuracy": float("nan")}]
+    draw_curves(tmp_path / "curves.png", rows, 3, "title")
+    (legend,) = drawn["curves.png"].legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "training clips",
+        "validation clips",
+        "validation tracks",
+        "tested: epoch 3",
+    ]
+    accuracy = drawn["curves.png"].axes[1]
+    line = next(line for line in accuracy.lines if line.get_label() == "validation tracks")
+    assert np.asarray(line.get_xdata()).tolist() == [1, 2, 3, 4]
+    assert np.asarray(line.get_ydata()).tolist() == pytest.approx([50, 50, 70, 50])
+
+
+@pytest.mark.usefixtures("coarse")
+def test_genres_stand_in_the_order_of_f1(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    tracks = predictions(absent=0).per_track()
+    draw_genre_scores(tmp_path / "genre_scores.png", tracks, "title")
+    axes = drawn["genre_scores.png"].axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[-1] == "blues (0)"
+    f1 = [bar.get_width() for bar in axes.patches[-len(labels) :]]
+    assert f1 == sorted(f1, reverse=True)
+    assert "no test tracks" in words(drawn["genre_scores.png"])
+
+
+@pytest.mark.usefixtures("coarse")
+def test_one_epoch_and_strange_names(tmp_path: Path) -> None:
+    draw_curves(tmp_path / "curves.png", history(2)[:1], None, "a $x$ of $\\broken{ on y")
+    assert (tmp_path / "curves.png").stat().st_size > 2_000
+
+
+def test_pyplot_is_never_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, fake_predictions as i; from genreclf.evaluation import figures, report\n"
+        "assert not {'torch', 'matplotlib', 'rich'} & set(sys.modules), 'imported too early'\n"
+        f"figures.draw_curves(pathlib.Path({str(tmp_path / 'c.png')!r}), i.history(3), 1, 't')\n"
+        "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules\n"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=root, env={"PYTHONPATH": f"{root}:{Path(__file__).parent}"}
+    )

@@ -1,0 +1,267 @@
+"""Songs like a song: heard once, kept, found, and nothing of another checkpoint."""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import Outcome, Trained
+
+from genreclf.errors import UserError
+from genreclf.inference.predictor import GenrePredictor
+from genreclf.recommend import Library, indexing
+from genreclf.recommend.similarity import likeness_vectors
+from genreclf.run_directory import RunDirectory
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(trained: Trained, tmp_path: Path) -> str:
+    """A run of its own for each test."""
+    shutil.copytree(trained.run.path, tmp_path / "run")
+    return str(tmp_path / "run")
+
+
+@pytest.fixture
+def music(trained: Trained, tmp_path: Path) -> Path:
+    """Songs of its own, two with an artist in a tag, beside files that are none."""
+    folder = tmp_path / "music"
+    shutil.copytree(trained.music, folder)
+    tag_artists(folder)
+    return folder
+
+
+def tag_artists(folder: Path) -> None:
+    for name, artist in (("blues/1.flac", "Ann"), ("metal/1.flac", "Bob")):
+        samples, rate = soundfile.read(folder / name)
+        with soundfile.SoundFile(folder / name, "w", rate, samples.shape[1]) as file:
+            file.artist = artist
+            file.write(samples)
+
+
+@pytest.fixture(scope="module")
+def indexed(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A run with a library, for tests that leave both alone, and the music in it."""
+    folder = tmp_path_factory.mktemp("indexed")
+    shutil.copytree(trained.run.path, folder / "run")
+    shutil.copytree(trained.music, folder / "music")
+    tag_artists(folder / "music")
+    run, predictor = RunDirectory(folder / "run"), GenrePredictor.of_run(folder / "run")
+    entries = indexing.entries_of_folders([str(folder / "music")], None, print)
+    describe = indexing.describe_file(predictor)
+    indexing.update(folder / "run/library", run, predictor, entries=entries, describe=describe, say=print)
+    return str(folder / "run"), folder / "music"
+
+
+def rows(outcome: Outcome) -> list[dict[str, str]]:
+    assert outcome.code == 0, outcome.err
+    return list(csv.DictReader(io.StringIO(outcome.out)))
+
+
+def test_only_what_changed_is_heard(cli: Cli, run: str, music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    predict = GenrePredictor.predict
+
+    def counted(self: GenrePredictor, song: Path, **options: float) -> object:
+        heard.append(Path(song).name)
+        return predict(self, song, **options)
+
+    monkeypatch.setattr(GenrePredictor, "predict", counted)
+    (music / "text.wav").write_text("not a sound")
+    (music / "empty.mp3").touch()
+    (music / "gone.wav").symlink_to(music / "nothing")
+    outcome = cli("index", run, "music")
+    assert outcome.code == 0
+    assert outcome.out.startswith("15 heard, 0 unchanged, 0 dropped, 2 left out")
+    for name in ("text.wav: not readable", "empty.mp3: empty file", "gone.wav: "):
+        assert name in outcome.err
+    for name in ("text.wav", "empty.mp3", "gone.wav"):
+        (music / name).unlink()
+
+    heard.clear()
+    assert cli("index", run, "music").out.startswith("0 heard, 15 unchanged, 0 dropped")
+    assert heard == []
+
+    (music / "blues/0.wav").unlink()
+    shutil.copy(music / "metal/0.wav", music / "blues/2.wav")
+    shutil.copy(music / "metal/0.wav", music / "blues/new.wav")
+    assert cli("index", run, "music").out.startswith("2 heard, 13 unchanged, 1 dropped")
+    assert sorted(heard) == ["2.wav", "new.wav"]
+    library = Library.of_run(run)
+    assert len(library) == len(library.vectors) == 15
+    assert library.find("blues/0.wav") is None
+
+    (music.parent / "more").mkdir()
+    shutil.copy(music / "blues/3.ogg", music.parent / "more")
+    assert cli("index", run, "more").out.startswith("1 heard, 0 unchanged, 0 dropped")
+    assert len(Library.of_run(run)) == 16
+    assert "missing is no folder" in cli("index", run, "missing").err
+
+
+def test_a_stopped_build_goes_on(cli: Cli, run: str, music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "KEEP_EVERY_S", 0.0)
+    predict, left = GenrePredictor.predict, 4
+
+    def stopped(self: GenrePredictor, song: Path) -> object:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return predict(self, song)
+
+    monkeypatch.setattr(GenrePredictor, "predict", stopped)
+    assert cli("index", run, "music").code == 130
+    left = 99
+    assert "index again" in cli("recommend", run, "music/metal/1.flac").err
+    assert cli("index", run, "music").out.startswith("11 heard, 4 unchanged")
+    shutil.copy(music / "metal/0.wav", music / "new.wav")
+    left = 1
+    shutil.copy(music / "metal/0.wav", music / "newer.wav")
+    assert cli("index", run, "music").code == 130
+    outcome = cli("recommend", run, "metal/1.flac", "--format", "csv")
+    assert len(rows(outcome)) == 10
+    assert "1 song cannot be found yet" in outcome.err
+
+
+def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path]) -> None:
+    run, _ = indexed
+    ask = ("recommend", run, "metal/1.flac", "--format", "csv", "-k")
+    found = rows(cli(*ask, "20"))
+    assert len(found) == 14
+    assert "metal/1.flac" not in {row["name"] for row in found}
+    similarity = [float(row["similarity"]) for row in found]
+    assert similarity == sorted(similarity, reverse=True)
+
+    library = Library.of_run(run)
+    song = library.find("metal/1.flac")
+    assert song is not None
+    assert song.artist == "Bob"
+    vectors = {one.name: one.embedding for one in library.records.songs(range(1, 16))}
+    shares = {one.name: one.probabilities for one in library.records.songs(range(1, 16))}
+    likenesses = {
+        name: (
+            float(np.dot(v, song.embedding) / np.linalg.norm(v) / np.linalg.norm(song.embedding))
+            + float(np.sqrt(shares[name] * song.probabilities).sum())
+        )
+        / 2
+        for name, v in vectors.items()
+        if name != song.name
+    }
+    assert found[0]["name"] == max(likenesses, key=likenesses.__getitem__)
+    assert similarity == pytest.approx(sorted(likenesses.values(), reverse=True), abs=2e-6)
+
+    assert {row["genre"] for row in rows(cli(*ask, "20", "--same-genre"))} == {song.genre}
+    assert "Ann" not in {row["artist"] for row in rows(cli(*ask, "20", "--exclude-artist", "ANN"))}
+    assert len(rows(cli(*ask, "20", "--exclude-artist", "ANN"))) == 13
+    assert len(rows(cli(*ask, "20", "--other-artists"))) == 14
+    assert "artist is not known" in cli("recommend", run, "metal/0.wav", "--other-artists").err
+
+    plain, diverse = (rows(cli(*ask, "5", *more)) for more in ((), ("--diverse",)))
+    assert plain[0]["name"] == diverse[0]["name"]
+
+    def likeness(chosen: list[dict[str, str]]) -> float:
+        names = [row["name"] for row in chosen]
+        units = likeness_vectors(
+            np.stack([vectors[name] for name in names]), np.stack([shares[name] for name in names])
+        )
+        return float((units @ units.T).mean())
+
+    assert likeness(diverse) < likeness(plain)
+
+
+def test_a_song_from_elsewhere_and_a_copy(cli: Cli, indexed: tuple[str, Path], tmp_path: Path) -> None:
+    run, music = indexed
+    shutil.copy(music / "metal/0.wav", tmp_path / "copy.wav")
+    found = rows(cli("recommend", run, "copy.wav", "--format", "csv", "-k", "20"))
+    assert len(found) == 14
+    assert "metal/0.wav" not in {row["name"] for row in found}
+    assert [row["name"] for row in found] == [
+        row["name"] for row in rows(cli("recommend", run, "metal/0.wav", "--format", "csv", "-k", "20"))
+    ]
+    assert "neither a file nor a song" in cli("recommend", run, "nothing.wav").err
+    assert "several songs" in cli("recommend", run, "0.wav").err
+    shutil.copy(music / "metal/0.wav", tmp_path / "0.wav")
+    assert rows(cli("recommend", run, "0.wav", "--format", "csv", "-k", "20")) == found
+    (tmp_path / "bad.wav").write_text("not a sound")
+    assert "bad.wav: not readable" in cli("recommend", run, "bad.wav").err
+
+
+def test_formats(cli: Cli, indexed: tuple[str, Path]) -> None:
+    run, music = indexed
+    ask = ("recommend", run, str(music / "blues/0.wav"), "-k", "14", "--format")
+    lines = cli(*ask, "m3u").out.splitlines()
+    assert lines[0] == "#EXTM3U"
+    paths = [Path(line) for line in lines[1:] if not line.startswith("#")]
+    assert len(paths) == 14
+    assert all(path.is_file() for path in paths)
+    assert "#EXTINF:3,Bob - 1" in lines
+    assert [one["path"] for one in json.loads(cli(*ask, "json").out)] == [str(path) for path in paths]
+    assert "metal/1.flac" in cli(*ask, "table").out
+
+
+def test_a_picture(cli: Cli, indexed: tuple[str, Path], tmp_path: Path) -> None:
+    ask = ("recommend", indexed[0], "metal/1.flac", "--format", "csv", "--picture")
+    assert len(rows(cli(*ask, "new/like.png"))) == 10
+    assert (tmp_path / "new/like.png").stat().st_size > 10_000
+    (tmp_path / "file").write_text("no folder")
+    for words, said in (
+        ((*ask, "file/like.png"), "--picture file/like.png cannot be written"),
+        ((*ask, "like.jpg"), "like.jpg does not end in .png"),
+        (("recommend", indexed[0], "--evaluate", "--picture", "like.png"), "leave it or --evaluate out"),
+    ):
+        outcome = cli(*words)
+        assert outcome.code == 2
+        assert said in outcome.err
+
+
+def test_another_checkpoint_and_damage_are_refused(cli: Cli, run: str, music: Path) -> None:
+    assert "There is no library" in cli("recommend", run, "metal/0.wav").err
+    cli("index", run, "music")
+    vectors = Path(run, "library/vectors.faiss")
+    whole = vectors.read_bytes()
+    for damaged in (b"", b"not vectors" * 99, whole[: len(whole) // 2]):
+        vectors.write_bytes(damaged)
+        outcome = cli("recommend", run, "metal/0.wav")
+        assert outcome.code == 2
+        assert "vectors.faiss is missing or damaged; index again" in outcome.err
+    assert cli("index", run, "music").out.startswith("0 heard, 15 unchanged")
+    assert cli("recommend", run, "metal/0.wav").code == 0
+
+    checkpoint = RunDirectory(run).best
+    shutil.copy(checkpoint, checkpoint.with_suffix(".kept"))
+    checkpoint.write_bytes(checkpoint.read_bytes() + b"\0")
+    with pytest.raises(UserError, match="belongs to another checkpoint"):
+        Library.of_run(run)
+    shutil.move(checkpoint.with_suffix(".kept"), checkpoint)
+    Path(run, "library/songs.sqlite").write_bytes(b"not a database" * 99)
+    for command in (("index", run, "music"), ("recommend", run, "metal/0.wav")):
+        outcome = cli(*command)
+        assert outcome.code == 2
+        assert "songs.sqlite cannot be used" in outcome.err
+
+
+def test_a_source_is_indexed_with_its_artists(cli: Cli, run: str, trained: Trained, tmp_path: Path) -> None:
+    artists = tmp_path / "artists.csv"
+    artists.write_text("metal/0,Cleo; Eve\nmetal/1,CLEO\nblues/0,Dan; Cleo\nblues/1,Cleopatra\n")
+    source = ("data=folder", f"data.root={trained.music}", f"data.store_dir={trained.run.path.parent / 'stores'}")
+    outcome = cli("index", run, *source, f"data.artists={artists}", "--library", "elsewhere")
+    assert outcome.out.startswith("15 heard"), outcome.err
+    found = rows(
+        cli("recommend", run, "metal/0", "--library", "elsewhere", "--other-artists", "--format", "csv", "-k", "20")
+    )
+    assert len(found) == 12
+    assert not {"metal/0", "metal/1", "blues/0"} & {row["name"] for row in found}
+    assert "blues/1" in {row["name"] for row in found}
+    stored = Library.of_run(run, directory="elsewhere").find("metal/0")
+    assert stored is not None
+    prediction = GenrePredictor.of_run(run).predict(trained.music / "metal/0.wav")
+    assert prediction.embedding is not None
+    np.testing.assert_allclose(stored.embedding, prediction.embedding, atol=1e-4)
+    assert "other spectrograms" in cli("index", run, *source, "features.n_mels=64").err
+    assert "not both" in cli("index", run, "music", "data=folder").err

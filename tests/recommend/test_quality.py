@@ -1,0 +1,75 @@
+"""Precision among the nearest, without songs of the query's own artist."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from conftest import Outcome
+from torchaudio.functional import create_dct
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.recommend.quality import (
+    Collection,
+    best_precision,
+    cosines,
+    mfcc_moments,
+    mfcc_similarities,
+    precision_at,
+    quality,
+    random_precision,
+)
+
+GENRE = np.array(["a", "a", "a", "b", "b", "b"])
+GROUP = np.array(["1", "1", "2", "3", "4", "4"])
+
+
+def test_songs_of_the_same_artist_do_not_count() -> None:
+    collection = Collection(genre=GENRE, group=GROUP)
+    position = np.array([0.0, 0.1, 0.5, 5.0, 5.1, 0.2])
+    similarity = -np.abs(position[:, None] - position[None])
+    # By hand: song 0 may not find 1, and then finds 5 (of genre b) and 2.
+    np.testing.assert_allclose(precision_at(similarity, collection, 2), [0.5, 0.5, 0.5, 0.5, 0.5, 0.0])
+    np.testing.assert_allclose(random_precision(collection), [1 / 4, 1 / 4, 2 / 5, 2 / 5, 1 / 4, 1 / 4])
+    np.testing.assert_allclose(best_precision(collection, 2), [0.5, 0.5, 1, 1, 0.5, 0.5])
+
+
+def test_the_interval_keeps_an_artist_together() -> None:
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(20), 10)
+    values = np.repeat(rng.random(20), 10)
+    apart = quality(values, Collection(genre=group.astype(str), group=np.arange(200).astype(str)))
+    together = quality(values, Collection(genre=group.astype(str), group=group.astype(str)))
+    assert apart.precision == together.precision == pytest.approx(values.mean())
+    ratio = np.ptp(together.ci95) / np.ptp(apart.ci95)
+    assert ratio == pytest.approx(10**0.5, rel=0.1)
+    assert together.ci95[0] < values.mean() < together.ci95[1]
+
+
+def test_mfcc_is_the_orthonormal_dct() -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (128, 50)).astype(np.uint8)
+    spec = FeatureSpec.of_pictures(n_mels=128, frames_per_second=12.9, clip_seconds=1)
+    mean, covariance = mfcc_moments(stored, spec)
+    level_db = stored * spec.step_db + spec.zero_db
+    expected = create_dct(20, 128, "ortho").double().T.numpy() @ level_db
+    np.testing.assert_allclose(mean, expected.mean(axis=1), atol=1e-4)
+    np.testing.assert_allclose(covariance, np.cov(expected, bias=True) + 1e-3 * np.eye(20), atol=1e-2)
+    similarities = mfcc_similarities([(mean, covariance), (mean + 1, covariance), (mean + 2, 2 * covariance)])
+    for similarity in similarities.values():
+        np.testing.assert_allclose(similarity, similarity.T)
+        assert similarity[0, 0] > similarity[0, 1] > similarity[0, 2]
+
+
+def test_cosines() -> None:
+    np.testing.assert_allclose(cosines(np.array([[2, 0], [1, 1]], np.float32))[0], [1, 0.5**0.5], atol=1e-7)
+
+
+@pytest.mark.slow
+def test_embeddings_of_synthetic_music_are_above_chance(cli: Callable[..., Outcome], stores: object) -> None:
+    few = ["data.tracks_per_genre=20", "data.duration_s=6", f"data.store_dir={stores}"]
+    outcome = cli("experiment=quickstart", "run_dir=run", *few)
+    assert outcome.code == 0, outcome.err
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1", "--format", "json")
+    assert outcome.code == 0, outcome.err
+    by_method = {row["method"]: row for row in json.loads(outcome.out)}
+    assert by_method["likeness"]["low"] > by_method["random"]["high"]

@@ -1,0 +1,228 @@
+"""A training with the real W&B client against servers that are down, hang, or answer with errors."""
+
+import contextlib
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from conftest import python_m
+
+from genreclf.run_directory import RunDirectory
+from genreclf.training.loggers import Tracking
+
+
+@contextlib.contextmanager
+def server(kind: str) -> Iterator[str]:
+    """Yield the address of a server that refuses connections, never answers, or answers with status 500."""
+    if kind == "errors":
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.send_error(500)
+
+            do_GET = do_POST
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as answering:
+            threading.Thread(target=answering.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{answering.server_port}"
+            answering.shutdown()
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        if kind == "hangs":
+            yield address
+            return
+    yield address
+
+
+class StandIn(http.server.BaseHTTPRequestHandler):
+    """Answers what a run asks for before it may start, and keeps what it sends."""
+
+    sent: list[tuple[str, dict[str, Any]]]
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        asked = json.loads(content) if content[:1] == b"{" else {}
+        self.sent.append((self.path, asked))
+        data: dict[str, Any] = {}
+        if "upsertBucket" in asked.get("query", ""):
+            given = asked["variables"]
+            project = {"id": "p", "name": given["project"], "entity": {"id": "e", "name": "someone"}}
+            bucket = {"id": "b", "name": given["name"], "config": given["config"], "historyLineCount": 0}
+            data = {"upsertBucket": {"bucket": {**bucket, "project": project}, "inserted": True}}
+        elif "createRunFiles" in asked.get("query", ""):
+            place = f"http://{self.headers['Host']}/kept/"
+            files = [{"name": name, "uploadUrl": place + name} for name in asked["variables"]["files"]]
+            data = {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
+        elif "RunResumeStatus" in asked.get("query", ""):
+            name = asked["variables"]["name"]
+            begun = any(one["variables"]["name"] == name for one in self.upserted())
+            project = {"id": "p", "name": "genreclf", "entity": {"id": "e", "name": "someone"}}
+            lines = history_of(self.sent, name)
+            counts = {"historyLineCount": len(lines), "eventsLineCount": 0, "logLineCount": 0}
+            tails = {"historyTail": json.dumps(lines[-1:]), "eventsTail": "[]", "summaryMetrics": "{}"}
+            bucket = {"id": "b", "name": name, "config": "{}", "wandbConfig": '{"t": 1}', "tags": [], **counts, **tails}
+            data = {"model": {**project, "bucket": bucket if begun else None}}
+        answer = json.dumps({"data": data} if self.path == "/graphql" else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_PUT = do_POST
+
+    @classmethod
+    def upserted(cls) -> list[dict[str, Any]]:
+        """Return what was sent of runs themselves."""
+        return [asked for _, asked in cls.sent if "upsertBucket" in asked.get("query", "")]
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def history_of(sent: list[tuple[str, dict[str, Any]]], name: str) -> list[str]:
+    """Return the lines of a run's history that were sent, each at the place that the client gave it."""
+    lines: dict[int, str] = {}
+    for path, asked in sent:
+        if path.endswith(f"/{name}/file_stream") and (part := asked.get("files", {}).get("wandb-history.jsonl")):
+            lines |= dict(enumerate(part["content"], part["offset"]))
+    return [lines[place] for place in sorted(lines)]
+
+
+@contextlib.contextmanager
+def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTTPServer]:
+    """Let W&B take a `StandIn` for its own."""
+    StandIn.sent = []
+    wandb.teardown()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), StandIn) as answering:
+        threading.Thread(target=answering.serve_forever, daemon=True).start()
+        online(tmp_path, monkeypatch, f"http://127.0.0.1:{answering.server_port}")
+        yield answering
+        answering.shutdown()
+    wandb.teardown()
+
+
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Let W&B take a server of ours for its own."""
+    monkeypatch.delenv("WANDB_MODE")
+    for name, value in (("API_KEY", "0" * 40), ("BASE_URL", address), ("SILENT", "true")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    for name in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "wandb-home"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.mark.slow
+def test_the_real_client_sends_the_record_and_outlives_its_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genreclf.training.loggers.FINISH_TIMEOUT_S", 5.0)
+    run = RunDirectory(tmp_path / "run")
+    run.make()
+
+    def history() -> str:
+        return json.dumps([asked for path, asked in StandIn.sent if path.endswith("file_stream")])
+
+    with (
+        fake_hub(tmp_path, monkeypatch) as answering,
+        Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}, group="sweep") as tracking,
+    ):
+        assert tracking.wandb is not None
+        tracking.wandb.log_metrics({"val/loss": 1.5}, step=0)
+        tracking.wandb.log_metrics({"val/loss": 1.25}, step=1)
+        deadline = time.monotonic() + 120
+        while "val/loss" not in history():
+            assert time.monotonic() < deadline, StandIn.sent
+            time.sleep(0.1)
+        answering.shutdown()
+        answering.server_close()
+        tracking.wandb.log_metrics({"val/loss": 1.0}, step=2)
+        started_s = time.monotonic()
+    assert time.monotonic() - started_s < 60
+    begun = StandIn.upserted()[0]["variables"]
+    assert (begun["project"], begun["groupName"], begun["displayName"]) == ("genreclf", "sweep", "run")
+    assert "CRNN" in begun["config"]
+    assert list(run.path.glob("wandb/run-*/*.wandb"))
+
+
+@pytest.mark.slow
+def test_a_run_that_failed_goes_on_as_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.make()
+
+    def attempt(*losses: float, error: Exception | None = None) -> None:
+        with Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
+            assert tracking.wandb is not None
+            for step, loss in enumerate(losses):
+                tracking.wandb.log_metrics({"val/loss": loss}, step=step)
+            if error:
+                raise error
+
+    with fake_hub(tmp_path, monkeypatch):
+        with pytest.raises(ValueError, match="no"):
+            attempt(1.5, 1.25, error=ValueError("no"))
+        attempt(1.0)
+        (name,) = {asked["variables"]["name"] for asked in StandIn.upserted()}
+        history = [json.loads(line) for line in history_of(StandIn.sent, name)]
+        assert [(line["_step"], line["val/loss"]) for line in history] == [(0, 1.5), (1, 1.25), (2, 1.0)]
+        attempt(1.0)
+        assert len({asked["variables"]["name"] for asked in StandIn.upserted()}) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["refuses", "hangs", "errors"])
+def test_a_training_finishes_without_its_server(
+    kind: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server(kind) as address:
+        online(tmp_path, monkeypatch, address)
+        monkeypatch.setenv("WANDB_INIT_TIMEOUT", "5")
+        process = python_m(*tiny, "logger=wandb", "run_dir=run")
+        output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    run = RunDirectory(tmp_path / "run")
+    assert run.read_metrics()["status"] == "finished"
+    assert run.report.exists()
+    assert "its record stays in" in output
+    assert list(run.path.glob("wandb/offline-run-*/*.wandb"))
+
+
+@pytest.mark.slow
+def test_a_run_outlives_the_service_that_writes_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wandb.teardown()
+    run = RunDirectory(tmp_path / "run")
+    run.make()
+    with Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
+        assert tracking.wandb is not None
+        os.kill(service_of(os.getpid()), signal.SIGKILL)
+        time.sleep(0.2)
+        for step in range(3):
+            tracking.wandb.log_metrics({"val/loss": 1.0}, step=step)
+        tracking.add_pictures(lambda: [])
+    assert capsys.readouterr().err.count("Note: W&B lost a part of the record") == 1
+    # As after a run of its own: the next one starts another service.
+    with contextlib.suppress(OSError):
+        wandb.teardown()
+    with Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}):
+        pass
+    assert len(list(run.path.glob("wandb/offline-run-*/*.wandb"))) == 2
+
+
+def service_of(pid: int) -> int:
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], text=True, capture_output=True, check=True).stdout
+    lines = [line.split() for line in listed.splitlines() if "wandb-core" in line]
+    (words,) = [words for words in lines if str(pid) in words[1:]]
+    return int(words[0])
