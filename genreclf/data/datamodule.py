@@ -35,6 +35,11 @@ class ClipDataModule(LightningDataModule):
         grid_overlap: By what fraction neighboring clips of validation and test overlap at least.
         short: ``pad`` tracks shorter than a clip with silence or ``wrap`` them around.
         seed: Of the random clips.
+        read_ahead: Whether a thread reads clips from the disk ahead of their use; by default it does if the store is
+            larger than half of the memory.
+
+    Attributes:
+        read_ahead: The argument, which may be changed until a loader is made.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class ClipDataModule(LightningDataModule):
         grid_overlap: float = 0.5,
         short: Short = "pad",
         seed: int = 0,
+        read_ahead: bool | None = None,
     ) -> None:
         """Look up every segment in the store."""
         super().__init__()
@@ -62,6 +68,7 @@ class ClipDataModule(LightningDataModule):
         self.grid_overlap = grid_overlap
         self.short = short
         self.seed = seed
+        self.read_ahead = read_ahead
         self.genres = tuple(genres or split.genres)
         self._frames = torch.from_numpy(store.frames)
         self._settled = False
@@ -122,7 +129,9 @@ class ClipDataModule(LightningDataModule):
 
     @property
     def streams(self) -> bool:
-        """Whether the store is too large for the memory and clips are read ahead."""
+        """Whether clips are read ahead, by default from a store that is too large for the memory."""
+        if self.read_ahead is not None:
+            return self.read_ahead
         return self.store.frames.nbytes > RESIDENT_SHARE * memory_bytes()
 
     @property

@@ -114,7 +114,7 @@ def test_a_failing_read_ahead_is_raised_where_the_batch_is_wanted() -> None:
         next(iter(ClipLoader(lambda: torch.zeros(4, 3), clips=4, batch_size=2, cut=fail)))
 
 
-def test_a_store_that_is_read_ahead_gives_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_read_ahead_gives_the_same_batches(tmp_path: Path) -> None:
     ids = [str(number) for number in range(len(LENGTHS))]
     frames().numpy().tofile(tmp_path / "frames.bin")
     ends = torch.tensor(LENGTHS).cumsum(0).tolist()
@@ -130,6 +130,7 @@ def test_a_store_that_is_read_ahead_gives_the_same_batches(tmp_path: Path, monke
         batch_size=3,
     )
     plain = [data.clips("train", rows) for rows in data.train_dataloader()]
-    monkeypatch.setattr(ClipDataModule, "streams", True)
+    assert not data.streams
+    data.read_ahead = True
     for batch, ahead in zip(plain, data.train_dataloader(), strict=True):
         assert all(torch.equal(values, same) for values, same in zip(batch, ahead, strict=True))
