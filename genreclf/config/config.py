@@ -256,7 +256,7 @@ def _typed(kind: type[Any], name: str, values: Mapping[str, Any], problems: list
             hint = f"did you mean {name}.{near[0]}?" if near else f"the keys of {name} are {', '.join(typed)}."
             problems.append(f"There is no key {full_key}; {hint}")
             continue
-        if kinds[key] in (bool, bool | None) and not isinstance(value, bool | None):  # OmegaConf takes any number.
+        if kinds[key] in (bool, bool | None) and type(value) in (int, float):  # OmegaConf takes any number.
             whole = False
             problems.append(f"{full_key}={shown(value)} must be true or false.")
             continue
