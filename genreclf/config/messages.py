@@ -107,7 +107,7 @@ def _no_option(missing: str, options: Sequence[str]) -> str:
     parts = missing.split("/")
     group, option = "/".join(parts[:depth]), "/".join(parts[depth:])
     shown = {name for name in options if not name.startswith("_")}
-    shown |= {f"{path.parent.name}/{path.stem}" for path in Path(CONFIG_DIR, group).glob("*/*.yaml")}
+    shown |= {f"{path.parent.name}/{path.stem}" for path in Path(CONFIG_DIR, group).glob("*/[!_]*.yaml")}
     return f"There is no {group}={option}; the options of {group} are {', '.join(sorted(shown))}."
 
 

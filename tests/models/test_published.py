@@ -37,7 +37,7 @@ from genreclf.training.schedulers import plateau
 
 Cli = Callable[..., Outcome]
 
-IDS = sorted(path.stem for path in (ROOT / "conf/experiment/published").glob("*.yaml"))
+IDS = sorted(path.stem for path in (ROOT / "conf/experiment/published").glob("[!_]*.yaml"))
 GENRES = [f"genre{number}" for number in range(10)]
 STEP = [
     "data.batch_size=2",
