@@ -12,8 +12,7 @@ from conftest import Outcome, Trained
 from PIL import Image
 
 from genreclf import limits
-from genreclf.audio.decode import stream_of
-from genreclf.audio.resample import decode
+from genreclf.audio.decode import decode, stream_of
 from genreclf.errors import UnreadableTrack
 
 Cli = Callable[..., Outcome]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from genreclf.audio.decode import decode
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.audio.resample import decode, mono_at
 from genreclf.data.encoding import store_of
 from genreclf.datasets.folder import Folder
 from genreclf.hardware import cores
@@ -78,8 +78,8 @@ def _by_torchaudio() -> Callable[[Path], None]:
     decibel = AmplitudeToDB()
 
     def features(file: Path) -> None:
-        samples, rate = decode(file)
-        np.save(file.with_suffix(".npy"), decibel(mel(torch.from_numpy(mono_at(samples, rate, rate)))).numpy())
+        samples, _ = decode(file)
+        np.save(file.with_suffix(".npy"), decibel(mel(torch.from_numpy(samples))).numpy())
 
     return features
 
@@ -87,7 +87,7 @@ def _by_torchaudio() -> Callable[[Path], None]:
 def _floor(files: Sequence[Path]) -> tuple[float, float]:
     """Return the seconds of decoding alone and of the Fourier transforms alone, on all cores."""
     samples, _ = decode(files[0])
-    frames = torch.from_numpy(samples[0]).double().unfold(0, 2048, 512).contiguous()
+    frames = torch.from_numpy(samples).double().unfold(0, 2048, 512).contiguous()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,6 +1,6 @@
-"""From any audio file to blocks of its waveform, so that the length of a file does not matter.
+"""Decode audio files of any format and length to mono waveforms, whole or in blocks.
 
-What libsndfile cannot read goes through the ffmpeg program, if it is installed.
+soundfile reads the common formats; `open_audio` gives what it cannot read to the ffmpeg program, if that is installed.
 """
 
 import shutil
@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -17,55 +17,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.audio.formats import AUDIO_SUFFIXES
-from genreclf.audio.resample import mono
 from genreclf.errors import UnreadableTrack
-from genreclf.limits import LONGEST_SONG_S, check_is_file, check_rate
+from genreclf.limits import LONGEST_SONG_S, check_is_file, check_rate, check_track
 
 BLOCK_VALUES = 1 << 20
-"""Samples of all channels together that are decoded at a time, 4 MB."""
+"""Samples of all channels together that are decoded at a time; 4 MB."""
 
 FFMPEG_TIMEOUT_S = 60.0
-"""How long ffmpeg may take for one block before it is ended."""
+"""How long ffmpeg may take for one block before it is killed."""
 
 _FFMPEG_FORMATS = (
     "aac,ac3,aiff,ape,asf,au,caf,eac3,flac,matroska,webm,mov,mp4,m4a,mp3,mpc,mpc8,mpegts,ogg,tta,w64,wav,wv"
 )
-"""Containers of sound alone: a playlist could make ffmpeg open other files."""
+"""Containers of audio alone: a playlist could make ffmpeg open other files."""
 
 
 class AudioStream:
-    """A waveform, mono, in blocks; checked as it goes by.
+    """A mono waveform that is read block by block and checked on the way.
 
     Iterating yields blocks ``(sample,)``, full scale at 1, and raises `UnreadableTrack` where the file turns out to be
     unusable, at its end at the latest.
 
     Attributes:
         sample_rate: In Hz.
-        n_samples: How many have gone by; all of them when the last block has.
+        n_samples: How many samples were read so far.
     """
 
-    def __init__(self, blocks: Iterable[NDArray[np.float32]], sample_rate: int) -> None:
-        """Take blocks ``(channel, sample)``.
+    def __init__(self, blocks: Iterable[NDArray[np.float32]], sample_rate: int, *, allow_silence: bool = False) -> None:
+        """Take blocks ``(channel, sample)``, whose channels are averaged.
 
         Raises:
             UnreadableTrack: No audio has such a sample rate.
         """
         check_rate(sample_rate)
         self._blocks = blocks
+        self._allow_silence = allow_silence
         self.sample_rate = sample_rate
         self.n_samples = 0
 
     @property
     def duration_s(self) -> float:
-        """Seconds that have gone by."""
+        """Seconds that were read so far."""
         return self.n_samples / self.sample_rate
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Yield blocks ``(sample,)``."""
-        silent = True
+        silent = not self._allow_silence
         for block in self._blocks:
-            samples = mono(block)
-            if not np.isfinite(samples).all():
+            samples = block[0] if len(block) == 1 else np.mean(block, axis=0, dtype=np.float32)
+            if not _all_finite(samples):
                 raise UnreadableTrack("holds NaN or infinity")
             self.n_samples += len(samples)
             if self.duration_s > LONGEST_SONG_S:
@@ -86,6 +86,29 @@ def stream_of(waveform: NDArray[np.floating], sample_rate: int) -> AudioStream:
     return AudioStream((channels[:, i : i + step].astype(np.float32, copy=False) for i in starts), sample_rate)
 
 
+def decode(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Read a whole audio file with soundfile.
+
+    Args:
+        path: An audio file, see `genreclf.audio.formats.AUDIO_SUFFIXES`.
+
+    Returns:
+        The waveform, shape ``(sample,)``, full scale at 1 (16-bit integers are divided by 32768), and its sample rate
+        in Hz.
+
+    Raises:
+        UnreadableTrack: The file cannot be used; the message says why in a few words, without the path.
+    """
+    check_is_file(path)
+    with _open_soundfile(path) as file:
+        check_track(file.frames, file.channels, file.samplerate)
+        try:
+            blocks = list(AudioStream(_soundfile_blocks(file), file.samplerate, allow_silence=True))
+            return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), int(file.samplerate)
+        except MemoryError:
+            raise UnreadableTrack("too large for the memory that is free") from None
+
+
 @contextmanager
 def open_audio(path: Path) -> Iterator[AudioStream]:
     """Open an audio file of any format that soundfile reads, or ffmpeg where it is installed.
@@ -93,29 +116,34 @@ def open_audio(path: Path) -> Iterator[AudioStream]:
     Raises:
         UnreadableTrack: The file cannot be used; the message says why in a few words, without the path.
     """
+    check_is_file(path)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(_open_soundfile(path))
+        except UnreadableTrack as reason:
+            program = shutil.which("ffmpeg")
+            if program is None:
+                known = path.suffix.lower() in AUDIO_SUFFIXES
+                hint = "" if known else "; install FFmpeg, which reads more formats"
+                raise UnreadableTrack(f"{reason}{hint}") from None
+            yield stack.enter_context(_ffmpeg(program, path, str(reason)))
+        else:
+            yield AudioStream(_soundfile_blocks(file), file.samplerate)
+
+
+def header_duration_s(path: Path) -> float | None:
+    """Return the length in seconds that the file's header claims, or None where there is no readable header."""
     import soundfile
 
-    check_is_file(path)
     try:
-        file = soundfile.SoundFile(path)
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
-        words = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
-        reason = f"not readable as audio: {words.strip().rstrip('.')}"
-    else:
-        with file:
-            yield AudioStream(_soundfile_blocks(file), file.samplerate)
-        return
-    program = shutil.which("ffmpeg")
-    if program is None:
-        known = path.suffix.lower() in AUDIO_SUFFIXES
-        hint = "" if known else "; install FFmpeg, which reads more formats"
-        raise UnreadableTrack(reason + hint)
-    with _ffmpeg(program, path, reason) as stream:
-        yield stream
+        header = soundfile.info(path)
+    except (OSError, RuntimeError):
+        return None
+    return float(header.frames / header.samplerate)
 
 
 def read_artist_tag(path: Path) -> str | None:
-    """Return the artist that a file names, as far as soundfile reads its tags; None if it names none."""
+    """Return the artist in the tags of a file, or None if soundfile finds none."""
     import soundfile
 
     try:
@@ -126,30 +154,58 @@ def read_artist_tag(path: Path) -> str | None:
     return artist or None
 
 
+@contextmanager
+def _open_soundfile(path: Path) -> Iterator[Any]:
+    import soundfile
+
+    try:
+        file = soundfile.SoundFile(path)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise _unreadable(error) from None
+    with file:
+        yield file
+
+
 def _soundfile_blocks(file: Any) -> Iterator[NDArray[np.float32]]:
+    """Yield blocks ``(channel, sample)``."""
     n_samples = max(1, BLOCK_VALUES // file.channels)
+    is_int16 = file.subtype == "PCM_16"
     while True:
         try:
-            block = file.read(n_samples, dtype="float32", always_2d=True)
+            block = file.read(n_samples, dtype="int16" if is_int16 else "float32", always_2d=True)
         except (OSError, RuntimeError, ValueError) as error:
-            raise UnreadableTrack(f"not readable as audio: {error}") from None
+            raise _unreadable(error) from None
         if len(block) == 0:
             return
+        if is_int16:
+            # What libsndfile would do, five times faster.
+            block = np.multiply(block, np.float32(1 / 32768), dtype=np.float32)
         yield np.ascontiguousarray(block.T)
+
+
+def _unreadable(error: Exception) -> UnreadableTrack:
+    words = str(getattr(error, "error_string", error))  # Of soundfile.LibsndfileError, without its prefix.
+    return UnreadableTrack(f"not readable as audio: {words.strip().rstrip('.')}")
+
+
+def _all_finite(samples: NDArray[np.float32]) -> bool:
+    # The sum is quick, and may overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(samples.sum()) or np.isfinite(samples).all())
 
 
 @contextmanager
 def _ffmpeg(program: str, path: Path, reason: str) -> Iterator[AudioStream]:
-    """Let ffmpeg turn the first audio stream into AU, whose short header names sample rate and channels."""
+    """Decode the first audio stream with ffmpeg, as AU, whose short header names sample rate and channels."""
     command = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file,pipe"]
     command += ["-format_whitelist", _FFMPEG_FORMATS, "-i", f"file:{path}"]
     command += ["-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as process:
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
         try:
             output = cast(IO[bytes], process.stdout)
             header = _read(process, output, 24)
             if len(header) < 24:
-                raise UnreadableTrack(f"{reason}; ffmpeg: {_last_line(process, said, path)}")
+                raise UnreadableTrack(f"{reason}; ffmpeg: {_last_line(process, log, path)}")
             _, offset, _, _, sample_rate, n_channels = struct.unpack(">4s5I", header)
             _read(process, output, offset - len(header))
 
@@ -161,7 +217,7 @@ def _ffmpeg(program: str, path: Path, reason: str) -> Iterator[AudioStream]:
                     samples = np.frombuffer(whole, ">f4").reshape(-1, n_channels).T
                     yield np.ascontiguousarray(samples, dtype=np.float32)
                 if process.wait() != 0:
-                    raise UnreadableTrack(f"ffmpeg: {_last_line(process, said, path)}")
+                    raise UnreadableTrack(f"ffmpeg: {_last_line(process, log, path)}")
 
             yield AudioStream(blocks(), sample_rate)
         finally:
@@ -169,7 +225,7 @@ def _ffmpeg(program: str, path: Path, reason: str) -> Iterator[AudioStream]:
 
 
 def _read(process: "subprocess.Popen[bytes]", output: IO[bytes], n_bytes: int) -> bytes:
-    """Return so many bytes, fewer at the end; ffmpeg is ended where it takes too long for them."""
+    """Read `n_bytes` bytes, fewer at the end; kill ffmpeg if it takes too long."""
     watch = threading.Timer(FFMPEG_TIMEOUT_S, process.kill)
     watch.start()
     try:
@@ -178,10 +234,10 @@ def _read(process: "subprocess.Popen[bytes]", output: IO[bytes], n_bytes: int) -
         watch.cancel()
 
 
-def _last_line(process: "subprocess.Popen[bytes]", said: IO[bytes], path: Path) -> str:
-    """Return what ffmpeg said last, without the path."""
+def _last_line(process: "subprocess.Popen[bytes]", log: IO[bytes], path: Path) -> str:
+    """Return the last line of ffmpeg's messages, without the path."""
     if process.wait() < 0:
         return f"ended after {FFMPEG_TIMEOUT_S:.0f} s without an answer"
-    said.seek(0)
-    lines = said.read(10_000).decode(errors="replace").replace(f"file:{path}", "the file").strip().splitlines()
+    log.seek(0)
+    lines = log.read(10_000).decode(errors="replace").replace(f"file:{path}", "the file").strip().splitlines()
     return lines[-1].strip().rstrip(".") if lines else "no audio in it"

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from genreclf.audio.decode import decode
 from genreclf.audio.formats import AUDIO_SUFFIXES
-from genreclf.audio.resample import decode, mono_at
+from genreclf.audio.resample import resample
 from genreclf.datasets import identity
 from genreclf.datasets.base import AudioDataset, Track
 from genreclf.errors import UserError
@@ -151,8 +152,7 @@ class Folder(AudioDataset):
         Raises:
             UnreadableTrack: The file cannot be used; the message says why.
         """
-        waveform, file_rate = decode(track.path)
-        return mono_at(waveform, file_rate, sample_rate)
+        return resample(*decode(track.path), sample_rate)
 
 
 def _fingerprint(entry: os.DirEntry[str]) -> str | None:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from genreclf.audio.decode import header_duration_s
 from genreclf.audio.formats import AUDIO_SUFFIXES
-from genreclf.audio.resample import header_duration_s
 from genreclf.datasets import download, identity
 from genreclf.datasets.base import Track
 from genreclf.datasets.folder import Folder, GenreFile, as_tracks, genre_files

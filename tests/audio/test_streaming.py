@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from genreclf.audio.log_mel import LogMel, to_steps
-from genreclf.audio.resample import mono_at
+from genreclf.audio.resample import resample
 from genreclf.audio.streaming import log_mel_frames, resampled, without_ends
 from genreclf.inference.feature_extractor import _mapped
 
@@ -49,7 +49,7 @@ def test_log_mel_of_less_than_a_window(n_samples: int) -> None:
 @pytest.mark.parametrize("from_rate", [22050, 44100, 48000, 16000, 192_000, 11025, 44_101])
 def test_resampling_in_blocks_is_that_of_the_whole(from_rate: int, block_samples: int) -> None:
     samples = noise(120_001)
-    whole = mono_at(samples[None], from_rate, 22050)
+    whole = resample(samples, from_rate, 22050)
     parts = torch.cat(list(resampled(in_blocks(samples, block_samples), from_rate, 22050))).numpy()
     assert parts.shape == whole.shape
     np.testing.assert_array_equal(parts, whole)
@@ -61,7 +61,7 @@ def test_resampling_of_a_few_samples_in_blocks_is_that_of_the_whole(
     from_rate: int, to_rate: int, n_samples: int
 ) -> None:
     samples = noise(n_samples)
-    whole = mono_at(samples[None], from_rate, to_rate)
+    whole = resample(samples, from_rate, to_rate)
     parts = torch.cat(list(resampled(in_blocks(samples, 1), from_rate, to_rate))).numpy()
     assert len(whole) == ceil(n_samples * to_rate / from_rate)
     np.testing.assert_array_equal(parts, whole)
