@@ -64,8 +64,8 @@ class AudioStream:
         """Yield blocks ``(sample,)``."""
         silent = not self._allow_silence
         for block in self._blocks:
-            samples = block[0] if len(block) == 1 else np.mean(block, axis=0, dtype=np.float32)
-            if not _all_finite(samples):
+            samples = _mono(block)
+            if not np.isfinite(samples).all():
                 raise UnreadableTrack("holds NaN or infinity")
             self.n_samples += len(samples)
             if self.duration_s > LONGEST_SONG_S:
@@ -183,15 +183,14 @@ def _soundfile_blocks(file: Any) -> Iterator[NDArray[np.float32]]:
         yield np.ascontiguousarray(block.T)
 
 
+def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    samples: NDArray[np.float32] = block[0] if len(block) == 1 else np.mean(block, axis=0, dtype=np.float32)
+    return samples
+
+
 def _unreadable(error: Exception) -> UnreadableTrack:
     words = str(getattr(error, "error_string", error))  # Of soundfile.LibsndfileError, without its prefix.
     return UnreadableTrack(f"not readable as audio: {words.strip().rstrip('.')}")
-
-
-def _all_finite(samples: NDArray[np.float32]) -> bool:
-    # The sum is quick, and may overflow.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(samples.sum()) or np.isfinite(samples).all())
 
 
 @contextmanager
