@@ -5,19 +5,16 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Outcome, Trained
+from helpers import Cli, Trained
 
 from genreclf.checkpoint import CHECKSUM_BYTES, SafeCheckpointIO, load_checkpoint
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
-
-Cli = Callable[..., Outcome]
 
 CONTENT = {"epoch": 3, "state_dict": {"weight": torch.arange(50.0)}, "spec": {"hop_length": 512, "scale": 0.5}}
 

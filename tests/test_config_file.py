@@ -2,18 +2,15 @@
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Outcome, Trained
+from helpers import Cli, Trained
 
 from genreclf.config_file import LARGEST_BYTES
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
-
-Cli = Callable[..., Outcome]
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(9 * [f'*{before}'])}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

@@ -5,13 +5,12 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import soundfile
 import yaml
-from conftest import Outcome, Trained
+from helpers import Cli, Trained
 
 from genreclf.escaping import csv_cell, markdown, printable
 from genreclf.hub.bundle import write_bundle
@@ -19,8 +18,6 @@ from genreclf.inference.predictor import COMPUTED_ONLY
 from genreclf.reports.card import write_card
 from genreclf.sweep.rows import read_rows
 from genreclf.sweep.summary import csv_text
-
-Cli = Callable[..., Outcome]
 
 RED = "\x1b[31mred\x07"
 FORMULA = "=1+1"

@@ -2,20 +2,17 @@
 
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import Outcome, Trained
+from helpers import Cli, Trained
 from PIL import Image
 
 from genreclf import limits
 from genreclf.audio.decode import decode, stream_of
 from genreclf.errors import UnreadableTrack
-
-Cli = Callable[..., Outcome]
 
 RATE = 22050
 NOISE = np.random.default_rng(0).normal(0, 0.1, RATE)

@@ -4,18 +4,15 @@ import importlib
 import re
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, Outcome, Trained
+from helpers import ROOT, Cli, Trained
 
 from genreclf.__main__ import COMMANDS as DOOR_COMMANDS
 from genreclf.run_directory import RunDirectory
-
-Cli = Callable[..., Outcome]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import Outcome, Trained
+from helpers import Cli, Trained
 
 from genreclf import load
 from genreclf.app.examples import Examples
@@ -76,7 +75,7 @@ def test_names_are_text(answerer: SongPage, trained: Trained) -> None:
 
 
 def test_songs_like_it_are_played_if_they_are_there(
-    answerer: SongPage, trained: Trained, cli: Callable[..., Outcome], tmp_path: Path
+    answerer: SongPage, trained: Trained, cli: Cli, tmp_path: Path
 ) -> None:
     pytest.importorskip("faiss", reason="needs the extra library")
     from genreclf.recommend import Library

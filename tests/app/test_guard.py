@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Trained
+from helpers import Trained
 
 from genreclf import load
 from genreclf.app.examples import Examples

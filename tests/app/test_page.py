@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,12 +11,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, Outcome, Trained
+from helpers import ROOT, Cli, Trained
 
 from genreclf import load
 from genreclf.cli.app import parser
-
-Cli = Callable[..., Outcome]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

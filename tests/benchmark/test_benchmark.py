@@ -1,18 +1,15 @@
 """The command measures what it says, on sizes that mean nothing."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Outcome
+from helpers import ROOT, Cli
 
 from benchmarks.suite.invented import DURATION_S, PICTURE_SIZE, write_pictures, write_songs
 from genreclf.audio.decode import decode
 from genreclf.datasets.images import read_levels
-
-Cli = Callable[..., Outcome]
 
 
 def test_invented_files_are_of_gtzans_size(tmp_path: Path) -> None:

@@ -5,16 +5,14 @@ import io
 import shutil
 import tempfile
 from collections import namedtuple
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome, Trained
+from helpers import Cli, Trained
 
 from genreclf.inference import feature_extractor
 from genreclf.run_directory import NoSpace, sentence_when_full
 
-Cli = Callable[..., Outcome]
 Usage = namedtuple("Usage", "total used free")
 
 

@@ -6,17 +6,14 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Outcome
+from helpers import ROOT, Cli
 from omegaconf import OmegaConf
 
 from genreclf.__main__ import _as_sweep
 from genreclf.cli.train import job_folder
-
-Cli = Callable[..., Outcome]
 
 
 def test_the_configuration_is_shown_without_torch() -> None:

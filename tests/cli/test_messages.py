@@ -1,20 +1,17 @@
 """What is said of words that Hydra refuses, and of modules of the user's own."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
-
-Cli = Callable[..., Outcome]
+from helpers import Cli
 
 REFUSED = {
     "model=crnn,cnn": "model=crnn,cnn stands for several values: add --multirun to sweep over them.",
     "data.root=a,b": "add --multirun to sweep over them, or write data.root=[a,b] for a list, or \"data.root='a,b'\"",
     "seed=range(1,3)": "seed=range(1,3) stands for several values: add --multirun to sweep over them.",
     "prepare seed=1,2": "seed=1,2 stands for several values: write seed=[1,2] for a list",
-    "+experiment=x": "There is no experiment=x; the options of experiment are best, ",
+    "+experiment=x": "There is no experiment=x; the options of experiment are ablation/",
     "+experiment=best": "The group experiment is set already: write experiment=best, without a +.",
     "+seed=3": "There is a key seed already: write seed=3, without a +.",
     "hydra/job_logging=colorlog": "There is no hydra/job_logging=colorlog; the options of hydra/job_logging",

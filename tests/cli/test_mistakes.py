@@ -1,16 +1,13 @@
 """Wrong commands and inputs: each ends with exit code 2 and one sentence that names the key or the file."""
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import Outcome
+from helpers import Cli, Outcome
 from PIL import Image
-
-Cli = Callable[..., Outcome]
 
 COMMANDS = {
     "unknown key": (["trainer.devcies=2"], "There is no key trainer.devcies; did you mean trainer.devices?"),
@@ -32,7 +29,7 @@ COMMANDS = {
     ),
     "unknown group": (["modle=crnn"], "There is no key modle; did you mean model?"),
     "unknown option": (["model=crn"], "There is no model=crn; the options of model are attention_crnn, band_stat"),
-    "unknown published system": (["experiment=published/mine"], "the options of experiment are best, published/lel"),
+    "unknown published system": (["experiment=published/mine"], "the options of experiment are ablation/"),
     "unknown command": (["evalute"], "evalute is neither a command nor an override; did you mean evaluate?"),
     "unreadable override": (["model.channels=[1,"], "model.channels=[1, cannot be read as KEY=VALUE"),
     "unknown argument of a model": (["+model.widht=3"], "model.widht is no key of CRNN"),

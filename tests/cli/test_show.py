@@ -1,17 +1,14 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome
+from helpers import Cli
 from matplotlib.figure import Figure
 from PIL import Image
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.plots.axes import draw_mel, level_db, mel_ticks
 from genreclf.plots.spectrograms import spread
-
-Cli = Callable[..., Outcome]
 
 AUDIO = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=1)
 PICTURES = FeatureSpec.of_pictures(n_mels=64, frames_per_second=10.0, clip_seconds=1)

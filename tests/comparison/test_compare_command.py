@@ -8,20 +8,17 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Outcome
 from fake_runs import FIRST, SECOND, leaky_and_honest, three_models, write_run
+from helpers import ROOT, Cli
 from PIL import Image
 
 from genreclf.cli.compare import parser
 from genreclf.comparison import report
 from genreclf.plots import run as plots
-
-Cli = Callable[..., Outcome]
 
 
 @pytest.fixture(autouse=True)

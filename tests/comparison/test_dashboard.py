@@ -2,20 +2,18 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
-from conftest import Outcome, Trained
+from helpers import Cli, Trained
 from wandb_records import records
 from wandb_workspaces.reports.v2.internal import ReportViewspec
 from wandb_workspaces.workspaces.internal import View
 
 from genreclf.comparison.dashboard import Dashboard
-
-Cli = Callable[..., Outcome]
 
 
 def flat(key: str, value: Any) -> Iterator[str]:

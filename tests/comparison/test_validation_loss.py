@@ -5,8 +5,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import ROOT
 from fake_runs import write_run
+from helpers import ROOT
 
 
 @pytest.fixture

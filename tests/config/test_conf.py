@@ -1,16 +1,13 @@
 """Every YAML in conf/ composes, passes the check and runs one step."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Outcome
+from helpers import ROOT, Cli
 
 from genreclf.run_directory import RunDirectory
-
-Cli = Callable[..., Outcome]
 
 FILES = [path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "conf").glob("*/**/*.yaml")]
 OF_HYDRA = [f"{path.parent}={path.name}" for path in FILES if path.parts[0] == "hydra"]

@@ -1,12 +1,11 @@
 """What is set is done or refused: options combine, config.yaml says what a run has, mistakes cost no download."""
 
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Outcome, Trained
+from helpers import Cli, Trained
 
 from genreclf.cli.compose import checked, checked_again
 from genreclf.config.config import Config
@@ -18,8 +17,6 @@ from genreclf.export.graph import WaveformClassifier
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.run_directory import RunDirectory
 from genreclf.training.losses import CrossEntropy
-
-Cli = Callable[..., Outcome]
 
 
 def composed(*overrides: str) -> Config:

@@ -2,13 +2,13 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome, Trained
+from helpers import Cli, Trained
 
 import genreclf
 from genreclf import models
@@ -16,8 +16,6 @@ from genreclf.cli.compose import checked_again
 from genreclf.config.trust import check_trust
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
-
-Cli = Callable[..., Outcome]
 
 
 class Mine(models.CRNN):

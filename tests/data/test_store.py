@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Outcome
+from helpers import Cli
 from numpy.typing import NDArray
 
 from genreclf.data import store
@@ -200,7 +199,7 @@ def test_only_what_a_killed_build_left_whole_is_kept(tmp_path: Path) -> None:
     assert sorted(seen) == sorted(["g/1", *(track.id for track in TRACKS[finished - 1 :])])
 
 
-def test_a_run_reads_its_store_back(cli: Callable[..., Outcome], tiny: list[str], stores: Path, tmp_path: Path) -> None:
+def test_a_run_reads_its_store_back(cli: Cli, tiny: list[str], stores: Path, tmp_path: Path) -> None:
     name = Path(cli("prepare", *tiny).out.splitlines()[-1]).name
     copy = tmp_path / "stores" / name
     shutil.copytree(stores / name, copy)

@@ -1,15 +1,12 @@
 """The test gives the same figures on any number of ranks."""
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome, python_m
+from helpers import Cli, python_m
 
 from genreclf.run_directory import RunDirectory
-
-Cli = Callable[..., Outcome]
 
 
 @pytest.mark.slow

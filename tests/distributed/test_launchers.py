@@ -2,16 +2,13 @@
 
 import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome, python_m
+from helpers import Cli, python_m
 from ranked_sweeps import hashes_of, jobs_of
 
 from genreclf.distributed.launchers import PACKAGES
-
-Cli = Callable[..., Outcome]
 
 PLUGINS = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",

@@ -5,16 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Outcome, python_m
+from helpers import ROOT, Cli, python_m
 from ranked_sweeps import hashes_of
 
 from genreclf.run_directory import RunDirectory
-
-Cli = Callable[..., Outcome]
 
 
 def torchrun(*arguments: str, ranks: int = 2) -> "subprocess.CompletedProcess[str]":

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import python_m
+from helpers import python_m
 from ranked_sweeps import ONE_WRONG
 
 from genreclf.run_directory import RunDirectory

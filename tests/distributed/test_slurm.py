@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, python_m
+from helpers import ROOT, python_m
 from ranked_sweeps import ONE_WRONG, hashes_of, jobs_of
 from wandb_records import record_of
 

@@ -1,4 +1,4 @@
-"""Predictions and a history made up from a seed, shared by the tests of this folder."""
+"""Predictions and a history faked from a seed, shared by the tests of this folder."""
 
 from typing import Any
 

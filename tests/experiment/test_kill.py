@@ -6,16 +6,13 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+from helpers import Cli
 
 from genreclf.run_directory import RunDirectory
 from genreclf.sweep.process import warm_up
-
-Cli = Callable[..., Outcome]
 
 SETTINGS = [
     *("trainer.max_epochs=30", "early_stopping.patience=2", "optimizer.lr=0.05", "regularization.ema=0.9"),

@@ -3,7 +3,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,13 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import Outcome, python_m
+from helpers import Cli, python_m
 
 from genreclf.config.config import Config
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.experiment.setup import Prepared
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunBusy, RunDirectory
-
-Cli = Callable[..., Outcome]
 
 
 def history_without_times(run: Path) -> list[dict[str, str]]:

@@ -3,12 +3,12 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL, Outcome, Trained
+from helpers import SMALL, Cli, Trained
 
 from genreclf.datasets.base import Track
 from genreclf.experiment.lineage import Lineage, RunTracks, track_key
@@ -16,8 +16,6 @@ from genreclf.experiment.seen import Seen, check_test
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Segment, Split
 from genreclf.training.loggers import Tracking
-
-Cli = Callable[..., Outcome]
 
 OTHER = ("split.seed=10", "split.train=0.4", "split.val=0.2", "split.test=0.4")
 """Another split of the tracks of `trained`."""

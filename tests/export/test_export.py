@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, Outcome, Trained
+from helpers import ROOT, Cli, Trained
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
@@ -31,7 +31,6 @@ from genreclf.export.graph import WaveformClassifier
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.models import CRNN, GenreClassifier
 
-Cli = Callable[..., Outcome]
 GTZAN = os.environ.get("GENRECLF_GTZAN")
 AUDIO = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=1)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Trained
+from helpers import Trained
 from hydra.core.global_hydra import GlobalHydra
 
 from genreclf.__main__ import main

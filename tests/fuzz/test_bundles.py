@@ -9,9 +9,9 @@ from pathlib import Path
 
 import damage
 import pytest
-from conftest import Trained
 from fake_hub import TOKEN, Hub
 from fuzzing import TEXTS, Ended, cases, odd_value, run
+from helpers import Trained
 
 pytestmark = pytest.mark.slow
 

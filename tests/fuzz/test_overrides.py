@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Trained
 from fuzzing import TEXTS, Ended, cases, contents, odd_value, run, write_place
+from helpers import ROOT, Trained
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import damage
 import pytest
 import torch
-from conftest import SMALL, Trained
 from fuzzing import Ended, cases, contents, files_of, odd_value, run, write_place
+from helpers import SMALL, Trained
 
 pytestmark = pytest.mark.slow
 

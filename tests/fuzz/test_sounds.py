@@ -10,8 +10,8 @@ import damage
 import numpy as np
 import pytest
 import soundfile
-from conftest import Trained
 from fuzzing import TEXTS, cases, run
+from helpers import Trained
 
 pytestmark = pytest.mark.slow
 

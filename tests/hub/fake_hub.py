@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-TOKEN = "hf_stand_in"
+TOKEN = "hf_fake"
 
 
 class Hub(ThreadingHTTPServer):

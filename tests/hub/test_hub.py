@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Outcome, Trained
 from fake_hub import TOKEN, Hub
+from helpers import Cli, Trained
 from safetensors.torch import load, save
 
 import genreclf
@@ -23,7 +23,6 @@ from genreclf.config.config import Config
 from genreclf.hub.contents import shareable
 from genreclf.run_directory import RunDirectory
 
-Cli = Callable[..., Outcome]
 REPO = "someone/metal-or-not"
 
 

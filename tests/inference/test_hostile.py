@@ -6,18 +6,15 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import Outcome, Trained
+from helpers import Cli, Outcome, Trained
 
 from genreclf.audio import decode
 from genreclf.escaping import printable
-
-Cli = Callable[..., Outcome]
 
 RATE = 22050
 TONE = (0.3 * np.sin(np.arange(RATE) / 9)).astype(np.float32)

@@ -4,7 +4,6 @@ import csv
 import importlib
 import io
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import librosa
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, Outcome, Trained, train
+from helpers import ROOT, Cli, Trained, train
 from PIL import Image
 
 from genreclf.audio.decode import open_audio
@@ -20,8 +19,6 @@ from genreclf.audio.log_mel import FeatureSpec
 from genreclf.datasets.images import read_levels
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.inference.feature_extractor import FeatureExtractor
-
-Cli = Callable[..., Outcome]
 
 COLUMNS_PER_S = 12.9
 

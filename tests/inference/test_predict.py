@@ -17,15 +17,13 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import ROOT, Outcome, Trained, train
+from helpers import ROOT, Cli, Outcome, Trained, train
 
 import genreclf
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.run_directory import RunDirectory
-
-Cli = Callable[..., Outcome]
 
 
 def alone(trained: Trained, directory: Path) -> RunDirectory:

@@ -1,6 +1,5 @@
 """The published networks and their experiments."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import ROOT, Outcome
+from helpers import ROOT, Cli
 from PIL import Image
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -34,8 +33,6 @@ from genreclf.models.published.whole_track import Shear
 from genreclf.models.published.xiplus import sequence_of
 from genreclf.run_directory import RunDirectory
 from genreclf.training.schedulers import plateau
-
-Cli = Callable[..., Outcome]
 
 IDS = sorted(path.stem for path in (ROOT / "conf/experiment/published").glob("[!_]*.yaml"))
 GENRES = [f"genre{number}" for number in range(10)]

@@ -4,21 +4,18 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import Outcome, Trained
+from helpers import Cli, Outcome, Trained
 
 from genreclf.errors import UserError
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.recommend import Library, indexing
 from genreclf.recommend.similarity import likeness_vectors
 from genreclf.run_directory import RunDirectory
-
-Cli = Callable[..., Outcome]
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Precision among the nearest, without songs of the query's own artist."""
 
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import Outcome
+from helpers import Cli
 from torchaudio.functional import create_dct
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -65,7 +64,7 @@ def test_cosines() -> None:
 
 
 @pytest.mark.slow
-def test_embeddings_of_synthetic_music_are_above_chance(cli: Callable[..., Outcome], stores: object) -> None:
+def test_embeddings_of_synthetic_music_are_above_chance(cli: Cli, stores: object) -> None:
     few = ["data.tracks_per_genre=20", "data.duration_s=6", f"data.store_dir={stores}"]
     outcome = cli("experiment=quickstart", "run_dir=run", *few)
     assert outcome.code == 0, outcome.err

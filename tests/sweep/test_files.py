@@ -1,17 +1,14 @@
 """The ready sweeps of conf/sweep, composed; they run elsewhere."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import hydra
 import pytest
-from conftest import ROOT, Outcome
+from helpers import ROOT, Cli
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from genreclf.config.config import CONFIG_DIR
-
-Cli = Callable[..., Outcome]
 
 
 def jobs(*overrides: str) -> list[list[str]]:

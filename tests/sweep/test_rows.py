@@ -1,12 +1,11 @@
 """What a sweep says of its jobs, read from directories that a test writes."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome
+from helpers import Cli
 
 from genreclf.plots.sweep import _positions
 from genreclf.run_directory import RunBusy
@@ -76,7 +75,7 @@ def test_a_summary_that_cannot_be_written_is_no_success(sweep: Path, capsys: pyt
 
 
 def test_a_job_that_another_process_does_is_left_alone(
-    cli: Callable[..., Outcome], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("genreclf.sweep.job.warm_up", lambda: None)
     monkeypatch.setattr("genreclf.sweep.job.compute_apart", lambda *_: RunBusy.exit_code)

@@ -4,23 +4,21 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from conftest import Outcome, python_m
 from filelock import FileLock
+from helpers import Cli, python_m
 from omegaconf import OmegaConf
 from optuna.samplers import TPESampler
 
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 from hydra_plugins.genreclf_optuna._study import Study
-
-Cli = Callable[..., Outcome]
 
 
 class Return(NamedTuple):

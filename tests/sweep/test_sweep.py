@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, python_m
+from helpers import ROOT, python_m
 from wandb_records import record_of
 
 from genreclf.run_directory import RunDirectory

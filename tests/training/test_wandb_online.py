@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import wandb
-from conftest import python_m
+from helpers import python_m
 
 from genreclf.run_directory import RunDirectory
 from genreclf.training.loggers import Tracking
@@ -48,7 +48,7 @@ def server(kind: str) -> Iterator[str]:
     yield address
 
 
-class StandIn(http.server.BaseHTTPRequestHandler):
+class FakeServer(http.server.BaseHTTPRequestHandler):
     """Answers what a run asks for before it may start, and keeps what it sends."""
 
     sent: list[tuple[str, dict[str, Any]]]
@@ -104,10 +104,10 @@ def history_of(sent: list[tuple[str, dict[str, Any]]], name: str) -> list[str]:
 
 @contextlib.contextmanager
 def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTTPServer]:
-    """Let W&B take a `StandIn` for its own."""
-    StandIn.sent = []
+    """Let W&B take a `FakeServer` for its own."""
+    FakeServer.sent = []
     wandb.teardown()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), StandIn) as answering:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeServer) as answering:
         threading.Thread(target=answering.serve_forever, daemon=True).start()
         online(tmp_path, monkeypatch, f"http://127.0.0.1:{answering.server_port}")
         yield answering
@@ -134,7 +134,7 @@ def test_the_real_client_sends_the_record_and_outlives_its_server(
     run.make()
 
     def history() -> str:
-        return json.dumps([asked for path, asked in StandIn.sent if path.endswith("file_stream")])
+        return json.dumps([asked for path, asked in FakeServer.sent if path.endswith("file_stream")])
 
     with (
         fake_hub(tmp_path, monkeypatch) as answering,
@@ -145,14 +145,14 @@ def test_the_real_client_sends_the_record_and_outlives_its_server(
         tracking.wandb.log_metrics({"val/loss": 1.25}, step=1)
         deadline = time.monotonic() + 120
         while "val/loss" not in history():
-            assert time.monotonic() < deadline, StandIn.sent
+            assert time.monotonic() < deadline, FakeServer.sent
             time.sleep(0.1)
         answering.shutdown()
         answering.server_close()
         tracking.wandb.log_metrics({"val/loss": 1.0}, step=2)
         started_s = time.monotonic()
     assert time.monotonic() - started_s < 60
-    begun = StandIn.upserted()[0]["variables"]
+    begun = FakeServer.upserted()[0]["variables"]
     assert (begun["project"], begun["groupName"], begun["displayName"]) == ("genreclf", "sweep", "run")
     assert "CRNN" in begun["config"]
     assert list(run.path.glob("wandb/run-*/*.wandb"))
@@ -175,11 +175,11 @@ def test_a_run_that_failed_goes_on_as_the_same_run(tmp_path: Path, monkeypatch: 
         with pytest.raises(ValueError, match="no"):
             attempt(1.5, 1.25, error=ValueError("no"))
         attempt(1.0)
-        (name,) = {asked["variables"]["name"] for asked in StandIn.upserted()}
-        history = [json.loads(line) for line in history_of(StandIn.sent, name)]
+        (name,) = {asked["variables"]["name"] for asked in FakeServer.upserted()}
+        history = [json.loads(line) for line in history_of(FakeServer.sent, name)]
         assert [(line["_step"], line["val/loss"]) for line in history] == [(0, 1.5), (1, 1.25), (2, 1.0)]
         attempt(1.0)
-        assert len({asked["variables"]["name"] for asked in StandIn.upserted()}) == 2
+        assert len({asked["variables"]["name"] for asked in FakeServer.upserted()}) == 2
 
 
 @pytest.mark.slow
