@@ -1,60 +1,43 @@
-"""Fetch GTZAN's archive: resumable, checked, unpacked all or nothing."""
+"""Download GTZAN's archive: resumable, checked, unpacked whole or not at all."""
 
 import gzip
 import hashlib
-import http.client
-import re
+import os
 import shutil
-import ssl
 import tarfile
-import urllib.error
-import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
-from genreclf import __version__
 from genreclf.errors import UserError
 
-URL = "https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz"
+REPO, ARCHIVE = "marsyas/gtzan", "data/genres.tar.gz"
+"""The dataset on the Hugging Face hub, and the file in it."""
+
 SIZE_BYTES = 1_226_192_050
 MD5 = "5b3d6dddb579ab49814ab86dba69e7c7"
 
 _CHUNK_BYTES = 1 << 20
-_TIMEOUT_S = 30.0
-_ATTEMPTS = 10
 _MOST_MEMBERS = 10_000
 _MOST_BYTES = 1 << 32
-_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 def ways_out(root: Path) -> str:
-    """Return what a user without GTZAN in `root` can do."""
+    """Say what a user without GTZAN in `root` can do."""
     return f"put the genre folders into {root}, set data.root to where they are, or try data=synthetic"
 
 
-def fetch(root: str | Path, *, url: str = URL, size: int = SIZE_BYTES, md5: str = MD5) -> None:
-    """Put GTZAN's ``genres/`` into a folder.
+def fetch(root: str | Path, *, size: int = SIZE_BYTES, md5: str = MD5) -> None:
+    """Download GTZAN from the Hugging Face hub and unpack its ``genres/`` into a folder.
 
-    What arrived before a cut or a kill lies in ``genres.tar.gz.part`` and is not asked for again; it is removed once it
-    is unpacked. A ``genres.tar.gz`` that lies there is the user's: it is checked and unpacked, and never removed. Two
-    processes may call this at once: the second waits and finds the work done.
+    A download that was cut off or killed goes on from ``genres.tar.gz.part``, which is removed once it is unpacked. A
+    ``genres.tar.gz`` in the folder is the user's: it is checked and unpacked, and never removed. Two processes may call
+    this at once: the second waits and finds the work done.
 
     Args:
-        root: The folder; made if need be.
-        url: Where the archive is.
-        size: Its length in bytes.
+        root: The folder, created if needed.
+        size: Length of the archive in bytes.
         md5: Its MD5 sum, in hexadecimal.
 
     Raises:
@@ -73,7 +56,7 @@ def fetch(root: str | Path, *, url: str = URL, size: int = SIZE_BYTES, md5: str 
                 return
             _check_room(root, size)
             part = root / "genres.tar.gz.part"
-            _download_checked(part, url, size, md5)
+            _download_checked(part, size, md5)
             try:
                 _unpack(part, root / "genres")
             except UserError:
@@ -86,15 +69,19 @@ def fetch(root: str | Path, *, url: str = URL, size: int = SIZE_BYTES, md5: str 
 
 def _check_own(archive: Path, size: int, md5: str) -> None:
     """Check an archive that the user put there; it stays as it is."""
-    found = f"{archive.stat().st_size} bytes" if archive.is_file() else "no file"
-    if found == f"{size} bytes":
-        if (sum_found := _md5(archive)) == md5:
-            return
-        found = f"MD5 {sum_found}"
-    raise UserError(
-        f"{archive} is not GTZAN's archive ({found}; it should be {size} bytes with MD5 {md5}): move it away to have "
-        f"GTZAN fetched, or {ways_out(archive.parent)}."
-    )
+    if not archive.is_file() or _fault(archive, size, md5):
+        found = _fault(archive, size, md5) if archive.is_file() else "no file"
+        raise UserError(
+            f"{archive} is not GTZAN's archive ({found}; it should be {size} bytes with MD5 {md5}): move it away to "
+            f"have GTZAN downloaded, or {ways_out(archive.parent)}."
+        )
+
+
+def _fault(path: Path, size: int, md5: str) -> str:
+    """Return how a file differs from the archive, or an empty string."""
+    if (found_bytes := path.stat().st_size) != size:
+        return f"{found_bytes} bytes"
+    return "" if (found := _md5(path)) == md5 else f"MD5 {found}"
 
 
 def _md5(path: Path) -> str:
@@ -112,75 +99,49 @@ def _check_room(root: Path, size: int) -> None:
         )
 
 
-def _download_checked(part: Path, url: str, size: int, md5: str) -> None:
+def _download_checked(part: Path, size: int, md5: str) -> None:
     resumed = part.is_file()
-    _download(part, url, size)
-    if (found := _md5(part)) == md5:
+    _download(part, size)
+    if not (fault := _fault(part, size, md5)):
         return
     part.unlink()
     if resumed:
-        _download_checked(part, url, size, md5)
+        _download_checked(part, size, md5)
         return
-    raise UserError(f"{url} is not the archive it was (MD5 {found}, not {md5}): {ways_out(part.parent)}.")
+    raise UserError(
+        f"{ARCHIVE} of {REPO} is not the archive it was ({fault}, not {size} bytes with MD5 {md5}): "
+        f"{ways_out(part.parent)}."
+    )
 
 
-def _download(part: Path, url: str, size: int) -> None:
-    """Fill `part` up to `size` bytes, asking again after a cut for as long as that brings something new."""
-    furthest = -1
-    reason = "the connection broke again and again"
-    columns = (TextColumn("GTZAN"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("GTZAN", total=size)
-        for _ in range(_ATTEMPTS):
-            try:
-                _continue(part, url, size, progress, bar)
-            except urllib.error.HTTPError as error:
-                if error.code == 416:
-                    part.unlink(missing_ok=True)
-                reason = f"HTTP {error.code} {error.reason}"
-            except _NETWORK_ERRORS as error:
-                reason = str(getattr(error, "reason", error))
-            got = part.stat().st_size if part.is_file() else 0
-            if got == size:
-                return
-            if got <= furthest:
-                break
-            furthest = got
-    raise UserError(f"{url} could not be fetched ({reason}): {ways_out(part.parent)}; the same command resumes.")
+def _download(part: Path, size: int) -> None:
+    """Append what is missing to `part`. `huggingface_hub.hf_hub_download` would start anew after a kill."""
+    from httpx2 import HTTPError
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
 
-
-def _continue(part: Path, url: str, size: int, progress: Progress, bar: TaskID) -> None:
-    start = part.stat().st_size if part.is_file() else 0
-    if start == size:
-        return
-    if start > size:
-        part.unlink()
-        start = 0
-    request = urllib.request.Request(url, headers={"User-Agent": f"genreclf/{__version__}"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-        total = response.headers.get("Content-Length")
-        if response.status == 206:
-            sent = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-            if sent is None or int(sent[1]) != start:
-                raise http.client.HTTPException("the server answered with another part than was asked for")
-            total = sent[2]
-        else:
-            start = 0
-        if total is not None and int(total) != size:
-            part.unlink(missing_ok=True)
-            raise UserError(f"{url} is not the archive it was ({total} bytes, not {size}): {ways_out(part.parent)}.")
-        with part.open("ab" if start else "wb") as file:
-            progress.update(bar, completed=start)
-            while start < size and (chunk := response.read(min(_CHUNK_BYTES, size - start))):
-                file.write(chunk)
-                start += len(chunk)
-                progress.update(bar, completed=start)
+    url = hf_hub_url(REPO, ARCHIVE, repo_type="dataset", endpoint=os.environ.get("HF_ENDPOINT") or None)
+    with part.open("ab") as file:
+        if file.tell() > size:
+            file.truncate(0)
+            file.seek(0)
+        if file.tell() == size:
+            return
+        try:
+            http_get(url, file, resume_size=file.tell(), displayed_filename="GTZAN")
+        except (HTTPError, ConnectionError) as error:
+            status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+            if status == 416:  # There is less on the server.
+                file.truncate(0)
+            reason = f"HTTP {status}" if status else str(error) or type(error).__name__
+            raise UserError(
+                f"{url} could not be downloaded ({reason}): {ways_out(part.parent)}; the same command resumes."
+            ) from None
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpack beside `target` and rename, so that `target` is whole or not there."""
+    """Unpack into a temporary folder and rename it, so that `target` is whole or not there."""
     temporary = target.with_name(".genres-unpacking")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -196,7 +157,7 @@ def _unpack(archive: Path, target: Path) -> None:
 
 
 def _extract(tar: tarfile.TarFile, folder: Path) -> None:
-    """Write the regular files of an archive below a new folder; modes, owners and times are not taken over.
+    """Write the regular files of an archive into a new folder, without their modes, owners and times.
 
     `tarfile.TarFile.extractall` is not used: its filters can be led out of the folder in Python before 3.11.13, 3.12.11
     and 3.13.4 (CVE-2025-4517 and others).

@@ -24,7 +24,7 @@ def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, privat
     Raises:
         UserError: The run cannot be shared, there is no token, or the hub refuses.
     """
-    needs("hub", "huggingface_hub", "safetensors")
+    needs("hub", "safetensors")
     from huggingface_hub import HfApi, get_token
 
     if get_token() is None:
@@ -54,7 +54,7 @@ def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequenc
     Raises:
         UserError: It is not there, or not what it should be.
     """
-    needs("hub", "huggingface_hub", "safetensors")
+    needs("hub", "safetensors")
     from huggingface_hub import HfApi
 
     if path.exists():

@@ -73,6 +73,8 @@ def test_the_default_root_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_default_root_without_network_names_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     fetch = download.fetch
-    monkeypatch.setattr(download, "fetch", lambda root: fetch(root, url="http://127.0.0.1:9/genres.tar.gz", size=10))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(download, "fetch", lambda root: fetch(root, size=10))
     with pytest.raises(UserError, match=r"127\.0\.0\.1.*set data\.root.*data=synthetic"):
         Gtzan().tracks()
