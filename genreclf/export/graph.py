@@ -42,9 +42,6 @@ class WaveformClassifier(nn.Module):
         )
         self.scaling = copy.deepcopy(model.scaling)
         self.network = copy.deepcopy(model.network)
-        for layer in self.network.modules():
-            # A predictor reads embeddings by one.
-            layer._forward_pre_hooks.clear()
         self.clip_frames = spec.clip_frames
         self.stride_frames = Fraction(max(1.0, spec.clip_frames * (1 - grid_overlap))).limit_denominator(10_000)
         self.silence = float(spec.silence) if short == "pad" else None

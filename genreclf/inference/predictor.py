@@ -1,6 +1,6 @@
 """A trained run as an object that hears music."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike, fspath
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from genreclf.audio.decode import AudioStream, open_audio, stream_of
 from genreclf.audio.log_mel import FeatureSpec
@@ -27,6 +27,7 @@ from genreclf.experiment.lineage import is_computed_only
 from genreclf.inference.feature_extractor import FeatureExtractor, SongFeatures
 from genreclf.inference.prediction import Prediction, Timeline
 from genreclf.models import GenreClassifier
+from genreclf.models.layers import Embeds, as_embedding
 from genreclf.run_directory import RunDirectory
 
 Song = str | PathLike[str] | ArrayLike
@@ -66,12 +67,10 @@ class GenrePredictor:
         self.grid_overlap = grid_overlap
         self.short = short
         self.device = torch.device(device)
-        self._embedded: dict[int, Tensor] = {}
         self._one_at_a_time = Lock()
         model.setup("test")
         model.eval().to(self.device)
-        for i, classifier in enumerate(_classifiers(model)):
-            classifier.register_forward_pre_hook(_keeper(self._embedded, i))
+        self._embeds = _embedding_network(model)
 
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
@@ -153,12 +152,10 @@ class GenrePredictor:
         return self.predict(song, sample_rate=sample_rate).timeline
 
     def embed(self, song: Song, *, sample_rate: int | None = None) -> NDArray[np.float32]:
-        """Return what the layer before the logits says, the mean over the song's windows, shape ``(dimension,)``.
-
-        Of a model whose `network` is a list of networks (`torch.nn.ModuleList`), what that of each says, side by side.
+        """Return the embedding of a song, shape ``(dimension,)``: the mean of its windows' embeddings.
 
         Raises:
-            UserError: It cannot be heard, see `predict`, or the network does not end in a linear layer.
+            UserError: It cannot be heard, see `predict`, or the model has no embeddings, see `check_embeds`.
         """
         self.check_embeds()
         embedding = self.predict(song, sample_rate=sample_rate).embedding
@@ -166,13 +163,16 @@ class GenrePredictor:
         return embedding
 
     def check_embeds(self) -> None:
-        """Do nothing, if there are embeddings.
+        """Check that the model has embeddings, see `genreclf.models.layers.as_embedding`.
 
         Raises:
-            UserError: The network does not end in a linear layer.
+            UserError: It has none.
         """
-        if not _classifiers(self.model):
-            raise UserError(f"{type(self.model).__name__} does not end in a linear layer, so there is none before it.")
+        if self._embeds is None:
+            raise UserError(
+                f"{type(self.model).__name__} has no embeddings: its network does not end in a linear layer. Make it a "
+                "torch.nn.Sequential that does, or give it the methods embed(x) and classifier(embedding)."
+            )
 
     def describe(self, stored: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
         """Return what is said of a track whose spectrogram is there already, such as a store's.
@@ -200,10 +200,12 @@ class GenrePredictor:
         for batch in torch.split(rows, BATCH_CLIPS):
             segment, _, start = batch.unbind(1)
             clips = cut(stored, one[segment], length[segment], start, spec.clip_frames, silence)
-            self._embedded.clear()
-            logits.append(self.model(clips.to(self.device)).float().cpu())
-            parts = [self._embedded[i].flatten(1) for i in sorted(self._embedded)]
-            embeddings += [torch.cat(parts, 1).double().sum(0)] if parts else []
+            if self._embeds is None:
+                logits.append(self.model(clips.to(self.device)).float().cpu())
+            else:
+                embedded = self._embeds.embed(self.model.scaling(clips.to(self.device)))
+                logits.append(self._embeds.classifier(embedded).float().cpu())
+                embeddings.append(embedded.cpu().double().sum(0))
         embedding = (sum(embeddings, torch.zeros(())) / len(rows)).float().numpy() if embeddings else None
         windows = ClipPredictions.gathered(
             genres=self.genres,
@@ -261,25 +263,6 @@ def _opened(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
     yield stream_of(waveform, sample_rate)
 
 
-def _keeper(kept: dict[int, Tensor], i: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    """Return a hook that keeps what a layer gets. No method: a copy of the network would copy its object as well."""
-
-    def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        kept[i] = inputs[0].detach().cpu()
-
-    return keep
-
-
-def _classifiers(model: GenreClassifier) -> list[nn.Linear]:
-    """Return the layers that give the logits, one for each network of a list of them; none if one is not linear."""
-    layers = _last_layers(model.network)
-    found = [layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == len(model.genres)]
-    return found if len(found) == len(layers) else []
-
-
-def _last_layers(module: nn.Module) -> list[nn.Module]:
-    parts = list(module.children())
-    if not parts:
-        return [module]
-    ends = parts if isinstance(module, nn.ModuleList) else parts[-1:]
-    return [layer for end in ends for layer in _last_layers(end)]
+def _embedding_network(model: GenreClassifier) -> Embeds | None:
+    """Return the model's network in two steps, unless it has none or the model's own `forward` does more."""
+    return as_embedding(model.network) if type(model).forward is GenreClassifier.forward else None

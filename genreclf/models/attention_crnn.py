@@ -1,12 +1,12 @@
 """Convolutional recurrent network that weighs the moments of a clip."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Unpack
 
 from torch import Tensor, nn
 
 from genreclf.models.crnn import recurrent_stages
+from genreclf.models.layers import Network
 from genreclf.training.module import GenreClassifier, Training
 
 
@@ -37,13 +37,11 @@ class AttentionCRNN(GenreClassifier):
     ) -> None:
         """Build the network."""
         super().__init__(**training)
-        self.network = nn.Sequential(
-            OrderedDict(
-                **recurrent_stages(self.spec, channels, pools, hidden),
-                attention=AttentionOverTime(2 * hidden, heads),
-                dropout=nn.Dropout(dropout),
-                classifier=nn.Linear(2 * hidden, len(self.genres)),
-            )
+        self.network = Network(
+            **recurrent_stages(self.spec, channels, pools, hidden),
+            attention=AttentionOverTime(2 * hidden, heads),
+            dropout=nn.Dropout(dropout),
+            classifier=nn.Linear(2 * hidden, len(self.genres)),
         )
 
 

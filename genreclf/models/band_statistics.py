@@ -1,7 +1,6 @@
 """Statistics of a clip's bands, which say how a clip sounds all in all and not what follows what."""
 
 import math
-from collections import OrderedDict
 from typing import Unpack
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.models.layers import Network
 from genreclf.training.module import GenreClassifier, Training
 
 RATES_HZ = (0.1, 0.5, 1.0, 1.7, 2.5, 3.4, 4.6, 6.4)
@@ -30,13 +30,11 @@ class BandStatisticsClassifier(GenreClassifier):
         """Build the network."""
         super().__init__(**training)
         statistics = BandStatistics(spec=self.spec)
-        self.network = nn.Sequential(
-            OrderedDict(
-                statistics=statistics,
-                norm=nn.BatchNorm1d(statistics.count, affine=False),
-                dropout=nn.Dropout(dropout),
-                classifier=nn.Linear(statistics.count, len(self.genres)),
-            )
+        self.network = Network(
+            statistics=statistics,
+            norm=nn.BatchNorm1d(statistics.count, affine=False),
+            dropout=nn.Dropout(dropout),
+            classifier=nn.Linear(statistics.count, len(self.genres)),
         )
 
 

@@ -1,12 +1,11 @@
 """Convolutional network."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Unpack
 
 from torch import nn
 
-from genreclf.models.layers import AsImage, conv_stack, pooled_size
+from genreclf.models.layers import AsImage, Network, conv_stack, pooled_size
 from genreclf.training.module import GenreClassifier, Training
 
 
@@ -31,12 +30,10 @@ class CNN(GenreClassifier):
         """Build the network."""
         super().__init__(**training)
         pooled_size(self.spec, pools)
-        self.network = nn.Sequential(
-            OrderedDict(
-                image=AsImage(),
-                convolutions=conv_stack(channels, pools),
-                mean=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-                dropout=nn.Dropout(dropout),
-                classifier=nn.Linear(channels[-1], len(self.genres)),
-            )
+        self.network = Network(
+            image=AsImage(),
+            convolutions=conv_stack(channels, pools),
+            mean=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            dropout=nn.Dropout(dropout),
+            classifier=nn.Linear(channels[-1], len(self.genres)),
         )

@@ -1,13 +1,12 @@
 """Convolutional recurrent network."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Unpack
 
 from torch import Tensor, nn
 
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.models.layers import AsImage, conv_stack, pooled_size
+from genreclf.models.layers import AsImage, Network, conv_stack, pooled_size
 from genreclf.training.module import GenreClassifier, Training
 
 
@@ -33,13 +32,11 @@ class CRNN(GenreClassifier):
     ) -> None:
         """Build the network."""
         super().__init__(**training)
-        self.network = nn.Sequential(
-            OrderedDict(
-                **recurrent_stages(self.spec, channels, pools, hidden),
-                mean=MeanOverTime(),
-                dropout=nn.Dropout(dropout),
-                classifier=nn.Linear(2 * hidden, len(self.genres)),
-            )
+        self.network = Network(
+            **recurrent_stages(self.spec, channels, pools, hidden),
+            mean=MeanOverTime(),
+            dropout=nn.Dropout(dropout),
+            classifier=nn.Linear(2 * hidden, len(self.genres)),
         )
 
 

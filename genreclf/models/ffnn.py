@@ -1,11 +1,11 @@
 """Feed-forward network."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Unpack
 
 from torch import nn
 
+from genreclf.models.layers import Network
 from genreclf.training.module import GenreClassifier, Training
 
 
@@ -24,15 +24,13 @@ class FFNN(GenreClassifier):
         """Build the network."""
         super().__init__(**training)
         sizes = [self.spec.n_mels * self.spec.clip_frames, *hidden]
-        self.network = nn.Sequential(
-            OrderedDict(
-                flatten=nn.Flatten(),
-                layers=nn.Sequential(
-                    *(
-                        nn.Sequential(nn.Linear(sizes[i], sizes[i + 1]), nn.ReLU(inplace=True), nn.Dropout(dropout))
-                        for i in range(len(hidden))
-                    )
-                ),
-                classifier=nn.Linear(sizes[-1], len(self.genres)),
-            )
+        self.network = Network(
+            flatten=nn.Flatten(),
+            layers=nn.Sequential(
+                *(
+                    nn.Sequential(nn.Linear(sizes[i], sizes[i + 1]), nn.ReLU(inplace=True), nn.Dropout(dropout))
+                    for i in range(len(hidden))
+                )
+            ),
+            classifier=nn.Linear(sizes[-1], len(self.genres)),
         )

@@ -1,14 +1,118 @@
 """Layers that several architectures are built of."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
+from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.errors import UserError
 from genreclf.values import shown
+
+
+class Embeds(Protocol):
+    """A network in two steps: ``network(x)`` is ``network.classifier(network.embed(x))``."""
+
+    @property
+    def classifier(self) -> Callable[[Tensor], Tensor]:
+        """Map embeddings ``(batch, dimension)`` to logits ``(batch, genre)``."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the embeddings ``(batch, dimension)`` of spectrograms ``(batch, mel, frame)``."""
+
+
+class Network(nn.Sequential):
+    """Named stages from scaled spectrograms ``(batch, mel, frame)`` to logits ``(batch, genre)``.
+
+    All stages but the last compute the embedding of a clip; the last one, `classifier`, computes the logits from it.
+
+    Args:
+        **stages: In order, ``classifier`` last.
+
+    Raises:
+        ValueError: The last stage is not named ``classifier``.
+    """
+
+    classifier: nn.Module
+
+    def __init__(self, **stages: nn.Module) -> None:
+        """Keep the stages under their names."""
+        if list(stages)[-1:] != ["classifier"]:
+            raise ValueError(f"the last stage must be the classifier, not one of {', '.join(stages)}")
+        super().__init__(OrderedDict(stages))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the embeddings ``(batch, dimension)`` of spectrograms ``(batch, mel, frame)``."""
+        for stage in list(self)[:-1]:
+            x = stage(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits ``(batch, genre)``."""
+        logits: Tensor = self.classifier(self.embed(x))
+        return logits
+
+
+class Ensemble(nn.ModuleList):
+    """Several networks with the mean of their logits; the embedding holds those of all networks side by side.
+
+    Args:
+        networks: Each ends in a linear layer, see `as_embedding`.
+
+    Raises:
+        ValueError: One does not.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        """Keep the networks, each in two steps."""
+        members = [as_embedding(network) for network in networks]
+        if not all(isinstance(member, nn.Module) and hasattr(member.classifier, "in_features") for member in members):
+            raise ValueError("every network of an Ensemble must end in a linear layer")
+        super().__init__(members)  # type: ignore[arg-type]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the embeddings ``(batch, dimension)`` of spectrograms ``(batch, mel, frame)``."""
+        return torch.cat([network.embed(x) for network in self], 1)  # type: ignore[operator]
+
+    def classifier(self, embedding: Tensor) -> Tensor:
+        """Return the logits ``(batch, genre)`` of embeddings ``(batch, dimension)``."""
+        classifiers: list[Any] = [network.classifier for network in self]
+        parts = torch.split(embedding, [classifier.in_features for classifier in classifiers], 1)
+        logits = [classifier(part) for classifier, part in zip(classifiers, parts, strict=True)]
+        return torch.stack(logits).mean(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits ``(batch, genre)``."""
+        return self.classifier(self.embed(x))
+
+
+def as_embedding(network: nn.Module) -> Embeds | None:
+    """Return a network in two steps; its layers are shared, not copied.
+
+    Args:
+        network: With an `embed` and a `classifier` of its own, or an `torch.nn.Sequential` that ends in a linear layer;
+            all layers before that compute the embedding.
+
+    Returns:
+        None for any other network.
+    """
+    if callable(getattr(network, "embed", None)) and callable(getattr(network, "classifier", None)):
+        return cast(Embeds, network)
+    stages = _stages(network)
+    if len(stages) < 2 or not isinstance(stages[-1], nn.Linear):
+        return None
+    return Network(**{f"stage{i}": stage for i, stage in enumerate(stages[:-1])}, classifier=stages[-1])
+
+
+def _stages(network: nn.Module) -> list[nn.Module]:
+    """Return the layers of nested `torch.nn.Sequential`, or the network itself if it is none."""
+    if not isinstance(network, nn.Sequential) or type(network).forward is not nn.Sequential.forward:
+        return [network]
+    return [stage for part in network for stage in _stages(part)]
 
 
 class AsImage(nn.Module):

@@ -1,13 +1,12 @@
 """A network whose filters have the shapes of timbre and of rhythm."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from genreclf.models.layers import AsImage
+from genreclf.models.layers import AsImage, Network
 from genreclf.training.module import GenreClassifier, Training
 
 
@@ -54,19 +53,15 @@ class Musicnn(GenreClassifier):
         front_end = SideBySide(*filters, *(Temporal(temporal, self._odd_frames(width_s)) for width_s in temporal_s))
         features = len(heights) * timbral + len(temporal_s) * temporal
         pooled = 2 * (features + 3 * channels)
-        self.network = nn.Sequential(
-            OrderedDict(
-                image=AsImage(),
-                front_end=front_end,
-                mid_end=DenseOverTime(features, channels),
-                pooling=MeanAndMaximum(),
-                norm=nn.Sequential(nn.BatchNorm1d(pooled), nn.Dropout(dropout)),
-                dense=nn.Sequential(
-                    nn.Linear(pooled, hidden, bias=False), nn.ReLU(inplace=True), nn.BatchNorm1d(hidden)
-                ),
-                dropout=nn.Dropout(dropout),
-                classifier=nn.Linear(hidden, len(self.genres)),
-            )
+        self.network = Network(
+            image=AsImage(),
+            front_end=front_end,
+            mid_end=DenseOverTime(features, channels),
+            pooling=MeanAndMaximum(),
+            norm=nn.Sequential(nn.BatchNorm1d(pooled), nn.Dropout(dropout)),
+            dense=nn.Sequential(nn.Linear(pooled, hidden, bias=False), nn.ReLU(inplace=True), nn.BatchNorm1d(hidden)),
+            dropout=nn.Dropout(dropout),
+            classifier=nn.Linear(hidden, len(self.genres)),
         )
 
     def _odd_frames(self, width_s: float) -> int:

@@ -1,7 +1,6 @@
 """Transformer over patches of the spectrogram."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from genreclf.errors import UserError
 from genreclf.models.crnn import MeanOverTime
-from genreclf.models.layers import AsImage
+from genreclf.models.layers import AsImage, Network
 from genreclf.training.module import GenreClassifier, Training
 
 
@@ -61,19 +60,17 @@ class PatchTransformer(GenreClassifier):
         if not 1 <= depth <= 100:
             raise ValueError(f"depth={depth} must lie between 1 and 100.")
         rows = (spec.n_mels - patch[0]) // stride[0] + 1
-        self.network = nn.Sequential(
-            OrderedDict(
-                image=AsImage(),
-                patches=nn.Conv2d(1, width, (patch[0], patch[1]), stride=(stride[0], stride[1])),
-                place=PlaceOfPatch(rows, width),
-                sequence=PatchesAsSequence(),
-                dropout_in=nn.Dropout(dropout),
-                layers=nn.Sequential(*(_layer(width, heads, dropout) for _ in range(depth))),
-                norm=nn.LayerNorm(width),
-                mean=MeanOverTime(),
-                dropout=nn.Dropout(dropout),
-                classifier=nn.Linear(width, len(self.genres)),
-            )
+        self.network = Network(
+            image=AsImage(),
+            patches=nn.Conv2d(1, width, (patch[0], patch[1]), stride=(stride[0], stride[1])),
+            place=PlaceOfPatch(rows, width),
+            sequence=PatchesAsSequence(),
+            dropout_in=nn.Dropout(dropout),
+            layers=nn.Sequential(*(_layer(width, heads, dropout) for _ in range(depth))),
+            norm=nn.LayerNorm(width),
+            mean=MeanOverTime(),
+            dropout=nn.Dropout(dropout),
+            classifier=nn.Linear(width, len(self.genres)),
         )
 
 

@@ -1,13 +1,12 @@
 """Short-chunk CNN with residual connections."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genreclf.models.layers import AsImage
+from genreclf.models.layers import AsImage, Network
 from genreclf.training.module import GenreClassifier, Training
 
 
@@ -34,15 +33,13 @@ class ShortChunkCNN(GenreClassifier):
         """Build the network."""
         super().__init__(**training)
         inputs, width = [1, *channels], channels[-1]
-        self.network = nn.Sequential(
-            OrderedDict(
-                image=AsImage(),
-                blocks=nn.Sequential(*(ResidualBlock(inputs[i], channels[i]) for i in range(len(channels)))),
-                maximum=nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
-                dense=nn.Sequential(nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)),
-                dropout=nn.Dropout(dropout),
-                classifier=nn.Linear(width, len(self.genres)),
-            )
+        self.network = Network(
+            image=AsImage(),
+            blocks=nn.Sequential(*(ResidualBlock(inputs[i], channels[i]) for i in range(len(channels)))),
+            maximum=nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+            dense=nn.Sequential(nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)),
+            dropout=nn.Dropout(dropout),
+            classifier=nn.Linear(width, len(self.genres)),
         )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from genreclf.models.band_statistics import BandStatistics
 from genreclf.models.crnn import MeanOverTime, recurrent_stages
+from genreclf.models.layers import Network
 from genreclf.training.augment import SpecAugment
 from genreclf.training.module import GenreClassifier, Training
 
@@ -62,11 +63,9 @@ class StatisticsCRNN(GenreClassifier):
                 )
             ),
         }
-        self.network = nn.Sequential(
-            OrderedDict(
-                branches=Beside(branches, branch_dropout=branch_dropout),
-                classifier=nn.Linear(2 * hidden + statistics.count, len(self.genres)),
-            )
+        self.network = Network(
+            branches=Beside(branches, branch_dropout=branch_dropout),
+            classifier=nn.Linear(2 * hidden + statistics.count, len(self.genres)),
         )
 
 

@@ -40,11 +40,12 @@ class Training(TypedDict):
 
 
 class GenreClassifier(LightningModule):
-    """Stored spectrograms of clips to logits of genres.
+    """Classifies clips, given as stored spectrograms, by genre.
 
     An architecture is a subclass whose ``__init__`` sets `network`, which maps scaled spectrograms
-    ``(batch, mel, frame)`` to logits ``(batch, genre)``. Its own arguments must be plain numbers, strings, lists or
-    dictionaries: the checkpoint keeps them, and loads with ``weights_only=True``.
+    ``(batch, mel, frame)`` to logits ``(batch, genre)``. A network with an ``embed(x)`` and a ``classifier``, such as
+    `genreclf.models.layers.Network`, has embeddings as well. The arguments of the subclass must be plain numbers,
+    strings, lists or dictionaries: the checkpoint keeps them, and loads with ``weights_only=True``.
 
     Args:
         spec: What the spectrograms are.

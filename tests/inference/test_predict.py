@@ -23,6 +23,7 @@ import genreclf
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.inference.predictor import GenrePredictor
+from genreclf.models.layers import Ensemble
 from genreclf.run_directory import RunDirectory
 
 
@@ -127,19 +128,13 @@ def test_the_embedding_is_what_the_classifier_gets(trained: Trained) -> None:
     with torch.inference_mode():
         logits = predictor.model.network.classifier(torch.from_numpy(embedding))  # type: ignore[operator]
     np.testing.assert_allclose(logits.softmax(0), predictor.predict(song).probabilities, atol=1e-6)
-    predictor.model.network.append(torch.nn.Identity())  # type: ignore[operator]
-    with pytest.raises(UserError, match="CRNN does not end in a linear layer"):
-        predictor.embed(song)
+    for network in (torch.nn.Sequential(predictor.model.network, torch.nn.Identity()), torch.nn.Linear(8, 10)):
+        predictor.model.network = network
+        with pytest.raises(UserError, match="CRNN has no embeddings: its network does not end in a linear layer"):
+            GenrePredictor(model=predictor.model).embed(song)
 
 
-class Together(torch.nn.ModuleList):
-    """Networks whose logits are averaged."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([network(x) for network in self]).mean(0)
-
-
-def test_the_embedding_of_networks_together_is_theirs_side_by_side(trained: Trained) -> None:
+def test_the_embedding_of_an_ensemble_is_theirs_side_by_side(trained: Trained) -> None:
     model = genreclf.load(trained.run.path).model
     first = model.network
     other = copy.deepcopy(first)
@@ -153,11 +148,12 @@ def test_the_embedding_of_networks_together_is_theirs_side_by_side(trained: Trai
 
     parts = [embedding_of(copy.deepcopy(network)) for network in (first, other)]
     assert np.abs(parts[0] - parts[1]).max() > 0.01
-    together = Together([first, other])
+    together = Ensemble([first, other])
     np.testing.assert_allclose(embedding_of(together), np.concatenate(parts), rtol=1e-5, atol=1e-6)
-    together[1] = torch.nn.Sequential(other, torch.nn.Identity())
-    with pytest.raises(UserError, match="does not end in a linear layer"):
-        embedding_of(together)
+    x = torch.randn(3, model.spec.n_mels, model.spec.clip_frames)
+    torch.testing.assert_close(together(x), (first(x) + other(x)) / 2)
+    with pytest.raises(ValueError, match="must end in a linear layer"):
+        Ensemble([first, torch.nn.Sequential(other, torch.nn.Identity())])
 
 
 def test_waveforms_that_are_none(trained: Trained) -> None:

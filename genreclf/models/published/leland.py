@@ -1,11 +1,10 @@
 """The networks of lelandroberts97/Musical_Genre_Classification, on whole tracks."""
 
-from collections import OrderedDict
 from typing import Unpack
 
 from torch import nn
 
-from genreclf.models.layers import AsImage, draw_as_keras
+from genreclf.models.layers import AsImage, Network, draw_as_keras
 from genreclf.models.published.whole_track import Resize, WholeTrack
 from genreclf.training.module import Training
 
@@ -21,20 +20,18 @@ class LelandFFNN(WholeTrack):
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
         """Build the network."""
         super().__init__(**training)
-        self.network = nn.Sequential(
-            OrderedDict(
-                input=self.resized(resize),
-                flatten=nn.Flatten(),
-                layers=nn.Sequential(
-                    nn.Linear(self.mels * self.frames, 128),
-                    nn.ReLU(inplace=True),
-                    nn.Linear(128, 128),
-                    nn.ReLU(inplace=True),
-                    nn.Linear(128, 64),
-                    nn.ReLU(inplace=True),
-                ),
-                classifier=nn.Linear(64, len(self.genres)),
-            )
+        self.network = Network(
+            input=self.resized(resize),
+            flatten=nn.Flatten(),
+            layers=nn.Sequential(
+                nn.Linear(self.mels * self.frames, 128),
+                nn.ReLU(inplace=True),
+                nn.Linear(128, 128),
+                nn.ReLU(inplace=True),
+                nn.Linear(128, 64),
+                nn.ReLU(inplace=True),
+            ),
+            classifier=nn.Linear(64, len(self.genres)),
         )
         draw_as_keras(self.network)
 
@@ -50,21 +47,19 @@ class LelandCNN(WholeTrack):
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
         """Build the network."""
         super().__init__(**training)
-        self.network = nn.Sequential(
-            OrderedDict(
-                input=self.resized(resize),
-                image=AsImage(),
-                convolutions=nn.Sequential(
-                    nn.Conv2d(1, 16, 3),
-                    nn.ReLU(inplace=True),
-                    nn.MaxPool2d((2, 4)),
-                    nn.Conv2d(16, 32, 3),
-                    nn.ReLU(inplace=True),
-                    nn.MaxPool2d((2, 4)),
-                ),
-                flatten=nn.Flatten(),
-                layers=nn.Sequential(nn.Linear(38400, 64), nn.ReLU(inplace=True), nn.Dropout(0.25)),
-                classifier=nn.Linear(64, len(self.genres)),
-            )
+        self.network = Network(
+            input=self.resized(resize),
+            image=AsImage(),
+            convolutions=nn.Sequential(
+                nn.Conv2d(1, 16, 3),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d((2, 4)),
+                nn.Conv2d(16, 32, 3),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d((2, 4)),
+            ),
+            flatten=nn.Flatten(),
+            layers=nn.Sequential(nn.Linear(38400, 64), nn.ReLU(inplace=True), nn.Dropout(0.25)),
+            classifier=nn.Linear(64, len(self.genres)),
         )
         draw_as_keras(self.network)

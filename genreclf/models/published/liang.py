@@ -4,14 +4,13 @@ Its feed-forward network is that of `genreclf.models.published.leland`. What the
 does it by default, without batch norm, which the paper does not name.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Unpack
 
 from torch import Tensor, nn
 
 from genreclf.models.crnn import FramesAsSequence
-from genreclf.models.layers import AsImage, OutputsOf, draw_as_keras
+from genreclf.models.layers import AsImage, Network, OutputsOf, draw_as_keras
 from genreclf.models.published.whole_track import Resize, WholeTrack
 from genreclf.training.module import Training
 
@@ -29,15 +28,13 @@ class LiangCNN(WholeTrack):
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
         """Build the network."""
         super().__init__(**training)
-        self.network = nn.Sequential(
-            OrderedDict(
-                input=self.resized(resize),
-                image=AsImage(),
-                convolutions=_stack((16, 32, 64, 64), [(2, 4)] * 4, kernel=4, padding=0, dropout=0.0),
-                flatten=nn.Flatten(),
-                layers=nn.Sequential(nn.Linear(64 * 5 * 1, 64), nn.ReLU(inplace=True), nn.Dropout(0.25)),
-                classifier=nn.Linear(64, len(self.genres)),
-            )
+        self.network = Network(
+            input=self.resized(resize),
+            image=AsImage(),
+            convolutions=_stack((16, 32, 64, 64), [(2, 4)] * 4, kernel=4, padding=0, dropout=0.0),
+            flatten=nn.Flatten(),
+            layers=nn.Sequential(nn.Linear(64 * 5 * 1, 64), nn.ReLU(inplace=True), nn.Dropout(0.25)),
+            classifier=nn.Linear(64, len(self.genres)),
         )
         draw_as_keras(self.network)
 
@@ -55,21 +52,19 @@ class LiangCRNN(WholeTrack):
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
         """Build the network."""
         super().__init__(**training)
-        self.network = nn.Sequential(
-            OrderedDict(
-                input=self.resized(resize),
-                image=AsImage(),
-                convolutions=_stack(
-                    (64, 128, 128, 128), ((2, 2), (3, 3), (4, 4), (4, 4)), kernel=3, padding=1, dropout=0.1
-                ),
-                sequence=FramesAsSequence(),
-                recurrence=nn.Sequential(
-                    OutputsOf(nn.LSTM(128, 20, batch_first=True)), OutputsOf(nn.LSTM(20, 20, batch_first=True))
-                ),
-                last=LastStep(),
-                layers=nn.Sequential(nn.Linear(20, 32), nn.ReLU(inplace=True)),
-                classifier=nn.Linear(32, len(self.genres)),
-            )
+        self.network = Network(
+            input=self.resized(resize),
+            image=AsImage(),
+            convolutions=_stack(
+                (64, 128, 128, 128), ((2, 2), (3, 3), (4, 4), (4, 4)), kernel=3, padding=1, dropout=0.1
+            ),
+            sequence=FramesAsSequence(),
+            recurrence=nn.Sequential(
+                OutputsOf(nn.LSTM(128, 20, batch_first=True)), OutputsOf(nn.LSTM(20, 20, batch_first=True))
+            ),
+            last=LastStep(),
+            layers=nn.Sequential(nn.Linear(20, 32), nn.ReLU(inplace=True)),
+            classifier=nn.Linear(32, len(self.genres)),
         )
         draw_as_keras(self.network)
 

@@ -1,11 +1,10 @@
 """The first network of wu2ming/Song-Classification."""
 
-from collections import OrderedDict
 from typing import Unpack
 
 from torch import nn
 
-from genreclf.models.layers import AsImage
+from genreclf.models.layers import AsImage, Network
 from genreclf.models.published.fixed import FixedInput
 from genreclf.models.published.xiplus import convolutions
 from genreclf.training.module import Training
@@ -24,12 +23,10 @@ class WuCNN(FixedInput):
     def __init__(self, **training: Unpack[Training]) -> None:
         """Build the network."""
         super().__init__(**training)
-        self.network = nn.Sequential(
-            OrderedDict(
-                input=self.fit_to(),
-                image=AsImage(),
-                convolutions=convolutions((64, 128), (2, 2)),
-                flatten=nn.Flatten(),
-                classifier=nn.Linear(128 * 32 * 32, len(self.genres)),
-            )
+        self.network = Network(
+            input=self.fit_to(),
+            image=AsImage(),
+            convolutions=convolutions((64, 128), (2, 2)),
+            flatten=nn.Flatten(),
+            classifier=nn.Linear(128 * 32 * 32, len(self.genres)),
         )

@@ -1,13 +1,12 @@
 """The networks of XiplusChenyu/Musical-Genre-Classification, on chunks of some seconds."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor, nn
 
 from genreclf.models.crnn import FramesAsSequence
-from genreclf.models.layers import AsImage, OutputsOf, draw_glorot
+from genreclf.models.layers import AsImage, Network, OutputsOf, draw_glorot
 from genreclf.models.published.fixed import FixedInput
 from genreclf.training.module import Training
 
@@ -25,15 +24,13 @@ class XiplusCNN(FixedInput):
     def __init__(self, **training: Unpack[Training]) -> None:
         """Build the network."""
         super().__init__(**training)
-        self.network = nn.Sequential(
-            OrderedDict(
-                input=self.fit_to(),
-                image=AsImage(),
-                convolutions=glorot_convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
-                flatten=nn.Flatten(),
-                layers=nn.Sequential(linear(2048, 1024), linear(1024, 256)),
-                classifier=nn.Linear(256, len(self.genres)),
-            )
+        self.network = Network(
+            input=self.fit_to(),
+            image=AsImage(),
+            convolutions=glorot_convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
+            flatten=nn.Flatten(),
+            layers=nn.Sequential(linear(2048, 1024), linear(1024, 256)),
+            classifier=nn.Linear(256, len(self.genres)),
         )
 
 
@@ -52,18 +49,16 @@ class XiplusCRNN1(FixedInput):
         """Build the network."""
         super().__init__(**training)
         stack = glorot_convolutions if glorot else convolutions
-        self.network = nn.Sequential(
-            OrderedDict(
-                input=self.fit_to(),
-                image=AsImage(),
-                convolutions=stack((64, 128, 256), (2, 2, 4)),
-                sequence=sequence_of(sequence),
-                recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
-                flatten=nn.Flatten(),
-                norm=nn.Sequential(nn.BatchNorm1d(2048), nn.Dropout(0.6)),
-                layers=nn.Sequential(linear(2048, 512), linear(512, 256)),
-                classifier=nn.Linear(256, len(self.genres)),
-            )
+        self.network = Network(
+            input=self.fit_to(),
+            image=AsImage(),
+            convolutions=stack((64, 128, 256), (2, 2, 4)),
+            sequence=sequence_of(sequence),
+            recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
+            flatten=nn.Flatten(),
+            norm=nn.Sequential(nn.BatchNorm1d(2048), nn.Dropout(0.6)),
+            layers=nn.Sequential(linear(2048, 512), linear(512, 256)),
+            classifier=nn.Linear(256, len(self.genres)),
         )
 
 
@@ -81,18 +76,16 @@ class XiplusCRNN2(FixedInput):
     def __init__(self, *, sequence: SequenceOf = "time", **training: Unpack[Training]) -> None:
         """Build the network."""
         super().__init__(**training)
-        self.network = nn.Sequential(
-            OrderedDict(
-                input=self.fit_to(),
-                image=AsImage(),
-                convolutions=glorot_convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
-                sequence=sequence_of(sequence),
-                recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
-                flatten=nn.Flatten(),
-                norm=nn.Sequential(nn.BatchNorm1d(1024), nn.Dropout(0.5)),
-                layers=nn.Sequential(linear(1024, 512), linear(512, 256)),
-                classifier=nn.Linear(256, len(self.genres)),
-            )
+        self.network = Network(
+            input=self.fit_to(),
+            image=AsImage(),
+            convolutions=glorot_convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
+            sequence=sequence_of(sequence),
+            recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
+            flatten=nn.Flatten(),
+            norm=nn.Sequential(nn.BatchNorm1d(1024), nn.Dropout(0.5)),
+            layers=nn.Sequential(linear(1024, 512), linear(512, 256)),
+            classifier=nn.Linear(256, len(self.genres)),
         )
 
 
@@ -110,17 +103,15 @@ class XiplusRCNN(FixedInput):
         """Build the network."""
         super().__init__(**training)
         sizes = (11520, 4096, 2048, 1024, 256)
-        self.network = nn.Sequential(
-            OrderedDict(
-                input=self.fit_to(),
-                sequence=FramesFirst(),
-                recurrence=OutputsOf(nn.GRU(self.mels, 1024, num_layers=2, batch_first=True)),
-                image=AsImage(),
-                convolutions=glorot_convolutions((32, 64, 128, 256), (2, 2, 4, 4), kernels=(3, 3, 5, 3)),
-                flatten=nn.Flatten(),
-                layers=nn.Sequential(*(linear(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1))),
-                classifier=nn.Linear(256, len(self.genres)),
-            )
+        self.network = Network(
+            input=self.fit_to(),
+            sequence=FramesFirst(),
+            recurrence=OutputsOf(nn.GRU(self.mels, 1024, num_layers=2, batch_first=True)),
+            image=AsImage(),
+            convolutions=glorot_convolutions((32, 64, 128, 256), (2, 2, 4, 4), kernels=(3, 3, 5, 3)),
+            flatten=nn.Flatten(),
+            layers=nn.Sequential(*(linear(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1))),
+            classifier=nn.Linear(256, len(self.genres)),
         )
 
 
