@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from genreclf.audio.log_mel import PICTURE_RANGE_DB
 from genreclf.inference.prediction import Prediction
-from genreclf.plots.timeline import OTHERS, bands, frequency_ticks
+from genreclf.plots.mel import mel_ticks
+from genreclf.plots.style import genre_colors
+from genreclf.plots.timeline import bands
 
 if TYPE_CHECKING:
     from genreclf.recommend import Recommendation
@@ -59,7 +61,7 @@ def answer_html(
         similar: Songs like it, each with the address of its sound if there is one.
         without_library: What is said if there are none.
     """
-    colors = {band.name: band.color for band in bands(prediction)}
+    colors = genre_colors(_shares(prediction))
     return _template("answer").render(
         name=name,
         player=player,
@@ -72,7 +74,7 @@ def answer_html(
         mel=_picture(prediction.spectrogram_db),
         frequencies=_frequencies(prediction),
         times=[(f"{100 * at_s / prediction.duration_s:.2f}", clock(at_s)) for at_s in _ticks_s(prediction.duration_s)],
-        shares=[(genre, share, colors.get(genre, OTHERS)) for genre, share in prediction.top()],
+        shares=[(genre, share, colors[genre]) for genre, share in prediction.top()],
         similar=similar,
         without_library=without_library,
     )
@@ -81,6 +83,7 @@ def answer_html(
 def timeline_data(prediction: Prediction) -> dict[str, Any]:
     """Return what the browser draws: the shares of each genre between edges in seconds, and the colors of the bands."""
     edges_s, shares = prediction.timeline.shares()
+    drawn = bands(_shares(prediction), shares)
     if len(shares) > MOMENTS:
         firsts = np.linspace(0, len(shares), MOMENTS, endpoint=False, dtype=int)
         lengths_s = np.diff(edges_s)[:, None]
@@ -90,8 +93,12 @@ def timeline_data(prediction: Prediction) -> dict[str, Any]:
         "duration_s": prediction.duration_s,
         "edges_s": edges_s.round(3).tolist(),
         "shares": dict(zip(prediction.genres, shares.T.round(4).tolist(), strict=True)),
-        "bands": [(band.name, band.color) for band in bands(prediction)],
+        "bands": [(band.name, band.color) for band in drawn],
     }
+
+
+def _shares(prediction: Prediction) -> dict[str, float]:
+    return dict(zip(prediction.genres, prediction.probabilities.tolist(), strict=True))
 
 
 def _picture(spectrogram_db: NDArray[np.float32]) -> str:
@@ -108,7 +115,7 @@ def _picture(spectrogram_db: NDArray[np.float32]) -> str:
 
 def _frequencies(prediction: Prediction) -> list[tuple[str, str]]:
     """Return round frequencies and where they lie, in per cent of the picture's height; no two too near to be read."""
-    places, labels = frequency_ticks(len(prediction.spectrogram_db), prediction.sample_rate)
+    places, labels = mel_ticks(len(prediction.spectrogram_db), prediction.sample_rate)
     found: list[tuple[float, str]] = []
     for height, label in zip((places + 0.5) / len(prediction.spectrogram_db), labels, strict=True):
         if (found[-1][0] if found else 0.0) + _LABEL_HEIGHT < height < 1 - _LABEL_HEIGHT / 2:

@@ -187,7 +187,7 @@ class Pictures:
 
     def draw(self, path: Path, prediction: "Prediction") -> None:
         """Draw one, under the first `NAME_BYTES` of its name; a second file of the same name gets a number."""
-        from genreclf.plots.timeline import draw_timeline
+        from genreclf.plots.timeline import SongPlot, draw_timeline
 
         name = os.fsencode(path.stem)[:NAME_BYTES].decode(errors="ignore")
         stem, number = name, 1
@@ -195,8 +195,21 @@ class Pictures:
             number += 1
             stem = f"{name}-{number}"
         self.taken.add(stem)
+        windows = len(prediction.timeline.start_s)
+        edges_s, shares = prediction.timeline.shares()
+        song = SongPlot(
+            probabilities=dict(zip(prediction.genres, prediction.probabilities.tolist(), strict=True)),
+            edges_s=edges_s,
+            shares=shares,
+            spectrogram_db=prediction.spectrogram_db,
+            sample_rate=prediction.sample_rate,
+            heard_s=prediction.heard_s,
+        )
+        caption = (
+            f"{prediction.genre}; {windows} window{'s' * (windows > 1)}, entropy {prediction.entropy_bits:.2f} bits"
+        )
         try:
-            draw_timeline(self.directory / f"{stem}.png", prediction, printable(path.name))
+            draw_timeline(self.directory / f"{stem}.png", song, printable(path.name), caption)
         except OSError as error:
             raise UserError(f"--timeline-dir {self.directory}: {stem}.png cannot be written ({error}).") from error
 

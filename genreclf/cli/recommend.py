@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from genreclf.inference.prediction import Prediction
     from genreclf.recommend import Library, Recommendation, Song
 
+DOTS = 3000
+"""Songs on the map of --picture, at most; a larger library is thinned out evenly."""
+
 
 def main(arguments: list[str]) -> None:
     """Print the songs, or with --evaluate how good they are."""
@@ -76,14 +79,30 @@ def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[S
 
 
 def _draw(path: Path, library: "Library", song: "Song | Prediction", found: "list[Recommendation]") -> None:
-    from genreclf.plots.recommendation import draw_recommendation
+    from genreclf.plots.recommendation import SongBar, SongMap, draw_recommendation
+    from genreclf.recommend.similarity import vectors_of
 
-    name = printable(Path(str(song.path)).stem)
+    dots = library.records.spread(DOTS)
+    vectors = vectors_of(dots)
+    song_map = SongMap(
+        genres=library.genres, vectors=vectors, song_genres=[dot.genre for dot in dots], songs=len(library)
+    )
+    here, *there = vectors_of([song, *(one.song for one in found)])
+    asked = SongBar(name=printable(Path(str(song.path)).stem), probabilities=song.probabilities, vector=here)
+    bars = [
+        SongBar(name=_called(one.song), probabilities=one.song.probabilities, vector=vector, similarity=one.similarity)
+        for one, vector in zip(found, there, strict=True)
+    ]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw_recommendation(path, library, song, name, found)
+        draw_recommendation(path, song_map, asked, bars)
     except OSError as error:
         raise UserError(f"--picture {path} cannot be written ({error.strerror}); choose another.") from error
+
+
+def _called(song: "Song") -> str:
+    title = song.path.stem if song.playable else song.name
+    return printable(f"{song.artist} - {title}" if song.artist else title)
 
 
 def _table(found: "list[Recommendation]") -> None:

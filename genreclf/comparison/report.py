@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from genreclf.comparison.comparison import Comparison
+from genreclf.comparison.experiments import Experiment
+from genreclf.comparison.runs import figure
 from genreclf.comparison.sections import CAPTIONS, EXPERIMENTS_DRAWN, Section, sections_of
+from genreclf.comparison.significance import accuracy_interval
 from genreclf.comparison.tables import csv_text, latex, pairs_csv_text
 from genreclf.errors import UserError
-from genreclf.plots.comparison import draw_all
+from genreclf.plots.comparison import ExperimentPlot, Share, draw_all
 from genreclf.reports.run import markdown_table
 from genreclf.run_directory import atomic_write_text
 
@@ -32,7 +35,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
         UserError: The folder cannot be made or written to.
     """
     try:
-        pictures = draw_all(folder / "figures", comparison.experiments[:EXPERIMENTS_DRAWN])
+        pictures = draw_all(folder / "figures", [plotted(each) for each in comparison.experiments[:EXPERIMENTS_DRAWN]])
         sections = sections_of(comparison, [(path, CAPTIONS[path.name]) for path in pictures])
         atomic_write_text(folder / "comparison.csv", csv_text(comparison))
         atomic_write_text(folder / "pairs.csv", pairs_csv_text(comparison))
@@ -43,6 +46,25 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
     except OSError as error:
         raise UserError(f"{folder} cannot be written to ({error.strerror}); choose another with --out.") from error
     return page
+
+
+def plotted(experiment: Experiment) -> ExperimentPlot:
+    """Return what the plots show of an experiment."""
+    of_genre = {genre: experiment.of_genre(genre) for genre in experiment.genres}
+    return ExperimentPlot(
+        title=experiment.title,
+        leaky=experiment.leaky,
+        accuracy=Share(experiment.scores.accuracy, experiment.interval.low, experiment.interval.high),
+        recalls={
+            genre: Share(scores.accuracy, (interval := accuracy_interval(scores)).low, interval.high)
+            for genre, scores in of_genre.items()
+            if scores is not None
+        },
+        parameters=max(int(figure(run.metrics, "parameters")) for run in experiment.runs),
+        genres=experiment.genres,
+        confusion=experiment.confusion(),
+        histories=[run.history for run in experiment.runs],
+    )
 
 
 def _markdown(sections: Iterable[Section], folder: Path) -> str:

@@ -1,1 +1,1 @@
-"""Pictures of the data itself, before any training."""
+"""Plots of data, runs, songs, comparisons and sweeps, all in the style of `genreclf.plots.style`."""

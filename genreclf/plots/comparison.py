@@ -1,26 +1,26 @@
-"""Pictures of experiments beside each other; an experiment has the same color and line in all of them.
+"""Plots of experiments beside each other; an experiment has the same color and line in all of them.
 
-With more experiments than colors, the pattern of the line and the shape of the mark tell those of one color apart.
+With more experiments than colors, line patterns and marker shapes tell those of one color apart.
 """
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from genreclf.comparison.experiments import Experiment
-from genreclf.comparison.runs import figure as figure_of
-from genreclf.comparison.significance import accuracy_interval
 from genreclf.evaluation.metrics import number
-from genreclf.plots.run import BLUE, INK, ORANGE, SKY, VERMILION, heatmap, new_figure, save, tidy
+from genreclf.plots.run import heatmap
+from genreclf.plots.style import BLUE, BROWN, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, new_figure, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", VERMILION, SKY, "#8C6D00")
+COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, BROWN)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKS = ("o", "s", "^", "D")
 
@@ -40,6 +40,39 @@ CURVES = {
 """A row of pictures: the scale, the column of training, and those of validation of which the first known is drawn."""
 
 
+class Share(NamedTuple):
+    """A share of test tracks with its 95 % interval, all from 0 to 1."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExperimentPlot:
+    """What is plotted of an experiment.
+
+    Attributes:
+        title: Its name in legends.
+        leaky: Whether its split leaks.
+        accuracy: Share of the test tracks that were recognized.
+        recalls: The same of the test tracks of each genre.
+        parameters: Number of parameters of the network.
+        genres: Names of the rows and columns of `confusion`.
+        confusion: Tests of each true genre that gave each genre, over all runs, shape ``(genre, genre)``.
+        histories: A history a run, each with a row an epoch.
+    """
+
+    title: str
+    leaky: bool
+    accuracy: Share
+    recalls: Mapping[str, Share]
+    parameters: int
+    genres: Sequence[str]
+    confusion: NDArray[np.int64]
+    histories: Sequence[Sequence[Mapping[str, float]]]
+
+
 class Style(NamedTuple):
     """How an experiment looks."""
 
@@ -54,7 +87,7 @@ def style_of(index: int) -> Style:
     return Style(COLORS[index % len(COLORS)], DASHES[round_ % len(DASHES)], MARKS[round_ % len(MARKS)])
 
 
-def draw_all(directory: Path, experiments: Sequence[Experiment]) -> list[Path]:
+def draw_all(directory: Path, experiments: Sequence[ExperimentPlot]) -> list[Path]:
     """Draw all pictures.
 
     Args:
@@ -65,7 +98,7 @@ def draw_all(directory: Path, experiments: Sequence[Experiment]) -> list[Path]:
         The files; without ``curves.png`` if no run has a history.
     """
     paths = []
-    if any(run.history for experiment in experiments for run in experiment.runs):
+    if any(history for experiment in experiments for history in experiment.histories):
         paths.append(directory / "curves.png")
         draw_curves(paths[-1], experiments)
     for name, draw in (
@@ -78,7 +111,7 @@ def draw_all(directory: Path, experiments: Sequence[Experiment]) -> list[Path]:
     return paths
 
 
-def draw_curves(path: Path, experiments: Sequence[Experiment]) -> None:
+def draw_curves(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     """Draw accuracy and loss over the epochs of all runs: training, validation, and both.
 
     The thick line is the mean over the runs as long as all of them last, a thin one each run.
@@ -86,8 +119,8 @@ def draw_curves(path: Path, experiments: Sequence[Experiment]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
 
-    shown = [(index, each) for index, each in enumerate(experiments) if any(run.history for run in each.runs)]
-    figure = new_figure(17, 10.5 + 0.27 * _legend_rows([each for _, each in shown], 3), "Learning curves", leaky=False)
+    shown = [(index, each) for index, each in enumerate(experiments) if any(each.histories)]
+    figure = new_figure(17, 10.5 + 0.27 * _legend_rows([each for _, each in shown], 3), "Learning curves")
     panels = figure.subplots(2, 3, sharex=True, sharey="row")
     for row, (what, (scale, training, validation)) in zip(panels, CURVES.items(), strict=True):
         for axes, name in zip(row, ("Training", "Validation", "Both"), strict=True):
@@ -110,42 +143,47 @@ def draw_curves(path: Path, experiments: Sequence[Experiment]) -> None:
     save(figure, path)
 
 
-def draw_confusions(path: Path, experiments: Sequence[Experiment]) -> None:
+def draw_confusions(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     """Draw the confusion matrices of all experiments in per cent of each true genre, all runs together."""
     columns = min(TILES, len(experiments))
     rows = math.ceil(len(experiments) / columns)
-    figure = new_figure(6.2 * columns, 6.3 * rows + 0.6, "Confusion, per cent of each true genre", leaky=False)
+    figure = new_figure(6.2 * columns, 6.3 * rows + 0.6, "Confusion, per cent of each true genre")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, experiment in zip(panels, experiments, strict=False):
         font = min(10.0, 0.5 * 72 * 4.6 / len(experiment.genres))
-        heatmap(axes, experiment.confusion(), experiment.genres, font=font, normalized=True)
-        words = f"{_words(experiment.title, 44)}\n{100 * experiment.scores.accuracy:.1f} % of tracks"
+        heatmap(axes, experiment.confusion, experiment.genres, font=font, normalized=True)
+        words = f"{_words(experiment.title, 44)}\n{100 * experiment.accuracy.value:.1f} % of tracks"
         color = VERMILION if experiment.leaky else INK
         axes.set_title(words, loc="left", fontsize=12, color=color, parse_math=False)
     for axes in panels[len(experiments) :]:
         axes.set_visible(False)
     figure.supxlabel("predicted genre", fontsize=13)
-    figure.supylabel("true genre (tests, of all runs)", fontsize=13)
+    figure.supylabel("true genre (test tracks of all runs)", fontsize=13)
     save(figure, path)
 
 
-def draw_genre_recall(path: Path, experiments: Sequence[Experiment]) -> None:
+def draw_genre_recall(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     """Draw the share of each genre's test tracks that each experiment recognized, with 95 % intervals."""
     genres = sorted({genre for experiment in experiments for genre in experiment.genres})
     height = 0.8 / len(experiments)
     size_in = len(genres) * max(0.5, 0.16 * len(experiments) + 0.15)
-    figure = new_figure(11, size_in + 2 + 0.27 * _legend_rows(experiments, 2), "Recall by genre", leaky=False)
+    figure = new_figure(11, size_in + 2 + 0.27 * _legend_rows(experiments, 2), "Recall by genre")
     axes = figure.subplots()
     for index, experiment in enumerate(experiments):
         offset = (index + 0.5) * height - 0.4
         for row, genre in enumerate(genres):
-            scores = experiment.of_genre(genre)
-            if scores is None:
+            if (recall := experiment.recalls.get(genre)) is None:
                 continue
-            value, interval = 100 * scores.accuracy, accuracy_interval(scores)
-            axes.barh(row + offset, value, height=0.9 * height, **_bar(index))
-            ends = [[max(0.0, value - 100 * interval.low)], [max(0.0, 100 * interval.high - value)]]
-            axes.errorbar(value, row + offset, xerr=ends, fmt="none", ecolor=INK, elinewidth=0.9, clip_on=False)
+            axes.barh(row + offset, 100 * recall.value, height=0.9 * height, **_bar(index))
+            axes.errorbar(
+                100 * recall.value,
+                row + offset,
+                xerr=_ends(recall),
+                fmt="none",
+                ecolor=INK,
+                elinewidth=0.9,
+                clip_on=False,
+            )
     axes.set_yticks(range(len(genres)), genres, parse_math=False)
     axes.set_ylim(len(genres) - 0.5, -0.5)
     axes.set_xlim(0, 100)
@@ -156,41 +194,35 @@ def draw_genre_recall(path: Path, experiments: Sequence[Experiment]) -> None:
     save(figure, path)
 
 
-def draw_accuracy_parameters(path: Path, experiments: Sequence[Experiment]) -> None:
+def draw_accuracy_parameters(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     """Draw test accuracy with its 95 % interval against the number of parameters; hollow marks are LEAKY."""
-    figure = new_figure(11, 6.2 + 0.27 * _legend_rows(experiments, 2), "Accuracy against parameters", leaky=False)
+    figure = new_figure(11, 6.2 + 0.27 * _legend_rows(experiments, 2), "Accuracy against parameters")
     axes = figure.subplots()
-    counts = [max(float(figure_of(run.metrics, "parameters")) for run in each.runs) for each in experiments]
+    counts = [each.parameters for each in experiments]
     for index, experiment in enumerate(experiments):
         place = counts[index] * BESIDE ** (counts[:index].count(counts[index]) - (counts.count(counts[index]) - 1) / 2)
-        value, interval = 100 * experiment.scores.accuracy, experiment.interval
-        ends = [[max(0.0, value - 100 * interval.low)], [max(0.0, 100 * interval.high - value)]]
-        look: dict[str, Any] = {
-            "color": style_of(index).color,
-            "fmt": style_of(index).mark,
-            "markersize": 9,
-            "capsize": 3,
-        }
-        axes.errorbar(place, value, yerr=ends, markerfacecolor=_fill(experiment, index), **look)
+        look: dict[str, Any] = {"color": style_of(index).color, "fmt": style_of(index).mark, "markersize": 9}
+        look |= {"capsize": 3, "markerfacecolor": _fill(experiment, index)}
+        axes.errorbar(place, 100 * experiment.accuracy.value, yerr=_ends(experiment.accuracy), **look)
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.3, high * 1.3)
     axes.set_ylim(0, 100)
     axes.set_xlabel("parameters", fontsize=13)
-    axes.set_ylabel("test tracks right (%), with 95 % interval", fontsize=13)
+    axes.set_ylabel("correct test tracks (%), with 95 % interval", fontsize=13)
     tidy(axes, grid_axis="both")
     _legend(figure, experiments, 2, bars=False)
     save(figure, path)
 
 
 def _curve(
-    axes: "Axes", experiment: Experiment, columns: Sequence[str], scale: float, style: Style, *, faded: bool
+    axes: "Axes", experiment: ExperimentPlot, columns: Sequence[str], scale: float, style: Style, *, faded: bool
 ) -> None:
-    rows = [row for run in experiment.runs for row in run.history]
+    rows = [row for history in experiment.histories for row in history]
     column = next((name for name in columns if any(name in row for row in rows)), columns[0])
     known = [
-        {int(row["epoch"]): scale * number(row, column) for row in run.history if math.isfinite(number(row, column))}
-        for run in experiment.runs
+        {int(row["epoch"]): scale * number(row, column) for row in history if math.isfinite(number(row, column))}
+        for history in experiment.histories
     ]
     alpha = 0.35 if faded else 1.0
     curves = [curve for curve in known if curve]
@@ -202,7 +234,12 @@ def _curve(
     axes.plot(common, mean, color=style.color, linestyle=style.dashes, linewidth=2.2, alpha=alpha, marker=mark)
 
 
-def _legend(figure: Any, experiments: Sequence[Experiment], columns: int, *, bars: bool) -> None:
+def _ends(share: Share) -> list[list[float]]:
+    """Return how far the ends of an interval are from its share, in points, shape ``(end, 1)``."""
+    return [[max(0.0, 100 * (share.value - share.low))], [max(0.0, 100 * (share.high - share.value))]]
+
+
+def _legend(figure: Any, experiments: Sequence[ExperimentPlot], columns: int, *, bars: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -229,16 +266,16 @@ def _bar(index: int) -> dict[str, Any]:
     return {"facecolor": style_of(index).color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.0}
 
 
-def _fill(experiment: Experiment, index: int) -> str:
+def _fill(experiment: ExperimentPlot, index: int) -> str:
     return "white" if experiment.leaky else style_of(index).color
 
 
-def _below(columns: int, experiments: Sequence[Experiment]) -> dict[str, Any]:
+def _below(columns: int, experiments: Sequence[ExperimentPlot]) -> dict[str, Any]:
     colors = [*(VERMILION if each.leaky else INK for each in experiments), INK]
     return {"loc": "outside lower center", "ncols": columns, "fontsize": 12, "frameon": False, "labelcolor": colors}
 
 
-def _legend_rows(experiments: Sequence[Experiment], columns: int) -> int:
+def _legend_rows(experiments: Sequence[ExperimentPlot], columns: int) -> int:
     return math.ceil((sum(_words(each.title).count("\n") + 1 for each in experiments) + 1) / columns)
 
 

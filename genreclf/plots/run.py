@@ -1,10 +1,5 @@
-"""The pictures of a run: learning curves, confusions, scores by genre.
+"""Plots of a run: learning curves, confusion matrices, scores by genre."""
 
-Drawn through matplotlib's objects, never pyplot: no window, no shared state. Colors are those of M. Okabe and K. Ito,
-"Color universal design" (2008), told apart by readers of every color vision.
-"""
-
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +9,10 @@ from numpy.typing import NDArray
 
 from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, number, wilson_interval
 from genreclf.evaluation.predictions import TrackPredictions
-from genreclf.run_directory import atomic_path
+from genreclf.plots.style import BLUE, EDGE, FAINT, GRAY, INK, ORANGE, SKY, VERMILION, new_figure, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-DPI = 130
-"""Twice the pixels of a common screen."""
-
-BLUE, ORANGE, VERMILION, SKY = "#0072B2", "#E69F00", "#D55E00", "#56B4E9"
-INK, FAINT = "#333333", "#DDDDDD"
 
 NUMBERED_GENRES = 30
 """With more genres than this, a confusion matrix shows colors only."""
@@ -75,7 +63,7 @@ def draw_curves(
         title: Names the model, the source and the split.
         leaky: Whether the split leaks.
     """
-    figure = new_figure(12, 5.6, title, leaky)
+    figure = new_figure(12, 5.6, title, leaky=leaky)
     loss, accuracy = figure.subplots(1, 2)
     _lines(loss, history_rows, ("train/loss", "val/loss", "val/track_loss"), 1, best)
     loss.set_title("Loss", loc="left", fontsize=14)
@@ -106,7 +94,7 @@ def draw_confusion(
     counts = confusion(tracks)
     genres = len(tracks.genres)
     side_in = min(max(0.72 * genres, 4.0), 18.0)
-    figure = new_figure(side_in + 2.4, side_in + 2.2, title, leaky)
+    figure = new_figure(side_in + 2.4, side_in + 2.2, title, leaky=leaky)
     axes = figure.subplots()
     heatmap(axes, counts, tracks.genres, font=min(13.0, 0.6 * 72 * side_in / genres), normalized=normalized)
     axes.set_xlabel("predicted genre", fontsize=13)
@@ -145,7 +133,7 @@ def heatmap(
     for row in np.flatnonzero(of_genre == 0):
         axes.axhspan(row - 0.5, row + 0.5, facecolor="#F2F2F2", zorder=3)
         middle = (len(genres) - 1) / 2
-        axes.text(middle, float(row), "no test tracks", ha="center", va="center", fontsize=font, color="#777777")
+        axes.text(middle, float(row), "no test tracks", ha="center", va="center", fontsize=font, color=GRAY)
     edges = np.arange(len(genres) - 1) + 0.5
     axes.hlines(edges, -0.5, len(genres) - 0.5, color=FAINT, linewidth=0.8)
     axes.vlines(edges, -0.5, len(genres) - 0.5, color=FAINT, linewidth=0.8)
@@ -153,7 +141,7 @@ def heatmap(
     labels = [f"{genre} ({n})" for genre, n in zip(genres, of_genre, strict=True)]
     axes.set_yticks(range(len(genres)), labels, parse_math=False)
     axes.tick_params(length=0, labelsize=font, labelcolor=INK)
-    axes.spines[:].set_color("#999999")
+    axes.spines[:].set_color(EDGE)
 
 
 def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False) -> None:
@@ -170,7 +158,7 @@ def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky
     right = dict(zip(tracks.genres, np.diag(confusion(tracks)), strict=True))
     height_in = min(max(0.72 * len(order), 2.4), 30.0)
     font = min(13.0, 0.6 * 72 * height_in / len(order))
-    figure = new_figure(10.5, height_in + 2.2, title, leaky)
+    figure = new_figure(10.5, height_in + 2.2, title, leaky=leaky)
     axes = figure.subplots()
     rows = np.arange(len(order))
     for offset, score, color in ((-0.27, "precision", BLUE), (0, "recall", SKY), (0.27, "f1", ORANGE)):
@@ -182,7 +170,7 @@ def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky
     bars: dict[str, Any] = {"fmt": "none", "ecolor": INK, "elinewidth": 1.3, "capsize": 3, "clip_on": False}
     axes.errorbar(recalls, rows[: len(known)], xerr=np.abs(ends - recalls), label="95 % interval of recall", **bars)
     for row in rows[len(known) :]:
-        axes.text(1, row, "no test tracks", va="center", fontsize=font, color="#777777")
+        axes.text(1, row, "no test tracks", va="center", fontsize=font, color=GRAY)
     axes.set_yticks(rows, [f"{genre} ({scores[genre]['n']})" for genre in order], parse_math=False)
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.set_xlim(0, 100)
@@ -195,21 +183,6 @@ def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky
     save(figure, path)
 
 
-def new_figure(width_in: float, height_in: float, title: str, leaky: bool) -> "Figure":
-    """Return an empty figure of a size in inches under its title."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
-    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    words = textwrap.fill(f"LEAKY SPLIT: {title}" if leaky else title, width=int(7.5 * width_in))
-    color = VERMILION if leaky else INK
-    figure.suptitle(words, fontsize=15, fontweight="bold", color=color, parse_math=False)
-    return figure
-
-
 def _lines(
     axes: "Axes", rows: Sequence[Mapping[str, Any]], keys: tuple[str, str, str], scale: float, best: int | None
 ) -> None:
@@ -218,7 +191,7 @@ def _lines(
 
     epochs = np.array([number(row, "epoch") for row in rows])
     marker = "o" if len(rows) <= 30 else None
-    styles = (("training clips", "#777777"), ("validation clips", ORANGE), ("validation tracks", BLUE))
+    styles = (("training clips", GRAY), ("validation clips", ORANGE), ("validation tracks", BLUE))
     for key, (label, color) in zip(keys, styles, strict=True):
         values = scale * np.array([number(row, key) for row in rows])
         known = np.isfinite(values)
@@ -233,18 +206,3 @@ def _lines(
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     axes.set_xlabel("epoch", fontsize=13)
     tidy(axes, grid_axis="both")
-
-
-def tidy(axes: "Axes", grid_axis: Any) -> None:
-    """Draw a faint grid along ``x``, ``y`` or ``both`` and no frame."""
-    axes.grid(axis=grid_axis, color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.tick_params(colors=INK, labelsize=12)
-
-
-def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", pil_kwargs={"compress_level": 3})

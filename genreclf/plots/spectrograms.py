@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from genreclf.audio.log_mel import PICTURE_RANGE_DB, FeatureSpec
 from genreclf.data.store import Store
-from genreclf.plots.axes import add_bar, draw_mel
-from genreclf.plots.run import BLUE, new_figure, save, tidy
+from genreclf.plots.mel import add_bar, draw_mel
+from genreclf.plots.style import BLUE, new_figure, save, tidy
 
 MAP_COLUMNS = 5
 MOSAIC_COLUMNS = 4
@@ -19,7 +19,7 @@ MOSAIC_TRACKS = 12
 
 def draw_waveform(path: Path, waveform: NDArray[np.float32], sample_rate: int, title: str) -> None:
     """Draw a waveform ``(sample,)`` over seconds: as it is, or where pixels are fewer, its range in each of them."""
-    figure = new_figure(11, 3.6, title, leaky=False)
+    figure = new_figure(11, 3.6, title)
     axes = figure.subplots()
     bins = min(2200, len(waveform))
     edges = np.linspace(0, len(waveform), bins + 1).astype(int)[:-1]
@@ -56,7 +56,7 @@ def draw_spectrogram_and_mel(
         librosa.stft(waveform, n_fft=spec.n_fft, hop_length=spec.hop_length, center=True, pad_mode="constant")
     )
     linear_db = librosa.amplitude_to_db(magnitude, ref=np.max, top_db=PICTURE_RANGE_DB)
-    figure = new_figure(11, 8, title, leaky=False)
+    figure = new_figure(11, 8, title)
     above, below = figure.subplots(2, 1, sharex=True)
     above.imshow(
         linear_db,
@@ -79,7 +79,7 @@ def draw_spectrogram_and_mel(
 
 def draw_log_mel(path: Path, stored: NDArray[Any], spec: FeatureSpec, title: str) -> None:
     """Draw the stored log-mel ``(mel, frame)`` of one track."""
-    figure = new_figure(11, 4.4, title, leaky=False)
+    figure = new_figure(11, 4.4, title)
     axes = figure.subplots()
     add_bar(figure, draw_mel(axes, stored, spec), axes, spec)
     save(figure, path)
@@ -122,7 +122,7 @@ def spread(names: Sequence[str], at_most: int) -> list[str]:
 def _draw_tiles(path: Path, stored: Mapping[str, NDArray[Any]], spec: FeatureSpec, title: str, columns: int) -> None:
     columns = min(columns, len(stored))
     rows = -(-len(stored) // columns)
-    figure = new_figure(3.1 * columns + 1.6, 2.6 * rows + 1.0, title, leaky=False)
+    figure = new_figure(3.1 * columns + 1.6, 2.6 * rows + 1.0, title)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, (name, values) in zip(grid.flat, stored.items(), strict=False):
         shown = draw_mel(axes, values, spec, labels=False)

@@ -1,14 +1,14 @@
-"""The picture of a sweep: what its jobs vary, an axis each, and where each setting led."""
+"""Plot of a sweep: an axis for each setting that its jobs vary, and the accuracy that each job reached."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.plots.run import INK, new_figure, save
-from genreclf.sweep.rows import Row, axes_of
+from genreclf.plots.style import EDGE, INK, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,16 +20,32 @@ APART = 0.06
 """Jobs that share a value pass it side by side within this part of the axis."""
 
 
-def draw_axes(path: Path, rows: Sequence[Row], title: str) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class JobLine:
+    """A finished job.
+
+    Attributes:
+        varies: What the sweep varies, and the value of each in this job.
+        objective: Accuracy on validation tracks, from 0 to 1.
+        leaky: Whether the split leaks.
+    """
+
+    varies: Mapping[str, str]
+    objective: float
+    leaky: bool
+
+
+def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: str) -> bool:
     """Draw parallel coordinates: a line a finished job, colored by its accuracy on validation tracks.
 
     Args:
         path: The PNG to write.
-        rows: The jobs.
-        title: Of the picture.
+        keys: The settings, an axis each.
+        jobs: Finished jobs.
+        title: Of the plot.
 
     Returns:
-        Whether there was something to draw: two finished jobs that vary something.
+        Whether there was something to draw: two jobs that vary something.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -37,37 +53,35 @@ def draw_axes(path: Path, rows: Sequence[Row], title: str) -> bool:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Curve
 
-    rows = [row for row in rows if row.objective is not None]
-    keys = axes_of(rows)
-    if len(rows) < 2 or not keys:
+    if len(jobs) < 2 or not keys:
         return False
-    accuracy = np.array([100 * float(row.objective or 0.0) for row in rows])
+    accuracy = np.array([100 * job.objective for job in jobs])
     low, high = accuracy.min(), accuracy.max()
-    heights = np.full((len(keys) + 1, len(rows)), 0.5)
+    heights = np.full((len(keys) + 1, len(jobs)), 0.5)
     heights[-1] = (accuracy - low) / (high - low) if high > low else 0.5
-    figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, title, any(row.leaky for row in rows))
+    figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, title, leaky=any(job.leaky for job in jobs))
     axes = figure.subplots()
     for place, key in enumerate(keys):
-        positions, ticks = _positions([row.varies.get(key, "") for row in rows])
+        positions, ticks = _positions([job.varies.get(key, "") for job in jobs])
         order = np.argsort(np.argsort(accuracy, kind="stable"), kind="stable")
-        heights[place] = positions + (APART * (order / (len(rows) - 1) - 0.5) if len(ticks) < len(rows) else 0.0)
+        heights[place] = positions + (APART * (order / (len(jobs) - 1) - 0.5) if len(ticks) < len(jobs) else 0.0)
         _axis(axes, place, ticks)
     _axis(axes, len(keys), {f"{value:.1f}": at for value, at in ((low, 0.0), (high, 1.0))} if high > low else {})
     colors, scale = colormaps["viridis"], Normalize(low, high if high > low else low + 1)
-    for row in np.argsort(accuracy, kind="stable"):
-        points, codes = [(0.0, heights[0, row])], [Curve.MOVETO]
+    for index in np.argsort(accuracy, kind="stable"):
+        points, codes = [(0.0, heights[0, index])], [Curve.MOVETO]
         for place in range(len(keys)):
-            here, there = heights[place, row], heights[place + 1, row]
+            here, there = heights[place, index], heights[place + 1, index]
             points += [(place + 0.5, here), (place + 0.5, there), (place + 1.0, there)]
             codes += [Curve.CURVE4] * 3
-        dashes = "--" if rows[row].leaky else "-"
+        dashes = "--" if jobs[index].leaky else "-"
         axes.add_patch(
             PathPatch(
                 Curve(points, codes),
                 fill=False,
                 linestyle=dashes,
                 linewidth=1.8,
-                edgecolor=colors(scale(accuracy[row])),
+                edgecolor=colors(scale(accuracy[index])),
             )
         )
     axes.set_xlim(-0.3, len(keys) + 0.15)
@@ -82,7 +96,7 @@ def draw_axes(path: Path, rows: Sequence[Row], title: str) -> bool:
 
 
 def _axis(axes: "Axes", place: int, ticks: dict[str, float]) -> None:
-    axes.axvline(place, color="#999999", linewidth=1.0, zorder=0)
+    axes.axvline(place, color=EDGE, linewidth=1.0, zorder=0)
     for word, height in ticks.items():
         axes.annotate(
             word,

@@ -93,7 +93,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> list[str]:
     from genreclf.comparison.report import write_comparison
     from genreclf.comparison.sections import first_of_each_split
     from genreclf.comparison.tables import markdown, terminal_table
-    from genreclf.plots.sweep import draw_axes
+    from genreclf.plots.sweep import JobLine, draw_axes
 
     comparison = compare([row.path for row in rows if row.status == FINISHED])
     write_comparison(sweep_dir / "comparison", comparison)
@@ -106,7 +106,9 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> list[str]:
         "Seeds and folds of one setting are one experiment; tests and pictures: [comparison](comparison/comparison.md)."
     )
     parts += [f"- {notice}" for notice in comparison.warnings]
-    if draw_axes(sweep_dir / "figures" / "axes.png", rows, f"Sweep {sweep_dir.resolve().name}"):
+    rows = [row for row in rows if row.objective is not None]
+    lines = [JobLine(varies=row.varies, objective=row.objective or 0.0, leaky=bool(row.leaky)) for row in rows]
+    if draw_axes(sweep_dir / "figures" / "axes.png", axes_of(rows), lines, f"Sweep {sweep_dir.resolve().name}"):
         parts.append("![What the jobs vary, and the accuracy on validation tracks that each led to](figures/axes.png)")
     return parts
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.plots.axes import draw_mel, level_db, mel_ticks
+from genreclf.plots.mel import draw_mel, level_db, mel_ticks
 from genreclf.plots.spectrograms import spread
 
 AUDIO = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=1)

@@ -18,13 +18,13 @@ from PIL import Image
 
 from genreclf.cli.compare import parser
 from genreclf.comparison import report
-from genreclf.plots import run as plots
+from genreclf.plots import style
 
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw few pixels, where only the content matters."""
-    monkeypatch.setattr(plots, "DPI", 30)
+    monkeypatch.setattr(style, "DPI", 30)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_a_large_sweep_stays_readable_and_says_what_it_leaves_out(cli: Cli, tmp_
 
 
 def test_pictures_are_drawn(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "DPI", 60)
+    monkeypatch.setattr(style, "DPI", 60)
     assert cli("compare", str(leaky_and_honest(tmp_path / "sweep"))).code == 0
     names = {"curves.png", "confusion.png", "genre_recall.png", "accuracy_parameters.png"}
     paths = set((tmp_path / "sweep/comparison/figures").iterdir())

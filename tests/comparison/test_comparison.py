@@ -10,9 +10,9 @@ from fake_runs import FIRST, SECOND, leaky_and_honest, three_models, write_run
 from PIL import Image
 
 from genreclf.comparison.comparison import compare
-from genreclf.comparison.experiments import Experiment
+from genreclf.comparison.report import plotted
 from genreclf.comparison.significance import holm
-from genreclf.plots.comparison import draw_accuracy_parameters, draw_curves, draw_genre_recall
+from genreclf.plots.comparison import ExperimentPlot, draw_accuracy_parameters, draw_curves, draw_genre_recall
 
 
 def test_pairs_are_tested_and_corrected(tmp_path: Path) -> None:
@@ -86,11 +86,13 @@ def test_evaluations_inside_a_run_count_only_if_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("draw", [draw_accuracy_parameters, draw_curves, draw_genre_recall])
-def test_long_names_stay_within_a_picture(tmp_path: Path, draw: Callable[[Path, Sequence[Experiment]], None]) -> None:
+def test_long_names_stay_within_a_picture(
+    tmp_path: Path, draw: Callable[[Path, Sequence[ExperimentPlot]], None]
+) -> None:
     for number in range(4):
         names = {f"model.{letter * 12}": f"{number}{letter * 12}" for letter in "mwdea"}
         write_run(tmp_path / str(number), FIRST, model="AttentionRecurrentNetwork", settings=names)
-    draw(tmp_path / "picture.png", compare([tmp_path]).experiments)
+    draw(tmp_path / "picture.png", [plotted(each) for each in compare([tmp_path]).experiments])
     picture = np.asarray(Image.open(tmp_path / "picture.png").convert("L"))
     assert picture[:, [0, -1]].min() == 255
 

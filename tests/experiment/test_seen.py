@@ -38,7 +38,7 @@ def shares(run: str) -> dict[str, bool]:
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw few pixels."""
-    monkeypatch.setattr("genreclf.plots.run.DPI", 30)
+    monkeypatch.setattr("genreclf.plots.style.DPI", 30)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000)
+TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 PICTURE_RATE = 22050
 """Sample rate in Hz that the makings of `genreclf.datasets.images.RENDERINGS` have."""
 

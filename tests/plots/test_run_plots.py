@@ -3,13 +3,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fake_predictions
 import numpy as np
 import pytest
 from fake_predictions import history, predictions
 from matplotlib.figure import Figure
 from PIL import Image
 
-from genreclf.plots import run as plots
+from genreclf.plots import run, style
 from genreclf.plots.run import draw_all, draw_confusion, draw_curves, draw_genre_scores
 
 NAMES = {"curves.png", "confusion.png", "confusion_normalized.png", "genre_scores.png"}
@@ -18,20 +19,20 @@ NAMES = {"curves.png", "confusion.png", "confusion_normalized.png", "genre_score
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw few pixels, where only the content matters."""
-    monkeypatch.setattr(plots, "DPI", 50)
+    monkeypatch.setattr(style, "DPI", 50)
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Collect the figures by file name as they are saved, to read their words."""
     found: dict[str, Figure] = {}
-    save = plots.save
+    save = style.save
 
     def keep(figure: Figure, path: Path) -> None:
         found[path.name] = figure
         save(figure, path)
 
-    monkeypatch.setattr(plots, "save", keep)
+    monkeypatch.setattr(run, "save", keep)
     return found
 
 
@@ -112,12 +113,15 @@ def test_one_epoch_and_strange_names(tmp_path: Path) -> None:
 
 def test_pyplot_is_never_imported(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, fake_predictions as i; from genreclf.evaluation import figures, report\n"
+        "import sys, pathlib, fake_predictions as i; from genreclf.plots import run; import genreclf.reports.run\n"
         "assert not {'torch', 'matplotlib', 'rich'} & set(sys.modules), 'imported too early'\n"
-        f"figures.draw_curves(pathlib.Path({str(tmp_path / 'c.png')!r}), i.history(3), 1, 't')\n"
+        f"run.draw_curves(pathlib.Path({str(tmp_path / 'c.png')!r}), i.history(3), 1, 't')\n"
         "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules\n"
     )
     root = Path(__file__).parents[2]
     subprocess.run(
-        [sys.executable, "-c", code], check=True, cwd=root, env={"PYTHONPATH": f"{root}:{Path(__file__).parent}"}
+        [sys.executable, "-c", code],
+        check=True,
+        cwd=root,
+        env={"PYTHONPATH": f"{root}:{Path(fake_predictions.__file__).parent}"},
     )
