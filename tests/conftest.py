@@ -6,6 +6,7 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -36,11 +37,14 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["genreclf", *arguments])
         monkeypatch.setattr(sys, "path", sys.path.copy())  # A command adds the working directory.
         GlobalHydra.instance().clear()
+        handlers = logging.getLogger().handlers.copy()
         code = 0
         try:
             main()
         except SystemExit as end:
             code = int(end.code or 0)
+        finally:
+            logging.getLogger().handlers = handlers  # Hydra's own would write to the streams of this test in the next.
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 

@@ -179,7 +179,7 @@ def test_an_evaluation_needs_no_trust_for_what_the_user_replaces(theirs: RunDire
 
 
 HUGE = {
-    "depth": ("genreclf.models.PatchTransformer", {"depth": 10**9}, "it has more layers than there are weights"),
+    "depth": ("genreclf.models.PatchTransformer", {"depth": 10**9}, "depth=1000000000 must lie between 1 and 100"),
     "width": ("genreclf.models.CRNN", {"hidden": 10**7}, "in the weights and"),
     "both": ("genreclf.models.FFNN", {"hidden": [10**9] * 1000}, "it has more layers than there are weights"),
 }

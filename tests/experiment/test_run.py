@@ -113,7 +113,7 @@ def test_without_a_monitor_the_last_epoch_is_tested(cli: Cli, tiny: list[str], t
     assert run.read_metrics()["best_epoch"] == 1
     weights = [torch.load(path, weights_only=True)["state_dict"] for path in (run.best, run.last)]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
-    assert "On the validation tracks, the last epoch was right for" in run.report.read_text()
+    assert "On the validation tracks, the tested epoch was right for" in run.report.read_text()
 
 
 def test_without_validation_tracks_the_last_epoch_is_tested(
