@@ -70,9 +70,7 @@ def main() -> None:
             print(f"genreclf {__version__}")
         else:
             check_options(arguments)
-            # The plugin's own option minimizes, and Hydra lets none of ours have its name.
-            ours = {"hydra/sweeper=optuna": "hydra/sweeper=study"}
-            _train(_with_run_dir([ours.get(argument, argument) for argument in arguments]))
+            _train(_with_run_dir(arguments))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         debug = "debug=true" in [argument.lower() for argument in arguments]
         raise _end(error, debug=debug, can_sweep=command is None) from None

@@ -113,6 +113,8 @@ def _no_option(missing: str, options: Sequence[str]) -> str:
 
 def _not_composed(error: ConfigCompositionException, commands: Sequence[str], can_sweep: bool) -> str:
     text = str(error)
+    if "'hydra/sweeper/optuna' is validated against" in text:
+        return "Another plugin takes the name of this sweeper: python -m pip uninstall hydra-optuna-sweeper."
     if found := re.search(r"Ambiguous value for argument '(.*)'|Sweep parameters '(.*)' requires", text):
         return _several_values(found[1] or found[2], can_sweep)
     if found := re.search(r"Multiple values for (\S+)\. To override a value use '\S+ \S+ (\S+)'", text):

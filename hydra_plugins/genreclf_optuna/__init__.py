@@ -1,1 +1,1 @@
-"""A Hydra plugin: studies of Optuna that continue."""
+"""A Hydra plugin: a sweeper that searches with Optuna and continues where it was interrupted."""

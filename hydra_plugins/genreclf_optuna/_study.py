@@ -1,7 +1,8 @@
-"""Hydra's Optuna sweeper, made to continue where it was killed."""
+"""A search with Optuna's ask and tell, over a study on disk that continues where it was interrupted."""
 
 import hashlib
-import json
+import math
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,24 +10,36 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
-from optuna.distributions import BaseDistribution
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from genreclf.errors import UserError
 
+RETRY_OF = "retry_of"
+"""Attribute of a trial: the number of the failed trial whose parameters it tries again."""
+
+SETTINGS = "settings"
+"""Attribute of a study: what was fixed and what was searched, by key."""
+
 
 class SeededByTrial(BaseSampler):
-    """A sampler whose random state depends on the seed and the number of the trial alone.
+    """A sampler whose random state depends only on the seed, the number of the trial and what is drawn.
 
-    One seed for the whole study would draw the first trials again after every interruption.
+    With one random state for the whole study, a continued study would repeat the draws of its first trials.
 
     Args:
         sampler: Makes an Optuna sampler from ``seed=``.
-        seed: Of the study.
+        seed: Seed of the study.
     """
 
     def __init__(self, sampler: Callable[..., BaseSampler], seed: int) -> None:
@@ -34,136 +47,263 @@ class SeededByTrial(BaseSampler):
         self.sampler, self.seed = sampler, seed
         self._by_number: dict[int, BaseSampler] = {}
 
+    def _make(self, *parts: object) -> BaseSampler:
+        digest = hashlib.sha256(" ".join(map(str, (self.seed, *parts))).encode()).digest()
+        return self.sampler(seed=int.from_bytes(digest[:4], "little"))
+
     def of(self, trial: FrozenTrial) -> BaseSampler:
         """Return the sampler of a trial."""
         if trial.number not in self._by_number:
-            digest = hashlib.sha256(f"{self.seed} {trial.number}".encode()).digest()
-            self._by_number[trial.number] = self.sampler(seed=int.from_bytes(digest[:4], "little"))
+            self._by_number[trial.number] = self._make(trial.number)
         return self._by_number[trial.number]
 
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Tell the trial's sampler that the trial begins."""
+        self.of(trial).before_trial(study, trial)
+
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Ask the trial's sampler."""
+        """Return the parameters that the trial's sampler draws together."""
         return dict(self.of(trial).infer_relative_search_space(study, trial))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Ask the trial's sampler."""
+        """Draw parameters together."""
         return dict(self.of(trial).sample_relative(study, trial, search_space))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Ask the trial's sampler."""
-        return self.of(trial).sample_independent(study, trial, param_name, param_distribution)
+        """Draw one parameter, the same whether or not those before it were drawn by an interrupted command."""
+        sampler = self._make(trial.number, param_name)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Tell the trial's sampler, which is not needed any more."""
+        """Tell the trial's sampler that the trial has ended, and forget the sampler."""
         self.of(trial).after_trial(study, trial, state, values)
         del self._by_number[trial.number]
 
 
-class Study(OptunaSweeperImpl):  # type: ignore[misc]
-    """The trials of a study until `n_trials` are finished.
+class Search:
+    """A study and the launcher of its trials; `conf/hydra/sweeper/optuna.yaml` explains the settings.
 
-    The plugin's own sweeper runs `n_trials` more each time, and leaves a trial that was interrupted in the state
-    "running" for ever. Here an interrupted trial goes on under its number, a failed one is tried again with the same
-    parameters, and only what is then missing is sampled anew.
+    An interrupted trial continues under its number, a failed one is tried again with the same parameters, and only what
+    is then missing of `n_trials` is drawn anew.
     """
 
-    def __init__(self, *, seed: int, sampler: Callable[..., BaseSampler], **settings: Any) -> None:
-        """See `conf/hydra/sweeper/study.yaml`."""
-        super().__init__(sampler=SeededByTrial(sampler, seed), **settings)
-
-    def sweep(self, arguments: list[str]) -> None:
-        """Run what is missing.
+    def __init__(
+        self,
+        *,
+        n_trials: int,
+        n_jobs: int,
+        params: Mapping[str, Any] | None,
+        seed: int,
+        sampler: Mapping[str, Any],
+        direction: str,
+        storage: str,
+        study_name: str,
+        max_failure_rate: float,
+        sweep_dir: str,
+        launcher: Launcher,
+    ) -> None:
+        """Check the settings.
 
         Raises:
-            UserError: The study is in use, was begun with other settings, or a trial failed.
+            UserError: One of them is wrong.
         """
-        folder = Path(self.sweep_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        for name, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
+            if type(number) is not int or number < 1:
+                raise UserError(f"hydra.sweeper.{name}={number} must be a whole number of at least 1.")
+        if type(max_failure_rate) not in (int, float) or not 0 <= max_failure_rate <= 1:
+            raise UserError(f"hydra.sweeper.max_failure_rate={max_failure_rate} must be a number from 0 to 1.")
+        if direction not in ("maximize", "minimize"):
+            raise UserError(f"hydra.sweeper.direction={direction} must be maximize or minimize.")
         warnings.simplefilter("ignore", ExperimentalWarning)
-        wanted = self.n_trials
-        place = str(self.storage).removeprefix("sqlite:///")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            with FileLock(folder / "study.lock", timeout=0):
-                study = self._open()
-                self.n_trials -= self._take_up(study)
-                try:
-                    super().sweep(arguments)
-                except ValueError:
-                    if study.get_trials(states=[TrialState.COMPLETE]):
-                        raise
-                    # Optuna: there is no best trial yet.
-        except (SQLAlchemyError, StorageInternalError) as error:
-            cause = getattr(error, "orig", None) or error.__cause__ or error
-            raise UserError(
-                f"The study {place} cannot be used ({str(cause).splitlines()[0]}); if it is damaged, delete it: the "
-                "same command searches anew, and does no finished job again."
-            ) from error
+            make = instantiate({**sampler, "_partial_": True}, _convert_="all")
+            if not isinstance(make(seed=0), BaseSampler):
+                raise TypeError(f"{sampler['_target_']} is no sampler of Optuna")
+        except (HydraException, ImportError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"hydra.sweeper.sampler cannot be made ({_first_line(error)}).") from error
+        self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
+        self.params, self.direction, self.study_name = params or {}, direction, study_name
+        self.sampler = SeededByTrial(make, seed)
+        self.storage, self.folder, self.launcher = storage, Path(sweep_dir), launcher
+
+    def run(self, arguments: Sequence[str], config_loader: Any = None) -> None:
+        """Run the trials that the study lacks, and write and print the best.
+
+        Args:
+            arguments: Overrides of the sweep.
+            config_loader: Hydra's, which knows the options of a group for ``glob(...)``.
+
+        Raises:
+            UserError: There is nothing to search, the study is damaged, in use, or was begun with other settings, or a
+                trial failed.
+        """
+        parser = OverridesParser.create(config_loader=config_loader)
+        given = parser.parse_overrides(list(arguments))
+        names = {_name(override) for override in given}
+        words = [f"{key}={'null' if value is None else value}" for key, value in self.params.items()]
+        overrides = [override for override in parser.parse_overrides(words) if _name(override) not in names] + given
+        space = {each.get_key_element(): distribution(each) for each in overrides if each.is_sweep_override()}
+        if not space:
+            raise UserError("There is nothing to search: give a key several values or an interval(...).")
+        fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+        settings = {_name(each): str(each.input_line).partition("=")[2] for each in overrides if _name(each) != "debug"}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / "study.lock", timeout=0):
+                study = self._open(settings | {"hydra.sweeper.direction": self.direction})
+                self._run_trials(study, space, fixed)
+                finished = study.get_trials(states=[TrialState.COMPLETE])
+        except StorageInternalError as error:
+            raise self._unusable(error) from error
         except Timeout:
-            raise UserError(f"Another process runs the study in {folder}; let it end, or end it.") from None
-        finished = study.get_trials(states=[TrialState.COMPLETE])
-        if len(finished) < wanted:
+            raise UserError(f"Another process runs the study in {self.folder}; let it end, or end it.") from None
+        if finished:
+            best = study.best_trial
+            content = {"name": "optuna", "best_params": best.params, "best_value": best.value}
+            OmegaConf.save(OmegaConf.create(content), self.folder / "optimization_results.yaml")
+        if (missing := self.n_trials - len(finished)) > 0:
             raise UserError(
-                f"{wanted - len(finished)} of {wanted} trials of {folder} failed; the same command tries them again."
+                f"{missing} of {self.n_trials} trials of {self.folder} failed; the same command tries them again."
             )
-        best = study.best_trial
         chosen = " ".join(f"{name}={value}" for name, value in best.params.items())
         print(f"Best of {len(finished)} trials, with {best.value:.4f} on validation tracks: {chosen}")
 
-    def _open(self) -> optuna.Study:
-        self.storage = optuna.storages.get_storage(self.storage)
-        return optuna.create_study(
-            study_name=self.study_name,
-            storage=self.storage,
-            sampler=self.sampler,
-            directions=self._get_directions(),
-            load_if_exists=True,
+    def _open(self, settings: Mapping[str, str]) -> optuna.Study:
+        """Open the study, or begin it, and put interrupted and failed trials first in its queue."""
+        try:
+            storage = get_storage(self.storage) if "://" in self.storage else _journal(Path(self.storage))
+            study = optuna.create_study(
+                study_name=self.study_name,
+                storage=storage,
+                sampler=self.sampler,
+                direction=self.direction,
+                load_if_exists=True,
+            )
+            begun, trials = study.user_attrs.get(SETTINGS), study.trials
+        except Exception as error:  # Damaged values end in errors of many kinds.
+            raise self._unusable(error) from error
+        if begun is None:
+            study.set_user_attr(SETTINGS, dict(settings))
+        elif differing := [key for key in sorted({*begun, *settings}) if begun.get(key) != settings.get(key)]:
+            key = differing[0]
+            raise UserError(
+                f"The study in {self.folder} was begun with {_setting(begun, key)}, not {_setting(settings, key)}; "
+                "set another hydra.sweep.dir."
+            )
+        retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            elif trial.state == TrialState.FAIL and trial.number not in retried:
+                study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
+        return study
+
+    def _run_trials(self, study: optuna.Study, space: dict[str, BaseDistribution], fixed: Sequence[str]) -> None:
+        """Ask for trials, launch them as jobs and tell their results, until none of `n_trials` is left."""
+        left = self.n_trials - len(study.get_trials(states=[TrialState.COMPLETE]))
+        started = 0
+        while left > 0:
+            trials = self._ask(study, space, min(left, self.n_jobs))
+            jobs = [(*(f"{name}={trial.params[name]}" for name in space), *fixed) for trial in trials]
+            results = self.launcher.launch(jobs, initial_job_idx=started)
+            values = [_value(result) for result in results]
+            for trial, value in zip(trials, values, strict=True):
+                try:
+                    study.tell(trial, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
+                except OSError as error:
+                    raise self._unusable(error) from error
+            left -= len(trials)
+            started += len(trials)
+            if (failed := values.count(None)) / len(values) > self.max_failure_rate:
+                raise UserError(
+                    f"{failed} of {len(values)} trials failed, more than hydra.sweeper.max_failure_rate="
+                    f"{self.max_failure_rate} allows; the same command tries them again."
+                )
+
+    def _ask(self, study: optuna.Study, space: dict[str, BaseDistribution], number: int) -> list[Trial]:
+        try:
+            return [study.ask(fixed_distributions=space) for _ in range(number)]
+        except OSError as error:
+            raise self._unusable(error) from error
+        except (ImportError, TypeError, ValueError) as error:
+            raise UserError(f"hydra.sweeper.sampler cannot search this space ({_first_line(error)}).") from error
+
+    def _unusable(self, error: Exception) -> UserError:
+        place = "of hydra.sweeper.storage" if "://" in self.storage else self.storage  # A URL may hold a password.
+        cause = getattr(error, "orig", None) or error.__cause__ or error
+        return UserError(
+            f"The study {place} cannot be used ({_first_line(cause)}); if it is damaged, or of another version of "
+            "Optuna, delete it: the same command searches anew, and does no finished job again."
         )
 
-    def _take_up(self, study: optuna.Study) -> int:
-        """Put interrupted and failed trials first in the queue; return how many are finished."""
-        failed: dict[str, dict[str, Any]] = {}
-        elsewhere: set[str] = set()
-        finished = 0
-        for trial in study.trials:
-            key = json.dumps(trial.system_attrs.get("fixed_params", trial.params), sort_keys=True)
-            if trial.state == TrialState.FAIL:
-                failed[key] = trial.params
-            else:
-                elsewhere.add(key)
-            if trial.state == TrialState.RUNNING:
-                self.storage.set_trial_state(trial._trial_id, TrialState.WAITING)
-            finished += trial.state == TrialState.COMPLETE
-        for key, params in failed.items():
-            if key not in elsewhere:
-                study.enqueue_trial(params)
-        return finished
 
-    def _configure_trials(
-        self,
-        trials: list[Trial],
-        search_space_distributions: dict[str, BaseDistribution],
-        fixed_params: Mapping[str, Any],
-    ) -> Sequence[Sequence[str]]:
-        """Name the overrides of each trial.
+def _journal(file: Path) -> BaseStorage:
+    """Open Optuna's journal, less what a killed process left of a lock and of the last line.
 
-        Raises:
-            UserError: Earlier trials of the study had other settings or another search space.
-        """
-        now = {**search_space_distributions, **fixed_params}
-        for earlier in trials[0].study.trials:
-            before = {**earlier.distributions, **earlier.user_attrs}
-            if earlier.state == TrialState.COMPLETE and before != now:
-                key = next(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
-                raise UserError(
-                    f"The study in {self.sweep_dir} was begun with {key}={before.get(key)}, not {now.get(key)}; "
-                    "set another hydra.sweep.dir."
-                )
-        overrides: Sequence[Sequence[str]] = super()._configure_trials(trials, search_space_distributions, fixed_params)
-        return overrides
+    Raises:
+        ValueError: The last line is no part of a journal.
+    """
+    Path(f"{file}.lock").unlink(missing_ok=True)
+    if file.exists():
+        content = file.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if content[whole : whole + 1] not in (b"", b"{"):
+            raise ValueError("its last line is no record of Optuna's journal")
+        if whole < len(content):
+            os.truncate(file, whole)
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """Return the distribution of a swept override: of a list, ``choice``, ``range``, ``interval`` or ``glob``.
+
+    A ``range`` holds the values that Hydra would sweep over, so without its end. An ``interval`` holds
+    whole numbers only as ``int(interval(...))``.
+
+    Raises:
+        UserError: Optuna cannot search it.
+    """
+    value = override.value()
+    tags = getattr(value, "tags", set())
+    if unknown := tags - ({"log"} if isinstance(value, IntervalSweep) else set()):
+        raise UserError(f"{override.input_line}: tag {sorted(unknown)[0]} has no effect; only an interval takes log.")
+    try:
+        if isinstance(value, IntervalSweep):
+            whole = isinstance(value.start, int) and isinstance(value.end, int)
+            return (IntDistribution if whole else FloatDistribution)(value.start, value.end, log="log" in tags)
+        choices = list(override.sweep_iterator(transformer=Transformer.encode))
+        if isinstance(value, RangeSweep) and not value.shuffle:
+            whole = all(isinstance(each, int) for each in choices)
+            kind = IntDistribution if whole else FloatDistribution
+            return kind(min(choices), max(choices), step=abs(value.step))
+        return CategoricalDistribution(choices)
+    except ValueError as error:
+        raise UserError(f"{override.input_line} cannot be searched ({_first_line(error)}).") from error
+
+
+def _name(override: Override) -> str:
+    return str(override.get_key_element()).lstrip("+~")
+
+
+def _setting(settings: Mapping[str, str], key: str) -> str:
+    return f"{key}={settings[key]}" if key in settings else f"the default {key}"
+
+
+def _value(result: Any) -> float | None:
+    """Return what a job returned, None if it failed."""
+    try:
+        value = float(result.return_value)
+    except Exception:  # Whatever the job raised; the summary of the sweep names it.
+        return None
+    return None if math.isnan(value) else value
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
