@@ -22,7 +22,7 @@ def write_music(folder: Path, *, tracks: int, duration_s: float = 30.0) -> Path:
     Returns:
         `folder`.
     """
-    from genreclf.datasets.synthetic.dataset import Synthetic
+    from genreclf.datasets.synthetic import Synthetic
 
     per_genre = tracks // 10
     if per_genre < 3 or tracks % 10:

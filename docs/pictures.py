@@ -22,7 +22,7 @@ import soundfile
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from genreclf.datasets.synthetic.dataset import Synthetic
+from genreclf.datasets.synthetic import Synthetic
 
 HERE = Path(__file__).parent
 PLAYED_S = 6.0

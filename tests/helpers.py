@@ -15,7 +15,7 @@ import soundfile
 from hydra.core.global_hydra import GlobalHydra
 
 from genreclf.__main__ import main
-from genreclf.datasets.synthetic.dataset import Synthetic
+from genreclf.datasets.synthetic import Synthetic
 from genreclf.run_directory import RunDirectory
 
 ROOT = Path(__file__).parent.parent

@@ -115,7 +115,7 @@ def test_the_model_card_holds_no_html_of_others(trained: Trained, tmp_path: Path
 def test_a_model_of_computed_music_says_so(form: str, cli: Cli, trained: Trained, tmp_path: Path) -> None:
     shutil.copytree(trained.run.path, tmp_path / "run")
     config = trained.run.read_config()
-    config["data"] = {"_target_": "genreclf.datasets.synthetic.dataset.Synthetic", "short": "pad"}
+    config["data"] = {"_target_": "genreclf.datasets.synthetic.Synthetic", "short": "pad"}
     config["data"]["grid_overlap"] = 0.5
     (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(config))
     outcome = cli("predict", "run", str(trained.music / "metal/0.wav"), "--format", form)

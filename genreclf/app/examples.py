@@ -7,7 +7,7 @@ from threading import Lock
 
 import soundfile
 
-from genreclf.datasets.synthetic.dataset import Synthetic
+from genreclf.datasets.synthetic import Synthetic
 from genreclf.errors import UserError
 from genreclf.inference.listing import audio_files
 from genreclf.run_directory import atomic_path

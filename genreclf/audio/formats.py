@@ -1,10 +1,17 @@
-"""Which files are audio, by their names."""
+"""Suffixes of audio and picture files."""
 
 AUDIO_SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".mp3")
-"""Of audio files that soundfile always reads."""
+"""Audio that soundfile always reads, and the only audio that a dataset is made of."""
 
-OTHER_SUFFIXES = (
+SONG_SUFFIXES = (
+    *AUDIO_SUFFIXES,
     *(".aif", ".aifc", ".aiff", ".caf", ".oga", ".opus", ".snd", ".w64", ".wave"),
     *(".aac", ".ac3", ".ape", ".m4a", ".m4b", ".mka", ".mp2", ".mp4", ".mpc", ".tta", ".webm", ".wma", ".wv"),
 )
-"""Of audio files beside `AUDIO_SUFFIXES`; the second row takes FFmpeg."""
+"""Audio that commands look for in a folder of songs; the last row needs FFmpeg."""
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Spectrogram pictures."""
+
+TRACK_SUFFIXES = (*SONG_SUFFIXES, *PICTURE_SUFFIXES, ".bmp", ".gif", ".npy", ".webp")
+"""Suffixes that a list of tracks may write and that do not matter: the same track may lie there in another format."""

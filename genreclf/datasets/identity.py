@@ -5,10 +5,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from genreclf.audio.formats import AUDIO_SUFFIXES
+from genreclf.audio.formats import AUDIO_SUFFIXES, PICTURE_SUFFIXES
 from genreclf.errors import UserError
-
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 GTZAN_GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 

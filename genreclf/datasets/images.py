@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from genreclf.audio.formats import PICTURE_SUFFIXES
 from genreclf.datasets.base import ImageDataset, Track
 from genreclf.datasets.folder import as_tracks, genre_files, root_folder
-from genreclf.datasets.identity import PICTURE_SUFFIXES
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.limits import check_is_file, check_picture
 
@@ -245,7 +245,7 @@ def _check_colormap(name: str) -> None:
 def _music_box(pixels: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[slice, slice]:
     """Find the spectrogram in a plot: inside white margins, beside axis labels and color bar, within a dark frame.
 
-    Where white is the map's loudest color, only white on all four subsets is a margin; where it is the quietest, none
+    Where white is the map's loudest color, only white on all four sides is a margin; where it is the quietest, none
     is.
     """
     everything = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from genreclf.audio.formats import AUDIO_SUFFIXES, OTHER_SUFFIXES
+from genreclf.audio.formats import SONG_SUFFIXES
 
 
 def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
@@ -35,7 +35,7 @@ def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
             path = Path(parent, name)
             if name.startswith("."):
                 continue
-            if path.suffix.lower() in (*AUDIO_SUFFIXES, *OTHER_SUFFIXES) or (path.is_symlink() and not _exists(path)):
+            if path.suffix.lower() in SONG_SUFFIXES or (path.is_symlink() and not _exists(path)):
                 yield path, None
     for problem in problems:
         yield Path(problem.filename), f"a folder that cannot be listed ({problem.strerror})"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.audio.formats import AUDIO_SUFFIXES, OTHER_SUFFIXES
+from genreclf.audio.formats import SONG_SUFFIXES
 from genreclf.datasets.identity import credited
 from genreclf.errors import UserError
 
@@ -71,7 +71,7 @@ class Song(Entry):
     @property
     def playable(self) -> bool:
         """Whether the file is audio, by its name."""
-        return self.path.suffix.lower() in (*AUDIO_SUFFIXES, *OTHER_SUFFIXES)
+        return self.path.suffix.lower() in SONG_SUFFIXES
 
 
 class Records:

@@ -1,7 +1,6 @@
-"""Which tracks train, validate and test: the result, and what every way to split has in common.
+"""Divide tracks into training, validation and test: the result of a split, and the base class of all splitters.
 
-The ways themselves are in `genreclf.splits.lists`, where someone chose the tracks, and in
-`genreclf.splits.rules`, where a seed draws them.
+The splitters are in `genreclf.splits.lists` (someone chose the tracks) and `genreclf.splits.rules` (a seed drew them).
 """
 
 import hashlib
@@ -22,11 +21,11 @@ SUBSET_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True, order=True)
 class Segment:
-    """The part of a track that a subset may see.
+    """A part of a track that belongs to a subset.
 
     Attributes:
         track_id: The track.
-        start_frame: First frame, in frames of the store.
+        start_frame: The first frame, in frames of the store.
         stop_frame: The frame after the last one; a whole track is ``(0, number of frames)``.
     """
 
@@ -37,16 +36,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class Split:
-    """What each subset holds.
+    """The segments of each subset.
 
     Attributes:
         name: Name of the split.
-        leaky: Whether a track may be in two subsets, so that scores say little about unseen music.
+        leaky: Whether a track may be in more than one subset, so that scores say little about unseen music.
         genres: The classes: every genre that a subset holds, sorted.
-        train: Pieces to learn from, sorted.
-        val: Pieces to choose the epoch by, sorted.
-        test: Pieces to report on, sorted.
-        warnings: What a user should know, a sentence each.
+        train: Segments to learn from, sorted.
+        val: Segments to choose the best epoch by, sorted.
+        test: Segments to report on, sorted.
+        warnings: What a user should know, one sentence each.
         whole_tracks: Whether every segment is a whole track.
     """
 
@@ -66,30 +65,17 @@ class Split:
 
     @property
     def hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of what the subsets hold.
-
-        Whole tracks count by their ids alone, so that other features give the same hash.
-        """
-        entries = {subset: self._entries(segments) for subset, segments in self.subsets.items()}
-        return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:16]
+        """The first 16 hex digits of the SHA-256 of the subsets; of whole tracks, of their ids alone."""
+        return hashlib.sha256(json.dumps(self._entries(), sort_keys=True).encode()).hexdigest()[:16]
 
     def counts(self, tracks: Iterable[Track]) -> dict[str, dict[str, int]]:
-        """Count the segments (tracks, unless the split is ``chunk``) of each genre in each subset.
-
-        Args:
-            tracks: At least the tracks that the subsets hold.
-
-        Returns:
-            ``counts[genre][subset]``, for all of `genres` and all three subsets.
-        """
+        """Return the number of segments as ``counts[genre][subset]``; `tracks` must cover those of the subsets."""
         genre_of = {track.id: track.genre for track in tracks}
-        found = Counter(
-            (genre_of[segment.track_id], subset) for subset, segments in self.subsets.items() for segment in segments
-        )
-        return {genre: {subset: found[genre, subset] for subset in SUBSETS} for genre in self.genres}
+        found = {subset: Counter(genre_of[segment.track_id] for segment in self.subsets[subset]) for subset in SUBSETS}
+        return {genre: {subset: found[subset][genre] for subset in SUBSETS} for genre in self.genres}
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``split.json`` holds: ids by subset, or segments with their borders where tracks are cut."""
+        """Return the content of ``split.json``: ids by subset, or segments where tracks are cut."""
         data: dict[str, Any] = {
             "name": self.name,
             "hash": self.hash,
@@ -98,29 +84,27 @@ class Split:
             "genres": list(self.genres),
             "warnings": list(self.warnings),
         }
-        data |= {subset: self._entries(segments) for subset, segments in self.subsets.items()}
+        data |= self._entries()
         if self.whole_tracks:
-            data["frames"] = {
-                segment.track_id: segment.stop_frame for segment in sorted(self.train + self.val + self.test)
-            }
+            segments = sorted(self.train + self.val + self.test)
+            data["frames"] = {segment.track_id: segment.stop_frame for segment in segments}
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Split":
-        """Read back what `to_json` returned.
+        """Return the split that `to_json` wrote.
 
         Raises:
-            UserError: Something is missing, or the ids do not fit the hash.
+            UserError: Something is missing, or the ids do not match the hash.
         """
         try:
             whole_tracks = bool(data["whole_tracks"])
             frames = data["frames"] if whole_tracks else {}
-            subsets = {
-                subset: tuple(
-                    Segment(entry, 0, frames[entry]) if whole_tracks else Segment(**entry) for entry in data[subset]
-                )
-                for subset in SUBSETS
-            }
+
+            def segment(entry: Any) -> Segment:
+                return Segment(entry, 0, frames[entry]) if whole_tracks else Segment(**entry)
+
+            subsets = {subset: tuple(map(segment, data[subset])) for subset in SUBSETS}
             split = cls(
                 name=str(data["name"]),
                 leaky=bool(data["leaky"]),
@@ -131,9 +115,8 @@ class Split:
             )
             written = data["hash"]
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"split.json is not complete ({type(error).__name__}: {error}): take the one that the run wrote"
-            ) from None
+            sentence = f"split.json is not complete ({type(error).__name__}: {error}): take the one that the run wrote"
+            raise UserError(sentence) from None
         if split.hash != written:
             raise UserError(
                 f"split.json was changed by hand: its ids have the hash {split.hash} and it says {written}; "
@@ -141,21 +124,22 @@ class Split:
             )
         return split
 
-    def _entries(self, segments: Iterable[Segment]) -> list[Any]:
-        if self.whole_tracks:
-            return sorted(segment.track_id for segment in segments)
-        return [asdict(segment) for segment in sorted(segments)]
+    def _entries(self) -> dict[str, list[Any]]:
+        return {
+            subset: [segment.track_id if self.whole_tracks else asdict(segment) for segment in sorted(segments)]
+            for subset, segments in self.subsets.items()
+        }
 
 
 @dataclass
 class ProposedSplit:
-    """What a split proposes, before the checks that all splits share.
+    """The subsets that a splitter proposes, before the checks that all splitters share.
 
     Attributes:
-        subsets: Pieces by subset.
-        listed: How many tracks a list names, the known broken one not counted; 0 where there is no list.
-        missing: What the list names and the data lacks, as a user should read it.
-        warnings: What is special, a sentence each.
+        subsets: Segments by subset.
+        listed: How many tracks a list names, without the known broken one; 0 where there is no list.
+        missing: Tracks that the list names and the data lacks, as a user should read them.
+        warnings: What a user should know, one sentence each.
     """
 
     subsets: Mapping[str, Sequence[Segment]]
@@ -165,37 +149,36 @@ class ProposedSplit:
 
 
 class Splitter(ABC):
-    """A way to divide tracks among training, validation and test. Subclasses proposed; the checks are here, once."""
+    """A way to divide tracks into training, validation and test. Subclasses implement `_propose`."""
 
     name: ClassVar[str]
     leaky: ClassVar[bool] = False
     whole_tracks: ClassVar[bool] = True
     remedy: ClassVar[str] = "add tracks"
-    """What mends a subset that lacks a genre, besides ``split.allow_missing=true``."""
+    """The way out where a subset lacks a genre, besides ``split.allow_missing=true``."""
 
     def __init__(self, *, allow_missing: bool = False) -> None:
-        """Keep the settings.
+        """Set what is tolerated.
 
         Args:
-            allow_missing: Go on, with warnings, where listed tracks are missing, the validation subset is empty or a
-                subset lacks a genre.
+            allow_missing: Warn, instead of stopping, where listed tracks, a genre or all validation tracks are missing.
         """
         self.allow_missing = allow_missing
 
     def split(self, tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int) -> Split:
-        """Divide the tracks.
+        """Divide the tracks into subsets.
 
         Args:
-            tracks: All tracks of the source, in any order.
-            frames: Length of each usable track in frames of the store; a track that is not in it could not be read.
+            tracks: All tracks of the dataset, in any order.
+            frames: Length of each readable track in frames of the store.
             clip_frames: Length of a clip in frames; only ``chunk`` cuts by it.
 
         Returns:
-            The subsets. All genres that a subset holds are classes, even one that only `allow_missing` let pass.
+            The split. Every genre in a subset is a class, even one that is only there by `allow_missing`.
 
         Raises:
-            UserError: Listed tracks are missing, a subset is empty, a subset lacks a genre that another holds, or there
-                is only one genre to learn.
+            UserError: Listed tracks are missing, a subset is empty or lacks a genre that another has, or there is only
+                one genre to learn.
         """
         usable = sorted((track for track in tracks if track.id in frames), key=lambda track: track.id)
         if not usable:
@@ -227,19 +210,24 @@ class Splitter(ABC):
     def _propose(
         self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
     ) -> ProposedSplit:
-        """Propose the subsets from the `usable` tracks, sorted by id; `tracks` are all, read or not."""
+        """Propose subsets of the `usable` tracks, sorted by id; `tracks` also holds those that cannot be read."""
 
     def _check_missing(self, proposed: ProposedSplit) -> list[str]:
         if not proposed.missing:
             return []
         found = proposed.listed - len(proposed.missing)
-        problem = (
+        return self._tolerate(
             f"split={self.name} lists {proposed.listed} tracks and {found} of them are in the data "
-            f"(missing: {some(proposed.missing)})"
+            f"(missing: {some(proposed.missing)})",
+            "the scores are not those of the whole list",
+            f"make data and lists agree, or go on with the {found} by split.allow_missing=true",
         )
-        if self.allow_missing:
-            return [f"{problem}: the scores are not those of the whole list"]
-        raise UserError(f"{problem}: make data and lists agree, or go on with the {found} by split.allow_missing=true")
+
+    def _tolerate(self, problem: str, consequence: str, way_out: str) -> list[str]:
+        """Return a problem as a warning if `allow_missing` is set, else raise it."""
+        if not self.allow_missing:
+            raise UserError(f"{problem}: {way_out}")
+        return [f"{problem}: {consequence}"]
 
     def _check_subsets(self, held: Mapping[str, Counter[str]]) -> list[str]:
         empty = [subset for subset, counts in held.items() if not counts]
@@ -248,9 +236,8 @@ class Splitter(ABC):
         problem = f"split={self.name} leaves no track for {' and '.join(SUBSET_NAMES[subset] for subset in empty)}"
         if empty != ["val"]:
             raise UserError(f"{problem}: {self.remedy}, or use another split")
-        if self.allow_missing:
-            return [f"{problem}: no score can choose the best epoch"]
-        raise UserError(f"{problem}: {self.remedy}, or go on without by split.allow_missing=true")
+        way_out = f"{self.remedy}, or go on without by split.allow_missing=true"
+        return self._tolerate(problem, "no score can choose the best epoch", way_out)
 
     def _check_genres(self, held: Mapping[str, Counter[str]]) -> list[str]:
         if len(held["train"]) < 2:
@@ -288,29 +275,26 @@ class Splitter(ABC):
             for segment in segments:
                 for owner in owners_of[segment.track_id]:
                     subsets_of.setdefault(owner, set()).add(subset)
-        parted = sum(len(subsets) > 1 for subsets in subsets_of.values())
-        problem = (
-            f"{parted} of {len(subsets_of)} {'tracks' if self.leaky else 'known artists'} are in more than one subset"
-        )
+        shared = sum(len(subsets) > 1 for subsets in subsets_of.values())
+        owners = "tracks" if self.leaky else "known artists"
+        problem = f"{shared} of {len(subsets_of)} {owners} are in more than one subset"
         if self.leaky:
             return [f"split={self.name} leaks: {problem}, so its scores say little about unseen tracks"]
-        return [f"{problem}, which flatters the scores; split=artist_folds keeps artists together"] if parted else []
+        return [f"{problem}, which flatters the scores; split=artist_folds keeps artists together"] if shared else []
 
     def _warn_of_left_out(
         self, proposed: ProposedSplit, tracks: Sequence[Track], frames: Mapping[str, int]
     ) -> list[str]:
         held = {segment.track_id for subset in proposed.subsets.values() for segment in subset}
         left_out = [track.id for track in tracks if track.id not in held]
-        unreadable = sum(id not in frames for id in left_out)
         if not left_out:
             return []
-        return [
-            f"split={self.name} leaves {len(left_out)} of {len(tracks)} tracks in no subset"
-            + (f", {unreadable} of them unreadable" if unreadable else "")
-        ]
+        unreadable = sum(id not in frames for id in left_out)
+        detail = f", {unreadable} of them unreadable" if unreadable else ""
+        return [f"split={self.name} leaves {len(left_out)} of {len(tracks)} tracks in no subset{detail}"]
 
 
 def some(items: Sequence[str], most: int = 5) -> str:
-    """Join the first items by commas and count the others: ``a, b and 7 more``."""
+    """List the first items and count the others: ``a, b and 7 more``."""
     rest = len(items) - most
     return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,17 +1,18 @@
-"""Splits that someone chose: the problem-filtered lists of GTZAN, and a user's own."""
+"""Splits by lists of tracks: the fault-filtered lists of GTZAN, and a user's own."""
 
 import re
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
+from os.path import splitext
 from pathlib import Path
 
+from genreclf.audio.formats import TRACK_SUFFIXES
 from genreclf.datasets.base import Track
 from genreclf.datasets.identity import BROKEN_TRACK
 from genreclf.errors import UserError
 from genreclf.splits.base import SUBSETS, ProposedSplit, Segment, Splitter, some
 
-FILE_ENDING = re.compile(r"\.(wav|au|flac|ogg|oga|opus|mp3|m4a|aif|aiff|png|jpg|jpeg|bmp|gif|webp|npy)$", re.IGNORECASE)
 GTZAN_NAME = re.compile(r"([a-z]+)\.?(\d{5})")
 
 
@@ -48,12 +49,12 @@ class FaultFiltered(Splitter):
 
 
 class ListSplitter(Splitter):
-    """Three text files, a track a line.
+    """Splits by three text files with one track a line.
 
     A line is a track's id, its file name or its path, of which the last folder and the name count, with or without the
-    ending of the file: ``blues.00002``, ``blues00002.png`` and ``genres/blues/blues.00002.au`` are one track, and so
+    file's suffix: ``blues.00002``, ``blues00002.png`` and ``genres/blues/blues.00002.au`` are one track, and so
     are ``rock/song`` and, if no other genre has a file of that name, ``song.mp3``. Blank lines and lines that begin
-    with ``#`` are passed over.
+    with ``#`` are skipped.
     """
 
     name = "list"
@@ -62,16 +63,16 @@ class ListSplitter(Splitter):
     def __init__(
         self, *, train: str | Path | None, val: str | Path | None, test: str | Path | None, allow_missing: bool = False
     ) -> None:
-        """Keep the settings.
+        """Read the files.
 
         Args:
             train: File of training tracks, UTF-8.
             val: File of validation tracks, UTF-8.
             test: File of test tracks, UTF-8.
-            allow_missing: See `Splitter`; lines that name no track of the data are then passed over with a notice.
+            allow_missing: See `Splitter`; lines that name no track of the data are then skipped with a warning.
 
         Raises:
-            UserError: One of the files is not given, or cannot be read.
+            UserError: A file is missing or cannot be read.
         """
         super().__init__(allow_missing=allow_missing)
         self.train, self.val, self.test = train, val, test
@@ -127,10 +128,10 @@ class ListSplitter(Splitter):
 
 
 class TrackIndex:
-    """Finds tracks by the ways in which a line may name them."""
+    """Finds the track that a line of a list names."""
 
     def __init__(self, tracks: Sequence[Track]) -> None:
-        """Index the tracks by id, and by file name and name without ending, each with and without the genre folder."""
+        """Index the tracks by id and by file name, with and without suffix and genre folder."""
         self._ids: dict[str, set[str]] = {}
         for track in tracks:
             names = {form for name in (track.id.rpartition("/")[2], track.path.name) for form in _forms(name)}
@@ -141,7 +142,7 @@ class TrackIndex:
         """Return the id of the track that a line names, or None.
 
         Raises:
-            UserError: The line fits several tracks; the message names `place`.
+            UserError: The line matches several tracks; the message names `place`.
         """
         for form in _forms(line):
             ids = sorted(self._ids.get(form, ()))
@@ -156,10 +157,12 @@ class TrackIndex:
 
 
 def _forms(line: str) -> list[str]:
-    """Return the last folder and name of a path as written, then without ending and with GTZAN's point."""
+    """Return the last folder and name of a path, first as written, then without suffix and with GTZAN's dot."""
     parts = [part for part in unicodedata.normalize("NFC", line).replace("\\", "/").split("/") if part not in ("", ".")]
     *folders, name = parts[-2:] or [""]
-    stem = FILE_ENDING.sub("", name)
+    stem, suffix = splitext(name)
+    if not stem or suffix.lower() not in TRACK_SUFFIXES:
+        stem = name
     if match := GTZAN_NAME.fullmatch(stem):
         stem = f"{match[1]}.{match[2]}"
     return ["/".join([*folders, name]), "/".join([*folders, stem])]

@@ -1,7 +1,7 @@
-"""Splits that a seed draws.
+"""Random splits, drawn by a seed.
 
-Every draw orders by a SHA-256 of the seed and what is drawn. So it depends neither on the order in which tracks are
-found nor on other genres, and no release of a random number generator can change it.
+Tracks are shuffled by the SHA-256 of the seed and their names, so that a split depends neither on the order in which
+tracks are found nor on other genres, and no release of a random number generator can change it.
 """
 
 import hashlib
@@ -15,27 +15,27 @@ from genreclf.errors import UserError
 from genreclf.splits.base import SUBSETS, ProposedSplit, Segment, Splitter, some
 
 MOST_FOLDS = 1000
-"""More are a slip of the keyboard."""
+"""More can only be a typing error."""
 
 
 class ArtistFolds(Splitter):
-    """Cross-validation in which no artist, and no set of known repeats, is in two subsets.
+    """Cross-validation in which no artist and no set of known repeats is in more than one subset.
 
-    Groups are dealt out largest first, each to the fold that has least of its genres. The subsets hold every genre in
-    proportion, as far as groups that never part allow.
+    Groups are assigned largest first, each to the fold that has least of its genres, so that the subsets hold every
+    genre in proportion, as far as undivided groups allow.
     """
 
     name = "artist_folds"
     remedy = "use fewer split.folds or another split.seed"
 
     def __init__(self, *, folds: int = 5, fold: int = 0, seed: int = 0, allow_missing: bool = False) -> None:
-        """Keep the settings.
+        """Choose the folds.
 
         Args:
             folds: Number of folds, 3 or more.
             fold: The fold to test on; the next one validates and the others train.
             seed: Draws the folds; independent of the training's seed.
-            allow_missing: See `Splitter`; a genre with fewer groups than folds is then a notice.
+            allow_missing: See `Splitter`; a genre with fewer groups than folds is then a warning.
 
         Raises:
             UserError: `folds` or `fold` is out of range.
@@ -62,11 +62,11 @@ class ArtistFolds(Splitter):
         if unknown:
             warnings.append(
                 f"no artist is known for {unknown} of {len(usable)} tracks: each counts as a group of its own, so an "
-                "artist may be in two subsets; data.artists takes a file of artists"
+                "artist may be in more than one subset; data.artists takes a file of artists"
             )
         subsets: dict[str, list[Segment]] = {subset: [] for subset in SUBSETS}
         subset_of_fold = {self.fold: "test", (self.fold + 1) % self.folds: "val"}
-        for group, fold in self._deal(groups).items():
+        for group, fold in self._assign(groups).items():
             subsets[subset_of_fold.get(fold, "train")] += [
                 Segment(track.id, 0, frames[track.id]) for track in groups[group]
             ]
@@ -81,13 +81,12 @@ class ArtistFolds(Splitter):
             f"split.folds={self.folds} wants as many artists or groups of tracks in each genre, and there are fewer in "
             + some([f"{genre} ({n})" for n, genre in scarce])
         )
-        if self.allow_missing:
-            return [f"{problem}: some folds lack them"]
         largest = scarce[0][0]
         way_out = f"use split.folds={largest} at most" if largest >= 3 else "use split=track"
-        raise UserError(f"{problem}: {way_out}, or let folds lack a genre by split.allow_missing=true")
+        way_out += ", or let folds lack a genre by split.allow_missing=true"
+        return self._tolerate(problem, "some folds lack them", way_out)
 
-    def _deal(self, groups: Mapping[str, Sequence[Track]]) -> dict[str, int]:
+    def _assign(self, groups: Mapping[str, Sequence[Track]]) -> dict[str, int]:
         sizes = {group: Counter(track.genre for track in members) for group, members in groups.items()}
         total = Counter(track.genre for members in groups.values() for track in members)
 
@@ -107,8 +106,8 @@ class ArtistFolds(Splitter):
         return fold_of
 
 
-class _Fractions(Splitter):
-    """Shared by the splits that divide each genre by fractions."""
+class _FractionSplitter(Splitter):
+    """Base of the splitters that divide each genre by fractions."""
 
     remedy = "add tracks or leave that genre out"
 
@@ -129,7 +128,7 @@ class _Fractions(Splitter):
         self.train, self.val, self.test, self.seed = train, val, test, seed
 
     def _divide(self, segments_of: Mapping[str, Sequence[Segment]]) -> ProposedSplit:
-        """Shuffle the segments of each genre over the subsets."""
+        """Shuffle the segments of each genre and divide them among the subsets."""
         subsets: dict[str, list[Segment]] = {subset: [] for subset in SUBSETS}
         for segments in segments_of.values():
             shuffled = sorted(segments, key=lambda segment: draw(self.seed, segment.track_id, str(segment.start_frame)))
@@ -154,15 +153,15 @@ class _Fractions(Splitter):
         return counts
 
 
-class TrackSplitter(_Fractions):
-    """Whole tracks at random, the same fractions of every genre; artists may be in two subsets."""
+class TrackSplitter(_FractionSplitter):
+    """Divides whole tracks at random, the same fractions of every genre; artists may be in more than one subset."""
 
     name = "track"
 
     def __init__(
         self, *, train: float = 0.7, val: float = 0.15, test: float = 0.15, seed: int = 0, allow_missing: bool = False
     ) -> None:
-        """Keep the settings.
+        """Set the fractions.
 
         Args:
             train: Fraction of each genre's tracks to learn from.
@@ -185,11 +184,11 @@ class TrackSplitter(_Fractions):
         return self._divide(segments_of)
 
 
-class ChunkSplitter(_Fractions):
-    """The leaky protocol of many published figures: segments of one track are in several subsets.
+class ChunkSplitter(_FractionSplitter):
+    """The leaky protocol of many published figures, in which segments of one track are in several subsets.
 
     Each track is cut into consecutive segments of one clip, and the segments of a genre are shuffled over the subsets.
-    It is here to show how much that flatters: to know a track again is enough.
+    It is here to show how much that inflates scores: recognizing a track is enough.
     """
 
     name = "chunk"
@@ -199,7 +198,7 @@ class ChunkSplitter(_Fractions):
     def __init__(
         self, *, train: float = 0.8, val: float = 0.1, test: float = 0.1, seed: int = 0, allow_missing: bool = False
     ) -> None:
-        """Keep the settings.
+        """Set the fractions.
 
         Args:
             train: Fraction of each genre's segments to learn from.
@@ -227,7 +226,7 @@ class ChunkSplitter(_Fractions):
 
 
 def _groups(tracks: Sequence[Track]) -> dict[str, list[Track]]:
-    """Return the tracks that must stay together, those of one group or by one artist, under a name for each set."""
+    """Return sets of tracks that must stay together, by group or by artist, each under a name."""
     track_of = {track.id: track for track in tracks}
     marks_of = {
         track.id: [
@@ -245,5 +244,5 @@ def _groups(tracks: Sequence[Track]) -> dict[str, list[Track]]:
 
 
 def draw(seed: int, *names: str) -> str:
-    """Return a key that orders things at random, always the same for the same seed and names."""
+    """Return a key for shuffling: random, but the same for the same seed and names."""
     return hashlib.sha256("\0".join([str(seed), *names]).encode()).hexdigest()

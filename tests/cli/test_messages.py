@@ -67,7 +67,7 @@ def test_modules_of_the_working_directory_are_found_by_the_installed_command(
 ) -> None:
     (tmp_path / "my_conf/data").mkdir(parents=True)
     (tmp_path / "my_conf/data/mine.yaml").write_text("defaults: [_clips]\n_target_: my_working_directory.Mine\n")
-    module = "from genreclf.datasets.synthetic.dataset import Synthetic\n\n\nclass Mine(Synthetic):\n    pass\n"
+    module = "from genreclf.datasets.synthetic import Synthetic\n\n\nclass Mine(Synthetic):\n    pass\n"
     (tmp_path / "my_working_directory.py").write_text(module)
     # A script in bin/ has that folder on the path where `python -m` has the working directory.
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place])

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from genreclf.datasets.base import Track
-from genreclf.datasets.synthetic.dataset import Synthetic
+from genreclf.datasets.synthetic import Synthetic
 from genreclf.datasets.synthetic.instruments import INSTRUMENTS
 from genreclf.datasets.synthetic.score import draw_artist, draw_song
 from genreclf.datasets.synthetic.styles import CHORDS, SCALES, STYLES

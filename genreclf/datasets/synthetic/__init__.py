@@ -1,1 +1,5 @@
-"""Computed music in ten genres, for first runs and tests."""
+"""Music computed on the spot in ten genres, for first runs and tests."""
+
+from genreclf.datasets.synthetic.dataset import Synthetic
+
+__all__ = ["Synthetic"]
