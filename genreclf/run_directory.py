@@ -187,11 +187,23 @@ class RunDirectory:
         atomic_write_text(path, json.dumps(content, indent=2) + "\n")
 
     def read_history(self) -> list[dict[str, float]]:
-        """Return the rows of ``history.csv``, an epoch each; a figure that an epoch lacks is left out."""
+        """Return the rows of ``history.csv``, an epoch each; a figure that an epoch lacks is left out.
+
+        Raises:
+            UserError: It is damaged.
+        """
         if not self.history.exists():
             return []
-        with self.history.open(newline="", encoding="utf-8") as lines:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+        try:
+            with self.history.open(newline="", encoding="utf-8") as lines:
+                rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+            if [row.get("epoch") for row in rows] != list(range(len(rows))):
+                raise ValueError("its epochs are not 0, 1 and so on")
+            if not all({"epoch_s", "clips_per_s"} <= row.keys() for row in rows):
+                raise ValueError("it lacks times")
+        except (OSError, TypeError, ValueError, csv.Error) as error:  # TypeError of more cells than columns.
+            raise UserError(f"{self.history} is damaged ({error}); repeat the run in another run_dir.") from error
+        return rows
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Keep the rows of ``history.csv``."""

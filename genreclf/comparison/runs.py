@@ -66,15 +66,11 @@ class FinishedRun:
                 f"write both anew with `python -m genreclf evaluate {path}`."
             )
         environment = run.read_json(run.environment) if run.environment.exists() else {}
-        try:
-            history = tuple(run.read_history())
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{run.history} is damaged ({error}); repeat the run in another run_dir.") from error
         return cls(
             path=path,
             config=run.read_config(),
             metrics=metrics,
-            history=history,
+            history=tuple(run.read_history()),
             tracks=tracks,
             device=environment.get("device"),
         )

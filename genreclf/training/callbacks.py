@@ -130,8 +130,27 @@ class History(Callback):
         self._started_s = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the rows of epochs that the checkpoint knows."""
-        self.rows = [row for row in self.run.read_history() if row["epoch"] < trainer.current_epoch]
+        """Keep the rows of epochs that the checkpoint knows.
+
+        Raises:
+            UserError: Some are missing.
+        """
+        self._check(trainer)
+        self.rows = self.run.read_history()[: trainer.current_epoch]
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the rows of a run that had all its epochs, so that none started.
+
+        Raises:
+            UserError: Some are missing.
+        """
+        self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and len(self.run.read_history()) < trainer.current_epoch:
+            raise UserError(
+                f"{self.run.history} lacks epochs that {self.run.last} has trained; repeat the run in another run_dir."
+            )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

@@ -1,0 +1,47 @@
+"""A run that goes on beside a damaged file says so."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import SMALL, Cli, Trained
+
+HISTORIES: dict[str, tuple[Callable[[str], str], str]] = {
+    "words": (lambda text: text.replace("1.", "[0]", 1), "is damaged (could not convert string to float"),
+    "a gap": (lambda text: text.replace("\n4,", "\n5,", 1), "is damaged (its epochs are not 0, 1 and so on)"),
+    "no epochs": (lambda text: text.replace("epoch,", "apoch,", 1), "is damaged (its epochs are not 0, 1 and so on)"),
+    "no times": (lambda text: text.replace("epoch_s", "x"), "is damaged (it lacks times)"),
+    "more cells than columns": (lambda text: text.replace("\n", ",1,2\n").replace(",1,2", "", 1), "is damaged ("),
+    "an end": (lambda text: "\n".join(text.splitlines()[:4]) + "\n", "lacks epochs that"),
+    "nothing": (lambda text: "", "lacks epochs that"),
+}
+
+
+@pytest.fixture
+def run(trained: Trained, tmp_path: Path) -> Path:
+    """A run that was killed before its test, and the command that goes on."""
+    path = Path(shutil.copytree(trained.run.path, tmp_path / "run"))
+    metrics = json.loads((path / "metrics.json").read_text())
+    (path / "metrics.json").write_text(json.dumps({**metrics, "status": "running"}))
+    return path
+
+
+@pytest.fixture
+def go_on(trained: Trained) -> list[str]:
+    data = ("data=folder", f"data.root={trained.music}", f"data.store_dir={trained.run.path.parent / 'stores'}")
+    split = ("split=track", "split.train=0.2", "split.val=0.2", "split.test=0.6")
+    return [*SMALL, *data, "data.clip_seconds=1", *split, "run_dir=run"]
+
+
+@pytest.mark.parametrize("kind", HISTORIES)
+def test_a_damaged_history_is_named(kind: str, cli: Cli, run: Path, go_on: list[str]) -> None:
+    damaged, sentence = HISTORIES[kind]
+    (run / "history.csv").write_text(damaged((run / "history.csv").read_text()))
+    outcome = cli(*go_on)
+    assert outcome.code == 2, outcome
+    assert "run/history.csv " in outcome.err
+    assert sentence in outcome.err
+    assert "repeat the run in another run_dir" in outcome.err
+    assert "Traceback" not in outcome.err
