@@ -10,10 +10,21 @@ from genreclf.errors import UserError
 
 
 def external_ranks() -> int:
-    """Return how many ranks torchrun or srun started, this process among them; 1 if neither did."""
+    """Return how many ranks torchrun or srun started, this process among them; 1 if neither did.
+
+    Raises:
+        UserError: The environment names a rank other than the first, and neither of them started it.
+    """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["WORLD_SIZE"])
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if "SLURM_STEP_NUM_TASKS" in os.environ:
+        return int(os.environ["SLURM_STEP_NUM_TASKS"])
+    if (rank := os.environ.get("RANK", "0")) != "0":
+        raise UserError(
+            f"RANK={rank} is set in the environment, but neither torchrun nor srun started this process: start the "
+            "ranks with one of them, or unset RANK and WORLD_SIZE."
+        )
+    return 1
 
 
 def ranks_here(ranks: int) -> int:

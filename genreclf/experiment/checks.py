@@ -1,6 +1,7 @@
 """What can be wrong with the parts of a run, found before any data are fetched or spectrograms computed."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -18,6 +19,9 @@ from genreclf.experiment.build import make_loss, make_optimizer, make_scheduler
 from genreclf.experiment.corpus import audio_spec
 from genreclf.hardware import memory_bytes
 from genreclf.run_directory import RunDirectory
+
+WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
+"""What W&B's variable ``WANDB_MODE`` may say."""
 
 GENRES = 10
 """How many there are in a network that is described before the genres are known."""
@@ -126,6 +130,8 @@ def _check_start(config: Config) -> None:
 def _check_loggers(config: Config) -> None:
     if config.logger.tensorboard and not (find_spec("tensorboard") or find_spec("tensorboardX")):
         raise UserError("logger=tensorboard needs: pip install 'genreclf[tensorboard]'")
+    if config.logger.wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
+        raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")
 
 
 def _check_steps(config: Config) -> None:

@@ -240,3 +240,12 @@ def test_no_space_left_keeps_what_is_done(
     assert "No space is left" in outcome.err
     monkeypatch.setattr("genreclf.datasets.folder.Folder.waveform", lambda *_: pytest.fail("was decoded again"))
     assert cli("prepare", *folder_run(songs, tmp_path / "stores")).code == 0
+
+
+def test_an_unknown_mode_of_wandb_is_named(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    outcome = cli(*tiny, "logger=wandb")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "WANDB_MODE=bogus is none of online, offline, shared, disabled, dryrun, run.\n",
+    )

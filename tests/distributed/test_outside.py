@@ -70,6 +70,14 @@ def test_devices_are_as_many_as_the_ranks(cli: Cli, tiny: list[str], monkeypatch
     assert outcome.err.strip() == "3 ranks were started, but trainer.devices=2; set trainer.devices=3."
 
 
+def test_a_rank_that_nobody_started_is_named(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    outcome = cli(*tiny)
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert "unset RANK and WORLD_SIZE" in outcome.err
+
+
 def test_machines_with_different_numbers_of_ranks(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
     monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "2,1")
