@@ -1,7 +1,7 @@
 """Whether a run trained on pictures hears in audio what it sees in the pictures of the same songs.
 
-``python benchmarks/audio_and_pictures.py RUN SONGS [data.root=PICTURES]``: SONGS holds audio files that are called as
-the pictures are, such as GTZAN's ``genres_original``; RUN's own source holds the pictures.
+``python -m benchmarks.audio_and_pictures RUN SONGS [data.root=PICTURES]``: SONGS holds audio files that are called as
+the pictures are, such as GTZAN's ``genres_original``; RUN's own dataset holds the pictures.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What genreclf makes of a GPU: every figure that is claimed, measured in one command.
 
-    python benchmarks/gpu.py --gtzan data/gtzan
+    python -m benchmarks.gpu --gtzan data/gtzan
 
-In turn: ``python -m genreclf benchmark``; ``fit`` of 1,000 steps an epoch against the bare compiled loop, and the fixed
+In turn: ``python -m benchmarks``; ``fit`` of 1,000 steps an epoch against the bare compiled loop, and the fixed
 cost of an epoch, then both with CUDA graphs; a plain Lightning + DataLoader + librosa script on the same task; all
 published systems with one seed; eight small jobs together and one by one. A part that fails costs itself only, and
 ``--parts`` adds to what an earlier call wrote of the same machine. ``--quick --accelerator cpu`` runs every part at a
@@ -18,9 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measuring import OUTPUTS, ROOT, empty, machine, markdown, seconds, start, write_json, write_music
+from benchmarks.measuring import OUTPUTS, ROOT, empty, machine, markdown, seconds, start, write_json, write_music
 
-HERE = Path(__file__).resolve().parent
 PARTS = ("benchmark", "fit", "fit_graphs", "peers", "published", "small_jobs")
 
 
@@ -60,19 +59,19 @@ class Measurement:
         return self._fit("default")
 
     def fit_graphs(self) -> dict[str, Any]:
-        """Return the same with CUDA graphs, in both subsets."""
+        """Return the same with CUDA graphs, on both sides."""
         return self._fit("reduce-overhead")
 
     def _fit(self, mode: str) -> dict[str, Any]:
         # 40 crops of each of 800 tracks are 1,000 batches of 32.
-        subsets = ["split.train=0.8", "split.val=0.1", "split.test=0.1"]
-        size = [] if self.quick else ["--epochs", "3", "data.crops_per_track=40", "data.batch_size=32", *subsets]
+        sizes = ["split.train=0.8", "split.val=0.1", "split.test=0.1"]
+        size = [] if self.quick else ["--epochs", "3", "data.crops_per_track=40", "data.batch_size=32", *sizes]
         compiled = [f"trainer.compile={mode}"] if self.accelerator == "gpu" else []
         return dict(self._benchmark("--only", "fit", *size, *compiled)["fit"])
 
     def _benchmark(self, *arguments: str) -> dict[str, Any]:
         quick = ["--quick"] if self.quick else []
-        return run_json("-m", "genreclf", "benchmark", "--json", *quick, *arguments, f"trainer={self.accelerator}")
+        return run_json("-m", "benchmarks", "--json", *quick, *arguments, f"trainer={self.accelerator}")
 
     def peers(self) -> dict[str, Any]:
         """Return ours against the plain Lightning script."""
@@ -137,7 +136,7 @@ class Measurement:
 
     def _script(self, name: str, *arguments: str) -> dict[str, Any]:
         settings: list[str | Path] = ["--accelerator", self.accelerator, "--out", self.out / name, "--json"]
-        return run_json(HERE / f"{name}.py", *settings, *arguments)
+        return run_json("-m", f"benchmarks.{name}", *settings, *arguments)
 
 
 def earlier_parts(path: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""How a library of songs grows: ``python benchmarks/library_scale.py [--songs 10000 100000 1000000]``.
+"""How a library of songs grows: ``python -m benchmarks.library_scale [--songs 10000 100000 1000000]``.
 
 Synthetic embeddings of 128 dimensions, as the default CRNN's: 16 independent directions in 1,000 clusters, and a little
 noise in all. Everything but the hearing is what ``index`` and ``recommend`` do.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.suite.child import peak_mb
+from benchmarks.child import peak_mb
 from genreclf.recommend import Library, Song
 from genreclf.recommend.indexing import make_searchable
 from genreclf.recommend.library import songs_file, vectors_file

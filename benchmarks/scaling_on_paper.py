@@ -1,4 +1,4 @@
-"""Work out on paper when more devices make a training step faster: ``python benchmarks/scaling_on_paper.py``.
+"""Work out on paper when more devices make a training step faster: ``python -m benchmarks.scaling_on_paper``.
 
 Of each network it counts the floating-point operations of a clip (forward and backward, by PyTorch's flop counter on
 tensors without storage) and the bytes of its gradients, which DDP sums over the devices at each step. A ring of n

@@ -1,9 +1,9 @@
 """Several small trainings on one device: plain processes side by side against one after another.
 
-    python benchmarks/small_jobs.py --jobs 8 --accelerator gpu
+    python -m benchmarks.small_jobs --jobs 8 --accelerator gpu
 
 Every job is ``python -m genreclf`` with a seed of its own, from its start to its report; the store is built before.
-Side by subset, the processes divide the cores among their threads.
+Side by side, the processes divide the cores among their threads.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measuring import OUTPUTS, empty, machine, seconds, start, wait_for, write_json
+from benchmarks.measuring import OUTPUTS, empty, machine, seconds, start, wait_for, write_json
 
 
 def job(folder: Path, seed: int, arguments: argparse.Namespace, *, task: str = "train") -> list[str]:

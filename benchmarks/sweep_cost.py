@@ -1,7 +1,7 @@
 """What a sweep costs beside the same jobs one by one in separate shells, all in one measurement.
 
-    python benchmarks/sweep_cost.py              # 24 jobs, some minutes on 2 cores
-    python benchmarks/sweep_cost.py --jobs 3
+    python -m benchmarks.sweep_cost              # 24 jobs, some minutes on 2 cores
+    python -m benchmarks.sweep_cost --jobs 3
 
 Jobs are small networks on procedural music, a seed each; the spectrograms are computed before the clock starts. Each
 way starts with empty folders: a shell a job, then `-m` one after the other, then `-m` side by side (extra `sweep`).
@@ -34,12 +34,10 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--jobs", type=int, default=24, help="how many")
     words.add_argument("--epochs", type=int, default=5, help="of each job")
-    words.add_argument(
-        "--subset-by-subset", type=int, default=os.cpu_count(), help="jobs at a time on the joblib launcher"
-    )
+    words.add_argument("--side-by-side", type=int, default=os.cpu_count(), help="jobs at a time on the joblib launcher")
     asked = words.parse_args()
     if find_spec("hydra_plugins.hydra_joblib_launcher") is None:
-        raise SystemExit('sweep_cost.py needs hydra-joblib-launcher: python -m pip install -e ".[sweep]"')
+        raise SystemExit('It needs hydra-joblib-launcher: python -m pip install -e ".[sweep]"')
     with tempfile.TemporaryDirectory() as folder:
         print(*table(Path(folder), asked.jobs, asked.epochs, asked.side_by_side), sep="\n")
 

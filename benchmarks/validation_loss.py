@@ -1,6 +1,6 @@
 """Validation loss of finished runs, at one epoch and as the mean of five, so that parts of a network can be judged.
 
-    python benchmarks/validation_loss.py outputs/ablation
+    python -m benchmarks.validation_loss outputs/ablation
 
 The least of the losses of all epochs flatters a run whose loss jumps from epoch to epoch: with as good a network, one
 of many jumps ends lower. The least mean of five epochs in a row does so much less. Both in nats per validation track.

@@ -28,7 +28,6 @@ from genreclf.values import shown
 
 COMMANDS = (
     "app",
-    "benchmark",
     "compare",
     "dashboard",
     "evaluate",

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from task import (
+from benchmarks.peers.task import (
     BATCH_SIZE,
     CENTER_DB,
     CLIP_FRAMES,
@@ -29,7 +29,6 @@ from task import (
     genre_of,
 )
 
-HERE = Path(__file__).parent
 SUBSETS = {"train": "train", "dev": "val", "test": "test"}
 FEATURES = "log_mel"
 PREPROCESS_WORKERS = 2
@@ -102,7 +101,7 @@ def configure(task: Task, folder: Path) -> None:
         conf / "model/GenreCRNN.yaml",
         {
             "id": "GenreCRNN",
-            "_target_": "autrainer_model.GenreCRNN",
+            "_target_": "benchmarks.peers.autrainer_model.GenreCRNN",
             "channels_last": task.channels_last,
             "transform": {"type": "grayscale"},
         },
@@ -161,8 +160,7 @@ def main() -> None:
     folder = Path(task.folder)
     configure(task, folder)
     autrainer = str(Path(sys.executable).with_name("autrainer"))
-    paths = [str(HERE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     workers = ["-n", str(PREPROCESS_WORKERS), "-u", "0"]
     for command in (["preprocess", "-cn", "prepare", *workers], ["train", "-cn", "fit"]):
         subprocess.run([autrainer, *command], cwd=folder, env=environment, check=True)

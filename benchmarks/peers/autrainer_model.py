@@ -1,11 +1,12 @@
 """genreclf's network as a model of autrainer, found by the name in its configuration."""
 
 from autrainer.models import AbstractModel
-from task import build_network
 from torch import Tensor
 
+from benchmarks.peers.task import build_network
 
-class GenreCRNN(AbstractModel):
+
+class GenreCRNN(AbstractModel):  # type: ignore[misc, unused-ignore]
     """The network of the other systems.
 
     Args:

@@ -15,7 +15,11 @@ import soundfile
 import torch
 import transformers
 from datasets import Dataset, Features, List, Value
-from task import (
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+from transformers import EvalPrediction, Trainer, TrainingArguments
+
+from benchmarks.peers.task import (
     BATCH_SIZE,
     CENTER_DB,
     CLIP_FRAMES,
@@ -33,9 +37,6 @@ from task import (
     grid_start_frame,
     parameters,
 )
-from torch import Tensor, nn
-from torchaudio.transforms import MelSpectrogram
-from transformers import EvalPrediction, Trainer, TrainingArguments
 
 MAP_PROCESSES = 2
 

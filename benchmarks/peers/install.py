@@ -1,6 +1,6 @@
 """Make the environments of the peers, one each: what they want of other packages does not fit together.
 
-``python benchmarks/peers/install.py`` takes some minutes and about 7 GB each with PyTorch's CUDA build. The plain
+``python -m benchmarks.peers.install`` takes some minutes and about 7 GB each with PyTorch's CUDA build. The plain
 Lightning script needs none: it runs in genreclf's own.
 """
 

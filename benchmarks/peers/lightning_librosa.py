@@ -15,7 +15,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from task import (
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics.classification import MulticlassAccuracy
+
+from benchmarks.peers.task import (
     BATCH_SIZE,
     CENTER_DB,
     CLIP_FRAMES,
@@ -32,9 +36,6 @@ from task import (
     build_network,
     parameters,
 )
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchmetrics.classification import MulticlassAccuracy
 
 
 class Clips(Dataset[tuple[Tensor, int]]):

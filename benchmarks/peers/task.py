@@ -1,4 +1,4 @@
-"""What every system of `benchmarks/peers.py` is given: the same tracks, clips, network and training."""
+"""What every system of `benchmarks.peers` is given: the same tracks, clips, network and training."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -69,7 +69,7 @@ class Task:
         return CLIPS_PER_TRACK * len(self.subsets[subset])
 
     def finish(self, **result: Any) -> None:
-        """Write what `benchmarks/peers.py` checks: parameters, test accuracy, versions."""
+        """Write what `benchmarks.peers` checks: parameters, test accuracy, versions."""
         Path(self.folder, "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 

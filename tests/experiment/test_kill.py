@@ -53,7 +53,7 @@ def train_and_be_killed(place: str, epoch: int, arguments: list[str], folder: Pa
         kill_at(f"within {written}")
 
     callbacks.History.on_train_epoch_end = row  # type: ignore[method-assign]
-    Trainer.save_checkpoint = saved  # type: ignore[split, method-assign]
+    Trainer.save_checkpoint = saved  # type: ignore[assignment, method-assign]
     os.fsync = synced
     os.chdir(folder)
     sys.argv = ["genreclf", *arguments]

@@ -1,7 +1,6 @@
 """A run trained on pictures hears audio only if it is known how they were made."""
 
 import csv
-import importlib
 import io
 import os
 from pathlib import Path
@@ -11,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from helpers import ROOT, Cli, Trained, train
+from helpers import Cli, Trained, train
 from PIL import Image
 
+from benchmarks.audio_and_pictures import compared
 from genreclf.audio.decode import open_audio
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.datasets.images import read_levels
@@ -112,7 +112,7 @@ def test_a_spec_of_an_older_checkpoint_has_no_making() -> None:
 
 
 @pytest.mark.slow
-def test_real_songs_are_heard_as_they_are_seen(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_songs_are_heard_as_they_are_seen(cli: Cli, tmp_path: Path) -> None:
     if "GENRECLF_GTZAN" not in os.environ:
         pytest.skip("set GENRECLF_GTZAN to a folder with GTZAN's audio/genres_original and pictures")
     gtzan = Path(os.environ["GENRECLF_GTZAN"])
@@ -121,9 +121,7 @@ def test_real_songs_are_heard_as_they_are_seen(cli: Cli, tmp_path: Path, monkeyp
         *("split=fault_filtered", "experiment=best", "trainer=cpu", "logger=none", "run_dir=run"),
     )
     assert outcome.code == 0, outcome.err
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    module = importlib.import_module("audio_and_pictures")
-    found = module.compared(tmp_path / "run", gtzan / "audio/genres_original", [])
+    found = compared(tmp_path / "run", gtzan / "audio/genres_original", [])
     assert len(found) == 32
     assert len({picture for picture, _ in found.values()}) > 4
     assert sum(picture == audio for picture, audio in found.values()) >= 28

@@ -5,16 +5,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.suite.command import peak_mb
-from benchmarks.suite.invented import write_pictures, write_songs
-from benchmarks.suite.store import build_s
-from benchmarks.suite.training import epoch_s
+from benchmarks.command import peak_mb
+from benchmarks.noise import write_pictures, write_songs
+from benchmarks.store import build_s
+from benchmarks.training import epoch_s
 from genreclf.config.config import Config
 from genreclf.experiment.setup import prepare
 from genreclf.inference.predictor import GenrePredictor
 
 Configure = Callable[[str, Path], Config]
-"""Makes the configuration of a run on invented files: kind of the source (``data``) and where they lie."""
+"""Makes the configuration of a run on files of noise: kind of the dataset (``data``) and where they lie."""
 
 PREDICTED = 400
 """Tracks that are predicted at most: many more would take minutes."""
@@ -24,7 +24,7 @@ def measure_sizes(folder: Path, configure: Configure, sizes: Sequence[int]) -> d
     """Measure each part on several numbers of tracks.
 
     Args:
-        folder: Where the files are invented.
+        folder: Where the files are written.
         configure: Makes a run's configuration.
         sizes: Numbers of tracks, ascending.
 

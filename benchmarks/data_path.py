@@ -4,12 +4,11 @@ import mmap
 import os
 import time
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from benchmarks.suite.bare_loop import clips_of, device_of
+from benchmarks.bare_loop import clips_of, device_of
 from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.store import Store
@@ -31,8 +30,9 @@ def measure_data_path(config: Config) -> dict[str, Any]:
     forget_pages(data.store)
     cold = _pass_over(data, model)
     forget_pages(data.store)
-    with patch.object(ClipDataModule, "streams", True):
-        ahead = _pass_over(data, model)
+    data.read_ahead = True
+    ahead = _pass_over(data, model)
+    data.read_ahead = None
     data.settle(device)
     _pass_over(data, model)
     warm = _pass_over(data, model)

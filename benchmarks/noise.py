@@ -1,17 +1,17 @@
-"""Files to measure with: noise, since the cost of a file does not depend on its music."""
+"""Files of noise to measure with, since the cost of a file does not depend on its music."""
 
 from pathlib import Path
 
 import numpy as np
 
 SAMPLE_RATE = 22050
-"""Of the invented songs, in Hz; GTZAN's."""
+"""Of the songs, in Hz; GTZAN's."""
 
 DURATION_S = 30.0
-"""Of the invented songs; GTZAN's."""
+"""Of the songs; GTZAN's."""
 
 PICTURE_SIZE = (128, 387)
-"""Rows and columns of the invented pictures; those of GTZAN's published ones."""
+"""Rows and columns of the pictures; those of GTZAN's published ones."""
 
 _GENRES = 10
 

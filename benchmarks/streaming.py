@@ -7,12 +7,11 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from torch import Tensor
 
-from benchmarks.suite.bare_loop import BareLoop, Ready, clips_of
-from benchmarks.suite.data_path import forget_pages
+from benchmarks.bare_loop import BareLoop, Ready, clips_of
+from benchmarks.data_path import forget_pages
 from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.store import Store
@@ -32,7 +31,7 @@ def measure_streaming(config: Config, folder: Path, tracks: int) -> dict[str, An
 
     Args:
         config: Its few tracks are repeated until the store is full; its network is trained.
-        folder: Where the store is invented.
+        folder: Where the store is written.
         tracks: How many.
 
     Returns:
@@ -61,14 +60,13 @@ def measure_streaming(config: Config, folder: Path, tracks: int) -> dict[str, An
     }
     uses = {"batches_per_s": (alone, CUT), "training_batches_per_s": (train, TRAINED)}
     for name, (count, ahead) in ways.items():
-        data = _data(prepared, store, count)
+        data = _data(prepared, store, count, read_ahead=ahead)
         for key, (use, batches) in uses.items():
-            with patch.object(ClipDataModule, "streams", ahead):
-                if name == "memory":
-                    _rate(data, alone, batches)
-                else:
-                    forget_pages(store)
-                results[key][name] = round(_rate(data, use, batches), 1)
+            if name == "memory":
+                _rate(data, alone, batches)
+            else:
+                forget_pages(store)
+            results[key][name] = round(_rate(data, use, batches), 1)
     return results
 
 
@@ -76,6 +74,7 @@ def write_store(folder: Path, few: Store, tracks: int) -> Store:
     """Write a store of so many tracks, those of another one again and again, all of it to the disk."""
     folder.mkdir(parents=True)
     index: dict[str, Any] = json.loads((few.directory / "index.json").read_text())
+    del index["checksum"]
     known = list(index["tracks"].values())
     index["frames"], index["tracks"] = 0, {}
     with (folder / "frames.bin").open("wb") as file:
@@ -89,7 +88,7 @@ def write_store(folder: Path, few: Store, tracks: int) -> Store:
     return Store(folder)
 
 
-def _data(prepared: Prepared, store: Store, tracks: int) -> ClipDataModule:
+def _data(prepared: Prepared, store: Store, tracks: int, *, read_ahead: bool) -> ClipDataModule:
     """Return the first tracks of a store as training data, ten genres in turn."""
     segments = tuple(Segment(name, 0, length) for name, length in islice(store.lengths_frames.items(), tracks))
     genres = prepared.data.genres
@@ -99,6 +98,7 @@ def _data(prepared: Prepared, store: Store, tracks: int) -> ClipDataModule:
         genre_of={segment.track_id: genres[index % len(genres)] for index, segment in enumerate(segments)},
         spec=prepared.data.spec,
         batch_size=prepared.data.batch_size,
+        read_ahead=read_ahead,
     )
 
 

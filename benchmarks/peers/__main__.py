@@ -1,7 +1,7 @@
 """genreclf against what one would use instead: the same network, tracks, clips and epochs, from audio to a test.
 
-    python benchmarks/peers/install.py
-    python benchmarks/peers.py --tracks 100 --epochs 10
+    python -m benchmarks.peers.install
+    python -m benchmarks.peers --tracks 100 --epochs 10
 
 Every system runs alone, in a process of its own, from the WAV files: features, training, validation and a checkpoint
 each epoch, the test of the best one. See `benchmarks/README.md` for what is the same and what is not.
@@ -15,13 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from measuring import OUTPUTS, ROOT, empty, machine, markdown, seconds, write_json, write_music
-
-SCRIPTS = Path(__file__).resolve().parent / "peers"
-sys.path.insert(0, str(SCRIPTS))
-
-from install import ENVIRONMENTS, python_of  # noqa: E402
-from task import (  # noqa: E402
+from benchmarks.measuring import OUTPUTS, empty, machine, markdown, seconds, write_json, write_music
+from benchmarks.peers.install import ENVIRONMENTS, python_of
+from benchmarks.peers.task import (
     BATCH_SIZE,
     CLIP_SECONDS,
     CLIPS_PER_TRACK,
@@ -35,8 +31,8 @@ NETWORK = "import genreclf.models.crnn"
 IMPORTS = {
     "genreclf": ("import genreclf.experiment.run",),
     "autrainer": ("import autrainer.datasets, autrainer.transforms", f"import autrainer.training; {NETWORK}"),
-    "hugging_face": (f"import hugging_face; {NETWORK}",),
-    "lightning": (f"import lightning_librosa; {NETWORK}",),
+    "hugging_face": (f"import benchmarks.peers.hugging_face; {NETWORK}",),
+    "lightning": (f"import benchmarks.peers.lightning_librosa; {NETWORK}",),
 }
 """What each process of a system imports before it does anything; timed as its start-up."""
 COLUMNS = (
@@ -142,17 +138,14 @@ def measure(system: System, task: Task, environments: Path) -> dict[str, Any]:
     own = system.family in ("genreclf", "lightning")
     python = Path(sys.executable) if own else python_of(system.family, environments)
     if not python.exists():
-        raise SystemExit(f"{python} is not there; run python benchmarks/peers/install.py first.")
-    paths = f"{ROOT}:{SCRIPTS}"
+        raise SystemExit(f"{python} is not there; run python -m benchmarks.peers.install first.")
     # Once unmeasured, so that every system starts with its files in memory.
-    startup_s = [
-        sum(seconds([python, "-c", code], log, PYTHONPATH=paths) for code in IMPORTS[system.family]) for _ in range(2)
-    ][-1]
-    script = {"autrainer": "autrainer_job.py", "lightning": "lightning_librosa.py"}.get(system.family)
-    command: list[str | Path] = [python, SCRIPTS / (script or f"{system.family}.py"), task.write()]
+    startup_s = [sum(seconds([python, "-c", code], log) for code in IMPORTS[system.family]) for _ in range(2)][-1]
+    script = {"autrainer": "autrainer_job", "lightning": "lightning_librosa"}.get(system.family, system.family)
+    command: list[str | Path] = [python, "-m", f"benchmarks.peers.{script}", task.write()]
     if system.family == "genreclf":
         command = [*genreclf_command(task)]
-    wall_s = seconds(command, log, PYTHONPATH=paths)
+    wall_s = seconds(command, log)
     clips = task.epochs * task.clips("train")
     return {
         "system": system.family,

@@ -1,5 +1,6 @@
 """What whole commands cost: the time to the first step, and memory."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -7,7 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-WATCHED = ("-m", "benchmarks.suite.child")
+from benchmarks.measuring import ROOT
+
+WATCHED = ("-m", "benchmarks.child")
 
 
 def measure_command(overrides: Sequence[str]) -> dict[str, Any]:
@@ -32,8 +35,9 @@ def peak_mb(*arguments: str) -> int:
 
 def _child(*arguments: str) -> tuple[float, str]:
     """Return the seconds that a Python command took, and what it printed."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     started_s = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, env=variables)
     if done.returncode:
         raise RuntimeError(f"python {' '.join(arguments)} failed: {done.stderr[-2000:]}")
     return time.perf_counter() - started_s, done.stdout

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.suite.bare_loop import device_of
+from benchmarks.bare_loop import device_of
 from genreclf.config.config import Config
 from genreclf.hardware import cores
 

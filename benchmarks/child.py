@@ -1,4 +1,4 @@
-"""``python -m benchmarks.suite.child [first] [overrides]``: the real command, watched.
+"""``python -m benchmarks.child [first] [overrides]``: the real command, watched.
 
 With ``first`` it ends after its first training step; else its last line is the most memory it held, in MB.
 """
@@ -29,6 +29,6 @@ def peak_mb() -> float:
 if __name__ == "__main__":
     if sys.argv[1] == "first":
         del sys.argv[1]
-        GenreClassifier.on_train_batch_end = _end  # type: ignore[split, method-assign]
+        GenreClassifier.on_train_batch_end = _end  # type: ignore[assignment, method-assign]
     main()
     print(round(peak_mb()))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from benchmarks.suite.bare_loop import BareLoop, Ready, device_of, ready_batches
+from benchmarks.bare_loop import BareLoop, Ready, device_of, ready_batches
 from genreclf.config.config import Config
 from genreclf.experiment.fit import fit, trainer_of
 from genreclf.experiment.setup import prepare

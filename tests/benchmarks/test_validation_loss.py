@@ -1,27 +1,20 @@
 """The table of benchmarks/validation_loss.py."""
 
-import importlib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from fake_runs import write_run
-from helpers import ROOT
+
+from benchmarks import validation_loss
 
 
-@pytest.fixture
-def validation_loss(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module("validation_loss")
-
-
-def test_mean_of_five_epochs_is_the_least_of_those_in_a_row(validation_loss: ModuleType) -> None:
+def test_mean_of_five_epochs_is_the_least_of_those_in_a_row() -> None:
     assert validation_loss.least_mean([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.0]) == 14 / 5
     assert validation_loss.least_mean([3.0, 1.0]) == 2
 
 
 def test_validation_loss_of_runs_is_a_row_an_experiment(
-    validation_loss: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (1, 0):
         write_run(tmp_path / f"cnn{seed}", [True, False], seed=seed, epochs=6)
@@ -38,7 +31,7 @@ def test_validation_loss_of_runs_is_a_row_an_experiment(
 
 
 def test_runs_without_losses_are_a_mistake(
-    validation_loss: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "evaluation", [True, False], epochs=0)
     for folder, reason in (("evaluation", "holds no validation losses"), ("nowhere", "is no folder")):

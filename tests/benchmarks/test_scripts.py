@@ -1,27 +1,15 @@
 """What the scripts in benchmarks/ compute from what they measure."""
 
-import importlib
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from helpers import ROOT
+
+from benchmarks import gpu
+from benchmarks.peers import __main__ as peers
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module("gpu")
-
-
-@pytest.fixture
-def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module("peers")
-
-
-def test_sides_share_no_track_and_hold_every_genre(peers: ModuleType, tmp_path: Path) -> None:
+def test_subsets_share_no_track_and_hold_every_genre(tmp_path: Path) -> None:
     for genre, tracks in (("blues", 10), ("metal", 3)):
         (tmp_path / genre).mkdir()
         for number in range(tracks):
@@ -32,7 +20,7 @@ def test_sides_share_no_track_and_hold_every_genre(peers: ModuleType, tmp_path: 
     assert all({track.split("/")[0] for track in tracks} == {"blues", "metal"} for tracks in subsets.values())
 
 
-def test_ratio_is_to_the_fastest_setting_of_a_peer(peers: ModuleType) -> None:
+def test_ratio_is_to_the_fastest_setting_of_a_peer() -> None:
     def row(system: str, clips_per_s: float) -> dict[str, object]:
         return {
             "system": system,
@@ -49,7 +37,7 @@ def test_ratio_is_to_the_fastest_setting_of_a_peer(peers: ModuleType) -> None:
     assert [entry["auto_ratio"] for entry in rows] == [3, 1, 12, 6, 4]
 
 
-def test_both_settings_of_ours_and_no_bf16_where_there_is_none(peers: ModuleType) -> None:
+def test_both_settings_of_ours_and_no_bf16_where_there_is_none() -> None:
     names = [system.name for system in peers.systems(["genreclf", "autrainer"], has_bf16=True, cores=2)]
     assert names == [
         *("genreclf-fp32-0", "genreclf-bf16-0"),
@@ -60,13 +48,13 @@ def test_both_settings_of_ours_and_no_bf16_where_there_is_none(peers: ModuleType
     assert len(without) == len(set(without))
 
 
-def test_workers_are_as_many_as_the_cores(peers: ModuleType) -> None:
+def test_workers_are_as_many_as_the_cores() -> None:
     assert {system.workers for system in peers.systems(["lightning"], has_bf16=True, cores=16)} == {0, 16}
 
 
 @pytest.mark.parametrize("error", [SystemExit("no room"), KeyError("no room")])
 def test_a_failed_part_is_said_and_the_others_are_measured(
-    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def fail(_: object) -> None:
         raise error

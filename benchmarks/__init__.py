@@ -1,0 +1,1 @@
+"""What genreclf costs, and scripts that repeat what the documents say about speed; none of it is installed."""

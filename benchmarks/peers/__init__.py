@@ -1,0 +1,1 @@
+"""genreclf against autrainer, Hugging Face's Trainer and a plain Lightning script."""
