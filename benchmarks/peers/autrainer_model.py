@@ -22,10 +22,8 @@ class GenreCRNN(AbstractModel):  # type: ignore[misc, unused-ignore]
 
     def embeddings(self, features: Tensor) -> Tensor:
         """Return what the classifier gets, ``(batch, unit)``."""
-        for name, layer in self.network.named_children():
-            if name != "classifier":
-                features = layer(features.squeeze(1).transpose(1, 2) if name == "image" else features)
-        return features
+        embeddings: Tensor = self.network.embed(features.squeeze(1).transpose(1, 2))
+        return embeddings
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits ``(batch, genre)`` of scaled spectrograms ``(batch, 1, frame, mel)``."""

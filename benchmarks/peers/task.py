@@ -83,7 +83,7 @@ def grid_start_frame(clip: int, track_frames: int) -> int:
     return clip * max(0, track_frames - CLIP_FRAMES) // (CLIPS_PER_TRACK - 1)
 
 
-def build_network(genres: int, *, channels_last: bool) -> nn.Module:
+def build_network(genres: int, *, channels_last: bool) -> Any:
     """Return genreclf's ``crnn``: scaled log-mel ``(batch, mel, frame)`` to logits ``(batch, genre)``."""
     from genreclf.audio.log_mel import FeatureSpec
     from genreclf.models.crnn import CRNN

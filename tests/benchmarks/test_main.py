@@ -15,7 +15,7 @@ from helpers import ROOT, Cli
 from benchmarks.__main__ import _parser, main
 from benchmarks.noise import DURATION_S, PICTURE_SIZE, write_pictures, write_songs
 from benchmarks.streaming import measure_streaming
-from genreclf.audio.resample import decode
+from genreclf.audio.decode import decode
 from genreclf.cli.compose import checked
 from genreclf.datasets.images import read_levels
 
@@ -23,7 +23,7 @@ from genreclf.datasets.images import read_levels
 def test_noise_is_of_gtzans_size(tmp_path: Path) -> None:
     (song,) = write_songs(tmp_path / "songs", 1)
     waveform, sample_rate = decode(song)
-    assert waveform.shape == (1, DURATION_S * sample_rate)
+    assert waveform.shape == (DURATION_S * sample_rate,)
     assert np.abs(waveform).max() > 0.5
     (picture,) = write_pictures(tmp_path / "pictures", 1)
     assert read_levels(picture).shape == PICTURE_SIZE
