@@ -4,10 +4,11 @@ Glossary, used the same way in every file:
 
 - **track**: one audio file (GTZAN's last 30 s); **clip**: what is cut out of a track; **frame**: a spectrogram column.
 - **genre**: a class.
-- **source**: where tracks come from; **split**: which tracks train, validate and test; a **subset** is one of the
-three. - **segment**: the part of a track that a subset may see, the whole track except in the leaky ``chunk`` split.
-- **store**: the spectrograms of a source, computed once.
+- **dataset**: where tracks come from; **split**: which tracks train, validate and test; **subset**: one of these three.
+- **segment**: a part of a track that belongs to a subset; the whole track, except in the leaky ``chunk`` split.
+- **store**: what was computed of a dataset once, such as its log-mel spectrograms.
 - **run**: one training with its directory; **sweep**: many runs.
+- **leaky**: of a score whose test tracks, or segments of them, were seen in training.
 
 Names end in their unit: ``_s`` for seconds, ``_samples``, ``_frames``, ``_db``. Spectrograms are
 ``(batch, mel, frame)``, logits are ``(batch, genre)``.
@@ -24,9 +25,9 @@ __version__ = "0.1.0"
 
 
 def load(run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
-    """Return the trained model of a run directory, ready to hear music.
+    """Load the trained model of a run directory for prediction.
 
-    The directory may come from somebody else: no code runs but genreclf's, unless you trust it.
+    The directory may come from somebody else: only code of genreclf runs, unless you trust other modules.
 
     Args:
         run: A run directory; its ``config.yaml`` and ``checkpoints/best.ckpt`` are enough.
@@ -35,7 +36,7 @@ def load(run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] 
             class of the running script, need not be named.
 
     Raises:
-        UserError: It is no run directory, its checkpoint is missing or damaged, or its model is of another module.
+        UserError: It is not a run directory, its checkpoint is missing or damaged, or its model is from another module.
     """
     from genreclf.inference.predictor import GenrePredictor
 

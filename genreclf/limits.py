@@ -1,4 +1,4 @@
-"""Bounds on audio files and pictures, so that no single one takes the memory or the time of all others."""
+"""Limits on audio files and pictures, so that no single file uses up the memory or the time of all others."""
 
 import os
 import stat
@@ -10,26 +10,26 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 """Sample rates of audio; a second at 1 Hz would become 22,050 samples of nothing."""
 
 LONGEST_TRACK_S = 2 * 3600
-"""Length of a track that is decoded as a whole, for training: 640 MB at 22,050 Hz."""
+"""Maximal length of a track that is decoded as a whole, for training; 640 MB at 22,050 Hz."""
 
 LARGEST_TRACK_SAMPLES = 2**29
-"""Samples of all its channels together, 2 GB: 1 h 41 min of CD audio."""
+"""Maximal number of samples of a track, all channels together; 2 GB, or 1 h 41 min of CD audio."""
 
 LONGEST_SONG_S = 24 * 3600
-"""Length of a song that is decoded in blocks, for a prediction; its spectrogram takes 1 GB of disk."""
+"""Maximal length of a song that is decoded in blocks, for prediction; its spectrogram takes 1 GB of disk."""
 
 LARGEST_PICTURE_PIXELS = 2**24
-"""Pixels of a picture; finding its color map takes 50 bytes for each, 800 MB."""
+"""Maximal number of pixels of a picture; finding its color map takes 50 bytes per pixel, or 800 MB."""
 
 WIDEST_PICTURE = 2**17
-"""Columns of a picture: 50 min of music at 43 frames a second."""
+"""Maximal number of columns of a picture; 50 min of music at 43 frames a second."""
 
 
 def check_is_file(path: Path) -> None:
-    """Check that there is a regular file with something in it.
+    """Check that a path is a regular file that is not empty.
 
     Raises:
-        UnreadableTrack: There is none; the message says why in a few words, without the path.
+        UnreadableTrack: It is not; the message says why in a few words, without the path.
     """
     try:
         status = path.stat()
@@ -48,10 +48,10 @@ def check_is_file(path: Path) -> None:
 
 
 def check_rate(sample_rate: int) -> None:
-    """Check a sample rate in Hz.
+    """Check that a sample rate in Hz is plausible.
 
     Raises:
-        UnreadableTrack: No audio has it.
+        UnreadableTrack: It is not.
     """
     if not LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ:
         raise UnreadableTrack(f"a sample rate of {sample_rate} Hz, not between 1 kHz and 1 MHz")

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms: how they are made from audio, what a source's are like, and how a network's input is scaled."""
+"""Compute log-mel spectrograms, and describe what the spectrograms of a dataset are."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,38 +9,37 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STEP_DB = 1 / 256
-"""What one unit of a stored int16 spectrogram means, in dB; half a unit is the rounding error, 0.002 dB."""
+"""The step of quantized log-mels (``log_mel_q``, int16), in dB; the rounding error is half a step, 0.002 dB."""
 
 FLOOR_DB = -100.0
-"""The lowest level that is kept, in dB relative to 1: that of the power 1e-10."""
+"""The lowest level of a spectrogram, in dB relative to 1; that of the power 1e-10."""
 
 PICTURE_RANGE_DB = 80.0
-"""What a picture's 0 lies below its 255, in dB."""
+"""The range of a picture's 256 values, in dB."""
 
 TOP_DB = 80.0
 """How far below a track's peak `librosa.power_to_db` clips by default, in dB."""
 
 MELS_AT_ONCE = 16
-"""Bands that `LogMel` adds up in one product; measured against 8, 32, 64 and all 128."""
+"""Mel bands that `LogMel` computes in one matrix product; faster than 8, 32, 64 and all 128."""
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What the spectrograms of a source are. A model is built from it, its checkpoint keeps it, prediction obeys it.
+    """The parameters of a dataset's spectrograms; a model is built from them, and its checkpoint keeps them.
 
     Attributes:
         n_mels: Rows of a spectrogram.
         clip_frames: Columns of one clip.
-        frames_per_second: Columns a second of music takes.
-        step_db: What one unit of a stored value means, in dB.
-        zero_db: The level of the stored value 0, in dB; relative to 1 for audio, to the track's peak for pictures.
-        silence: The stored value of silence, used to pad short tracks.
+        frames_per_second: Columns of a second of music.
+        step_db: The step of the quantized values (``log_mel_q``), in dB.
+        zero_db: The level of the quantized value 0, in dB; relative to 1 for audio, to the track's peak for pictures.
+        silence: The quantized value of silence, used to pad short tracks.
         sample_rate: In Hz; None for pictures, as are the next two.
         n_fft: Window length in samples.
         hop_length: Samples from one column to the next.
-        rendering: How pictures were made of audio, one of `genreclf.datasets.images.RENDERINGS`; None where it is not
-        known. top_db: Levels further below their track's peak are raised to that level, in dB; None leaves them as they
-        are.
+        rendering: How pictures were rendered from audio, one of `genreclf.datasets.images.RENDERINGS`; None if unknown.
+        top_db: Levels are clipped at so many dB below their track's peak; None does not clip.
     """
 
     n_mels: int
@@ -66,7 +65,7 @@ class FeatureSpec:
         clip_seconds: float,
         top_db: float | None = None,
     ) -> "FeatureSpec":
-        """Describe clips of `clip_seconds` cut out of the spectrograms that `LogMel` makes."""
+        """Return the parameters of clips of `clip_seconds` of the spectrograms that `LogMel` computes."""
         frames_per_second = sample_rate / hop_length
         return cls(
             n_mels=n_mels,
@@ -85,7 +84,7 @@ class FeatureSpec:
     def of_pictures(
         cls, *, n_mels: int, frames_per_second: float, clip_seconds: float, rendering: str | None = None
     ) -> "FeatureSpec":
-        """Describe clips of `clip_seconds` cut out of 8-bit pictures that span 80 dB below each track's peak."""
+        """Return the parameters of clips of `clip_seconds` of 8-bit pictures of the 80 dB below each track's peak."""
         return cls(
             n_mels=n_mels,
             clip_frames=max(1, round(clip_seconds * frames_per_second)),
@@ -98,20 +97,20 @@ class FeatureSpec:
 
     @classmethod
     def from_plain(cls, values: "FeatureSpec | Mapping[str, Any]") -> "FeatureSpec":
-        """Return `values` as a spec; a mapping is what `plain` gave."""
+        """Return `values` as a `FeatureSpec`; a mapping is what `plain` returned."""
         return values if isinstance(values, FeatureSpec) else cls(**values)
 
     def plain(self) -> dict[str, Any]:
-        """Return the spec as a dictionary of numbers, as checkpoints keep it."""
+        """Return the parameters as a dictionary, as checkpoints keep them."""
         return asdict(self)
 
 
 class LogMel(nn.Module):
-    """Waveform to log-mel in dB relative to 1, equal to librosa's within 0.01 dB.
+    """Computes log-mel spectrograms in dB relative to 1, equal to librosa's within 0.01 dB.
 
-    That is `librosa.power_to_db(librosa.feature.melspectrogram(...), ref=1, amin=1e-10, top_db=None)`: Hann window,
+    It equals `librosa.power_to_db(librosa.feature.melspectrogram(...), ref=1, amin=1e-10, top_db=None)`: Hann window,
     centered frames with zero padding, power, Slaney's mel scale and normalization (Slaney, Auditory Toolbox, 1998).
-    As in librosa, the Fourier transform is computed in float64: rounding in float32 covers what lies far below the
+    As in librosa, the Fourier transform is computed in float64: in float32, rounding errors mask levels far below the
     loudest bin of a frame.
 
     Args:
@@ -124,20 +123,20 @@ class LogMel(nn.Module):
     window: Tensor
 
     def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> None:
-        """Prepare the window and the filter bank."""
+        """Compute the window and the filter bank."""
         super().__init__()
         from torchaudio.functional import melscale_fbanks
 
         self.n_fft, self.hop_length = n_fft, hop_length
         self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float64), persistent=False)
         bank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney")
-        # Mels hear neighboring bins only, so that a few of them need a narrow part of the spectrum.
+        # A mel band covers neighboring bins only, so that a few bands need a narrow part of the spectrum.
         self.spans: list[tuple[int, int]] = []
         for first in range(0, n_mels, MELS_AT_ONCE):
             part = bank[:, first : first + MELS_AT_ONCE]
-            heard = part.any(1).nonzero()[:, 0].tolist() or [0]
-            span = slice(heard[0], heard[-1] + 1)
-            # Each weight twice: for the square of the real and of the imaginary part.
+            bins = part.any(1).nonzero()[:, 0].tolist() or [0]
+            span = slice(bins[0], bins[-1] + 1)
+            # Each weight twice, for the squares of the real and of the imaginary part.
             self.register_buffer(f"weights_{len(self.spans)}", part[span].repeat_interleave(2, 0), persistent=False)
             self.spans.append((2 * span.start, 2 * span.stop))
 
@@ -159,11 +158,11 @@ class LogMel(nn.Module):
 
 
 def to_steps(level_db: Tensor) -> Tensor:
-    """Return levels in dB as int16 in steps of 1/256 dB, the form in which spectrograms are stored."""
+    """Quantize levels in dB to int16 in steps of 1/256 dB (``log_mel_q``), as spectrograms are stored."""
     limits = torch.iinfo(torch.int16)
     return (level_db / STEP_DB).round_().clamp_(limits.min, limits.max).to(torch.int16)
 
 
 def in_steps(level_db: float) -> int:
-    """Return a level in dB in steps of 1/256 dB."""
+    """Return a level in dB as a number of steps of 1/256 dB."""
     return round(level_db / STEP_DB)

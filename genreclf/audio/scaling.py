@@ -1,4 +1,4 @@
-"""Stored spectrograms to the input of a network."""
+"""Scale quantized log-mel spectrograms to the input of a network."""
 
 from typing import Literal, get_args
 
@@ -9,18 +9,18 @@ from genreclf.audio.log_mel import PICTURE_RANGE_DB, FeatureSpec
 from genreclf.errors import UserError
 
 Scale = Literal["standardize", "decibel", "peak_decibel", "unit", "power"]
-"""What a network gets to see; `Scaling` explains each."""
+"""Kinds of scaling; `Scaling` explains each."""
 
 
 class Scaling(nn.Module):
-    """Stored values to what a network sees; the same in training, test, prediction and export.
+    """Scales a network's input, in the same way in training, test, prediction and export.
 
     Args:
-        spec: What the stored values mean.
+        spec: The parameters of the spectrograms.
         scale: One of
 
             - ``standardize``: dB, each mel band brought to mean 0 and standard deviation 1 over the training tracks;
-            - ``decibel``: dB as they are stored; of audio, clipped at `TOP_DB` below the track's peak;
+            - ``decibel``: dB; of audio, clipped at `TOP_DB` below the track's peak;
             - ``peak_decibel``: dB below the clip's own peak, -80 at the least;
             - ``unit``: the same brought to 0..1;
             - ``power``: no logarithm.
@@ -39,12 +39,12 @@ class Scaling(nn.Module):
         self.register_buffer("mean", torch.zeros(spec.n_mels, 1))
         self.register_buffer("std", torch.ones(spec.n_mels, 1))
 
-    def forward(self, stored: Tensor) -> Tensor:
-        """Return the scaled float32 spectrogram of stored values, both ``(batch, mel, frame)``."""
+    def forward(self, log_mel_q: Tensor) -> Tensor:
+        """Return the scaled float32 spectrograms of quantized ones, both ``(batch, mel, frame)``."""
         if self.scale == "standardize":
             offset, gain = (self.spec.zero_db - self.mean) / self.std, self.spec.step_db / self.std
-            return torch.addcmul(offset, stored.float(), gain)
-        level_db = stored.float() * self.spec.step_db + self.spec.zero_db
+            return torch.addcmul(offset, log_mel_q.float(), gain)
+        level_db = log_mel_q.float() * self.spec.step_db + self.spec.zero_db
         if self.scale == "power":
             return torch.pow(10.0, level_db / 10.0)
         if self.scale == "decibel":
@@ -52,12 +52,12 @@ class Scaling(nn.Module):
         below_peak = (level_db - level_db.amax((-2, -1), keepdim=True)).clamp(min=-PICTURE_RANGE_DB)
         return below_peak if self.scale == "peak_decibel" else below_peak / PICTURE_RANGE_DB + 1.0
 
-    def fit(self, stored: Tensor) -> None:
-        """Take each band's mean and deviation from `stored` values ``(batch, mel, frame)`` of training tracks."""
+    def fit(self, log_mel_q: Tensor) -> None:
+        """Estimate each band's mean and standard deviation from training clips ``(batch, mel, frame)``."""
         if self.scale != "standardize":
             return
-        level_db = stored.double() * self.spec.step_db + self.spec.zero_db
-        # A band that never sounds would be divided by nothing.
+        level_db = log_mel_q.double() * self.spec.step_db + self.spec.zero_db
+        # Of a band that is always silent, the standard deviation is 0.
         std, mean = torch.std_mean(level_db, dim=(0, 2), correction=0)
         self.mean.copy_(mean[:, None])
         self.std.copy_(std.clamp(min=1.0)[:, None])

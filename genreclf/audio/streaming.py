@@ -1,4 +1,4 @@
-"""Resampling and log-mel of a waveform that arrives in blocks, equal to those of the whole."""
+"""Resample a waveform and compute its log-mel block by block, with the same result as at once."""
 
 from collections.abc import Callable, Iterable, Iterator
 from math import ceil
@@ -20,14 +20,14 @@ def blockwise(
     step_outputs: int,
     margin_steps: int,
 ) -> Iterator[Tensor]:
-    """Apply a function that looks at a neighborhood alone, block after block, as if to the whole waveform at once.
+    """Apply a function with a bounded context block by block, with the same result as on the whole waveform.
 
     Args:
-        function: Waveform ``(sample,)`` to ``(..., output)``; it takes what lies outside for silence.
-        blocks: The waveform, ``(sample,)`` each.
-        step_samples: The function moves by so many samples,
-        step_outputs: to give so many outputs,
-        margin_steps: and sees at most so many steps to the left and to the right of them.
+        function: Maps a waveform ``(sample,)`` to ``(..., output)`` and treats everything outside it as silence.
+        blocks: Consecutive parts of the waveform, ``(sample,)`` each.
+        step_samples: Samples that the function advances in a step.
+        step_outputs: Outputs of a step.
+        margin_steps: How many steps to the left and right the outputs of a step may depend on.
 
     Yields:
         The outputs, ``(..., output)`` each; the last one may be empty.
@@ -47,10 +47,10 @@ def blockwise(
 
 
 def resampled(blocks: Iterable[NDArray[np.float32]], from_rate: int, to_rate: int) -> Iterator[Tensor]:
-    """Resample mono blocks ``(sample,)`` as `genreclf.audio.resample.mono_at` does a whole waveform.
+    """Resample blocks ``(sample,)`` as `genreclf.audio.resample.resample` does a whole waveform.
 
     Yields:
-        Blocks ``(sample,)`` at `to_rate` Hz, together the whole's very samples.
+        Blocks ``(sample,)`` at `to_rate` Hz; together exactly the samples of the whole.
     """
     if from_rate == to_rate:
         yield from map(torch.from_numpy, blocks)
@@ -70,7 +70,7 @@ def resampled(blocks: Iterable[NDArray[np.float32]], from_rate: int, to_rate: in
 
 
 def log_mel_frames(blocks: Iterable[Tensor], log_mel: LogMel, *, n_fft: int, hop_length: int) -> Iterator[Tensor]:
-    """Yield the columns ``(mel, frame)`` of the log-mel spectrogram in dB of a waveform in blocks ``(sample,)``."""
+    """Compute the log-mel spectrogram in dB, in parts ``(mel, frame)``, of a waveform in blocks ``(sample,)``."""
     return blockwise(
         log_mel, blocks, step_samples=hop_length, step_outputs=1, margin_steps=ceil((n_fft + 1) / 2 / hop_length)
     )
@@ -79,7 +79,7 @@ def log_mel_frames(blocks: Iterable[Tensor], log_mel: LogMel, *, n_fft: int, hop
 def without_ends(
     blocks: Iterable[NDArray[np.float32]], skip_start_samples: int, skip_end_samples: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Leave out samples at the start and at the end of blocks ``(sample,)``; as many as at the end are held."""
+    """Drop samples at the start and the end of a waveform in blocks ``(sample,)``."""
     to_skip, held = skip_start_samples, np.zeros(0, np.float32)
     for block in blocks:
         left = block[to_skip:]

@@ -1,1 +1,1 @@
-"""Where tracks come from."""
+"""Datasets: where tracks come from."""

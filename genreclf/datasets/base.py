@@ -1,4 +1,4 @@
-"""What every source of tracks offers; see `genreclf.datasets.folder.Folder` for the shortest one."""
+"""Base classes of datasets; `genreclf.datasets.folder.Folder` is the shortest example."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Track:
-    """One track of a source.
+    """One track of a dataset.
 
     Attributes:
-        id: Unique in its source: ``genre.NNNNN`` for GTZAN, ``genre/stem`` elsewhere.
+        id: Unique in its dataset: ``genre.NNNNN`` for GTZAN, ``genre/stem`` elsewhere.
         genre: The class.
-        path: The file; for a synthetic track, a path that names it and does not exist.
-        artist: Who made it, several behind semicolons, or None if unknown.
-        duration_s: Length in seconds, or None where only decoding would tell.
-        fingerprint: What the stored spectrogram of the track depends on beside the features, such as size and change
-            time of the file: another fingerprint makes the store compute the track anew.
-        group: Tracks of one group never part in a grouped split: those that share an artist or are known repeats, see
-            `genreclf.datasets.identity.groups`. A track of unknown artist is a group of its own.
+        path: The file; a synthetic track has a path that does not exist.
+        artist: The artists, separated by semicolons, or None if unknown.
+        duration_s: Length in seconds, or None if the file must be decoded to know it.
+        fingerprint: Identifies the content, such as by size and modification time of the file: if it changes, the
+            store computes the track again.
+        group: Tracks of a group stay in one subset of a grouped split, since they share an artist or are known repeats;
+            see `genreclf.datasets.identity.groups`. A track of unknown artist is a group of its own.
     """
 
     id: str
@@ -49,9 +49,9 @@ class Dataset(ABC):
 
     @property
     def dataset(self) -> str:
-        """Which dataset the tracks are of: tracks of one dataset and id are the same track.
+        """Identifies the dataset: tracks of the same `dataset` and id are the same track.
 
-        The name of the source, unless its settings choose among different tracks of the same ids.
+        It is `name`, unless the settings choose among different tracks of the same ids.
         """
         return self.name
 
@@ -60,12 +60,12 @@ class Dataset(ABC):
         """Return all tracks, sorted by id, without decoding any.
 
         Raises:
-            UserError: There is nothing to read; the message says where it looked and the ways out.
+            UserError: There are none; the message names the place and the ways out.
         """
 
 
 class AudioDataset(Dataset):
-    """A source of waveforms."""
+    """A dataset of waveforms."""
 
     @abstractmethod
     def waveform(self, track: Track, sample_rate: int) -> NDArray[np.float32]:
@@ -77,17 +77,17 @@ class AudioDataset(Dataset):
 
 
 class ImageDataset(Dataset):
-    """A source of ready-made spectrogram pictures."""
+    """A dataset of ready-made spectrogram pictures."""
 
     n_mels: int
     """Rows of every picture."""
 
     rendering: str | None = None
-    """How the pictures were made of audio, one of `genreclf.datasets.images.RENDERINGS`; None where it is not known."""
+    """How the pictures were rendered from audio, one of `genreclf.datasets.images.RENDERINGS`; None if unknown."""
 
     @abstractmethod
     def frames_per_second(self, tracks: Sequence[Track]) -> float:
-        """Return the columns a second of music takes in these pictures."""
+        """Return how many columns of these pictures a second of music takes."""
 
     @abstractmethod
     def picture(self, track: Track) -> NDArray[np.uint8]:

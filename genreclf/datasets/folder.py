@@ -1,4 +1,4 @@
-"""Audio in folders named by genre, and what all sources of files share."""
+"""A dataset of audio in folders named by genre, and what all datasets of files share."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -21,10 +21,10 @@ class GenreFile:
     """One file below ``<root>/<genre>/``.
 
     Attributes:
-        id: The track it is, see `genreclf.datasets.identity.track_id`.
-        genre: The folder's name.
-        path: Where it lies.
-        fingerprint: Size in bytes and time of the last change in ns, or why they cannot be known.
+        id: The track's id, see `genreclf.datasets.identity.track_id`.
+        genre: Name of the folder.
+        path: The file.
+        fingerprint: Size in bytes and modification time in ns, or why they are unknown.
     """
 
     id: str
@@ -34,7 +34,7 @@ class GenreFile:
 
 
 def genre_files(root: Path, suffixes: Collection[str]) -> list[GenreFile]:
-    """List the files ``<root>/<genre>/<file>`` that end in one of `suffixes`, whatever the case; hidden ones never."""
+    """List the files ``<root>/<genre>/<file>`` with one of `suffixes`, in any case, except for hidden ones."""
     found = []
     for folder in sorted(_visible(root), key=lambda entry: entry.name):
         if not Path(folder.path).is_dir():
@@ -56,18 +56,18 @@ def genre_files(root: Path, suffixes: Collection[str]) -> list[GenreFile]:
 
 
 def as_tracks(files: list[GenreFile], artists: str | Path | None, warnings: list[str]) -> list[Track]:
-    """Turn files into tracks: artists and groups filled in, the known broken track left out.
+    """Make tracks of files, with artists and groups, without the known broken track.
 
     Args:
         files: What `genre_files` found.
         artists: A file for `genreclf.datasets.identity.read_artists`, or None.
-        warnings: Where to say what was left out; emptied first.
+        warnings: Filled with what was left out; emptied first.
 
     Returns:
         The tracks, sorted by id.
 
     Raises:
-        UserError: Two files are one track, or the artists are of other tracks.
+        UserError: Two files have the same id, or the artists are those of other tracks.
     """
     warnings.clear()
     by_id: dict[str, GenreFile] = {}
@@ -100,11 +100,11 @@ def root_folder(root: str | Path | None, looked_for: str) -> Path:
     """Return `root` as a path.
 
     Args:
-        root: What the user gave as ``data.root``.
-        looked_for: What should lie there, for the message.
+        root: The setting ``data.root``.
+        looked_for: What should be in it, for the message.
 
     Raises:
-        UserError: It was left out, or is no folder.
+        UserError: It is None or not a folder.
     """
     if root is None:
         raise UserError(f"data.root is missing: set it to the folder that holds {looked_for}.")
@@ -115,29 +115,26 @@ def root_folder(root: str | Path | None, looked_for: str) -> Path:
 
 
 class Folder(AudioDataset):
-    """Any audio collection that lies as ``<root>/<genre>/<file>``.
-
-    Sample rates and channel counts may differ from file to file.
-    """
+    """Audio files ``<root>/<genre>/<file>``, whose sample rates and numbers of channels may differ."""
 
     name = "folder"
 
     def __init__(self, *, root: str | Path | None = None, artists: str | Path | None = None) -> None:
-        """Remember where to look.
+        """Choose the folder.
 
         Args:
             root: The folder of genre folders.
-            artists: A file that says who made which track, see `genreclf.datasets.identity.read_artists`.
+            artists: A file with the artist of each track, see `genreclf.datasets.identity.read_artists`.
         """
         super().__init__()
         self.root = root
         self.artists = artists
 
     def tracks(self) -> list[Track]:
-        """Return a track for each audio file, sorted by id; lengths are left unknown, so that large folders list fast.
+        """Return a track for each audio file, sorted by id; without lengths, so that large folders are listed fast.
 
         Raises:
-            UserError: There is no such folder, no audio in it, or a track twice.
+            UserError: There is no such folder, no audio in it, or there are two files of a track.
         """
         looked_for = f"<genre>/<file> ({', '.join(AUDIO_SUFFIXES)})"
         root = root_folder(self.root, looked_for)
@@ -156,11 +153,11 @@ class Folder(AudioDataset):
 
 
 def _fingerprint(entry: os.DirEntry[str]) -> str | None:
-    """Return size and time of the last change; None for what is no file."""
+    """Return size and modification time, or None if it is not a file."""
     try:
         status = entry.stat() if entry.is_file() else None
     except OSError as error:
-        return str(error.strerror)  # As a link to itself: reading it says the same.
+        return str(error.strerror)  # Such as a link to itself; reading it fails for the same reason.
     return None if status is None else f"{status.st_size}-{status.st_mtime_ns}"
 
 

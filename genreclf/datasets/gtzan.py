@@ -11,11 +11,11 @@ from genreclf.datasets.folder import Folder, GenreFile, as_tracks, genre_files
 from genreclf.errors import UserError
 
 DEFAULT_ROOT = Path("data/gtzan")
-"""The only folder that GTZAN is fetched into by itself."""
+"""The only folder that GTZAN is downloaded to."""
 
 
 class Gtzan(Folder):
-    """GTZAN's audio, as first published (``genres/``, AU), as on Kaggle (``genres_original/``, WAV) or bare folders."""
+    """GTZAN, as first published (``genres/``, AU), as on Kaggle (``genres_original/``, WAV) or in genre folders."""
 
     name = "gtzan"
 
@@ -26,28 +26,28 @@ class Gtzan(Folder):
         download: bool = True,
         artists: str | Path | None = None,
     ) -> None:
-        """Remember where to look.
+        """Choose the folder.
 
         Args:
             root: Folder that holds ``genres/``, ``genres_original/`` or the genre folders; None: the default.
-            download: Fetch the data where there is none; only into `DEFAULT_ROOT`, never into a folder you name.
-            artists: A file that says who made which track, see `genreclf.datasets.identity.read_artists`; if None,
+            download: Download the data if there is none; only to `DEFAULT_ROOT`, never to a folder you name.
+            artists: A file with the artist of each track, see `genreclf.datasets.identity.read_artists`; if None,
                 ``index.txt`` in `root`, where there is one.
         """
         super().__init__(root=root, artists=artists)
         self.download = download
 
     def tracks(self) -> list[Track]:
-        """Return GTZAN's tracks, sorted by id, after fetching them if need be.
+        """Return GTZAN's tracks, sorted by id, after downloading them if needed.
 
         Raises:
-            UserError: There is nothing in the root and nothing can be fetched, or a track lies there twice.
+            UserError: There are none and they cannot be downloaded, or there are two files of a track.
         """
         root = Path(self.root or DEFAULT_ROOT).expanduser()
         files = _gtzan_files(root)
         if not files:
             if self.artists is not None:
-                identity.read_artists(self.artists)  # Read again below; a fault shall not wait for the download.
+                identity.read_artists(self.artists)  # Read again below; report errors in it before the download.
             is_default = root.resolve() == DEFAULT_ROOT.resolve()
             if not (is_default and self.download):
                 reason = "data.download is off" if is_default else "nothing is downloaded into a folder you name"

@@ -1,4 +1,4 @@
-"""Which track a file is, who made it, and which tracks must never part."""
+"""Identify tracks: the id of a file, its artists, and which tracks must stay together in a split."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ from genreclf.errors import UserError
 GTZAN_GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 
 BROKEN_TRACK = "jazz.00054"
-"""The file that nobody can decode; it is left out of every source."""
+"""The file that nobody can decode; every dataset leaves it out."""
 
 _REPEATS_WITHIN: dict[str, tuple[tuple[int, ...], ...]] = {
     "disco": ((98, 99),),
@@ -33,7 +33,7 @@ KNOWN_REPEATS: tuple[tuple[str, ...], ...] = (
     ),
     ("metal.00058", "rock.00016"),
 )
-"""GTZAN tracks whose spectrograms are the same (the jazz pairs correlate by more than 0.985). The kind of fault is
+"""Sets of GTZAN tracks with the same spectrogram (the jazz pairs correlate by more than 0.985). These faults are
 described in B. L. Sturm, "The GTZAN dataset: its contents, its faults, their effects on evaluation, and its future
 use", arXiv:1306.1461, 2013, which lists more, cut apart; grouping by artist keeps those together."""
 
@@ -55,11 +55,11 @@ def track_id(genre: str, file_name: str) -> str:
 
 
 def read_artists(path: str | Path) -> dict[str, str]:
-    """Read who made which track.
+    """Read the artists of tracks from a file.
 
-    Two forms, line by line: Sturm's ``index.txt`` (``name.wav ::: artist ::: title``) and CSV (``track_id,artist``,
-    header or none). Lines that start with ``#`` and blank lines are passed over; a track whose artist is empty is
-    absent from the result.
+    A line has one of two forms: Sturm's ``index.txt`` (``name.wav ::: artist ::: title``) and CSV (``track_id,artist``,
+    header or none). Lines that start with ``#`` and blank lines are skipped; a track whose artist is empty is
+    not in the result.
 
     Args:
         path: The file, UTF-8 or Latin-1.
@@ -68,7 +68,7 @@ def read_artists(path: str | Path) -> dict[str, str]:
         Artist by track: GTZAN's id, ``genre/stem``, or the bare stem where the file names no folder.
 
     Raises:
-        UserError: The file is not there, or a line has neither form.
+        UserError: The file cannot be read, a line has neither form, or a track has two artists.
     """
     path = Path(path).expanduser()
     try:
@@ -96,22 +96,21 @@ def read_artists(path: str | Path) -> dict[str, str]:
 
 
 def artist_of(track: str, artists: Mapping[str, str]) -> str | None:
-    """Return the artist of a track id, which `artists` may know by its id or by its bare stem."""
+    """Return the artist of a track id, listed in `artists` by its id or by its bare stem."""
     return artists.get(track) or artists.get(track.partition("/")[2])
 
 
 def credited(artist: str | None) -> tuple[str, ...]:
-    """Return the artists that a credit names, each once, in one spelling: no outer spaces, no capitals.
+    """Return the artists of a credit, each once, stripped and in lower case.
 
-    Several artists of one track stand behind semicolons: ``Lauryn Hill; Bob Marley`` are two. An unknown artist, None
-    or an empty string, is none.
+    Semicolons separate artists: ``Lauryn Hill; Bob Marley`` are two. None and an empty string are no artist.
     """
     names = (name.strip().casefold() for name in (artist or "").split(";"))
     return tuple(dict.fromkeys(name for name in names if name))
 
 
 def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
-    """Say which tracks must stay together.
+    """Assign each track to a group that must stay together in a split.
 
     Tracks that share an artist are a group, and so is each set of `KNOWN_REPEATS`; where groups overlap, they are one.
 
@@ -119,7 +118,7 @@ def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
         artists: Artist (or None) by track id, for every track; see `credited` for several artists of one track.
 
     Returns:
-        Name of the group by track id: the artists in it (``artist: a + b``), or else the first of its ids.
+        Name of the group by track id: its artists (``artist: a + b``), or else the first of its ids.
     """
     repeats_of = {track: repeats[0] for repeats in KNOWN_REPEATS for track in repeats}
     names: dict[str, str] = {}
@@ -131,13 +130,13 @@ def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def connected(marks_of: Mapping[str, Iterable[str | None]]) -> list[list[str]]:
-    """Return sets of tracks that share a mark, directly or through other tracks.
+    """Return the connected components of tracks that share a mark.
 
     Args:
         marks_of: The marks of each track by its id; None marks nothing.
 
     Returns:
-        Every track in one set; sets and tracks sorted.
+        The components, which hold each track once; components and tracks are sorted.
     """
     parent = {track: track for track in marks_of}
 

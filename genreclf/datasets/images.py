@@ -1,4 +1,4 @@
-"""Ready-made spectrogram pictures in folders named by genre."""
+"""A dataset of ready-made spectrogram pictures in folders named by genre."""
 
 import struct
 import warnings
@@ -19,20 +19,20 @@ from genreclf.errors import UnreadableTrack, UserError
 from genreclf.limits import check_is_file, check_picture
 
 COLORMAPS = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet", "hot", "afmhot")
-"""The color maps that a picture is tried against; gray needs none."""
+"""Color maps that are tried to read a picture; gray needs none."""
 
 RENDERINGS = ("librosa_peak80",)
-"""Ways of making pictures of audio that prediction knows, see `genreclf.inference.feature_extractor.LIBROSA_PEAK80`."""
+"""Renderings of audio that prediction can repeat, see `genreclf.inference.feature_extractor.LIBROSA_PEAK80`."""
 
 MOST_MELS = 4096
-"""Rows of a spectrogram."""
+"""Maximal number of rows of a spectrogram."""
 
 LONGEST_S = 36_000
-"""Seconds of a picture."""
+"""Maximal length of a picture, in seconds."""
 
 _FARTHEST_MEAN = {"PNG": 14.0, "JPEG": 20.0}
-"""Mean distance of the pixels from the nearest color of the map, in levels of RGB, above which a picture is of no known
-map. Measured on GTZAN: 2 as drawn, up to 12 resized smoothly, 10 to 19 in JPEG (jet, turbo 28); a photograph, 34."""
+"""Mean distance of the pixels from the nearest color of the map, in levels of RGB, above which no known
+map was used. Measured on GTZAN: 2 as drawn, up to 12 resized smoothly, 10 to 19 in JPEG (jet, turbo 28); a photograph, 34."""
 
 _CLIPPED_DISTANCE = 64.0
 """What a pixel may add to that mean, so that axis labels and frames do not decide."""
@@ -48,10 +48,10 @@ _PROBED_COLORS = 2048
 
 
 class SpectrogramImages(ImageDataset):
-    """Pictures that lie as ``<root>/<genre>/<file>.png`` (or .jpg), time to the right and low frequency at the bottom.
+    """Pictures ``<root>/<genre>/<file>.png`` (or .jpg), with time to the right and low frequencies at the bottom.
 
-    Gray pictures are taken as they are, 16-bit ones scaled to 8; in others the color map is inverted. White margins,
-    axis labels and the axes' frame are cut off. Pictures of more or fewer than `n_mels` rows are brought to `n_mels` by
+    Gray pictures are read as they are, 16-bit ones scaled to 8; in others the color map is inverted. White margins,
+    axis labels and the axes' frame are cropped. Pictures of more or fewer than `n_mels` rows are brought to `n_mels` by
     the mean over the area of each new row, which restores the rows of one enlarged by a whole number; columns stay.
     """
 
@@ -67,15 +67,15 @@ class SpectrogramImages(ImageDataset):
         colormap: str | None = None,
         rendering: str | None = None,
     ) -> None:
-        """Remember where to look and how to read.
+        """Choose the folder and how to read its pictures.
 
         Args:
             root: The folder of genre folders.
-            artists: A file that says who made which track, see `genreclf.datasets.identity.read_artists`.
-            n_mels: Rows of the result.
+            artists: A file with the artist of each track, see `genreclf.datasets.identity.read_artists`.
+            n_mels: Rows that pictures are resized to.
             seconds: Length in seconds of the music in a picture of the most common width.
             colormap: Name of the matplotlib color map the pictures were drawn with; None finds it among `COLORMAPS`.
-            rendering: How the pictures were made of audio, one of `RENDERINGS`; None where it is not known.
+            rendering: How the pictures were rendered from audio, one of `RENDERINGS`; None if unknown.
 
         Raises:
             UserError: There is no such color map or rendering, or a number is out of range.
@@ -97,10 +97,10 @@ class SpectrogramImages(ImageDataset):
         self.rendering = rendering
 
     def tracks(self) -> list[Track]:
-        """Return a track for each picture, sorted by id; lengths are left unknown.
+        """Return a track for each picture, sorted by id, without lengths.
 
         Raises:
-            UserError: There is no such folder, no picture in it, or a track twice.
+            UserError: There is no such folder, no picture in it, or there are two files of a track.
         """
         looked_for = f"<genre>/<file> ({', '.join(PICTURE_SUFFIXES)})"
         root = root_folder(self.root, looked_for)
@@ -112,10 +112,10 @@ class SpectrogramImages(ImageDataset):
         return as_tracks(files, self.artists, self.warnings)
 
     def frames_per_second(self, tracks: Sequence[Track]) -> float:
-        """Return the columns a second of music takes: the most common width, of some pictures, over `seconds`.
+        """Return the columns of a second of music: the most common width, of a sample of pictures, over `seconds`.
 
         Raises:
-            UserError: None of the pictures looked at can be read.
+            UserError: No picture of the sample can be read.
         """
         step = max(1, len(tracks) // _PROBED_PICTURES)
         widths: Counter[int] = Counter()
@@ -149,7 +149,7 @@ def read_levels(path: Path, colormap: str | None = None) -> NDArray[np.uint8]:
         Shape ``(row, column)``, top row first, without margins; 0 is the map's first color, 255 its last.
 
     Raises:
-        UnreadableTrack: It is no picture, or not one of a known color map.
+        UnreadableTrack: It is not a picture, or its color map is unknown.
     """
     pixels, file_format = _open(path)
     if min(pixels.shape[:2]) < 2:

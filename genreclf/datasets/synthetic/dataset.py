@@ -1,4 +1,4 @@
-"""A source without files: procedural music in the ten GTZAN genres, for a first run, tests and teaching."""
+"""A dataset without files: procedural music in the ten GTZAN genres, for a first run, tests and teaching."""
 
 import math
 from pathlib import Path
@@ -13,21 +13,21 @@ from genreclf.datasets.synthetic.synthesis import play
 from genreclf.errors import UserError
 
 VERSION = 1
-"""Of the sound. Raise it with every audible change: stored spectrograms are then computed anew."""
+"""Version of the sound. Raise it with every audible change, so that stores are computed again."""
 
 MOST_TRACKS = 100_000
-"""Of a genre, as their numbers have five digits."""
+"""Maximal number of tracks of a genre; their numbers have five digits."""
 
 LONGEST_S = 3600
-"""Seconds of a track, which is computed as a whole."""
+"""Maximal length of a track, in seconds; it is computed as a whole."""
 
 
 class Synthetic(AudioDataset):
     """Music that is computed: the same numbers always give the same tracks.
 
     The genres differ as genres do, in rhythm, harmony, instruments and dynamics, and overlap in all of them. The
-    tracks of an artist share a sound, so that a split that parts them shows a leak, as on real data. What is learned
-    here says nothing about real music.
+    tracks of an artist share a sound, so that a split that divides them leaks, as on real data. Scores
+    say nothing about real music.
     """
 
     name = "synthetic"
@@ -35,7 +35,7 @@ class Synthetic(AudioDataset):
     def __init__(
         self, *, tracks_per_genre: int = 20, artists_per_genre: int = 5, duration_s: float = 15.0, seed: int = 0
     ) -> None:
-        """Describe the tracks; none is computed yet.
+        """Choose the tracks; none is computed yet.
 
         Args:
             tracks_per_genre: Tracks of each of the ten genres.
@@ -44,7 +44,7 @@ class Synthetic(AudioDataset):
             seed: Another seed gives other artists and other tracks.
 
         Raises:
-            UserError: A number that makes no tracks.
+            UserError: A number is out of range.
         """
         super().__init__()
         for key, value in (("tracks_per_genre", tracks_per_genre), ("artists_per_genre", artists_per_genre)):
@@ -70,7 +70,7 @@ class Synthetic(AudioDataset):
 
     @property
     def dataset(self) -> str:
-        """Which dataset the tracks are of: another seed, or another number of artists, computes other music."""
+        """Identifies the dataset: another seed, or another number of artists, gives other music."""
         return f"{self.name}, seed {self.seed}, {self.artists_per_genre} artists a genre"
 
     def tracks(self) -> list[Track]:

@@ -1,4 +1,4 @@
-"""The sound of `genreclf.datasets.synthetic.dataset`: notes, a drum kit and a mix, in numpy, at any sample rate.
+"""The sound of `genreclf.datasets.synthetic.Synthetic`: notes, a drum kit and a mix, in numpy, at any sample rate.
 
 Methods: notes are read from band-limited wavetables that fade from a bright to a mellow spectrum under an envelope
 (Bristow-Johnson, "Wavetable Synthesis 101", AES 1996); distortion is a waveshaper, which makes the notes of a chord
