@@ -32,7 +32,7 @@ LONGEST_S = 36_000
 
 _FARTHEST_MEAN = {"PNG": 14.0, "JPEG": 20.0}
 """Mean distance of the pixels from the nearest color of the map, in levels of RGB, above which no known
-map was used. Measured on GTZAN: 2 as drawn, up to 12 resized smoothly, 10 to 19 in JPEG (jet, turbo 28); a photograph, 34."""
+map was used. Measured on GTZAN: 2 as drawn, up to 12 resized smoothly, 10 to 19 in JPEG (jet, turbo 28); photos: 34."""
 
 _CLIPPED_DISTANCE = 64.0
 """What a pixel may add to that mean, so that axis labels and frames do not decide."""
