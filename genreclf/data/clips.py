@@ -27,15 +27,20 @@ class ClipBatch(NamedTuple):
         stored: Stored values ``(batch, mel, frame)``.
         genre: Index of the genre ``(batch,)``.
         segment: Index of the segment, in the order of its subset ``(batch,)``.
-        clip: Number of the clip within its segment ``(batch,)``.
         start_frame: Where the clip starts within its track ``(batch,)``.
+        track_ids: The track of each segment of the subset; empty in training.
     """
 
     stored: Tensor
     genre: Tensor
     segment: Tensor
-    clip: Tensor
     start_frame: Tensor
+    track_ids: tuple[str, ...] = ()
+
+    def to(self, device: torch.device) -> "ClipBatch":
+        """Return the batch on a device, without waiting for it."""
+        stored, genre, segment, start_frame = (values.to(device, non_blocking=True) for values in self[:4])
+        return ClipBatch(stored, genre, segment, start_frame, self.track_ids)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from torch import Tensor
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.data.clips import ClipBatch, ClipLoader, SegmentTable, Short, cut, grid_clips, random_clips
 from genreclf.data.store import Store
-from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.hardware import memory_bytes
 from genreclf.splits.base import Segment, Split
 
@@ -80,6 +79,11 @@ class ClipDataModule(LightningDataModule):
         self.tables = {
             subset: SegmentTable.of(self.segments(subset), genre, store) for subset in ("train", "val", "test")
         }
+        # Not of training clips: Lightning would look through them for the size of the batch.
+        self._track_ids = {
+            subset: tuple(segment.track_id for segment in self.segments(subset)) if subset != "train" else ()
+            for subset in self.tables
+        }
         self._padded = {
             subset for subset, table in self.tables.items() if (table.length_frames < spec.clip_frames).any()
         }
@@ -144,13 +148,13 @@ class ClipDataModule(LightningDataModule):
         """Cut the clips of the rows `batch` on `device`, or here and carry them there."""
         self.settle(device)
         clips = self.clips(self._side(), batch) if isinstance(batch, Tensor) else batch
-        return ClipBatch(*(values.to(device, non_blocking=True) for values in clips))
+        return clips.to(device)
 
     def clips(self, subset: str, rows: Tensor) -> ClipBatch:
         """Cut the clips of `rows`, see `grid_clips`, out of a subset."""
         rows = rows.to(self._frames.device, non_blocking=True)
         table = self.tables[subset]
-        segment, clip, start = rows.unbind(1)
+        segment, _, start = rows.unbind(1)
         stored = cut(
             self._frames,
             table.offset_frames[segment],
@@ -159,7 +163,9 @@ class ClipDataModule(LightningDataModule):
             self.spec.clip_frames,
             self.spec.silence if self.short == "pad" and subset in self._padded else None,
         )
-        return ClipBatch(stored, table.genre[segment], segment, clip, table.start_frame[segment] + start)
+        return ClipBatch(
+            stored, table.genre[segment], segment, table.start_frame[segment] + start, self._track_ids[subset]
+        )
 
     def _read_clips(self, subset: str, rows: Tensor) -> ClipBatch:
         """Cut the clips of `rows` after asking the disk for all of them at once."""
@@ -174,29 +180,6 @@ class ClipDataModule(LightningDataModule):
         rows = self.grid(subset)
         chosen = torch.linspace(0, len(rows) - 1, min(at_most, len(rows))).long()
         return self.clips(subset, rows[chosen]).stored
-
-    def predictions(self, subset: str, segment: Tensor, start_frame: Tensor, logits: Tensor) -> ClipPredictions:
-        """Return logits ``(clip, genre)`` of clips of a subset, in any order and with repeats, as its predictions."""
-        segments = self.segments(subset)
-        seen = sorted({segments[index].track_id for index in set(segment.tolist())})
-        index_of = {track_id: index for index, track_id in enumerate(seen)}
-        track_of = torch.tensor([index_of.get(entry.track_id, -1) for entry in segments])
-        track = track_of[segment]
-        targets = torch.zeros(len(seen), dtype=torch.long)
-        targets[track] = self.tables[subset].genre.cpu()[segment]
-        # Clips are numbered within their track, also where several segments belong to one.
-        places, place = torch.unique(torch.stack([track, start_frame], 1), dim=0, return_inverse=True)
-        first = torch.searchsorted(places[:, 0].contiguous(), torch.arange(len(seen)))
-        number = torch.arange(len(places)) - first[places[:, 0]]
-        return ClipPredictions.gathered(
-            genres=self.genres,
-            track_ids=seen,
-            targets=targets.numpy(),
-            track=track.numpy(),
-            clip=number[place].numpy(),
-            start_s=start_frame.double().numpy() / self.spec.frames_per_second,
-            logits=logits.numpy(),
-        )
 
     def _side(self) -> str:
         assert self.trainer is not None

@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.scaling import Scale, Scaling
 from genreclf.data.clips import ClipBatch
-from genreclf.data.datamodule import ClipDataModule
+from genreclf.evaluation.gather import GatheredPredictions
 from genreclf.evaluation.metrics import evaluate
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.training.augment import Augment
@@ -88,7 +88,7 @@ class GenreClassifier(LightningModule):
         """What a user should know about the model, such as what it does with clips that do not fit."""
         self.predictions: ClipPredictions | None = None
         """Of the last validation or test, the same on every rank."""
-        self._outputs: list[tuple[Tensor, ...]] = []
+        self.gathered = GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second)
         self._train_network: Callable[[Tensor], Tensor] | None = None
 
     def compile_training(self, mode: str) -> None:
@@ -126,16 +126,16 @@ class GenreClassifier(LightningModule):
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Keep the logits of a batch of the validation grid."""
-        self._keep(batch)
+        """Gather the logits of a batch of the validation grid."""
+        self._gather(batch)
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Keep the logits of a batch of the test grid."""
-        self._keep(batch)
+        """Gather the logits of a batch of the test grid."""
+        self._gather(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log what the validation tracks say."""
-        self.predictions = self._gather("val")
+        self.predictions = self._gathered()
         figures = evaluate(self.predictions)
         self.log("val/loss", figures["clip"]["loss"])
         self.log("val/clip_accuracy", figures["clip"]["accuracy"])
@@ -144,7 +144,7 @@ class GenreClassifier(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Leave the predictions of the whole subset in `predictions`, the same on every rank."""
-        self.predictions = self._gather("test")
+        self.predictions = self._gathered()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimizer and the schedule."""
@@ -180,21 +180,10 @@ class GenreClassifier(LightningModule):
             scaler.unscale_(optimizer)  # Lightning leaves it to the optimizer, too late for the norm.
         nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
-    def _keep(self, batch: ClipBatch) -> None:
-        self._outputs.append((batch.segment, batch.start_frame, self(batch.stored).float()))
+    def _gather(self, batch: ClipBatch) -> None:
+        self.gathered.update(batch.segment, batch.start_frame, batch.genre, self(batch.stored), batch.track_ids)
 
-    def _gather(self, subset: str) -> ClipPredictions:
-        """Return the predictions of all ranks, each clip once, in the order of (track, clip)."""
-        segment, start, logits = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
-        self._outputs.clear()
-        if self.trainer.world_size > 1:
-            segment, start, logits = (_of_all_ranks(values) for values in (segment, start, logits))
-        data: ClipDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        return data.predictions(subset, segment.cpu(), start.cpu(), logits.cpu())
-
-
-def _of_all_ranks(values: Tensor) -> Tensor:
-    """Return `values` of every rank, one rank after the other."""
-    parts = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, values.contiguous())
-    return torch.cat(parts)
+    def _gathered(self) -> ClipPredictions:
+        predictions = self.gathered.predictions()
+        self.gathered.reset()
+        return predictions

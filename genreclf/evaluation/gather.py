@@ -1,0 +1,75 @@
+"""The logits of an evaluation, gathered from all ranks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from genreclf.evaluation.predictions import ClipPredictions
+
+STATES = ("segment", "start_frame", "genre", "logits")
+
+
+class GatheredPredictions(Metric):
+    """Collect the logits of the clips of one subset, batch by batch, on any number of ranks.
+
+    Args:
+        genres: The classes, in the order of the logits.
+        frames_per_second: Of the spectrograms.
+    """
+
+    full_state_update = False
+
+    def __init__(self, *, genres: Sequence[str], frames_per_second: float) -> None:
+        """Declare what every rank contributes."""
+        super().__init__()
+        self.genres = tuple(genres)
+        self.frames_per_second = frames_per_second
+        self.track_ids: Sequence[str] = ()
+        for name in STATES:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self, segment: Tensor, start_frame: Tensor, genre: Tensor, logits: Tensor, track_ids: Sequence[str]
+    ) -> None:
+        """Add the clips of a batch.
+
+        Args:
+            segment: Index of each clip's segment, shape ``(batch,)``.
+            start_frame: Where each clip starts within its track, shape ``(batch,)``.
+            genre: Index of the true genre, shape ``(batch,)``.
+            logits: Shape ``(batch, genre)``; kept in float32.
+            track_ids: The track of each segment of the subset, the same in every batch.
+        """
+        self.track_ids = track_ids
+        for name, values in zip(STATES, (segment, start_frame, genre, logits.float()), strict=True):
+            getattr(self, name).append(values)
+
+    def compute(self) -> tuple[Tensor, ...]:
+        """Return the `STATES` of all ranks, one rank after the other."""
+        return tuple(dim_zero_cat(getattr(self, name)) for name in STATES)
+
+    def predictions(self) -> ClipPredictions:
+        """Return the predictions of all ranks, the same on each: every clip once, in the order (track, clip)."""
+        *indices, logits = self.compute()
+        # torchmetrics makes a scalar of what has one element.
+        segment, start_frame, genre = (values.reshape(-1).cpu().numpy() for values in indices)
+        seen = sorted({self.track_ids[index] for index in np.unique(segment)})
+        index_of = {track_id: index for index, track_id in enumerate(seen)}
+        track = np.array([index_of.get(track_id, -1) for track_id in self.track_ids])[segment]
+        targets = np.zeros(len(seen), dtype=np.int64)
+        targets[track] = genre
+        # Clips are numbered within their track, also where several segments belong to one.
+        first = track * (start_frame.max() + 1)
+        places, place = np.unique(first + start_frame, return_inverse=True)
+        return ClipPredictions.gathered(
+            genres=self.genres,
+            track_ids=seen,
+            targets=targets,
+            track=track,
+            clip=place - np.searchsorted(places, first),
+            start_s=start_frame.astype(np.float64) / self.frames_per_second,
+            logits=logits.cpu().numpy(),
+        )
