@@ -14,8 +14,8 @@ from statistics import fmean
 from genreclf.comparison.comparison import compare
 from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.runs import FinishedRun
-from genreclf.comparison.tables import percent, span
 from genreclf.errors import UserError
+from genreclf.reports.tables import percent, span
 
 EPOCHS = 5
 """In a row, that a mean is taken of."""

@@ -1,19 +1,18 @@
 """The comparison as files: Markdown, CSV, LaTeX, pictures, and one page that needs nothing else."""
 
-import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from genreclf.comparison.comparison import Comparison
 from genreclf.comparison.experiments import Experiment
-from genreclf.comparison.runs import figure
-from genreclf.comparison.sections import CAPTIONS, EXPERIMENTS_DRAWN, Section, sections_of
+from genreclf.comparison.sections import CAPTIONS, EXPERIMENTS_DRAWN, sections_of
 from genreclf.comparison.significance import accuracy_interval
-from genreclf.comparison.tables import csv_text, latex, pairs_csv_text
+from genreclf.comparison.tables import COLUMNS, PAIR_COLUMNS, most_parameters, table_of
 from genreclf.errors import UserError
 from genreclf.plots.comparison import ExperimentPlot, Share, draw_all
-from genreclf.reports.run import markdown_table
+from genreclf.reports.rendering import render
+from genreclf.reports.tables import csv_text
 from genreclf.run_directory import atomic_write_text
 
 
@@ -37,12 +36,12 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
     try:
         pictures = draw_all(folder / "figures", [plotted(each) for each in comparison.experiments[:EXPERIMENTS_DRAWN]])
         sections = sections_of(comparison, [(path, CAPTIONS[path.name]) for path in pictures])
-        atomic_write_text(folder / "comparison.csv", csv_text(comparison))
-        atomic_write_text(folder / "pairs.csv", pairs_csv_text(comparison))
-        atomic_write_text(folder / "comparison.tex", latex(comparison))
-        atomic_write_text(folder / "comparison.md", _markdown(sections, folder))
+        atomic_write_text(folder / "comparison.csv", csv_text(COLUMNS, comparison.experiments))
+        atomic_write_text(folder / "pairs.csv", csv_text(PAIR_COLUMNS, comparison.pairs))
+        atomic_write_text(folder / "comparison.tex", table_of(comparison).latex())
+        atomic_write_text(folder / "comparison.md", render("comparison.md", sections=sections, folder=folder))
         page = folder / "comparison.html"
-        atomic_write_text(page, _page(sections))
+        atomic_write_text(page, render("comparison.html", sections=sections))
     except OSError as error:
         raise UserError(f"{folder} cannot be written to ({error.strerror}); choose another with --out.") from error
     return page
@@ -60,41 +59,8 @@ def plotted(experiment: Experiment) -> ExperimentPlot:
             for genre, scores in of_genre.items()
             if scores is not None
         },
-        parameters=max(int(figure(run.metrics, "parameters")) for run in experiment.runs),
+        parameters=most_parameters(experiment),
         genres=experiment.genres,
         confusion=experiment.confusion(),
         histories=[run.history for run in experiment.runs],
     )
-
-
-def _markdown(sections: Iterable[Section], folder: Path) -> str:
-    parts = ["# Comparison"]
-    for section in sections:
-        parts.append(f"## {section.title}")
-        if section.warning:
-            parts.append(f"> [!WARNING]\n> {_plain(section.warning)}")
-        if section.table:
-            parts.append(markdown_table(section.table.header, section.table.cells, words=section.table.words))
-        parts += map(_plain, section.text)
-        parts += ["\n".join(f"- {_plain(point)}" for point in section.points)] if section.points else []
-        parts += [f"![{caption}]({path.relative_to(folder).as_posix()})" for path, caption in section.pictures]
-    return "\n\n".join(parts) + "\n"
-
-
-def _plain(words: str) -> str:
-    return words.replace("<", "&lt;")
-
-
-def _page(sections: Sequence[Section]) -> str:
-    """Return a page that holds its style and its pictures, so that it opens without network."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("genreclf.comparison", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    templates.filters["data_uri"] = _data_uri
-    return templates.get_template("page.html.jinja").render(sections=sections)
-
-
-def _data_uri(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -10,7 +10,8 @@ from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.naming import recipe_of, shown, varying_keys
 from genreclf.comparison.runs import figure
 from genreclf.comparison.significance import RESAMPLES
-from genreclf.comparison.tables import HEADER, MISSING, WORDS, cells, percent, span, split_cell
+from genreclf.comparison.tables import PAIR_COLUMNS, interval, split_cell, table_of
+from genreclf.reports.tables import MISSING, Table, percent
 
 PAIRS_SHOWN = 100
 """With more pairs, the report shows those of the experiments that stand first."""
@@ -22,9 +23,6 @@ LEAKY = (
     "Rows marked LEAKY: training and test share songs there, so that a model can recognize the recording instead of "
     "the genre. Their figures must not be compared with those of other splits."
 )
-
-LEVEL = 0.05
-"""Corrected p below which two experiments are said to differ."""
 
 HOW = (
     "A row is an experiment: the runs that differ in their seed or fold only. Its accuracy is the mean over its "
@@ -61,21 +59,6 @@ CAPTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
-    """A table.
-
-    Attributes:
-        header: Names of the columns.
-        cells: A row each.
-        words: Columns, from the first, that hold words.
-    """
-
-    header: Sequence[str]
-    cells: Sequence[Sequence[str]]
-    words: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Section:
     """A part of the report, the same in Markdown and on the page.
 
@@ -90,7 +73,7 @@ class Section:
 
     title: str
     warning: str = ""
-    table: Rows | None = None
+    table: Table | None = None
     text: Sequence[str] = ()
     points: Sequence[str] = ()
     pictures: Sequence[tuple[Path, str]] = ()
@@ -121,7 +104,7 @@ def first_of_each_split(comparison: Comparison) -> list[str]:
 def _tested(experiment: Experiment) -> str:
     scores = experiment.scores
     tracks = len(scores.track_ids)
-    return f"{percent(scores.accuracy)} % of {tracks} tracks (95 % interval {_interval(experiment)})"
+    return f"{percent(scores.accuracy)} % of {tracks} tracks (95 % interval {interval(experiment)})"
 
 
 def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) -> list[Section]:
@@ -136,7 +119,7 @@ def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) ->
         Section(
             title="Experiments",
             warning=LEAKY if leaky else "",
-            table=Rows(header=HEADER, cells=[cells(each) for each in comparison.experiments], words=WORDS),
+            table=table_of(comparison),
             text=(*first_of_each_split(comparison), *HOW),
             points=comparison.warnings,
         ),
@@ -155,9 +138,9 @@ def _leaks(comparison: Comparison) -> Section:
             leak.leaky.name,
             split_cell(leak.leaky),
             split_cell(leak.honest),
-            f"{percent(leak.leaky.scores.accuracy)} ({_interval(leak.leaky)})",
-            f"{percent(leak.honest.scores.accuracy)} ({_interval(leak.honest)})",
-            _points(leak.leaky.scores.accuracy - leak.honest.scores.accuracy),
+            f"{percent(leak.leaky.scores.accuracy)} ({interval(leak.leaky)})",
+            f"{percent(leak.honest.scores.accuracy)} ({interval(leak.honest)})",
+            f"{100 * (leak.leaky.scores.accuracy - leak.honest.scores.accuracy):+.1f}",
             percent(leak.leaky.mean("test.clip.accuracy")),
             percent(leak.honest.mean("test.clip.accuracy")),
         ]
@@ -179,7 +162,7 @@ def _leaks(comparison: Comparison) -> Section:
     )
     return Section(
         title="The leak",
-        table=Rows(header=header, cells=rows, words=3) if rows else None,
+        table=Table(header=header, cells=rows, words=3) if rows else None,
         text=text if rows else ("No settings were run under both a leaky and an honest split.",),
     )
 
@@ -198,36 +181,9 @@ def _pairs(comparison: Comparison) -> Section:
         text = [f"The experiments that stand first against all others; all {len(comparison.pairs)} pairs: pairs.csv."]
     if not shown:
         text = ["No two experiments have the same test tracks."]
-    rows = [
-        [
-            pair.first.title,
-            pair.second.title,
-            _points(pair.test.difference),
-            span(pair.test.low, pair.test.high),
-            str(pair.test.first_better),
-            str(pair.test.second_better),
-            pair.test.method,
-            f"{pair.test.p:.3g}",
-            f"{pair.p_holm:.3g}",
-            "yes" if pair.p_holm < LEVEL else "no",
-        ]
-        for pair in shown
-    ]
-    header = (
-        "first",
-        "second",
-        "difference (points)",
-        "95 % interval",
-        "first better (tracks)",
-        "second better (tracks)",
-        "test",
-        "p",
-        "p (Holm)",
-        f"differ at {100 * LEVEL:.0f} %",
-    )
     return Section(
         title="Paired tests on the same tracks",
-        table=Rows(header=header, cells=rows, words=2) if rows else None,
+        table=Table.of(PAIR_COLUMNS, shown) if shown else None,
         text=text,
         points=comparison.refusals,
     )
@@ -242,7 +198,7 @@ def _settings(comparison: Comparison) -> Section:
     ]
     return Section(
         title="Settings that differ",
-        table=Rows(header=("experiment", "settings"), cells=rows, words=2) if keys else None,
+        table=Table(header=("experiment", "settings"), cells=rows, words=2) if keys else None,
         text=() if keys else ("None but the split, seeds and folds.",),
     )
 
@@ -272,12 +228,4 @@ def _runs(comparison: Comparison) -> Section:
         "epochs",
         "device",
     )
-    return Section(title="Runs", table=Rows(header=header, cells=rows, words=2))
-
-
-def _interval(experiment: Experiment) -> str:
-    return span(experiment.interval.low, experiment.interval.high)
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}"
+    return Section(title="Runs", table=Table(header=header, cells=rows, words=2))

@@ -1,94 +1,19 @@
-"""The table of experiments, for a terminal, Markdown, CSV and LaTeX."""
+"""The columns of experiments and of paired tests, and the table of experiments in each format."""
 
-import csv
-import io
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from genreclf.comparison.comparison import Comparison
+from genreclf.comparison.comparison import Comparison, Pair
 from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.runs import figure
-from genreclf.escaping import csv_cell, printable
-from genreclf.evaluation.metrics import rounded
-from genreclf.reports.run import markdown_table
+from genreclf.escaping import printable
+from genreclf.reports.tables import Column, Table, csv_text, decimal, percent, seconds, span
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
-MISSING = "n/a"
-
-HEADER = (
-    "experiment",
-    "split",
-    "runs",
-    "test accuracy, tracks (%)",
-    "SD over runs",
-    "95 % interval",
-    "method",
-    "test accuracy, clips (%)",
-    "macro F1, tracks",
-    "validation accuracy, tracks (%)",
-    "parameters",
-    "training (s a run)",
-)
-WORDS = 3
-"""Columns of `HEADER` that hold words."""
-
-CSV_HEADER = (
-    "experiment",
-    "split",
-    "leaky",
-    "runs",
-    "seeds",
-    "splits",
-    "test_tracks",
-    "accuracy",
-    "accuracy_sd",
-    "ci95_low",
-    "ci95_high",
-    "ci95_method",
-    "clip_accuracy",
-    "f1_macro",
-    "val_accuracy",
-    "parameters",
-    "fit_s",
-)
-
-PAIR_CSV_HEADER = (
-    "first",
-    "first_split",
-    "second",
-    "second_split",
-    "leaky",
-    "test_tracks",
-    "difference",
-    "ci95_low",
-    "ci95_high",
-    "first_better",
-    "second_better",
-    "test",
-    "p",
-    "p_holm",
-)
-
-
-def cells(experiment: Experiment) -> list[str]:
-    """Return the row of an experiment under `HEADER`."""
-    interval = experiment.interval
-    return [
-        experiment.name,
-        split_cell(experiment),
-        experiment.repeats,
-        percent(experiment.scores.accuracy),
-        percent(experiment.deviation),
-        span(interval.low, interval.high),
-        interval.method,
-        percent(experiment.mean("test.clip.accuracy")),
-        decimal(experiment.mean("test.track.f1_macro")),
-        percent(experiment.mean("val.track.accuracy")),
-        parameters(experiment),
-        seconds(experiment.mean("timing.fit_s")),
-    ]
+LEVEL = 0.05
+"""Corrected p below which two experiments are said to differ."""
 
 
 def split_cell(experiment: Experiment) -> str:
@@ -97,136 +22,127 @@ def split_cell(experiment: Experiment) -> str:
     return f"{experiment.split}{mark}, {len(experiment.scores.track_ids)} tracks"
 
 
-def terminal_table(comparison: Comparison) -> "Table":
-    """Return the table for the terminal, LEAKY in red."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title="Experiments, by validation accuracy", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("experiment\nsplit, test, runs", overflow="fold")
-    for header in ("tracks % ±SD\n95 % interval", "clips\n%", "macro\nF1", "val.\n%", "para-\nmeters", "train\ns/run"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for experiment in comparison.experiments:
-        name, split, runs, accuracy, deviation, interval, _, clips, f1, validation, _, fit_s = cells(experiment)
-        name, split = printable(name), printable(split)
-        words = Text(f"{name}\n{split}, {'1 run' if runs == '1' else runs}")
-        words.stylize("bold", 0, len(name))
-        words.highlight_words(["LEAKY"], "bold red")
-        spread = accuracy if experiment.deviation is None else f"{accuracy} ±{deviation}"
-        count = _short_count(max(figure(run.metrics, "parameters") for run in experiment.runs))
-        table.add_row(words, *map(Text, (f"{spread}\n{interval}", clips, f1, validation, count, fit_s)))
-    return table
-
-
-def markdown(comparison: Comparison) -> str:
-    """Return the table in Markdown."""
-    return markdown_table(HEADER, map(cells, comparison.experiments), words=WORDS) + "\n"
-
-
-def csv_text(comparison: Comparison) -> str:
-    """Return the table under `CSV_HEADER`: accuracies as fractions with 6 decimals, empty where there is none."""
-    return _csv(CSV_HEADER, [_raw(experiment) for experiment in comparison.experiments])
-
-
-def pairs_csv_text(comparison: Comparison) -> str:
-    """Return the paired tests under `PAIR_CSV_HEADER`."""
-    rows = []
-    for pair in comparison.pairs:
-        first, second, test = pair.first, pair.second, pair.test
-        tracks = len(first.scores.track_ids)
-        names = (first.name, first.split, second.name, second.split, first.leaky, tracks)
-        counts = (test.first_better, test.second_better, test.method)
-        figures = rounded([*names, test.difference, test.low, test.high, *counts])
-        rows.append([*figures, f"{test.p:.6g}", f"{pair.p_holm:.6g}"])
-    return _csv(PAIR_CSV_HEADER, rows)
-
-
-def latex(comparison: Comparison) -> str:
-    r"""Return the table as a ``tabular`` for the package booktabs, LEAKY in bold."""
-    columns = "l" * WORDS + "r" * (len(HEADER) - WORDS)
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(HEADER), r"\midrule"]
-    rows = (_latex_row(cells(experiment)) for experiment in comparison.experiments)
-    lines += [row.replace("LEAKY", r"\textbf{LEAKY}") for row in rows]
-    return "\n".join(["% Needs the package booktabs.", *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-FORMATS: dict[str, Callable[[Comparison], str]] = {"markdown": markdown, "csv": csv_text, "latex": latex}
-"""The table as text, by the name of its format."""
-
-
-def percent(value: float | None) -> str:
-    """Return a fraction in per cent with one decimal."""
-    return MISSING if value is None else f"{100 * value:.1f}"
-
-
-def decimal(value: float | None) -> str:
-    """Return a figure with three decimals."""
-    return MISSING if value is None else f"{value:.3f}"
-
-
-def span(low: float, high: float) -> str:
-    """Return an interval of fractions in per cent."""
-    return f"{100 * low:.1f} to {100 * high:.1f}"
-
-
-def seconds(value: float | None) -> str:
-    """Return a time, to the tenth of a second below a minute."""
-    return MISSING if value is None else f"{value:.1f}" if value < 60 else f"{value:,.0f}"
-
-
 def parameters(experiment: Experiment) -> str:
     """Return the number of weights; least and most where runs differ, as with genres that not all folds hold."""
     counts = sorted({int(figure(run.metrics, "parameters")) for run in experiment.runs})
     return " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
 
 
-def _short_count(count: int) -> str:
-    return f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count / 1e3:.1f} k"
+def most_parameters(experiment: Experiment) -> int:
+    """Return the number of weights of the largest network."""
+    return max(int(figure(run.metrics, "parameters")) for run in experiment.runs)
 
 
-def _raw(experiment: Experiment) -> list[Any]:
-    interval = experiment.interval
-    values = [
-        experiment.name,
-        experiment.split,
-        experiment.leaky,
-        len(experiment.runs),
-        experiment.seeds,
-        len(experiment.split_hashes),
-        len(experiment.scores.track_ids),
-        experiment.scores.accuracy,
-        experiment.deviation,
-        interval.low,
-        interval.high,
-        interval.method,
-        experiment.mean("test.clip.accuracy"),
-        experiment.mean("test.track.f1_macro"),
-        experiment.mean("val.track.accuracy"),
-        max(figure(run.metrics, "parameters") for run in experiment.runs),
-        experiment.mean("timing.fit_s"),
-    ]
-    row: list[Any] = rounded(values)
-    return row
+def interval(experiment: Experiment) -> str:
+    """Return the 95 % interval of the accuracy in per cent."""
+    return span(experiment.interval.low, experiment.interval.high)
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(map(csv_cell, row) for row in rows)
-    return text.getvalue()
+def _number(
+    key: str, title: str, value: Callable[[Experiment], float | None], text: Callable[[float | None], str]
+) -> Column[Experiment]:
+    return Column(key, value, title, lambda experiment: text(value(experiment)))
 
 
-LATEX_SIGNS = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+COLUMNS: tuple[Column[Experiment], ...] = (
+    Column("experiment", lambda each: each.name, "experiment", lambda each: each.name, words=True),
+    Column("split", lambda each: each.split, "split", split_cell, words=True),
+    Column("leaky", lambda each: each.leaky),
+    Column("runs", lambda each: len(each.runs), "runs", lambda each: each.repeats, words=True),
+    Column("seeds", lambda each: each.seeds),
+    Column("splits", lambda each: len(each.split_hashes)),
+    Column("test_tracks", lambda each: len(each.scores.track_ids)),
+    _number("accuracy", "test accuracy, tracks (%)", lambda each: each.scores.accuracy, percent),
+    _number("accuracy_sd", "SD over runs", lambda each: each.deviation, percent),
+    Column("ci95_low", lambda each: each.interval.low, "95 % interval", interval),
+    Column("ci95_high", lambda each: each.interval.high),
+    Column("ci95_method", lambda each: each.interval.method, "method", lambda each: each.interval.method),
+    _number("clip_accuracy", "test accuracy, clips (%)", lambda each: each.mean("test.clip.accuracy"), percent),
+    _number("f1_macro", "macro F1, tracks", lambda each: each.mean("test.track.f1_macro"), decimal),
+    _number("val_accuracy", "validation accuracy, tracks (%)", lambda each: each.mean("val.track.accuracy"), percent),
+    Column("parameters", most_parameters, "parameters", parameters),
+    _number("fit_s", "training (s a run)", lambda each: each.mean("timing.fit_s"), seconds),
+)
+"""The table of experiments."""
+
+PAIR_COLUMNS: tuple[Column[Pair], ...] = (
+    Column("first", lambda pair: pair.first.name, "first", lambda pair: pair.first.title, words=True),
+    Column("first_split", lambda pair: pair.first.split),
+    Column("second", lambda pair: pair.second.name, "second", lambda pair: pair.second.title, words=True),
+    Column("second_split", lambda pair: pair.second.split),
+    Column("leaky", lambda pair: pair.first.leaky),
+    Column("test_tracks", lambda pair: len(pair.first.scores.track_ids)),
+    Column(
+        "difference",
+        lambda pair: pair.test.difference,
+        "difference (points)",
+        lambda pair: f"{100 * pair.test.difference:+.1f}",
+    ),
+    Column(
+        "ci95_low",
+        lambda pair: pair.test.low,
+        "95 % interval",
+        lambda pair: span(pair.test.low, pair.test.high),
+    ),
+    Column("ci95_high", lambda pair: pair.test.high),
+    Column(
+        "first_better",
+        lambda pair: pair.test.first_better,
+        "first better (tracks)",
+        lambda pair: str(pair.test.first_better),
+    ),
+    Column(
+        "second_better",
+        lambda pair: pair.test.second_better,
+        "second better (tracks)",
+        lambda pair: str(pair.test.second_better),
+    ),
+    Column("test", lambda pair: pair.test.method, "test", lambda pair: pair.test.method),
+    Column("p", lambda pair: f"{pair.test.p:.6g}", "p", lambda pair: f"{pair.test.p:.3g}"),
+    Column("p_holm", lambda pair: f"{pair.p_holm:.6g}", "p (Holm)", lambda pair: f"{pair.p_holm:.3g}"),
+    Column(
+        "",
+        lambda pair: pair.p_holm < LEVEL,
+        f"differ at {100 * LEVEL:.0f} %",
+        lambda pair: "yes" if pair.p_holm < LEVEL else "no",
+    ),
+)
+"""The table of paired tests."""
 
 
-def _latex_row(words: Sequence[str]) -> str:
-    escaped = ("".join(LATEX_SIGNS.get(sign, sign) for sign in word) for word in words)
-    return " & ".join(escaped) + r" \\"
+def table_of(comparison: Comparison) -> Table:
+    """Return the table of experiments for readers."""
+    return Table.of(COLUMNS, comparison.experiments)
+
+
+def terminal_table(comparison: Comparison) -> "RichTable":
+    """Return the table for the terminal, LEAKY in red."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    table = RichTable(title="Experiments, by validation accuracy", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("experiment\nsplit, test, runs", overflow="fold")
+    for header in ("tracks % ±SD\n95 % interval", "clips\n%", "macro\nF1", "val.\n%", "para-\nmeters", "train\ns/run"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for experiment in comparison.experiments:
+        cells = {column.key: printable(column.text(experiment)) for column in COLUMNS if column.title}
+        runs = "1 run" if cells["runs"] == "1" else cells["runs"]
+        words = Text(f"{cells['experiment']}\n{cells['split']}, {runs}")
+        words.stylize("bold", 0, len(cells["experiment"]))
+        words.highlight_words(["LEAKY"], "bold red")
+        spread = "" if experiment.deviation is None else f" ±{cells['accuracy_sd']}"
+        accuracy = f"{cells['accuracy']}{spread}\n{cells['ci95_low']}"
+        figures = (cells[key] for key in ("clip_accuracy", "f1_macro", "val_accuracy"))
+        count = most_parameters(experiment)
+        short = f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count / 1e3:.1f} k"
+        table.add_row(words, *map(Text, (accuracy, *figures, short, cells["fit_s"])))
+    return table
+
+
+FORMATS: dict[str, Callable[[Comparison], str]] = {
+    "markdown": lambda comparison: table_of(comparison).markdown() + "\n",
+    "csv": lambda comparison: csv_text(COLUMNS, comparison.experiments),
+    "latex": lambda comparison: table_of(comparison).latex(),
+}
+"""The table as text, by the name of its format."""

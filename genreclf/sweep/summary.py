@@ -1,7 +1,5 @@
-"""What a sweep came to: `sweep.md`, `sweep.csv`, its picture and comparison, and a few lines for the terminal."""
+"""The summary of a sweep: `sweep.md`, `sweep.csv`, its plot and comparison, and a few lines for the terminal."""
 
-import csv
-import io
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.errors import UserError
-from genreclf.escaping import csv_cell, say
+from genreclf.escaping import say
+from genreclf.reports.tables import Column, Table, csv_text
 from genreclf.run_directory import atomic_write_text
 from genreclf.sweep.job import CRASHED, read_object
 from genreclf.sweep.rows import FAILED, FINISHED, Row, axes_of, read_rows
@@ -51,7 +50,7 @@ def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
     if len(failed) > NAMED:
         print(f"...and {len(failed) - NAMED} more.", file=sys.stderr)
     if failed:
-        print("The same command does again only what is not finished.", file=sys.stderr)
+        print("The same command repeats only what is not finished.", file=sys.stderr)
     if page:
         print(f"Summary: {page}")
     if not failed:
@@ -65,16 +64,24 @@ def write_summary(sweep_dir: Path, rows: Sequence[Row]) -> Path:
     Returns:
         The page, ``sweep.md``.
     """
-    atomic_write_text(sweep_dir / "sweep.csv", csv_text(sweep_dir, rows))
-    parts = [f"# Sweep {sweep_dir.resolve().name}", f"    {_command(sweep_dir)}", counted(rows)]
+    from genreclf.reports.rendering import render
+
+    columns = _columns(sweep_dir, rows)
+    atomic_write_text(sweep_dir / "sweep.csv", csv_text(columns, rows))
+    results: dict[str, Any] = {"experiments": None, "best": (), "warnings": (), "plot": None}
     if any(row.status == FINISHED for row in rows):
-        parts += _results(sweep_dir, rows)
-    parts += ["## Jobs", _table(rows)]
-    if failed := [row for row in rows if row.status == FAILED]:
-        points = "\n".join(f"- {row.name} (`{row.path.name}`): {row.reason}" for row in failed)
-        parts += ["## Failed", points.replace("<", "&lt;"), "The same command does again only what is not finished."]
+        results |= _results(sweep_dir, rows)
     page = sweep_dir / "sweep.md"
-    atomic_write_text(page, "\n\n".join(parts) + "\n")
+    text = render(
+        "sweep.md",
+        name=sweep_dir.resolve().name,
+        command=_command(sweep_dir),
+        counts=counted(rows),
+        jobs=Table.of(columns, rows),
+        failed=[row for row in rows if row.status == FAILED],
+        **results,
+    )
+    atomic_write_text(page, text)
     return page
 
 
@@ -85,14 +92,14 @@ def counted(rows: Sequence[Row]) -> str:
     return f"{len(rows)} job{'s' if len(rows) != 1 else ''}: {counts}."
 
 
-def _results(sweep_dir: Path, rows: Sequence[Row]) -> list[str]:
-    """Compare the finished jobs; show the table and return it with the best by validation and the picture."""
+def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
+    """Compare the finished jobs, show the table, and return what ``sweep.md`` says of them."""
     from rich.console import Console
 
     from genreclf.comparison.comparison import compare
     from genreclf.comparison.report import write_comparison
     from genreclf.comparison.sections import first_of_each_split
-    from genreclf.comparison.tables import markdown, terminal_table
+    from genreclf.comparison.tables import table_of, terminal_table
     from genreclf.plots.sweep import JobLine, draw_axes
 
     comparison = compare([row.path for row in rows if row.status == FINISHED])
@@ -101,63 +108,65 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> list[str]:
     best = first_of_each_split(comparison)
     for sentence in best:
         say(sentence, sys.stdout)
-    parts = ["## Experiments, by validation accuracy", *best, markdown(comparison).rstrip()]
-    parts.append(
-        "Seeds and folds of one setting are one experiment; tests and pictures: [comparison](comparison/comparison.md)."
-    )
-    parts += [f"- {notice}" for notice in comparison.warnings]
     rows = [row for row in rows if row.objective is not None]
     lines = [JobLine(varies=row.varies, objective=row.objective or 0.0, leaky=bool(row.leaky)) for row in rows]
-    if draw_axes(sweep_dir / "figures" / "axes.png", axes_of(rows), lines, f"Sweep {sweep_dir.resolve().name}"):
-        parts.append("![What the jobs vary, and the accuracy on validation tracks that each led to](figures/axes.png)")
-    return parts
+    plot = "figures/axes.png"
+    drawn = draw_axes(sweep_dir / plot, axes_of(rows), lines, f"Sweep {sweep_dir.resolve().name}")
+    return {
+        "experiments": table_of(comparison),
+        "best": best,
+        "warnings": comparison.warnings,
+        "plot": plot if drawn else None,
+    }
 
 
-def csv_text(sweep_dir: Path, rows: Sequence[Row]) -> str:
-    """Return a row a job, with a column for each key that varies; accuracies as fractions."""
-    axes = axes_of(rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    figures = ("objective", "test_accuracy", "ci95_low", "ci95_high", "leaky", "wall_s", "in_last_call")
-    writer.writerow(["job", *map(csv_cell, axes), "status", "reason", *figures, "overrides"])
-    for row in rows:
-        low, high = row.ci95 or (None, None)
-        values: list[Any] = [row.objective, row.accuracy, low, high, row.leaky, row.wall_s, row.in_last_call]
-        varied = [row.varies.get(key, "") for key in axes]
-        job = row.path.relative_to(sweep_dir).as_posix()
-        cells = [job, *varied, row.status, row.reason, *values, shlex.join(row.overrides)]
-        writer.writerow(map(csv_cell, cells))
-    return text.getvalue()
+def _columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
+    """Return the columns of the table of jobs, one of them for each key that varies."""
 
-
-def _table(rows: Sequence[Row]) -> str:
-    from genreclf.reports.run import markdown_table
-
-    axes = axes_of(rows)
-    header = [
-        *axes,
-        "status",
-        "validation accuracy, tracks (%)",
-        "test accuracy, tracks (%)",
-        "95 % interval",
-        "time (s)",
-    ]
-    return markdown_table(header, [_cells(row, axes) for row in rows], words=len(axes) + 1)
-
-
-def _cells(row: Row, axes: Sequence[str]) -> list[str]:
     def percent(value: float | None) -> str:
         return "" if value is None else f"{100 * value:.1f}"
 
-    status = f"{row.status}, LEAKY" if row.leaky else row.status
-    interval = f"{percent(row.ci95[0])} to {percent(row.ci95[1])}" if row.ci95 else ""
-    time = "" if row.wall_s is None else f"{row.wall_s:.1f}"
-    varied = [row.varies.get(key, "") for key in axes]
-    return [*varied, status, percent(row.objective), percent(row.accuracy), interval, time]
+    def axis(key: str) -> Column[Row]:
+        return Column(key, lambda row: row.varies.get(key, ""), key, lambda row: row.varies.get(key, ""), words=True)
+
+    return [
+        Column("job", lambda row: row.path.relative_to(sweep_dir).as_posix()),
+        *map(axis, axes_of(rows)),
+        Column(
+            "status",
+            lambda row: row.status,
+            "status",
+            lambda row: f"{row.status}, LEAKY" if row.leaky else row.status,
+            words=True,
+        ),
+        Column("reason", lambda row: row.reason),
+        Column(
+            "objective",
+            lambda row: row.objective,
+            "validation accuracy, tracks (%)",
+            lambda row: percent(row.objective),
+        ),
+        Column(
+            "test_accuracy", lambda row: row.accuracy, "test accuracy, tracks (%)", lambda row: percent(row.accuracy)
+        ),
+        Column(
+            "ci95_low",
+            lambda row: row.ci95 and row.ci95[0],
+            "95 % interval",
+            lambda row: " to ".join(map(percent, row.ci95 or ())),
+        ),
+        Column("ci95_high", lambda row: row.ci95 and row.ci95[1]),
+        Column("leaky", lambda row: row.leaky),
+        Column(
+            "wall_s", lambda row: row.wall_s, "time (s)", lambda row: "" if row.wall_s is None else f"{row.wall_s:.1f}"
+        ),
+        Column("in_last_call", lambda row: row.in_last_call),
+        Column("overrides", lambda row: shlex.join(row.overrides)),
+    ]
 
 
 def _command(sweep_dir: Path) -> str:
-    """Return what was typed, less what the door added."""
+    """Return what was typed, without what the command line added."""
     words = read_object(sweep_dir / "sweep.json").get("command", [])
     ours = ("hydra.sweep.dir=outputs/sweeps/", "hydra.job.config.override_dirname.exclude_keys=")
     return shlex.join(word for word in words if not word.startswith(ours))

@@ -1,0 +1,38 @@
+"""Reports out of the templates in ``templates/``."""
+
+import base64
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template filled in.
+
+    Args:
+        template: File name of the template; in HTML all values are escaped. In Markdown, empty lines that follow each
+            other become one, so that a part that is left out leaves no gap.
+        values: What the template asks for; the filters ``line``, ``table`` and ``data_uri`` are at hand.
+    """
+    text = _templates().get_template(f"{template}.jinja").render(values)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n" if template.endswith(".md") else text
+
+
+@cache
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("genreclf.reports"),
+        autoescape=select_autoescape(["html.jinja"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "data_uri": lambda path: f"data:image/png;base64,{base64.b64encode(Path(path).read_bytes()).decode()}",
+        "line": lambda text: " ".join(str(text).split()).replace("<", "&lt;"),
+        "table": lambda table: table.markdown(),
+    }
+    return templates

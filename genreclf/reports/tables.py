@@ -1,0 +1,118 @@
+"""Tables for every medium, out of one list of columns: CSV, Markdown and LaTeX."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from genreclf.escaping import csv_cell
+from genreclf.evaluation.metrics import rounded
+
+MISSING = "n/a"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    """A column of a table whose rows are objects of one type.
+
+    Attributes:
+        key: Heading in CSV files; empty to leave the column out there.
+        value: Returns what CSV files hold of a row: fractions, unrounded, None where there is none.
+        title: Heading for readers; empty to leave the column out for them.
+        text: Returns what readers see of a row.
+        words: Whether it holds words, which stand to the left, and not numbers.
+    """
+
+    key: str
+    value: Callable[[T], Any]
+    title: str = ""
+    text: Callable[[T], str] = str
+    words: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table for readers.
+
+    Attributes:
+        header: Names of the columns.
+        cells: A row each.
+        words: Number of columns, from the first, that hold words.
+    """
+
+    header: Sequence[str]
+    cells: Sequence[Sequence[str]]
+    words: int = 1
+
+    @classmethod
+    def of(cls, columns: Iterable[Column[T]], rows: Iterable[T]) -> "Table":
+        """Return the columns that have a title."""
+        shown = [column for column in columns if column.title]
+        return cls(
+            header=[column.title for column in shown],
+            cells=[[column.text(row) for column in shown] for row in rows],
+            words=sum(column.words for column in shown),
+        )
+
+    def markdown(self) -> str:
+        """Return the table in Markdown."""
+        lines = [
+            [cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in row]
+            for row in (self.header, *self.cells)
+        ]
+        lines.insert(1, ["---"] * self.words + ["---:"] * (len(self.header) - self.words))
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def latex(self) -> str:
+        r"""Return the table as a ``tabular`` for the package booktabs, LEAKY in bold."""
+        columns = "l" * self.words + "r" * (len(self.header) - self.words)
+        lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(self.header), r"\midrule"]
+        lines += [_latex_row(row).replace("LEAKY", r"\textbf{LEAKY}") for row in self.cells]
+        return "\n".join(["% Needs the package booktabs.", *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def csv_text(columns: Sequence[Column[T]], rows: Iterable[T]) -> str:
+    """Return a CSV file of the columns that have a key: numbers with 6 decimals, empty where there is none."""
+    shown = [column for column in columns if column.key]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(csv_cell(column.key) for column in shown)
+    writer.writerows([csv_cell(rounded(column.value(row))) for column in shown] for row in rows)
+    return text.getvalue()
+
+
+def percent(value: float | None) -> str:
+    """Return a fraction in per cent with one decimal."""
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def decimal(value: float | None) -> str:
+    """Return a number with three decimals."""
+    return MISSING if value is None else f"{value:.3f}"
+
+
+def span(low: float, high: float) -> str:
+    """Return an interval of fractions in per cent."""
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a time, to the tenth of a second below a minute."""
+    return MISSING if value is None else f"{value:.1f}" if value < 60 else f"{value:,.0f}"
+
+
+_LATEX_SIGNS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def _latex_row(words: Sequence[str]) -> str:
+    escaped = ("".join(_LATEX_SIGNS.get(sign, sign) for sign in word) for word in words)
+    return " & ".join(escaped) + r" \\"
