@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.comparison.naming import settings_of, varying_keys
-from genreclf.comparison.runs import figure
 from genreclf.errors import UserError
+from genreclf.evaluation.metrics import get_metric
 from genreclf.run_directory import RunDirectory
 
 with warnings.catch_warnings():
@@ -81,7 +81,7 @@ class Dashboard:
             named = ", ".join(sorted("/".join(filter(None, place)) for place in places))
             raise UserError(f"The runs lie in several projects of W&B ({named}); name runs of one.")
         ((entity, project),) = places
-        genres = {genre for run in logged for genre in figure(run.read_metrics(), "test.per_genre") or ()}
+        genres = {genre for run in logged for genre in get_metric(run.read_metrics(), "test.per_genre") or ()}
         return cls(
             name=name,
             project=project,

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.comparison.naming import fingerprint, recipe_names, recipe_of, settings_of, split_names
-from genreclf.comparison.runs import FinishedRun, figure
+from genreclf.comparison.runs import FinishedRun
 from genreclf.comparison.significance import Interval, TrackScores, accuracy_interval
-from genreclf.evaluation.metrics import confusion
+from genreclf.evaluation.metrics import confusion, get_metric
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,7 +37,7 @@ class Experiment:
     @property
     def leaky(self) -> bool:
         """Whether the split leaks."""
-        return any(figure(run.metrics, "split.leaky") for run in self.runs)
+        return any(get_metric(run.metrics, "split.leaky") for run in self.runs)
 
     @cached_property
     def scores(self) -> TrackScores:
@@ -76,7 +76,7 @@ class Experiment:
 
     def mean(self, dotted: str) -> float | None:
         """Return the mean over the runs of a figure of ``metrics.json``; None if a run has none."""
-        values = [figure(run.metrics, dotted) for run in self.runs]
+        values = [get_metric(run.metrics, dotted) for run in self.runs]
         return None if None in values else fmean(values)
 
     @property
@@ -93,7 +93,7 @@ class Experiment:
     def repeats(self) -> str:
         """How the runs come about: ``1``, ``3 seeds``, ``15 (3 seeds x 5 folds)``."""
         runs, seeds, splits = len(self.runs), self.seeds, len(self.split_hashes)
-        folds = len({figure(run.config, "split.fold") for run in self.runs}) > 1
+        folds = len({get_metric(run.config, "split.fold") for run in self.runs}) > 1
         parts = [f"{n} {word}" for n, word in ((seeds, "seeds"), (splits, "folds" if folds else "splits")) if n > 1]
         if not parts:
             return str(runs)
@@ -159,14 +159,17 @@ def _named(groups: Sequence[tuple[FinishedRun, ...]]) -> list[Experiment]:
     names = [name_of[fingerprint(recipe_of(each))] for each in settings]
     splits = split_names(
         [
-            (str(figure(runs[0].metrics, "split.name")), {key: each[key] for key in each if key.startswith("split.")})
+            (
+                str(get_metric(runs[0].metrics, "split.name")),
+                {key: each[key] for key in each if key.startswith("split.")},
+            )
             for runs, each in zip(groups, settings, strict=True)
         ]
     )
     several = len(set(splits)) > 1
     experiments = []
     for runs, each, name, split in zip(groups, settings, names, splits, strict=True):
-        leaky = any(figure(run.metrics, "split.leaky") for run in runs)
+        leaky = any(get_metric(run.metrics, "split.leaky") for run in runs)
         title = f"{name}, {split}" if several else name
         experiments.append(
             Experiment(

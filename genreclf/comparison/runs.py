@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.errors import UserError
+from genreclf.evaluation.metrics import get_metric
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
 from genreclf.run_directory import RunDirectory
 
@@ -55,12 +56,12 @@ class FinishedRun:
         """
         run = RunDirectory(path)
         metrics = run.read_metrics()
-        missing = [name for name in NEEDED if figure(metrics, name) is None]
+        missing = [name for name in NEEDED if get_metric(metrics, name) is None]
         if missing:
             raise UserError(f"{run.metrics} lacks {', '.join(missing)}: repeat the run in another run_dir.")
         tracks = read_track_csv(run.predictions)
         n, right = len(tracks.track_ids), int((tracks.predicted == tracks.targets).sum())
-        if n != figure(metrics, "test.track.n") or round(figure(metrics, "test.track.accuracy") * n) != right:
+        if n != get_metric(metrics, "test.track.n") or round(get_metric(metrics, "test.track.accuracy") * n) != right:
             raise UserError(
                 f"{run.predictions} does not belong to metrics.json beside it ({right} of {n} tracks right there): "
                 f"write both anew with `python -m genreclf evaluate {path}`."
@@ -89,15 +90,7 @@ class FinishedRun:
     @property
     def split_hash(self) -> str:
         """Hash of what the subsets of the split hold."""
-        return str(figure(self.metrics, "split.hash"))
-
-
-def figure(metrics: Mapping[str, Any], dotted: str) -> Any:
-    """Return what lies at a path like ``test.track.n``, None if it is not there."""
-    value: Any = metrics
-    for key in dotted.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+        return str(get_metric(self.metrics, "split.hash"))
 
 
 def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from genreclf.comparison.comparison import NAMED, Comparison
 from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.naming import recipe_of, shown, varying_keys
-from genreclf.comparison.runs import figure
 from genreclf.comparison.significance import RESAMPLES
 from genreclf.comparison.tables import PAIR_COLUMNS, interval, split_cell, table_of
+from genreclf.evaluation.metrics import get_metric
 from genreclf.reports.tables import MISSING, Table, percent
 
 PAIRS_SHOWN = 100
@@ -211,8 +211,8 @@ def _runs(comparison: Comparison) -> Section:
             str(run.config.get("seed", MISSING)),
             run.split_hash,
             percent(run.accuracy),
-            percent(figure(run.metrics, "val.track.accuracy")),
-            str(figure(run.metrics, "epochs") or MISSING),
+            percent(get_metric(run.metrics, "val.track.accuracy")),
+            str(get_metric(run.metrics, "epochs") or MISSING),
             run.device or MISSING,
         ]
         for experiment in comparison.experiments

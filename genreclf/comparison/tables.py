@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from genreclf.comparison.comparison import Comparison, Pair
 from genreclf.comparison.experiments import Experiment
-from genreclf.comparison.runs import figure
 from genreclf.escaping import printable
+from genreclf.evaluation.metrics import get_metric
 from genreclf.reports.tables import Column, Table, csv_text, decimal, percent, seconds, span
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ def split_cell(experiment: Experiment) -> str:
 
 def parameters(experiment: Experiment) -> str:
     """Return the number of weights; least and most where runs differ, as with genres that not all folds hold."""
-    counts = sorted({int(figure(run.metrics, "parameters")) for run in experiment.runs})
+    counts = sorted({int(get_metric(run.metrics, "parameters")) for run in experiment.runs})
     return " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
 
 
 def most_parameters(experiment: Experiment) -> int:
     """Return the number of weights of the largest network."""
-    return max(int(figure(run.metrics, "parameters")) for run in experiment.runs)
+    return max(int(get_metric(run.metrics, "parameters")) for run in experiment.runs)
 
 
 def interval(experiment: Experiment) -> str:

@@ -65,9 +65,3 @@ def apart_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
             text += f"; {same} of them by artists that were trained on"
         rows.append((label, text))
     return rows
-
-
-def apart_section(metrics: Mapping[str, Any]) -> str:
-    """Return `apart_rows` as a section in Markdown; empty where there are none."""
-    lines = [f"- {label}: {text}" for label, text in apart_rows(metrics)]
-    return "\n".join(["## Test tracks seen before", "", *lines]) if lines else ""

@@ -164,6 +164,14 @@ def best_epoch(history: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any])
     return int(max(scored, key=lambda row: number(row, "val/track_accuracy"))["epoch"])
 
 
+def get_metric(metrics: Mapping[str, Any], dotted: str) -> Any:
+    """Return what lies at a path like ``test.track.n``, None if it is not there."""
+    value: Any = metrics
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
 def number(row: Mapping[str, Any], key: str) -> float:
     """Return a figure of a row of history, nan if it is missing."""
     value = row.get(key)

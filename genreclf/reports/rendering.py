@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from genreclf.escaping import markdown
+
 
 def render(template: str, **values: Any) -> str:
     """Return a template filled in.
@@ -15,7 +17,7 @@ def render(template: str, **values: Any) -> str:
     Args:
         template: File name of the template; in HTML all values are escaped. In Markdown, empty lines that follow each
             other become one, so that a part that is left out leaves no gap.
-        values: What the template asks for; the filters ``line``, ``table`` and ``data_uri`` are at hand.
+        values: What the template asks for; the filters ``line``, ``markdown``, ``table`` and ``data_uri`` are at hand.
     """
     text = _templates().get_template(f"{template}.jinja").render(values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n" if template.endswith(".md") else text
@@ -33,6 +35,7 @@ def _templates() -> Environment:
     templates.filters |= {
         "data_uri": lambda path: f"data:image/png;base64,{base64.b64encode(Path(path).read_bytes()).decode()}",
         "line": lambda text: " ".join(str(text).split()).replace("<", "&lt;"),
+        "markdown": markdown,
         "table": lambda table: table.markdown(),
     }
     return templates
