@@ -7,7 +7,6 @@ mistaken for it; the tests hold these functions against it and against scikit-le
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -104,18 +103,12 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     Raises:
         ValueError: `correct` does not lie within 0 and `n`, or `confidence` not between 0 and 1.
     """
-    if not 0 <= correct <= n or not 0 < confidence < 1:
-        raise ValueError(f"no interval for {correct} of {n} with confidence {confidence}")
+    from scipy.stats import binomtest
+
     if n == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = correct / n
-    center = share + z**2 / (2 * n)
-    half = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    scale = 1 + z**2 / n
-    low = 0.0 if correct == 0 else (center - half) / scale
-    high = 1.0 if correct == n else (center + half) / scale
-    return low, high
+    interval = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def confusion(tracks: TrackPredictions) -> NDArray[np.int64]:
