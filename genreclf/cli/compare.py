@@ -1,39 +1,32 @@
 """``python -m genreclf compare RUN_OR_SWEEP...``: put finished runs side by side."""
 
-import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from genreclf.errors import UserError
+from genreclf.cli.parser import Parser
 from genreclf.escaping import printable, say
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return what reads the words after ``compare``."""
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise UserError(f"compare: {message}; python -m genreclf compare RUN_OR_SWEEP... [--out DIR] [--format F]")
-
-    words = Parser(
-        prog="genreclf compare",
-        description="Group finished runs over seeds and folds, test them on the same tracks, write a report.",
+def parser() -> Parser:
+    """Return the parser of the command."""
+    command = Parser(
+        "compare",
+        "Group finished runs over seeds and folds, test them on the same tracks, write a report.",
     )
-    words.add_argument("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="a run, or a folder of runs")
-    words.add_argument("--out", type=Path, metavar="DIR", help="where the report goes")
-    words.add_argument(
+    command.add_argument("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="a run, or a folder of runs")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where the report goes")
+    command.add_argument(
         "--format",
         choices=("table", "markdown", "csv", "latex"),
         default="table",
         help="how the table is printed; all of them are written",
     )
-    return words
+    return command
 
 
 def main(arguments: list[str]) -> None:
     """Print the table, write the report, say where it lies; all but the table goes to stderr if it is to be piped."""
-    asked = parser().parse_args(arguments)
+    asked = parser().parse(arguments)
     from genreclf.comparison.comparison import compare
     from genreclf.comparison.report import default_folder, write_comparison
     from genreclf.comparison.sections import first_of_each_split

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -27,18 +28,26 @@ if TYPE_CHECKING:
     from genreclf.experiment.corpus import Corpus
 
 
-def checked(overrides: Sequence[str], *, run_dir: str) -> Config:
+def checked(overrides: Sequence[str], *, run_dir: str, config_dir: Path | None = None) -> Config:
     """Compose ``conf/`` with the overrides and check the whole."""
-    return Config.from_hydra(_composed(overrides), run_dir=run_dir, overrides=overrides)
+    return Config.from_hydra(_composed(overrides, config_dir), run_dir=run_dir, overrides=overrides)
 
 
-def checked_again(run: RunDirectory, overrides: Sequence[str], *, trust: Sequence[str] = (), **given: Any) -> Config:
+def checked_again(
+    run: RunDirectory,
+    overrides: Sequence[str],
+    *,
+    trust: Sequence[str] = (),
+    config_dir: Path | None = None,
+    **given: Any,
+) -> Config:
     """Check a run's own configuration with overrides on top, options of groups among them (``split=track``).
 
     Args:
         run: Whose configuration it is.
         overrides: What the user typed; it may name any class.
         trust: Modules whose classes the run's own configuration may name.
+        config_dir: Folder with options of the user's own.
         **given: Keys of the root that are other than the run's.
 
     Raises:
@@ -47,7 +56,7 @@ def checked_again(run: RunDirectory, overrides: Sequence[str], *, trust: Sequenc
     plain = {**run.read_config(), **given}
     if isinstance(split := plain.get("split"), dict):
         split.setdefault("unseen", False)  # Runs of earlier versions do not have it.
-    fresh = _composed([])
+    fresh = _composed([], config_dir)
     config = OmegaConf.create(plain)
     OmegaConf.set_struct(config, True)
     options: list[Override] = []
@@ -56,7 +65,9 @@ def checked_again(run: RunDirectory, overrides: Sequence[str], *, trust: Sequenc
         is_group = isinstance(OmegaConf.select(fresh, override.key_or_group), DictConfig)
         (options if is_group and isinstance(override.value(), str | list) else values).append(override)
     for override in options:
-        config[override.key_or_group] = OmegaConf.select(_composed([str(override.input_line)]), override.key_or_group)
+        config[override.key_or_group] = OmegaConf.select(
+            _composed([str(override.input_line)], config_dir), override.key_or_group
+        )
     for override in values:  # Whatever the order, as in Hydra.
         OmegaConf.update(config, override.key_or_group, override.value())
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
@@ -80,13 +91,21 @@ def refuse_without_effect(overrides: Sequence[str]) -> None:
             raise UserError(f"{typed} has no effect on a run that is trained; leave it out.")
 
 
-def _composed(overrides: Sequence[str]) -> DictConfig:
+def _composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+    if config_dir is not None:
+        quoted = f"file://{config_dir}".replace("'", r"\'")
+        overrides = [f"hydra.searchpath=['{quoted}']", *overrides]
     with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         return compose("train", list(overrides))
 
 
 def load_corpus_for(
-    spec: "FeatureSpec", run: RunDirectory, overrides: Sequence[str], *, trust: Sequence[str] = ()
+    spec: "FeatureSpec",
+    run: RunDirectory,
+    overrides: Sequence[str],
+    *,
+    trust: Sequence[str] = (),
+    config_dir: Path | None = None,
 ) -> "Corpus":
     """Gather the tracks that a run's own configuration names with overrides on top, for a model that knows `spec`.
 
@@ -99,7 +118,7 @@ def load_corpus_for(
     for override in overrides:
         if override.lstrip("+~").partition("=")[0].partition(".")[0] not in ("data", "features"):
             raise UserError(f"{override}: a library is made of a source; give keys of data and features alone.")
-    corpus = load_corpus(checked_again(run, overrides, trust=trust, run_dir="-"))
+    corpus = load_corpus(checked_again(run, overrides, trust=trust, config_dir=config_dir, run_dir="-"))
     ours = replace(corpus.spec, clip_frames=spec.clip_frames, rendering=spec.rendering)
     if ours != spec:
         differing = [key for key, value in ours.plain().items() if value != spec.plain()[key]]

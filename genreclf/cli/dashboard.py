@@ -1,41 +1,35 @@
 """``python -m genreclf dashboard [RUN_OR_SWEEP...]``: a W&B workspace and report of finished runs."""
 
-import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
+from genreclf.cli.parser import Parser
 from genreclf.errors import UserError
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return what reads the words after ``dashboard``."""
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise UserError(f"dashboard: {message}; python -m genreclf dashboard [RUN_OR_SWEEP...] [--out FILE]")
-
-    words = Parser(
-        prog="genreclf dashboard",
-        description="Build a W&B workspace and report of finished runs; save both there, or their specification here.",
+def parser() -> Parser:
+    """Return the parser of the command."""
+    command = Parser(
+        "dashboard",
+        "Build a W&B workspace and report of finished runs; save both there, or their specification here.",
     )
-    words.add_argument(
+    command.add_argument(
         "paths",
         nargs="*",
         type=Path,
         metavar="RUN_OR_SWEEP",
         help="a run, or a folder of runs; by default all in outputs, and with them the whole W&B project",
     )
-    words.add_argument("--name", help="of workspace and report; by default that of the first folder")
-    words.add_argument(
+    command.add_argument("--name", help="of workspace and report; by default that of the first folder")
+    command.add_argument(
         "--out", type=Path, metavar="FILE", help="where the specification goes; dashboard.json beside the runs"
     )
-    return words
+    return command
 
 
 def main(arguments: list[str]) -> None:
     """Save the dashboard where there is an account, else write its specification; say where it is."""
-    asked = parser().parse_args(arguments)
+    asked = parser().parse(arguments)
     import json
 
     from genreclf.comparison.dashboard import Dashboard

@@ -1,17 +1,15 @@
 """``python -m genreclf export RUN``: write a trained model as one file that needs neither genreclf nor PyTorch."""
 
-import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from genreclf.cli.trusting import add_trust
+from genreclf.cli.parser import Parser
 from genreclf.errors import UserError
 
 
 def main(arguments: list[str]) -> None:
     """Write the file, compare it with the original, say by how much it differs."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse(arguments)
     from genreclf.export.files import FORMATS, describe, export
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.run_directory import RunDirectory
@@ -32,23 +30,18 @@ def main(arguments: list[str]) -> None:
     print(path)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"export: {message}; python -m genreclf export --help shows how.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m genreclf export",
-        description="Write the best checkpoint of a run as one file: mono float32 waveforms (batch, sample) at the "
+def parser() -> Parser:
+    """Return the parser of the command."""
+    command = Parser(
+        "export",
+        "Write the best checkpoint of a run as one file: mono float32 waveforms (batch, sample) at the "
         "run's sample rate in, probabilities (batch, genre) out. It is compared with the original on noise, tones "
         "and the files given, and not kept if a probability differs by more than 0.001.",
     )
-    parser.add_argument("run", metavar="RUN", help="run directory, trained on audio")
-    parser.add_argument("--format", choices=("onnx", "torch-export"), default="onnx", help="default: onnx")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/model.onnx or RUN/model.pt2")
-    parser.add_argument(
+    command.add_run("run directory, trained on audio")
+    command.add_argument("--format", choices=("onnx", "torch-export"), default="onnx", help="default: onnx")
+    command.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/model.onnx or RUN/model.pt2")
+    command.add_argument(
         "--check", type=Path, nargs="+", default=[], metavar="FILE", help="audio to compare on, beside noise and tones"
     )
-    add_trust(parser)
-    return parser
+    return command

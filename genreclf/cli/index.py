@@ -1,17 +1,15 @@
 """``python -m genreclf index RUN FOLDER...``: hear a music collection, so that songs like a song can be found in it."""
 
-import argparse
 import sys
-from typing import NoReturn
 
-from genreclf.cli.trusting import add_trust
+from genreclf.cli.parser import Parser
 from genreclf.errors import UserError
 from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
     """Hear what is new or changed, drop what is gone, name what cannot be heard."""
-    options = _parser().parse_intermixed_args(arguments)
+    options = parser().parse(arguments)
     overrides = [word for word in options.what if "=" in word]
     folders = [word for word in options.what if "=" not in word]
     if overrides and folders:
@@ -31,7 +29,7 @@ def main(arguments: list[str]) -> None:
     if overrides:
         from genreclf.cli.compose import load_corpus_for
 
-        corpus = load_corpus_for(predictor.spec, run, overrides, trust=options.trust)
+        corpus = load_corpus_for(predictor.spec, run, overrides, trust=options.trust, config_dir=options.config_dir)
         stored = [track for track in corpus.tracks.values() if track.id in corpus.store.lengths_frames]
         entries = indexing.entries_of_source(corpus.source_name, stored)
         describe = indexing.describe_stored(predictor, corpus.store)
@@ -53,22 +51,18 @@ def main(arguments: list[str]) -> None:
         raise UserError("No song could be heard.")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"index: {message}; python -m genreclf index --help shows how.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m genreclf index",
-        description="Hear a music collection with the trained model of a run, so that recommend finds songs in it. "
+def parser() -> Parser:
+    """Return the parser of the command."""
+    command = Parser(
+        "index",
+        "Hear a music collection with the trained model of a run, so that recommend finds songs in it. "
         "Again, it hears only new and changed songs and drops those that are gone.",
     )
-    parser.add_argument("run", metavar="RUN", help="run directory")
-    parser.add_argument(
+    command.add_run()
+    command.add_argument(
         "what", metavar="FOLDER", nargs="+", help="folder of audio files; or a source, such as data=gtzan data.root=DIR"
     )
-    parser.add_argument("--artists", metavar="FILE", help="who made which song; else the tags in the files say it")
-    parser.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
-    add_trust(parser)
-    return parser
+    command.add_argument("--artists", metavar="FILE", help="who made which song; else the tags in the files say it")
+    command.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
+    command.add_config_dir()
+    return command

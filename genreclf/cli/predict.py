@@ -1,15 +1,14 @@
 """``python -m genreclf predict RUN PATH...``: say the genres of audio files."""
 
-import argparse
 import csv
 import json
 import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from genreclf.cli.trusting import add_trust
+from genreclf.cli.parser import Parser, number
 from genreclf.errors import UserError
 from genreclf.escaping import csv_cell, printable, say
 
@@ -30,7 +29,7 @@ NAME_BYTES = 150
 
 def main(arguments: list[str]) -> None:
     """Print each song's genres; name each bad file and go on. Only if none could be predicted is that a mistake."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse(arguments)
     from genreclf.inference.listing import audio_files
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.run_directory import NoSpace
@@ -214,45 +213,30 @@ class Pictures:
             raise UserError(f"--timeline-dir {self.directory}: {stem}.png cannot be written ({error}).") from error
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"predict: {message}; python -m genreclf predict --help shows how.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m genreclf predict",
-        description="Say the genres of songs, with the trained model of a run.",
+def parser() -> Parser:
+    """Return the parser of the command."""
+    command = Parser(
+        "predict",
+        "Predict the genres of songs with the trained model of a run.",
         epilog="A file that cannot be heard is named on stderr with its reason and the others go on; the exit code is "
         "2 only if no song could be predicted.",
     )
-    parser.add_argument("run", metavar="RUN", help="run directory")
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="audio file, or a folder that is searched for them")
-    parser.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
-    parser.add_argument(
-        "--top", type=_count, metavar="K", help=f"name the K likeliest genres in their order (table: {TABLE_TOP})"
+    command.add_run()
+    command.add_argument("paths", metavar="PATH", nargs="+", help="audio file, or a folder that is searched for them")
+    command.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
+    command.add_argument(
+        "--top",
+        type=number(int, 1, math.inf, "whole number above 0"),
+        metavar="K",
+        help=f"name the K likeliest genres in their order (table: {TABLE_TOP})",
     )
-    parser.add_argument("--skip-start", type=_seconds, default=0.0, metavar="S", help="seconds left out at the start")
-    parser.add_argument("--skip-end", type=_seconds, default=0.0, metavar="S", help="seconds left out at the end")
-    parser.add_argument("--timeline-dir", metavar="DIR", help="draw the genres of each song over time into this folder")
-    add_trust(parser)
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds from 0 on")
-    return seconds
+    seconds = number(float, 0, 1e6, "number of seconds from 0 on")
+    command.add_argument("--skip-start", type=seconds, default=0.0, metavar="S", help="seconds left out at the start")
+    command.add_argument("--skip-end", type=seconds, default=0.0, metavar="S", help="seconds left out at the end")
+    command.add_argument(
+        "--timeline-dir", metavar="DIR", help="draw the genres of each song over time into this folder"
+    )
+    return command
 
 
 def _clock(seconds: float) -> str:

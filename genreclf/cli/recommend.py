@@ -6,9 +6,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from genreclf.cli.trusting import add_trust
+from genreclf.cli.parser import Parser, number
 from genreclf.errors import UserError
 from genreclf.escaping import csv_cell, printable, say
 
@@ -22,7 +22,7 @@ DOTS = 3000
 
 def main(arguments: list[str]) -> None:
     """Print the songs, or with --evaluate how good they are."""
-    options = _parser().parse_intermixed_args(arguments)
+    options = parser().parse(arguments)
     if options.evaluate:
         from genreclf.cli.recommend_evaluation import evaluate
 
@@ -30,7 +30,14 @@ def main(arguments: list[str]) -> None:
             raise UserError("recommend: --evaluate has no playlist; choose another --format.")
         if options.picture is not None:
             raise UserError("recommend: --picture is of one song; leave it or --evaluate out.")
-        return evaluate(options.run, options.what, k=options.k, form=options.format, trust=options.trust)
+        return evaluate(
+            options.run,
+            options.what,
+            k=options.k,
+            form=options.format,
+            trust=options.trust,
+            config_dir=options.config_dir,
+        )
     if len(options.what) != 1:
         raise UserError("recommend wants one song: python -m genreclf recommend RUN SONG [-k 10]")
     from genreclf.recommend import Library
@@ -172,42 +179,44 @@ def _plain(one: "Recommendation") -> dict[str, Any]:
     }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"recommend: {message}; python -m genreclf recommend --help shows how.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m genreclf recommend",
-        description="Find songs like a song in the library that index made. The song itself is never recommended.",
+def parser() -> Parser:
+    """Return the parser of the command."""
+    command = Parser(
+        "recommend",
+        "Find songs like a song in the library that index made. The song itself is never recommended.",
     )
-    parser.add_argument("run", metavar="RUN", help="run directory")
-    parser.add_argument(
+    command.add_run()
+    command.add_argument(
         "what", metavar="SONG", nargs="*", help="audio file, or a track id or the end of a path in the library"
     )
-    parser.add_argument("-k", type=_count, default=10, metavar="K", help="how many songs; default: 10")
-    parser.add_argument(
+    command.add_argument(
+        "-k",
+        type=number(int, 1, 1000, "whole number from 1 to 1000"),
+        default=10,
+        metavar="K",
+        help="how many songs; default: 10",
+    )
+    command.add_argument(
         "--same-genre", action="store_true", help="only songs of the genre that the model finds likeliest"
     )
-    parser.add_argument("--diverse", action="store_true", help="unlike each other, too (maximal marginal relevance)")
-    parser.add_argument("--other-artists", action="store_true", help="nothing by the song's own artist")
-    parser.add_argument(
+    command.add_argument("--diverse", action="store_true", help="unlike each other, too (maximal marginal relevance)")
+    command.add_argument("--other-artists", action="store_true", help="nothing by the song's own artist")
+    command.add_argument(
         "--exclude-artist", action="append", default=[], metavar="NAME", help="nothing by this artist; may be repeated"
     )
-    parser.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
-    parser.add_argument(
+    command.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
+    command.add_argument(
         "--picture", type=_png, metavar="FILE.png", help="draw the songs on a map of the library, with their genres"
     )
-    parser.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
-    parser.add_argument(
+    command.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
+    command.add_argument(
         "--evaluate",
         action="store_true",
         help="instead, the precision of genres among the nearest K of the run's test tracks; takes overrides such as "
         "data.artists=FILE for a SONG",
     )
-    add_trust(parser)
-    return parser
+    command.add_config_dir()
+    return command
 
 
 def _png(text: str) -> Path:
@@ -215,9 +224,3 @@ def _png(text: str) -> Path:
     if path.suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"{text} does not end in .png")
     return path
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 to 1000")
-    return int(text)

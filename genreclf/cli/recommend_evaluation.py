@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from genreclf.errors import UserError
 from genreclf.escaping import say
 
 
-def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str, trust: Sequence[str]) -> None:
+def evaluate(
+    run: str, overrides: Sequence[str], *, k: int, form: str, trust: Sequence[str], config_dir: Path | None
+) -> None:
     """Print the precision of the likeness, and of either half of it, beside that of MFCCs and of chance."""
     import torch
 
@@ -28,7 +31,7 @@ def evaluate(run: str, overrides: Sequence[str], *, k: int, form: str, trust: Se
     split = directory.read_json(directory.split)
     if split.get("leaky"):
         raise UserError(f"{run} has a LEAKY split: its test tracks are in its training, so they measure nothing.")
-    corpus = load_corpus_for(predictor.spec, directory, overrides, trust=trust)
+    corpus = load_corpus_for(predictor.spec, directory, overrides, trust=trust, config_dir=config_dir)
     missing = [name for name in split["test"] if name not in corpus.store.lengths_frames]
     if missing:
         raise UserError(

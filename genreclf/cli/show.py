@@ -1,40 +1,37 @@
-"""``python -m genreclf show [overrides]``: draw the tracks of a source."""
+"""``python -m genreclf show [overrides]``: draw the tracks of a dataset."""
 
-import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
+from genreclf.cli.parser import Parser
 from genreclf.errors import UserError
 from genreclf.escaping import say
 
+if TYPE_CHECKING:
+    from genreclf.config.config import Config
 
-def parser() -> argparse.ArgumentParser:
-    """Return what reads the words after ``show``."""
 
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise UserError(f"show: {message}; python -m genreclf show [KEY=VALUE ...] [--genre G] [--out DIR]")
-
-    words = Parser(prog="genreclf show", description="Draw waveform, spectrograms and genres of a source.")
-    words.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as data=gtzan")
-    words.add_argument("--genre", metavar="G", help="whose tracks are drawn; default: the first")
-    words.add_argument("--out", type=Path, metavar="DIR", help="where to; default: outputs/show/<source>")
-    words.add_argument("--wandb", action="store_true", help="add the pictures to W&B as well")
-    return words
+def parser() -> Parser:
+    """Return the parser of the command."""
+    command = Parser("show", "Draw waveform, spectrograms and genres of a dataset.")
+    command.add_overrides("as for a training, such as data=gtzan")
+    command.add_argument("--genre", metavar="G", help="whose tracks are drawn; default: the first")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where to; default: outputs/show/DATASET")
+    command.add_argument("--wandb", action="store_true", help="add the pictures to W&B as well")
+    return command
 
 
 def main(arguments: list[str]) -> None:
     """Draw, say where the pictures lie, and add them to W&B if that was asked for."""
-    asked = parser().parse_intermixed_args(arguments)
+    asked = parser().parse(arguments)
     from genreclf.cli.compose import checked
 
-    config = checked(asked.overrides, run_dir="-")
-    from genreclf.experiment.show import show
-
-    warnings, paths = show(config, asked.out, asked.genre)
-    for notice in warnings:
-        say(f"Note: {notice}")
+    config = checked(asked.overrides, run_dir="-", config_dir=asked.config_dir)
+    warnings, paths = _draw(config, asked.out, asked.genre)
+    for warning in warnings:
+        say(f"Note: {warning}")
     if asked.wandb:
         from genreclf.config.schema import LOGGERS
         from genreclf.run_directory import RunDirectory
@@ -45,3 +42,54 @@ def main(arguments: list[str]) -> None:
             tracking.add_pictures(lambda: paths)
     for path in paths:
         print(path)
+
+
+def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[tuple[str, ...], list[Path]]:
+    """Draw the dataset of a configuration; return what a user should know about it, and the files."""
+    from rich.progress import track as progress
+
+    from genreclf.config import instantiate
+    from genreclf.datasets.base import AudioDataset
+    from genreclf.experiment.corpus import load_corpus
+    from genreclf.plots import spectrograms as plots
+    from genreclf.run_directory import sentence_when_full
+
+    corpus = load_corpus(config)
+    tracks_of = plots.ids_by_genre(corpus.store, corpus.genre_of)
+    genre = genre if genre is not None else next(iter(tracks_of))
+    if genre not in tracks_of:
+        raise UserError(f"--genre {genre} is none of {', '.join(tracks_of)}.")
+    directory = directory or Path("outputs/show") / corpus.source_name
+    track_id = tracks_of[genre][0]
+    chosen = plots.spread(tracks_of[genre], plots.MOSAIC_TRACKS)
+    stored, spec = corpus.store.spectrogram(track_id), corpus.spec
+    drawings: dict[str, Callable[[Path], None]] = {
+        "genres.png": lambda path: plots.draw_genre_map(path, corpus.store, corpus.genre_of, spec, corpus.source_name),
+        f"mosaic_{genre}.png": lambda path: plots.draw_mosaic(
+            path,
+            {name: corpus.store.spectrogram(name) for name in chosen},
+            spec,
+            f"{corpus.source_name}: {genre}, {len(chosen)} of {len(tracks_of[genre])}",
+        ),
+        f"log_mel_{genre}.png": lambda path: plots.draw_log_mel(path, stored, spec, f"{track_id}: log-mel"),
+    }
+    dataset = instantiate.make("data", config.source)
+    if isinstance(dataset, AudioDataset) and spec.sample_rate is not None:
+        rate = spec.sample_rate
+        waveform = dataset.waveform(corpus.tracks[track_id], rate)
+        drawings[f"waveform_{genre}.png"] = lambda path: plots.draw_waveform(
+            path, waveform, rate, f"{track_id}: waveform"
+        )
+        drawings[f"spectrogram_and_mel_{genre}.png"] = lambda path: plots.draw_spectrogram_and_mel(
+            path, waveform, stored, spec, f"{track_id}: spectrogram and mel"
+        )
+    paths = []
+    try:
+        with sentence_when_full(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            for name, draw in progress(drawings.items(), "Pictures"):
+                paths.append(directory / name.replace("/", "-"))
+                draw(paths[-1])
+    except OSError as error:
+        raise UserError(f"--out {directory} cannot be written ({error.strerror}); choose another.") from error
+    return corpus.warnings, paths

@@ -1,4 +1,7 @@
-"""What Hydra calls: one run, or one job of a sweep. Launchers in other processes find it by its name."""
+"""``python -m genreclf [train] [overrides]``: one run, or with ``--multirun`` a sweep.
+
+Launchers in other processes find what Hydra calls, `train`, by its name.
+"""
 
 import gc
 import hashlib
@@ -12,19 +15,62 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.messages import explain
+from genreclf.cli.directories import with_directories
+from genreclf.config.config import CONFIG_DIR
+from genreclf.config.messages import check_options, explain
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
+from genreclf.distributed.launchers import LauncherFailed
 from genreclf.errors import UserError
 from genreclf.escaping import say
-from genreclf.sweep.start import BASIC_SWEEPER
+from genreclf.sweep.start import BASIC_SWEEPER, SweepStart
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+def main(arguments: list[str]) -> None:
+    """Train, or sweep and say what became of the jobs, even if the sweeper gives up."""
+    check_options(arguments)
+    if "query=" in " ".join(arguments):
+        from genreclf.cli.completion import complete
+
+        if not complete():
+            return
+    sys.argv[1:] = with_directories(arguments)
+    stopped: UserError | None = None
+    SweepStart.sweep_dir = None
+    try:
+        hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")(train)()
+    except UserError as error:
+        stopped = error
+    except Exception as error:
+        if SweepStart.sweep_dir is None or isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+            raise
+        if isinstance(error, OSError) and error.filename:
+            stopped = UserError(f"The sweep's folder {SweepStart.sweep_dir} cannot be written to ({error}).")
+        else:
+            stopped = LauncherFailed(error)
+            stopped.__cause__ = error
+    except KeyboardInterrupt:
+        if SweepStart.sweep_dir is None:
+            raise
+        raise KeyboardInterrupt("The same command goes on where it stopped.") from None
+    if (sweep_dir := SweepStart.sweep_dir) is not None:
+        from genreclf.sweep.summary import report
+
+        if code := report(sweep_dir, may_be_idle=SweepStart.may_be_done or stopped is not None):
+            if stopped and str(stopped):
+                say(stopped)
+            raise SystemExit(code)
+    if stopped:
+        raise stopped
 
 
 def train(config: DictConfig) -> float:

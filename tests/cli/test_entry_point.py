@@ -12,7 +12,8 @@ import pytest
 from helpers import ROOT, Cli
 from omegaconf import OmegaConf
 
-from genreclf.__main__ import _as_sweep
+from genreclf.cli import COMMANDS
+from genreclf.cli.directories import as_sweep
 from genreclf.cli.train import job_folder
 
 
@@ -26,11 +27,25 @@ def test_the_configuration_is_shown_without_torch() -> None:
     assert not modules & {"torch", "lightning", "torchaudio", "wandb", "numpy", "librosa", "matplotlib"}
 
 
-def test_help_names_commands_and_groups(cli: Cli) -> None:
-    outcome = cli("--help")
-    assert outcome.code == 0
-    assert "python -m genreclf evaluate RUN" in outcome.out
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_the_overview_has_every_command(arguments: list[str], cli: Cli) -> None:
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert all(f"  {command} " in outcome.out and line in outcome.out for command, line in COMMANDS.items())
+
+
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["--help", "train"], ["--help", "model=cnn"]])
+def test_help_of_a_training_has_the_settings(arguments: list[str], cli: Cli) -> None:
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.lstrip().startswith("usage: python -m genreclf [train] [KEY=VALUE ...]")
     assert "regularization: " in outcome.out
+
+
+def test_train_is_the_default_command(cli: Cli) -> None:
+    outcome = cli("train", "model=cnn", "--cfg", "job")
+    assert (outcome.code, outcome) == (0, cli("model=cnn", "--cfg", "job"))
+    assert "genreclf.models.CNN" in outcome.out
 
 
 def test_job_folders_are_readable_and_differ() -> None:
@@ -46,7 +61,7 @@ def test_job_folders_are_readable_and_differ() -> None:
 
 def test_a_sweep_is_found_again_however_it_is_run() -> None:
     def place(*more: str) -> str:
-        (found,) = [word for word in _as_sweep(["-m", "model=cnn,crnn", *more]) if word.startswith("hydra.sweep.dir=")]
+        (found,) = [word for word in as_sweep(["-m", "model=cnn,crnn", *more]) if word.startswith("hydra.sweep.dir=")]
         return found
 
     assert place().startswith("hydra.sweep.dir=outputs/sweeps/model_")

@@ -46,14 +46,6 @@ def test_a_refused_word_is_answered_in_one_line(command: str, cli: Cli) -> None:
     assert len(outcome.err.splitlines()) == 1, outcome.err
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate", "prepare"])
-def test_help_of_a_command_can_be_asked_for_first(command: str, cli: Cli) -> None:
-    outcome = cli("--help", command)
-    assert outcome.code == 0, outcome.err
-    assert outcome.out.startswith(f"usage: python -m genreclf {command} ")
-    assert cli(command, "--help") == outcome
-
-
 def test_a_search_without_its_extra_names_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "hydra_plugins.genreclf_optuna._study", raising=False)

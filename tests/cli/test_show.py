@@ -73,9 +73,10 @@ def test_pictures_of_pictures(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_the_words_is_a_sentence(cli: Cli) -> None:
-    outcome = cli("show", "--colour", "red")
+    outcome = cli("show", "--ganre", "red")
     assert outcome.code == 2
-    assert outcome.err.startswith("show: unrecognized arguments: --colour")
+    sentence = "show: there is no option --ganre (did you mean --genre?); python -m genreclf show --help shows how.\n"
+    assert outcome.err == sentence
 
 
 @pytest.mark.slow

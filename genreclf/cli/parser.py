@@ -1,0 +1,115 @@
+"""The parser of all commands: the same help, the same shared options, and one sentence for a mistake."""
+
+import argparse
+import difflib
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from genreclf.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses the arguments of a command, positional ones and options in any order."""
+
+    def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
+        """Create a parser without arguments.
+
+        Args:
+            command: Its name.
+            description: What ``--help`` says first.
+            epilog: What ``--help`` says last.
+        """
+        super().__init__(prog=f"python -m genreclf {command}", description=description, epilog=epilog)
+        self.command = command
+
+    def add_run(self, help: str = "run directory", *, trust: bool = True) -> None:
+        """Add the run directory, which stands first, and ``--trust``."""
+        self.add_argument("run", metavar="RUN", type=_run_directory, help=help)
+        if trust:
+            self.add_trust()
+
+    def add_trust(self) -> None:
+        """Add the option for modules whose code may run although a run directory names it."""
+        self.add_argument(
+            "--trust",
+            action="append",
+            default=[],
+            metavar="MODULE",
+            help="let RUN name classes of this module of yours, such as my_model; may be repeated",
+        )
+
+    def add_overrides(self, help: str) -> None:
+        """Add the overrides of the configuration, and ``--config-dir``."""
+        self.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help)
+        self.add_config_dir()
+
+    def add_config_dir(self) -> None:
+        """Add the option for a folder with configuration of the user's own."""
+        self.add_argument(
+            "--config-dir", "-cd", type=_folder, metavar="DIR", help="folder with options of your own, beside conf/"
+        )
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse the arguments.
+
+        Raises:
+            UserError: One is wrong or missing.
+        """
+        return self.parse_intermixed_args(list(arguments))
+
+    def option_names(self) -> list[str]:
+        """Return the long options."""
+        return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the mistake as one sentence."""
+        if re.match("the following arguments are required: RUN\\b", message):
+            message = f"{self.command} wants a run directory first"
+        elif found := re.match(r"unrecognized arguments: (\S+)", message):
+            message = f"{self.command}: {self._unknown(found[1])}"
+        else:
+            message = f"{self.command}: {message}"
+        raise UserError(f"{message}; {self.prog} --help shows how.")
+
+    def _unknown(self, word: str) -> str:
+        if not word.startswith("-"):
+            return f"{word} is one argument too many"
+        near = difflib.get_close_matches(word.partition("=")[0], self.option_names(), 1)
+        return f"there is no option {word}" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+def number(kind: type[int] | type[float], low: float, high: float, name: str) -> Callable[[str], Any]:
+    """Return the type of an argument that is a number in an interval.
+
+    Args:
+        kind: Whole or not.
+        low: The smallest one.
+        high: The largest one.
+        name: What it is, as in "0 is no whole number above 0".
+    """
+
+    def read(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is no {name}")
+        return value
+
+    return read
+
+
+def _run_directory(text: str) -> str:
+    if "=" in text and not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text} is a setting, and a run directory stands before it")
+    return text
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return Path(text).absolute()

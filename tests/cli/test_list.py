@@ -1,0 +1,57 @@
+"""What there is to choose from, as a list and as completions of a command that is being typed."""
+
+import os
+
+import pytest
+from helpers import Cli
+
+from genreclf.cli.list import groups, options
+
+LINES = {
+    "genreclf ev": ["evaluate"],
+    "genreclf pre": ["predict", "prepare"],
+    "genreclf experiment=q": ["experiment=quickstart"],
+    "genreclf train model=cnn experiment=ablation/e": ["experiment=ablation/ema"],
+    "genreclf evaluate outputs/mine split=art": ["split=artist_folds"],
+    "genreclf -m sweep=se": ["sweep=seeds"],
+    "genreclf model.dropo": ["model.dropout="],
+    "genreclf prepare features.n_m": ["features.n_mels="],
+    "genreclf predict outputs/mine --for": ["--format"],
+    "genreclf list featu": ["features"],
+    "genreclf predict outputs/mine so": [],
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_is_completed(line: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "COMP_LINE", line)
+    outcome = cli("-sc", "query=bash")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.split() == LINES[line]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_script(shell: str, cli: Cli) -> None:
+    outcome = cli("-sc", f"install={shell}")
+    assert outcome.code == 0, outcome.err
+    assert "genreclf" in outcome.out
+
+
+def test_every_group_is_listed_with_its_options(cli: Cli) -> None:
+    lines = dict(line.split(maxsplit=1) for line in cli("list").out.splitlines())
+    assert list(lines) == groups()
+    assert lines["trainer"] == "auto, cpu, ddp, gpu, mps"
+
+
+@pytest.mark.parametrize("group", groups())
+def test_every_option_has_a_line(group: str, cli: Cli) -> None:
+    outcome = cli("list", group)
+    assert outcome.code == 0, outcome.err
+    assert [line.split()[0] for line in outcome.out.splitlines()] == list(options(group))
+    assert {name for name, comment in options(group).items() if not comment} == set()
+    assert not [name for name in options(group) if name.startswith("_")]
+
+
+def test_an_unknown_group_is_a_sentence(cli: Cli) -> None:
+    outcome = cli("list", "modle")
+    assert (outcome.code, outcome.err) == (2, "list: there is no group modle; did you mean model?\n")
