@@ -1,4 +1,4 @@
-"""Clips: which ones an epoch or an evaluation takes, and cutting a batch of them out of the store in one go."""
+"""Choose the clips of an epoch or an evaluation, and cut batches of them out of the store."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,11 @@ from genreclf.data.store import Store
 from genreclf.splits.base import Segment
 
 Short = Literal["pad", "wrap"]
-"""What is done with tracks shorter than a clip: silence after the end, or the start again."""
+"""How tracks shorter than a clip are filled: with silence, or by repeating them."""
 
 
 BATCHES_AHEAD = 2
-"""Batches that are read ahead where the store is read from the disk."""
+"""Batches that are read ahead when the store is read from the disk."""
 
 
 class ClipBatch(NamedTuple):
@@ -61,7 +61,7 @@ class SegmentTable:
 
     @classmethod
     def of(cls, segments: Sequence[Segment], genre_of: Callable[[str], int], store: Store) -> "SegmentTable":
-        """Look up where `segments` lie in `store` and which genre each has."""
+        """Return the table of `segments` in `store`."""
         start = torch.tensor([segment.start_frame for segment in segments])
         return cls(
             offset_frames=torch.tensor([store.offsets_frames[segment.track_id] for segment in segments]) + start,
@@ -117,7 +117,7 @@ def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_fram
         length: Frames of that segment ``(batch,)``.
         start: First frame of the clip within the segment ``(batch,)``.
         clip_frames: Frames of a clip.
-        silence: What follows the end of a short segment; None lets it start again.
+        silence: Stored value that fills a short segment; None repeats the segment.
 
     Returns:
         Stored values ``(batch, mel, frame)``.
@@ -132,16 +132,16 @@ def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_fram
 class ClipLoader:
     """Yields the clips of a subset in batches of rows ``(batch, 3)`` of `random_clips` or `grid_clips`.
 
-    Every rank takes the same number of equal steps: a last batch that is not full is filled up from the start. With
-    `cut`, a thread cuts the next clips while the last ones are used.
+    Every rank gets the same number of batches of the same size: the last one is filled up from the start. With `cut`, a
+    thread cuts the next clips while the current ones are used.
 
     Args:
-        plan: Gives the rows of one epoch, the same on every rank.
-        clips: How many rows that are.
-        batch_size: Rows of a step on all ranks together.
-        rank: Which share of each batch is taken.
-        ranks: Among how many.
-        cut: Makes the clips of rows, to be yielded instead; None where they are cut on the device.
+        plan: Returns the rows of one epoch, the same on every rank.
+        clips: Number of these rows.
+        batch_size: Rows in a step, over all ranks.
+        rank: Which share of each batch this rank takes.
+        ranks: Number of ranks.
+        cut: Cuts the clips of rows, which are then yielded instead; None if they are cut on the device.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class ClipLoader:
         ranks: int = 1,
         cut: Callable[[Tensor], ClipBatch] | None = None,
     ) -> None:
-        """Keep the plan; it is asked anew for each epoch."""
+        """Keep the plan, which is called once an epoch."""
         self.plan = plan
         self.clips = clips
         self.batch_size = batch_size
@@ -162,7 +162,7 @@ class ClipLoader:
         self.cut = cut
 
     def __len__(self) -> int:
-        """Return the steps of an epoch."""
+        """Return the number of steps in an epoch."""
         return -(-self.clips // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor | ClipBatch]:

@@ -1,4 +1,4 @@
-"""The LightningDataModule: a store and a split to batches of clips on the device."""
+"""The LightningDataModule, which cuts batches of clips out of a store."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from genreclf.hardware import memory_bytes
 from genreclf.splits.base import Segment, Split
 
 RESIDENT_SHARE = 0.5
-"""The store lies in a device's memory, or in the page cache, if it takes at most this share of what is there."""
+"""The largest share of a device's memory, or of the page cache, that the store may take."""
 
 
 class ClipDataModule(LightningDataModule):
@@ -29,7 +29,7 @@ class ClipDataModule(LightningDataModule):
         genre_of: Genre of each track by its id.
         spec: What the stored values mean and how long a clip is.
         genres: The classes in the order of the logits; by default those of the split.
-        batch_size: Clips of a training step, on all devices together.
+        batch_size: Clips in a training step, over all devices.
         crops_per_track: Clips drawn from each training track in an epoch.
         grid_overlap: By what fraction neighboring clips of validation and test overlap at least.
         short: ``pad`` tracks shorter than a clip with silence or ``wrap`` them around.
@@ -56,7 +56,7 @@ class ClipDataModule(LightningDataModule):
         seed: int = 0,
         read_ahead: bool | None = None,
     ) -> None:
-        """Look up every segment in the store."""
+        """Find every segment in the store."""
         super().__init__()
         self.store = store
         self.split = split
@@ -118,12 +118,12 @@ class ClipDataModule(LightningDataModule):
         return self._grid_loader("test")
 
     def grid(self, subset: str) -> Tensor:
-        """Return the rows of the fixed grid over a subset, see `grid_clips`."""
+        """Return the fixed grid of clips over a subset, see `grid_clips`."""
         return grid_clips(self.tables[subset], clip_frames=self.spec.clip_frames, overlap=self.grid_overlap)
 
     def _grid_loader(self, subset: str) -> ClipLoader:
         rows = self.grid(subset)
-        # Not divided among the ranks: a clip's figures shall not depend on the size of the batch it came in.
+        # Not divided among the ranks: a clip's logits must not depend on the size of its batch.
         return self._loader(subset, lambda: rows, len(rows), self.batch_size * self._ranks)
 
     def _loader(self, subset: str, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
@@ -145,7 +145,7 @@ class ClipDataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Tensor | ClipBatch, device: torch.device, dataloader_idx: int
     ) -> ClipBatch:
-        """Cut the clips of the rows `batch` on `device`, or here and carry them there."""
+        """Cut the clips of the rows `batch` on `device`, or on the CPU and move them there."""
         self.settle(device)
         clips = self.clips(self._side(), batch) if isinstance(batch, Tensor) else batch
         return clips.to(device)
@@ -168,7 +168,7 @@ class ClipDataModule(LightningDataModule):
         )
 
     def _read_clips(self, subset: str, rows: Tensor) -> ClipBatch:
-        """Cut the clips of `rows` after asking the disk for all of them at once."""
+        """Cut the clips of `rows` after asking the system to read all of them."""
         table = self.tables[subset]
         for segment, _, start in rows.tolist():
             frames = min(self.spec.clip_frames, int(table.length_frames[segment]) - start)
@@ -188,7 +188,7 @@ class ClipDataModule(LightningDataModule):
         return "val" if self.trainer.validating or self.trainer.sanity_checking else "train"
 
     def settle(self, device: torch.device) -> None:
-        """Copy the store to a GPU if there is room; what is decided first holds."""
+        """Copy the store to a GPU if there is room; later calls change nothing."""
         if self._settled or device.type != "cuda":
             return
         self._settled = True

@@ -1,4 +1,4 @@
-"""The spectrograms of many tracks, computed in threads."""
+"""Compute the spectrograms of many tracks in threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from genreclf.datasets.base import Track
 from genreclf.errors import UnreadableTrack
 
 Encode = Callable[[Track], NDArray[Any]]
-"""Makes the stored spectrogram of a track, shape ``(frame, mel)``; raises `UnreadableTrack`."""
+"""Computes the stored spectrogram of a track, shape ``(frame, mel)``; raises `UnreadableTrack`."""
 
 
 def encode_all(

@@ -1,4 +1,4 @@
-"""Spectrograms of a source into a store."""
+"""Compute the spectrograms of a dataset and store them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from genreclf.errors import UserError
 from genreclf.hardware import reuse_memory
 
 FRAMES_AT_ONCE = 256
-"""Frames that are transformed at a time, which bounds the memory of long tracks and stays in the processor's caches."""
+"""Frames transformed at a time: few enough for the processor's caches, and to bound the memory of long tracks."""
 
 
 def store_of(
@@ -31,9 +31,9 @@ def store_of(
 
     Args:
         source: Of the tracks.
-        tracks: What is stored.
-        spec: How their spectrograms are made; the length of a clip does not matter.
-        directory: Where stores lie; None is the user's cache folder.
+        tracks: The tracks to store.
+        spec: How the spectrograms are computed; the length of a clip does not matter.
+        directory: Where stores are kept; None for the user's cache folder.
         skip_unreadable: Leave out tracks that cannot be read instead of stopping.
 
     Raises:
@@ -51,11 +51,11 @@ def store_of(
 
 
 def _making(source: Dataset, spec: FeatureSpec) -> tuple[Recipe, Encode]:
-    """Return what the stored values depend on, and what makes those of a track."""
+    """Return what the stored values depend on, and the function that computes those of a track."""
     if isinstance(source, ImageDataset):
         return Recipe(source.name, "uint8", spec.n_mels, {}), lambda track: source.picture(track).T
     if not isinstance(source, AudioDataset):
-        raise UserError(f"data: {type(source).__name__} is neither an AudioDataset nor a ImageDataset.")
+        raise UserError(f"data: {type(source).__name__} is neither an AudioDataset nor an ImageDataset.")
     settings = {
         "sample_rate": spec.sample_rate or 0,
         "n_fft": spec.n_fft or 0,

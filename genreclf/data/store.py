@@ -1,8 +1,8 @@
-"""The store: all spectrograms of a source in one memory-mapped file, computed once.
+"""The store: all spectrograms of a dataset in one memory-mapped file, computed once.
 
 A finished store is a folder of two files: ``frames.bin``, every frame of every track one after the other, shape
 ``(frame, mel)``, and ``index.json``, which says where each track lies. While it is built, it lies in another folder
-with a journal instead of the index, so that a build goes on where it was killed.
+with a journal instead of the index, so that a killed build resumes where it stopped.
 """
 
 import errno
@@ -29,20 +29,20 @@ from genreclf.errors import UnreadableTrack, UserError
 from genreclf.run_directory import atomic_write_text
 
 FORMAT = 3
-"""Raised when the stored values of the same track would be other ones."""
+"""Increased whenever the stored values of the same track change."""
 
 SAMPLE_BYTES = 2**30
-"""So much is read back, before a run, of a store that is too large for the memory."""
+"""Bytes that are read back before a run from a store that is too large for the memory."""
 
 Entry = tuple[int, int, int]  # first frame of a track in frames.bin, number of frames, their CRC-32
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the spectrograms of a store depend on beside the tracks.
+    """What the spectrograms of a store depend on besides the tracks.
 
     Attributes:
-        source: Short name of the source, the first part of the folder's name.
+        source: Short name of the dataset, the first part of the folder's name.
         dtype: Of the stored values, ``int16`` or ``uint8``.
         n_mels: Values a frame.
         settings: Everything else that changes a value, such as sample rate and hop.
@@ -97,7 +97,7 @@ class Store:
         return self.frames[offset : offset + self.lengths_frames[track_id]].T
 
     def read_soon(self, first_frame: int, frames: int) -> None:
-        """Have the system read some frames from the disk while others are waited for."""
+        """Ask the system to read some frames from the disk in the background."""
         memory: mmap.mmap | None = getattr(self.frames, "_mmap", None)
         if memory is None or not hasattr(mmap, "MADV_WILLNEED"):
             return
@@ -109,10 +109,10 @@ class Store:
         """Read tracks back and compare them with their checksums.
 
         Args:
-            at_most_bytes: Read about so much, of tracks that are drawn anew each time; None: everything.
+            at_most_bytes: Read about this many bytes, of tracks drawn at random; None reads everything.
 
         Raises:
-            UserError: They are not what was written.
+            UserError: They differ from what was written.
         """
         entries = self._entries
         if at_most_bytes is not None:
@@ -135,7 +135,7 @@ def _damaged(file: Path, frame_bytes: int, entries: Mapping[Any, Entry]) -> Iter
 
 
 def mapped(file: Path | BinaryIO, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Return an array that lies in a file, for reading only: a map that could be written to must fit into the memory.
+    """Map a file into memory as a read-only array; a writable map would have to fit into the memory.
 
     Raises:
         OSError: The file cannot be read.
@@ -158,15 +158,15 @@ def open_or_build(
     """Open the store of `tracks` below `directory`, building it first if it is not there.
 
     Args:
-        directory: Where stores lie; made if needed.
+        directory: Where stores are kept; created if needed.
         recipe: What the values depend on.
-        tracks: What is stored, in this order.
-        encode: Called in several threads at a time.
+        tracks: The tracks to store, in this order.
+        encode: Called from several threads at a time.
         skip_unreadable: Leave out tracks that cannot be read instead of stopping.
         workers: Threads; by default as many as `genreclf.hardware.cores`.
 
     Raises:
-        UserError: Tracks cannot be read (all are named), or the disk is full. What was done stays done.
+        UserError: Tracks cannot be read (all are named), or the disk is full. Finished tracks are kept.
     """
     from genreclf.hardware import cores
 
@@ -215,7 +215,7 @@ def _unreadable_error(unreadable: Mapping[str, tuple[Track, str]]) -> UserError:
 def _build(
     building: Path, recipe: Recipe, tracks: Sequence[Track], encode: Encode, workers: int
 ) -> dict[str, tuple[Track, str]]:
-    """Write what is missing, then the index. Return the tracks that cannot be read and why."""
+    """Write the missing tracks, then the index; return the tracks that cannot be read and why."""
     building.mkdir(exist_ok=True)
     frame_bytes = recipe.n_mels * np.dtype(recipe.dtype).itemsize
     (building / "frames.bin").touch()
@@ -253,7 +253,7 @@ def _build(
 
 
 def _read_journal(building: Path, frame_bytes: int) -> dict[tuple[str, str], Entry]:
-    """Return the entries, by (id, fingerprint), of what a killed build finished and lies in ``frames.bin`` whole."""
+    """Return the entries, by (id, fingerprint), of the tracks that a killed build wrote completely."""
     (building / "index.json").unlink(missing_ok=True)
     journal = building / "journal.jsonl"
     done: dict[tuple[str, str], Entry] = {}

@@ -1,4 +1,4 @@
-"""What is said of figures whose test tracks, or segments of them, were seen in training."""
+"""Warnings about results whose test tracks, or segments of them, were seen in training."""
 
 from collections.abc import Mapping
 from typing import Any

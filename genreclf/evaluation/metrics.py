@@ -1,4 +1,4 @@
-"""How good predictions are, with the interval that the number of tracks leaves open.
+"""Metrics of predictions, with confidence intervals.
 
 Everything is summed in float64 in the order (track, clip), so that the result does not depend on ranks or batches.
 torchmetrics is close but works in float32, and its macro F1 counts a genre without tracks as soon as one track is
@@ -65,7 +65,7 @@ def evaluate(clips: ClipPredictions) -> dict[str, Any]:
 
 
 def apart(tracks: TrackPredictions, seen: Collection[str]) -> dict[str, Any]:
-    """Score the test tracks that were seen before the test apart from the others.
+    """Score the test tracks that were seen before the test separately from the others.
 
     Args:
         tracks: The predictions.
@@ -112,7 +112,7 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
 
 
 def confusion(tracks: TrackPredictions) -> NDArray[np.int64]:
-    """Count the tracks of each true genre (row) that were given each genre (column), shape ``(genre, genre)``."""
+    """Return the confusion matrix: tracks by true genre (row) and predicted genre (column)."""
     return _count(tracks.targets, tracks.predicted, len(tracks.genres))
 
 

@@ -1,4 +1,4 @@
-"""What a model said about each clip, and about each track when its clips are put together."""
+"""Predictions of a model for clips, and for tracks as the mean over their clips."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ CLIP_COLUMNS = ("track_id", "clip", "start_s", "genre", "predicted")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrackPredictions:
-    """Probabilities of the genres of each track.
+    """Probability of each genre for each track.
 
     Attributes:
         genres: The classes, in the order of the columns.
@@ -35,7 +35,7 @@ class TrackPredictions:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """Index of the likeliest genre, the first of equals, shape ``(track,)``."""
+        """Index of the most probable genre, the first in a tie, shape ``(track,)``."""
         return _likeliest(self.probabilities)
 
 
@@ -53,7 +53,7 @@ class ClipPredictions:
         logits: Shape ``(clip, genre)``.
 
     Raises:
-        ValueError: The shapes do not fit together, an index points nowhere, or the clips are not in order.
+        ValueError: Shapes do not match, an index is out of range, or the clips are not in order.
     """
 
     genres: tuple[str, ...]
@@ -97,10 +97,10 @@ class ClipPredictions:
         start_s: ArrayLike,
         logits: ArrayLike,
     ) -> Self:
-        """Make predictions of what several ranks computed: put in order, repeats dropped.
+        """Put the predictions of several ranks in order and drop repeats.
 
-        A distributed sampler repeats clips to give every rank the same number; scoring these twice would make the
-        result depend on the number of ranks.
+        Clips are repeated so that every rank has the same number; scoring these twice would make the result depend on
+        the number of ranks.
 
         Args:
             genres: See `ClipPredictions`, as all below.
@@ -112,10 +112,10 @@ class ClipPredictions:
             logits: Shape ``(clip, genre)``.
 
         Returns:
-            Each clip once, the first of repeats.
+            Each clip once, at its first occurrence.
 
         Raises:
-            ValueError: The arrays do not fit together.
+            ValueError: The arrays do not match.
         """
         track_of = np.asarray(track, dtype=np.int64)
         clip_of = np.asarray(clip, dtype=np.int64)
@@ -134,7 +134,7 @@ class ClipPredictions:
 
     @classmethod
     def none(cls, genres: Sequence[str]) -> Self:
-        """Return the predictions of a subset without tracks."""
+        """Return the predictions for a subset without tracks."""
         return cls.gathered(genres=genres, track_ids=(), targets=(), track=(), clip=(), start_s=(), logits=())
 
     @property
@@ -152,7 +152,7 @@ class ClipPredictions:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """Index of the likeliest genre, the first of equals, shape ``(clip,)``."""
+        """Index of the most probable genre, the first in a tie, shape ``(clip,)``."""
         return _likeliest(self.logits)
 
     def per_track(self) -> TrackPredictions:
@@ -174,10 +174,10 @@ class ClipPredictions:
 
 
 def write_clip_csv(path: Path, clips: ClipPredictions) -> None:
-    """Write a row a clip: `CLIP_COLUMNS`, then the probability of each genre with 9 decimals.
+    """Write one row per clip: `CLIP_COLUMNS`, then the probability of each genre with 9 decimals.
 
     Args:
-        path: The file to make or to replace, in one step.
+        path: The file to create or replace, atomically.
         clips: What to write.
     """
     probabilities, predicted = clips.probabilities, clips.predicted
@@ -196,10 +196,10 @@ def write_clip_csv(path: Path, clips: ClipPredictions) -> None:
 
 
 def write_track_csv(path: Path, tracks: TrackPredictions) -> None:
-    """Write a row a track: `TRACK_COLUMNS`, then the probability of each genre with 9 decimals.
+    """Write one row per track: `TRACK_COLUMNS`, then the probability of each genre with 9 decimals.
 
     Args:
-        path: The file to make or to replace, in one step.
+        path: The file to create or replace, atomically.
         tracks: What to write.
     """
     predicted = tracks.predicted
@@ -216,7 +216,7 @@ def write_track_csv(path: Path, tracks: TrackPredictions) -> None:
 
 
 def read_track_csv(path: Path) -> TrackPredictions:
-    """Read what `write_track_csv` wrote.
+    """Read a table written by `write_track_csv`.
 
     Args:
         path: A run's ``predictions.csv``.

@@ -1,4 +1,4 @@
-"""The exact test of a checkpoint, and all that is written of it."""
+"""Test a checkpoint exactly and write the results."""
 
 import time
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def test(
     prepared: Prepared,
     tracking: Tracking,
 ) -> None:
-    """Test the best weights of `trained` exactly, in float32; write into `run` all that a finished run holds."""
+    """Test the best checkpoint of `trained` in float32 and write the files of a finished run into `run`."""
     split, data, model = prepared.split, prepared.data, prepared.model
     checkpoint = load_checkpoint(trained.best)
     model.load_state_dict(checkpoint["state_dict"])

@@ -1,4 +1,4 @@
-"""A trained run as an object that hears music."""
+"""Predict the genres of songs with a trained run."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,20 +36,20 @@ Song = str | PathLike[str] | ArrayLike
 COMPUTED_ONLY = "The model learned from computed music alone, and knows nothing of real songs."
 
 BATCH_CLIPS = 16
-"""Clips that the network gets at a time; the predictions do not depend on it."""
+"""Batch size; the predictions do not depend on it."""
 
 
 class GenrePredictor:
-    """Says the genres of songs as the test of the run did: the same spectrogram, grid of clips and mean, in float32.
+    """Predicts the genres of songs exactly as the test did: same spectrogram, grid of clips and mean, in float32.
 
-    `genreclf.load` makes one of a run directory.
+    `genreclf.load` returns one for a run directory.
 
     Args:
         model: Trained.
-        grid_overlap: By what fraction neighboring windows overlap at least.
-        short: What is done with songs shorter than a window.
-        device: Where the network computes.
-        warning: What a user should know before believing what it says, in a sentence.
+        grid_overlap: Least overlap of neighboring windows, as a fraction.
+        short: How songs shorter than a window are filled.
+        device: Where the network runs.
+        warning: One sentence that a user should read before trusting the predictions.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class GenrePredictor:
         device: str = "cpu",
         warning: str | None = None,
     ) -> None:
-        """Bring the model to the device and into the state it has in the test."""
+        """Move the model to the device and set it to evaluation mode."""
         self.warning = warning
         self.model = model
         self.grid_overlap = grid_overlap
@@ -108,7 +108,7 @@ class GenrePredictor:
 
     @property
     def spec(self) -> FeatureSpec:
-        """What the spectrograms are that the model knows."""
+        """The spectrograms that the model takes."""
         return self.model.spec
 
     @cached_property
@@ -175,7 +175,7 @@ class GenrePredictor:
             )
 
     def describe(self, stored: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-        """Return what is said of a track whose spectrogram is there already, such as a store's.
+        """Predict a track whose spectrogram is already computed, such as one of a store.
 
         Args:
             stored: Stored values as `spec` describes them, shape ``(frame, mel)``.

@@ -1,4 +1,4 @@
-"""Convolutional recurrent network that weighs the moments of a clip."""
+"""Convolutional recurrent network with attention over time."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -17,7 +17,7 @@ class AttentionCRNN(GenreClassifier):
         channels: Of each convolution.
         pools: Pooling after each, (mels, frames).
         hidden: Units of the recurrent layer in each direction.
-        heads: Parts of the features that are weighed over time each on their own; must divide ``2 * hidden``.
+        heads: Groups of features with attention weights of their own; must divide ``2 * hidden``.
         dropout: Before the classifier.
         **training: Of `GenreClassifier`.
 
@@ -46,15 +46,15 @@ class AttentionCRNN(GenreClassifier):
 
 
 class AttentionOverTime(nn.Module):
-    """``(batch, frame, feature)`` to ``(batch, feature)``: a mean over the frames, weighed by what is in them.
+    """``(batch, frame, feature)`` to ``(batch, feature)``: a mean over the frames with learned weights.
 
     Args:
         features: Of a frame.
-        heads: Parts of the features that have weights of their own.
+        heads: Groups of features with weights of their own.
     """
 
     def __init__(self, features: int, heads: int) -> None:
-        """Make the layers that weigh."""
+        """Create the layers that compute the weights."""
         super().__init__()
         if heads < 1 or features % heads:
             raise ValueError(f"heads={heads} does not divide {features} features.")

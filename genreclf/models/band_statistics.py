@@ -1,4 +1,4 @@
-"""Statistics of a clip's bands, which say how a clip sounds all in all and not what follows what."""
+"""A linear classifier of statistics of the mel bands, which describe timbre and not the order of events."""
 
 import math
 from typing import Unpack
@@ -12,17 +12,17 @@ from genreclf.models.layers import Network
 from genreclf.training.module import GenreClassifier, Training
 
 RATES_HZ = (0.1, 0.5, 1.0, 1.7, 2.5, 3.4, 4.6, 6.4)
-"""Limits of the modulation rates that are told apart; the beats of most music lie between 1 and 3 Hz."""
+"""Edges of the bins of modulation rates; the beats of most music lie between 1 and 3 Hz."""
 
 COEFFICIENTS = 20
 """Cepstral coefficients whose covariances are taken."""
 
 
 class BandStatisticsClassifier(GenreClassifier):
-    """One linear layer over the statistics of the bands, the baseline that needs no deep network.
+    """One linear layer over statistics of the mel bands, a baseline without a deep network.
 
     Args:
-        dropout: Of the statistics.
+        dropout: Applied to the statistics.
         **training: Of `GenreClassifier`.
     """
 
@@ -39,7 +39,7 @@ class BandStatisticsClassifier(GenreClassifier):
 
 
 class BandStatistics(nn.Module):
-    """Scaled log-mel ``(batch, mel, frame)`` to what is known of its bands without their order in time.
+    """Statistics of the bands of a scaled log-mel ``(batch, mel, frame)`` that ignore the order in time.
 
     Of each band the mean, the deviation, that of its changes and its mean rise; of groups of 8 bands how much they rise
     and fall at several rates (after McKinney and Breebaart, ISMIR 2003); of groups of 4 the correlation of each pair;
@@ -59,7 +59,7 @@ class BandStatistics(nn.Module):
     covariances: Tensor
 
     def __init__(self, *, spec: FeatureSpec) -> None:
-        """Work out the transforms."""
+        """Compute the transforms."""
         super().__init__()
         frames, mels = spec.clip_frames, spec.n_mels
         coefficients = min(COEFFICIENTS, mels)
@@ -92,7 +92,7 @@ class BandStatistics(nn.Module):
             return torch.cat([*levels, self.modulation(x), self.correlation(x), self.covariance(x)], 1)
 
     def modulation(self, x: Tensor) -> Tensor:
-        """Return the logarithm of how much each group of 8 bands moves at each rate, ``(batch, group * rate)``."""
+        """Return the logarithm of the modulation of each group of 8 bands at each rate, ``(batch, group * rate)``."""
         groups = _centered(functional.avg_pool2d(x[:, None], (8, 1))[:, 0])
         power = (groups @ self.waves[0]).square() + (groups @ self.waves[1]).square()
         return ((power + 1e-8).sqrt() @ self.rates + 1e-3).log().flatten(1)
@@ -104,7 +104,7 @@ class BandStatistics(nn.Module):
         return (groups @ groups.transpose(1, 2))[:, self.pairs[0], self.pairs[1]]
 
     def covariance(self, x: Tensor) -> Tensor:
-        """Return the roots of the covariances of the cepstral coefficients, with their signs, ``(batch, pair)``."""
+        """Return the signed square roots of the covariances of the cepstral coefficients, ``(batch, pair)``."""
         cepstra = _centered(self.cosines @ x)
         covariance = (cepstra @ cepstra.transpose(1, 2) / x.shape[2])[:, self.covariances[0], self.covariances[1]]
         return covariance.sign() * (covariance.abs() + 1e-4).sqrt()

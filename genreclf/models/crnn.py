@@ -11,7 +11,7 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class CRNN(GenreClassifier):
-    """Convolutions summarize frequency, a recurrent layer reads time (Choi et al., 2017).
+    """Convolutions over mel and time followed by a bidirectional GRU over time (Choi et al., 2017).
 
     Args:
         channels: Of each convolution.
@@ -57,12 +57,12 @@ class FramesAsSequence(nn.Module):
     """``(batch, channel, mel, frame)`` to ``(batch, frame, channel * mel)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Bring time to the second place."""
+        """Move time to the second axis."""
         return x.permute(0, 3, 1, 2).flatten(2)
 
 
 class BidirectionalGRU(nn.GRU):
-    """A GRU that reads ``(batch, frame, feature)`` both ways and returns its outputs alone."""
+    """A bidirectional GRU over ``(batch, frame, feature)`` that returns only its outputs."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         """Make one layer of `hidden` units in each direction."""

@@ -10,7 +10,7 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class FFNN(GenreClassifier):
-    """Fully connected layers over the flattened clip, the baseline that knows neither time nor frequency.
+    """Fully connected layers over the flattened clip, a baseline without notion of time or frequency.
 
     Args:
         hidden: Units of each layer.

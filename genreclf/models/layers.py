@@ -1,4 +1,4 @@
-"""Layers that several architectures are built of."""
+"""Networks in two steps and layers that several architectures share."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -94,7 +94,7 @@ def as_embedding(network: nn.Module) -> Embeds | None:
     """Return a network in two steps; its layers are shared, not copied.
 
     Args:
-        network: With an `embed` and a `classifier` of its own, or an `torch.nn.Sequential` that ends in a linear layer;
+        network: With an `embed` and a `classifier` of its own, or a `torch.nn.Sequential` that ends in a linear layer;
             all layers before that compute the embedding.
 
     Returns:
@@ -124,7 +124,7 @@ class AsImage(nn.Module):
 
 
 class FitTo(nn.Module):
-    """Stretch ``(batch, mel, frame)`` to a size by linear interpolation; what has it already passes as it is.
+    """Resize ``(batch, mel, frame)`` by linear interpolation; input of the right size is returned unchanged.
 
     Args:
         mels: Rows of the result.
@@ -162,14 +162,14 @@ class OutputsOf(nn.Module):
 
 
 def draw_glorot(module: nn.Module) -> None:
-    """Draw the weights of all convolutions and linear layers anew (Glorot and Bengio, 2010); biases are left alone."""
+    """Initialize convolutions and linear layers as in Glorot and Bengio (2010), all but their biases."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
 
 
 def draw_as_keras(module: nn.Module) -> None:
-    """Draw all convolutions, linear layers and LSTMs anew as Keras does by default.
+    """Initialize all convolutions, linear layers and LSTMs as Keras does by default.
 
     Kernels as in Glorot and Bengio (2010), recurrent weights orthogonal, biases zero but for the forget gates', which
     are 1. PyTorch's LSTM adds two biases where Keras has one; the second starts at zero.
@@ -193,7 +193,7 @@ def draw_as_keras(module: nn.Module) -> None:
 def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:
     """Return 3x3 convolution, max pooling by `pool` = (mels, frames), batch norm and ReLU.
 
-    Pooling first leaves the norm, the dearest part of such a block on a CPU, a fraction of the values.
+    Pooling first leaves the norm, the most expensive part of such a block on a CPU, with a fraction of the values.
     """
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
@@ -204,7 +204,7 @@ def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:
 
 
 def conv_stack(channels: Sequence[int], pools: Sequence[Sequence[int]]) -> nn.Sequential:
-    """Return a `conv_block` for each of `channels`, from an image of one channel.
+    """Return a `conv_block` for each of `channels`; the first one reads an image of one channel.
 
     Raises:
         UserError: There are more or fewer `channels` than `pools`, or none, or one is below 1.

@@ -1,4 +1,4 @@
-"""A network whose filters have the shapes of timbre and of rhythm."""
+"""A network with filters shaped for timbre and for rhythm."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -70,7 +70,7 @@ class Musicnn(GenreClassifier):
 
 
 class Timbral(nn.Module):
-    """Filters almost as tall as the spectrogram; the loudest pitch counts."""
+    """Filters almost as tall as the spectrogram, with the maximum over pitch."""
 
     def __init__(self, filters: int, height_mels: int, width_frames: int) -> None:
         """Make `filters` of ``height_mels x width_frames``."""
@@ -106,7 +106,7 @@ class Temporal(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """What several layers make of the same input, one after the other along the channels."""
+    """The outputs of several layers for the same input, concatenated along the channels."""
 
     def __init__(self, *layers: nn.Module) -> None:
         """Keep the layers."""
@@ -119,7 +119,7 @@ class SideBySide(nn.Module):
 
 
 class DenseOverTime(nn.Module):
-    """Three convolutions over time, each added to the one before, beside what they were given."""
+    """Three convolutions over time with residual connections, concatenated with their input."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         """Make filters of 7 frames."""

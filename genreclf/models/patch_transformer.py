@@ -23,7 +23,7 @@ class PatchTransformer(GenreClassifier):
     Args:
         patch: Size of a patch, (mels, frames); 16 mels by about 160 ms in AST.
         stride: From one patch to the next, (mels, frames); 10 by 10 in AST.
-        width: Values a patch is described by; an even number.
+        width: Size of a patch's vector; an even number.
         depth: Layers of self-attention, 1 to 100.
         heads: Of each layer; must divide `width`.
         dropout: Within the layers and before the classifier.
@@ -81,7 +81,7 @@ def _layer(width: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer
 
 
 class PlaceOfPatch(nn.Module):
-    """Adds to each patch ``(batch, width, row, column)`` where it lies.
+    """Adds a positional encoding to each patch ``(batch, width, row, column)``.
 
     Args:
         rows: Patches from the lowest mel to the highest.
@@ -91,14 +91,14 @@ class PlaceOfPatch(nn.Module):
     rates: Tensor
 
     def __init__(self, rows: int, width: int) -> None:
-        """Draw the vectors of the rows."""
+        """Initialize the vectors of the rows."""
         super().__init__()
         self.row = nn.Parameter(0.02 * torch.randn(width, rows, 1))
         rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
         self.register_buffer("rates", rates, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the patches with their places."""
+        """Return the patches with their positions added."""
         angles = self.rates[:, None] * torch.arange(x.shape[3], device=x.device)
         return x + self.row + torch.cat([angles.sin(), angles.cos()])[:, None]
 
@@ -107,5 +107,5 @@ class PatchesAsSequence(nn.Module):
     """``(batch, width, row, column)`` to ``(batch, patch, width)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Bring the patches to the second place."""
+        """Move the patches to the second axis."""
         return x.flatten(2).transpose(1, 2)

@@ -11,7 +11,7 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class ShortChunkCNN(GenreClassifier):
-    """Residual blocks that halve mel and time, the maximum over what is left (Won et al., 2020, arXiv:2006.00751).
+    """Residual blocks that halve mel and time, then global max pooling (Won et al., 2020, arXiv:2006.00751).
 
     The paper has seven blocks of 128 to 512 channels and reads 3.69 s at a time. Here the channels are a quarter of
     that, for hundreds of training tracks, the maximum is over mels too where some are left, and the standardized bands
@@ -44,10 +44,10 @@ class ShortChunkCNN(GenreClassifier):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, the first one of stride 2, beside one of stride 2 that connects input and output."""
+    """Two 3x3 convolutions, the first with stride 2, and a shortcut convolution with stride 2."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        """Make both ways."""
+        """Create the convolutions and the shortcut."""
         super().__init__()
         self.way = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),

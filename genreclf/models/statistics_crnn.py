@@ -1,4 +1,4 @@
-"""A CRNN beside statistics of the bands: the best network of this project."""
+"""A CRNN and band statistics in one network, the most accurate of this project."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -17,17 +17,17 @@ from genreclf.training.module import GenreClassifier, Training
 class StatisticsCRNN(GenreClassifier):
     """A CRNN (Choi et al., 2017) and `BandStatistics` side by side, one linear layer over the features of both.
 
-    Each is wrong about other tracks. SpecAugment is a part of the branch of the CRNN: statistics of masked spectrograms
-    would not be those of the test.
+    The two branches make different mistakes. SpecAugment belongs to the branch of the CRNN, because statistics of
+    masked spectrograms would differ from those in the test.
 
     Args:
         channels: Of each convolution.
         pools: Pooling after each, (mels, frames).
         hidden: Units of the recurrent layer in each direction.
         spec_augment: Largest width of a mask of SpecAugment, as a fraction of the mels and of the frames; 0 for none.
-        dropout: Of the CRNN's features.
-        statistics_dropout: Of the statistics.
-        branch_dropout: Share of the training clips that are judged by one of the branches alone.
+        dropout: Applied to the CRNN's features.
+        statistics_dropout: Applied to the statistics.
+        branch_dropout: Fraction of the training clips that are classified by one branch alone.
         **training: Of `GenreClassifier`.
     """
 
@@ -70,7 +70,7 @@ class StatisticsCRNN(GenreClassifier):
 
 
 class Masks(nn.Module):
-    """SpecAugment inside a network, in training alone.
+    """SpecAugment as a layer, active in training only.
 
     Args:
         fraction: Largest width of a mask, as a fraction of the mels and of the frames.
@@ -87,14 +87,14 @@ class Masks(nn.Module):
 
 
 class Beside(nn.ModuleDict):
-    """Branches that read the same input, their features side by side.
+    """Branches that read the same input; their features are concatenated.
 
-    In training a share of the clips loses all branches but one, so that each learns to do without the others (after
-    ModDrop, Neverova et al., 2016): the one that learns fastest would leave the other nothing to learn.
+    In training, a fraction of the clips loses one of the branches, so that each learns to do without the other (after
+    ModDrop, Neverova et al., 2016): the faster one would otherwise leave the other nothing to learn.
 
     Args:
         branches: Two, each from ``(batch, mel, frame)`` to ``(batch, feature)``.
-        branch_dropout: The share.
+        branch_dropout: That fraction.
     """
 
     def __init__(self, branches: Mapping[str, nn.Module], *, branch_dropout: float) -> None:

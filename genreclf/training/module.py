@@ -1,4 +1,4 @@
-"""What every architecture shares: scaling, training step, exact evaluation, optimizer."""
+"""The LightningModule that all architectures share: scaling, training step, evaluation, optimizer."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -50,11 +50,11 @@ class GenreClassifier(LightningModule):
     Args:
         spec: What the spectrograms are.
         genres: Names of the classes, in the order of the logits.
-        scale: What the network gets to see, see `genreclf.audio.log_mel.Scaling`.
-        loss: Of logits and targets, both ``(batch, genre)``; cross-entropy by default.
+        scale: How stored values are scaled for the network, see `genreclf.audio.scaling.Scaling`.
+        loss: Takes logits and targets, both ``(batch, genre)``; cross-entropy by default.
         augment: Changes scaled clips and targets in training.
-        optimizer: Makes the optimizer of the parameters; AdamW by default.
-        scheduler: Makes the schedule of an optimizer and a number of steps, see `genreclf.training.schedulers`.
+        optimizer: Called with the parameters; AdamW by default.
+        scheduler: Called with the optimizer and the number of steps, see `genreclf.training.schedulers`.
     """
 
     network: nn.Module
@@ -81,18 +81,18 @@ class GenreClassifier(LightningModule):
         self.augment = augment
         self.make_optimizer = optimizer or partial(AdamW, lr=1e-3)
         self.make_scheduler = scheduler
-        # Checks of their input would wait for the device at every step.
+        # Validating their input would synchronize with the device at every step.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.train_accuracy = MulticlassAccuracy(len(self.genres), average="micro", validate_args=False)
         self.warnings: list[str] = []
-        """What a user should know about the model, such as what it does with clips that do not fit."""
+        """Warnings for the user, for example about clips that are stretched to the size of the network's input."""
         self.predictions: ClipPredictions | None = None
-        """Of the last validation or test, the same on every rank."""
+        """Predictions of the last validation or test, the same on every rank."""
         self.gathered = GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second)
         self._train_network: Callable[[Tensor], Tensor] | None = None
 
     def compile_training(self, mode: str) -> None:
-        """Train with a compiled `network`; validation and test keep to the plain one, whose values never change.
+        """Compile `network` for training; validation and test keep the uncompiled one, whose values never change.
 
         Recurrent layers are left to cuDNN: the compiler ends its graph before them.
 
@@ -103,7 +103,7 @@ class GenreClassifier(LightningModule):
         self._train_network = torch.compile(self.network.forward, mode=mode)
 
     def setup(self, stage: str) -> None:
-        """Lay convolutions out by channels last, which CPUs and GPUs multiply faster."""
+        """Store convolutions channels last, which is faster on CPUs and GPUs."""
         self.network.to(memory_format=torch.channels_last)
 
     def forward(self, stored: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class GenreClassifier(LightningModule):
         self._gather(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log what the validation tracks say."""
+        """Log loss and accuracy of the validation clips and tracks."""
         self.predictions = self._gathered()
         figures = evaluate(self.predictions)
         self.log("val/loss", figures["clip"]["loss"])
@@ -143,11 +143,11 @@ class GenreClassifier(LightningModule):
         self.log("val/track_accuracy", figures["track"]["accuracy"], prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
-        """Leave the predictions of the whole subset in `predictions`, the same on every rank."""
+        """Keep the predictions of all ranks in `predictions`."""
         self.predictions = self._gathered()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimizer and the schedule."""
+        """Return the optimizer and the scheduler."""
         optimizer = self.make_optimizer(self.network.parameters())
         if self.make_scheduler is None:
             return optimizer
@@ -155,14 +155,14 @@ class GenreClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, steps)}
 
     def on_train_epoch_end(self) -> None:
-        """Let a schedule that waits for a figure take its step, before the checkpoint of the epoch is written."""
+        """Step a scheduler that monitors a metric before the checkpoint of the epoch is written."""
         for entry in self.trainer.lr_scheduler_configs:
             value = self.trainer.callback_metrics.get(str(entry.monitor))
             if isinstance(entry.scheduler, ReduceLROnPlateau) and value is not None:
                 entry.scheduler.step(float(value))
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Leave out the step that Lightning takes after the checkpoint, which a resumed run would lack."""
+        """Skip the step that Lightning takes after the checkpoint, which a resumed run would miss."""
         if metric is None:
             scheduler.step()
 

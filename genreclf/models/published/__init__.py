@@ -1,1 +1,1 @@
-"""Architectures of published systems, with their faults as options."""
+"""Architectures of published systems; their faults are options."""

@@ -1,4 +1,4 @@
-"""Input of the networks that take a whole GTZAN track as 128 x 660."""
+"""Base class of the networks that take a whole GTZAN track of 128 x 660."""
 
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ from genreclf.models.layers import FitTo
 from genreclf.models.published.fixed import FixedInput
 
 Resize = Literal["pad", "shear"]
-"""How a track comes to 660 frames, see `WholeTrack.resized`."""
+"""How a track is brought to 660 frames, see `WholeTrack.resized`."""
 
 TRACK_FRAMES = 647
 """Of most GTZAN tracks at 22,050 Hz and hop 1024; the longest has 660."""
@@ -34,10 +34,10 @@ class WholeTrack(FixedInput):
 
 
 class Shear(nn.Module):
-    """Write the rows of the first `track_frames` frames one behind the other into rows of the clip's full width.
+    """Reproduce NumPy's ``ndarray.resize`` of a track of `track_frames` frames to more frames.
 
-    Each row then starts where the one before ended, so that it is shifted by the difference of the widths against it.
-    That is ``ndarray.resize`` to more columns, which fills the end with zeros: of dB below the peak, so with the peak.
+    The rows of the first `track_frames` frames follow one another without gaps, so that each is shifted against the one
+    before. ``resize`` fills the end with zeros, which in dB below the peak is the peak.
 
     Args:
         track_frames: Columns before the resize.

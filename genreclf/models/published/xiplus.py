@@ -126,16 +126,16 @@ class FramesFirst(nn.Module):
 class ChannelsAsSequence(nn.Module):
     """``(batch, channel, mel, frame)`` viewed as ``(batch, mel, channel * frame)`` without moving anything.
 
-    So a step is a group of neighboring channels with all their mels and frames.
+    A step is then a group of neighboring channels with all their mels and frames.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Cut the values, in the order channel, mel, frame, into as many steps as there are mels."""
+        """Split the values, in the order channel, mel, frame, into as many steps as there are mels."""
         return x.reshape(x.shape[0], x.shape[2], -1)
 
 
 def sequence_of(kind: SequenceOf) -> nn.Module:
-    """Return what makes steps out of ``(batch, channel, mel, frame)``.
+    """Return the layer that turns ``(batch, channel, mel, frame)`` into a sequence of steps.
 
     Args:
         kind: ``time``: a step is a frame. ``channels``: the published networks' fault, a view without a permutation,
