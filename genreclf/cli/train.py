@@ -4,8 +4,6 @@ Launchers in other processes find what Hydra calls, `train`, by its name.
 """
 
 import gc
-import hashlib
-import json
 import math
 import os
 import signal
@@ -25,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.cli.directories import with_directories
 from genreclf.config.config import CONFIG_DIR
+from genreclf.config.identity import ELSEWHERE, digest, identity
 from genreclf.config.messages import check_options, explain
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.launchers import LauncherFailed
@@ -174,15 +173,12 @@ def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictCo
 def config_hash(config: DictConfig) -> str:
     """Return a hash of a composed configuration less Hydra's own, places and logging."""
     plain: Any
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *ELSEWHERE)])
     try:
-        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, _ours(config)), resolve=True)
+        plain = OmegaConf.to_container(ours, resolve=True)
     except OmegaConfBaseException:  # The job itself will say what is wrong with it.
-        plain = OmegaConf.to_container(config, resolve=False)
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-def _ours(config: DictConfig) -> list[str]:
-    return [str(key) for key in config if key not in ("hydra", "run_dir", "debug", "logger")]
+        plain = OmegaConf.to_container(ours, resolve=False)
+    return digest(identity(plain))[:8]
 
 
 OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)

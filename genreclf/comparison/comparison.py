@@ -7,9 +7,10 @@ from itertools import combinations
 from pathlib import Path
 
 from genreclf.comparison.experiments import Experiment, group_runs
-from genreclf.comparison.naming import fingerprint, recipe_of, shown, varying_keys
+from genreclf.comparison.naming import recipe_of, shown, varying_keys
 from genreclf.comparison.runs import FinishedRun, find_runs
 from genreclf.comparison.significance import PairedTest, holm, paired_test
+from genreclf.config.identity import digest
 from genreclf.evaluation.leaks import seen_before
 
 SOURCE_KEYS = ("data._target_", "data.root", "data.seed")
@@ -107,7 +108,7 @@ def compare(paths: Iterable[Path]) -> Comparison:
 def _test_of(experiment: Experiment) -> str:
     """Return what experiments share that were tested on the same tracks and, where these leak, leak alike."""
     segments = {"segments": experiment.split_hashes, "seen": _seen(experiment)} if experiment.leaky else {}
-    return fingerprint({"tracks": sorted(experiment.genre_of.items()), "leaky": experiment.leaky, **segments})
+    return digest({"tracks": sorted(experiment.genre_of.items()), "leaky": experiment.leaky, **segments})
 
 
 def _seen(experiment: Experiment) -> list[str]:

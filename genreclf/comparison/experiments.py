@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.comparison.naming import fingerprint, recipe_names, recipe_of, settings_of, split_names
+from genreclf.comparison.naming import recipe_names, recipe_of, settings_of, split_names
 from genreclf.comparison.runs import FinishedRun
 from genreclf.comparison.significance import Interval, TrackScores, accuracy_interval
+from genreclf.config.identity import digest
 from genreclf.evaluation.metrics import confusion, get_metric
 
 
@@ -134,7 +135,7 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Experiment], list[str]
     left_out: list[FinishedRun] = []
     for run in runs:
         cell = (run.config.get("seed"), run.split_hash)
-        group = members[fingerprint(settings_of(run.config))]
+        group = members[digest(settings_of(run.config))]
         if cell in group:
             left_out.append(run)
         else:
@@ -154,9 +155,9 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Experiment], list[str]
 
 def _named(groups: Sequence[tuple[FinishedRun, ...]]) -> list[Experiment]:
     settings = [settings_of(runs[0].config) for runs in groups]
-    recipes = {fingerprint(recipe_of(each)): recipe_of(each) for each in settings}
+    recipes = {digest(recipe_of(each)): recipe_of(each) for each in settings}
     name_of = dict(zip(recipes, recipe_names(list(recipes.values())), strict=True))
-    names = [name_of[fingerprint(recipe_of(each))] for each in settings]
+    names = [name_of[digest(recipe_of(each))] for each in settings]
     splits = split_names(
         [
             (

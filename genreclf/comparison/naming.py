@@ -1,20 +1,17 @@
 """What makes two runs the same experiment, and what to call one."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from genreclf.config.identity import digest, identity, within
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
 REPEATED = ("seed", "split.seed", "split.fold")
 """Keys by which the runs of one experiment differ."""
-
-ELSEWHERE = ("run_dir", "debug", "logger", "data.store_dir", "data.download", "init_from")
-"""Keys that do not change the experiment, but for `init_from`, which `_start` replaces."""
 
 GROUPS = ("model", "regularization", "optimizer", "scheduler", "loss", "features", "data", "early_stopping", "trainer")
 """Which of two keys with equally many values stands first in a name."""
@@ -29,8 +26,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     A run that starts from another one's weights is told apart by the experiment of that other run, so that seeds that
     each start from a seed of their own stay together.
     """
-    flat = _flat(config)
-    kept = {key: value for key, value in flat.items() if key not in REPEATED and not _within(key, ELSEWHERE)}
+    kept = identity(config, ignore=(*REPEATED, "init_from"))
     if kept.get("split.unseen") is False:  # As in runs of earlier versions, which do not have it.
         del kept["split.unseen"]
     start = config.get("init_from")
@@ -39,12 +35,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def recipe_of(settings: Settings) -> dict[str, Any]:
     """Return the settings less the split: what is trained, whatever the tracks."""
-    return {key: value for key, value in settings.items() if not _within(key, ("split",))}
-
-
-def fingerprint(settings: Settings) -> str:
-    """Return a hash that equal settings share."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+    return {key: value for key, value in settings.items() if not within(key, ("split",))}
 
 
 def recipe_names(recipes: Sequence[Settings]) -> list[str]:
@@ -133,23 +124,8 @@ def _start(path: str, depth: int = 0) -> str:
     settings = settings_of(config)
     if before:
         settings["init_from"] = _start(str(before), depth + 1) if depth < 9 else str(before)
-    return f"{_short(settings.get('model._target_'))}-{fingerprint(settings)[:6]}"
+    return f"{_short(settings.get('model._target_'))}-{digest(settings)[:6]}"
 
 
 def _short(target: Any) -> str:
     return str(target or "").rpartition(".")[2]
-
-
-def _within(key: str, places: Sequence[str]) -> bool:
-    return any(key == place or key.startswith(f"{place}.") for place in places)
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{name}.")
-        else:
-            flat[name] = int(value) if isinstance(value, float) and value.is_integer() else value
-    return flat

@@ -6,8 +6,6 @@ A section with a ``_target_`` is a class (or a function) and its arguments; `gen
 import copy
 import dataclasses
 import difflib
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from genreclf.config.identity import digest, identity
 from genreclf.config.schema import (
     ClipConfig,
     EarlyStoppingConfig,
@@ -194,13 +193,7 @@ class Config:
     @property
     def hash(self) -> str:
         """A hash of all that makes the experiment what it is: not where it lies, nor who watches it."""
-        return hash_of(self.plain)
-
-
-def hash_of(plain: Mapping[str, Any]) -> str:
-    """Return `Config.hash` of a resolved configuration, without a look at what it names."""
-    same = {key: value for key, value in plain.items() if key not in ("run_dir", "debug", "logger")}
-    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
+        return digest(identity(self.plain))[:16]
 
 
 def _several_options(overrides: Sequence[str]) -> list[str]:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from genreclf.config.config import Config, hash_of
+from genreclf.config.config import Config
+from genreclf.config.identity import digest, identity
 from genreclf.config.schema import LOGGERS
 from genreclf.data.store import SAMPLE_BYTES
 from genreclf.distributed.external_ranks import ExternalRanks, adopt_slurm, external_ranks, ranks_here
@@ -67,7 +68,7 @@ def finished(config: Config) -> RunResult | None:
     run = RunDirectory(config.run_dir)
     if run.status is None or (run.status == "failed" and not run.config.exists()):
         return None
-    if hash_of(before := run.read_config()) != config.hash:
+    if digest(identity(before := run.read_config())) != digest(identity(config.plain)):
         difference = _difference(before, config.plain, here="here")
         raise UserError(f"{run.path} holds another experiment ({difference}); set another run_dir.")
     if run.status != "finished":
@@ -254,17 +255,9 @@ def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: s
 
 def _difference(before: dict[str, Any], now: dict[str, Any], there: str = "there", here: str = "here") -> str:
     """Name the first keys in which two configurations differ."""
-    old, new = _flat(before), _flat(now)
-    ours = ("run_dir", "debug", "logger.")
-    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(ours)]
+    old, new = identity(before), identity(now)
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     return ", ".join(f"{key}={old.get(key)} {there}, {new.get(key)} {here}" for key in keys[:3])
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _show(run: RunDirectory, metrics: dict[str, Any]) -> None:

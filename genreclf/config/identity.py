@@ -1,0 +1,41 @@
+"""What makes two configurations the same experiment: for ranks, finished runs, folders of sweeps and comparisons."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+ELSEWHERE = ("run_dir", "debug", "logger", "data.store_dir", "data.download")
+"""Keys that say where an experiment lies and who watches it, not what it is."""
+
+
+def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what makes an experiment the same: dotted keys to values, less places and logging.
+
+    Args:
+        config: A resolved configuration of nested dictionaries.
+        ignore: Further keys to leave out.
+    """
+    left_out = (*ELSEWHERE, *ignore)
+    return {key: value for key, value in _flat(config).items() if not within(key, left_out)}
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """Return a hash that equal settings share, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def within(key: str, places: Iterable[str]) -> bool:
+    """Return whether a dotted key is one of `places` or lies in one."""
+    return any(key == place or key.startswith(f"{place}.") for place in places)
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{name}.")
+        else:
+            flat[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return flat

@@ -1,0 +1,33 @@
+"""What makes two configurations the same experiment."""
+
+from typing import Any
+
+import pytest
+
+from genreclf.config.identity import digest, identity
+
+CONFIG: dict[str, Any] = {
+    "run_dir": "a",
+    "debug": False,
+    "logger": {"project": "mine"},
+    "data": {"root": "music", "store_dir": "here", "download": True, "crops": [1, 2]},
+    "optimizer": {"lr": 1},
+    "seed": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"run_dir": "b", "debug": True, "logger": None}, True),
+        ({"data": {**CONFIG["data"], "store_dir": "there", "download": False}}, True),
+        ({"optimizer": {"lr": 1.0}}, True),
+        ({"data": {**CONFIG["data"], "root": "other"}}, False),
+        ({"optimizer": {"lr": 1.5}}, False),
+        ({"seed": 1}, False),
+    ],
+)
+def test_places_and_logging_make_no_other_experiment(change: dict[str, Any], same: bool) -> None:
+    changed = {**CONFIG, **change}
+    assert (digest(identity(changed)) == digest(identity(CONFIG))) is same
+    assert digest(identity(changed, ignore=["seed", "optimizer", "data"])) == digest({})
