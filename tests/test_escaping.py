@@ -16,8 +16,9 @@ from genreclf.escaping import csv_cell, markdown, printable
 from genreclf.hub.bundle import write_bundle
 from genreclf.inference.predictor import COMPUTED_ONLY
 from genreclf.reports.card import write_card
+from genreclf.reports.tables import csv_text
 from genreclf.sweep.rows import read_rows
-from genreclf.sweep.summary import csv_text
+from genreclf.sweep.summary import job_columns
 
 RED = "\x1b[31mred\x07"
 FORMULA = "=1+1"
@@ -93,7 +94,8 @@ def test_the_csv_of_a_sweep_holds_no_formula(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
         record = {"varies": {"tag": tag, "offset": offset}, "overrides": ["+tag=1"], "exit_code": 1, "reason": "-"}
         (tmp_path / str(number) / "job.json").write_text(json.dumps(record))
-    first, _ = csv.DictReader(io.StringIO(csv_text(tmp_path, read_rows(tmp_path))))
+    rows = read_rows(tmp_path)
+    first, _ = csv.DictReader(io.StringIO(csv_text(job_columns(tmp_path, rows), rows)))
     assert [first[key] for key in ("tag", "offset", "reason", "overrides")] == [f"'{FORMULA}", "-1", "'-", "'+tag=1"]
 
 

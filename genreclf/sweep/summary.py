@@ -66,7 +66,7 @@ def write_summary(sweep_dir: Path, rows: Sequence[Row]) -> Path:
     """
     from genreclf.reports.rendering import render
 
-    columns = _columns(sweep_dir, rows)
+    columns = job_columns(sweep_dir, rows)
     atomic_write_text(sweep_dir / "sweep.csv", csv_text(columns, rows))
     results: dict[str, Any] = {"experiments": None, "best": (), "warnings": (), "plot": None}
     if any(row.status == FINISHED for row in rows):
@@ -120,7 +120,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
+def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
     """Return the columns of the table of jobs, one of them for each key that varies."""
 
     def percent(value: float | None) -> str:
