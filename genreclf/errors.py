@@ -1,5 +1,7 @@
 """What a user can do something about."""
 
+from importlib.util import find_spec
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
@@ -32,3 +34,24 @@ class Terminated(BaseException):
 
 class UnreadableTrack(Exception):
     """One track that cannot be read; the store collects them and names all at the end."""
+
+
+def missing_packages(what: str, extra: str, *packages: str) -> UserError:
+    """Return the mistake of wanting what packages of an extra do, without having them.
+
+    Args:
+        what: What needs them, such as ``logger=tensorboard``.
+        extra: The extra of genreclf that installs them.
+        *packages: Which are missing.
+    """
+    return UserError(f'{what} needs {", ".join(packages)}: python -m pip install -e ".[{extra}]"')
+
+
+def require(what: str, extra: str, *modules: str) -> None:
+    """Check that the modules of an extra are installed, without importing them.
+
+    Raises:
+        UserError: One is missing.
+    """
+    if missing := [module for module in modules if find_spec(module) is None]:
+        raise missing_packages(what, extra, *missing)

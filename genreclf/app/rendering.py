@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 
 from genreclf.audio.log_mel import PICTURE_RANGE_DB
-from genreclf.inference.prediction import Prediction
+from genreclf.inference.prediction import Prediction, clock
 from genreclf.plots.mel import mel_ticks
 from genreclf.plots.style import genre_colors
 from genreclf.plots.timeline import bands
@@ -26,12 +26,6 @@ MOMENTS = 1000
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 _TICKS_SHOWN = 6
 _LABEL_HEIGHT = 0.12
-
-
-def clock(seconds: float) -> str:
-    """Return a time in a song as a listener reads it, such as 3:05."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 def message_html(sentence: str) -> str:

@@ -5,12 +5,11 @@ import shlex
 import signal
 import sys
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genreclf.cli.parser import Parser, number
-from genreclf.errors import UserError
+from genreclf.errors import UserError, require
 
 if TYPE_CHECKING:
     from genreclf.recommend import Library
@@ -21,8 +20,7 @@ MEGABYTES, MINUTES, PORT = 50.0, 15.0, 7860
 def main(arguments: list[str]) -> None:
     """Serve the page until Ctrl+C."""
     options = parser().parse(arguments)
-    if find_spec("gradio") is None:
-        raise UserError('app needs the extra of this name: python -m pip install -e ".[app]"')
+    require("app", "app", "gradio")
     from genreclf.app.server import LOOPBACK, serve
     from genreclf.app.song_page import Limits
 

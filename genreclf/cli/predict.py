@@ -103,7 +103,9 @@ class Table:
         """Add a row."""
         from rich.text import Text
 
-        stretches = [f"{_clock(start_s)} {genre}" for start_s, genre in prediction.timeline.stretches()]
+        from genreclf.inference.prediction import clock
+
+        stretches = [f"{clock(start_s)} {genre}" for start_s, genre in prediction.timeline.stretches()]
         more = len(stretches) - TABLE_STRETCHES
         shares = [f"{100 * share:4.1f} % {genre}" for genre, share in prediction.top(self.top)]
         cells = [
@@ -111,7 +113,7 @@ class Table:
             "\n".join(shares),
             "\n".join([*stretches[:TABLE_STRETCHES], *([f"{more} more changes"] if more > 0 else [])]),
             f"{prediction.entropy_bits:.2f}",
-            _clock(prediction.duration_s),
+            clock(prediction.duration_s),
         ]
         self.table.add_row(*(Text(printable(cell, keep="\n")) for cell in cells))
 
@@ -237,8 +239,3 @@ def parser() -> Parser:
         "--timeline-dir", metavar="DIR", help="draw the genres of each song over time into this folder"
     )
     return command
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.comparison.naming import settings_of, varying_keys
-from genreclf.errors import UserError
+from genreclf.errors import UserError, missing_packages
 from genreclf.evaluation.metrics import get_metric
 from genreclf.run_directory import RunDirectory
 
@@ -20,7 +20,7 @@ with warnings.catch_warnings():
         import wandb_workspaces.workspaces as ws
         from wandb_workspaces import expr
     except ModuleNotFoundError as missing:
-        raise UserError(f"dashboard needs {missing.name}: python -m pip install -e '.[dashboard]'.") from missing
+        raise missing_packages("dashboard", "dashboard", str(missing.name)) from missing
 
 CURVES = ("val/track_accuracy", "val/track_loss", "train/loss", "train/accuracy")
 """What is logged each epoch and drawn over `EPOCH`."""

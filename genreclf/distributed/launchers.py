@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from genreclf.distributed.exit_with_parent import exit_with_parent
-from genreclf.errors import UserError
+from genreclf.errors import UserError, missing_packages
 
 JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 """Joblib's launcher, as Hydra names it."""
@@ -53,8 +53,7 @@ def check_launcher(arguments: Sequence[str]) -> None:
             try:
                 importlib.metadata.distribution(package)
             except importlib.metadata.PackageNotFoundError:
-                sentence = f'{argument} needs {package}: python -m pip install -e ".[{extra}]"'
-                raise UserError(sentence) from None
+                raise missing_packages(argument, extra, package) from None
             if option == "slurm" and shutil.which("srun") is None:
                 raise UserError(f"{argument} needs Slurm: there is no srun on this machine.")
 

@@ -14,7 +14,7 @@ from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.datasets.base import ImageDataset
-from genreclf.errors import UserError
+from genreclf.errors import UserError, require
 from genreclf.experiment.build import make_loss, make_optimizer, make_scheduler
 from genreclf.experiment.corpus import audio_spec
 from genreclf.hardware import memory_bytes
@@ -128,8 +128,8 @@ def _check_start(config: Config) -> None:
 
 
 def _check_loggers(config: Config) -> None:
-    if config.logger.tensorboard and not (find_spec("tensorboard") or find_spec("tensorboardX")):
-        raise UserError("logger=tensorboard needs: pip install 'genreclf[tensorboard]'")
+    if config.logger.tensorboard and find_spec("tensorboardX") is None:
+        require("logger=tensorboard", "tensorboard", "tensorboard")
     if config.logger.wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
         raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")
 

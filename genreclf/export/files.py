@@ -7,7 +7,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -19,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 from genreclf import __version__
 from genreclf.audio.decode import open_audio
 from genreclf.audio.streaming import resampled
-from genreclf.errors import UnreadableTrack, UserError
+from genreclf.errors import UnreadableTrack, UserError, require
 from genreclf.export.graph import WaveformClassifier
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.run_directory import RunDirectory, atomic_path
@@ -68,12 +67,7 @@ class Onnx(Format):
         """Look for what it needs, and keep onnxruntime from reporting to its maker."""
         # Read when onnxruntime is imported.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
-        if missing:
-            raise UserError(
-                f'--format onnx needs {", ".join(missing)}: python -m pip install -e ".[export]", '
-                "or choose --format torch-export."
-            )
+        require("--format onnx, unlike torch-export,", "export", "onnx", "onnxruntime", "onnxscript")
 
     def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the program with its metadata."""

@@ -5,14 +5,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from genreclf import __version__
 from genreclf.config.trust import check_trust
 from genreclf.config_file import check_resolved
-from genreclf.errors import UserError
+from genreclf.errors import UserError, require
 from genreclf.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -29,16 +28,6 @@ _NOT_OURS = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What files raise that `write_bundle` did not write."""
 
 
-def needs(extra: str, *modules: str) -> None:
-    """Check that what an extra installs is there.
-
-    Raises:
-        UserError: It is not.
-    """
-    if missing := [name for name in modules if find_spec(name) is None]:
-        raise UserError(f'This needs {", ".join(missing)}: python -m pip install -e ".[{extra}]".')
-
-
 def write_bundle(run: RunDirectory, folder: Path) -> None:
     """Write what is shared of a finished run, but for the card, into a folder.
 
@@ -47,7 +36,7 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
     Raises:
         UserError: The run is not finished, or damaged.
     """
-    needs("hub", "safetensors")
+    require("A shared model", "hub", "safetensors")
     from safetensors.torch import save_file
 
     from genreclf.checkpoint import load_checkpoint
@@ -94,7 +83,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     Raises:
         UserError: A file is missing, too large, or not what it should be; nothing is made then.
     """
-    needs("hub", "safetensors")
+    require("A shared model", "hub", "safetensors")
     from genreclf.checkpoint import SafeCheckpointIO
     from genreclf.config.config import Config
     from genreclf.config.weights import checked_spec

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from genreclf.errors import UserError
-from genreclf.hub.bundle import LARGEST_BYTES, needs, rebuild, write_bundle
+from genreclf.errors import UserError, require
+from genreclf.hub.bundle import LARGEST_BYTES, rebuild, write_bundle
 from genreclf.reports.card import UNKNOWN_LICENSE, write_card
 from genreclf.run_directory import RunDirectory
 
@@ -24,7 +24,7 @@ def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, privat
     Raises:
         UserError: The run cannot be shared, there is no token, or the hub refuses.
     """
-    needs("hub", "safetensors")
+    require("A shared model", "hub", "safetensors")
     from huggingface_hub import HfApi, get_token
 
     if get_token() is None:
@@ -54,7 +54,7 @@ def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequenc
     Raises:
         UserError: It is not there, or not what it should be.
     """
-    needs("hub", "safetensors")
+    require("A shared model", "hub", "safetensors")
     from huggingface_hub import HfApi
 
     if path.exists():

@@ -110,3 +110,9 @@ class Prediction:
 
 def _by_genre(genres: tuple[str, ...], probabilities: NDArray[np.float64]) -> dict[str, float]:
     return {genre: round(float(value), 9) for genre, value in zip(genres, probabilities, strict=True)}
+
+
+def clock(seconds: float) -> str:
+    """Return a time in a song as a listener reads it, such as 3:05."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.errors import UserError
+from genreclf.errors import UserError, missing_packages
 from genreclf.run_directory import atomic_path
 
 if TYPE_CHECKING:
@@ -126,5 +126,5 @@ def load_faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise UserError('Songs are searched with FAISS: python -m pip install -e ".[library]"') from error
+        raise missing_packages("A search for songs", "library", "faiss") from error
     return faiss

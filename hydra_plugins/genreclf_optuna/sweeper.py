@@ -7,7 +7,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from genreclf.errors import UserError
+from genreclf.errors import missing_packages
 
 
 class OptunaSweeper(Sweeper):
@@ -26,8 +26,7 @@ class OptunaSweeper(Sweeper):
         try:
             from hydra_plugins.genreclf_optuna._study import Search
         except ModuleNotFoundError as error:
-            sentence = f"A search needs {error.name}: python -m pip install -e '.[optuna]' (or 'genreclf[optuna]')."
-            raise UserError(sentence) from error
+            raise missing_packages("A search", "optuna", str(error.name)) from error
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )

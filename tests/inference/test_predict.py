@@ -174,7 +174,7 @@ def test_waveforms_that_are_none(trained: Trained) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "the following arguments are required: RUN, PATH"),
+        ([], "predict wants a run directory first"),
         (["RUN"], "the following arguments are required: PATH"),
         (["nowhere", "a.wav"], "nowhere is no run directory"),
         (["RUN", "a.wav", "--top", "0"], "argument --top: 0 is no whole number above 0"),
