@@ -1,1 +1,1 @@
-"""A page in the browser that hears songs with a trained run."""
+"""A web page that predicts the genres of songs with a trained run."""

@@ -31,7 +31,7 @@ def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
         "source": source,
         "warning": predictor.warning,
         "report": run.report.is_file(),
-        "notice": predictor.listener.notice,
+        "notice": predictor.feature_extractor.notice,
     }
 
 

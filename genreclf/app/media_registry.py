@@ -1,4 +1,4 @@
-"""The audio files that the page may play, and none else."""
+"""The audio files that the page may play, and no others."""
 
 import hashlib
 import secrets
@@ -16,14 +16,14 @@ PLAYED_BY_BROWSERS = (".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", "
 """Suffixes of files that go to the browser as they are; all others are decoded first."""
 
 PLACES = 10_000
-"""Files that the shelf holds; the one asked for longest ago makes room."""
+"""Maximal number of files; the least recently used one is dropped first."""
 
 KEPT_S = 3600
 """How long a song of a visitor, or a decoded copy, is kept."""
 
 
 class MediaRegistry:
-    """Gives files an address that tells nothing of where they lie, and finds them by it.
+    """Gives files addresses that do not reveal their paths, and finds files by address.
 
     Args:
         copies: Folder for copies in a format that browsers play.

@@ -21,11 +21,11 @@ FONTS = ("system-ui", "sans-serif")
 WELCOME = "Drop a song, record one, or try an example. Press play, then click into the picture to jump."
 
 
-def page(*, answerer: SongPage, examples: Examples, facts: dict[str, Any]) -> gradio.Blocks:
+def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> gradio.Blocks:
     """Return the page.
 
     Args:
-        answerer: Hears the songs.
+        song_page: Predicts the songs.
         examples: Songs to try.
         facts: For the head of the page, see `genreclf.app.facts`.
     """
@@ -33,12 +33,12 @@ def page(*, answerer: SongPage, examples: Examples, facts: dict[str, Any]) -> gr
     def hear(path: str | None) -> tuple[str, None]:
         if path is None:
             return f"<div class='g-card'>{WELCOME}</div>", None
-        return answerer.answer(Path(path), Path(path).name), None
+        return song_page.answer(Path(path), Path(path).name), None
 
     def example(number: int) -> Callable[[], str]:
-        return lambda: answerer.answer(examples.path(number), f"Example: {examples.songs[number].name}")
+        return lambda: song_page.answer(examples.path(number), f"Example: {examples.songs[number].name}")
 
-    limits = answerer.limits
+    limits = song_page.limits
     blocks = gradio.Blocks(title="genreclf", analytics_enabled=False, delete_cache=(KEPT_S // 4, KEPT_S))
     with blocks:
         gradio.HTML(header_html(facts))

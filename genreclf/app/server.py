@@ -68,15 +68,15 @@ def serve(
         uploads = Path(temporary, "uploads")
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(uploads)}
         examples = Examples.computed(Path(temporary, "examples")) if songs is None else Examples.of_folder(songs)
-        answerer = SongPage(
+        song_page = SongPage(
             predictor=predictor,
             library=library,
             without_library=without_library,
-            shelf=MediaRegistry(copies=Path(temporary, "copies")),
+            media=MediaRegistry(copies=Path(temporary, "copies")),
             limits=limits,
         )
         hosts = LOOPBACK if host in LOOPBACK else None
-        app = application(directory, answerer, examples, found, uploads=uploads, hosts=hosts)
+        app = application(directory, song_page, examples, found, uploads=uploads, hosts=hosts)
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{listening.getsockname()[1]}")
         http_server(app).run([listening])
@@ -93,7 +93,7 @@ def http_server(app: "FastAPI") -> "Server":
 
 def application(
     run: RunDirectory,
-    answerer: SongPage,
+    song_page: SongPage,
     examples: Examples,
     facts: dict[str, Any],
     *,
@@ -104,7 +104,7 @@ def application(
 
     Args:
         run: Whose report is shown.
-        answerer: Hears the songs.
+        song_page: Predicts the songs.
         examples: Songs to try.
         facts: For the head of the page.
         uploads: Where gradio keeps what visitors send, its ``GRADIO_TEMP_DIR``.
@@ -118,7 +118,7 @@ def application(
     from genreclf.app.guard import Guard
     from genreclf.app.page import HERE, page, theme
 
-    largest_song_bytes = round(answerer.limits.megabytes * 1e6)
+    largest_song_bytes = round(song_page.limits.megabytes * 1e6)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, uploads=uploads, largest_song_bytes=largest_song_bytes)
     if hosts is not None:
@@ -127,7 +127,7 @@ def application(
 
     @app.get("/song/{token}")
     def song(token: str) -> FileResponse:
-        path = answerer.shelf.playable(token)
+        path = song_page.media.playable(token)
         if path is None:
             raise HTTPException(404)
         return FileResponse(path)
@@ -150,7 +150,7 @@ def application(
 
     mounted: FastAPI = gradio.mount_gradio_app(
         app,
-        page(answerer=answerer, examples=examples, facts=facts),
+        page(song_page=song_page, examples=examples, facts=facts),
         path="/",
         footer_links=[],
         run_history=False,

@@ -1,4 +1,4 @@
-"""From a song to what the page shows of it."""
+"""Turn a song into the HTML that the page shows of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,20 +32,20 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class SongPage:
-    """Hears songs; for several visitors at once.
+    """Predicts songs and shows the result; for several visitors at once.
 
     Attributes:
-        predictor: Says the genres.
+        predictor: Predicts the genres.
         library: Holds the songs that are recommended; None if the run has none.
         without_library: What is said in place of the songs then.
-        shelf: Lets the page play what it shows.
+        media: The files that the page may play.
         limits: What a visitor may send.
     """
 
     predictor: GenrePredictor
     library: "Library | None"
     without_library: str
-    shelf: MediaRegistry
+    media: MediaRegistry
     limits: Limits
 
     def answer(self, path: Path, name: str) -> str:
@@ -67,13 +67,13 @@ class SongPage:
         except UserError as error:
             return message_html(str(error).replace(printable(str(path)), name))
         players = [
-            self.shelf.put(found.song.path) if _is_there(found.song.path, found.song.playable) else None
+            self.media.put(found.song.path) if _is_there(found.song.path, found.song.playable) else None
             for found in similar
         ]
         return answer_html(
             prediction,
             name=name,
-            player=self.shelf.put(path),
+            player=self.media.put(path),
             similar=list(zip(similar, players, strict=True)),
             without_library=self.without_library or "The library holds no other song.",
         )

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     else:
         entries = indexing.entries_of_folders(folders, options.artists, say)
         describe = indexing.describe_file(predictor)
-        warnings = [predictor.listener.notice] if predictor.listener.notice else []
+        warnings = [predictor.feature_extractor.notice] if predictor.feature_extractor.notice else []
     for notice in warnings:
         say(f"Note: {notice}")
     directory = library_directory(options.run, options.library)

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     from genreclf.run_directory import NoSpace
 
     predictor = GenrePredictor.of_run(options.run, trust=options.trust)
-    if (notice := predictor.listener.notice) is not None:
+    if (notice := predictor.feature_extractor.notice) is not None:
         say(f"Note: {notice}")
     if predictor.warning is not None:
         say(f"Warning: {predictor.warning}")

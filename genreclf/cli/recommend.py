@@ -80,7 +80,7 @@ def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[S
     if not os.path.exists(path):
         raise UserError(f"{word} is neither a file nor a song of the library {library.directory}.")
     predictor = GenrePredictor.of_run(run, trust=trust)
-    if (notice := predictor.listener.notice) is not None:
+    if (notice := predictor.feature_extractor.notice) is not None:
         say(f"Note: {notice}")
     return predictor.predict(path), read_artist_tag(path)
 

@@ -22,7 +22,7 @@ def evaluate(
     from genreclf.cli.compose import load_corpus_for
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.recommend import quality as q
-    from genreclf.recommend.similarity import likeness_vectors
+    from genreclf.recommend.similarity import similarity_vectors
     from genreclf.run_directory import RunDirectory
 
     directory = RunDirectory(run)
@@ -47,7 +47,7 @@ def evaluate(
     heard = [predictor.describe(torch.from_numpy(stored.T)) for stored in spectrograms]
     probabilities = np.stack([shares for shares, _ in heard])
     embeddings = np.stack([embedding for _, embedding in heard if embedding is not None])
-    vectors = likeness_vectors(embeddings, probabilities)
+    vectors = similarity_vectors(embeddings, probabilities)
     similarities = {
         "likeness": vectors @ vectors.T,
         "embedding": q.cosines(embeddings),

@@ -1,1 +1,1 @@
-"""Ranks: one process a device, all started from the saved configuration of one run."""
+"""Distributed training: one process (rank) per device, all started from the saved configuration of one run."""

@@ -1,4 +1,4 @@
-"""Processes that end with their parent."""
+"""End a process together with its parent."""
 
 import os
 import threading
@@ -8,10 +8,10 @@ from functools import cache
 
 @cache
 def exit_with_parent(parent_pid: int) -> None:
-    """End this process within a second after its parent, however that ended: ranks alone wait for each other for ever.
+    """Exit this process within a second after its parent ends, however that ends; ranks would wait forever otherwise.
 
     Args:
-        parent_pid: The parent's process number, as the parent knows it: this process may be an orphan already.
+        parent_pid: Process id of the parent, as the parent passed it; it may have ended already.
     """
 
     def watch() -> None:

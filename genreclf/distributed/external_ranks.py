@@ -1,4 +1,4 @@
-"""Ranks that torchrun or srun started: the first leads a run, the others wait for its word and take part."""
+"""Ranks that torchrun or srun started: the first leads a run, the others wait for its broadcast and take part."""
 
 import os
 import re
@@ -33,59 +33,59 @@ def ranks_here(ranks: int) -> int:
 
 
 class ExternalRanks:
-    """The ranks that were started outside, joined to one process group.
+    """Joins the ranks that torchrun or srun started to one process group.
 
-    They speak through a group of their own that waits for days: the first rank may have a large store to build.
+    Objects are sent through a second group with a timeout of days: the first rank may have a large store to build.
 
     Args:
-        accelerator: ``cpu``, ``gpu`` or ``mps``: what the ranks will compute on.
+        accelerator: The ranks' accelerator, ``cpu``, ``gpu`` or ``mps``.
 
     Raises:
         UserError: Slurm divided them unevenly among the machines.
     """
 
     def __init__(self, accelerator: str) -> None:
-        """Wait until all ranks are there."""
+        """Wait for all ranks."""
         from torch import distributed
 
         exit_with_parent(os.getppid())
         distributed.init_process_group("cpu:gloo,cuda:nccl" if accelerator == "gpu" else "gloo")
         self.rank = distributed.get_rank()
         self.sent = False
-        """Whether the first rank has spoken."""
-        words = distributed.new_group(backend="gloo", timeout=timedelta(days=7))
-        assert isinstance(words, distributed.ProcessGroup)
-        self._words = words
+        """Whether this rank has broadcast anything."""
+        group = distributed.new_group(backend="gloo", timeout=timedelta(days=7))
+        assert isinstance(group, distributed.ProcessGroup)
+        self._group = group
 
-    def gather(self, word: Any) -> list[Any]:
-        """Return what every rank gave, in the order of the ranks."""
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, in the order of the ranks."""
         from torch import distributed
 
-        words = [None] * distributed.get_world_size()
-        distributed.all_gather_object(words, word, group=self._words)
-        return words
+        values = [None] * distributed.get_world_size()
+        distributed.all_gather_object(values, value, group=self._group)
+        return values
 
-    def broadcast(self, word: Any) -> None:
-        """Tell the other ranks, which wait in `receive`; for the first rank only."""
+    def broadcast(self, value: Any) -> None:
+        """Send a value to the other ranks, which wait in `receive`; for the first rank only."""
         from torch import distributed
 
         self.sent = True
-        distributed.broadcast_object_list([word], src=0, group=self._words)
+        distributed.broadcast_object_list([value], src=0, group=self._group)
 
     def receive(self) -> Any:
-        """Wait for what the first rank says."""
+        """Wait for a value that the first rank broadcasts."""
         from torch import distributed
 
-        words = [None]
-        distributed.broadcast_object_list(words, src=0, group=self._words)
-        return words[0]
+        values = [None]
+        distributed.broadcast_object_list(values, src=0, group=self._group)
+        return values[0]
 
     def __enter__(self) -> Self:
         """Return the ranks."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        """Leave the group; after an error the others may not be there to take leave of."""
+        """Destroy the group; not after an error, when other ranks may be gone and this would wait for them."""
         from torch import distributed
 
         if kind is None:
@@ -93,7 +93,7 @@ class ExternalRanks:
 
 
 def adopt_slurm() -> None:
-    """Describe this process to PyTorch and Lightning as torchrun would, if srun started it.
+    """Set the environment variables of torchrun for PyTorch and Lightning, if srun started this process.
 
     Raises:
         UserError: The machines have different numbers of ranks.

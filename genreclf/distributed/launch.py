@@ -1,4 +1,4 @@
-"""Start the ranks of a run as children."""
+"""Launch the ranks of a run as child processes."""
 
 import os
 import signal
@@ -9,32 +9,31 @@ from genreclf.errors import DIVERGED, Terminated, TrainingDiverged, UserError
 from genreclf.run_directory import RunDirectory
 
 GRACE_S = 5
-"""How long ranks may take to end when one has died, or all are told to end."""
+"""How long ranks may take to end after one has died or a signal was sent."""
 
 
 class RankDied(UserError):
-    """A rank ended without a sentence: no mistake of the user's, so the command ends with 1."""
+    """A rank crashed or was killed: not a mistake of the user's, so the command exits with code 1."""
 
     exit_code = 1
 
 
 def launch(task: str, run_dir: Path, *, ranks: int) -> None:
-    """Run ``python -m genreclf.experiment.rank TASK RUN_DIR PARENT`` once a rank and wait for all.
+    """Run ``python -m genreclf.experiment.rank TASK RUN_DIR PARENT`` once per rank and wait for all.
 
-    The children read the run's own ``config.yaml``, never this process's command line: under a sweep that would be the
-    sweep's, and every rank would train something else.
+    The children read the run's own ``config.yaml``, not this process's command line, which in a sweep is the sweep's.
 
     Args:
         task: A task of `genreclf.experiment.rank`.
         run_dir: The run, with its ``config.yaml``.
-        ranks: How many processes.
+        ranks: Number of processes.
 
     Raises:
-        UserError: A rank stopped with a sentence; the message is empty if the first rank has printed it.
-        TrainingDiverged: The training did.
+        UserError: A rank raised one; the message is empty if the first rank has printed it.
+        TrainingDiverged: The training diverged.
         RankDied: A rank was killed or crashed.
         KeyboardInterrupt: This process was interrupted, as by Ctrl-C.
-        Terminated: This process was told to end.
+        Terminated: This process was sent SIGTERM.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -1,4 +1,4 @@
-"""Launchers of sweeps that are extras."""
+"""Hydra launchers of sweeps that are optional dependencies."""
 
 import importlib.metadata
 import os
@@ -21,16 +21,16 @@ PACKAGES = {
 
 
 class LauncherFailed(UserError):
-    """A launcher lost a job, or could not go on: no mistake of the user's, so the command ends with 1.
+    """A launcher failed or lost a job: not a mistake of the user's, so the command exits with code 1.
 
     Args:
-        error: What it said.
+        error: The launcher's exception.
     """
 
     exit_code = 1
 
     def __init__(self, error: Exception) -> None:
-        """Make a sentence of its first lines."""
+        """Build the message from its first lines."""
         said = " ".join(str(error).split("\n")[:2]).strip()
         super().__init__(
             f"The launcher stopped ({said or type(error).__name__}); jobs that run elsewhere go on, "
@@ -39,10 +39,10 @@ class LauncherFailed(UserError):
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
-    """See that the launcher that the command names is installed and has jobs to run side by side.
+    """Check that the launcher of a command is installed and may run jobs.
 
     Raises:
-        UserError: It is not, Slurm is not, or it may run no job.
+        UserError: The launcher or Slurm is not installed, or the number of jobs is not valid.
     """
     for argument in arguments:
         group, _, option = argument.partition("=")
@@ -59,9 +59,9 @@ def check_launcher(arguments: Sequence[str]) -> None:
 
 
 def bind_workers() -> None:
-    """Let the processes that joblib starts end with this one.
+    """Make the worker processes of joblib exit with this one.
 
-    One with a job would finish it after the death of the sweep, one without would wait for another for five minutes.
+    Otherwise a worker would finish its job after the sweep has died, or wait five minutes for another.
     """
     import joblib
     from joblib.parallel import BACKENDS

@@ -1,1 +1,1 @@
-"""A trained model as one file that hears waveforms: ONNX, or a program of torch.export."""
+"""Export a trained model, with its features, as one file: ONNX, or a program of torch.export."""

@@ -1,4 +1,4 @@
-"""Writing exported models, checked against the original before they take their place."""
+"""Write exported models and check them against the original."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ from genreclf.inference.predictor import GenrePredictor
 from genreclf.run_directory import RunDirectory, atomic_path
 
 LARGEST_DIFFERENCE = 1e-3
-"""By how much a probability may differ from the original's."""
+"""The maximal difference of a probability from the original's."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Checked:
 
 
 class Format(ABC):
-    """A kind of file that holds a whole model."""
+    """A file format for a whole model."""
 
     suffix: ClassVar[str]
 
@@ -64,7 +64,7 @@ class Onnx(Format):
     suffix = ".onnx"
 
     def __init__(self) -> None:
-        """Look for what it needs, and keep onnxruntime from reporting to its maker."""
+        """Import what it needs, and switch off onnxruntime's telemetry."""
         # Read when onnxruntime is imported.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         require("--format onnx, unlike torch-export,", "export", "onnx", "onnxruntime", "onnxscript")
@@ -177,7 +177,7 @@ def describe(run: RunDirectory, predictor: GenrePredictor) -> dict[str, str]:
 
 def compared(format: Format, path: Path, predictor: GenrePredictor, files: Sequence[Path] = ()) -> Checked:
     """Compare an exported file with the original on noise, tones, a song shorter than a clip, and files."""
-    rate = predictor.listener.sample_rate
+    rate = predictor.feature_extractor.sample_rate
     clip_samples = int(predictor.spec.clip_frames / predictor.spec.frames_per_second * rate)
     noise = np.random.default_rng(0).standard_normal(3 * clip_samples + 1).astype(np.float32)
     time_s = np.arange(int(2.2 * clip_samples)) / rate

@@ -1,4 +1,4 @@
-"""From a waveform to genres as one module, made of what an exported graph can hold."""
+"""One module from a waveform to genres, made of operations that can be exported."""
 
 import copy
 from fractions import Fraction
@@ -16,7 +16,7 @@ from genreclf.models import GenreClassifier
 class WaveformClassifier(nn.Module):
     """What `genreclf.inference` does with a song, in one segment: log-mel, grid of clips, network, mean of the clips.
 
-    The steps of 1/256 dB of the stored spectrograms are part of it, and so is clipping below a song's peak where the
+    The steps of 1/256 dB of quantized log-mels are part of it, and so is clipping below a song's peak where the
     model was trained so. All clips of all songs go through the network at once, so memory grows with the songs' length.
 
     Args:

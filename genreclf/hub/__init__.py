@@ -1,1 +1,1 @@
-"""Trained models for others: safetensors, the configuration, the honest figures, and the Hugging Face hub."""
+"""Share trained models on the Hugging Face hub, as safetensors with their configuration and scores."""

@@ -1,4 +1,4 @@
-"""What is shared of a run, and a run made of what was shared; files from elsewhere are taken as hostile."""
+"""Bundles: the shared files of a run, and a run rebuilt from them; files from elsewhere are not trusted."""
 
 import json
 import os
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, METRICS, SPLIT, CARD = "config.json", "model.safetensors", "metrics.json", "split.json", "README.md"
 
 LARGEST_BYTES = {CONFIG: 2**16, METRICS: 2**22, SPLIT: 2**26, WEIGHTS: 2**32}
-"""What a run is made of again, and how large each file may be."""
+"""The files of a bundle, and how large each may be, in bytes."""
 
 _NOT_OURS = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""What files raise that `write_bundle` did not write."""
+"""Exceptions that files raise that `write_bundle` did not write."""
 
 
 def write_bundle(run: RunDirectory, folder: Path) -> None:
-    """Write what is shared of a finished run, but for the card, into a folder.
+    """Write the shared files of a finished run, except for the model card, into a folder.
 
     See `genreclf.hub.contents` for what stays here; so do the loss's own values.
 
@@ -109,9 +109,9 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         checked = Config.from_plain(config)
         split = Split.from_json(split_record)
         earlier_runs(split_record)
-        told = (metrics["split"]["hash"], metrics["split"]["leaky"])
+        claimed = (metrics["split"]["hash"], metrics["split"]["leaky"])
         scored, best_epoch = answer(metrics), int(metrics["best_epoch"])
-        if told != (split.hash, split.leaky):
+        if claimed != (split.hash, split.leaky):
             raise UserError(f"{METRICS} tells of another split than {SPLIT} holds, so its figures cannot be trusted.")
     except _NOT_OURS as error:
         raise UserError(f"{CONFIG}, {METRICS} or {SPLIT} is not what push writes ({_reason(error)}).") from None

@@ -1,4 +1,4 @@
-"""What of a run's configuration and figures is shared, and what is taken of those that somebody else shared."""
+"""Choose what is shared of a run's configuration and metrics, and check what somebody else shared."""
 
 import copy
 import math

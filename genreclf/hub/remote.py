@@ -1,4 +1,4 @@
-"""Sending trained models to the Hugging Face hub and fetching them from there."""
+"""Push trained models to the Hugging Face hub and pull them from there."""
 
 import os
 import tempfile

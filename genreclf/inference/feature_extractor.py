@@ -1,4 +1,4 @@
-"""From a waveform in blocks to the stored values that a model was trained on."""
+"""Extract the features of a song as a model was trained on them, block by block."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,28 +19,28 @@ from genreclf.errors import UnreadableTrack, UserError
 from genreclf.run_directory import sentence_when_full
 
 LIBROSA_PEAK80 = {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512}
-"""Pictures of librosa's log-mel (`power_to_db` with ref=max and top_db=80) as `matplotlib` draws them: black at the
-track's lowest level, white at its peak, the frames averaged over the area of each column."""
+"""The rendering of librosa's log-mel (`power_to_db` with ref=max and top_db=80) by `matplotlib`: black at the track's
+lowest level, white at its peak, the frames averaged over the area of each column."""
 
 OVERVIEW_COLUMNS = 1500
-"""Columns at most of the spectrogram that is kept to be looked at."""
+"""Maximal number of columns of the spectrogram that is kept for display."""
 
 _CHUNK_FRAMES = 1 << 14
 
 
 @dataclass(frozen=True)
 class SongFeatures:
-    """A song as a model gets it.
+    """The features of a song.
 
     Attributes:
-        stored: Stored values, shape ``(frame, mel)``, in a file that is gone with the song.
-        overview_db: Log-mel in dB relative to 1, shape ``(mel, column)``, for the eye.
-        start_s: Where in the song the first frame lies.
-        length_s: Seconds that were heard.
-        duration_s: Length of the whole song.
+        log_mel_q: Quantized log-mel, shape ``(frame, mel)``, memory-mapped while the context of `extract` is open.
+        overview_db: Log-mel in dB relative to 1, shape ``(mel, column)``, for display.
+        start_s: Time of the first frame in the song, in seconds.
+        length_s: Length of what was analyzed, in seconds.
+        duration_s: Length of the whole song, in seconds.
     """
 
-    stored: Tensor
+    log_mel_q: Tensor
     overview_db: NDArray[np.float32]
     start_s: float
     length_s: float
@@ -48,13 +48,13 @@ class SongFeatures:
 
 
 class FeatureExtractor:
-    """Makes the spectrograms that a spec describes, of songs of any length, in a memory that does not grow with it.
+    """Computes the spectrograms that a `FeatureSpec` describes, of songs of any length in bounded memory.
 
     Args:
-        spec: What the spectrograms are.
+        spec: The parameters of the spectrograms.
 
     Raises:
-        UserError: They are pictures, and how they were made is not known.
+        UserError: They are pictures of unknown rendering.
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
@@ -75,36 +75,36 @@ class FeatureExtractor:
 
     @property
     def notice(self) -> str | None:
-        """What a user should know about how audio becomes what the model knows."""
+        """A sentence on how audio is turned into the model's features, if a user should know."""
         if self.spec.rendering is None:
             return None
         return f"The model was trained on pictures ({self.spec.rendering}): the same pictures are made of the audio."
 
     @contextmanager
-    def listen(
+    def extract(
         self, stream: AudioStream, *, skip_start_s: float = 0.0, skip_end_s: float = 0.0
     ) -> Iterator[SongFeatures]:
-        """Hear a song from one end to the other.
+        """Extract the features of a song.
 
         Args:
             stream: The song.
-            skip_start_s: Seconds left out at its start.
-            skip_end_s: Seconds left out at its end.
+            skip_start_s: Seconds to skip at its start.
+            skip_end_s: Seconds to skip at its end.
 
         Raises:
             UnreadableTrack: The song cannot be used; the message says why.
-            NoSpace: There is none for temporary files.
+            NoSpace: There is no space for temporary files.
         """
         skips = round(skip_start_s * stream.sample_rate), round(skip_end_s * stream.sample_rate)
         with sentence_when_full(), tempfile.TemporaryFile() as file:
-            heard_samples = 0
+            used_samples = 0
 
             def blocks() -> Iterator[NDArray[np.float32]]:
-                nonlocal heard_samples
+                nonlocal used_samples
                 for block in without_ends(stream, *skips):
-                    heard_samples += len(block)
+                    used_samples += len(block)
                     yield block
-                if heard_samples < 2:
+                if used_samples < 2:
                     raise UnreadableTrack(
                         f"nothing is left of its {stream.duration_s:.1f} s without the first {skip_start_s:g} s "
                         f"and the last {skip_end_s:g} s"
@@ -122,24 +122,24 @@ class FeatureExtractor:
             steps = _mapped(cast(BinaryIO, file), np.dtype(np.int16), self.spec.n_mels)
             overview_db = _columns(steps, min(len(steps), OVERVIEW_COLUMNS)) * STEP_DB
             with tempfile.TemporaryFile() as beside:
-                stored: NDArray[np.generic] = steps
+                log_mel_q: NDArray[np.generic] = steps
                 if self.spec.rendering is not None:
-                    length_s = heard_samples / stream.sample_rate
+                    length_s = used_samples / stream.sample_rate
                     columns = max(1, round(length_s * self.spec.frames_per_second))
-                    stored = _picture(steps, columns, cast(BinaryIO, beside))
+                    log_mel_q = _picture(steps, columns, cast(BinaryIO, beside))
                 elif self.spec.top_db is not None:
-                    stored = _clipped(steps, self.spec.top_db, cast(BinaryIO, beside))
+                    log_mel_q = _clipped(steps, self.spec.top_db, cast(BinaryIO, beside))
                 yield SongFeatures(
-                    stored=torch.from_numpy(stored),
+                    log_mel_q=torch.from_numpy(log_mel_q),
                     overview_db=np.ascontiguousarray(overview_db.T),
                     start_s=skips[0] / stream.sample_rate,
-                    length_s=heard_samples / stream.sample_rate,
+                    length_s=used_samples / stream.sample_rate,
                     duration_s=stream.duration_s,
                 )
 
 
 def _mapped(file: BinaryIO, dtype: np.dtype[np.generic], n_mels: int) -> NDArray[np.generic]:
-    """Return what was written to a file as ``(frame, mel)``, memory-mapped."""
+    """Memory-map the content of a file as ``(frame, mel)``."""
     file.flush()
     frames = file.tell() // (n_mels * dtype.itemsize)
     return mapped(file, dtype, (frames, n_mels))
@@ -150,7 +150,7 @@ def _peak(steps: NDArray[np.generic]) -> int:
 
 
 def _clipped(steps: NDArray[np.generic], top_db: float, file: BinaryIO) -> NDArray[np.generic]:
-    """Return stored levels ``(frame, mel)`` with those more than `top_db` dB below the peak raised to that level."""
+    """Clip quantized levels ``(frame, mel)`` at `top_db` dB below their peak."""
     floor = _peak(steps) - in_steps(top_db)
     for i in range(0, len(steps), _CHUNK_FRAMES):
         file.write(np.maximum(steps[i : i + _CHUNK_FRAMES], np.int16(floor)).data)
@@ -158,7 +158,7 @@ def _clipped(steps: NDArray[np.generic], top_db: float, file: BinaryIO) -> NDArr
 
 
 def _picture(steps: NDArray[np.generic], columns: int, file: BinaryIO) -> NDArray[np.generic]:
-    """Return stored levels ``(frame, mel)`` drawn as a picture ``(column, mel)`` of 256 levels of gray."""
+    """Render quantized levels ``(frame, mel)`` as a picture ``(column, mel)`` of 256 levels of gray."""
     peak = _peak(steps)
     lowest = min(int(steps[i : i + _CHUNK_FRAMES].min()) for i in range(0, len(steps), _CHUNK_FRAMES))
     floor = max(lowest, peak - in_steps(PICTURE_RANGE_DB))
@@ -172,7 +172,7 @@ def _picture(steps: NDArray[np.generic], columns: int, file: BinaryIO) -> NDArra
 def _columns(
     steps: NDArray[np.generic], columns: int, first: int = 0, stop: int | None = None, lowest: float = -np.inf
 ) -> NDArray[np.float32]:
-    """Return frames ``(frame, mel)`` averaged onto `columns` of equal width, the ones from `first` to `stop`."""
+    """Average frames ``(frame, mel)`` over `columns` of equal width; return those from `first` to `stop`."""
     means = np.empty(((columns if stop is None else stop) - first, steps.shape[1]), np.float32)
     width = len(steps) / columns
     for row in range(len(means)):

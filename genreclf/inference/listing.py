@@ -1,4 +1,4 @@
-"""Which files a user means by the paths of a command."""
+"""Find the audio files at the paths that a user gives to a command."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,11 @@ def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
     """Yield the files of `paths`, those of folders sorted, at any depth; links to folders are not followed.
 
     Yields:
-        A file and None, or something that is no song and why. A path that the user named is never left out, whatever
-        its name; of a folder, the files that are called as audio files are, but for hidden ones.
+        A file and None, or a path that is not a song and the reason. A path that the user named is always yielded; of a
+        folder, only files with an audio suffix that are not hidden.
     """
     for path in map(Path, paths):
-        if not os.path.isdir(path):  # False for a name that is too long.
+        if not os.path.isdir(path):  # False if the name is too long.
             yield path, None
             continue
         found = sorted(_below(path))

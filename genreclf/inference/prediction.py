@@ -1,4 +1,4 @@
-"""What a model says about a song."""
+"""The prediction of a model for a song."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Timeline:
-    """Genres of a song over time, a window each clip of the test's grid; neighbors overlap.
+    """Genres of a song over time, with one window for each clip of the test's grid; windows overlap.
 
     Attributes:
         genres: The classes, in the order of the columns.
@@ -38,14 +38,14 @@ class Timeline:
         return edges, covered[:, :-1] / covered[:, -1:]
 
     def stretches(self) -> list[tuple[float, str]]:
-        """Return where in seconds another genre becomes the likeliest, and which, from the start on."""
+        """Return the times in seconds at which the most probable genre changes, and the new genre, from the start."""
         edges, shares = self.shares()
         likeliest = shares.argmax(axis=1)
         changes = np.flatnonzero(np.diff(likeliest, prepend=-1))
         return [(float(edges[i]), self.genres[likeliest[i]]) for i in changes]
 
     def plain(self) -> list[dict[str, Any]]:
-        """Return a dictionary a window, as JSON lines hold it."""
+        """Return a dictionary for each window, for JSON."""
         return [
             {"start_s": round(start, 6), "end_s": round(end, 6), "probabilities": _by_genre(self.genres, row)}
             for start, end, row in zip(self.start_s.tolist(), self.end_s.tolist(), self.probabilities, strict=True)
@@ -60,14 +60,14 @@ class Prediction:
         path: The file; None for a waveform.
         genres: The classes, in the order of the probabilities.
         probabilities: The mean over the windows, shape ``(genre,)``; they sum to 1.
-        timeline: Each window's.
-        embedding: What the classifier's last layer gets, the mean over the windows, shape ``(dimension,)``; None if
+        timeline: The genres of each window.
+        embedding: Input of the classifier, the mean over the windows, shape ``(dimension,)``; None if
             the network does not end in a linear layer.
-        spectrogram_db: Log-mel for the eye, in dB relative to 1, shape ``(mel, column)``: what was heard, evenly on
-            1500 columns at most.
-        sample_rate: At which it was computed, in Hz; the mels reach half of it.
-        heard_s: Where what was heard begins and ends in the song, in seconds.
-        duration_s: Length of the whole song.
+        spectrogram_db: Log-mel for display, in dB relative to 1, shape ``(mel, column)``, of what was analyzed; at
+            most 1500 columns.
+        sample_rate: Sample rate at which it was computed, in Hz; the mels reach up to half of it.
+        heard_s: Start and end of what was analyzed, in seconds of the song.
+        duration_s: Length of the whole song, in seconds.
     """
 
     path: str | None
@@ -82,22 +82,22 @@ class Prediction:
 
     @property
     def genre(self) -> str:
-        """The likeliest genre, the first of equals."""
+        """The most probable genre; of equals, the first."""
         return self.genres[int(self.probabilities.argmax())]
 
     @property
     def entropy_bits(self) -> float:
-        """Entropy of the probabilities: 0 for one genre alone, log2 of the number of genres for no idea."""
+        """Entropy of the probabilities: 0 if one genre is certain, log2 of the number of genres if all are equal."""
         known = self.probabilities[self.probabilities > 0]
         return abs(float((known * np.log2(known)).sum()))
 
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
-        """Return the `k` likeliest genres (all by default) with their probabilities, the likeliest first."""
+        """Return the `k` most probable genres (default: all) with their probabilities, in descending order."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.genres[i], float(self.probabilities[i])) for i in order]
 
     def plain(self) -> dict[str, Any]:
-        """Return what a JSON line holds."""
+        """Return the prediction as a dictionary for JSON."""
         return {
             "path": self.path,
             "genre": self.genre,

@@ -112,11 +112,11 @@ class GenrePredictor:
         return self.model.spec
 
     @cached_property
-    def listener(self) -> FeatureExtractor:
-        """What makes them of audio.
+    def feature_extractor(self) -> FeatureExtractor:
+        """Computes them from audio.
 
         Raises:
-            UserError: The model was trained on pictures of unknown making.
+            UserError: The model was trained on pictures of unknown rendering.
         """
         return FeatureExtractor(self.spec)
 
@@ -132,18 +132,18 @@ class GenrePredictor:
             skip_end_s: Seconds left out at the end.
 
         Raises:
-            UserError: It cannot be heard; the message names the file and the reason.
+            UserError: It cannot be decoded; the message names the file and the reason.
         """
-        listener = self.listener
+        extractor = self.feature_extractor
         is_file = isinstance(song, str | PathLike)
         name = fspath(song) if is_file else None  # type: ignore[arg-type]
         try:
             with (
                 _opened(song, sample_rate) as stream,
-                listener.listen(stream, skip_start_s=skip_start_s, skip_end_s=skip_end_s) as heard,
+                extractor.extract(stream, skip_start_s=skip_start_s, skip_end_s=skip_end_s) as features,
                 self._one_at_a_time,
             ):
-                return self._predict(name, heard)
+                return self._predict(name, features)
         except UnreadableTrack as error:
             raise UserError(f"{printable(name) if name is not None else 'The waveform'}: {error}") from None
 
@@ -155,7 +155,7 @@ class GenrePredictor:
         """Return the embedding of a song, shape ``(dimension,)``: the mean of its windows' embeddings.
 
         Raises:
-            UserError: It cannot be heard, see `predict`, or the model has no embeddings, see `check_embeds`.
+            UserError: It cannot be decoded, see `predict`, or the model has no embeddings, see `check_embeds`.
         """
         self.check_embeds()
         embedding = self.predict(song, sample_rate=sample_rate).embedding
@@ -174,24 +174,24 @@ class GenrePredictor:
                 "torch.nn.Sequential that does, or give it the methods embed(x) and classifier(embedding)."
             )
 
-    def describe(self, stored: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+    def describe(self, log_mel_q: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
         """Predict a track whose spectrogram is already computed, such as one of a store.
 
         Args:
-            stored: Stored values as `spec` describes them, shape ``(frame, mel)``.
+            log_mel_q: Quantized log-mel as `spec` describes it, shape ``(frame, mel)``.
 
         Returns:
             Probabilities ``(genre,)`` and the embedding ``(dimension,)``, see `Prediction`.
         """
         with self._one_at_a_time:
-            clips, embedding = self._windows(stored)
+            clips, embedding = self._windows(log_mel_q)
         return clips.per_track().probabilities[0], embedding
 
     @torch.inference_mode()
-    def _windows(self, stored: Tensor) -> tuple[ClipPredictions, NDArray[np.float32] | None]:
-        """Return the logits of each window of stored values ``(frame, mel)``, and the mean of their embeddings."""
+    def _windows(self, log_mel_q: Tensor) -> tuple[ClipPredictions, NDArray[np.float32] | None]:
+        """Return the logits of each window of a quantized log-mel ``(frame, mel)``, and their mean embedding."""
         one = torch.tensor([0])
-        length = torch.tensor([len(stored)])
+        length = torch.tensor([len(log_mel_q)])
         table = SegmentTable(offset_frames=one, length_frames=length, start_frame=one, genre=one)
         spec = self.spec
         rows = grid_clips(table, clip_frames=spec.clip_frames, overlap=self.grid_overlap)
@@ -199,7 +199,7 @@ class GenrePredictor:
         logits, embeddings = [], []
         for batch in torch.split(rows, BATCH_CLIPS):
             segment, _, start = batch.unbind(1)
-            clips = cut(stored, one[segment], length[segment], start, spec.clip_frames, silence)
+            clips = cut(log_mel_q, one[segment], length[segment], start, spec.clip_frames, silence)
             if self._embeds is None:
                 logits.append(self.model(clips.to(self.device)).float().cpu())
             else:
@@ -218,16 +218,16 @@ class GenrePredictor:
         )
         return windows, embedding
 
-    def _predict(self, name: str | None, heard: SongFeatures) -> Prediction:
-        clips, embedding = self._windows(heard.stored)
+    def _predict(self, name: str | None, features: SongFeatures) -> Prediction:
+        clips, embedding = self._windows(features.log_mel_q)
         spec = self.spec
-        ends_s = np.minimum(clips.start_s + spec.clip_frames / spec.frames_per_second, heard.length_s)
+        ends_s = np.minimum(clips.start_s + spec.clip_frames / spec.frames_per_second, features.length_s)
         # A song may end within the last frame's hop.
         starts_s = np.minimum(clips.start_s, np.nextafter(ends_s, 0))
         timeline = Timeline(
             genres=self.genres,
-            start_s=heard.start_s + starts_s,
-            end_s=heard.start_s + ends_s,
+            start_s=features.start_s + starts_s,
+            end_s=features.start_s + ends_s,
             probabilities=clips.probabilities,
         )
         return Prediction(
@@ -236,10 +236,10 @@ class GenrePredictor:
             probabilities=clips.per_track().probabilities[0],
             timeline=timeline,
             embedding=embedding,
-            spectrogram_db=heard.overview_db,
-            sample_rate=self.listener.sample_rate,
-            heard_s=(heard.start_s, heard.start_s + heard.length_s),
-            duration_s=heard.duration_s,
+            spectrogram_db=features.overview_db,
+            sample_rate=self.feature_extractor.sample_rate,
+            heard_s=(features.start_s, features.start_s + features.length_s),
+            duration_s=features.duration_s,
         )
 
 

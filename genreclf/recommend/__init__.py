@@ -1,4 +1,4 @@
-"""Songs like this one: the embeddings of a music collection, kept and searched."""
+"""Recommend similar songs: index the embeddings of a music collection and search them."""
 
 from genreclf.recommend.library import Library, Recommendation
 from genreclf.recommend.records import Song

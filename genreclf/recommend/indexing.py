@@ -1,4 +1,4 @@
-"""Hearing a music collection into a library: what is new or changed, and nothing twice."""
+"""Index a music collection: describe new and changed songs and add them to a library."""
 
 import sys
 import time
@@ -21,12 +21,12 @@ from genreclf.inference.listing import audio_files
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.recommend.library import checked_records, checkpoint_key, songs_file, vectors_file
 from genreclf.recommend.records import Entry, Records, Song
-from genreclf.recommend.similarity import likeness_vectors
+from genreclf.recommend.similarity import similarity_vectors
 from genreclf.recommend.vectors import Vectors, load_faiss
 from genreclf.run_directory import NoSpace, RunDirectory, sentence_when_full
 
 KEEP_EVERY_S = 1.0
-"""A build that is killed loses so many seconds at most, and the song it was at."""
+"""An update that is killed loses so many seconds of work at most, and the song in progress."""
 
 Described = tuple[NDArray[np.float64], NDArray[np.float32] | None, float, str | None]
 """Probabilities ``(genre,)``, embedding ``(dimension,)``, length in seconds, and the artist if known."""
@@ -53,10 +53,10 @@ def entries_of_folders(
         folders: Where to look, at any depth.
         artists: A file of artists, see `genreclf.datasets.identity.read_artists`; of other songs the file's own
             tag is taken.
-        say: Told of what is no song.
+        say: Called with a sentence for each path that is not a song.
 
     Raises:
-        UserError: One is no folder.
+        UserError: One is not a folder.
     """
     known = read_artists(artists) if artists is not None else {}
     for folder in folders:
@@ -84,7 +84,7 @@ def entries_of_folders(
 
 
 def entries_of_source(name: str, tracks: Iterable[Track]) -> dict[str, Iterator[Entry]]:
-    """Return the tracks of a source as songs."""
+    """Return the tracks of a dataset as songs."""
     entries = (
         Entry(
             origin=name, name=track.id, path=track.path.absolute(), fingerprint=track.fingerprint, artist=track.artist
@@ -95,7 +95,7 @@ def entries_of_source(name: str, tracks: Iterable[Track]) -> dict[str, Iterator[
 
 
 def describe_file(predictor: GenrePredictor) -> Describe:
-    """Return what hears audio files."""
+    """Return a function that predicts audio files."""
 
     def describe(entry: Entry) -> Described:
         prediction = predictor.predict(entry.path)
@@ -106,12 +106,12 @@ def describe_file(predictor: GenrePredictor) -> Describe:
 
 
 def describe_stored(predictor: GenrePredictor, store: Store) -> Describe:
-    """Return what takes the spectrograms of tracks from a store."""
+    """Return a function that predicts tracks from the spectrograms of a store."""
 
     def describe(entry: Entry) -> Described:
-        stored = torch.from_numpy(store.spectrogram(entry.name).T)
-        duration_s = len(stored) / predictor.spec.frames_per_second
-        return *predictor.describe(stored), duration_s, entry.artist
+        log_mel_q = torch.from_numpy(store.spectrogram(entry.name).T)
+        duration_s = len(log_mel_q) / predictor.spec.frames_per_second
+        return *predictor.describe(log_mel_q), duration_s, entry.artist
 
     return describe
 
@@ -127,15 +127,15 @@ def update(
 ) -> Changes:
     """Bring a library up to date: only new and changed songs are computed, those that are gone are dropped.
 
-    What was done is kept when this is killed; the next call goes on.
+    If this is killed, the songs that were done are kept and the next call goes on.
 
     Args:
-        directory: Of the library; made if needed.
+        directory: The library's folder, created if needed.
         run: The run.
         predictor: Its model.
         entries: All songs by where they were found; songs of other origins stay as they are.
-        describe: Hears a song.
-        say: Told of each song that is left out, and why.
+        describe: Predicts a song.
+        say: Called with a sentence for each song that is left out.
 
     Raises:
         UserError: The library is another checkpoint's, is being written, or cannot be written.
@@ -230,7 +230,7 @@ def _heard(entry: Entry, described: Described, predictor: GenrePredictor) -> Son
 
 
 def make_searchable(directory: Path, records: Records) -> None:
-    """Write what is searched, if songs changed since it was."""
+    """Write the search index, if songs changed since it was written."""
     path = vectors_file(directory)
     if not records.about()["changed"] and _loads(path):
         return
@@ -241,7 +241,7 @@ def make_searchable(directory: Path, records: Records) -> None:
     vectors = np.empty((0, 0), np.float32)
     end = 0
     for some, embeddings, probabilities in records.in_batches():
-        batch = likeness_vectors(embeddings, probabilities)
+        batch = similarity_vectors(embeddings, probabilities)
         if not end:
             vectors = np.empty((len(ids), batch.shape[1]), np.float32)
         start, end = end, end + len(some)

@@ -1,4 +1,4 @@
-"""The library of a run: which songs are like this one."""
+"""The library of a run, which finds songs similar to a song."""
 
 import hashlib
 import json
@@ -19,26 +19,26 @@ from genreclf.recommend.vectors import Vectors
 from genreclf.run_directory import RunDirectory
 
 FORMAT = 3
-"""Raised when what is kept of a song, or searched, would be another."""
+"""Version of the library's files; raise it when their content changes."""
 
 SAME_SONG = 1e-4
-"""Embeddings that differ by less, relative to their length, are one recording twice."""
+"""Embeddings that differ by less, relative to their length, are of the same recording."""
 
 DIVERSE_POOL = 10
-"""How many times the songs asked for are looked at to choose diverse ones from."""
+"""Diverse songs are chosen from so many times as many candidates."""
 
 RELEVANCE = 0.5
-"""The weight of likeness to the song beside unlikeness to the others, if they are to be diverse."""
+"""The weight of similarity to the song, against dissimilarity to the others, if they are to be diverse."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Recommendation:
-    """A song like the one that was asked for.
+    """A song similar to the given one.
 
     Attributes:
         rank: From 1 on.
         similarity: See `genreclf.recommend.similarity`; 1 at most.
-        song: It.
+        song: The song.
     """
 
     rank: int
@@ -47,15 +47,15 @@ class Recommendation:
 
 
 class Library:
-    """Songs that one checkpoint has heard, to be searched by several threads at a time.
+    """The songs that one checkpoint has described; several threads may search it at a time.
 
     Args:
-        directory: Where it lies.
+        directory: Its folder.
         records: Its songs.
     """
 
     def __init__(self, *, directory: Path, records: Records) -> None:
-        """Remember the parts; `of_run` opens a library."""
+        """Take the parts; `of_run` opens a library."""
         self.directory = directory
         self.records = records
 
@@ -102,7 +102,7 @@ class Library:
 
     @cached_property
     def vectors(self) -> Vectors:
-        """What is searched."""
+        """The search index."""
         return Vectors.load(vectors_file(self.directory))
 
     def find(self, name: str) -> Song | None:
@@ -135,7 +135,7 @@ class Library:
             song: Of the library, or what the run's model said about any other.
             k: How many; there are fewer only where the library holds no more.
             same_genre: Only songs for which the model finds the same genre the likeliest.
-            diverse: Weigh likeness to the song against likeness to what was chosen before: maximal marginal relevance
+            diverse: Weigh similarity to the song against similarity to those chosen before: maximal marginal relevance
                 (J. Carbonell and J. Goldstein, "The use of MMR, diversity-based reranking for reordering documents and
                 producing summaries", SIGIR 1998).
             artist: Who made the song, if a prediction is given.
@@ -149,10 +149,10 @@ class Library:
             raise UserError("The model does not end in a linear layer, so there is no embedding to compare songs by.")
         unwanted = list(exclude_artists)
         if other_artists:
-            maker = song.artist if isinstance(song, Song) else artist
-            if maker is None:
+            known = song.artist if isinstance(song, Song) else artist
+            if known is None:
                 raise UserError("The song's artist is not known, so --other-artists cannot leave the artist out.")
-            unwanted.append(maker)
+            unwanted.append(known)
         among = self.records.ids_of(song.genre) if same_genre else None
         without = self.records.ids_by(unwanted) if unwanted else np.empty(0, np.int64)
         if isinstance(song, Song):
@@ -217,7 +217,7 @@ def checked_records(directory: Path, key: str) -> Records:
     """Open the songs of an existing library.
 
     Raises:
-        UserError: They are damaged or were heard by another checkpoint than that of `key`.
+        UserError: They are damaged or belong to another checkpoint than that of `key`.
     """
     path = songs_file(directory)
     about = Records(path, ()).about()

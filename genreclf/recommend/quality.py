@@ -100,14 +100,14 @@ def cosines(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
     return similarity
 
 
-def mfcc_moments(stored: NDArray[np.generic], spec: FeatureSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean ``(coefficient,)`` and covariance over time of the MFCCs of stored values ``(mel, frame)``.
+def mfcc_moments(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean ``(coefficient,)`` and covariance over time of the MFCCs of a quantized log-mel ``(mel, frame)``.
 
     Those of librosa: an orthonormal DCT-II over the mel bands in dB, its first 20 coefficients.
     """
     from scipy.fft import dct
 
-    level_db = stored.astype(np.float64) * spec.step_db + spec.zero_db
+    level_db = log_mel_q.astype(np.float64) * spec.step_db + spec.zero_db
     mfcc = dct(level_db, type=2, norm="ortho", axis=0)[:N_MFCC]
     return mfcc.mean(axis=1), np.cov(mfcc, bias=True) + 1e-3 * np.eye(len(mfcc))
 

@@ -1,4 +1,4 @@
-"""The songs of a library in one SQLite file: what a model said about each, and which file that was."""
+"""The songs of a library in one SQLite file: the prediction of a model for each, and its file."""
 
 import json
 import os
@@ -33,10 +33,10 @@ _COLUMNS = "id, origin, name, path, fingerprint, genre, probabilities, artist, d
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Entry:
-    """A song as it is found, before a model has heard it.
+    """A song as it is found, before a model has described it.
 
     Attributes:
-        origin: Where it was found: an absolute folder, or the name of a source.
+        origin: Where it was found: an absolute folder, or the name of a dataset.
         name: Unique there: the path below the folder, or the track id.
         path: The file, absolute; of a synthetic track, a path that does not exist.
         fingerprint: Another one means that the song changed.
@@ -143,7 +143,7 @@ class Records:
             _note(connection, {"changed": True})
 
     def rename_artists(self, origin: str, artists: Mapping[str, str]) -> None:
-        """Set who made songs of an origin, by name."""
+        """Set the artists of songs of an origin, by name."""
         rows = [(artist, _credits(artist), origin, name) for name, artist in artists.items()]
         with self.connection(write=True) as connection:
             connection.executemany("UPDATE song SET artist = ?, artist_key = ? WHERE origin = ? AND name = ?", rows)

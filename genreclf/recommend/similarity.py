@@ -1,4 +1,4 @@
-"""How alike two songs are to a model."""
+"""The similarity of songs to a model."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,11 @@ from genreclf.inference.prediction import Prediction
 from genreclf.recommend.records import Song
 
 
-def likeness_vectors(embeddings: NDArray[np.floating], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return vectors ``(song, dimension + genre)`` of length 1; the cosine of two is the likeness of their songs.
+def similarity_vectors(embeddings: NDArray[np.floating], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return vectors ``(song, dimension + genre)`` of length 1; the cosine of two is their similarity.
 
-    It is the mean of two cosines: of the embeddings, and of the roots of the probabilities of the genres (the
-    coefficient of A. Bhattacharyya, 1943). A model may take much or hardly anything of what an embedding holds for the
-    genre, which the embeddings alone do not tell.
+    It is the mean of two cosines: of the embeddings, and of the square roots of the genres' probabilities (the
+    coefficient of A. Bhattacharyya, 1943), since embeddings alone do not tell how much of them matters for the genre.
 
     Args:
         embeddings: Shape ``(song, dimension)``.
@@ -24,13 +23,13 @@ def likeness_vectors(embeddings: NDArray[np.floating], probabilities: NDArray[np
 
 
 def vectors_of(songs: Sequence[Song | Prediction]) -> NDArray[np.float64]:
-    """Return the vectors of songs that have embeddings; see `likeness_vectors`."""
+    """Return the vectors of songs that have embeddings; see `similarity_vectors`."""
     embeddings = np.stack([song.embedding for song in songs if song.embedding is not None])
-    return likeness_vectors(embeddings, np.stack([song.probabilities for song in songs]))
+    return similarity_vectors(embeddings, np.stack([song.probabilities for song in songs]))
 
 
 def units_of(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return vectors ``(song, dimension)`` brought to length 1; those of zeros stay."""
+    """Scale vectors ``(song, dimension)`` to length 1, except for zero vectors."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units: NDArray[np.float64] = vectors / np.where(lengths > 0, lengths, 1)
     return units

@@ -31,12 +31,12 @@ def predictor(trained: Trained) -> GenrePredictor:
 
 
 @pytest.fixture
-def answerer(predictor: GenrePredictor, tmp_path: Path) -> SongPage:
+def song_page(predictor: GenrePredictor, tmp_path: Path) -> SongPage:
     return SongPage(
         predictor=predictor,
         library=None,
         without_library="Make a library.",
-        shelf=MediaRegistry(copies=tmp_path / "copies"),
+        media=MediaRegistry(copies=tmp_path / "copies"),
         limits=Limits(megabytes=1, minutes=0.1),
     )
 
@@ -53,9 +53,9 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def test_the_answer_is_the_prediction(answerer: SongPage, predictor: GenrePredictor, trained: Trained) -> None:
+def test_the_answer_is_the_prediction(song_page: SongPage, predictor: GenrePredictor, trained: Trained) -> None:
     path = trained.music / "metal" / "1.flac"
-    html = answerer.answer(path, path.name)
+    html = song_page.answer(path, path.name)
     prediction = predictor.predict(path)
     assert re.findall(r"data-genre=\"(\w+)\"", html) == [genre for genre, _ in prediction.top()]
     assert f"{100 * prediction.probabilities.max():.1f} %" in html
@@ -66,8 +66,8 @@ def test_the_answer_is_the_prediction(answerer: SongPage, predictor: GenrePredic
     assert "Make a library." in html
 
 
-def test_names_are_text(answerer: SongPage, trained: Trained) -> None:
-    html = answerer.answer(trained.music / "metal" / "0.wav", HOSTILE)
+def test_names_are_text(song_page: SongPage, trained: Trained) -> None:
+    html = song_page.answer(trained.music / "metal" / "0.wav", HOSTILE)
     images = [known["src"] for tag, known in Tags(html).found if tag == "img"]
     assert len(images) == 1
     assert (images[0] or "").startswith("data:image/webp;base64,")
@@ -75,7 +75,7 @@ def test_names_are_text(answerer: SongPage, trained: Trained) -> None:
 
 
 def test_songs_like_it_are_played_if_they_are_there(
-    answerer: SongPage, trained: Trained, cli: Cli, tmp_path: Path
+    song_page: SongPage, trained: Trained, cli: Cli, tmp_path: Path
 ) -> None:
     pytest.importorskip("faiss", reason="needs the extra library")
     from genreclf.recommend import Library
@@ -85,11 +85,11 @@ def test_songs_like_it_are_played_if_they_are_there(
     assert cli("index", str(trained.run.path), str(music), "--library", str(tmp_path / "library")).code == 0
     library = Library.of_run(trained.run.path, directory=tmp_path / "library")
     song = trained.music / "metal" / "0.wav"
-    found = library.like(answerer.predictor.predict(song), k=10)
+    found = library.like(song_page.predictor.predict(song), k=10)
     found[0].song.path.unlink()
-    html = replace(answerer, library=library).answer(song, song.name)
+    html = replace(song_page, library=library).answer(song, song.name)
     players = [known["src"] or "" for tag, known in Tags(html).found if tag == "audio"]
-    played = [answerer.shelf.playable(address.rpartition("/")[2]) for address in players]
+    played = [song_page.media.playable(address.rpartition("/")[2]) for address in players]
     assert played == [song, *(like.song.path for like in found[1:])]
     assert len(played) == 10
     assert html.count("its file is gone") == 1
@@ -101,7 +101,7 @@ def write(path: Path, samples: np.ndarray) -> Path:
     return path
 
 
-def test_bad_songs_are_answered_with_a_sentence(answerer: SongPage, tmp_path: Path) -> None:
+def test_bad_songs_are_answered_with_a_sentence(song_page: SongPage, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 8000 * 8).astype(np.float32)
     (tmp_path / "words.wav").write_text("no sound at all")
     (tmp_path / "large.wav").write_bytes(bytes(1_100_000))
@@ -111,7 +111,7 @@ def test_bad_songs_are_answered_with_a_sentence(answerer: SongPage, tmp_path: Pa
         (write(tmp_path / "long.wav", noise), "longer than 0.1 minutes"),
         (tmp_path / "large.wav", "larger than 1 MB"),
     ]:
-        html = answerer.answer(path, f"my {path.name}")
+        html = song_page.answer(path, f"my {path.name}")
         assert 'role="alert"' in html
         assert reason in html
         assert f"my {path.name}" in html
@@ -119,19 +119,19 @@ def test_bad_songs_are_answered_with_a_sentence(answerer: SongPage, tmp_path: Pa
 
 
 def test_only_what_was_put_on_the_shelf_is_played(trained: Trained, tmp_path: Path) -> None:
-    shelf = MediaRegistry(copies=tmp_path / "copies")
+    media = MediaRegistry(copies=tmp_path / "copies")
     song = trained.music / "metal" / "0.wav"
     samples, rate = soundfile.read(song)
     old = tmp_path / "old.au"
     soundfile.write(old, samples, rate)
-    address = shelf.put(old)
-    assert shelf.put(old) == address
-    copy = shelf.playable(address.rpartition("/")[2])
+    address = media.put(old)
+    assert media.put(old) == address
+    copy = media.playable(address.rpartition("/")[2])
     assert copy is not None
     assert copy.suffix == ".flac"
     np.testing.assert_allclose(soundfile.read(copy)[0], samples, atol=1e-4)
-    assert shelf.playable(shelf.put(song).rpartition("/")[2]) == song
-    assert shelf.playable("0" * 24) is None
+    assert media.playable(media.put(song).rpartition("/")[2]) == song
+    assert media.playable("0" * 24) is None
     assert MediaRegistry(copies=tmp_path / "copies").put(old) != address
 
 

@@ -114,15 +114,15 @@ def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("page")
     uploads = folder / "uploads"
     predictor = load(trained.run.path)
-    shelf = MediaRegistry(copies=folder / "copies")
+    media = MediaRegistry(copies=folder / "copies")
     limits = Limits(megabytes=1)
-    answerer = SongPage(predictor=predictor, library=None, without_library="", shelf=shelf, limits=limits)
+    song_page = SongPage(predictor=predictor, library=None, without_library="", media=media, limits=limits)
     with pytest.MonkeyPatch.context() as patch, listening_at("127.0.0.1", 0) as listening:
         # Gradio fetches from public addresses alone; here loopback is one.
         patch.setattr("safehttpx.async_validate_url", public)
         patch.setenv("GRADIO_TEMP_DIR", str(uploads))
         examples = Examples.of_folder(trained.music)
-        app = application(trained.run, answerer, examples, facts(trained.run, predictor), uploads=uploads)
+        app = application(trained.run, song_page, examples, facts(trained.run, predictor), uploads=uploads)
         server = http_server(app)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()

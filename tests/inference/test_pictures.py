@@ -81,12 +81,12 @@ def test_the_picture_is_the_one_that_librosa_draws(pictures: Path) -> None:
     spec = FeatureSpec.of_pictures(
         n_mels=128, frames_per_second=COLUMNS_PER_S, clip_seconds=1, rendering="librosa_peak80"
     )
-    listener = FeatureExtractor(spec)
+    extractor = FeatureExtractor(spec)
     for song in (pictures / "music").glob("*/*.wav"):
         drawn = read_levels(pictures / "drawn" / song.parent.name / f"{song.stem}.png")[::-1].astype(int)
-        with open_audio(song) as stream, listener.listen(stream) as heard:
-            assert heard.stored.dtype == torch.uint8
-            stored = heard.stored.numpy().T.astype(int)
+        with open_audio(song) as stream, extractor.extract(stream) as features:
+            assert features.log_mel_q.dtype == torch.uint8
+            stored = features.log_mel_q.numpy().T.astype(int)
         assert stored.shape == drawn.shape
         assert np.abs(stored - drawn).max() <= 1
 

@@ -14,7 +14,7 @@ from helpers import Cli, Outcome, Trained
 from genreclf.errors import UserError
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.recommend import Library, indexing
-from genreclf.recommend.similarity import likeness_vectors
+from genreclf.recommend.similarity import similarity_vectors
 from genreclf.run_directory import RunDirectory
 
 
@@ -164,7 +164,7 @@ def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path])
 
     def likeness(chosen: list[dict[str, str]]) -> float:
         names = [row["name"] for row in chosen]
-        units = likeness_vectors(
+        units = similarity_vectors(
             np.stack([vectors[name] for name in names]), np.stack([shares[name] for name in names])
         )
         return float((units @ units.T).mean())
