@@ -1,1 +1,1 @@
-"""Runs put side by side: grouped over seeds and folds, tested track by track, told in tables, pictures and one page."""
+"""Comparison of finished runs: grouped over seeds and folds, tested track by track, reported in tables and plots."""

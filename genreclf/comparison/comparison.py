@@ -1,4 +1,4 @@
-"""Experiments held against each other: what may be tested, what leaks, what is no comparison at all."""
+"""Comparison of experiments: which pairs are tested, which recipes leak, which pairs cannot be compared."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,10 @@ from genreclf.config.identity import digest
 from genreclf.evaluation.leaks import seen_before
 
 SOURCE_KEYS = ("data._target_", "data.root", "data.seed")
-"""Settings that tell sources of tracks apart."""
+"""Settings that identify where the tracks come from."""
 
 NAMED = 4
-"""So many experiments are named in a sentence before it counts the others."""
+"""Number of experiments that a sentence names before it counts the others."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,14 +47,14 @@ class Leak:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
-    """All that can be said of some runs beside each other.
+    """The result of comparing runs.
 
     Attributes:
         experiments: In the order of `genreclf.comparison.experiments.group_runs`.
         pairs: All pairs with the same test tracks.
-        leaks: All recipes with and without a leak.
+        leaks: All recipes that were run both with and without a leak.
         refusals: Why other pairs are not tested, a sentence each.
-        warnings: What else a reader should know.
+        warnings: Sentences about anything else a reader should know.
         unfinished: Runs that are not finished.
     """
 
@@ -106,7 +106,7 @@ def compare(paths: Iterable[Path]) -> Comparison:
 
 
 def _test_of(experiment: Experiment) -> str:
-    """Return what experiments share that were tested on the same tracks and, where these leak, leak alike."""
+    """Return a key shared by experiments with the same test tracks and, where these leak, the same leak."""
     segments = {"segments": experiment.split_hashes, "seen": _seen(experiment)} if experiment.leaky else {}
     return digest({"tracks": sorted(experiment.genre_of.items()), "leaky": experiment.leaky, **segments})
 
@@ -127,7 +127,7 @@ def _leaks(experiments: Sequence[Experiment]) -> list[Leak]:
 
 
 def _refusal(first: Sequence[Experiment], second: Sequence[Experiment]) -> str:
-    """Say why two groups of experiments are not tested against each other."""
+    """Return why two groups of experiments are not tested against each other."""
     names = f"Not tested: {_listed(first)} against {_listed(second)}; "
     if first[0].leaky != second[0].leaky:
         leaky = (first if first[0].leaky else second)[0]
@@ -150,7 +150,7 @@ def _refusal(first: Sequence[Experiment], second: Sequence[Experiment]) -> str:
 
 
 def _doubts(members: Sequence[Experiment]) -> list[str]:
-    """Say what may be amiss with tests between experiments whose test tracks have the same names."""
+    """Return warnings about tests between experiments whose test tracks have the same names."""
     if len(members) < 2:
         return []
     warnings = []

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
         raise missing_packages("dashboard", "dashboard", str(missing.name)) from missing
 
 CURVES = ("val/track_accuracy", "val/track_loss", "train/loss", "train/accuracy")
-"""What is logged each epoch and drawn over `EPOCH`."""
+"""Metrics that are logged each epoch and plotted over `EPOCH`."""
 EPOCH = "epoch"
 OBJECTIVE = "objective"
 SCORES = (OBJECTIVE, "test/track/accuracy", "test/track/f1_macro")
@@ -32,7 +32,7 @@ TRACKS = "test/tracks"
 SPECTROGRAMS = "test/spectrograms"
 MODEL = "model._target_"
 AXES = 10
-"""Settings that a plot with parallel axes shows at most."""
+"""Largest number of settings in a parallel-coordinates plot."""
 
 
 def genre_score(genre: str) -> str:
@@ -42,7 +42,7 @@ def genre_score(genre: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """What a workspace and a report are made from.
+    """The description that a W&B workspace and report are built from.
 
     Attributes:
         name: Of both.
@@ -62,7 +62,7 @@ class Dashboard:
 
     @classmethod
     def of(cls, name: str, paths: Sequence[Path], *, whole_project: bool = False) -> "Dashboard":
-        """Describe what finished runs need.
+        """Return the description for finished runs.
 
         Args:
             name: Of workspace and report.
@@ -92,7 +92,7 @@ class Dashboard:
         )
 
     def workspace(self) -> ws.Workspace:
-        """Return the workspace, a section a question."""
+        """Return the workspace, with the panels in sections."""
         filters = [expr.Metric("Name").isin(list(self.runs))] if self.runs else []
         return ws.Workspace(
             entity=self.entity or "",
@@ -162,7 +162,7 @@ class Dashboard:
         }
 
     def specification(self) -> dict[str, Any]:
-        """Return workspace and report as W&B keeps them, without asking it anything."""
+        """Return workspace and report in W&B's format, without contacting W&B."""
         here = Dashboard(**{**self.__dict__, "entity": None})
         workspace = here.workspace()._to_model()
         report = here.report()._to_model()  # type: ignore[no-untyped-call]
@@ -191,7 +191,7 @@ class Dashboard:
 
 
 def _has_record(logger: Mapping[str, Any]) -> bool:
-    """Return whether the logger's section of a run says that W&B has a record of it."""
+    """Return whether a run was logged to W&B, by its logger configuration."""
     return bool(logger.get("wandb")) or logger.get("name") == "wandb"  # The latter before loggers combined.
 
 

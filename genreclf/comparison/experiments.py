@@ -1,4 +1,4 @@
-"""Runs that differ in their seed or fold only, taken together."""
+"""Experiments: runs that differ in their seed or fold only."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Experiment:
     Attributes:
         name: What is trained, different for each recipe.
         split: Name of the split, with what varies between splits of that name.
-        title: Both, as far as they are needed to tell experiments apart; says LEAKY where the split leaks.
+        title: Name and split, as far as needed to distinguish experiments; says LEAKY where the split leaks.
         settings: The configuration less what repeats, flat.
         runs: At least one.
     """
@@ -92,7 +92,7 @@ class Experiment:
 
     @property
     def repeats(self) -> str:
-        """How the runs come about: ``1``, ``3 seeds``, ``15 (3 seeds x 5 folds)``."""
+        """Number of runs and how they differ: ``1``, ``3 seeds``, ``15 (3 seeds x 5 folds)``."""
         runs, seeds, splits = len(self.runs), self.seeds, len(self.split_hashes)
         folds = len({get_metric(run.config, "split.fold") for run in self.runs}) > 1
         parts = [f"{n} {word}" for n, word in ((seeds, "seeds"), (splits, "folds" if folds else "splits")) if n > 1]

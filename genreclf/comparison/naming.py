@@ -1,4 +1,4 @@
-"""What makes two runs the same experiment, and what to call one."""
+"""Which runs belong to the same experiment, and the names of experiments."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ Settings = Mapping[str, Any]
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes an experiment: the flat configuration less seeds, folds, places and logging.
 
-    A run that starts from another one's weights is told apart by the experiment of that other run, so that seeds that
+    A run that starts from the weights of another is identified by the experiment of that other run, so that seeds that
     each start from a seed of their own stay together.
     """
     kept = identity(config, ignore=(*REPEATED, "init_from"))

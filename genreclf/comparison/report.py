@@ -1,4 +1,4 @@
-"""The comparison as files: Markdown, CSV, LaTeX, pictures, and one page that needs nothing else."""
+"""The files of a comparison: Markdown, CSV, LaTeX, plots, and a self-contained page."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from genreclf.run_directory import atomic_write_text
 
 
 def default_folder(paths: Sequence[Path], comparison: Comparison) -> Path:
-    """Return where a comparison goes: into the one sweep it is of, else a folder in ``outputs`` named by its runs."""
+    """Return the folder of a comparison: inside the sweep that it compares, else in ``outputs``, named by its runs."""
     if len(paths) == 1 and paths[0].resolve() not in {run.path.resolve() for run in comparison.runs}:
         return paths[0] / "comparison"
     runs = sorted(str(run.path.resolve()) for run in comparison.runs)
@@ -48,7 +48,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
 
 
 def plotted(experiment: Experiment) -> ExperimentPlot:
-    """Return what the plots show of an experiment."""
+    """Return the parts of an experiment that are plotted."""
     of_genre = {genre: experiment.of_genre(genre) for genre in experiment.genres}
     return ExperimentPlot(
         title=experiment.title,

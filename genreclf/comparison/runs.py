@@ -1,4 +1,4 @@
-"""Finished runs, found and read."""
+"""Find and read finished runs."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +29,7 @@ NEEDED = (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FinishedRun:
-    """What a comparison reads of a run.
+    """A finished run, as a comparison reads it.
 
     Attributes:
         path: Its directory.

@@ -1,4 +1,4 @@
-"""What a comparison says, before it is Markdown or a page: headings, tables, paragraphs and pictures."""
+"""The content of a comparison's report: headings, tables, paragraphs and plots, before they become Markdown or HTML."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from genreclf.evaluation.metrics import get_metric
 from genreclf.reports.tables import MISSING, Table, percent
 
 PAIRS_SHOWN = 100
-"""With more pairs, the report shows those of the experiments that stand first."""
+"""With more pairs than this, the report shows only those of the top experiments."""
 
 EXPERIMENTS_DRAWN = 24
-"""So many experiments are drawn, from the top of the table."""
+"""Number of experiments that are plotted, from the top of the table."""
 
 LEAKY = (
     "Rows marked LEAKY: training and test share songs there, so that a model can recognize the recording instead of "
@@ -64,7 +64,7 @@ class Section:
 
     Attributes:
         title: Its heading.
-        warning: Said before all else, and loudly.
+        warning: Shown first and highlighted.
         table: Under the warning.
         text: Paragraphs.
         points: A list.
@@ -93,8 +93,8 @@ def first_of_each_split(comparison: Comparison) -> list[str]:
                     f"{first[0].name} has the highest validation accuracy; its test accuracy is {_tested(first[0])}."
                 )
             else:
-                words = f"{len(first)} share the highest validation accuracy ({percent(highest)} %), which tells none "
-                words += "of them from the others; their test accuracies: "
+                words = f"{len(first)} share the highest validation accuracy ({percent(highest)} %), which ranks none "
+                words += "of them first; their test accuracies: "
                 words += "; ".join(f"{each.name}, {_tested(each)}" for each in first[:NAMED])
                 words += f" and {len(first) - NAMED} more." if len(first) > NAMED else "."
             sentences.append(start + words)
@@ -111,7 +111,7 @@ def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) ->
     """Return the parts of the report.
 
     Args:
-        comparison: What to tell.
+        comparison: The result to report.
         pictures: Paths and captions.
     """
     leaky = any(experiment.leaky for experiment in comparison.experiments)

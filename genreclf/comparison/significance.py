@@ -1,8 +1,8 @@
 """Intervals and paired tests over tracks, for experiments of one run or of several.
 
-A track is what is drawn at random, never a clip and never a run: clips of one track, and runs tested on one track, are
-not independent. An experiment is therefore, for each of its distinct test tracks, how many of its runs tested the track
-and how many of those were right.
+The unit of sampling is the track, not the clip or the run: clips of one track, and runs tested on the same track, are
+not independent. An experiment is therefore represented by how many of its runs tested each distinct track, and how many
+of those classified it correctly.
 """
 
 import math
@@ -26,11 +26,11 @@ MCNEMAR, PERMUTATION = "McNemar", "permutation"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrackScores:
-    """How often each test track was recognized.
+    """How often each test track was classified correctly.
 
     Attributes:
         track_ids: Distinct tracks, sorted.
-        right: Runs that recognized each track, shape ``(track,)``.
+        right: Runs that classified each track correctly, shape ``(track,)``.
         times: Runs that tested each track, at least 1, shape ``(track,)``.
     """
 
@@ -40,7 +40,7 @@ class TrackScores:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Share of the runs that recognized each track, shape ``(track,)``."""
+        """Share of the runs that classified each track correctly, shape ``(track,)``."""
         shares: NDArray[np.float64] = self.right / self.times
         return shares
 
@@ -72,8 +72,8 @@ class PairedTest:
         difference: Accuracy of the first less that of the second.
         low: Low end of the 95 % interval of the difference, Student's of a mean over tracks; nan for one track.
         high: Its high end.
-        first_better: Tracks that more of the first's runs recognized, as a share of its runs.
-        second_better: The converse.
+        first_better: Number of tracks that a larger share of the first's runs classified correctly.
+        second_better: The same for the second.
         p: Two-sided.
         method: `MCNEMAR` or `PERMUTATION`.
     """
@@ -94,8 +94,8 @@ def accuracy_interval(scores: TrackScores) -> Interval:
     repeats. Otherwise the bias-corrected and accelerated bootstrap of the mean share over tracks (B. Efron, "Better
     bootstrap confidence intervals", Journal of the American Statistical Association 82 (397), 1987), which keeps what
     all runs said of a track together. Where every track has the same share there is nothing to resample, and Wilson's
-    interval for so many tracks stands in: as a share varies less than a right or wrong of the same mean, it is no
-    narrower than it should be.
+    interval for that number of tracks is used instead, which is conservative: a share varies less than a binary
+    outcome of the same mean.
     """
     shares = scores.shares
     if scores.once or np.ptp(shares) == 0:
@@ -134,7 +134,7 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
-    """Return the two-sided exact p of so many tracks right in one experiment alone; 1 if there are none."""
+    """Return the two-sided exact p of the numbers of tracks that only one experiment got right; 1 if there are none."""
     from scipy.stats import binomtest
 
     discordant = first_only + second_only
@@ -142,7 +142,7 @@ def mcnemar(first_only: int, second_only: int) -> float:
 
 
 def permutation(steps: NDArray[np.int64]) -> float:
-    """Return the two-sided exact p of a sum of whole differences, shape ``(track,)``, whose signs are a coin's toss."""
+    """Return the two-sided exact p of a sum of integer differences, shape ``(track,)``, under random signs."""
     sizes = np.abs(steps[steps != 0])
     if not len(sizes):
         return 1.0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 LEVEL = 0.05
-"""Corrected p below which two experiments are said to differ."""
+"""Corrected p below which the difference between two experiments is reported as significant."""
 
 
 def split_cell(experiment: Experiment) -> str:
@@ -23,13 +23,13 @@ def split_cell(experiment: Experiment) -> str:
 
 
 def parameters(experiment: Experiment) -> str:
-    """Return the number of weights; least and most where runs differ, as with genres that not all folds hold."""
+    """Return the number of parameters; the range where runs differ, as when some folds lack a genre."""
     counts = sorted({int(get_metric(run.metrics, "parameters")) for run in experiment.runs})
     return " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
 
 
 def most_parameters(experiment: Experiment) -> int:
-    """Return the number of weights of the largest network."""
+    """Return the number of parameters of the largest network."""
     return max(int(get_metric(run.metrics, "parameters")) for run in experiment.runs)
 
 

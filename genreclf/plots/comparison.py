@@ -25,19 +25,19 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKS = ("o", "s", "^", "D")
 
 BESIDE = 1.035
-"""Factor between marks of the same number of parameters, so that none hides another."""
+"""Factor between markers with the same number of parameters, so that none hides another."""
 
 TITLE_LINES = 4
-"""Lines of a name in a legend, at most; the last one says LEAKY."""
+"""Largest number of lines of a name in a legend; the last one says LEAKY."""
 
 TILES = 3
-"""Confusion matrices in a row."""
+"""Confusion matrices per row of the figure."""
 
 CURVES = {
     "Accuracy (%)": (100.0, ("train/accuracy",), ("val/track_accuracy", "val/clip_accuracy")),
     "Loss": (1.0, ("train/loss",), ("val/track_loss", "val/loss")),
 }
-"""A row of pictures: the scale, the column of training, and those of validation of which the first known is drawn."""
+"""Per row of panels: the scale, the training column, and the validation columns, of which the first known is drawn."""
 
 
 class Share(NamedTuple):
@@ -55,7 +55,7 @@ class ExperimentPlot:
     Attributes:
         title: Its name in legends.
         leaky: Whether its split leaks.
-        accuracy: Share of the test tracks that were recognized.
+        accuracy: Share of the test tracks that were classified correctly.
         recalls: The same of the test tracks of each genre.
         parameters: Number of parameters of the network.
         genres: Names of the rows and columns of `confusion`.
@@ -74,7 +74,7 @@ class ExperimentPlot:
 
 
 class Style(NamedTuple):
-    """How an experiment looks."""
+    """Style of an experiment."""
 
     color: str
     dashes: Any
@@ -82,16 +82,16 @@ class Style(NamedTuple):
 
 
 def style_of(index: int) -> Style:
-    """Return how the experiment of that number looks."""
+    """Return the style of the experiment with that index."""
     round_ = index // len(COLORS)
     return Style(COLORS[index % len(COLORS)], DASHES[round_ % len(DASHES)], MARKS[round_ % len(MARKS)])
 
 
 def draw_all(directory: Path, experiments: Sequence[ExperimentPlot]) -> list[Path]:
-    """Draw all pictures.
+    """Draw all plots of a comparison.
 
     Args:
-        directory: Where to; made if it is missing.
+        directory: Where the plots go; created if it is missing.
         experiments: In the order of the table.
 
     Returns:
@@ -114,7 +114,7 @@ def draw_all(directory: Path, experiments: Sequence[ExperimentPlot]) -> list[Pat
 def draw_curves(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     """Draw accuracy and loss over the epochs of all runs: training, validation, and both.
 
-    The thick line is the mean over the runs as long as all of them last, a thin one each run.
+    A thick line is the mean over the runs, as far as all of them go; thin lines are single runs.
     """
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
@@ -163,7 +163,7 @@ def draw_confusions(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
 
 
 def draw_genre_recall(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
-    """Draw the share of each genre's test tracks that each experiment recognized, with 95 % intervals."""
+    """Draw each experiment's recall of each genre, with 95 % intervals."""
     genres = sorted({genre for experiment in experiments for genre in experiment.genres})
     height = 0.8 / len(experiments)
     size_in = len(genres) * max(0.5, 0.16 * len(experiments) + 0.15)
@@ -187,7 +187,7 @@ def draw_genre_recall(path: Path, experiments: Sequence[ExperimentPlot]) -> None
     axes.set_yticks(range(len(genres)), genres, parse_math=False)
     axes.set_ylim(len(genres) - 0.5, -0.5)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("test tracks of the genre that were recognized (%), with 95 % interval", fontsize=13)
+    axes.set_xlabel("recall on test tracks (%), with 95 % interval", fontsize=13)
     tidy(axes, grid_axis="x")
     axes.tick_params(axis="y", length=0)
     _legend(figure, experiments, 2, bars=True)

@@ -1,4 +1,4 @@
-"""A spectrogram with its axes: seconds, Hz and dB."""
+"""Draw log-mel spectrograms with axes in seconds, Hz and dB."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 PICTURE_RATE = 22050
-"""Sample rate in Hz that the makings of `genreclf.datasets.images.RENDERINGS` have."""
+"""Sample rate in Hz of all renderings in `genreclf.datasets.images.RENDERINGS`."""
 
 
 def level_db(stored: NDArray[Any], spec: FeatureSpec) -> NDArray[np.float32]:
@@ -26,10 +26,10 @@ def level_db(stored: NDArray[Any], spec: FeatureSpec) -> NDArray[np.float32]:
 def draw_mel(axes: "Axes", stored: NDArray[Any], spec: FeatureSpec, *, labels: bool = True) -> Any:
     """Draw stored values ``(mel, frame)`` over seconds, from their peak to 80 dB below, low frequency at the bottom.
 
-    The frequency axis is in Hz where it is known how the mels were made, else in mel bands.
+    The frequency axis is in Hz where the sample rate is known, else in mel bands.
 
     Args:
-        axes: Where to.
+        axes: Where to draw.
         stored: Of one track.
         spec: What they mean.
         labels: Name the axes.
@@ -58,7 +58,7 @@ def draw_mel(axes: "Axes", stored: NDArray[Any], spec: FeatureSpec, *, labels: b
 
 
 def mel_ticks(n_mels: int, sample_rate: int) -> tuple[NDArray[np.float64], list[str]]:
-    """Return where among `n_mels` rows of Slaney's scale round frequencies lie, and their names."""
+    """Return the rows of round frequencies among `n_mels` mels of Slaney's scale, and their labels."""
     import librosa
 
     centers_hz = librosa.mel_frequencies(n_mels + 2, fmin=0.0, fmax=sample_rate / 2)
@@ -67,7 +67,7 @@ def mel_ticks(n_mels: int, sample_rate: int) -> tuple[NDArray[np.float64], list[
 
 
 def add_bar(figure: "Figure", shown: Any, axes: Any, spec: FeatureSpec) -> None:
-    """Add the color bar of `shown` beside `axes`; what a picture's dB are is said by its rendering alone."""
+    """Add the color bar of `shown` beside `axes`; the dB scale of images is known from their rendering only."""
     bar = figure.colorbar(shown, ax=axes, pad=0.015, aspect=30)
     measured = spec.sample_rate is not None or spec.rendering is not None
     bar.set_label("dB relative to the track's peak" if measured else "dB relative to the peak, if black is -80 dB")

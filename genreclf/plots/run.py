@@ -28,12 +28,12 @@ def draw_all(
     """Draw ``curves.png``, ``confusion.png``, ``confusion_normalized.png`` and ``genre_scores.png``.
 
     Args:
-        directory: Where to; made if it is missing.
+        directory: Where the plots go; created if it is missing.
         history_rows: A row an epoch: ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
             ``val/clip_accuracy``, ``val/track_accuracy``, ``val/track_loss``, of which any may miss.
         tracks: Predictions of the test.
         metrics: The run's metrics; ``split.leaky`` puts the word LEAKY in every title, and see `best_epoch`.
-        title: Names the model, the source and the split.
+        title: Names the model, the dataset and the split.
 
     Returns:
         The files, without ``curves.png`` if no epoch was trained.
@@ -60,7 +60,7 @@ def draw_curves(
         path: The PNG to write.
         history_rows: See `draw_all`.
         best: The epoch of the tested checkpoint, if known.
-        title: Names the model, the source and the split.
+        title: Names the model, the dataset and the split.
         leaky: Whether the split leaks.
     """
     figure = new_figure(12, 5.6, title, leaky=leaky)
@@ -87,7 +87,7 @@ def draw_confusion(
     Args:
         path: The PNG to write.
         tracks: Predictions of the test.
-        title: Names the model, the source and the split.
+        title: Names the model, the dataset and the split.
         normalized: Per cent of the tracks of each true genre instead of counts.
         leaky: Whether the split leaks.
     """
@@ -111,7 +111,7 @@ def heatmap(
     """Draw a confusion matrix into `axes`, right answers in blue and wrong ones in orange.
 
     Args:
-        axes: Where to.
+        axes: Where to draw.
         counts: True genre by predicted genre, shape ``(genre, genre)``.
         genres: Names of both.
         font: Size of all words, in points.
@@ -150,7 +150,7 @@ def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky
     Args:
         path: The PNG to write.
         tracks: Predictions of the test.
-        title: Names the model, the source and the split.
+        title: Names the model, the dataset and the split.
         leaky: Whether the split leaks.
     """
     scores = genre_scores(tracks)

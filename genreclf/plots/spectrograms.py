@@ -1,4 +1,4 @@
-"""The pictures: a track's waveform and spectrograms, a map of the genres, a mosaic of one genre."""
+"""Plots of the data: a track's waveform and spectrograms, one track of each genre, several tracks of one genre."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ def draw_waveform(path: Path, waveform: NDArray[np.float32], sample_rate: int, t
 def draw_spectrogram_and_mel(
     path: Path, waveform: NDArray[np.float32], stored: NDArray[Any], spec: FeatureSpec, title: str
 ) -> None:
-    """Draw the spectrogram of a waveform with a linear frequency axis above the mel spectrogram made of it.
+    """Draw the spectrogram of a waveform with a linear frequency axis above its mel spectrogram.
 
     Args:
         path: The PNG to write.
@@ -72,7 +72,7 @@ def draw_spectrogram_and_mel(
     above.yaxis.set_major_formatter("{x:,.0f}")
     above.set_title(f"Spectrogram: {linear_db.shape[0]} linear bands, window {spec.n_fft} samples", loc="left")
     shown = draw_mel(below, stored, spec)
-    below.set_title(f"Log-mel: {spec.n_mels} bands, what a network gets to see", loc="left")
+    below.set_title(f"Log-mel: {spec.n_mels} bands, the input of a network", loc="left")
     add_bar(figure, shown, [above, below], spec)
     save(figure, path)
 
@@ -90,10 +90,10 @@ def draw_genre_map(path: Path, store: Store, genre_of: Mapping[str, str], spec: 
 
     Args:
         path: The PNG to write.
-        store: Of the source.
+        store: Of the dataset.
         genre_of: Genre of each track by its id.
         spec: What the stored values are.
-        title: Names the source.
+        title: Names the dataset.
     """
     first = {genre: ids[0] for genre, ids in ids_by_genre(store, genre_of).items()}
     tiles = {f"{genre} ({track_id})": store.spectrogram(track_id) for genre, track_id in first.items()}
@@ -109,7 +109,7 @@ def ids_by_genre(store: Store, genre_of: Mapping[str, str]) -> dict[str, list[st
 
 
 def draw_mosaic(path: Path, stored: Mapping[str, NDArray[Any]], spec: FeatureSpec, title: str) -> None:
-    """Draw log-mels of several tracks of one genre, by what is written above each."""
+    """Draw log-mels of several tracks of one genre; the keys are their titles."""
     _draw_tiles(path, stored, spec, title, MOSAIC_COLUMNS)
 
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DECADES = 1.5
-"""An axis whose numbers span more powers of ten than this is logarithmic."""
+"""Axes that span more powers of ten than this are logarithmic."""
 
 APART = 0.06
-"""Jobs that share a value pass it side by side within this part of the axis."""
+"""Fraction of an axis over which jobs that share a value are spread, so that their lines can be told apart."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,8 +126,8 @@ def test_a_tie_has_no_highest(tmp_path: Path) -> None:
     write_run(tmp_path / "c", pattern("++++"), model="CRNN", val=0.6)
     (sentence,) = first_of_each_split(compare([tmp_path]))
     assert sentence.startswith(
-        "Of 3 experiments on split fault_filtered, 2 share the highest validation accuracy (70.0 %), which tells none "
-        "of them from the others; their test accuracies: CNN, 50.0 % of 4 tracks ("
+        "Of 3 experiments on split fault_filtered, 2 share the highest validation accuracy (70.0 %), which ranks none "
+        "of them first; their test accuracies: CNN, 50.0 % of 4 tracks ("
     )
     assert "; FFNN, 100.0 % of 4 tracks (" in sentence
     assert "CRNN" not in sentence
