@@ -17,7 +17,7 @@ def end_with(code: int, word: str = "") -> None:
 
 
 def take_memory() -> None:
-    bytearray(fuzzing.MEMORY_BYTES + 2**20)
+    bytearray(fuzzing.MEMORY_BYTES + 2**30)
 
 
 def ask_elsewhere() -> None:
