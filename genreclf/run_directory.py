@@ -40,12 +40,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a hidden path beside `path` to write to, which takes its place in one step when the block ends well.
 
     The folder is made if it is missing. If the block raises, `path` is as it was before.
+
+    Raises:
+        UserError: There is a folder in its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
         yield partial
         os.replace(partial, path)
+    except IsADirectoryError as error:
+        if not path.is_dir():
+            raise
+        raise UserError(f"{path} is a folder, where a file is to be written; move it away.") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -3,6 +3,9 @@
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -13,6 +16,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from genreclf.checkpoint import SafeCheckpointIO
 from genreclf.config.config import Config
 from genreclf.distributed.external_ranks import ranks_here
+from genreclf.errors import UserError
 from genreclf.experiment.setup import Prepared
 from genreclf.hardware import resolve_accelerator
 from genreclf.run_directory import RunDirectory
@@ -36,11 +40,12 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     clips = len(data.tables["train"]) * config.clips.crops_per_track
     # Without one, Lightning keeps the last epoch.
     monitor = stopping.monitor if prepared.split.val else None
+    history = History(run, clips)
     callbacks: list[Callback] = [
         RankGuard(run, config.hash),
         EpochSeed(config.seed),
         StopWhenDiverged(),
-        History(run, clips),
+        history,
         BestCheckpoint(run, filename="best", monitor=monitor, mode=stopping.mode, ties=stopping.ties),
         RunCheckpoint(run, filename="last"),
     ]
@@ -66,9 +71,28 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     resume = run.last if run.last.exists() else None
     if settings.compile is not None:
         prepared.model.compile_training(settings.compile)
-    trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
+    with _named_if_unfit(resume, history):
+        trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     if is_first_rank():
         run.write_json(run.metrics, {**run.read_metrics(), "fitted": True})
+
+
+@contextmanager
+def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
+    """Turn what goes wrong before training starts from a checkpoint into a sentence that names the checkpoint.
+
+    Raises:
+        UserError: It is not one of this training.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if resume is None or history.has_started:
+            raise
+        raise UserError(
+            f"The checkpoint {resume} is not one of this training; put a copy in its place or delete "
+            f"{resume.parent.parent} and train again."
+        ) from error
 
 
 def trainer_of(config: Config, **arguments: Any) -> Trainer:

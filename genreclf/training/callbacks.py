@@ -127,6 +127,7 @@ class History(Callback):
         self.run = run
         self.clips = clips
         self.rows: list[dict[str, float]] = []
+        self.has_started = False
         self._started_s = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -135,6 +136,7 @@ class History(Callback):
         Raises:
             UserError: Some are missing.
         """
+        self.has_started = True
         self._check(trainer)
         self.rows = self.run.read_history()[: trainer.current_epoch]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import SMALL, Cli, Trained
 
 HISTORIES: dict[str, tuple[Callable[[str], str], str]] = {
@@ -44,4 +45,24 @@ def test_a_damaged_history_is_named(kind: str, cli: Cli, run: Path, go_on: list[
     assert "run/history.csv " in outcome.err
     assert sentence in outcome.err
     assert "repeat the run in another run_dir" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_checkpoint_of_something_else_is_named(cli: Cli, run: Path, go_on: list[str]) -> None:
+    checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"] = ["x"]
+    torch.save(checkpoint, run / "checkpoints/last.ckpt")
+    outcome = cli(*go_on)
+    assert outcome.code == 2, outcome
+    assert "run/checkpoints/last.ckpt is not one of this training" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("name", ["split.json", "val_predictions.csv"])
+def test_a_folder_in_the_place_of_a_file_is_named(name: str, cli: Cli, run: Path, go_on: list[str]) -> None:
+    (run / name).unlink()
+    (run / name).mkdir()
+    outcome = cli(*go_on)
+    assert outcome.code == 2, outcome
+    assert f"run/{name} is a folder, where a file is to be written" in outcome.err
     assert "Traceback" not in outcome.err

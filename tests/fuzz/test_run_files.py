@@ -151,6 +151,7 @@ def spoil(path: Path, chance: random.Random) -> bool:
     elif kind == 2:
         others = [other for other in files_of(path.parent) if other != path]
         path.write_bytes(chance.choice(others).read_bytes() if others else b"")
+        return path.suffix != ".ckpt"  # Another one of the run, whole.
     elif kind < 9 and path.suffix in STRUCTURED:
         path.write_bytes(STRUCTURED[path.suffix](content, chance))
         return path.suffix != ".ckpt"
