@@ -27,23 +27,23 @@ def write_music(folder: Path, *, tracks: int, duration_s: float = 30.0) -> Path:
     per_genre = tracks // 10
     if per_genre < 3 or tracks % 10:
         raise SystemExit(f"{tracks} tracks cannot be divided among ten genres and three subsets; give 30, 40, 50...")
-    source = Synthetic(tracks_per_genre=per_genre, artists_per_genre=min(10, per_genre), duration_s=duration_s)
-    missing = [track.id for track in source.tracks() if not (folder / f"{track.id}.wav").exists()]
+    dataset = Synthetic(tracks_per_genre=per_genre, artists_per_genre=min(10, per_genre), duration_s=duration_s)
+    missing = [track.id for track in dataset.tracks() if not (folder / f"{track.id}.wav").exists()]
     if missing:
         print(f"Writing {len(missing)} tracks to {folder}", file=sys.stderr)
         with ProcessPoolExecutor() as pool:
-            list(pool.map(_write_track, missing, [source] * len(missing), [folder] * len(missing), chunksize=4))
+            list(pool.map(_write_track, missing, [dataset] * len(missing), [folder] * len(missing), chunksize=4))
     return folder
 
 
-def _write_track(track_id: str, source: Any, folder: Path) -> None:
+def _write_track(track_id: str, dataset: Any, folder: Path) -> None:
     import soundfile
 
-    track = next(track for track in source.tracks() if track.id == track_id)
+    track = next(track for track in dataset.tracks() if track.id == track_id)
     path = folder / f"{track_id}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
-    soundfile.write(partial, source.waveform(track, SAMPLE_RATE), SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    soundfile.write(partial, dataset.waveform(track, SAMPLE_RATE), SAMPLE_RATE, subtype="PCM_16", format="WAV")
     partial.rename(path)
 
 

@@ -1,6 +1,7 @@
 """Rooms import the rooms under them and none above."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "genreclf"
@@ -51,3 +52,10 @@ def test_no_room_imports_one_above_it() -> None:
 def test_no_file_is_longer_than_a_reader_bears() -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in ROOT.rglob("*.py")}
     assert {name: lines for name, lines in lengths.items() if lines > 300}.keys() == LONG
+
+
+def test_the_documented_tree_is_the_tree() -> None:
+    tree = (ROOT.parent / "docs/ARCHITECTURE.md").read_text(encoding="utf-8").split("```")[1].split("hydra_plugins/")[0]
+    files = [file for line in re.findall(r"^  \w+\.py.*", tree, re.M) for file in re.findall(r"\w+\.py", line)]
+    there = {path.name for path in ROOT.glob("*.py")} | {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert {*re.findall(r"^  (\w+)/", tree, re.M), *files, "__init__.py"} == there

@@ -201,7 +201,9 @@ def compare(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Run all systems one after another and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tracks", type=int, default=100, help="synthetic tracks of 30 s")
     parser.add_argument("--music", type=Path, help="a folder of <genre>/<track>.wav at 22,050 Hz instead")
     parser.add_argument("--epochs", type=int, default=10)
