@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from helpers import ROOT, Cli, Trained
 
+import genreclf
 from genreclf.cli import COMMANDS as NAMED
 from genreclf.run_directory import RunDirectory
 
@@ -69,6 +70,7 @@ def test_own_model_and_source_run(
     outcome = cli(*arguments, *small, *quick)
     assert outcome.code == 0, outcome.err
     assert RunDirectory(tmp_path / "run").read_metrics()["status"] == "finished"
+    genreclf.load(tmp_path / "run", trust=["my_model"]).check_embeds()
 
 
 def test_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
