@@ -1,4 +1,4 @@
-"""``python -m genreclf app RUN``: a page in the browser that hears songs."""
+"""``python -m genreclf app RUN``: a page in the browser that predicts and recommends songs."""
 
 import math
 import shlex
@@ -70,7 +70,7 @@ def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
         "app",
-        "Serve a page: drop or record a song, see its genres move with the music, hear songs like it.",
+        "Serve a page: drop or record a song, see its genres over time, and find songs like it.",
     )
     command.add_run()
     command.add_argument(

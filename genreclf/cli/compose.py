@@ -1,4 +1,4 @@
-"""From the words after a command to a checked configuration."""
+"""Compose and check the configuration that the overrides of a command ask for."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,7 +51,7 @@ def checked_again(
         **given: Keys of the root that are other than the run's.
 
     Raises:
-        UserError: All faults, one sentence each.
+        UserError: All mistakes, one sentence each.
     """
     plain = {**run.read_config(), **given}
     if isinstance(split := plain.get("split"), dict):
@@ -107,7 +107,7 @@ def load_corpus_for(
     trust: Sequence[str] = (),
     config_dir: Path | None = None,
 ) -> "Corpus":
-    """Gather the tracks that a run's own configuration names with overrides on top, for a model that knows `spec`.
+    """Load the tracks that a run's own configuration names with overrides on top, for a model that knows `spec`.
 
     Raises:
         UserError: There are none, their spectrograms are not what the model knows, or an override is of no use here.
@@ -117,13 +117,13 @@ def load_corpus_for(
     refuse_without_effect(overrides)
     for override in overrides:
         if override.lstrip("+~").partition("=")[0].partition(".")[0] not in ("data", "features"):
-            raise UserError(f"{override}: a library is made of a source; give keys of data and features alone.")
+            raise UserError(f"{override}: a library is made of a dataset; give keys of data and features alone.")
     corpus = load_corpus(checked_again(run, overrides, trust=trust, config_dir=config_dir, run_dir="-"))
     ours = replace(corpus.spec, clip_frames=spec.clip_frames, rendering=spec.rendering)
     if ours != spec:
         differing = [key for key, value in ours.plain().items() if value != spec.plain()[key]]
         raise UserError(
             f"The model was trained on other spectrograms than data={corpus.source_name} gives "
-            f"({', '.join(differing)}): choose a source of the same kind and features."
+            f"({', '.join(differing)}): choose a dataset of the same kind and features."
         )
     return corpus

@@ -1,4 +1,4 @@
-"""``python -m genreclf index RUN FOLDER...``: hear a music collection, so that songs like a song can be found in it."""
+"""``python -m genreclf index RUN FOLDER...``: index a music collection for ``recommend``."""
 
 import sys
 
@@ -8,14 +8,14 @@ from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
-    """Hear what is new or changed, drop what is gone, name what cannot be heard."""
+    """Index what is new or changed, drop what is gone, name what cannot be read."""
     options = parser().parse(arguments)
     overrides = [word for word in options.what if "=" in word]
     folders = [word for word in options.what if "=" not in word]
     if overrides and folders:
-        raise UserError(f"index takes folders or a source (data=NAME ...), not both: {folders[0]}, {overrides[0]}.")
+        raise UserError(f"index takes folders or a dataset (data=NAME ...), not both: {folders[0]}, {overrides[0]}.")
     if overrides and options.artists:
-        raise UserError("--artists is for folders; a source takes data.artists=FILE.")
+        raise UserError("--artists is for folders; a dataset takes data.artists=FILE.")
     from genreclf.recommend.vectors import load_faiss
 
     load_faiss()
@@ -43,24 +43,27 @@ def main(arguments: list[str]) -> None:
     directory = library_directory(options.run, options.library)
     changes = indexing.update(directory, run, predictor, entries=entries, describe=describe, say=say)
     say(
-        f"{changes.added} heard, {changes.unchanged} unchanged, {changes.dropped} dropped, "
+        f"{changes.added} indexed, {changes.unchanged} unchanged, {changes.dropped} dropped, "
         f"{changes.left_out} left out: {directory}",
         sys.stdout,
     )
     if not changes.added + changes.unchanged:
-        raise UserError("No song could be heard.")
+        raise UserError("No song could be indexed.")
 
 
 def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
         "index",
-        "Hear a music collection with the trained model of a run, so that recommend finds songs in it. "
-        "Again, it hears only new and changed songs and drops those that are gone.",
+        "Index a music collection with the trained model of a run, so that recommend finds songs in it. "
+        "The same command again indexes only new and changed songs and drops those that are gone.",
     )
     command.add_run()
     command.add_argument(
-        "what", metavar="FOLDER", nargs="+", help="folder of audio files; or a source, such as data=gtzan data.root=DIR"
+        "what",
+        metavar="FOLDER",
+        nargs="+",
+        help="folder of audio files; or a dataset (data=gtzan data.root=DIR)",
     )
     command.add_argument("--artists", metavar="FILE", help="who made which song; else the tags in the files say it")
     command.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")

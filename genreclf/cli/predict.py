@@ -1,4 +1,4 @@
-"""``python -m genreclf predict RUN PATH...``: say the genres of audio files."""
+"""``python -m genreclf predict RUN PATH...``: predict the genres of audio files."""
 
 import csv
 import json
@@ -22,13 +22,12 @@ TABLE_TOP = 3
 TABLE_STRETCHES = 6
 """Changes of genre of a song in a table."""
 
-
 NAME_BYTES = 150
-"""Of the name of a picture; file systems hold 255 with all that stands around it."""
+"""Longest name of a picture, in bytes; file systems take 255 with the suffix and a number."""
 
 
 def main(arguments: list[str]) -> None:
-    """Print each song's genres; name each bad file and go on. Only if none could be predicted is that a mistake."""
+    """Print the genres of each song; name a bad file and go on, and fail only if no song could be predicted."""
     options = parser().parse(arguments)
     from genreclf.inference.listing import audio_files
     from genreclf.inference.predictor import GenrePredictor
@@ -85,7 +84,7 @@ class Writer(Protocol):
 
 
 class Table:
-    """A row a song: its likeliest genres with their shares, and the likeliest over time."""
+    """A row a song: its most probable genres with their shares, and the most probable over time."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
         """Begin the table."""
@@ -126,7 +125,7 @@ class Table:
 
 
 class JsonLines:
-    """A JSON object a line and song; with a top, ``top`` holds the names of so many genres, the likeliest first."""
+    """A JSON object a line and song; with a top, ``top`` holds the names of so many genres, the most probable first."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
         """Remember the top and the warning."""
@@ -146,7 +145,7 @@ class JsonLines:
 
 
 class Csv:
-    """A row a song; with a top, columns ``top_1``, ``top_2``... name the likeliest genres."""
+    """A row a song; with a top, columns ``top_1``, ``top_2``... name the most probable genres."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
         """Print the names of the columns."""
@@ -220,7 +219,7 @@ def parser() -> Parser:
     command = Parser(
         "predict",
         "Predict the genres of songs with the trained model of a run.",
-        epilog="A file that cannot be heard is named on stderr with its reason and the others go on; the exit code is "
+        epilog="A file that cannot be read is named on stderr with its reason and the others go on; the exit code is "
         "2 only if no song could be predicted.",
     )
     command.add_run()
@@ -230,7 +229,7 @@ def parser() -> Parser:
         "--top",
         type=number(int, 1, math.inf, "whole number above 0"),
         metavar="K",
-        help=f"name the K likeliest genres in their order (table: {TABLE_TOP})",
+        help=f"name the K most probable genres in their order (table: {TABLE_TOP})",
     )
     seconds = number(float, 0, 1e6, "number of seconds from 0 on")
     command.add_argument("--skip-start", type=seconds, default=0.0, metavar="S", help="seconds left out at the start")

@@ -1,4 +1,4 @@
-"""``python -m genreclf recommend RUN SONG``: songs like this one, out of the library that `index` made."""
+"""``python -m genreclf recommend RUN SONG``: find songs like a song in the library that `index` made."""
 
 import argparse
 import csv
@@ -64,9 +64,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[Song | Prediction, str | None]":
-    """Return a song of the library, or else what the model says about a file, and its artist."""
+    """Return a song of the library, or else the prediction for a file, with its artist."""
     path = Path(word)
-    # A file is meant before a song of the library whose path ends so.
+    # A file takes precedence over a song of the library whose path ends so.
     is_file = os.path.isfile(path)
     if (song := library.find(os.path.abspath(path) if is_file else word)) is not None:
         if not is_file or not song.playable:
@@ -197,7 +197,7 @@ def parser() -> Parser:
         help="how many songs; default: 10",
     )
     command.add_argument(
-        "--same-genre", action="store_true", help="only songs of the genre that the model finds likeliest"
+        "--same-genre", action="store_true", help="only songs of the genre that the model finds most probable"
     )
     command.add_argument("--diverse", action="store_true", help="unlike each other, too (maximal marginal relevance)")
     command.add_argument("--other-artists", action="store_true", help="nothing by the song's own artist")

@@ -35,7 +35,7 @@ def evaluate(
     missing = [name for name in split["test"] if name not in corpus.store.lengths_frames]
     if missing:
         raise UserError(
-            f"The source lacks {len(missing)} of the run's test tracks, {missing[0]} first: check data.root."
+            f"The dataset lacks {len(missing)} of the run's test tracks, {missing[0]} first: check data.root."
         )
     tracks = [corpus.tracks[name] for name in split["test"]]
     if not any(track.artist for track in tracks):

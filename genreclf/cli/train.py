@@ -95,7 +95,7 @@ def train(config: DictConfig) -> float:
 
 
 def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
-    # All that is imported stays; to look through it for waste meanwhile takes a sixth of the time.
+    # Skip garbage collection while importing: nothing imported is freed, and it takes a sixth of the time.
     gc.disable()
     try:
         from genreclf.config.config import Config
@@ -108,7 +108,7 @@ def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
 
 
 def _job(config: DictConfig, settings: HydraConf) -> float:
-    """Do one job of a sweep; one that fails has no objective and stops no other.
+    """Do one job of a sweep; one that fails has no objective and does not stop the others.
 
     Returns:
         The objective, nan for a failed job and without validation tracks under Hydra's own sweeper.
@@ -157,7 +157,7 @@ def _follow(config: DictConfig, settings: HydraConf) -> float:
 
 
 def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
-    """Return the name of a sweep's job: what it varies, in signs that a path can have, and a hash of its configuration.
+    """Return the name of a sweep's job: what it varies, and a hash of its configuration.
 
     Args:
         overrides: All that are set for the job.

@@ -181,7 +181,7 @@ def test_jobs_side_by_side_are_counted(cli: Cli, tiny: list[str]) -> None:
         ("evaluate RUN split.seed=1,2", "split.seed=1,2 names several values; give one."),
         ("evaluate RUN split=[track,chunk]", "split=[track,chunk] names several options, but a run has one split"),
         ("index RUN model=cnn", "model=cnn: the network is the one that the run trained"),
-        ("index RUN split=track", "split=track: a library is made of a source; give keys of data and features alone."),
+        ("index RUN split=track", "split=track: a library is made of a dataset; give keys of data and features alone."),
     ],
 )
 def test_a_trained_run_takes_nothing_that_has_no_effect(words: str, sentence: str, cli: Cli, trained: Trained) -> None:

@@ -75,20 +75,20 @@ def test_only_what_changed_is_heard(cli: Cli, run: str, music: Path, monkeypatch
     (music / "gone.wav").symlink_to(music / "nothing")
     outcome = cli("index", run, "music")
     assert outcome.code == 0
-    assert outcome.out.startswith("15 heard, 0 unchanged, 0 dropped, 2 left out")
+    assert outcome.out.startswith("15 indexed, 0 unchanged, 0 dropped, 2 left out")
     for name in ("text.wav: not readable", "empty.mp3: empty file", "gone.wav: "):
         assert name in outcome.err
     for name in ("text.wav", "empty.mp3", "gone.wav"):
         (music / name).unlink()
 
     heard.clear()
-    assert cli("index", run, "music").out.startswith("0 heard, 15 unchanged, 0 dropped")
+    assert cli("index", run, "music").out.startswith("0 indexed, 15 unchanged, 0 dropped")
     assert heard == []
 
     (music / "blues/0.wav").unlink()
     shutil.copy(music / "metal/0.wav", music / "blues/2.wav")
     shutil.copy(music / "metal/0.wav", music / "blues/new.wav")
-    assert cli("index", run, "music").out.startswith("2 heard, 13 unchanged, 1 dropped")
+    assert cli("index", run, "music").out.startswith("2 indexed, 13 unchanged, 1 dropped")
     assert sorted(heard) == ["2.wav", "new.wav"]
     library = Library.of_run(run)
     assert len(library) == len(library.vectors) == 15
@@ -96,7 +96,7 @@ def test_only_what_changed_is_heard(cli: Cli, run: str, music: Path, monkeypatch
 
     (music.parent / "more").mkdir()
     shutil.copy(music / "blues/3.ogg", music.parent / "more")
-    assert cli("index", run, "more").out.startswith("1 heard, 0 unchanged, 0 dropped")
+    assert cli("index", run, "more").out.startswith("1 indexed, 0 unchanged, 0 dropped")
     assert len(Library.of_run(run)) == 16
     assert "missing is no folder" in cli("index", run, "missing").err
 
@@ -116,7 +116,7 @@ def test_a_stopped_build_goes_on(cli: Cli, run: str, music: Path, monkeypatch: p
     assert cli("index", run, "music").code == 130
     left = 99
     assert "index again" in cli("recommend", run, "music/metal/1.flac").err
-    assert cli("index", run, "music").out.startswith("11 heard, 4 unchanged")
+    assert cli("index", run, "music").out.startswith("11 indexed, 4 unchanged")
     shutil.copy(music / "metal/0.wav", music / "new.wav")
     left = 1
     shutil.copy(music / "metal/0.wav", music / "newer.wav")
@@ -227,7 +227,7 @@ def test_another_checkpoint_and_damage_are_refused(cli: Cli, run: str, music: Pa
         outcome = cli("recommend", run, "metal/0.wav")
         assert outcome.code == 2
         assert "vectors.faiss is missing or damaged; index again" in outcome.err
-    assert cli("index", run, "music").out.startswith("0 heard, 15 unchanged")
+    assert cli("index", run, "music").out.startswith("0 indexed, 15 unchanged")
     assert cli("recommend", run, "metal/0.wav").code == 0
 
     checkpoint = RunDirectory(run).best
@@ -248,7 +248,7 @@ def test_a_source_is_indexed_with_its_artists(cli: Cli, run: str, trained: Train
     artists.write_text("metal/0,Cleo; Eve\nmetal/1,CLEO\nblues/0,Dan; Cleo\nblues/1,Cleopatra\n")
     source = ("data=folder", f"data.root={trained.music}", f"data.store_dir={trained.run.path.parent / 'stores'}")
     outcome = cli("index", run, *source, f"data.artists={artists}", "--library", "elsewhere")
-    assert outcome.out.startswith("15 heard"), outcome.err
+    assert outcome.out.startswith("15 indexed"), outcome.err
     found = rows(
         cli("recommend", run, "metal/0", "--library", "elsewhere", "--other-artists", "--format", "csv", "-k", "20")
     )
