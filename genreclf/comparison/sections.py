@@ -26,35 +26,35 @@ LEAKY = (
 
 HOW = (
     "A row is an experiment: the runs that differ in their seed or fold only. Its accuracy is the mean over its "
-    "distinct test tracks of the share of runs that recognized the track: the mean over the seeds on the same tracks; "
-    "folds pooled, each track counting once. SD over runs is the standard deviation (n - 1) of the runs' accuracies; "
-    "it holds the chance in training and, with folds, that of the tracks. Clip accuracy, macro F1, validation accuracy "
-    "and time are means over the runs.",
-    "The order within a split is that of validation accuracy: choose by it, for the best of many test accuracies is "
-    "too good by selection. Accuracies under different splits are of different tracks.",
+    "distinct test tracks of the share of runs that classified the track correctly: the mean over seeds on the same "
+    "tracks, or pooled over folds, each track counting once. SD over runs is the standard deviation (n - 1) of the "
+    "runs' accuracies; it includes the randomness of training and, with folds, that of the tracks. Clip accuracy, "
+    "macro F1, validation accuracy and time are means over the runs.",
+    "Within a split, experiments are ordered by validation accuracy: choose by it, since the best of many test "
+    "accuracies is biased by selection. Accuracies under different splits are of different tracks.",
 )
 
 LIMITS = (
     "The 95 % interval is over tracks. Where each track was tested once (one run, or folds without repeats) it is "
     "Wilson's (1927); otherwise it is the bias-corrected and accelerated bootstrap (Efron, 1987) of the mean over "
     f"tracks, {RESAMPLES:,} samples, all runs of a track kept together. It says how far the accuracy of these trained "
-    "models could lie from the figure had other tracks been drawn; training again, another split, and faults in labels "
+    "models could lie from the figure had other tracks been drawn; training again, another split, and errors in labels "
     "move it as well, and several tracks of one artist make it too narrow. Folds share training tracks, which no "
     "interval can account for (Bengio and Grandvalet, 2004).",
     "The paired test asks whether two experiments, as trained, are equally good on tracks like these: McNemar's, "
     "exact, where each track was tested once in both; otherwise the permutation test of the mean difference, which "
     "swaps both experiments track by track, its distribution computed in full. p (Holm) is corrected for all pairs "
     "tested (Holm, 1979). The interval of a difference is Student's of a mean over tracks, not corrected. Neither "
-    "holds the chance in training: see the SD over runs.",
+    "covers the randomness of training: see the SD over runs.",
 )
 
 CAPTIONS = {
     "curves.png": "Loss and accuracy over the epochs: training, validation, and both. Thick: mean over the runs as "
     "long as all of them last; thin: each run. Accuracy in training is of augmented clips.",
     "confusion.png": "Confusion in per cent of each true genre, all runs of an experiment together.",
-    "genre_recall.png": "Share of the test tracks of each genre that were recognized, with its 95 % interval.",
-    "accuracy_parameters.png": "Test accuracy on tracks with its 95 % interval against the number of parameters; marks "
-    "of the same number stand beside each other. Hollow marks are LEAKY.",
+    "genre_recall.png": "Recall of each genre on test tracks, with its 95 % interval.",
+    "accuracy_parameters.png": "Test accuracy on tracks with its 95 % interval against the number of parameters; "
+    "markers of the same number are shifted apart. Hollow ones are LEAKY.",
 }
 
 
@@ -157,8 +157,8 @@ def _leaks(comparison: Comparison) -> Section:
         "honest: clips (%)",
     )
     text = (
-        "The same settings with and without a leak. The difference is no merit of the model, and as the tracks differ "
-        "it is not tested.",
+        "The same settings with and without a leak. The difference says nothing about the model, and it is not tested, "
+        "as the tracks differ.",
     )
     return Section(
         title="The leak",
