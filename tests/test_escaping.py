@@ -64,7 +64,7 @@ def test_songs_of_others_steer_no_terminal(cli: Cli, trained: Trained, songs: Pa
     run = str(trained.run.path)
     (songs / f"{RED}.mp3").write_text("not a sound")
     said = [cli("index", run, str(songs), "--library", "library")]
-    assert said[0].out.startswith("4 heard"), said[0].err
+    assert said[0].out.startswith("4 indexed"), said[0].err
     ask = ("recommend", run, "plain.wav", "--library", "library", "--format")
     said += [cli(*ask, form) for form in ("table", "csv", "json", "m3u")]
     said += [cli("predict", run, str(songs), "--format", form) for form in ("table", "csv", "jsonl")]

@@ -81,7 +81,7 @@ def test_a_pulled_model_is_a_run_for_the_other_commands(
     assert outcome.code == 0, outcome.err
     assert RunDirectory("again").predictions.read_text() == trained.run.predictions.read_text()
     outcome = cli("index", "pulled", str(trained.music))
-    assert outcome.out.startswith("15 heard"), outcome.err
+    assert outcome.out.startswith("15 indexed"), outcome.err
     assert "metal" in cli("recommend", "pulled", "metal/0.wav", "--format", "csv").out
     outcome = cli("export", "pulled", "--format", "torch-export")
     assert outcome.code == 0, outcome.err
