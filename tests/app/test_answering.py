@@ -118,7 +118,7 @@ def test_bad_songs_are_answered_with_a_sentence(song_page: SongPage, tmp_path: P
         assert str(tmp_path) not in html
 
 
-def test_only_what_was_put_on_the_shelf_is_played(trained: Trained, tmp_path: Path) -> None:
+def test_only_registered_files_are_played(trained: Trained, tmp_path: Path) -> None:
     media = MediaRegistry(copies=tmp_path / "copies")
     song = trained.music / "metal" / "0.wav"
     samples, rate = soundfile.read(song)

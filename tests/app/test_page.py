@@ -48,7 +48,7 @@ def test_a_taken_port_is_a_sentence(cli: Cli, trained: Trained) -> None:
 
 
 def test_a_missing_extra_is_a_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genreclf.cli.app.find_spec", lambda name: None)
+    monkeypatch.setattr("genreclf.errors.find_spec", lambda name: None)
     outcome = cli("app", "anything")
     assert outcome.code == 2
     assert '".[app]"' in outcome.err

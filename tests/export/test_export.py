@@ -111,7 +111,7 @@ def test_mistakes_are_sentences(cli: Cli, trained: Trained, monkeypatch: pytest.
     assert "is a folder; name a file" in cli("export", run, "--out", ".").err
     assert "nowhere is no run directory" in cli("export", "nowhere").err
     assert "invalid choice: 'tflite'" in cli("export", run, "--format", "tflite").err
-    monkeypatch.setattr(files, "find_spec", lambda name: None if name == "onnxscript" else find_spec(name))
+    monkeypatch.setattr("genreclf.errors.find_spec", lambda name: None if name == "onnxscript" else find_spec(name))
     outcome = cli("export", run)
     assert outcome.code == 2
     assert 'needs onnxscript: python -m pip install -e ".[export]"' in outcome.err
