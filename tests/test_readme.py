@@ -112,13 +112,13 @@ def test_the_evaluation_shown_is_of_unseen_tracks(cli: Cli, trained: Trained, tm
     assert RunDirectory("again").read_metrics()["split"]["leaky"] is False
 
 
-@pytest.mark.parametrize("command", ["export", "pull", "push"])
+@pytest.mark.parametrize("command", [command for command in NAMED if command not in ("train", "list")])
 def test_words_of_a_command_are_known(command: str) -> None:
-    parser = importlib.import_module(f"genreclf.cli.{command}")._parser()
+    parser = importlib.import_module(f"genreclf.cli.{command}").parser()
     shown = [words[1:] for words in OURS if words[0] == command]
     assert shown
     for words in shown:
-        parser.parse_args(words)
+        parser.parse(words)
 
 
 def test_every_option_and_group_is_listed() -> None:
