@@ -43,7 +43,7 @@ def genre_files(root: Path, suffixes: Collection[str]) -> list[GenreFile]:
             if os.path.splitext(entry.name)[1].lower() not in suffixes or (fingerprint := _fingerprint(entry)) is None:
                 continue
             if not entry.name.isprintable():
-                raise UserError(f"{entry.path!r} has a name with characters that cannot be printed: rename it.")
+                raise UserError(f"{entry.path!r} has a name that is not UTF-8 or cannot be printed: rename it.")
             found.append(
                 GenreFile(
                     id=identity.track_id(folder.name, entry.name),

@@ -123,5 +123,5 @@ def test_a_hundred_thousand_files_list_quickly(tmp_path: Path) -> None:
 def test_a_name_that_cannot_be_printed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rock").mkdir()
     (tmp_path / "rock/a\nb.wav").touch()
-    with pytest.raises(UserError, match=r"'.*/rock/a\\nb.wav' has a name with characters that cannot be printed"):
+    with pytest.raises(UserError, match=r"'.*/rock/a\\nb.wav' has a name that is not UTF-8 or cannot be printed"):
         Folder(root=tmp_path).tracks()

@@ -92,7 +92,7 @@ def test_no_sound_keeps_the_others_from_being_prepared(
     ended = run("prepare", *data, "data.skip_unreadable=true", place=tmp_path)
     ended.check()
     if unprintable:
-        assert "a name with characters that cannot be printed: rename it" in ended.err
+        assert "a name that is not UTF-8 or cannot be printed: rename it" in ended.err
         return
     assert ended.code == 0, ended.err
     again = run("prepare", *data, place=tmp_path)
