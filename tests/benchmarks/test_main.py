@@ -29,6 +29,7 @@ def test_noise_is_of_gtzans_size(tmp_path: Path) -> None:
     assert read_levels(picture).shape == PICTURE_SIZE
 
 
+@pytest.mark.slow
 def test_store_and_data_path_as_json() -> None:
     words = ["--quick", "--json", "--tracks", "2", "--only", "store", "--only", "data", "trainer=cpu"]
     done = subprocess.run([sys.executable, "-m", "benchmarks", *words], cwd=ROOT, text=True, capture_output=True)
