@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf import __version__
 from genreclf.cli import COMMANDS
 from genreclf.config.messages import explain, explain_value_error
-from genreclf.errors import INTERRUPTED, TERMINATED, Terminated, UserError
+from genreclf.errors import BROKEN_PIPE, INTERRUPTED, TERMINATED, Terminated, UserError
 from genreclf.escaping import say
 
 
@@ -43,6 +43,12 @@ def main() -> None:
             importlib.import_module("genreclf.cli.overview").main()
         else:
             importlib.import_module(f"genreclf.cli.{command}").main(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if command == "train":
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # What read it is gone, as `head` after a line.
+        raise SystemExit(BROKEN_PIPE) from None
     except (UserError, HydraException, OmegaConfBaseException) as error:
         debug = "debug=true" in [argument.lower() for argument in arguments]
         raise _end(error, debug=debug, can_sweep=command == "train") from None

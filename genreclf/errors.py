@@ -5,6 +5,9 @@ from importlib.util import find_spec
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+BROKEN_PIPE = 141
+"""Exit code where the reader of the output has closed it, as of a program that SIGPIPE ends."""
+
 TERMINATED = 143
 """Exit code after SIGTERM."""
 

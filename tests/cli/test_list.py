@@ -1,11 +1,14 @@
 """What there is to choose from, as a list and as completions of a command that is being typed."""
 
 import os
+import subprocess
+import sys
 
 import pytest
-from helpers import Cli
+from helpers import ROOT, Cli
 
 from genreclf.cli.list import groups, options
+from genreclf.errors import BROKEN_PIPE
 
 LINES = {
     "genreclf ev": ["evaluate"],
@@ -55,3 +58,13 @@ def test_every_option_has_a_line(group: str, cli: Cli) -> None:
 def test_an_unknown_group_is_a_sentence(cli: Cli) -> None:
     outcome = cli("list", "modle")
     assert (outcome.code, outcome.err) == (2, "list: there is no group modle; did you mean model?\n")
+
+
+def test_a_reader_that_stops_early_is_no_mistake() -> None:
+    command = [sys.executable, "-m", "genreclf", "list", "model"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == BROKEN_PIPE
