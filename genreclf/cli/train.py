@@ -61,6 +61,11 @@ def main(arguments: list[str]) -> None:
         if SweepStart.sweep_dir is None:
             raise
         raise KeyboardInterrupt("The same command goes on where it stopped.") from None
+    finally:
+        if SweepStart.sweep_dir is not None:
+            from genreclf.sweep.process import cool_down
+
+            cool_down()
     if (sweep_dir := SweepStart.sweep_dir) is not None:
         from genreclf.sweep.summary import report
 

@@ -3,6 +3,7 @@
 import atexit
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -25,6 +26,14 @@ def warm_up() -> None:
     """Start the server, if it does not run; importing PyTorch takes it some seconds, once."""
     multiprocessing.set_forkserver_preload(["genreclf.experiment.run"])
     forkserver.ensure_running()
+
+
+def cool_down() -> None:
+    """End the server, which otherwise would first import all that no job needs any more."""
+    server = forkserver._forkserver
+    if (pid := server._forkserver_pid) is not None:  # type: ignore[attr-defined]
+        os.kill(pid, signal.SIGKILL)
+        server._stop()  # type: ignore[attr-defined]
 
 
 def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
@@ -118,8 +127,6 @@ def _end_with_the_sweep() -> None:
 
     The server's death too, for then the sweep takes this process for dead.
     """
-    import signal
-
     parent, server_pid = multiprocessing.parent_process(), os.getppid()
     if parent is None:
         return

@@ -1,0 +1,33 @@
+"""The process that the jobs of a sweep are forked from."""
+
+import os
+from pathlib import Path
+
+import pytest
+from helpers import Cli
+
+
+def servers() -> list[int]:
+    """Return the servers that this process has started and that have not ended."""
+    here = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
+    return [
+        int(pid) for pid in Path(here).read_text().split() if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def interrupt(*_: object) -> None:
+    assert servers()
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("code", "reason"), [(2, "optimizer.momentum"), (130, "Interrupted")])
+def test_ends_with_the_sweep(
+    code: int, reason: str, cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not servers()
+    if code == 130:
+        monkeypatch.setattr("genreclf.sweep.job.compute_apart", interrupt)
+    outcome = cli("-m", *tiny, "seed=0,1", *(["+optimizer.momentum=1"] if code == 2 else []))
+    assert outcome.code == code, outcome.err
+    assert reason in outcome.err
+    assert not servers()
