@@ -90,6 +90,12 @@ def memory_bytes(root: Path = Path("/")) -> int:
     return min(limits)
 
 
+def free_bytes(device: torch.device) -> int:
+    """Return the free memory of a device that has memory of its own, such as a GPU."""
+    free, _ = torch.get_device_module(device).mem_get_info(device)
+    return int(free)
+
+
 def _limits(root: Path) -> Iterator[Path]:
     """Yield where Linux's control groups of this process, and the groups around them, limit its memory."""
     try:

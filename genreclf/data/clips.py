@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
 
 import torch
@@ -18,6 +18,14 @@ Short = Literal["pad", "wrap"]
 
 BATCHES_AHEAD = 2
 """Batches that are read ahead when the store is read from the disk."""
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Return `values` on a device, without waiting for the copy where that is safe.
+
+    On Apple GPUs it is not: the copy may read memory that is in use for something else by then.
+    """
+    return values.to(device, non_blocking=device.type != "mps")
 
 
 class ClipBatch(NamedTuple):
@@ -38,8 +46,8 @@ class ClipBatch(NamedTuple):
     track_ids: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> "ClipBatch":
-        """Return the batch on a device, without waiting for it."""
-        stored, genre, segment, start_frame = (values.to(device, non_blocking=True) for values in self[:4])
+        """Return the batch on a device."""
+        stored, genre, segment, start_frame = (to_device(values, device) for values in self[:4])
         return ClipBatch(stored, genre, segment, start_frame, self.track_ids)
 
 
@@ -69,6 +77,10 @@ class SegmentTable:
             start_frame=start,
             genre=torch.tensor([genre_of(segment.track_id) for segment in segments]),
         )
+
+    def to(self, device: torch.device) -> "SegmentTable":
+        """Return the table on a device."""
+        return SegmentTable(*(to_device(getattr(self, field.name), device) for field in fields(self)))
 
     def __len__(self) -> int:
         """Return the number of segments."""
@@ -141,6 +153,7 @@ class ClipLoader:
         batch_size: Rows in a step, over all ranks.
         rank: Which share of each batch this rank takes.
         ranks: Number of ranks.
+        device: Where the rows of an epoch are copied to before its first step, so that no step copies any.
         cut: Cuts the clips of rows, which are then yielded instead; None if they are cut on the device.
     """
 
@@ -152,6 +165,7 @@ class ClipLoader:
         batch_size: int,
         rank: int = 0,
         ranks: int = 1,
+        device: torch.device | None = None,
         cut: Callable[[Tensor], ClipBatch] | None = None,
     ) -> None:
         """Keep the plan, which is called once an epoch."""
@@ -159,6 +173,7 @@ class ClipLoader:
         self.clips = clips
         self.batch_size = batch_size
         self.rank, self.ranks = rank, ranks
+        self.device = device or torch.device("cpu")
         self.cut = cut
 
     def __len__(self) -> int:
@@ -169,7 +184,8 @@ class ClipLoader:
         """Yield this rank's share of each batch."""
         rows = self.plan()
         filled = torch.arange(len(self) * self.batch_size) % len(rows)
-        shares = (batch[self.rank :: self.ranks] for batch in torch.split(rows[filled], self.batch_size))
+        batches = rows[filled].view(len(self), self.batch_size, rows.shape[1])
+        shares = to_device(batches[:, self.rank :: self.ranks].contiguous(), self.device).unbind()
         if self.cut is None:
             yield from shares
             return

@@ -8,9 +8,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.data.clips import ClipBatch, ClipLoader, SegmentTable, Short, cut, grid_clips, random_clips
+from genreclf.data.clips import ClipBatch, ClipLoader, SegmentTable, Short, cut, grid_clips, random_clips, to_device
 from genreclf.data.store import Store
-from genreclf.hardware import memory_bytes
+from genreclf.hardware import free_bytes, memory_bytes
 from genreclf.splits.base import Segment, Split
 
 RESIDENT_SHARE = 0.5
@@ -38,6 +38,7 @@ class ClipDataModule(LightningDataModule):
             larger than half of the memory.
 
     Attributes:
+        tables: The segments of each subset, on the CPU, where clips are planned; where they are cut there is a copy.
         read_ahead: The argument, which may be changed until a loader is made.
     """
 
@@ -79,6 +80,7 @@ class ClipDataModule(LightningDataModule):
         self.tables = {
             subset: SegmentTable.of(self.segments(subset), genre, store) for subset in ("train", "val", "test")
         }
+        self._tables_of_frames = self.tables
         # Not of training clips: Lightning would look through them for the size of the batch.
         self._track_ids = {
             subset: tuple(segment.track_id for segment in self.segments(subset)) if subset != "train" else ()
@@ -127,9 +129,17 @@ class ClipDataModule(LightningDataModule):
         return self._loader(subset, lambda: rows, len(rows), self.batch_size * self._ranks)
 
     def _loader(self, subset: str, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
-        rank = self.trainer.global_rank if self.trainer else 0
-        cut = partial(self._read_clips, subset) if self.streams else None
-        return ClipLoader(plan, clips=clips, batch_size=batch_size, rank=rank, ranks=self._ranks, cut=cut)
+        if self.trainer:
+            self.settle(self.trainer.strategy.root_device)
+        return ClipLoader(
+            plan,
+            clips=clips,
+            batch_size=batch_size,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            ranks=self._ranks,
+            device=self._frames.device,
+            cut=partial(self._read_clips, subset) if self.streams else None,
+        )
 
     @property
     def streams(self) -> bool:
@@ -146,14 +156,13 @@ class ClipDataModule(LightningDataModule):
         self, batch: Tensor | ClipBatch, device: torch.device, dataloader_idx: int
     ) -> ClipBatch:
         """Cut the clips of the rows `batch` on `device`, or on the CPU and move them there."""
-        self.settle(device)
         clips = self.clips(self._side(), batch) if isinstance(batch, Tensor) else batch
         return clips.to(device)
 
     def clips(self, subset: str, rows: Tensor) -> ClipBatch:
         """Cut the clips of `rows`, see `grid_clips`, out of a subset."""
-        rows = rows.to(self._frames.device, non_blocking=True)
-        table = self.tables[subset]
+        rows = to_device(rows, self._frames.device)
+        table = self._tables_of_frames[subset]
         segment, _, start = rows.unbind(1)
         stored = cut(
             self._frames,
@@ -188,15 +197,11 @@ class ClipDataModule(LightningDataModule):
         return "val" if self.trainer.validating or self.trainer.sanity_checking else "train"
 
     def settle(self, device: torch.device) -> None:
-        """Copy the store to a GPU if there is room; later calls change nothing."""
-        if self._settled or device.type != "cuda":
+        """Copy the store to a GPU with memory of its own if there is room; later calls change nothing."""
+        if self._settled or device.type in ("cpu", "mps"):
             return
         self._settled = True
-        free_bytes, _ = torch.cuda.mem_get_info(device)
-        if self.streams or self._frames.nbytes > RESIDENT_SHARE * free_bytes:
+        if self.streams or self._frames.nbytes > RESIDENT_SHARE * free_bytes(device):
             return
         self._frames = self._frames.to(device)
-        self.tables = {
-            subset: SegmentTable(*(getattr(table, name).to(device) for name in table.__dataclass_fields__))
-            for subset, table in self.tables.items()
-        }
+        self._tables_of_frames = {subset: table.to(device) for subset, table in self.tables.items()}
