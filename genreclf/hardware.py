@@ -8,11 +8,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
+from torch.backends import cudnn
 
 from genreclf.errors import UserError
 
@@ -60,6 +62,37 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     if precision == "16-mixed" and accelerator != "gpu":
         raise UserError("trainer.precision=16-mixed is for GPUs; use 32-true or auto.")
     return precision
+
+
+class _Exactly:
+    """How many threads compute exactly, and the switches to turn back when none does."""
+
+    lock = Lock()
+    threads = 0
+    switches = ExitStack()
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Compute in float32 without shortcuts such as TF32, on GPUs by algorithms that repeat their results.
+
+    PyTorch's switches are the whole process's: they are turned back when the last of several threads leaves.
+    """
+    with _Exactly.lock:
+        if not _Exactly.threads:
+            # Its own default for `enabled` would turn cuDNN off.
+            flags = cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+            _Exactly.switches.enter_context(flags)
+            _Exactly.switches.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("highest")
+        _Exactly.threads += 1
+    try:
+        yield
+    finally:
+        with _Exactly.lock:
+            _Exactly.threads -= 1
+            if not _Exactly.threads:
+                _Exactly.switches.close()
 
 
 def reuse_memory() -> None:

@@ -4,14 +4,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from torch.backends import cudnn
-
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
 from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
 from genreclf.experiment.fit import is_first_rank, trainer_of
 from genreclf.experiment.setup import Prepared
+from genreclf.hardware import exactly
 from genreclf.models import GenreClassifier
 from genreclf.plots.run import draw_all
 from genreclf.reports.run import run_title, write_report
@@ -40,8 +39,7 @@ def test(
         enable_checkpointing=False,
         enable_progress_bar=False,
     )
-    # GPUs would round the products of convolutions to TF32.
-    with cudnn.flags(deterministic=True, allow_tf32=False):
+    with exactly():
         val, val_accuracy = ClipPredictions.none(data.genres), None
         if split.val:
             trainer.validate(model, datamodule=data, verbose=False)

@@ -24,6 +24,7 @@ from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import printable
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.experiment.lineage import is_computed_only
+from genreclf.hardware import exactly
 from genreclf.inference.feature_extractor import FeatureExtractor, SongFeatures
 from genreclf.inference.prediction import Prediction, Timeline
 from genreclf.models import GenreClassifier
@@ -187,6 +188,7 @@ class GenrePredictor:
             clips, embedding = self._windows(log_mel_q)
         return clips.per_track().probabilities[0], embedding
 
+    @exactly()
     @torch.inference_mode()
     def _windows(self, log_mel_q: Tensor) -> tuple[ClipPredictions, NDArray[np.float32] | None]:
         """Return the logits of each window of a quantized log-mel ``(frame, mel)``, and their mean embedding."""
