@@ -6,7 +6,7 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.models.layers import AsImage, Network, conv_stack, pooled_size
+from genreclf.models.layers import AsImage, Network, conv_stack, outputs_of, pooled_size
 from genreclf.training.module import GenreClassifier, Training
 
 
@@ -70,8 +70,7 @@ class BidirectionalGRU(nn.GRU):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Return ``(batch, frame, 2 * hidden)``."""
-        outputs: Tensor = super().forward(x)[0]
-        return outputs
+        return outputs_of(super().forward, x)
 
 
 class MeanOverTime(nn.Module):

@@ -143,6 +143,23 @@ class FitTo(nn.Module):
         return functional.interpolate(x[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
 
 
+def outputs_of(layer: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> Tensor:
+    """Return the outputs ``(batch, step, unit)`` of a recurrent layer, in float32 where a GPU autocasts to less.
+
+    There, autocast to bfloat16 has cuDNN compute the layer in float16, in which most of its gradients are too small
+    to be represented.
+
+    Args:
+        layer: Returns its outputs and its last state, of ``(batch, step, feature)``.
+        x: Its input.
+    """
+    kind = x.device.type
+    if kind == "cpu" or not torch.is_autocast_enabled(kind):
+        return layer(x)[0]
+    with torch.autocast(kind, enabled=False):
+        return layer(x.float())[0]
+
+
 class OutputsOf(nn.Module):
     """A recurrent layer without its last state.
 
@@ -157,8 +174,7 @@ class OutputsOf(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs ``(batch, step, unit)`` of ``(batch, step, feature)``."""
-        outputs: Tensor = self.layer(x)[0]
-        return outputs
+        return outputs_of(self.layer, x)
 
 
 def draw_glorot(module: nn.Module) -> None:

@@ -4,24 +4,34 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from genreclf import models
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.models.layers import Network, as_embedding
+from genreclf.models import GenreClassifier
+from genreclf.models.crnn import BidirectionalGRU
+from genreclf.models.layers import Network, OutputsOf, as_embedding, outputs_of
 
 QUICK = [
     name for name in models.__all__ if name not in ("GenreClassifier", "XiplusRCNN")
 ]  # That has 60 million weights.
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_every_network_has_an_embedding_and_a_classifier(name: str) -> None:
+def made(name: str) -> GenreClassifier:
+    """Return a model of two genres."""
     kind = getattr(models, name)
     mels, frames = getattr(kind, "mels", 128), getattr(kind, "frames", 64)
     spec = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=mels, clip_seconds=1)
-    network = kind(spec=replace(spec, clip_frames=frames), genres=["blues", "rock"]).eval().network
-    x = torch.randn(2, mels, frames)
+    model: GenreClassifier = kind(spec=replace(spec, clip_frames=frames), genres=["blues", "rock"])
+    return model
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_every_network_has_an_embedding_and_a_classifier(name: str) -> None:
+    model = made(name).eval()
+    network: Network = model.network  # type: ignore[assignment]
+    x = torch.randn(2, model.spec.n_mels, model.spec.clip_frames)
     with torch.inference_mode():
         embedding = network.embed(x)
         assert embedding.shape == (2, network.classifier.in_features)
@@ -52,3 +62,31 @@ def test_other_networks_have_none(network: nn.Module) -> None:
 def test_the_classifier_comes_last() -> None:
     with pytest.raises(ValueError, match="the last stage must be the classifier, not one of classifier, more"):
         Network(classifier=nn.Linear(3, 2), more=nn.ReLU())
+
+
+def test_on_a_gpu_autocast_leaves_a_recurrent_layer_alone() -> None:
+    seen: list[tuple[bool, torch.dtype]] = []
+
+    def layer(x: Tensor) -> tuple[Tensor, None]:
+        seen.append((torch.is_autocast_enabled("cuda"), x.dtype))
+        return x, None
+
+    before = torch.is_autocast_enabled("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        with FakeTensorMode():
+            x = torch.empty(2, 3, 4, dtype=torch.bfloat16, device="cuda")
+            assert outputs_of(layer, x).dtype == torch.float32
+        assert torch.is_autocast_enabled("cuda")
+    finally:
+        torch.set_autocast_enabled("cuda", before)
+    assert seen == [(False, torch.float32)]
+
+
+def test_every_recurrent_layer_is_computed_so() -> None:
+    with torch.device("meta"):
+        networks = {name: made(name).network for name in models.__all__ if name != "GenreClassifier"}
+    for name, network in networks.items():
+        wrapped = {part.layer for part in network.modules() if isinstance(part, OutputsOf)}
+        layers = {part for part in network.modules() if isinstance(part, nn.RNNBase)}
+        assert all(part in wrapped or isinstance(part, BidirectionalGRU) for part in layers), name
