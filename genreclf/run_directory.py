@@ -107,7 +107,7 @@ class RunDirectory:
         Raises:
             RunBusy: One does.
         """
-        lock = FileLock(self.path / ".lock")
+        lock = FileLock(self.path / ".lock", thread_local=False)  # Another thread may end the run.
         try:
             lock.acquire(timeout=HANDOVER_S)
             for folder in (self.path, self.checkpoints, self.figures):

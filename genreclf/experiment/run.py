@@ -1,16 +1,19 @@
-"""The one place that knows the order of a run: prepare, write down, fit, test, report."""
+"""The one place that knows the order of a run: prepare, write down, fit, test, report.
+
+A run is a generator of the type `Steps`, which yields before it fits and before it tests: `finish` goes through it, and
+`genreclf.experiment.together` goes through several, step by step.
+"""
 
 import dataclasses
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -29,6 +32,8 @@ from genreclf.hardware import environment, resolve_accelerator, resolve_precisio
 from genreclf.reports.run import summary_table
 from genreclf.run_directory import RunDirectory, sentence_when_full
 from genreclf.training.loggers import Tracking
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,27 @@ class RunResult:
         return float("nan") if objective is None else float(objective)
 
 
+Steps = Generator[None, None, RunResult]
+"""A run that waits before it fits, unless that is done, and before it tests; it ends with its result."""
+
+
+def finish(steps: Generator[None, None, Result]) -> Result:
+    """Go through all steps, or through those that are left, and return the result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
 def run(config: Config) -> RunResult:
     """Train, test and report; go on where a killed run of the same directory stopped; leave a finished one alone.
 
     Raises:
         UserError: Something the user can mend.
     """
-    return _with_all_ranks(config, _run)
+    return _with_all_ranks(config, lambda config, ranks: finish(steps(config, ranks)))
 
 
 def finished(config: Config) -> RunResult | None:
@@ -79,20 +98,20 @@ def finished(config: Config) -> RunResult | None:
 
 def carry_out(task: str, config: Config) -> RunResult:
     """Do one of `TASKS` on as many ranks as the configuration wants, in its run directory; show the result."""
-    return _with_all_ranks(config, partial(_carry_out, task))
+    return _with_all_ranks(config, lambda config, ranks: finish(_carry_out(task, config, ranks)))
 
 
 def take_part(task: str, run_dir: str) -> None:
     """Do this rank's share of a task that the first process of the run has prepared."""
     config = Config.from_plain({**RunDirectory(run_dir).read_config(), "run_dir": run_dir})
-    _compute(task, config, TASKS[task].prepare(config))
+    finish(_compute(task, config, TASKS[task].prepare(config)))
 
 
 def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None], RunResult]) -> RunResult:
     """Let `lead` do the run, on the first rank if they were started outside; on the others, take part in it."""
     started = external_ranks()
     if started == 1:
-        with _terminated_by_sigterm():
+        with terminated_by_sigterm():
             return lead(config, None)
     adopt_slurm()
     if (devices := config.trainer.devices) != started:
@@ -129,11 +148,12 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
             raise UserError("" if rank else sentence)
 
 
-def _run(config: Config, ranks: ExternalRanks | None) -> RunResult:
-    return finished(config) or _carry_out("train", config, ranks)
+def steps(config: Config, ranks: ExternalRanks | None = None) -> Steps:
+    """Return the steps of `run`; `ranks` are those that were started outside, if there are several."""
+    return finished(config) or (yield from _carry_out("train", config, ranks))
 
 
-def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> RunResult:
+def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> Steps:
     run = RunDirectory(config.run_dir)
     devices = config.trainer.devices
     accelerator = resolve_accelerator(config.trainer.accelerator, ranks_here(devices))
@@ -160,7 +180,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> RunRes
             else:
                 if ranks is not None:
                     ranks.broadcast((task, str(run.path)))
-                _compute(task, config, prepared)
+                yield from _compute(task, config, prepared)
         except (KeyboardInterrupt, Terminated) as end:
             raise type(end)(f"Run the same command with run_dir={run.path} to go on.") from None
         except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
@@ -175,7 +195,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> RunRes
     return RunResult(run, metrics)
 
 
-def _compute(task: str, config: Config, prepared: Prepared) -> None:
+def _compute(task: str, config: Config, prepared: Prepared) -> Generator[None, None, None]:
     """Do this rank's share of a task.
 
     Raises:
@@ -183,7 +203,7 @@ def _compute(task: str, config: Config, prepared: Prepared) -> None:
         Terminated: It was told to end.
     """
     try:
-        TASKS[task].compute(config, prepared)
+        yield from TASKS[task].compute(config, prepared)
     except SIGTERMException:
         raise Terminated from None
     except SystemExit:  # Lightning's answer to Ctrl-C.
@@ -191,7 +211,7 @@ def _compute(task: str, config: Config, prepared: Prepared) -> None:
 
 
 @contextmanager
-def _terminated_by_sigterm() -> Iterator[None]:
+def terminated_by_sigterm() -> Iterator[None]:
     """Raise `Terminated` at SIGTERM, unless something else is to happen then: Lightning would test on to the end."""
 
     def end(number: int, frame: object) -> None:
@@ -207,20 +227,23 @@ def _terminated_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def train(config: Config, prepared: Prepared) -> None:
-    """Do one rank's share of fitting and testing; the first rank writes the report."""
+def train(config: Config, prepared: Prepared) -> Generator[None, None, None]:
+    """Do one rank's share of fitting and testing, a step each; the first rank writes the report."""
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "train") as tracking:
         if not run.read_metrics().get("fitted"):
             tracking.add_pictures(lambda: [_genre_map(run, prepared)])
+            yield
             fit(config, run, prepared, tracking)
+        yield
         test(config, run, run, prepared, tracking)
 
 
-def evaluate_again(config: Config, prepared: Prepared) -> None:
+def evaluate_again(config: Config, prepared: Prepared) -> Generator[None, None, None]:
     """Do one rank's share of testing the best checkpoint of the run that `Config.init_from` names."""
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "evaluate") as tracking:
+        yield
         test(config, run, RunDirectory(config.init_from or ""), prepared, tracking)
 
 
@@ -228,7 +251,7 @@ class Task(NamedTuple):
     """Something a rank can be asked to do."""
 
     prepare: Callable[[Config], Prepared]
-    compute: Callable[[Config, Prepared], None]
+    compute: Callable[[Config, Prepared], Generator[None, None, None]]
 
 
 TASKS = {"train": Task(prepare, train), "evaluate": Task(prepare_evaluation, evaluate_again)}
