@@ -11,7 +11,6 @@ from typing import Any
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from genreclf.checkpoint import SafeCheckpointIO
 from genreclf.config.config import Config
@@ -26,10 +25,12 @@ from genreclf.training.callbacks import (
     EpochSeed,
     History,
     LastingEarlyStopping,
+    LogEpoch,
     RankGuard,
     RunCheckpoint,
     StopWhenDiverged,
 )
+from genreclf.training.ema import EMA
 from genreclf.training.loggers import Tracking
 
 
@@ -42,6 +43,7 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     monitor = stopping.monitor if prepared.split.val else None
     history = History(run, clips)
     callbacks: list[Callback] = [
+        LogEpoch(),
         RankGuard(run, config.hash),
         EpochSeed(config.seed),
         StopWhenDiverged(),
@@ -52,7 +54,7 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     if monitor is not None and stopping.patience is not None:
         callbacks.append(LastingEarlyStopping(monitor, mode=stopping.mode, patience=stopping.patience))
     if config.regularization.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=config.regularization.ema))
+        callbacks.append(EMA(decay=config.regularization.ema))
     if is_first_rank():
         # Times a second: Lightning's 100 take a tenth of the core that starts the steps, a terminal given.
         callbacks.append(EpochProgress(refresh_rate=10))

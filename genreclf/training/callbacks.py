@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from genreclf.errors import TrainingDiverged, UserError
 from genreclf.run_directory import RunDirectory
+from genreclf.training.module import GenreClassifier
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -72,6 +73,15 @@ class LastingEarlyStopping(EarlyStopping):
         """Stop at once if the checkpoint says that training had stopped."""
         if self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
             trainer.should_stop = True
+
+
+class LogEpoch(Callback):
+    """Log the loss and the accuracy of an epoch before the other callbacks read them, so it is the first of them."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the sums of the model."""
+        assert isinstance(pl_module, GenreClassifier)
+        pl_module.log_epoch()
 
 
 class StopWhenDiverged(Callback):

@@ -8,11 +8,8 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.scaling import Scale, Scaling
@@ -81,13 +78,12 @@ class GenreClassifier(LightningModule):
         self.augment = augment
         self.make_optimizer = optimizer or partial(AdamW, lr=1e-3)
         self.make_scheduler = scheduler
-        # Validating their input would synchronize with the device at every step.
-        self.train_loss = MeanMetric(nan_strategy="disable")
-        self.train_accuracy = MulticlassAccuracy(len(self.genres), average="micro", validate_args=False)
         self.warnings: list[str] = []
         """Warnings for the user, for example about clips that are stretched to the size of the network's input."""
         self.predictions: ClipPredictions | None = None
         """Predictions of the last validation or test, the same on every rank."""
+        self.train_sums = torch.zeros(3)
+        """Of the clips of an epoch: their losses, how many were right, how many there were; on the device, in place."""
         self.gathered = GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second)
         self._train_network: Callable[[Tensor], Tensor] | None = None
 
@@ -114,16 +110,35 @@ class GenreClassifier(LightningModule):
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of random clips."""
         x = self.scaling(batch.stored)
-        y = functional.one_hot(batch.genre, len(self.genres)).to(x.dtype)
+        y = (batch.genre[:, None] == torch.arange(len(self.genres), device=x.device)).to(x.dtype)
         if self.augment is not None:
             x, y = self.augment(x, y)
         logits = (self._train_network or self.network)(x)
         loss: Tensor = self.loss(logits, y)
-        self.train_loss.update(loss.detach(), len(logits))
-        self.train_accuracy.update(logits.detach(), y.argmax(1))
-        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
-        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
+        self._sum_up(loss.detach(), logits.detach(), y)
         return loss
+
+    def _sum_up(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        """Add the figures of a step to `train_sums`, in which nothing is logged, since logging takes long."""
+        clips = len(logits)
+        losses, right, count = self.train_sums.unbind()
+        losses.add_(loss * clips)
+        right.add_((logits.argmax(1) == y.argmax(1)).sum())
+        count.add_(clips)
+
+    def on_train_start(self) -> None:
+        """Put the sums on the device."""
+        self.train_sums = self.train_sums.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the sums of an epoch."""
+        self.train_sums.zero_()
+
+    def log_epoch(self) -> None:
+        """Log the mean loss and the accuracy of the epoch's training clips on all ranks."""
+        losses, right, count = self.trainer.strategy.reduce(self.train_sums.clone(), reduce_op="sum").unbind()
+        self.log("train/loss", losses / count, batch_size=1)
+        self.log("train/accuracy", right / count, batch_size=1)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Gather the logits of a batch of the validation grid."""

@@ -1,0 +1,92 @@
+"""The exponential moving average of the weights, in a few operations a step."""
+
+from itertools import chain
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+class ExponentialAverage(AveragedModel):
+    """PyTorch's `AveragedModel` of all weights and buffers, updated without waiting for the device.
+
+    PyTorch's own reads from the device at every update whether it is the first, and averages one tensor at a time. The
+    weights are the same to the last bit; buffers of integers, which count batches, are copied.
+
+    Args:
+        model: Whose weights are averaged.
+        decay: Share of the average that an update keeps.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """Copy the model."""
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+
+    def follow(self, model: LightningModule) -> None:
+        """Move to the device of `model`, whose updates follow; to be called when a checkpoint has been loaded."""
+        # In the same layout as the network, or the operations would take one tensor at a time.
+        self.to(model.device).to(memory_format=torch.channels_last)
+        self._is_first = int(self.n_averaged) == 0
+        averages, values = _tensors(self.module), _tensors(model)
+        self._all = averages, values
+        self._floating = tuple([tensor for tensor in side if tensor.is_floating_point()] for side in self._all)
+        self._counts = tuple([tensor for tensor in side if not tensor.is_floating_point()] for side in self._all)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take the weights of the model that is followed into the average; the first update copies them."""
+        averages, values = self._all if self._is_first else self._counts
+        if averages:
+            torch._foreach_copy_(averages, values)
+        if not self._is_first:
+            averages, values = self._floating
+            torch._foreach_mul_(averages, self.decay)
+            torch._foreach_add_(averages, torch._foreach_mul(values, 1 - self.decay))
+        self._is_first = False
+        self.n_averaged.add_(1)
+
+
+class EMA(EMAWeightAveraging):
+    """Average the weights over the steps of a training; the average is validated, saved and tested.
+
+    Args:
+        decay: Share of the average that an update keeps.
+        update_every_n_steps: Steps from one update to the next.
+        update_starting_at_step: The first step after which the average is updated.
+        update_starting_at_epoch: The first epoch after which it is updated once more.
+    """
+
+    def __init__(
+        self,
+        decay: float = 0.999,
+        *,
+        update_every_n_steps: int = 1,
+        update_starting_at_step: int | None = None,
+        update_starting_at_epoch: int | None = None,
+    ) -> None:
+        """Keep the decay."""
+        super().__init__(
+            decay=decay,
+            update_every_n_steps=update_every_n_steps,
+            update_starting_at_step=update_starting_at_step,
+            update_starting_at_epoch=update_starting_at_epoch,
+        )
+        self.decay = decay
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copy the model before training."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._average_model = ExponentialAverage(pl_module, self.decay)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Follow the model, which is on its device by now."""
+        assert isinstance(self._average_model, ExponentialAverage)
+        self._average_model.follow(pl_module)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [tensor.detach() for tensor in chain(model.parameters(), model.buffers())]

@@ -1,0 +1,50 @@
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+
+from genreclf.training.ema import ExponentialAverage
+
+DECAY = 0.9
+
+
+class Network(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+
+
+def take_a_step(network: Network) -> None:
+    """Change all weights and buffers, as a training step does."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    network.layers(torch.randn(2, 1, 8, 8))
+
+
+def assert_same_floats(ours: AveragedModel, theirs: AveragedModel) -> None:
+    for (name, value), expected in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(value, expected) or name.endswith("num_batches_tracked")
+
+
+def test_the_average_is_pytorchs_to_the_last_bit_over_a_break() -> None:
+    torch.manual_seed(0)
+    network = Network()
+    theirs = AveragedModel(network, avg_fn=get_ema_avg_fn(DECAY), use_buffers=True)
+    unbroken, broken = ExponentialAverage(network, DECAY), ExponentialAverage(network, DECAY)
+    unbroken.follow(network)
+    broken.follow(network)
+    for step in range(6):
+        if step == 3:
+            state = broken.state_dict()
+            broken = ExponentialAverage(Network(), DECAY)
+            broken.load_state_dict(state)
+            broken.follow(network)
+        take_a_step(network)
+        for average in (theirs, unbroken, broken):
+            average.update_parameters(network)
+        assert_same_floats(unbroken, theirs)
+        assert_same_floats(broken, theirs)
+    assert int(unbroken.n_averaged) == 6
+    tracked = "module.layers.1.num_batches_tracked"
+    assert unbroken.state_dict()[tracked] == 6

@@ -1,0 +1,29 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.data.clips import ClipBatch
+from genreclf.models import FFNN
+
+
+def test_the_figures_of_an_epoch_are_means_over_its_clips_in_one_place_of_the_memory() -> None:
+    spec = FeatureSpec.of_audio(sample_rate=8000, n_fft=256, hop_length=128, n_mels=32, clip_seconds=0.5)
+    model = FFNN(spec=spec, genres=["blues", "rock"], dropout=0.0)
+    model.on_train_start()
+    place = model.train_sums.data_ptr()
+    for _ in range(2):
+        model.on_train_epoch_start()
+        logits, genres = [], []
+        for clips in (8, 3):
+            stored = torch.randint(-20000, 0, (clips, 32, spec.clip_frames), dtype=torch.int16)
+            genre = torch.arange(clips) % 2
+            model.training_step(ClipBatch(stored, genre, genre, genre), 0)
+            logits.append(model(stored))
+            genres.append(genre)
+        expected = functional.cross_entropy(torch.cat(logits), torch.cat(genres)).item()
+        right = int((torch.cat(logits).argmax(1) == torch.cat(genres)).sum())
+        losses, correct, count = model.train_sums.tolist()
+        assert (correct, count) == (right, 11)
+        assert losses / count == pytest.approx(expected, rel=1e-6)
+    assert model.train_sums.data_ptr() == place
