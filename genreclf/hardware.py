@@ -48,6 +48,11 @@ def resolve_accelerator(accelerator: str, devices: int) -> str:
     return accelerator
 
 
+def first_device(accelerator: str) -> torch.device:
+    """Return where a run computes spectrograms, which take numbers of float64: on its first GPU, else on the CPU."""
+    return torch.device("cuda" if accelerator in ("auto", "gpu") and torch.cuda.is_available() else "cpu")
+
+
 def resolve_precision(precision: str, accelerator: str) -> str:
     """Return the precision to train in; ``auto`` is bf16 where the hardware multiplies it.
 

@@ -1,22 +1,27 @@
 """Compute the spectrograms of a dataset and store them."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
+from torch import Tensor
 
 from genreclf.audio.log_mel import FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.data.encode_all import Encode
 from genreclf.data.store import Recipe, Store, open_or_build
 from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
 from genreclf.errors import UserError
-from genreclf.hardware import reuse_memory
+from genreclf.hardware import exactly, reuse_memory
 
 FRAMES_AT_ONCE = 256
 """Frames transformed at a time: few enough for the processor's caches, and to bound the memory of long tracks."""
+
+CPU = torch.device("cpu")
 
 
 def store_of(
@@ -26,6 +31,7 @@ def store_of(
     *,
     directory: str | Path | None = None,
     skip_unreadable: bool = False,
+    device: torch.device = CPU,
 ) -> Store:
     """Open the store of `tracks`, building it first if it is not there.
 
@@ -35,12 +41,28 @@ def store_of(
         spec: How the spectrograms are computed; the length of a clip does not matter.
         directory: Where stores are kept; None for the user's cache folder.
         skip_unreadable: Leave out tracks that cannot be read instead of stopping.
+        device: What computes them, one track at a time if it is a GPU, whose memory is given back. It is not touched
+            if the store is there. Values may differ by a step of 1/256 dB from one kind of device to another.
 
     Raises:
         UserError: Tracks cannot be read, or the disk is full.
     """
     reuse_memory()  # For what follows too: every training opens a store first.
-    recipe, encode = _making(source, spec)
+    try:
+        return _open_or_build(source, tracks, spec, directory, skip_unreadable, device)
+    finally:
+        torch.cuda.empty_cache()
+
+
+def _open_or_build(
+    source: Dataset,
+    tracks: Sequence[Track],
+    spec: FeatureSpec,
+    directory: str | Path | None,
+    skip_unreadable: bool,
+    device: torch.device,
+) -> Store:
+    recipe, encode = _making(source, spec, device)
     return open_or_build(
         directory=Path(directory).expanduser() if directory else user_cache_path("genreclf") / "stores",
         recipe=recipe,
@@ -50,7 +72,7 @@ def store_of(
     )
 
 
-def _making(source: Dataset, spec: FeatureSpec) -> tuple[Recipe, Encode]:
+def _making(source: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
     """Return what the stored values depend on, and the function that computes those of a track."""
     if isinstance(source, ImageDataset):
         return Recipe(source.name, "uint8", spec.n_mels, {}), lambda track: source.picture(track).T
@@ -62,18 +84,26 @@ def _making(source: Dataset, spec: FeatureSpec) -> tuple[Recipe, Encode]:
         "hop_length": spec.hop_length or 0,
         "n_mels": spec.n_mels,
     }
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    log_mel = LogMel(**settings).to(device)
+    # One thread for all tracks: cuBLAS keeps memory for each thread that it has served.
+    gpu_thread = ThreadPoolExecutor(1)
 
+    @cache
+    def log_mel() -> LogMel:
+        return LogMel(**settings).to(device)
+
+    @exactly()
     @torch.inference_mode()
-    def encode(track: Track) -> NDArray[np.int16]:
-        waveform = torch.from_numpy(source.waveform(track, settings["sample_rate"])).to(device)
-        frames = torch.split(log_mel.frames(waveform), FRAMES_AT_ONCE)
-        steps = torch.cat([to_steps(log_mel.of_frames(some)).T for some in frames])
+    def transform(waveform: Tensor) -> NDArray[np.int16]:
+        frames = torch.split(log_mel().frames(waveform.to(device)), FRAMES_AT_ONCE)
+        steps = torch.cat([to_steps(log_mel().of_frames(some)).T for some in frames])
         if spec.top_db is not None:
             steps.clamp_(min=int(steps.max()) - in_steps(spec.top_db))
         stored: NDArray[np.int16] = steps.cpu().numpy()
         return stored
+
+    def encode(track: Track) -> NDArray[np.int16]:
+        waveform = torch.from_numpy(source.waveform(track, settings["sample_rate"]))
+        return transform(waveform) if device.type == "cpu" else gpu_thread.submit(transform, waveform).result()
 
     clipping = {} if spec.top_db is None else {"top_db": spec.top_db}
     return Recipe(source.name, "int16", spec.n_mels, settings | clipping), encode

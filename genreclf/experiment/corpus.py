@@ -10,6 +10,7 @@ from genreclf.data.encoding import store_of
 from genreclf.data.store import Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
 from genreclf.errors import UserError
+from genreclf.hardware import first_device
 from genreclf.splits.base import Split
 
 
@@ -55,7 +56,12 @@ def load_corpus(config: Config) -> Corpus:
     tracks = source.tracks()
     spec = _spec(config, source, tracks)
     store = store_of(
-        source, tracks, spec, directory=config.clips.store_dir, skip_unreadable=config.clips.skip_unreadable
+        source,
+        tracks,
+        spec,
+        directory=config.clips.store_dir,
+        skip_unreadable=config.clips.skip_unreadable,
+        device=first_device(config.trainer.accelerator),
     )
     if config.clips.clip_seconds == "square":
         spec = replace(spec, clip_frames=spec.n_mels)
