@@ -18,7 +18,7 @@ from genreclf.run_directory import RunDirectory
 
 OF_TRAINING = (
     *("loss", "optimizer", "scheduler", "regularization", "early_stopping", "experiment", "sweep", "seed", "init_from"),
-    *("trainer.max_epochs", "trainer.precision", "trainer.compile", "trainer.gradient_clip_val"),
+    *("trainer.max_epochs", "trainer.precision", "trainer.compile", "trainer.step", "trainer.gradient_clip_val"),
     *("trainer.limit_train_batches", "trainer.limit_val_batches", "data.crops_per_track"),
 )
 """Groups and keys that only a training uses."""

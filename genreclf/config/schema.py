@@ -136,6 +136,8 @@ class TrainerConfig:
     """As Lightning calls it, or ``auto``."""
     compile: str | None = None
     """Mode of `torch.compile` for the training step; None: not compiled."""
+    step: str = "eager"
+    """``graph``: the training step is recorded once and replayed, as one CUDA graph; ``eager``: it is not."""
     gradient_clip_val: float | None = None
     """Largest norm of the gradient."""
     limit_train_batches: int | float | None = None
@@ -151,9 +153,15 @@ class TrainerConfig:
             *_one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps")),
             *_one_of("trainer.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed")),
             *_one_of("trainer.compile", self.compile or "null", ("null", *COMPILE_MODES)),
+            *_one_of("trainer.step", self.step, ("eager", "graph")),
             *_at_least("trainer.devices", self.devices, 1, 10_000),
             *_at_least("trainer.max_epochs", self.max_epochs, 1, 1_000_000),
         ]
+        if self.step == "graph" and self.compile not in (None, "default"):
+            problems.append(
+                f"trainer.compile={self.compile} records CUDA graphs of its own; with trainer.step=graph set "
+                "trainer.compile=default or null."
+            )
         for name in ("gradient_clip_val", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
             value = getattr(self, name)
             if value is not None and value <= 0:

@@ -40,6 +40,8 @@ class ClipDataModule(LightningDataModule):
     Attributes:
         tables: The segments of each subset, on the CPU, where clips are planned; where they are cut there is a copy.
         read_ahead: The argument, which may be changed until a loader is made.
+        cuts_training_clips: Whether training batches are clips; where it is False and the store lies on the device,
+            they stay rows, for `clips` to cut them within the training step.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class ClipDataModule(LightningDataModule):
         self.short = short
         self.seed = seed
         self.read_ahead = read_ahead
+        self.cuts_training_clips = True
         self.genres = tuple(genres or split.genres)
         self._frames = torch.from_numpy(store.frames)
         self._settled = False
@@ -154,10 +157,13 @@ class ClipDataModule(LightningDataModule):
 
     def transfer_batch_to_device(
         self, batch: Tensor | ClipBatch, device: torch.device, dataloader_idx: int
-    ) -> ClipBatch:
+    ) -> Tensor | ClipBatch:
         """Cut the clips of the rows `batch` on `device`, or on the CPU and move them there."""
-        clips = self.clips(self._side(), batch) if isinstance(batch, Tensor) else batch
-        return clips.to(device)
+        if not isinstance(batch, Tensor):
+            return batch.to(device)
+        if self._side() == "train" and not self.cuts_training_clips and self._frames.device == device:
+            return to_device(batch, device)
+        return self.clips(self._side(), batch).to(device)
 
     def clips(self, subset: str, rows: Tensor) -> ClipBatch:
         """Cut the clips of `rows`, see `grid_clips`, out of a subset."""

@@ -73,6 +73,7 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     resume = run.last if run.last.exists() else None
     if settings.compile is not None:
         prepared.model.compile_training(settings.compile)
+    prepared.model.records_steps = settings.step == "graph"
     with _named_if_unfit(resume, history):
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     if is_first_rank():

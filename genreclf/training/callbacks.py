@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from genreclf.errors import TrainingDiverged, UserError
 from genreclf.run_directory import RunDirectory
+from genreclf.training.graph import DRAWS
 from genreclf.training.module import GenreClassifier
 
 
@@ -121,7 +122,11 @@ class EpochSeed(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed from (seed, epoch, rank)."""
         words = f"{self.seed} {trainer.current_epoch} {trainer.global_rank}"
-        torch.manual_seed(int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "little") >> 1)
+        seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "little") >> 1
+        with DRAWS:
+            torch.manual_seed(seed)
+        if isinstance(pl_module, GenreClassifier) and pl_module.graph_step is not None:
+            pl_module.graph_step.seed(seed)
 
 
 class History(Callback):

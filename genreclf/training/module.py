@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -14,10 +15,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.scaling import Scale, Scaling
 from genreclf.data.clips import ClipBatch
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.escaping import say
 from genreclf.evaluation.gather import GatheredPredictions
 from genreclf.evaluation.metrics import evaluate
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.training.augment import Augment
+from genreclf.training.graph import RECORDERS, GraphStep, obstacle
 from genreclf.training.losses import CrossEntropy
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -86,6 +90,10 @@ class GenreClassifier(LightningModule):
         """Of the clips of an epoch: their losses, how many were right, how many there were; on the device, in place."""
         self.gathered = GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second)
         self._train_network: Callable[[Tensor], Tensor] | None = None
+        self.records_steps = False
+        """Whether training steps are recorded once and replayed, see `genreclf.training.graph`, where they can be."""
+        self.graph_step: GraphStep | None = None
+        """The recorded step, while a training has one."""
 
     def compile_training(self, mode: str) -> None:
         """Compile `network` for training; validation and test keep the uncompiled one, whose values never change.
@@ -107,8 +115,66 @@ class GenreClassifier(LightningModule):
         logits: Tensor = self.network(self.scaling(stored))
         return logits
 
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch of random clips."""
+    def on_train_start(self) -> None:
+        """Put the sums on the device, and prepare to record the training step if that is wanted."""
+        self.train_sums = self.train_sums.to(self.device)
+        if not self.records_steps:
+            return
+        if reason := obstacle(self):
+            self._say_not_recorded(reason)
+            return
+        optimizer, device = self.trainer.optimizers[0], self.trainer.strategy.root_device
+        norm, kind = self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
+        self.graph_step = GraphStep(
+            self._loss_of,
+            optimizer=optimizer,
+            clip=lambda: self.configure_gradient_clipping(optimizer, norm, kind),
+            recorder=RECORDERS[device.type](device),
+            device=device,
+            warn=self._say_not_recorded,
+        )
+        if isinstance(data := self._data, ClipDataModule):
+            data.cuts_training_clips = False  # They are cut within the step.
+
+    def on_train_end(self) -> None:
+        """Give back the memory of the recorded step."""
+        self.graph_step = None
+
+    def _say_not_recorded(self, reason: str) -> None:
+        if self.trainer.is_global_zero:
+            say(f"Note: trainer.step=graph does not record the training step, as {reason}; it runs as with step=eager.")
+
+    def training_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of random clips; a recorded step has updated the weights then."""
+        return self._loss_of(batch) if self.graph_step is None else self.graph_step(batch)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients, unless the recorded step has done so."""
+        if self.graph_step is None:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Forget the gradients, unless the recorded step does so."""
+        if self.graph_step is None:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Update the weights; a recorded step does so within the closure."""
+        if self.graph_step is None or optimizer_closure is None:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        else:
+            optimizer_closure()
+
+    def _loss_of(self, batch: Tensor | ClipBatch) -> Tensor:
+        """Return the loss of rows, see `genreclf.data.clips.random_clips`, or of clips; count it in the epoch's."""
+        if isinstance(batch, Tensor):
+            batch = self._data.clips("train", batch)
         x = self.scaling(batch.stored)
         y = (batch.genre[:, None] == torch.arange(len(self.genres), device=x.device)).to(x.dtype)
         if self.augment is not None:
@@ -125,10 +191,6 @@ class GenreClassifier(LightningModule):
         losses.add_(loss * clips)
         right.add_((logits.argmax(1) == y.argmax(1)).sum())
         count.add_(clips)
-
-    def on_train_start(self) -> None:
-        """Put the sums on the device."""
-        self.train_sums = self.train_sums.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Start the sums of an epoch."""
@@ -194,6 +256,11 @@ class GenreClassifier(LightningModule):
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)  # Lightning leaves it to the optimizer, too late for the norm.
         nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+
+    @property
+    def _data(self) -> ClipDataModule:
+        data: ClipDataModule = cast(Any, self.trainer).datamodule
+        return data
 
     def _gather(self, batch: ClipBatch) -> None:
         self.gathered.update(batch.segment, batch.start_frame, batch.genre, self(batch.stored), batch.track_ids)
