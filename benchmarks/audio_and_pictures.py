@@ -19,7 +19,7 @@ from genreclf.run_directory import RunDirectory
 def compared(run: Path, songs: Path, overrides: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return the likeliest genre of the picture and of the audio of each song that has both, by track id."""
     predictor = GenrePredictor.of_run(run)
-    corpus = load_corpus_for(predictor.spec, RunDirectory(run), overrides)
+    corpus = load_corpus_for(predictor.spec, RunDirectory(run), overrides, device=predictor.device)
     track_of = {name.rpartition("/")[2]: name for name in corpus.store.lengths_frames}
     found = {}
     for path, _ in audio_files([str(songs)]):

@@ -31,7 +31,7 @@ def load(run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] 
 
     Args:
         run: A run directory; its ``config.yaml`` and ``checkpoints/best.ckpt`` are enough.
-        device: Where the network computes, as PyTorch calls it.
+        device: Where the network computes: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         trust: Modules whose model classes the run may name, such as ``my_model``. One that is imported already, or a
             class of the running script, need not be named.
 

@@ -8,14 +8,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import torch
-from torch.backends import cudnn
 
+from genreclf.devices import cuda_versions, gpu_problem
 from genreclf.errors import UserError
 
 PACKAGES = ("genreclf", "torch", "torchaudio", "lightning", "torchmetrics", "hydra-core", "omegaconf", "wandb", "numpy")
@@ -43,14 +42,11 @@ def resolve_accelerator(accelerator: str, devices: int) -> str:
     if devices > there:
         name = {"gpu": "GPU", "mps": "Apple GPU"}.get(accelerator, accelerator)
         count = f"{there} {name}{'s' if there != 1 else ''}"
+        if accelerator == "gpu" and (problem := gpu_problem()):
+            count += f" that PyTorch can use ({problem})"
         ways = f"set trainer.devices={there} or trainer.accelerator=cpu" if there else "set trainer.accelerator=cpu"
         raise UserError(f"trainer.devices={devices}, but this machine has {count}; {ways}.")
     return accelerator
-
-
-def first_device(accelerator: str) -> torch.device:
-    """Return where a run computes spectrograms, which take numbers of float64: on its first GPU, else on the CPU."""
-    return torch.device("cuda" if accelerator in ("auto", "gpu") and torch.cuda.is_available() else "cpu")
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
@@ -67,37 +63,6 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     if precision == "16-mixed" and accelerator != "gpu":
         raise UserError("trainer.precision=16-mixed is for GPUs; use 32-true or auto.")
     return precision
-
-
-class _Exactly:
-    """How many threads compute exactly, and the switches to turn back when none does."""
-
-    lock = Lock()
-    threads = 0
-    switches = ExitStack()
-
-
-@contextmanager
-def exactly() -> Iterator[None]:
-    """Compute in float32 without shortcuts such as TF32, on GPUs by algorithms that repeat their results.
-
-    PyTorch's switches are the whole process's: they are turned back when the last of several threads leaves.
-    """
-    with _Exactly.lock:
-        if not _Exactly.threads:
-            # Its own default for `enabled` would turn cuDNN off.
-            flags = cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-            _Exactly.switches.enter_context(flags)
-            _Exactly.switches.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-            torch.set_float32_matmul_precision("highest")
-        _Exactly.threads += 1
-    try:
-        yield
-    finally:
-        with _Exactly.lock:
-            _Exactly.threads -= 1
-            if not _Exactly.threads:
-                _Exactly.switches.close()
 
 
 def reuse_memory() -> None:
@@ -162,12 +127,26 @@ def _has_bf16(accelerator: str) -> bool:
     return False
 
 
-def device_name(accelerator: str) -> str:
-    """Return what people call the device."""
-    if accelerator == "gpu":
+def device_name(kind: str) -> str:
+    """Return what people call a device.
+
+    Args:
+        kind: Of the device, as Lightning calls it or as PyTorch does; this process's one if there are several.
+    """
+    if kind in ("gpu", "cuda"):
         return torch.cuda.get_device_name()
+    if kind == "mps":
+        return f"{_processor()} GPU"
     threads = torch.get_num_threads()
     return f"{_processor()} ({threads} thread{'s' if threads != 1 else ''})"
+
+
+def describe_devices(accelerator: str, devices: int, precision: str) -> str:
+    """Say what a run computes on, and on the CPU why it leaves out a GPU that is there."""
+    line = f"Device: {f'{devices} x ' if devices > 1 else ''}{device_name(accelerator)}, precision {precision}"
+    if accelerator == "cpu" and (problem := gpu_problem()):
+        line += f"; PyTorch cannot use the NVIDIA GPU of this machine ({problem})"
+    return line
 
 
 def _processor() -> str:
@@ -186,6 +165,8 @@ def environment(accelerator: str, devices: int, precision: str) -> dict[str, Any
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    if accelerator == "gpu":
+        versions |= cuda_versions()
     return {
         "command": shlex.join(["python", "-m", "genreclf", *_typed_words()]),
         "versions": versions,

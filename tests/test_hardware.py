@@ -5,17 +5,11 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from helpers import Cli, Trained
-from torch.backends import cudnn
 
-import genreclf
-from genreclf.hardware import cores, exactly, memory_bytes
-from genreclf.models import GenreClassifier
+from genreclf.hardware import cores, memory_bytes
 
 _TENSORS = """
 import resource, sys, torch
@@ -79,56 +73,3 @@ def test_cores_are_those_of_this_process() -> None:
         assert cores() == 1
     finally:
         os.sched_setaffinity(0, before)
-
-
-def switches() -> tuple[object, ...]:
-    """Return how float32 is computed: by cuDNN, the same each time, its TF32, and the precision of products."""
-    return cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, torch.get_float32_matmul_precision()
-
-
-EXACT = (True, True, False, "highest")
-
-
-@pytest.fixture
-def rounded() -> Iterator[tuple[object, ...]]:
-    """Let products be rounded, as a program may that calls this package."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    yield switches()
-    torch.set_float32_matmul_precision(before)
-
-
-def test_computes_exactly_until_the_last_is_done(rounded: tuple[object, ...]) -> None:
-    first, second = exactly(), exactly()
-    first.__enter__()
-    assert switches() == EXACT
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert switches() == EXACT
-    second.__exit__(None, None, None)
-    assert switches() == rounded != EXACT
-
-
-def test_the_test_and_predictions_are_exact_and_training_is_not(
-    cli: Cli, tiny: list[str], trained: Trained, rounded: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = {}
-
-    def watch(name: str) -> None:
-        method = getattr(GenreClassifier, name)
-
-        def watched(*arguments: object) -> object:
-            seen[name] = switches()
-            return method(*arguments)
-
-        monkeypatch.setattr(GenreClassifier, name, watched)
-
-    watch("training_step")
-    watch("test_step")
-    assert cli(*tiny, "run_dir=run").code == 0
-    assert seen == {"training_step": rounded, "test_step": EXACT}
-    predictor = genreclf.load(trained.run.path)
-    predictor.model.scaling.register_forward_hook(lambda *_: seen.update(predict=switches()))
-    predictor.predict(trained.music / "metal/0.wav")
-    assert seen["predict"] == EXACT
-    assert switches() == rounded

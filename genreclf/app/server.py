@@ -39,6 +39,7 @@ def serve(
     library: "Library | None" = None,
     without_library: str = "",
     limits: Limits | None = None,
+    device: str = "cpu",
     trust: Sequence[str] = (),
     ready: Callable[[str], None] = print,
 ) -> None:
@@ -52,6 +53,7 @@ def serve(
         library: Of the songs that are recommended.
         without_library: Said in their place where there is none.
         limits: What a visitor may send.
+        device: Where the network computes, see `find_device`.
         trust: Modules whose model classes the run may name.
         ready: Called with the page's address once it listens.
 
@@ -59,7 +61,7 @@ def serve(
         UserError: The run cannot be loaded, the folder holds no songs, or the port is taken.
     """
     directory = RunDirectory(run)
-    predictor = GenrePredictor.of_run(run, trust=trust)
+    predictor = GenrePredictor.of_run(run, device=device, trust=trust)
     found = facts(directory, predictor)
     limits = limits or Limits()
     listening = listening_at(host, port)

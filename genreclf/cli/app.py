@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> None:
     with suppress(KeyboardInterrupt):
         serve(
             Path(options.run),
+            device=options.device,
             trust=options.trust,
             host=options.host,
             port=options.port,
@@ -82,6 +83,7 @@ def parser() -> Parser:
         default=PORT,
         help=f"default: {PORT}; 0 takes a free one",
     )
+    command.add_device()
     command.add_argument("--songs", type=Path, metavar="DIR", help="folder of example songs; default: computed music")
     command.add_argument(
         "--library", type=Path, metavar="DIR", help="songs to recommend; default: the run's own library"

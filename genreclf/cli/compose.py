@@ -24,6 +24,8 @@ OF_TRAINING = (
 """Groups and keys that only a training uses."""
 
 if TYPE_CHECKING:
+    import torch
+
     from genreclf.audio.log_mel import FeatureSpec
     from genreclf.experiment.corpus import Corpus
 
@@ -104,10 +106,13 @@ def load_corpus_for(
     run: RunDirectory,
     overrides: Sequence[str],
     *,
+    device: "torch.device",
     trust: Sequence[str] = (),
     config_dir: Path | None = None,
 ) -> "Corpus":
     """Load the tracks that a run's own configuration names with overrides on top, for a model that knows `spec`.
+
+    Spectrograms are computed on `device`.
 
     Raises:
         UserError: There are none, their spectrograms are not what the model knows, or an override is of no use here.
@@ -118,7 +123,7 @@ def load_corpus_for(
     for override in overrides:
         if override.lstrip("+~").partition("=")[0].partition(".")[0] not in ("data", "features"):
             raise UserError(f"{override}: a library is made of a dataset; give keys of data and features alone.")
-    corpus = load_corpus(checked_again(run, overrides, trust=trust, config_dir=config_dir, run_dir="-"))
+    corpus = load_corpus(checked_again(run, overrides, trust=trust, config_dir=config_dir, run_dir="-"), device)
     ours = replace(corpus.spec, clip_frames=spec.clip_frames, rendering=spec.rendering)
     if ours != spec:
         differing = [key for key, value in ours.plain().items() if value != spec.plain()[key]]

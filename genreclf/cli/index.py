@@ -25,11 +25,13 @@ def main(arguments: list[str]) -> None:
     from genreclf.run_directory import RunDirectory
 
     run = RunDirectory(options.run)
-    predictor = GenrePredictor.of_run(options.run, trust=options.trust)
+    predictor = GenrePredictor.of_run(options.run, device=options.device, trust=options.trust)
     if overrides:
         from genreclf.cli.compose import load_corpus_for
 
-        corpus = load_corpus_for(predictor.spec, run, overrides, trust=options.trust, config_dir=options.config_dir)
+        corpus = load_corpus_for(
+            predictor.spec, run, overrides, device=predictor.device, trust=options.trust, config_dir=options.config_dir
+        )
         stored = [track for track in corpus.tracks.values() if track.id in corpus.store.lengths_frames]
         entries = indexing.entries_of_source(corpus.source_name, stored)
         describe = indexing.describe_stored(predictor, corpus.store)
@@ -67,5 +69,6 @@ def parser() -> Parser:
     )
     command.add_argument("--artists", metavar="FILE", help="who made which song; else the tags in the files say it")
     command.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
+    command.add_device()
     command.add_config_dir()
     return command

@@ -41,6 +41,16 @@ class Parser(argparse.ArgumentParser):
             help="let RUN name classes of this module of yours, such as my_model; may be repeated",
         )
 
+    def add_device(self) -> None:
+        """Add the option for the device on which the network computes."""
+        self.add_argument(
+            "--device",
+            type=_device,
+            default="cpu",
+            metavar="D",
+            help="where the network computes: auto (a GPU if there is one), cpu, cuda, cuda:1, mps; default: cpu",
+        )
+
     def add_overrides(self, help: str) -> None:
         """Add the overrides of the configuration, and ``--config-dir``."""
         self.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help)
@@ -106,6 +116,12 @@ def number(kind: type[int] | type[float], low: float, high: float, name: str) ->
 def _run_directory(text: str) -> str:
     if "=" in text and not Path(text).exists():
         raise argparse.ArgumentTypeError(f"{text} is a setting, and a run directory stands before it")
+    return text
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text} is none of auto, cpu, cuda, cuda:1, mps")
     return text
 
 

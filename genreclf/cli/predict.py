@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.run_directory import NoSpace
 
-    predictor = GenrePredictor.of_run(options.run, trust=options.trust)
+    predictor = GenrePredictor.of_run(options.run, device=options.device, trust=options.trust)
     if (notice := predictor.feature_extractor.notice) is not None:
         say(f"Note: {notice}")
     if predictor.warning is not None:
@@ -237,4 +237,5 @@ def parser() -> Parser:
     command.add_argument(
         "--timeline-dir", metavar="DIR", help="draw the genres of each song over time into this folder"
     )
+    command.add_device()
     return command

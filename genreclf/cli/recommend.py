@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> None:
             options.what,
             k=options.k,
             form=options.format,
+            device=options.device,
             trust=options.trust,
             config_dir=options.config_dir,
         )
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> None:
     library = Library.of_run(options.run, directory=options.library)
     if (notice := library.notice) is not None:
         say(f"Note: {notice}")
-    song, artist = _song(library, options.run, options.what[0], options.trust)
+    song, artist = _song(library, options.run, options.what[0], options.device, options.trust)
     found = library.like(
         song,
         k=options.k,
@@ -63,7 +64,9 @@ def main(arguments: list[str]) -> None:
     return None
 
 
-def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[Song | Prediction, str | None]":
+def _song(
+    library: "Library", run: str, word: str, device: str, trust: list[str]
+) -> "tuple[Song | Prediction, str | None]":
     """Return a song of the library, or else the prediction for a file, with its artist."""
     path = Path(word)
     # A file takes precedence over a song of the library whose path ends so.
@@ -79,7 +82,7 @@ def _song(library: "Library", run: str, word: str, trust: list[str]) -> "tuple[S
 
     if not os.path.exists(path):
         raise UserError(f"{word} is neither a file nor a song of the library {library.directory}.")
-    predictor = GenrePredictor.of_run(run, trust=trust)
+    predictor = GenrePredictor.of_run(run, device=device, trust=trust)
     if (notice := predictor.feature_extractor.notice) is not None:
         say(f"Note: {notice}")
     return predictor.predict(path), read_artist_tag(path)
@@ -215,6 +218,7 @@ def parser() -> Parser:
         help="instead, the precision of genres among the nearest K of the run's test tracks; takes overrides such as "
         "data.artists=FILE for a SONG",
     )
+    command.add_device()
     command.add_config_dir()
     return command
 

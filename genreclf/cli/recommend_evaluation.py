@@ -14,7 +14,7 @@ from genreclf.escaping import say
 
 
 def evaluate(
-    run: str, overrides: Sequence[str], *, k: int, form: str, trust: Sequence[str], config_dir: Path | None
+    run: str, overrides: Sequence[str], *, k: int, form: str, device: str, trust: Sequence[str], config_dir: Path | None
 ) -> None:
     """Print the precision of the likeness, and of either half of it, beside that of MFCCs and of chance."""
     import torch
@@ -26,12 +26,14 @@ def evaluate(
     from genreclf.run_directory import RunDirectory
 
     directory = RunDirectory(run)
-    predictor = GenrePredictor.of_run(run, trust=trust)
+    predictor = GenrePredictor.of_run(run, device=device, trust=trust)
     predictor.check_embeds()
     split = directory.read_json(directory.split)
     if split.get("leaky"):
         raise UserError(f"{run} has a LEAKY split: its test tracks are in its training, so they measure nothing.")
-    corpus = load_corpus_for(predictor.spec, directory, overrides, trust=trust, config_dir=config_dir)
+    corpus = load_corpus_for(
+        predictor.spec, directory, overrides, device=predictor.device, trust=trust, config_dir=config_dir
+    )
     missing = [name for name in split["test"] if name not in corpus.store.lengths_frames]
     if missing:
         raise UserError(

@@ -15,8 +15,9 @@ from genreclf.audio.log_mel import FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.data.encode_all import Encode
 from genreclf.data.store import Recipe, Store, open_or_build
 from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
+from genreclf.devices import exactly
 from genreclf.errors import UserError
-from genreclf.hardware import exactly, reuse_memory
+from genreclf.hardware import reuse_memory
 
 FRAMES_AT_ONCE = 256
 """Frames transformed at a time: few enough for the processor's caches, and to bound the memory of long tracks."""
@@ -41,8 +42,9 @@ def store_of(
         spec: How the spectrograms are computed; the length of a clip does not matter.
         directory: Where stores are kept; None for the user's cache folder.
         skip_unreadable: Leave out tracks that cannot be read instead of stopping.
-        device: What computes them, one track at a time if it is a GPU, whose memory is given back. It is not touched
-            if the store is there. Values may differ by a step of 1/256 dB from one kind of device to another.
+        device: What computes them, one track at a time if it is a GPU, whose memory is given back; the CPU computes
+            instead of an Apple GPU, which has no float64. It is not touched if the store is there. Values may differ by
+            a step of 1/256 dB from one kind of device to another.
 
     Raises:
         UserError: Tracks cannot be read, or the disk is full.
@@ -84,6 +86,7 @@ def _making(source: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[R
         "hop_length": spec.hop_length or 0,
         "n_mels": spec.n_mels,
     }
+    device = CPU if device.type == "mps" else device
     # One thread for all tracks: cuBLAS keeps memory for each thread that it has served.
     gpu_thread = ThreadPoolExecutor(1)
 

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
+
 from genreclf.audio.log_mel import TOP_DB, FeatureSpec
 from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.data.encoding import store_of
 from genreclf.data.store import Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
+from genreclf.devices import first_device
 from genreclf.errors import UserError
-from genreclf.hardware import first_device
 from genreclf.splits.base import Split
 
 
@@ -46,8 +48,12 @@ class Corpus:
         return split
 
 
-def load_corpus(config: Config) -> Corpus:
+def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
     """List the tracks and open their store, building it if need be.
+
+    Args:
+        config: Its data and features are used.
+        device: Where spectrograms are computed; None for the first device of the run.
 
     Raises:
         UserError: There is nothing to read, or it cannot be read.
@@ -61,7 +67,7 @@ def load_corpus(config: Config) -> Corpus:
         spec,
         directory=config.clips.store_dir,
         skip_unreadable=config.clips.skip_unreadable,
-        device=first_device(config.trainer.accelerator),
+        device=device or first_device(config.trainer.accelerator),
     )
     if config.clips.clip_seconds == "square":
         spec = replace(spec, clip_frames=spec.n_mels)

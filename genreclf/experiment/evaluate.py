@@ -6,11 +6,11 @@ from typing import Any
 
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
+from genreclf.devices import exactly
 from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
 from genreclf.experiment.fit import is_first_rank, trainer_of
 from genreclf.experiment.setup import Prepared
-from genreclf.hardware import exactly
 from genreclf.models import GenreClassifier
 from genreclf.plots.run import draw_all
 from genreclf.reports.run import run_title, write_report

@@ -28,7 +28,7 @@ from genreclf.escaping import say
 from genreclf.experiment.evaluate import test
 from genreclf.experiment.fit import fit, is_first_rank
 from genreclf.experiment.setup import Prepared, prepare, prepare_evaluation
-from genreclf.hardware import environment, resolve_accelerator, resolve_precision
+from genreclf.hardware import describe_devices, environment, resolve_accelerator, resolve_precision
 from genreclf.reports.run import summary_table
 from genreclf.run_directory import RunDirectory, sentence_when_full
 from genreclf.training.loggers import Tracking
@@ -158,6 +158,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> Steps:
     devices = config.trainer.devices
     accelerator = resolve_accelerator(config.trainer.accelerator, ranks_here(devices))
     precision = resolve_precision(config.trainer.precision, accelerator)
+    say(describe_devices(accelerator, devices, precision if task == "train" else "32-true"), sys.stdout)
     started_s = time.perf_counter()
     prepared = TASKS[task].prepare(config)
     prepared.data.store.check(SAMPLE_BYTES if prepared.data.streams else None)

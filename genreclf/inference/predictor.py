@@ -20,11 +20,11 @@ from genreclf.config import instantiate
 from genreclf.config.trust import check_trust
 from genreclf.config.weights import check_checkpoint
 from genreclf.data.clips import SegmentTable, Short, cut, grid_clips
+from genreclf.devices import exactly, find_device
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import printable
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.experiment.lineage import is_computed_only
-from genreclf.hardware import exactly
 from genreclf.inference.feature_extractor import FeatureExtractor, SongFeatures
 from genreclf.inference.prediction import Prediction, Timeline
 from genreclf.models import GenreClassifier
@@ -49,7 +49,7 @@ class GenrePredictor:
         model: Trained.
         grid_overlap: Least overlap of neighboring windows, as a fraction.
         short: How songs shorter than a window are filled.
-        device: Where the network runs.
+        device: Where the network runs, see `find_device`.
         warning: One sentence that a user should read before trusting the predictions.
     """
 
@@ -67,7 +67,7 @@ class GenrePredictor:
         self.model = model
         self.grid_overlap = grid_overlap
         self.short = short
-        self.device = torch.device(device)
+        self.device = find_device(device)
         self._one_at_a_time = Lock()
         model.setup("test")
         model.eval().to(self.device)
@@ -76,6 +76,7 @@ class GenrePredictor:
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
         """Load the best checkpoint of a run; see `genreclf.load`."""
+        find_device(device)  # Before anything is read.
         directory = RunDirectory(fspath(run))
         config = directory.read_config()
         check_trust(config, trust, place=directory.config, groups=("model",))

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor, nn
 
 from genreclf.errors import TrainingDiverged, UserError
+from genreclf.hardware import device_name
 from genreclf.run_directory import RunDirectory
 from genreclf.training.graph import DRAWS
 from genreclf.training.module import GenreClassifier
@@ -210,7 +211,9 @@ class RankGuard(Callback):
         Raises:
             UserError: They differ.
         """
-        ranks = [{"rank": trainer.global_rank, "config_hash": self.config_hash}]
+        device = trainer.strategy.root_device
+        name = f"{device_name(device.type)} ({device})"
+        ranks = [{"rank": trainer.global_rank, "config_hash": self.config_hash, "device": name}]
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, ranks[0])

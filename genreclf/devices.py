@@ -1,0 +1,118 @@
+"""The devices that PyTorch can use: finding one, why one cannot be used, and computing exactly on them."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch.backends import cudnn
+
+from genreclf.errors import UserError
+
+NVIDIA, DISPLAY = "0x10de", "0x03"
+"""A maker of GPUs, and the kind of device that they are, in the numbers of PCI."""
+
+
+def first_device(accelerator: str) -> torch.device:
+    """Return the first device of a Lightning accelerator, or of the best one for ``auto``; the CPU if it has none."""
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device of this machine.
+
+    Args:
+        name: As PyTorch calls it, such as ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; or ``auto``: a GPU if there is one.
+
+    Raises:
+        UserError: There is none of this name.
+    """
+    if name == "auto":
+        return first_device("auto")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"{name} is no device; choose auto, cpu, cuda, cuda:1 or mps.") from None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        gpus = f"{count} NVIDIA GPU{'s' if count != 1 else ''}"
+        reason = f" ({problem})" if (problem := gpu_problem()) else ""
+        raise UserError(f"There is no device {name}: PyTorch can use {gpus} here{reason}; choose auto or cpu.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("There is no device mps: PyTorch can use no Apple GPU here; choose auto or cpu.")
+    return device
+
+
+def gpu_problem(devices: Path = Path("/sys/bus/pci/devices")) -> str | None:
+    """Say why PyTorch cannot use the NVIDIA GPU of this machine; None if it can, or if there is none.
+
+    Args:
+        devices: Where Linux lists those of the machine.
+    """
+    if torch.cuda.is_available() or not any(_is_nvidia_gpu(device) for device in devices.glob("*")):
+        return None
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) in ("", "-1"):
+        return f"CUDA_VISIBLE_DEVICES={visible} hides it"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).partition(". ")[0].splitlines()[0]
+    return "this process has none of its GPUs"
+
+
+def _is_nvidia_gpu(device: Path) -> bool:
+    with suppress(OSError):
+        kind = (device / "class").read_text()
+        return (device / "vendor").read_text().strip() == NVIDIA and kind.startswith(DISPLAY)
+    return False
+
+
+def cuda_versions() -> dict[str, Any]:
+    """Return the versions of what PyTorch computes with on an NVIDIA GPU."""
+    versions = {"cuda": torch.version.cuda, "cudnn": cudnn.version()}  # type: ignore[no-untyped-call]
+    if torch.distributed.is_available() and torch.distributed.is_nccl_available():
+        versions["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
+    with suppress(OSError, subprocess.SubprocessError):
+        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
+        versions["nvidia driver"] = found[0] if found else "unknown"
+    return versions
+
+
+class _Exactly:
+    """How many threads compute exactly, and the switches to turn back when none does."""
+
+    lock = Lock()
+    threads = 0
+    switches = ExitStack()
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Compute in float32 without shortcuts such as TF32, on GPUs by algorithms that repeat their results.
+
+    PyTorch's switches are the whole process's: they are turned back when the last of several threads leaves.
+    """
+    with _Exactly.lock:
+        if not _Exactly.threads:
+            # Its own default for `enabled` would turn cuDNN off.
+            flags = cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+            _Exactly.switches.enter_context(flags)
+            _Exactly.switches.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("highest")
+        _Exactly.threads += 1
+    try:
+        yield
+    finally:
+        with _Exactly.lock:
+            _Exactly.threads -= 1
+            if not _Exactly.threads:
+                _Exactly.switches.close()

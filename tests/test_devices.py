@@ -1,0 +1,178 @@
+"""Finding a device, saying why there is none, and computing exactly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import Cli, Trained
+from torch.backends import cudnn
+
+import genreclf
+from genreclf import hardware
+from genreclf.devices import exactly, find_device, gpu_problem
+from genreclf.errors import UserError
+from genreclf.models import GenreClassifier
+from genreclf.run_directory import RunDirectory
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *gpus: str) -> None:
+    """Let PyTorch find these GPUs and no others."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(gpus))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpus[0])
+
+
+def test_finds_devices_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    machine(monkeypatch)
+    assert find_device("auto") == find_device("cpu") == torch.device("cpu")
+    machine(monkeypatch, "H100", "H100")
+    assert find_device("auto") == torch.device("cuda")
+    assert find_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("gpu:first", "gpu:first is no device; choose auto, cpu, cuda, cuda:1 or mps."),
+        ("cuda:1", "There is no device cuda:1: PyTorch can use 1 NVIDIA GPU here; choose auto or cpu."),
+        ("mps", "There is no device mps: PyTorch can use no Apple GPU here; choose auto or cpu."),
+    ],
+)
+def test_a_device_that_is_not_there(
+    name: str, sentence: str, monkeypatch: pytest.MonkeyPatch, trained: Trained
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    machine(monkeypatch, "H100")
+    with pytest.raises(UserError) as caught:
+        genreclf.load(trained.run.path, device=name)
+    assert str(caught.value) == sentence
+
+
+def test_predict_takes_a_device(cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    song = str(trained.music / "metal/0.wav")
+    here = cli("predict", str(trained.run.path), song, "--format", "csv")
+    assert here.code == 0, here.err
+    assert cli("predict", str(trained.run.path), song, "--format", "csv", "--device", "cpu").out == here.out
+    machine(monkeypatch)
+    there = cli("predict", str(trained.run.path), song, "--device", "cuda")
+    assert (there.code, there.out) == (2, "")
+    assert there.err.startswith("There is no device cuda: PyTorch can use 0 NVIDIA GPUs here")
+    assert "tpu is none of auto, cpu, cuda, cuda:1, mps" in cli("app", "run", "--device", "tpu").err
+
+
+@pytest.fixture
+def pci(tmp_path: Path) -> Path:
+    """What Linux lists of a machine with a GPU."""
+    for name, vendor, kind in (("0", "0x8086", "0x030000"), ("1", "0x10de", "0x030200"), ("2", "0x10de", "0x040300")):
+        (tmp_path / "pci" / name).mkdir(parents=True)
+        (tmp_path / "pci" / name / "vendor").write_text(f"{vendor}\n")
+        (tmp_path / "pci" / name / "class").write_text(f"{kind}\n")
+    return tmp_path / "pci"
+
+
+def test_says_why_a_gpu_cannot_be_used(pci: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch)
+    old = "The NVIDIA driver on your system is too old (found version 11040). Please update it."
+
+    def fail() -> None:
+        raise RuntimeError(old)
+
+    monkeypatch.setattr(torch.cuda, "init", fail)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    reason = "The NVIDIA driver on your system is too old (found version 11040)"
+    assert gpu_problem(pci) == reason
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu_problem(pci) == "CUDA_VISIBLE_DEVICES= hides it"
+    machine(monkeypatch, "H100")
+    assert gpu_problem(pci) is None
+    machine(monkeypatch)
+    (pci / "1/vendor").unlink()
+    assert gpu_problem(pci) is None
+
+
+def test_a_run_says_what_it_computes_on(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "gpu_problem", lambda: "No CUDA GPUs are available")
+    outcome = cli(*tiny, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    device = hardware.device_name("cpu")
+    assert outcome.out.startswith(
+        f"Device: {device}, precision 32-true; PyTorch cannot use the NVIDIA GPU of this machine "
+        "(No CUDA GPUs are available)\n"
+    )
+    run = RunDirectory(tmp_path / "run")
+    (rank,) = run.read_json(run.environment)["ranks"]
+    assert rank["device"] == f"{device} (cpu)"
+    refused = cli(*tiny, "trainer.accelerator=gpu", "run_dir=other")
+    assert refused.code == 2
+    assert "this machine has 0 GPUs that PyTorch can use (No CUDA GPUs are available); set" in refused.err
+
+
+def test_the_environment_names_gpus_and_what_drives_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, "NVIDIA H100", "NVIDIA H100")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 580.82.07\necho 580.82.07\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(cudnn, "version", lambda: 91900)
+    found = hardware.environment("gpu", 2, "bf16-mixed")
+    assert found["device"] == "NVIDIA H100"
+    assert found["versions"]["nvidia driver"] == "580.82.07"
+    assert found["versions"]["cudnn"] == 91900
+    assert "cuda" in found["versions"]
+    assert hardware.describe_devices("gpu", 2, "bf16-mixed") == "Device: 2 x NVIDIA H100, precision bf16-mixed"
+
+
+def switches() -> tuple[object, ...]:
+    """Return how float32 is computed: by cuDNN, the same each time, its TF32, and the precision of products."""
+    return cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+
+EXACT = (True, True, False, "highest")
+
+
+@pytest.fixture
+def rounded() -> Iterator[tuple[object, ...]]:
+    """Let products be rounded, as a program may that calls this package."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield switches()
+    torch.set_float32_matmul_precision(before)
+
+
+def test_computes_exactly_until_the_last_is_done(rounded: tuple[object, ...]) -> None:
+    first, second = exactly(), exactly()
+    first.__enter__()
+    assert switches() == EXACT
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert switches() == EXACT
+    second.__exit__(None, None, None)
+    assert switches() == rounded != EXACT
+
+
+def test_the_test_and_predictions_are_exact_and_training_is_not(
+    cli: Cli, tiny: list[str], trained: Trained, rounded: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def watch(name: str) -> None:
+        method = getattr(GenreClassifier, name)
+
+        def watched(*arguments: object) -> object:
+            seen[name] = switches()
+            return method(*arguments)
+
+        monkeypatch.setattr(GenreClassifier, name, watched)
+
+    watch("training_step")
+    watch("test_step")
+    assert cli(*tiny, "run_dir=run").code == 0
+    assert seen == {"training_step": rounded, "test_step": EXACT}
+    predictor = genreclf.load(trained.run.path)
+    predictor.model.scaling.register_forward_hook(lambda *_: seen.update(predict=switches()))
+    predictor.predict(trained.music / "metal/0.wav")
+    assert seen["predict"] == EXACT
+    assert switches() == rounded
