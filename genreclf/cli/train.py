@@ -4,7 +4,6 @@ Launchers in other processes find what Hydra calls, `train`, by its name.
 """
 
 import gc
-import math
 import os
 import signal
 import sys
@@ -119,7 +118,7 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
         The objective, nan for a failed job and without validation tracks under Hydra's own sweeper.
 
     Raises:
-        JobFailed: It failed, or has no objective, and another sweeper wants to know.
+        JobFailed: It failed, or has no objective, and a search is to know.
     """
     if "submitit" in settings.launcher._target_:
         # Submitit ignores it, and would take what is left of a preempted job for its result.
@@ -128,28 +127,12 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
         adopt_slurm()
         if os.environ["RANK"] != "0":
             return _follow(config, settings)
-    from genreclf.sweep.job import Job, JobFailed
+    from genreclf.sweep.job import Job
 
-    job = Job(
-        run_dir=Path(settings.runtime.output_dir),
-        sweep_dir=Path(settings.sweep.dir),
-        number=settings.job.num,
-        overrides=list(settings.overrides.task),
-        fixed=list(settings.job.config.override_dirname.exclude_keys),
-    )
+    job = Job.of(settings)
     logged = settings.launcher._target_ != BASIC_LAUNCHER
-    try:
-        objective = job.carry_out(config, logged=logged, apart=not ranks_are_there)
-        if math.isnan(objective) and settings.sweeper._target_ != BASIC_SWEEPER:
-            print(
-                f"{job.name}: a search needs validation tracks to choose by, and this split has none.", file=sys.stderr
-            )
-            raise JobFailed("no validation tracks")
-        return objective
-    except JobFailed:
-        if settings.sweeper._target_ == BASIC_SWEEPER:
-            return float("nan")
-        raise
+    job.carry_out(config, logged=logged, apart=not ranks_are_there)
+    return job.result(searched=settings.sweeper._target_ != BASIC_SWEEPER)
 
 
 def _follow(config: DictConfig, settings: HydraConf) -> float:

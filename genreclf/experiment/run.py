@@ -55,11 +55,14 @@ class RunResult:
         return float("nan") if objective is None else float(objective)
 
 
-Steps = Generator[None, None, RunResult]
-"""A run that waits before it fits, unless that is done, and before it tests; it ends with its result."""
+Share = Generator[str, None, None]
+"""What a rank does for a task; it yields the name of a step before it takes it."""
+
+Steps = Generator[str, None, RunResult]
+"""A run: it yields ``fit`` before it fits, unless that is done, ``test`` before it tests, and returns its result."""
 
 
-def finish(steps: Generator[None, None, Result]) -> Result:
+def finish(steps: Generator[str, None, Result]) -> Result:
     """Go through all steps, or through those that are left, and return the result."""
     while True:
         try:
@@ -196,7 +199,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> Steps:
     return RunResult(run, metrics)
 
 
-def _compute(task: str, config: Config, prepared: Prepared) -> Generator[None, None, None]:
+def _compute(task: str, config: Config, prepared: Prepared) -> Share:
     """Do this rank's share of a task.
 
     Raises:
@@ -228,23 +231,23 @@ def terminated_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def train(config: Config, prepared: Prepared) -> Generator[None, None, None]:
+def train(config: Config, prepared: Prepared) -> Share:
     """Do one rank's share of fitting and testing, a step each; the first rank writes the report."""
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "train") as tracking:
         if not run.read_metrics().get("fitted"):
             tracking.add_pictures(lambda: [_genre_map(run, prepared)])
-            yield
+            yield "fit"
             fit(config, run, prepared, tracking)
-        yield
+        yield "test"
         test(config, run, run, prepared, tracking)
 
 
-def evaluate_again(config: Config, prepared: Prepared) -> Generator[None, None, None]:
+def evaluate_again(config: Config, prepared: Prepared) -> Share:
     """Do one rank's share of testing the best checkpoint of the run that `Config.init_from` names."""
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "evaluate") as tracking:
-        yield
+        yield "test"
         test(config, run, RunDirectory(config.init_from or ""), prepared, tracking)
 
 
@@ -252,7 +255,7 @@ class Task(NamedTuple):
     """Something a rank can be asked to do."""
 
     prepare: Callable[[Config], Prepared]
-    compute: Callable[[Config, Prepared], Generator[None, None, None]]
+    compute: Callable[[Config, Prepared], Share]
 
 
 TASKS = {"train": Task(prepare, train), "evaluate": Task(prepare_evaluation, evaluate_again)}

@@ -3,22 +3,24 @@
 import json
 import math
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
+from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
 from genreclf.errors import TERMINATED, UserError
 from genreclf.escaping import say
 from genreclf.run_directory import RunBusy, RunDirectory, atomic_write_text, reason_of
-from genreclf.sweep.process import SERVER_DIED, compute_apart, warm_up
+from genreclf.sweep.process import CRASHED, SERVER_DIED, compute_apart, warm_up
 
-CRASHED = 1
-"""Exit code of a job that ended with an error of the program."""
+if TYPE_CHECKING:  # It imports PyTorch.
+    from genreclf.config.config import Config
 
 NO_WORD = "it ended without a word, as when it is canceled or the disk is full."
 """The reason of a job that could not give one."""
@@ -50,8 +52,22 @@ class Job:
         self.number = number
         self.overrides = list(overrides)
         self.record: dict[str, Any] = {}
+        self.objective: float | None = None
+        """Of the run, once it is finished: nan without validation tracks."""
+        self._was_finished = self._debug = False
         words = (override.lstrip("+~").partition("=") for override in overrides)
         self.varies = {key: value for key, _, value in words if key not in fixed}
+
+    @classmethod
+    def of(cls, settings: HydraConf) -> Self:
+        """Return the job that Hydra is about to start."""
+        return cls(
+            run_dir=Path(settings.runtime.output_dir),
+            sweep_dir=Path(settings.sweep.dir),
+            number=settings.job.num,
+            overrides=list(settings.overrides.task),
+            fixed=list(settings.job.config.override_dirname.exclude_keys),
+        )
 
     @property
     def name(self) -> str:
@@ -59,81 +75,120 @@ class Job:
         varied = ", ".join(f"{key}={value}" for key, value in self.varies.items())
         return f"Job {self.number} ({varied})" if varied else f"Job {self.number}"
 
-    def carry_out(self, composed: DictConfig, *, logged: bool, apart: bool = True) -> float:
+    def carry_out(self, composed: DictConfig, *, logged: bool, apart: bool = True) -> None:
         """Check the configuration and compute the run, unless it is finished.
 
         Args:
             composed: What Hydra composed.
             logged: Whether its output goes to ``job.log`` in its directory, as others print at the same time.
             apart: Compute it in a process of its own; not where this process is the first of its ranks.
-
-        Returns:
-            The objective.
-
-        Raises:
-            JobFailed: It failed; its record says why.
         """
         started_s = time.perf_counter()
-        self._open_record()
-        done = self._is_finished()
-        if not done:
-            self._record(exit_code=None, reason=None, wall_s=None)
-            if apart:
-                warm_up()  # It imports PyTorch while this process does so to check the configuration.
+        was_finished = self.open()
+        if apart and not was_finished:
+            warm_up()  # It imports PyTorch while this process does so to check the configuration.
+        code: int | Exception = 0
         try:
-            code, objective = self._compute(composed, logged, apart)
-            reason = None if code == 0 else self.run.reason or NO_WORD
+            config = self.check(composed)
+            from genreclf.experiment.run import finished, run
+
+            if not apart:
+                run(config)
+            elif not finished(config):
+                self.say_start()
+                code = compute_apart(config.plain, self.run.path / "job.log" if logged else None)
         except Exception as error:  # Whatever it is, it costs this job only.
-            code = error.exit_code if isinstance(error, UserError) else CRASHED
-            objective, reason = None, reason_of(error)
-            if composed.debug is True or not isinstance(error, UserError):
-                traceback.print_exception(error)
-            if not done and not isinstance(error, RunBusy):
-                self.run.record_failure(error)
-        if not done:
-            self._record(wall_s=round(time.perf_counter() - started_s, 3))
-        self._record(exit_code=code, reason=reason)
-        if objective is None:
-            say(f"{self.name} failed: {reason}")
-            raise JobFailed(str(reason))
-        if logged and not done:
+            code = error
+        self.close(code, time.perf_counter() - started_s)
+        if logged and not was_finished and (objective := self.objective) is not None:
             right = f"{100 * objective:.1f} % of the validation tracks right"
             print(f"{self.name} is finished, with {'no validation tracks' if math.isnan(objective) else right}.")
-        return objective
 
-    def _compute(self, composed: DictConfig, logged: bool, apart: bool) -> tuple[int, float | None]:
-        from genreclf.config.config import Config
+    def open(self) -> bool:
+        """Begin the record with what an earlier call of the sweep left: a finished job keeps its time.
 
-        config = Config.from_hydra(composed, run_dir=str(self.run.path), overrides=self.overrides)
-        if config.logger.group is None:
-            config.logger.group = config.plain["logger"]["group"] = self.sweep_dir.name
-        from genreclf.experiment.run import RunResult, finished, run
-
-        if not apart:
-            return 0, run(config).objective
-        if done := finished(config):
-            return 0, done.objective
-        print(f"{self.name} {'goes on' if self.run.last.exists() else 'starts'} in {self.run.path}")
-        code = compute_apart(config.plain, self.run.path / "job.log" if logged else None)
-        if code == 0:
-            return code, RunResult(self.run, self.run.read_metrics()).objective
-        if code == RunBusy.exit_code:
-            raise RunBusy(self.run.path)
-        if code < 0 or code in (SERVER_DIED, TERMINATED):
-            self.run.record_failure(_death(code))
-        return code, None
-
-    def _is_finished(self) -> bool:
-        try:
-            return self.run.status == "finished"
-        except UserError:
-            return False
-
-    def _open_record(self) -> None:
-        """Begin with what an earlier call of the sweep left: a finished job keeps its time."""
+        Returns:
+            Whether the run is finished.
+        """
         call = read_object(self.sweep_dir / "sweep.json").get("call")
         before = read_object(self.run.path / "job.json")
         self.record = {**before, "overrides": self.overrides, "varies": self.varies, "call": call}
+        with suppress(UserError):
+            self._was_finished = self.run.status == "finished"
+        if not self._was_finished:
+            self._record(exit_code=None, reason=None, wall_s=None)
+        return self._was_finished
+
+    def check(self, composed: DictConfig) -> "Config":
+        """Return the configuration of the run.
+
+        Raises:
+            UserError: All its problems, one sentence each.
+        """
+        from genreclf.config.config import Config
+
+        self._debug = composed.debug is True
+        config = Config.from_hydra(composed, run_dir=str(self.run.path), overrides=self.overrides)
+        if config.logger.group is None:
+            config.logger.group = config.plain["logger"]["group"] = self.sweep_dir.name
+        return config
+
+    def say_start(self) -> None:
+        """Say where the run starts or goes on."""
+        print(f"{self.name} {'goes on' if self.run.last.exists() else 'starts'} in {self.run.path}")
+
+    def close(self, outcome: int | Exception, wall_s: float = 0.0) -> None:
+        """Write down what became of the job, and say what went wrong.
+
+        Args:
+            outcome: The exit code of its process, or what went wrong in this one.
+            wall_s: How long it took.
+        """
+        try:
+            code, reason = self._explain(outcome)
+        except Exception as error:
+            code = error.exit_code if isinstance(error, UserError) else CRASHED
+            reason = reason_of(error)
+            if self._debug or not isinstance(error, UserError):
+                traceback.print_exception(error)
+            if not self._was_finished and not isinstance(error, RunBusy):
+                self.run.record_failure(error)
+        if not self._was_finished:
+            self._record(wall_s=round(wall_s, 3))
+        self._record(exit_code=code, reason=reason)
+        if reason is not None:
+            say(f"{self.name} failed: {reason}")
+
+    def _explain(self, outcome: int | Exception) -> tuple[int, str | None]:
+        """Return the exit code and why the job failed; keep the objective of one that did not."""
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome == 0:
+            from genreclf.experiment.run import RunResult
+
+            self.objective = RunResult(self.run, self.run.read_metrics()).objective
+            return outcome, None
+        if outcome == RunBusy.exit_code:
+            raise RunBusy(self.run.path)
+        if outcome < 0 or outcome in (SERVER_DIED, TERMINATED):
+            self.run.record_failure(_death(outcome))
+        return outcome, self.run.reason or NO_WORD
+
+    def result(self, *, searched: bool) -> float:
+        """Return the objective, nan for a failed job that is not part of a search.
+
+        Raises:
+            JobFailed: A search is to know that it failed, or that it has no objective.
+        """
+        if not searched:
+            return float("nan") if self.objective is None else self.objective
+        if self.objective is None:
+            raise JobFailed(str(self.record["reason"]))
+        if math.isnan(self.objective):
+            sentence = "a search needs validation tracks to choose by, and this split has none."
+            print(f"{self.name}: {sentence}", file=sys.stderr)
+            raise JobFailed("no validation tracks")
+        return self.objective
 
     def _record(self, **news: Any) -> None:
         self.record |= news

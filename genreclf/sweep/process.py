@@ -7,19 +7,28 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from genreclf.errors import INTERRUPTED, TERMINATED, Terminated, UserError
 from genreclf.escaping import say
+from genreclf.run_directory import RunBusy, RunDirectory
 
 PATIENCE_S = 15.0
 """How long a job may take to end in order before it is killed."""
 
+CRASHED = 1
+"""Exit code of a job that ended with an error of the program."""
+
 SERVER_DIED = 255
 """Exit code of a job when the server has died, as multiprocessing has it."""
+
+Tell = Callable[[int, int | None, float], None]
+"""What `compute_together` calls."""
 
 
 def warm_up() -> None:
@@ -50,17 +59,48 @@ def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
     Raises:
         KeyboardInterrupt: This process, or that one, was interrupted.
     """
+    codes: list[int | None] = []
+    compute_together([plain], lambda number, code, wall_s: codes.append(code), log=log)
+    return codes[-1] or 0
+
+
+def compute_together(plains: Sequence[Mapping[str, Any]], tell: Tell, *, log: Path | None = None) -> None:
+    """Compute runs in one new process, as `genreclf.experiment.together` does, and wait for it.
+
+    If the process is killed, runs that it had not begun are not told of, unless it had begun none.
+
+    Args:
+        plains: The resolved configurations.
+        tell: Called when a run begins and when it has ended, with its number among them, its exit code as of
+            `compute_apart`, None at the beginning, and how long it took in seconds.
+        log: Where the process writes what it would print; None: where this process prints.
+
+    Raises:
+        KeyboardInterrupt: This process, or that one, was interrupted.
+    """
     warm_up()
     sys.stdout.flush()
-    arguments = (dict(plain), dict(os.environ), os.getcwd(), log)
-    process = multiprocessing.get_context("forkserver").Process(target=_compute, args=arguments, name="genreclf job")
+    context = multiprocessing.get_context("forkserver")
+    reader, writer = context.Pipe(duplex=False)
+    arguments = ([dict(plain) for plain in plains], writer, dict(os.environ), os.getcwd(), log)
+    process = context.Process(target=_compute, args=arguments, name="genreclf job")
     # A new process is told this one's method, and joblib's own is unknown to it.
     method = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("forkserver", force=True)
     process.start()
     multiprocessing.set_start_method(method, force=True)
+    writer.close()
+    began_s: dict[int, float] = {}
+    left = set(range(len(plains)))
     try:
-        process.join()
+        while process.sentinel not in wait([reader, process.sentinel]) or reader.poll():
+            number, code, wall_s = reader.recv()
+            began_s.setdefault(number, time.perf_counter())
+            if code is not None:
+                left.remove(number)
+            tell(number, code, wall_s)
+    except EOFError:
+        pass
     except BaseException:
         # Ctrl-C in a terminal reaches the job as well: it may end by itself.
         process.join(PATIENCE_S / 3)
@@ -69,17 +109,21 @@ def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
         process.kill()
         process.join()
         raise
-    code = process.exitcode or 0
+    process.join()
+    died = process.exitcode or CRASHED
     process.close()
-    if code == SERVER_DIED:
+    if died == SERVER_DIED:
         time.sleep(1)  # What ended it may be on its way here.
-    if code == INTERRUPTED:
+    if died == INTERRUPTED:
         raise KeyboardInterrupt
-    return code
+    for number in sorted(left.intersection(began_s) or (left if not began_s else ())):
+        tell(number, died, time.perf_counter() - began_s.get(number, time.perf_counter()))
 
 
-def _compute(plain: dict[str, Any], environment: dict[str, str], folder: str, log: Path | None) -> None:
-    """Be the process of a job."""
+def _compute(
+    plains: list[dict[str, Any]], tell: Connection, environment: dict[str, str], folder: str, log: Path | None
+) -> None:
+    """Be the process of one job or of several."""
     multiprocessing.set_start_method(None, force=True)
     os.chdir(folder)
     os.environ.clear()
@@ -90,28 +134,32 @@ def _compute(plain: dict[str, Any], environment: dict[str, str], folder: str, lo
             os.dup2(file.fileno(), 2)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     from genreclf.config.config import Config
-    from genreclf.experiment.run import run
-    from genreclf.run_directory import RunBusy, RunDirectory
+    from genreclf.experiment.together import run_together
 
     _set_threads(environment.get("OMP_NUM_THREADS", ""))
     try:
-        run(Config.from_plain(plain))
-    except RunBusy as error:
-        sys.exit(error.exit_code)
-    except UserError as error:
-        say(error)
-        RunDirectory(plain["run_dir"]).record_failure(error)
-        sys.exit(error.exit_code)
+        for state in run_together([Config.from_plain(plain) for plain in plains]):
+            run_dir = plains[state.number]["run_dir"]
+            tell.send((state.number, _code(state.error, run_dir) if state.ended else None, state.wall_s))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Terminated:
         sys.exit(TERMINATED)
-    except Exception as error:
-        RunDirectory(plain["run_dir"]).record_failure(error)
-        raise
     finally:
         # Before Python 3.13 a forked process leaves these out; the loggers count on them.
         atexit._run_exitfuncs()
+
+
+def _code(error: Exception | None, run_dir: str) -> int:
+    """Return the exit code of a run that has ended, and say and write down what went wrong."""
+    if error is None or isinstance(error, RunBusy):
+        return error.exit_code if error else 0
+    RunDirectory(run_dir).record_failure(error)
+    if isinstance(error, UserError):
+        say(error)
+        return error.exit_code
+    traceback.print_exception(error)
+    return CRASHED
 
 
 def _set_threads(number: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
-from genreclf.sweep.job import CRASHED, NO_WORD, read_object
+from genreclf.sweep.job import NO_WORD, read_object
+from genreclf.sweep.process import CRASHED
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 

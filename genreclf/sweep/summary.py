@@ -10,7 +10,8 @@ from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.reports.tables import Column, Table, csv_text
 from genreclf.run_directory import atomic_write_text
-from genreclf.sweep.job import CRASHED, read_object
+from genreclf.sweep.job import read_object
+from genreclf.sweep.process import CRASHED
 from genreclf.sweep.rows import FAILED, FINISHED, Row, axes_of, read_rows
 
 NAMED = 20

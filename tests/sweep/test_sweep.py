@@ -160,7 +160,14 @@ def test_every_job_has_its_ranks_directory_and_record(launcher: str, tiny: list[
 
 
 @pytest.mark.parametrize(
-    ("launcher", "sent"), [("basic", signal.SIGKILL), ("basic", signal.SIGINT), ("joblib", signal.SIGKILL)]
+    ("launcher", "sent"),
+    [
+        ("basic", signal.SIGKILL),
+        ("basic", signal.SIGINT),
+        ("joblib", signal.SIGKILL),
+        ("together", signal.SIGKILL),
+        ("together", signal.SIGINT),
+    ],
 )
 def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
     launcher: str, sent: signal.Signals, tiny: list[str], tmp_path: Path
@@ -168,6 +175,8 @@ def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
     arguments = ["-m", *tiny, "trainer.max_epochs=60", "seed=0"]
     if launcher == "joblib":
         arguments += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    if launcher == "together":
+        arguments += ["hydra/launcher=together", "optimizer.lr=0.01,0.02"]
     process = python_m(*arguments, start_new_session=True)
     deadline = time.monotonic() + 400
     while not (begun := list(tmp_path.glob("outputs/sweeps/*/*/history.csv"))):

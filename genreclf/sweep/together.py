@@ -1,0 +1,77 @@
+"""Jobs of a sweep that differ only in numbers, in one process, which opens the store once and has one device."""
+
+from collections.abc import Sequence
+from numbers import Number
+
+from omegaconf import DictConfig
+
+from genreclf.config.config import Config
+from genreclf.config.identity import digest, identity, within
+from genreclf.errors import UserError
+from genreclf.experiment.run import finished
+from genreclf.sweep.job import Job
+from genreclf.sweep.process import compute_together
+
+VARYING = ("seed", "split.seed", "split.fold")
+"""Keys in which the jobs of a group may differ, beside the numbers of the sections `OF_TRAINING`."""
+
+OF_TRAINING = ("optimizer", "scheduler", "loss")
+
+
+def ready(job: Job, composed: DictConfig) -> Config | None:
+    """Open a job and return its configuration, checked; None if it is closed, as finished or failed.
+
+    Args:
+        job: The job.
+        composed: What Hydra composed for it.
+    """
+    job.open()
+    try:
+        config = job.check(composed)
+        if (devices := config.trainer.devices) != 1:
+            raise UserError(
+                f"trainer.devices={devices}, but the jobs of hydra/launcher=together share one device: set "
+                "trainer.devices=1, or leave the launcher out."
+            )
+        if not finished(config):
+            return config
+        job.close(0)
+    except Exception as error:  # Whatever it is, it costs this job only.
+        job.close(error)
+    return None
+
+
+def carry_out_together(jobs: Sequence[tuple[Job, Config]]) -> None:
+    """Compute jobs that are `ready`, those that share a group in one process, and close them."""
+    groups: dict[str, list[tuple[Job, Config]]] = {}
+    for job, config in jobs:
+        groups.setdefault(group_of(config), []).append((job, config))
+    for group in groups.values():
+        _compute(group)
+
+
+def group_of(config: Config) -> str:
+    """Return a hash that jobs share which differ in nothing but seeds, folds and numbers of the training."""
+
+    def varies(key: str, value: object) -> bool:
+        is_number = isinstance(value, Number) and not isinstance(value, bool)
+        return key in VARYING or (is_number and within(key, OF_TRAINING))
+
+    return digest({key: value for key, value in identity(config.plain).items() if not varies(key, value)})
+
+
+def _compute(group: Sequence[tuple[Job, Config]]) -> None:
+    """Compute the jobs of a group; those that its process had not begun when it died get another one."""
+    left = dict(enumerate(group))
+    while left:
+        numbers = list(left)
+
+        def tell(place: int, code: int | None, wall_s: float, numbers: list[int] = numbers) -> None:
+            job, _ = group[numbers[place]]
+            if code is None:
+                job.say_start()
+            else:
+                job.close(code, wall_s)
+                del left[numbers[place]]
+
+        compute_together([config.plain for _, config in left.values()], tell)

@@ -1,0 +1,1 @@
+"""Hydra's plugin for the launcher of jobs that share a process."""

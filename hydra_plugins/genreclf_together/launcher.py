@@ -1,0 +1,76 @@
+"""The launcher that `hydra/launcher=together` chooses."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, configure_log, env_override, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+if TYPE_CHECKING:  # It imports PyTorch.
+    from genreclf.config.config import Config
+    from genreclf.sweep.job import Job
+
+
+class TogetherLauncher(Launcher):
+    """A launcher whose jobs share a process and a device; `conf/hydra/launcher/together.yaml` explains its settings."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra composes jobs with."""
+        self.context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Compose all jobs, then compute them.
+
+        Args:
+            job_overrides: The overrides of each job.
+            initial_job_idx: The number of the first.
+
+        Returns:
+            What Hydra's own launcher returns.
+        """
+        from genreclf.sweep.job import Job
+        from genreclf.sweep.process import warm_up
+        from genreclf.sweep.start import BASIC_SWEEPER
+
+        warm_up()
+        from genreclf.sweep.together import carry_out_together, ready
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+
+        def check(composed: DictConfig) -> "tuple[Job, Config | None]":
+            return (job := Job.of(HydraConfig.get())), ready(job, composed)
+
+        configs = [self._compose(number, words) for number, words in enumerate(job_overrides, initial_job_idx)]
+        # Hydra's callbacks are told of a job when it has been computed.
+        quiet = HydraContext(config_loader=self.context.config_loader, callbacks=Callbacks())
+        jobs = [_run(quiet, config, check).return_value for config in configs]
+        with env_override(self.config.hydra.job.env_set):
+            carry_out_together([(job, config) for job, config in jobs if config is not None])
+        searched = self.config.hydra.sweeper._target_ != BASIC_SWEEPER
+        return [
+            _run(self.context, config, lambda composed, job=job: job.result(searched=searched))
+            for config, (job, _) in zip(configs, jobs, strict=True)
+        ]
+
+    def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:
+        config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        return config
+
+
+def _run(context: HydraContext, config: DictConfig, task: TaskFunction) -> JobReturn:
+    return run_job(
+        hydra_context=context,
+        task_function=task,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
