@@ -1,6 +1,7 @@
 """The devices that PyTorch can use: finding one, why one cannot be used, and computing exactly on them."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,12 @@ from genreclf.errors import UserError
 
 NVIDIA, DISPLAY = "0x10de", "0x03"
 """A maker of GPUs, and the kind of device that they are, in the numbers of PCI."""
+
+NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
+"""In the messages of devices and their libraries that have no memory left."""
+
+UNUSABLE = ("no kernel image is available", "busy or unavailable")
+"""In the messages of CUDA about a GPU that this PyTorch was not built for, or that another process keeps to itself."""
 
 
 def first_device(accelerator: str) -> torch.device:
@@ -85,6 +92,35 @@ def cuda_versions() -> dict[str, Any]:
         found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
         versions["nvidia driver"] = found[0] if found else "unknown"
     return versions
+
+
+@contextmanager
+def device_errors(way_out: str) -> Iterator[None]:
+    """Say in a sentence that a device has no memory left, or cannot do what it was asked for.
+
+    Args:
+        way_out: What to do if no memory is left.
+
+    Raises:
+        UserError: In place of PyTorch's errors of that kind.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
+            # Beside how much was wanted, PyTorch's sentences tell programmers how to set its allocator.
+            found = "; ".join(text.splitlines()[0].split(". ")[:3])
+            raise UserError(f"No memory is left on the device ({found}): {way_out}.") from error
+        if any(words in text for words in UNUSABLE):
+            reason = text.splitlines()[0]
+            raise UserError(f"The GPU cannot be used ({reason}); choose another device, such as the CPU.") from error
+        if operation := re.search(r"(\S+) does not have a deterministic implementation", text):
+            raise UserError(
+                f"trainer.deterministic=true is not possible here: {operation[1]} has no deterministic implementation "
+                "in PyTorch. trainer.deterministic=warn makes everything else deterministic."
+            ) from error
+        raise
 
 
 class _Exactly:

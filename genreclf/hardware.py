@@ -22,6 +22,9 @@ PACKAGES = ("genreclf", "torch", "torchaudio", "lightning", "torchmetrics", "hyd
 _MAPS_AT_MOST, _TRIM_NEVER = (-4, 0), (-1, -1)
 """glibc's ``mallopt``: M_MMAP_MAX and M_TRIM_THRESHOLD, each with the value it gets."""
 
+VOLTA = (7, 0)
+"""Compute capability of the first NVIDIA GPUs with tensor cores, which multiply fp16."""
+
 
 def cores() -> int:
     """Return how many cores this process may use, which a cluster may have made fewer than the machine has."""
@@ -50,14 +53,17 @@ def resolve_accelerator(accelerator: str, devices: int) -> str:
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return the precision to train in; ``auto`` is bf16 where the hardware multiplies it.
+    """Return the precision to train in; ``auto`` is bf16 where the hardware multiplies it, else fp16 on tensor cores.
 
     Raises:
         UserError: The hardware does not have the precision asked for.
     """
     has_bf16 = _has_bf16(accelerator)
     if precision == "auto":
-        return "bf16-mixed" if has_bf16 else "32-true"
+        if has_bf16:
+            return "bf16-mixed"
+        has_tensor_cores = accelerator == "gpu" and torch.cuda.get_device_capability() >= VOLTA
+        return "16-mixed" if has_tensor_cores else "32-true"
     if precision == "bf16-mixed" and not has_bf16:
         raise UserError("trainer.precision=bf16-mixed, but this device does not multiply bf16; use 32-true or auto.")
     if precision == "16-mixed" and accelerator != "gpu":

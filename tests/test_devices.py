@@ -1,7 +1,8 @@
 """Finding a device, saying why there is none, and computing exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.backends import cudnn
 
 import genreclf
 from genreclf import hardware
-from genreclf.devices import exactly, find_device, gpu_problem
+from genreclf.devices import device_errors, exactly, find_device, gpu_problem
 from genreclf.errors import UserError
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
@@ -123,6 +124,88 @@ def test_the_environment_names_gpus_and_what_drives_them(monkeypatch: pytest.Mon
     assert found["versions"]["cudnn"] == 91900
     assert "cuda" in found["versions"]
     assert hardware.describe_devices("gpu", 2, "bf16-mixed") == "Device: 2 x NVIDIA H100, precision bf16-mixed"
+
+
+FULL = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.00 GiB is "
+    "free. Including non-PyTorch memory, this process has 78.00 GiB memory in use."
+)
+SAID = (
+    "No memory is left on the device (CUDA out of memory; Tried to allocate 2.00 GiB; GPU 0 has a total capacity of "
+    "79.11 GiB of which 1.00 GiB is free): "
+)
+
+
+def failing(error: RuntimeError) -> Callable[..., NoReturn]:
+    """Return a method that raises."""
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return fail
+
+
+def test_no_memory_left_is_a_sentence(
+    cli: Cli, tiny: list[str], trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(GenreClassifier, "test_step", failing(torch.OutOfMemoryError(FULL)))
+        outcome = cli(*tiny, "run_dir=run")
+    assert (outcome.code, outcome.err) == (2, f"{SAID}lower data.batch_size=20.\n")
+    step = GenreClassifier.training_step
+
+    def second_epoch_fails(model: GenreClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
+        if model.current_epoch:
+            raise RuntimeError(FULL)
+        return step(model, batch, batch_idx)
+
+    # In training, and before it goes on from a checkpoint, which is not to blame.
+    for method, fails in (("training_step", second_epoch_fails), ("setup", failing(RuntimeError(FULL)))):
+        with monkeypatch.context() as patch:
+            patch.setattr(GenreClassifier, method, fails)
+            outcome = cli(*tiny, "trainer.max_epochs=2", "run_dir=other")
+        assert outcome.code == 2
+        assert outcome.err == f"{SAID}lower data.batch_size=20, or set trainer.precision=bf16-mixed or 16-mixed.\n"
+        assert Path("other/checkpoints/last.ckpt").exists()
+    predictor = genreclf.load(trained.run.path)
+    monkeypatch.setattr(predictor.model.network, "embed", failing(RuntimeError("MPS backend out of memory")))
+    with pytest.raises(UserError, match=r"\(MPS backend out of memory\): end other programs on it, or choose another"):
+        predictor.predict(trained.music / "metal/0.wav")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            "CUDA error: no kernel image is available for execution on the device\nSearch for it",
+            r"The GPU cannot be used \(CUDA error: no kernel image is available for execution on the device\); choose",
+        ),
+        (
+            "max_pool3d_backward_cuda does not have a deterministic implementation, but you set",
+            "max_pool3d_backward_cuda has no deterministic implementation in PyTorch. trainer.deterministic=warn makes",
+        ),
+    ],
+)
+def test_what_a_gpu_cannot_do_is_a_sentence(error: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence), device_errors(""):
+        raise RuntimeError(error)
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match=r"^shapes$"), device_errors(""):
+        raise RuntimeError("shapes")
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((9, 0), "bf16-mixed"), ((7, 5), "16-mixed"), ((7, 0), "16-mixed"), ((6, 1), "32-true")],
+)
+def test_auto_is_the_precision_that_a_gpu_multiplies_fast(
+    capability: tuple[int, int], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: capability >= (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert hardware.resolve_precision("auto", "gpu") == precision
 
 
 def switches() -> tuple[object, ...]:

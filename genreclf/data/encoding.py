@@ -15,7 +15,7 @@ from genreclf.audio.log_mel import FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.data.encode_all import Encode
 from genreclf.data.store import Recipe, Store, open_or_build
 from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
-from genreclf.devices import exactly
+from genreclf.devices import device_errors, exactly
 from genreclf.errors import UserError
 from genreclf.hardware import reuse_memory
 
@@ -94,6 +94,7 @@ def _making(source: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[R
     def log_mel() -> LogMel:
         return LogMel(**settings).to(device)
 
+    @device_errors("end other programs on it, or build the store on the CPU, with prepare and trainer=cpu")
     @exactly()
     @torch.inference_mode()
     def transform(waveform: Tensor) -> NDArray[np.int16]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
-from genreclf.devices import exactly
+from genreclf.devices import device_errors, exactly
 from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
 from genreclf.experiment.fit import is_first_rank, trainer_of
@@ -39,7 +39,7 @@ def test(
         enable_checkpointing=False,
         enable_progress_bar=False,
     )
-    with exactly():
+    with exactly(), device_errors(f"lower data.batch_size={config.clips.batch_size}"):
         val, val_accuracy = ClipPredictions.none(data.genres), None
         if split.val:
             trainer.validate(model, datamodule=data, verbose=False)

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, Trainer
 
 from genreclf.checkpoint import SafeCheckpointIO
 from genreclf.config.config import Config
+from genreclf.devices import device_errors
 from genreclf.distributed.external_ranks import ranks_here
 from genreclf.errors import UserError
 from genreclf.experiment.setup import Prepared
@@ -74,7 +75,8 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     if settings.compile is not None:
         prepared.model.compile_training(settings.compile)
     prepared.model.records_steps = settings.step == "graph"
-    with _named_if_unfit(resume, history):
+    way_out = f"lower data.batch_size={config.clips.batch_size}, or set trainer.precision=bf16-mixed or 16-mixed"
+    with _named_if_unfit(resume, history), device_errors(way_out):
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     if is_first_rank():
         run.write_json(run.metrics, {**run.read_metrics(), "fitted": True})

@@ -20,7 +20,7 @@ from genreclf.config import instantiate
 from genreclf.config.trust import check_trust
 from genreclf.config.weights import check_checkpoint
 from genreclf.data.clips import SegmentTable, Short, cut, grid_clips
-from genreclf.devices import exactly, find_device
+from genreclf.devices import device_errors, exactly, find_device
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import printable
 from genreclf.evaluation.predictions import ClipPredictions
@@ -38,6 +38,9 @@ COMPUTED_ONLY = "The model learned from computed music alone, and knows nothing 
 
 BATCH_CLIPS = 16
 """Batch size; the predictions do not depend on it."""
+
+MAKE_ROOM = "end other programs on it, or choose another device, such as the CPU"
+"""What helps where no memory is left for the network or a batch."""
 
 
 class GenrePredictor:
@@ -70,7 +73,8 @@ class GenrePredictor:
         self.device = find_device(device)
         self._one_at_a_time = Lock()
         model.setup("test")
-        model.eval().to(self.device)
+        with device_errors(MAKE_ROOM):
+            model.eval().to(self.device)
         self._embeds = _embedding_network(model)
 
     @classmethod
@@ -189,6 +193,7 @@ class GenrePredictor:
             clips, embedding = self._windows(log_mel_q)
         return clips.per_track().probabilities[0], embedding
 
+    @device_errors(MAKE_ROOM)
     @exactly()
     @torch.inference_mode()
     def _windows(self, log_mel_q: Tensor) -> tuple[ClipPredictions, NDArray[np.float32] | None]:
