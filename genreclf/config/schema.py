@@ -130,6 +130,8 @@ class TrainerConfig:
     """``auto``, ``cpu``, ``gpu`` or ``mps``."""
     devices: int = 1
     """Processes, each with a device of its own."""
+    sync_batchnorm: bool | None = None
+    """Whether batch normalization is over the clips of all devices; None: it is, if there are several."""
     max_epochs: int = 40
     """Epochs if nothing stops the training before."""
     precision: str = "auto"

@@ -144,8 +144,8 @@ def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_fram
 class ClipLoader:
     """Yields the clips of a subset in batches of rows ``(batch, 3)`` of `random_clips` or `grid_clips`.
 
-    Every rank gets the same number of batches of the same size: the last one is filled up from the start. With `cut`, a
-    thread cuts the next clips while the current ones are used.
+    Every rank takes its share of each batch, which may be a clip larger than another's; the last batch is filled up
+    from the start. With `cut`, a thread cuts the next clips while the current ones are used.
 
     Args:
         plan: Returns the rows of one epoch, the same on every rank.

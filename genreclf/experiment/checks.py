@@ -118,8 +118,11 @@ def _check(parts: list[Callable[[], object]]) -> None:
 
 def _check_batch(config: Config) -> None:
     devices, batch_size = config.trainer.devices, config.clips.batch_size
-    if batch_size % devices:
-        raise UserError(f"data.batch_size={batch_size} cannot be divided among trainer.devices={devices}.")
+    if batch_size < devices:
+        raise UserError(
+            f"data.batch_size={batch_size} leaves some of trainer.devices={devices} without a clip; set one at least "
+            "as large as the number of devices."
+        )
 
 
 def _check_start(config: Config) -> None:

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from genreclf.checkpoint import SafeCheckpointIO
 from genreclf.config.config import Config
 from genreclf.devices import device_errors
+from genreclf.distributed.batch_norm import CPUSyncBatchNorm
 from genreclf.distributed.external_ranks import ranks_here
 from genreclf.errors import UserError
 from genreclf.experiment.setup import Prepared
@@ -107,13 +108,19 @@ def trainer_of(config: Config, **arguments: Any) -> Trainer:
     warnings.filterwarnings("ignore", f".*({noise})")
     devices = config.trainer.devices
     here = ranks_here(devices)
+    accelerator = resolve_accelerator(config.trainer.accelerator, here)
+    sync_batchnorm = devices > 1 if config.trainer.sync_batchnorm is None else config.trainer.sync_batchnorm
+    # The environment is named, for Lightning would take a single rank in a Slurm job for one of several.
+    plugins: list[Any] = [TorchElasticEnvironment() if devices > 1 else LightningEnvironment(), SafeCheckpointIO()]
+    if sync_batchnorm and accelerator == "cpu":
+        plugins.append(CPUSyncBatchNorm())
     return Trainer(
-        accelerator=resolve_accelerator(config.trainer.accelerator, here),
+        accelerator=accelerator,
         devices=here,
         num_nodes=devices // here,
         strategy="ddp" if devices > 1 else "auto",
-        # The environment is named, for Lightning would take a single rank in a Slurm job for one of several.
-        plugins=[TorchElasticEnvironment() if devices > 1 else LightningEnvironment(), SafeCheckpointIO()],
+        sync_batchnorm=sync_batchnorm,
+        plugins=plugins,
         use_distributed_sampler=False,
         enable_model_summary=False,
         default_root_dir=config.run_dir,

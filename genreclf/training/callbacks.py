@@ -228,6 +228,8 @@ class RankGuard(Callback):
         """Let SIGTERM end a rank."""
         if trainer.world_size > 1:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            # Lightning would ask the first rank at every step whether it received one, and wait for the device.
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     on_validation_start = on_train_start
     on_test_start = on_train_start

@@ -182,7 +182,14 @@ class GenreClassifier(LightningModule):
         logits = (self._train_network or self.network)(x)
         loss: Tensor = self.loss(logits, y)
         self._sum_up(loss.detach(), logits.detach(), y)
-        return loss
+        return self._of_all_ranks(loss, len(logits))
+
+    def _of_all_ranks(self, loss: Tensor, clips: int) -> Tensor:
+        """Weigh the mean loss of a rank's clips so that the mean over the ranks is the mean over all their clips."""
+        if self._trainer is None or (ranks := self.trainer.world_size) == 1:
+            return loss
+        even = getattr(getattr(self.trainer, "datamodule", None), "batch_size", ranks * clips) / ranks
+        return loss if clips == even else loss * (clips / even)
 
     def _sum_up(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
         """Add the figures of a step to `train_sums`, in which nothing is logged, since logging takes long."""
@@ -209,6 +216,12 @@ class GenreClassifier(LightningModule):
     def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Gather the logits of a batch of the test grid."""
         self._gather(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Give all ranks the buffers of the first, whose checkpoint it will be."""
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracy of the validation clips and tracks."""

@@ -38,7 +38,10 @@ COMMANDS = {
     "number for a group": (["model=3"], "A group is chosen by the name of one of its options"),
     "no epochs": (["trainer.max_epochs=0"], "trainer.max_epochs=0 must be at least 1."),
     "no devices": (["trainer.devices=0"], "trainer.devices=0 must be at least 1."),
-    "undividable batch": (["data.batch_size=5", "trainer.devices=2"], "data.batch_size=5 cannot be divided among"),
+    "too small a batch": (
+        ["data.batch_size=1", "trainer.devices=2"],
+        "data.batch_size=1 leaves some of trainer.devices=2",
+    ),
     "no batch": (["data.batch_size=0"], "data.batch_size=0 must be at least 1."),
     "negative clip": (["data.clip_seconds=-1"], "data.clip_seconds=-1.0 must lie between"),
     "clip too short": (["data.clip_seconds=0.1"], "set data.clip_seconds to"),

@@ -112,7 +112,7 @@ BEFORE_ANY_DATA = {
     "data.root=": "data.root= is empty",
     "data.root=NAME": "is too long; 255 bytes are the most for a name.",
     "data.artists=nowhere.txt": "data.artists=nowhere.txt cannot be read",
-    "data.batch_size=32 trainer.devices=3": "data.batch_size=32 cannot be divided among trainer.devices=3.",
+    "data.batch_size=2 trainer.devices=3": "data.batch_size=2 leaves some of trainer.devices=3 without a clip",
     "init_from=nowhere": "There is no nowhere/checkpoints/best.ckpt",
     "init_from=": "init_from= is empty",
     "run_dir=": "run_dir is empty",
@@ -190,8 +190,8 @@ def test_a_trained_run_takes_nothing_that_has_no_effect(words: str, sentence: st
     assert sentence in outcome.err
 
 
-def test_an_evaluation_divides_no_batch(trained: Trained) -> None:
-    config = checked_again(trained.run, ["trainer.devices=3"], run_dir="-")
+def test_an_evaluation_needs_no_clip_for_each_device(trained: Trained) -> None:
+    config = checked_again(trained.run, ["trainer.devices=5"], run_dir="-")
     check_evaluation(config)
-    with pytest.raises(UserError, match="cannot be divided"):
+    with pytest.raises(UserError, match="without a clip"):
         check_training(config)

@@ -13,6 +13,7 @@ import torch
 import yaml
 from helpers import Cli, python_m
 
+from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.experiment.setup import Prepared
@@ -247,8 +248,39 @@ def test_evaluate_gives_the_figures_of_the_run(cli: Cli, tiny: list[str], tmp_pa
     assert RunDirectory(tmp_path / "other").read_metrics()["test"]["track"]["n"] == 30
 
 
-def test_two_devices_train_as_one_experiment(tiny: list[str], tmp_path: Path) -> None:
-    process = python_m(*tiny, "trainer.devices=2", "run_dir=run", "trainer.max_epochs=2")
+WATCHED = """
+import os
+import torch
+from genreclf.models import CRNN
+
+class Watched(CRNN):
+    def on_train_epoch_start(self):
+        super().on_train_epoch_start()
+        self.broadcast, self.broadcasts = torch.distributed.broadcast, 0
+        torch.distributed.broadcast = self.counted
+
+    def counted(self, *arguments, **settings):
+        self.broadcasts += 1
+        return self.broadcast(*arguments, **settings)
+
+    def on_validation_epoch_start(self):
+        fits = self.trainer.state.fn == "fit"
+        if fits:
+            torch.distributed.broadcast = self.broadcast
+        super().on_validation_epoch_start()
+        if fits:
+            state = {**self.state_dict(), "broadcasts": torch.tensor(self.broadcasts)}
+            torch.save(state, f"rank{os.environ.get('RANK')}.pt")
+"""
+"""A model that keeps what each rank validates, and how often the ranks were asked for something in an epoch's steps."""
+
+
+def test_two_devices_train_as_one_experiment(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    """Two ranks, one of which has a clip more in each batch, end where one device does, but for rounding."""
+    (tmp_path / "watched.py").write_text(WATCHED)
+    settings = [*tiny, "model._target_=watched.Watched", "model.dropout=0", "trainer.max_epochs=2", "data.batch_size=5"]
+    process = python_m(*settings, "trainer.devices=2", "run_dir=run")
+    assert cli(*settings, "run_dir=alone").code == 0
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     run = RunDirectory(tmp_path / "run")
@@ -256,7 +288,26 @@ def test_two_devices_train_as_one_experiment(tiny: list[str], tmp_path: Path) ->
     assert [rank["rank"] for rank in ranks] == [0, 1]
     assert len({rank["config_hash"] for rank in ranks}) == 1
     assert len(history_without_times(run.path)) == 2
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["run"]
+    assert len(list(tmp_path.glob("*/config.yaml"))) == 2
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["broadcasts"] == 0
+    for name, values in first.items():
+        assert torch.equal(values, second[name]), name
+    states = [load_checkpoint(RunDirectory(tmp_path / name).last)["state_dict"] for name in ("run", "alone")]
+    for name, values in states[0].items():
+        torch.testing.assert_close(values, states[1][name], atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.slow
+def test_ranks_validate_one_model_where_batch_normalization_is_their_own(tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "watched.py").write_text(WATCHED)
+    settings = ["trainer.sync_batchnorm=false", "regularization.ema=0.9"]
+    process = python_m(*tiny, *settings, "model._target_=watched.Watched", "trainer.devices=2", "run_dir=run")
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    for name, values in first.items():
+        assert torch.equal(values, second[name]), name
 
 
 def kill_after_epochs(arguments: list[str], run: Path, epochs: int) -> None:
