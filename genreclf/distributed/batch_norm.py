@@ -41,7 +41,7 @@ def _normalize(layer: _BatchNorm, x: Tensor) -> Tensor:
     variance = _SumOverRanks.apply(centered.square().sum(axes)) / count
     if layer.running_mean is not None:
         _track(layer, mean.detach(), (variance * count / (count - 1)).detach())
-    normalized = centered * (variance + layer.eps).rsqrt().view(shape)
+    normalized: Tensor = centered * (variance + layer.eps).rsqrt().view(shape)
     if layer.affine:
         normalized = normalized * layer.weight.view(shape) + layer.bias.view(shape)
     return normalized.to(x.dtype)
@@ -69,7 +69,7 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         distributed.all_reduce(total)
         return total
