@@ -105,7 +105,7 @@ def trainer_of(config: Config, **arguments: Any) -> Trainer:
     """Return a Trainer on the devices of the configuration; its ranks are there already."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     noise = "LeafSpec|sync_dist|does not have many workers|`srun` command|exists and is not empty|across ranks is zero"
-    warnings.filterwarnings("ignore", f".*({noise})")
+    warnings.filterwarnings("ignore", f".*({noise}|overriding `LightningModule.optimizer_)")
     devices = config.trainer.devices
     here = ranks_here(devices)
     accelerator = resolve_accelerator(config.trainer.accelerator, here)

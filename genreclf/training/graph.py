@@ -191,6 +191,11 @@ class GraphStep:
                     state = optimizer.state.get(parameter, {})
                     state.update({key: value.to(device) for key, value in state.items() if key == "step"})
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether steps are replayed by now."""
+        return self._replay is not None
+
     def __call__(self, batch: Tensor | ClipBatch) -> Tensor:
         """Train on a batch, rows ``(batch, 3)`` or clips; return its loss, which the next step overwrites."""
         if (rates := [group["lr"] for group in self._optimizer.param_groups]) != self._rates_now:
