@@ -11,8 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks.bare_loop import BareLoop, Ready, device_of, ready_batches
 from genreclf.config.config import Config
-from genreclf.experiment.fit import fit, trainer_of
+from genreclf.experiment.fit import fit
 from genreclf.experiment.setup import prepare
+from genreclf.experiment.trainer import trainer_of
 from genreclf.hardware import environment
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory

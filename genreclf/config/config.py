@@ -6,6 +6,8 @@ A section with a ``_target_`` is a class (or a function) and its arguments; `gen
 import copy
 import dataclasses
 import difflib
+import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.identity import digest, identity
+from genreclf.config.keys import OF_A_RUN, hint
 from genreclf.config.schema import (
     ClipConfig,
     EarlyStoppingConfig,
@@ -76,6 +79,8 @@ class Config:
     debug: bool
     plain: dict[str, Any]
     """The resolved configuration as it is kept in ``config.yaml``."""
+    warnings: list[str]
+    """What a user may not expect of a setting."""
 
     @classmethod
     def from_hydra(cls, config: DictConfig, *, run_dir: str, overrides: Sequence[str] = ()) -> "Config":
@@ -125,6 +130,8 @@ class Config:
             logger |= {} if name == "none" else {str(name): True}
         root = {key: plain.get(key) for key in ("seed", "init_from", "debug", "run_dir")}
         checked = _typed(RootConfig, "", root, problems)
+        trainer = _trainer(_section(plain, "trainer", problems), problems)
+        plain["trainer"] = {key: value for key, value in vars(trainer).items() if key != "others"} | trainer.others
 
         def typed(kind: type[Any], name: str) -> Any:
             return _typed(kind, name, _section(plain, name, problems), problems)
@@ -140,7 +147,7 @@ class Config:
             optimizer=_section(plain, "optimizer", problems),
             scheduler=_section(plain, "scheduler", problems),
             regularization=typed(RegularizationConfig, "regularization"),
-            trainer=typed(TrainerConfig, "trainer"),
+            trainer=trainer,
             logger=_typed(LoggerConfig, "logger", logger, problems),
             early_stopping=typed(EarlyStoppingConfig, "early_stopping"),
             seed=checked.seed,
@@ -148,6 +155,7 @@ class Config:
             init_from=checked.init_from,
             debug=checked.debug,
             plain=plain,
+            warnings=trainer.warnings(),
         )
         for name in MADE:
             instantiate.find(name, getattr(config, name), problems)
@@ -212,13 +220,14 @@ def _unknown_keys(plain: Mapping[str, Any]) -> list[str]:
     known = [*MADE, "data", "features", *TYPED]
     known += [entry.name for entry in dataclasses.fields(RootConfig)]
     dotted = [f"{name}.{entry.name}" for name, kind in TYPED.items() for entry in dataclasses.fields(kind)]
+    dotted.remove("trainer.others")
     dotted += [f"{name}.{key}" for name in known if isinstance(section := plain.get(name), Mapping) for key in section]
     problems = []
     for key in plain:
         if key not in known:
             near = [name for name in dotted if name.endswith(f".{key}")] or difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
-            problems.append(f"There is no key {key}; {hint}")
+            way = f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
+            problems.append(f"There is no key {key}; {hint(key) or way}")
     return problems
 
 
@@ -262,6 +271,31 @@ def _typed(kind: type[Any], name: str, values: Mapping[str, Any], problems: list
     if whole:
         problems += result.problems()
     return result
+
+
+def _trainer(section: Section, problems: list[str]) -> TrainerConfig:
+    """Return the trainer's section, checked against the signature of Lightning's Trainer."""
+    from lightning.pytorch import Trainer
+
+    from genreclf.config import instantiate
+
+    named = {entry.name for entry in dataclasses.fields(TrainerConfig)} - {"others"}
+    trainer: TrainerConfig = _typed(
+        TrainerConfig, "trainer", {key: section[key] for key in section if key in named}, problems
+    )
+    others = {key: value for key, value in section.items() if key not in named}
+    for key, (fixed, _) in OF_A_RUN.items():
+        if key in others and others[key] == fixed:
+            del others[key]
+    if isinstance(strategy := others.get("strategy"), str) and re.search("spawn|fork|notebook", strategy):
+        problems.append(f"trainer.strategy={strategy} starts processes of its own, as a run does already; use ddp.")
+    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+        if type(number := others.get(key)) is int and number < 1:
+            problems.append(f"trainer.{key}={number} must be at least 1.")
+    instantiate.find("trainer", {"_target_": trainer._target_, **others}, problems)
+    defaults = {name: entry.default for name, entry in inspect.signature(Trainer).parameters.items()}
+    trainer.others = {key: value for key, value in others.items() if key not in defaults or value != defaults[key]}
+    return trainer
 
 
 def _first_line(error: Exception) -> str:

@@ -10,6 +10,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import hydra
+
+from genreclf.config.keys import OF_A_RUN, hint
 from genreclf.errors import UserError
 from genreclf.run_directory import reason_of
 from genreclf.values import argument_problems, shown
@@ -21,6 +24,7 @@ GIVEN = {
     "loss": ("genre_counts",),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "steps"),
+    "trainer": tuple(OF_A_RUN),
 }
 """Arguments that the experiment gives; a configuration does not set them."""
 
@@ -46,9 +50,10 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
         if key != "_target_" and (key not in known or key in GIVEN[group]):
             settable = sorted(known - set(GIVEN[group]))
             near = difflib.get_close_matches(key, settable, 1)
-            hint = f"did you mean {group}.{near[0]}?" if near else f"its keys are {', '.join(settable) or 'none'}."
-            problems.append(f"{group}.{key} is no key of {attribute}; {hint}")
-    problems += argument_problems(group, target, section)
+            way = f"did you mean {group}.{near[0]}?" if near else f"its keys are {', '.join(settable) or 'none'}."
+            problems.append(f"{group}.{key} is no key of {attribute}; {hint(f'{group}.{key}') or way}")
+    plain = {key: value for key, value in section.items() if key in known and not is_node(value)}
+    problems += argument_problems(group, target, plain)
     return target  # type: ignore[no-any-return]
 
 
@@ -70,6 +75,30 @@ def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
         settings = ", ".join(f"{key}={shown(value)}" for key, value in chosen.items()) or "its defaults"
         reason = reason_of(error).removeprefix("ValueError: ").removeprefix("TypeError: ").rstrip(".")
         raise UserError(f"{group}: {name} cannot be made of {settings}: {reason}.") from error
+
+
+def is_node(value: Any) -> bool:
+    """Return whether a value names a class to be made, or is a list of such values."""
+    return any(map(is_node, value)) if isinstance(value, list) else isinstance(value, Mapping) and "_target_" in value
+
+
+def make_nodes(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section with the object itself in the place of each value that names a class, however deep.
+
+    Raises:
+        UserError: A class cannot be imported, or refuses its arguments.
+    """
+    from hydra.errors import InstantiationException
+
+    made = dict(section)
+    for key, value in section.items():
+        if is_node(value):
+            try:
+                made[key] = hydra.utils.instantiate({"value": value}, _convert_="all")["value"]
+            except InstantiationException as error:
+                reason = reason_of(error.__cause__ or error) if isinstance(error.__cause__, Exception) else str(error)
+                raise UserError(f"{group}.{key} cannot be made: {reason.rstrip('.')}.") from error
+    return made
 
 
 def accepts(group: str, section: Mapping[str, Any], key: str) -> bool:
@@ -108,6 +137,10 @@ def _kind(group: str) -> type | None:
         return GenreClassifier
     if group == "scheduler":
         return None
+    if group == "trainer":
+        from lightning.pytorch import Trainer
+
+        return Trainer
     import torch
 
     return {"loss": torch.nn.Module, "optimizer": torch.optim.Optimizer}[group]

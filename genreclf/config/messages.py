@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.config import CONFIG_DIR
+from genreclf.config.keys import hint
 from genreclf.errors import UserError
 
 HELP = "python -m genreclf --help shows how."
@@ -145,6 +146,8 @@ def _several_values(word: str, can_sweep: bool) -> str:
 def _near(key: str) -> str:
     if key.startswith("hydra."):
         return "--cfg hydra shows Hydra's keys, to which the chosen launcher and sweeper add their own."
+    if way := hint(key):
+        return way
     keys = _keys_of_a_run()
     if key in keys:
         return f"the {key.partition('.')[0]} that is chosen does not have it, --cfg job shows what it has."

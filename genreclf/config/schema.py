@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 MONITORS = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy")
 """Columns of ``history.csv`` by which the best epoch may be chosen."""
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 """What `torch.compile` may be asked for."""
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+"""How numbers are kept and multiplied in training, as Lightning calls it; the test is in ``32-true``."""
 
 LOGGERS = ("wandb", "csv", "tensorboard")
 """Keys of `LoggerConfig` that turn a logger on."""
@@ -126,6 +130,8 @@ class RegularizationConfig:
 class TrainerConfig:
     """What the training runs on and for how long (`trainer`)."""
 
+    _target_: str = "lightning.pytorch.Trainer"
+    """Lightning's Trainer, or a subclass of it."""
     accelerator: str = "auto"
     """``auto``, ``cpu``, ``gpu`` or ``mps``."""
     devices: int = 1
@@ -148,12 +154,14 @@ class TrainerConfig:
     """The same for validation."""
     limit_test_batches: int | float | None = None
     """The same for the test."""
+    others: dict[str, Any] = field(default_factory=dict)
+    """Arguments of Lightning's Trainer that are not as Lightning has them."""
 
     def problems(self) -> list[str]:
         """Say what is impossible."""
         problems = [
             *_one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps")),
-            *_one_of("trainer.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed")),
+            *_one_of("trainer.precision", self.precision, ("auto", *PRECISIONS)),
             *_one_of("trainer.compile", self.compile or "null", ("null", *COMPILE_MODES)),
             *_one_of("trainer.step", self.step, ("eager", "graph")),
             *_at_least("trainer.devices", self.devices, 1, 10_000),
@@ -173,6 +181,17 @@ class TrainerConfig:
                     f"trainer.{name}={value} is a fraction above 1; a number of batches has no decimal point."
                 )
         return problems
+
+    def warnings(self) -> list[str]:
+        """Say what a user may not expect of a setting."""
+        warnings = [
+            f"trainer.{key}={self.others[key]} goes by the clock, so a repeated or resumed run is not quite the same."
+            for key in ("max_time", "val_check_interval")
+            if isinstance(self.others.get(key), str | dict)
+        ]
+        if batches := int(self.others.get("fast_dev_run", 0)):
+            warnings.append(f"trainer.fast_dev_run: the figures are of {batches} batches an epoch and mean nothing.")
+        return warnings
 
 
 @dataclass

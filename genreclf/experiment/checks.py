@@ -17,7 +17,8 @@ from genreclf.datasets.base import ImageDataset
 from genreclf.errors import UserError, require
 from genreclf.experiment.build import make_loss, make_optimizer, make_scheduler
 from genreclf.experiment.corpus import audio_spec
-from genreclf.hardware import memory_bytes
+from genreclf.experiment.trainer import trainer_of
+from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
 from genreclf.run_directory import RunDirectory
 
 WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
@@ -43,6 +44,7 @@ def check_training(config: Config) -> None:
             lambda: _check_loggers(config),
             lambda: instantiate.make("split", config.split),
             lambda: make_loss(config, [1] * GENRES),
+            lambda: _check_trainer(config),
             lambda: _check_steps(config),
             lambda: _check_network_ahead(config),
         ]
@@ -84,13 +86,14 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
 
 
 def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = ("train", "val", "test")) -> None:
-    """See that no fraction of the batches of a subset is less than one of them.
+    """See that no fraction of the batches of a subset is less than one of them, and that they suffice to validate.
 
     Raises:
         UserError: It is.
     """
     loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
     faults = []
+    in_epochs = config.trainer.others.get("check_val_every_n_epoch", 1) is not None
     for subset in filter(data.segments, subsets):
         limit, clips = getattr(config.trainer, f"limit_{subset}_batches"), loaders[subset]().clips
         # Clips of a step: a batch of validation or test is each device's own.
@@ -99,6 +102,10 @@ def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = 
         if isinstance(limit, float) and batches and int(limit * batches) < 1:
             sentence = f"trainer.limit_{subset}_batches={limit} of {batches} batches is less than one"
             faults.append(f"{sentence}; a number without a decimal point, such as 1, counts batches.")
+        every = config.trainer.others.get("val_check_interval")
+        if subset == "train" and type(every) is int and every > batches and in_epochs:
+            sentence = f"trainer.val_check_interval={every} is more than the {batches} batches of an epoch"
+            faults.append(f"{sentence}; trainer.check_val_every_n_epoch=null counts them over several.")
     if faults:
         raise UserError("\n".join(faults))
 
@@ -123,6 +130,14 @@ def _check_batch(config: Config) -> None:
             f"data.batch_size={batch_size} leaves some of trainer.devices={devices} without a clip; set one at least "
             "as large as the number of devices."
         )
+
+
+def _check_trainer(config: Config) -> None:
+    """Make the Trainer of a single process, which needs no other rank to be there."""
+    settings = replace(config.trainer, devices=1)
+    accelerator = resolve_accelerator(settings.accelerator, 1)
+    precision = resolve_precision(settings.precision, accelerator)
+    trainer_of(replace(config, trainer=settings), fits=True, precision=precision, logger=False)
 
 
 def _check_start(config: Config) -> None:

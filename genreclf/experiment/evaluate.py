@@ -9,8 +9,9 @@ from genreclf.config.config import Config
 from genreclf.devices import device_errors, exactly
 from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
-from genreclf.experiment.fit import is_first_rank, trainer_of
+from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.setup import Prepared
+from genreclf.experiment.trainer import trainer_of
 from genreclf.models import GenreClassifier
 from genreclf.plots.run import draw_all
 from genreclf.reports.run import run_title, write_report
@@ -29,7 +30,7 @@ def test(
     """Test the best checkpoint of `trained` in float32 and write the files of a finished run into `run`."""
     split, data, model = prepared.split, prepared.data, prepared.model
     checkpoint = load_checkpoint(trained.best)
-    model.load_state_dict(checkpoint["state_dict"])
+    model.float().load_state_dict(checkpoint["state_dict"])
     trainer = trainer_of(
         config,
         precision="32-true",

@@ -67,7 +67,7 @@ def prepare(config: Config) -> Prepared:
         split,
         data,
         model,
-        (*corpus.warnings, *split.warnings, *unvalidated, *warnings),
+        (*config.warnings, *corpus.warnings, *split.warnings, *unvalidated, *warnings),
         split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
         seen=seen,
     )

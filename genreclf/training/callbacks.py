@@ -29,10 +29,8 @@ class RunCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, run: RunDirectory, **arguments: Any) -> None:
-        """Save at the end of each epoch, always under the same name."""
-        super().__init__(
-            dirpath=run.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False, **arguments
-        )
+        """Save always under the same name."""
+        super().__init__(dirpath=run.checkpoints, enable_version_counter=False, **arguments)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a killed run; Lightning would forget its best epoch where the directory was moved."""
@@ -56,8 +54,22 @@ class BestCheckpoint(RunCheckpoint):
 
     def __init__(self, run: RunDirectory, *, ties: str = "first", **arguments: Any) -> None:
         """Keep the choice."""
-        super().__init__(run, **arguments)
+        # Where epochs do without validation, or have several, Lightning saves after each validation.
+        at_epoch_end = None if arguments.get("monitor") else True
+        super().__init__(run, save_on_train_epoch_end=at_epoch_end, **arguments)
         self.ties = ties
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there are new figures, and save if that is to be done after each validation."""
+        self._validated = not trainer.sanity_checking
+        super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, unless the epoch, as one that is cut short, has no figure to judge it by but that of another."""
+        if self._validated or not str(self.monitor).startswith("val/"):
+            super().on_train_epoch_end(trainer, pl_module)
+        self._validated = False
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether an epoch with the value `current` is kept in place of the best one so far."""
@@ -145,6 +157,7 @@ class History(Callback):
         self.rows: list[dict[str, float]] = []
         self.has_started = False
         self._started_s = 0.0
+        self._validated = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of epochs that the checkpoint knows.
@@ -174,6 +187,11 @@ class History(Callback):
         """Start the clock."""
         self._started_s = time.perf_counter()
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the epoch has been validated: Lightning repeats the figures of the last one that was."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row of this epoch."""
@@ -181,7 +199,7 @@ class History(Callback):
         figures = {
             key: float(value)
             for key, value in sorted(trainer.callback_metrics.items())
-            if key.startswith(("train/", "val/"))
+            if key.startswith(("train/", "val/") if self._validated else "train/")
         }
         row = {"epoch": trainer.current_epoch, "lr": self._lr, **figures}
         self.rows.append({**row, "epoch_s": round(epoch_s, 3), "clips_per_s": round(self.clips / epoch_s, 1)})

@@ -262,13 +262,14 @@ class GenreClassifier(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm of the gradient, for fused optimizers too, which Lightning refuses in bf16 without need."""
+        """Clip the gradient, for fused optimizers too, which Lightning refuses in bf16 without need."""
         if not gradient_clip_val:
             return
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)  # Lightning leaves it to the optimizer, too late for the norm.
-        nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+        clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
+        clip(self.network.parameters(), gradient_clip_val)
 
     @property
     def _data(self) -> ClipDataModule:

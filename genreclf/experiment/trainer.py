@@ -1,0 +1,94 @@
+"""Lightning's Trainer of a run, made as the configuration says."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from genreclf.checkpoint import SafeCheckpointIO
+from genreclf.config import instantiate
+from genreclf.config.config import Config
+from genreclf.distributed.batch_norm import CPUSyncBatchNorm
+from genreclf.distributed.external_ranks import ranks_here
+from genreclf.errors import UserError
+from genreclf.hardware import resolve_accelerator
+from genreclf.run_directory import reason_of
+
+OF_A_TEST = ("strategy", "plugins", "deterministic", "inference_mode", "fast_dev_run")
+"""Arguments of Lightning's Trainer, beside those that every run sets, that count outside training too."""
+
+PROFILERS: dict[str, type[Profiler]] = {
+    "simple": SimpleProfiler,
+    "advanced": AdvancedProfiler,
+    "pytorch": PyTorchProfiler,
+}
+"""Lightning's profilers that write a file, by what it calls them."""
+
+
+def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Trainer:
+    """Return a Trainer on the devices of the configuration; its ranks are there already.
+
+    Args:
+        config: Of the run.
+        fits: Take the arguments that only a training uses from the configuration as well.
+        **arguments: What is other than the configuration says.
+
+    Raises:
+        UserError: Lightning refuses an argument.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    noise = "LeafSpec|sync_dist|does not have many workers|`srun` command|exists and is not empty|across ranks is zero"
+    warnings.filterwarnings("ignore", f".*({noise}|overriding `LightningModule.optimizer_)")
+    settings = config.trainer
+    others = {key: value for key, value in settings.others.items() if fits or key in OF_A_TEST}
+    others = instantiate.make_nodes("trainer", others)
+    if fits:
+        names = ("max_epochs", "gradient_clip_val", "limit_train_batches")
+        others |= {key: getattr(settings, key) for key in names}
+        if (kind := others.get("profiler")) in PROFILERS:
+            others["profiler"] = PROFILERS[kind](dirpath=config.run_dir, filename="profile")
+    devices = settings.devices
+    here = ranks_here(devices)
+    accelerator = resolve_accelerator(settings.accelerator, here)
+    sync_batchnorm = devices > 1 if settings.sync_batchnorm is None else settings.sync_batchnorm
+    # The environment is named, for Lightning would take a single rank in a Slurm job for one of several.
+    plugins: list[Any] = [TorchElasticEnvironment() if devices > 1 else LightningEnvironment(), SafeCheckpointIO()]
+    if sync_batchnorm and accelerator == "cpu":
+        plugins.append(CPUSyncBatchNorm())
+    own = others.pop("plugins", [])
+    given: dict[str, Any] = {
+        "accelerator": accelerator,
+        "devices": here,
+        "num_nodes": devices // here,
+        "strategy": "ddp" if devices > 1 else "auto",
+        "sync_batchnorm": sync_batchnorm,
+        "plugins": [*plugins, *(own if isinstance(own, list) else [own])],
+        "use_distributed_sampler": False,
+        "enable_model_summary": False,
+        "default_root_dir": config.run_dir,
+        "limit_val_batches": settings.limit_val_batches,
+    }
+    trainer_class = instantiate.find("trainer", {"_target_": settings._target_}, []) or Trainer
+    with refusals_named():
+        trainer: Trainer = trainer_class(**given | others | arguments)
+    return trainer
+
+
+@contextmanager
+def refusals_named() -> Iterator[None]:
+    """Turn what Lightning refuses into a sentence.
+
+    Raises:
+        UserError: It refuses something.
+    """
+    try:
+        yield
+    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+        raise UserError(f"Lightning refuses a setting of trainer: {reason_of(str(error))}") from error
