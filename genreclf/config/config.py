@@ -131,7 +131,7 @@ class Config:
         root = {key: plain.get(key) for key in ("seed", "init_from", "debug", "run_dir")}
         checked = _typed(RootConfig, "", root, problems)
         trainer = _trainer(_section(plain, "trainer", problems), problems)
-        plain["trainer"] = {key: value for key, value in vars(trainer).items() if key != "others"} | trainer.others
+        plain["trainer"] = trainer.plain()
 
         def typed(kind: type[Any], name: str) -> Any:
             return _typed(kind, name, _section(plain, name, problems), problems)

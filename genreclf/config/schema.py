@@ -182,6 +182,10 @@ class TrainerConfig:
                 )
         return problems
 
+    def plain(self) -> dict[str, Any]:
+        """Return the section as ``config.yaml`` has it."""
+        return {key: value for key, value in vars(self).items() if key != "others"} | self.others
+
     def warnings(self) -> list[str]:
         """Say what a user may not expect of a setting."""
         warnings = [

@@ -103,7 +103,8 @@ class ClipDataModule(LightningDataModule):
         table = self.tables["train"]
 
         def plan() -> Tensor:
-            epoch = self.trainer.current_epoch if self.trainer else 0
+            # Training on few batches alone, Lightning's `overfit_batches`, repeats their clips.
+            epoch = 0 if self.trainer is None or self.trainer.overfit_batches else self.trainer.current_epoch
             return random_clips(
                 table,
                 clip_frames=self.spec.clip_frames,

@@ -62,7 +62,7 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     shared["split"] |= {"unseen": False}  # Without init_from there is nothing that it could have seen.
     shared["data"] = {**asdict(ClipConfig()), **shared["data"], "store_dir": None}
     trainer = {key: value for key, value in shared.get("trainer", {}).items() if key in OF_TRAINER}
-    shared["trainer"] = {**asdict(TrainerConfig()), **trainer}
+    shared["trainer"] = {**TrainerConfig().plain(), **trainer}
     shared["logger"] = {}
     return {**shared, "seed": config.get("seed", 0), "init_from": None, "debug": False, "run_dir": ""}
 

@@ -1,0 +1,107 @@
+"""The trainer group is Lightning's Trainer: each of its arguments reaches it or is refused in a sentence."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from helpers import ROOT, Cli
+from lightning.pytorch import Trainer
+
+from genreclf.cli.compose import checked
+from genreclf.config.config import Config
+from genreclf.config.keys import OF_A_RUN
+from genreclf.errors import UserError
+from genreclf.run_directory import RunDirectory
+
+OURS = {"_target_", "compile", "step"}
+OTHER_DEFAULTS = {"devices", "max_epochs", "precision", "gradient_clip_val", "num_sanity_val_steps"}
+OTHER_DEFAULTS |= {"log_every_n_steps", "enable_model_summary"}
+
+
+def test_lists_every_argument_with_the_default_of_lightning() -> None:
+    listed: dict[str, Any] = yaml.safe_load((ROOT / "conf/trainer/auto.yaml").read_text())
+    known = inspect.signature(Trainer).parameters
+    assert listed.keys() - OURS == known.keys() - OF_A_RUN.keys()
+    for key in listed.keys() - OURS - OTHER_DEFAULTS:
+        assert listed[key] == known[key].default, key
+
+
+def test_the_configuration_repeats_what_is_not_as_lightning_has_it() -> None:
+    config = checked(["data=synthetic", "trainer.accumulate_grad_batches=2", "trainer.max_steps=-1"], run_dir="-")
+    assert config.trainer.others["accumulate_grad_batches"] == 2
+    assert "max_steps" not in config.plain["trainer"]
+    assert Config.from_plain(config.plain).plain == config.plain
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("trainer.acumulate_grad_batches=2", "did you mean trainer.accumulate_grad_batches?"),
+        ("+trainer.acumulate_grad_batches=2", "did you mean trainer.accumulate_grad_batches?"),
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be at least 1."),
+        ("trainer.accumulate_grad_batches=many", "trainer.accumulate_grad_batches=many must be a whole number."),
+        ("trainer.callbacks=[]", "choose callbacks with callbacks=NAME."),
+        ("+trainer.num_nodes=2", "trainer.devices counts the devices of all machines."),
+        ("trainer.profiler=stopwatch", "Lightning refuses a setting of trainer: When passing string value for the `pr"),
+        ("trainer.max_time=soon", "Lightning refuses a setting of trainer: `Timer(duration='soon')` is not a valid"),
+        ("trainer.strategy=ddq", "Lightning refuses a setting of trainer: You selected an invalid strategy name"),
+        ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn starts processes of its own"),
+        ("trainer.strategy={_target_:os.nothing}", "trainer.strategy cannot be made"),
+        ("trainer.overfit_batches=-1", "Lightning refuses a setting of trainer: You have passed invalid value -1"),
+        ("trainer.precision=half", "trainer.precision=half is none of auto, 32-true"),
+        ("trainer._target_=torch.nn.Linear", "trainer._target_=torch.nn.Linear is no lightning.pytorch.trainer"),
+    ],
+)
+def test_mistakes_are_named_before_any_data(override: str, sentence: str, cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("trainer=cpu", override, "data.root=nowhere", "run_dir=run")
+    assert outcome.code == 2, outcome
+    assert sentence in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "run/metrics.json").exists()
+
+
+def test_validation_after_more_batches_than_there_are(cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, "trainer.val_check_interval=100")
+    assert (outcome.code, "trainer.val_check_interval=100 is more than the 2 batches" in outcome.err) == (2, True)
+
+
+def test_arguments_reach_the_training(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    settings = ["trainer.accumulate_grad_batches=2", "trainer.profiler=simple", "trainer.check_val_every_n_epoch=2"]
+    settings += ["trainer.gradient_clip_algorithm=value", "data.batch_size=10", "trainer.max_time=00:01:00:00"]
+    outcome = cli(*tiny, *settings, "trainer.max_epochs=3", "trainer.num_sanity_val_steps=1", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert "trainer.max_time=00:01:00:00 goes by the clock" in outcome.out
+    run = RunDirectory(tmp_path / "run")
+    assert torch.load(run.last, weights_only=True)["global_step"] == 3 * 2  # Of three batches, two steps an epoch.
+    assert "optimizer_step" in (run.path / "fit-profile.txt").read_text()
+    assert ["val/loss" in row for row in run.read_history()] == [False, True, False]
+    assert run.read_metrics()["best_epoch"] == 1
+
+
+def test_a_strategy_is_made_of_its_class(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(trainer: Trainer, *_: Any, **__: Any) -> None:
+        raise UserError(f"trained by {getattr(trainer.strategy, 'process_group_backend', None)}")
+
+    monkeypatch.setattr("lightning.pytorch.Trainer.fit", fit)
+    name = "lightning.pytorch.strategies.DDPStrategy"
+    outcome = cli(*tiny, f"trainer.strategy={{_target_:{name},process_group_backend:gloo}}", "run_dir=run")
+    assert "trained by gloo" in outcome.err
+
+
+def test_a_development_run_ends_as_any_other(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    outcome = cli(*tiny, "trainer.fast_dev_run=true", "trainer.max_epochs=5", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert "the figures are of 1 batches an epoch and mean nothing" in outcome.out
+    metrics = RunDirectory(tmp_path / "run").read_metrics()
+    assert (metrics["status"], metrics["epochs"], metrics["test"]["clip"]["n"]) == ("finished", 1, 20)
+    assert RunDirectory(tmp_path / "run").best.exists()
+
+
+def test_the_same_clips_again_and_again(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    settings = ["trainer.overfit_batches=1", "trainer.max_epochs=2", "optimizer.lr=0.0", "model.dropout=0.0"]
+    assert cli(*tiny, *settings, "run_dir=run").code == 0
+    first, second = RunDirectory(tmp_path / "run").read_history()
+    assert first["train/loss"] == second["train/loss"]
