@@ -18,7 +18,7 @@ from genreclf.run_directory import RunDirectory
 
 OURS = {"_target_", "compile", "step"}
 OTHER_DEFAULTS = {"devices", "max_epochs", "precision", "gradient_clip_val", "num_sanity_val_steps"}
-OTHER_DEFAULTS |= {"log_every_n_steps", "enable_model_summary"}
+OTHER_DEFAULTS |= {"sync_batchnorm", "log_every_n_steps", "enable_model_summary"}
 
 
 def test_lists_every_argument_with_the_default_of_lightning() -> None:
