@@ -104,7 +104,8 @@ class ClipDataModule(LightningDataModule):
 
         def plan() -> Tensor:
             # Training on few batches alone, Lightning's `overfit_batches`, repeats their clips.
-            epoch = 0 if self.trainer is None or self.trainer.overfit_batches else self.trainer.current_epoch
+            repeats = getattr(self.trainer, "overfit_batches", 0)
+            epoch = 0 if self.trainer is None or repeats else self.trainer.current_epoch
             return random_clips(
                 table,
                 clip_frames=self.spec.clip_frames,
