@@ -1,39 +1,58 @@
-"""Where a run or a sweep is written, as overrides for Hydra."""
+"""Where a run or a sweep is written: the resolvers of ``hydra.run`` and ``hydra.sweep`` in ``conf/train.yaml``."""
 
 import hashlib
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from hydra.conf import HydraConf
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from genreclf.config.config import CONFIG_DIR
+from genreclf.config.identity import ELSEWHERE, digest, identity
 from genreclf.distributed.external_ranks import external_ranks
 from genreclf.distributed.launchers import check_launcher
 from genreclf.errors import UserError
 from genreclf.values import shown
 
-PASSING = ("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_jobs=", "hydra.sweeper.n_trials=", "debug=")
+PASSING = (
+    *("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_jobs=", "hydra.sweeper.n_trials=", "hydra.mode="),
+    "debug=",
+)
 """Overrides that say how a sweep is run or how far, not what it is."""
 
 
-def with_directories(arguments: list[str]) -> list[str]:
-    """Make `run_dir` Hydra's own directory too, and give a sweep a directory that the same command finds again."""
-    chosen = [argument.partition("=")[2] for argument in arguments if argument.startswith("run_dir=")]
-    sweeping = any(argument in ("-m", "--multirun") for argument in arguments)
+def check_directories(arguments: Sequence[str]) -> None:
+    """Check that the run directory that a command names can be made, and that a sweep may start here.
+
+    Raises:
+        UserError: It cannot; the launcher is not installed; or the settings contradict each other.
+    """
     if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
-        return arguments
-    if sweeping:
+        return
+    overrides = _parsed(argument for argument in arguments if "=" in argument and not argument.startswith("-"))
+    places = {override.key_or_group: override for override in overrides if _is_place(override)}
+    if "-m" in arguments or "--multirun" in arguments or "hydra.mode=MULTIRUN" in arguments:
         check_launcher(arguments)
         if external_ranks() > 1:
             raise UserError("A sweep starts the ranks of its jobs: leave torchrun or srun out, set trainer.devices.")
-    for argument in arguments:
-        if argument.startswith("hydra.run.dir=") and "${" not in argument:
-            _make(argument, argument.partition("=")[2].strip("'\""))
-    if chosen and sweeping:
-        raise UserError("run_dir is one run's; a sweep with -m gives each job its own below hydra.sweep.dir.")
-    if chosen and chosen[-1] not in ("", "null"):
-        _make(f"run_dir={chosen[-1]}", chosen[-1])
-        quoted = chosen[-1].replace("'", r"\'")
-        return _beside(arguments, "run_dir=", f"hydra.run.dir='{quoted}'")
-    return as_sweep(arguments) if sweeping else arguments
+        if "run_dir" in places:
+            raise UserError("run_dir is one run's; a sweep with -m gives each job its own below hydra.sweep.dir.")
+    elif len(places) > 1:
+        raise UserError("run_dir and hydra.run.dir are one setting; leave one of them out.")
+    for override in places.values():
+        if "${" not in (path := str(override.value())):
+            _make(str(override.input_line), path)
+
+
+def _is_place(override: Override) -> bool:
+    is_path = override.key_or_group in ("run_dir", "hydra.run.dir") and not override.is_sweep_override()
+    return is_path and override.value() not in (None, "")
 
 
 def _make(override: str, path: str) -> None:
@@ -45,27 +64,73 @@ def _make(override: str, path: str) -> None:
         raise UserError(f"{shown(override)} cannot be made ({reason}); choose another.") from error
 
 
-def as_sweep(arguments: list[str]) -> list[str]:
-    """Tell Hydra where the sweep lies and which keys all its jobs share, so that their folders name the others."""
-    words = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
-    overrides = OverridesParser.create().parse_overrides(words)
-    varied = [override.key_or_group for override in overrides if override.is_sweep_override()]
-    fixed = [override.key_or_group for override in overrides if not override.is_sweep_override()]
-    shared = ",".join(f"'{key}'" for key in dict.fromkeys(fixed) if not key.startswith("hydra"))
-    place = words[0] if words else "-"
-    arguments = _beside(arguments, place, f"hydra.job.config.override_dirname.exclude_keys=[{shared}]")
-    if any(word.startswith("hydra.sweep.dir=") for word in words):
-        return arguments
+def use_for_every_configuration() -> None:
+    """Let Hydra use the section `hydra` of ``conf/train.yaml`` for a primary configuration without one, too.
+
+    Such is the ``config.yaml`` of a run, which ``--config-name config`` repeats.
+    """
+    ours = OmegaConf.load(Path(CONFIG_DIR, "train.yaml"))
+    node: Any = OmegaConf.merge(OmegaConf.structured(HydraConf), ours.hydra)
+    for group in node.defaults:
+        group.update({key: "none" for key in group if key in ("job_logging", "hydra_logging")})
+    ConfigStore.instance().store("config", node, group="hydra", provider="genreclf")
+
+
+def sweep_folder(*overrides: Sequence[str]) -> str:
+    """Return the name of a sweep's folder: what it varies, and a hash of the command however its jobs are run.
+
+    Args:
+        *overrides: Lists of what was typed.
+    """
+    words = [str(word) for each in overrides for word in each]
     lasting = sorted(word for word in words if not word.startswith(PASSING))
-    identity = hashlib.sha256("\0".join(lasting).encode()).hexdigest()[:10]
+    command_hash = hashlib.sha256("\0".join(lasting).encode()).hexdigest()[:10]
     files = [word.partition("=")[2] for word in words if word.startswith("sweep=")]
-    keys = [key.rpartition(".")[2] for key in varied]
-    name = "-".join(dict.fromkeys([*files, *keys]))[:60]
-    name = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in name)
-    return _beside(arguments, place, f"hydra.sweep.dir=outputs/sweeps/{name}_{identity}")
+    keys = [override.key_or_group.rpartition(".")[2] for override in _parsed(words) if override.is_sweep_override()]
+    return f"{_readable('-'.join(dict.fromkeys([*files, *keys]))[:60])}_{command_hash}"
 
 
-def _beside(arguments: list[str], start: str, override: str) -> list[str]:
-    """Put an override behind the argument that starts so: Hydra wants all overrides in one place."""
-    place = max(index for index, argument in enumerate(arguments) if argument.startswith(start))
-    return [*arguments[: place + 1], override, *arguments[place + 1 :]]
+def fixed_keys(overrides: Sequence[str]) -> list[str]:
+    """Return the keys that a command sets for all jobs of its sweep, so that their folders name the others."""
+    return [override.key_or_group for override in _parsed(overrides) if not override.is_sweep_override()]
+
+
+def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
+    """Return the name of a job's folder in its sweep: what it varies, and a hash of its configuration.
+
+    Args:
+        overrides: All that are set for the job.
+        fixed: Keys that all jobs of the sweep share.
+        _root_: The configuration, Hydra's own among it.
+    """
+    parts = ((key.lstrip("+~"), value) for key, _, value in (word.partition("=") for word in overrides))
+    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts if key not in fixed]
+    readable = _readable("_".join(words))[:80]
+    return f"{readable}_{config_hash(_root_)}" if readable else config_hash(_root_)
+
+
+def config_hash(config: DictConfig) -> str:
+    """Return a hash of a composed configuration less Hydra's own, places and logging."""
+    plain: Any
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *ELSEWHERE)])
+    try:
+        plain = OmegaConf.to_container(ours, resolve=True)
+    except OmegaConfBaseException:  # The job itself will say what is wrong with it.
+        plain = OmegaConf.to_container(ours, resolve=False)
+    return digest(identity(plain))[:8]
+
+
+def _parsed(words: Iterable[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides([str(word) for word in words])
+
+
+def _readable(text: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in text)
+
+
+# What is cached is the same for all jobs of a sweep, in whatever process they are composed.
+OmegaConf.register_new_resolver("or", lambda first, second: first or second, replace=True)
+OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
+OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("fixed_keys", fixed_keys, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)

@@ -8,21 +8,18 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.cli.directories import with_directories
+from genreclf.cli.directories import check_directories, use_for_every_configuration
 from genreclf.config.config import CONFIG_DIR
-from genreclf.config.identity import ELSEWHERE, digest, identity
 from genreclf.config.messages import check_options, explain
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.launchers import LauncherFailed
@@ -41,7 +38,10 @@ def main(arguments: list[str]) -> None:
 
         if not complete():
             return
-    sys.argv[1:] = with_directories(arguments)
+    check_directories(arguments)
+    if any(word.startswith(("--config-name", "-cn")) for word in arguments):
+        use_for_every_configuration()
+    sys.argv[1:] = arguments
     stopped: UserError | None = None
     SweepStart.sweep_dir = None
     try:
@@ -142,32 +142,3 @@ def _follow(config: DictConfig, settings: HydraConf) -> float:
     except Exception as error:
         traceback.print_exception(error)
         return float("nan")
-
-
-def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
-    """Return the name of a sweep's job: what it varies, and a hash of its configuration.
-
-    Args:
-        overrides: All that are set for the job.
-        fixed: Keys that all jobs of the sweep share.
-        _root_: The configuration, Hydra's own among it.
-    """
-    parts = ((key.lstrip("+~"), value) for key, _, value in (word.partition("=") for word in overrides))
-    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts if key not in fixed]
-    readable = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in "_".join(words))[:80]
-    return f"{readable}_{config_hash(_root_)}" if readable else config_hash(_root_)
-
-
-def config_hash(config: DictConfig) -> str:
-    """Return a hash of a composed configuration less Hydra's own, places and logging."""
-    plain: Any
-    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *ELSEWHERE)])
-    try:
-        plain = OmegaConf.to_container(ours, resolve=True)
-    except OmegaConfBaseException:  # The job itself will say what is wrong with it.
-        plain = OmegaConf.to_container(ours, resolve=False)
-    return digest(identity(plain))[:8]
-
-
-OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
-OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)

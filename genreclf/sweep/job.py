@@ -66,7 +66,7 @@ class Job:
             sweep_dir=Path(settings.sweep.dir),
             number=settings.job.num,
             overrides=list(settings.overrides.task),
-            fixed=list(settings.job.config.override_dirname.exclude_keys),
+            fixed=list(settings.callbacks["sweep"].fixed),
         )
 
     @property
@@ -128,6 +128,7 @@ class Job:
         from genreclf.config.config import Config
 
         self._debug = composed.debug is True
+        composed.run_dir = None  # Where it repeats a run, it is that run's.
         config = Config.from_hydra(composed, run_dir=str(self.run.path), overrides=self.overrides)
         if config.logger.group is None:
             config.logger.group = config.plain["logger"]["group"] = self.sweep_dir.name

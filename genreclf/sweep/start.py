@@ -3,6 +3,7 @@
 import json
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,13 +18,22 @@ BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 class SweepStart(Callback):
-    """Hydra calls it as a sweep starts."""
+    """Records that a sweep starts, when Hydra calls it.
+
+    Args:
+        fixed: Keys that all jobs of the sweep share. Named here, they are found before its jobs are composed, which no
+            longer know what the sweep varies.
+    """
 
     sweep_dir: ClassVar[Path | None] = None
     """Of the sweep that this process started."""
 
     may_be_done: ClassVar[bool] = False
     """Whether its sweeper starts no job where all of them are done, as a study does."""
+
+    def __init__(self, fixed: Sequence[str] = ()) -> None:
+        """Keep them."""
+        self.fixed = fixed
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the directory, and mark this call in ``sweep.json`` for the jobs, wherever they run."""

@@ -76,7 +76,7 @@ def write_summary(sweep_dir: Path, rows: Sequence[Row]) -> Path:
     text = render(
         "sweep.md",
         name=sweep_dir.resolve().name,
-        command=_command(sweep_dir),
+        command=shlex.join(read_object(sweep_dir / "sweep.json").get("command", [])),
         counts=counted(rows),
         jobs=Table.of(columns, rows),
         failed=[row for row in rows if row.status == FAILED],
@@ -164,10 +164,3 @@ def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
         Column("in_last_call", lambda row: row.in_last_call),
         Column("overrides", lambda row: shlex.join(row.overrides)),
     ]
-
-
-def _command(sweep_dir: Path) -> str:
-    """Return what was typed, without what the command line added."""
-    words = read_object(sweep_dir / "sweep.json").get("command", [])
-    ours = ("hydra.sweep.dir=outputs/sweeps/", "hydra.job.config.override_dirname.exclude_keys=")
-    return shlex.join(word for word in words if not word.startswith(ours))

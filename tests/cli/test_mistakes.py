@@ -67,6 +67,8 @@ COMMANDS = {
     "lists of nothing": (["split=list"], "split.train"),
     "fault-filtered list of other tracks": (["split=fault_filtered"], "split=track"),
     "run directory of a sweep": (["-m", "seed=1,2", "run_dir=x"], "run_dir is one run's; a sweep with -m"),
+    "run directory of a sweep without -m": (["hydra.mode=MULTIRUN", "seed=1,2", "run_dir=x"], "run_dir is one run's"),
+    "two run directories": (["run_dir=x", "hydra.run.dir=y"], "run_dir and hydra.run.dir are one setting"),
     "configuration of a sweep": (["-m", "seed=1,2", "--cfg", "job"], "--multirun and --cfg exclude each other"),
     "run directory below a file": (["run_dir=file/run"], "run_dir=file/run cannot be made"),
     "weights of no run": (["init_from=nowhere"], "There is no nowhere/checkpoints/best.ckpt"),

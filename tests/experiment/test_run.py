@@ -74,6 +74,12 @@ def test_a_finished_run_is_left_alone(cli: Cli, tiny: list[str], tmp_path: Path)
 def test_the_saved_config_composes_to_the_same_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     assert cli(*tiny, "run_dir=first").code == 0
     assert cli("--config-dir", str(tmp_path / "first"), "--config-name", "config", "run_dir=second").code == 0
+    assert {path.name for path in tmp_path.glob("second/*")} == {path.name for path in tmp_path.glob("first/*")}
+    assert not (tmp_path / "outputs").exists()
+    sweep = cli("-m", "--config-dir", str(tmp_path / "first"), "--config-name", "config", "seed=0,1")
+    assert "2 jobs: 2 finished." in sweep.out, sweep.err
+    (repeated,) = tmp_path.glob("outputs/sweeps/seed_*/seed-0_*/predictions.csv")
+    assert repeated.read_text() == (tmp_path / "first/predictions.csv").read_text()
     first, second = (yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in ("first", "second"))
     assert {**first, "run_dir": "second"} == second
     for name in ("predictions.csv", "clip_predictions.csv"):

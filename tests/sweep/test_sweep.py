@@ -157,6 +157,11 @@ def test_every_job_has_its_ranks_directory_and_record(launcher: str, tiny: list[
     assert [len(each) for each in hashes] == [1, 1]
     assert hashes[0] != hashes[1]
     assert "2 jobs: 2 finished." in output
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/sweeps/*/*/metrics.json")}
+    other = [] if ours else ["hydra/launcher=joblib"]
+    code, output = sweep(*arguments, *other)
+    assert (code, "2 jobs: 2 finished." in output) == (0, True), output
+    assert done == {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/sweeps/*/*/metrics.json")}
 
 
 @pytest.mark.parametrize(
