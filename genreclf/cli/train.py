@@ -25,6 +25,7 @@ from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.launchers import LauncherFailed
 from genreclf.errors import UserError
 from genreclf.escaping import say
+from genreclf.sweep.process import cool_down, hide_gpus_from
 from genreclf.sweep.start import BASIC_SWEEPER, SweepStart
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -62,8 +63,6 @@ def main(arguments: list[str]) -> None:
         raise KeyboardInterrupt("The same command goes on where it stopped.") from None
     finally:
         if SweepStart.sweep_dir is not None:
-            from genreclf.sweep.process import cool_down
-
             cool_down()
     if (sweep_dir := SweepStart.sweep_dir) is not None:
         from genreclf.sweep.summary import report
@@ -99,6 +98,7 @@ def train(config: DictConfig) -> float:
 
 
 def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
+    hide_gpus_from([config])
     # Skip garbage collection while importing: nothing imported is freed, and it takes a sixth of the time.
     gc.disable()
     try:

@@ -283,8 +283,12 @@ def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: s
 def _difference(before: dict[str, Any], now: dict[str, Any], there: str = "there", here: str = "here") -> str:
     """Name the first keys in which two configurations differ."""
     old, new = identity(before), identity(now)
-    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    return ", ".join(f"{key}={old.get(key)} {there}, {new.get(key)} {here}" for key in keys[:3])
+    keys = [key for key in sorted({*old, *new}) if (key in old, old.get(key)) != (key in new, new.get(key))]
+    return ", ".join(f"{_said(key, old)} {there}, {_said(key, new)} {here}" for key in keys[:3])
+
+
+def _said(key: str, settings: dict[str, Any]) -> str:
+    return f"{key}={settings[key]}" if key in settings else f"no {key}"
 
 
 def _show(run: RunDirectory, metrics: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -43,6 +43,16 @@ def cool_down() -> None:
     if (pid := server._forkserver_pid) is not None:  # type: ignore[attr-defined]
         os.kill(pid, signal.SIGKILL)
         server._stop()  # type: ignore[attr-defined]
+
+
+def hide_gpus_from(configs: Iterable[Mapping[str, Any]]) -> None:
+    """Hide the GPUs from this process if it computes these runs on the CPU alone.
+
+    A step of an optimizer of PyTorch asks CUDA whether it is being recorded, which starts CUDA on the first GPU and
+    takes memory there.
+    """
+    if all(config["trainer"]["accelerator"] == "cpu" for config in configs):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
@@ -132,6 +142,7 @@ def _compute(
         with log.open("a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
+    hide_gpus_from(plains)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     from genreclf.config.config import Config
     from genreclf.experiment.together import run_together

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from helpers import Cli
 
+from genreclf.sweep.process import hide_gpus_from
+
 
 def servers() -> list[int]:
     """Return the servers that this process has started and that have not ended."""
@@ -31,3 +33,12 @@ def test_ends_with_the_sweep(
     assert outcome.code == code, outcome.err
     assert reason in outcome.err
     assert not servers()
+
+
+def test_hides_the_gpus_from_runs_on_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = {"trainer": {"accelerator": "cpu"}}, {"trainer": {"accelerator": "auto"}}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    hide_gpus_from([cpu, gpu])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    hide_gpus_from([cpu, cpu])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
