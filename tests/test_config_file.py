@@ -94,5 +94,5 @@ def test_a_run_of_another_experiment_is_told_without_importing_what_it_names(
         outcome = cli(*tiny, "run_dir=theirs")
     assert outcome.code == 2
     assert "theirs holds another experiment" in outcome.err
-    assert "no model.channels there, model.channels=[4, 4, 4, 4] here" in outcome.err
+    assert "no data.artists_per_genre there, data.artists_per_genre=5 here" in outcome.err
     assert "evil_resume" not in sys.modules
