@@ -39,17 +39,18 @@ class ExternalRanks:
 
     Args:
         accelerator: The ranks' accelerator, ``cpu``, ``gpu`` or ``mps``.
+        gpu_backend: What sums and copies tensors on GPUs; NCCL refuses several ranks on one.
 
     Raises:
         UserError: Slurm divided them unevenly among the machines.
     """
 
-    def __init__(self, accelerator: str) -> None:
+    def __init__(self, accelerator: str, gpu_backend: str = "nccl") -> None:
         """Wait for all ranks."""
         from torch import distributed
 
         exit_with_parent(os.getppid())
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if accelerator == "gpu" else "gloo")
+        distributed.init_process_group(f"cpu:gloo,cuda:{gpu_backend}" if accelerator == "gpu" else "gloo")
         self.rank = distributed.get_rank()
         self.sent = False
         """Whether this rank has broadcast anything."""

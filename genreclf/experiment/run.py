@@ -120,7 +120,10 @@ def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None
     if (devices := config.trainer.devices) != started:
         sentence = f"{started} ranks were started, but trainer.devices={devices}; set trainer.devices={started}."
         raise UserError(sentence if is_first_rank() else "")
-    with ExternalRanks(resolve_accelerator(config.trainer.accelerator, ranks_here(started))) as ranks:
+    strategy = config.trainer.others.get("strategy")
+    backend = strategy.get("process_group_backend") if isinstance(strategy, dict) else None
+    accelerator = resolve_accelerator(config.trainer.accelerator, ranks_here(started))
+    with ExternalRanks(accelerator, backend or "nccl") as ranks:
         _compare(ranks.gather(config), ranks.rank)
         if ranks.rank == 0:
             try:

@@ -154,7 +154,7 @@ def outputs_of(layer: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> Tens
         x: Its input.
     """
     kind = x.device.type
-    if kind == "cpu" or not torch.is_autocast_enabled(kind):
+    if kind in ("cpu", "meta") or not torch.is_autocast_enabled(kind):
         return layer(x)[0]
     with torch.autocast(kind, enabled=False):
         return layer(x.float())[0]
