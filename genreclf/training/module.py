@@ -138,6 +138,8 @@ class GenreClassifier(LightningModule):
 
     def on_train_end(self) -> None:
         """Give back the memory of the recorded step."""
+        if self.graph_step is not None and isinstance(data := self._data, ClipDataModule):
+            data.cuts_training_clips = True
         self.graph_step = None
 
     def _say_not_recorded(self, reason: str) -> None:
