@@ -16,6 +16,7 @@ from genreclf.data.clips import ClipBatch
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.experiment.setup import Prepared
 from genreclf.hardware import resolve_accelerator, resolve_precision
+from genreclf.training.compilation import compiled
 from genreclf.training.module import MakeOptimizer
 
 
@@ -41,7 +42,7 @@ class BareLoop:
         self.device, self.precision = device_of(config)
         network = copy.deepcopy(prepared.model.network).to(self.device)
         self.network: nn.Module = network.to(memory_format=torch.channels_last)
-        self.forward = torch.compile(network, mode=config.trainer.compile) if config.trainer.compile else network
+        self.forward = compiled(network, config.trainer.compile) if config.trainer.compile else network
         make: MakeOptimizer = prepared.model.make_optimizer
         self.optimizer = make(network.parameters())
         self.largest_norm = config.trainer.gradient_clip_val

@@ -51,11 +51,6 @@ class Network(nn.Sequential):
             x = stage(x)
         return x
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits ``(batch, genre)``."""
-        logits: Tensor = self.classifier(self.embed(x))
-        return logits
-
 
 class Ensemble(nn.ModuleList):
     """Several networks with the mean of their logits; the embedding holds those of all networks side by side.

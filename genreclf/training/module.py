@@ -21,6 +21,7 @@ from genreclf.evaluation.gather import GatheredPredictions
 from genreclf.evaluation.metrics import evaluate
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.training.augment import Augment
+from genreclf.training.compilation import compiled
 from genreclf.training.graph import RECORDERS, GraphStep, obstacle
 from genreclf.training.losses import CrossEntropy
 
@@ -98,13 +99,10 @@ class GenreClassifier(LightningModule):
     def compile_training(self, mode: str) -> None:
         """Compile `network` for training; validation and test keep the uncompiled one, whose values never change.
 
-        Recurrent layers are left to cuDNN: the compiler ends its graph before them.
-
         Args:
             mode: Of `torch.compile`: ``default``, ``reduce-overhead`` (CUDA graphs) or ``max-autotune``.
         """
-        # Its method: a compiled module would be a second child beside `network`.
-        self._train_network = torch.compile(self.network.forward, mode=mode)
+        self._train_network = compiled(self.network, mode)
 
     def setup(self, stage: str) -> None:
         """Store convolutions channels last, which is faster on CPUs and GPUs."""
