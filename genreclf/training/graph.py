@@ -6,7 +6,7 @@ that starts them. A graph starts all of them at once.
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -83,19 +83,22 @@ class CudaRecorder:
 
     def record(self, work: Work) -> Work:
         """Record `work` as a CUDA graph, and return a function that replays it on the stream of the caller."""
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         before = self.generator.get_state()
         try:
             # The outer stream is put back even where the end of a broken recording raises.
             with (
                 torch.cuda.stream(torch.cuda.current_stream(self.device)),
                 self._own_draws(),
-                torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
+                torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"),
             ):
                 work()
         except Exception:
-            # The allocator goes on asking a graph whose recording broke, and its generator stays in the recording.
+            # What broke holds on to its generator and its memory, and is asked about pinned memory ever after.
             _broken.append(graph)
+            with suppress(RuntimeError):  # Where CUDA ended the recording, but something else broke.
+                torch._C._cuda_endAllocateToPool(self.device.index or 0, pool)
+                torch._C._cuda_releasePool(self.device.index or 0, pool)
             self.generator = torch.Generator(self.device)
             self.generator.set_state(before)
             raise
