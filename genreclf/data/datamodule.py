@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -15,6 +16,9 @@ from genreclf.splits.base import Segment, Split
 
 RESIDENT_SHARE = 0.5
 """The largest share of a device's memory, or of the page cache, that the store may take."""
+
+_copies: WeakKeyDictionary[Store, dict[torch.device, Tensor]] = WeakKeyDictionary()
+"""Frames of stores on the devices that hold them, which all runs of this process share."""
 
 
 class ClipDataModule(LightningDataModule):
@@ -209,7 +213,12 @@ class ClipDataModule(LightningDataModule):
         if self._settled or device.type in ("cpu", "mps"):
             return
         self._settled = True
-        if self.streams or self._frames.nbytes > RESIDENT_SHARE * free_bytes(device):
-            return
-        self._frames = self._frames.to(device)
+        copies = _copies.setdefault(self.store, {})
+        if device not in copies:
+            if self.streams or self._frames.nbytes > RESIDENT_SHARE * free_bytes(device):
+                return
+            copies[device] = self._frames.to(device)
+            if device.type == "cuda":  # Other streams may read it.
+                torch.cuda.current_stream(device).synchronize()
+        self._frames = copies[device]
         self._tables_of_frames = {subset: table.to(device) for subset, table in self.tables.items()}

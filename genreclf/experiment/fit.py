@@ -27,10 +27,11 @@ from genreclf.training.callbacks import (
 )
 from genreclf.training.ema import EMA
 from genreclf.training.loggers import Tracking
+from genreclf.training.turns import Turns
 
 
-def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Tracking) -> None:
-    """Train, from the last epoch that a killed run finished."""
+def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Tracking, turns: Turns | None = None) -> None:
+    """Train, from the last epoch that a killed run finished, in a turn of `turns` if beside others."""
     data = prepared.data
     settings, stopping = config.trainer, config.early_stopping
     clips = len(data.tables["train"]) * config.clips.crops_per_track
@@ -50,7 +51,11 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
         callbacks.append(LastingEarlyStopping(monitor, mode=stopping.mode, patience=stopping.patience))
     if config.regularization.ema is not None:
         callbacks.append(EMA(decay=config.regularization.ema))
-    if shows_progress := is_first_rank() and settings.others.get("enable_progress_bar") is not False:
+    shows_progress = is_first_rank() and settings.others.get("enable_progress_bar") is not False
+    if turns is not None:
+        callbacks.append(turns)
+        shows_progress &= turns.shows_progress
+    if shows_progress:
         # Times a second: Lightning's 100 take a tenth of the core that starts the steps, a terminal given.
         callbacks.append(EpochProgress(refresh_rate=10))
     trainer = trainer_of(

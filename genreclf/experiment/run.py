@@ -4,7 +4,6 @@ A run is a generator of the type `Steps`, which yields before it fits and before
 `genreclf.experiment.together` goes through several, step by step.
 """
 
-import dataclasses
 import signal
 import sys
 import threading
@@ -12,26 +11,22 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from typing import Any, TypeVar
 
 from genreclf.config.config import Config
 from genreclf.config.identity import digest, identity
-from genreclf.config.schema import LOGGERS
 from genreclf.data.store import SAMPLE_BYTES
 from genreclf.distributed.external_ranks import ExternalRanks, adopt_slurm, external_ranks, ranks_here
 from genreclf.distributed.launch import RankDied, launch
 from genreclf.errors import Terminated, TrainingDiverged, UserError
 from genreclf.escaping import say
-from genreclf.experiment.evaluate import test
-from genreclf.experiment.fit import fit, is_first_rank
-from genreclf.experiment.setup import Prepared, prepare, prepare_evaluation
+from genreclf.experiment.corpus import Corpus, load_corpus
+from genreclf.experiment.fit import is_first_rank
+from genreclf.experiment.tasks import TASKS, compute
 from genreclf.hardware import describe_devices, environment, resolve_accelerator, resolve_precision
 from genreclf.reports.run import summary_table
 from genreclf.run_directory import RunDirectory, sentence_when_full
-from genreclf.training.loggers import Tracking
+from genreclf.training.turns import Turns
 
 Result = TypeVar("Result")
 
@@ -54,9 +49,6 @@ class RunResult:
         objective = self.metrics["objective"]
         return float("nan") if objective is None else float(objective)
 
-
-Share = Generator[str, None, None]
-"""What a rank does for a task; it yields the name of a step before it takes it."""
 
 Steps = Generator[str, None, RunResult]
 """A run: it yields ``fit`` before it fits, unless that is done, ``test`` before it tests, and returns its result."""
@@ -107,7 +99,7 @@ def carry_out(task: str, config: Config) -> RunResult:
 def take_part(task: str, run_dir: str) -> None:
     """Do this rank's share of a task that the first process of the run has prepared."""
     config = Config.from_plain({**RunDirectory(run_dir).read_config(), "run_dir": run_dir})
-    finish(_compute(task, config, TASKS[task].prepare(config)))
+    finish(compute(task, config, TASKS[task].prepare(config, load_corpus)))
 
 
 def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None], RunResult]) -> RunResult:
@@ -154,19 +146,38 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
             raise UserError("" if rank else sentence)
 
 
-def steps(config: Config, ranks: ExternalRanks | None = None) -> Steps:
-    """Return the steps of `run`; `ranks` are those that were started outside, if there are several."""
-    return finished(config) or (yield from _carry_out("train", config, ranks))
+def steps(
+    config: Config,
+    ranks: ExternalRanks | None = None,
+    *,
+    load: Callable[[Config], Corpus] = load_corpus,
+    turns: Turns | None = None,
+) -> Steps:
+    """Return the steps of `run`.
+
+    Args:
+        config: Of the run.
+        ranks: Those that were started outside, if there are several.
+        load: Returns what the run is made of.
+        turns: Of the run, if it fits beside others.
+    """
+    return finished(config) or (yield from _carry_out("train", config, ranks, load, turns))
 
 
-def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> Steps:
+def _carry_out(
+    task: str,
+    config: Config,
+    ranks: ExternalRanks | None,
+    load: Callable[[Config], Corpus] = load_corpus,
+    turns: Turns | None = None,
+) -> Steps:
     run = RunDirectory(config.run_dir)
     devices = config.trainer.devices
     accelerator = resolve_accelerator(config.trainer.accelerator, ranks_here(devices))
     precision = resolve_precision(config.trainer.precision, accelerator)
     say(describe_devices(accelerator, devices, precision if task == "train" else "32-true"), sys.stdout)
     started_s = time.perf_counter()
-    prepared = TASKS[task].prepare(config)
+    prepared = TASKS[task].prepare(config, load)
     prepared.data.store.check(SAMPLE_BYTES if prepared.data.streams else None)
     for notice in prepared.warnings:
         say(f"Note: {notice}", sys.stdout)
@@ -187,7 +198,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> Steps:
             else:
                 if ranks is not None:
                     ranks.broadcast((task, str(run.path)))
-                yield from _compute(task, config, prepared)
+                yield from compute(task, config, prepared, turns)
         except (KeyboardInterrupt, Terminated) as end:
             raise type(end)(f"Run the same command with run_dir={run.path} to go on.") from None
         except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
@@ -200,21 +211,6 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None) -> Steps:
     metrics = run.read_metrics()
     _show(run, metrics)
     return RunResult(run, metrics)
-
-
-def _compute(task: str, config: Config, prepared: Prepared) -> Share:
-    """Do this rank's share of a task.
-
-    Raises:
-        KeyboardInterrupt: It was interrupted.
-        Terminated: It was told to end.
-    """
-    try:
-        yield from TASKS[task].compute(config, prepared)
-    except SIGTERMException:
-        raise Terminated from None
-    except SystemExit:  # Lightning's answer to Ctrl-C.
-        raise KeyboardInterrupt from None
 
 
 @contextmanager
@@ -232,55 +228,6 @@ def terminated_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def train(config: Config, prepared: Prepared) -> Share:
-    """Do one rank's share of fitting and testing, a step each; the first rank writes the report."""
-    run = RunDirectory(config.run_dir)
-    with _tracking(config, run, prepared, "train") as tracking:
-        if not run.read_metrics().get("fitted"):
-            tracking.add_pictures(lambda: [_genre_map(run, prepared)])
-            yield "fit"
-            fit(config, run, prepared, tracking)
-        yield "test"
-        test(config, run, run, prepared, tracking)
-
-
-def evaluate_again(config: Config, prepared: Prepared) -> Share:
-    """Do one rank's share of testing the best checkpoint of the run that `Config.init_from` names."""
-    run = RunDirectory(config.run_dir)
-    with _tracking(config, run, prepared, "evaluate") as tracking:
-        yield "test"
-        test(config, run, RunDirectory(config.init_from or ""), prepared, tracking)
-
-
-class Task(NamedTuple):
-    """Something a rank can be asked to do."""
-
-    prepare: Callable[[Config], Prepared]
-    compute: Callable[[Config, Prepared], Share]
-
-
-TASKS = {"train": Task(prepare, train), "evaluate": Task(prepare_evaluation, evaluate_again)}
-"""What a rank can be asked to do, by its name."""
-
-
-def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
-    """Draw a spectrogram of each genre into the run directory."""
-    from genreclf.plots.spectrograms import draw_genre_map
-
-    data = prepared.data
-    draw_genre_map(run.figures / "genres.png", data.store, data.genre_of, data.spec, run.path.resolve().name)
-    return run.figures / "genres.png"
-
-
-def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str) -> Tracking:
-    settings = {key: value for key, value in dataclasses.asdict(config.logger).items() if key not in LOGGERS}
-    split = prepared.split
-    ours = [config.model["_target_"].rpartition(".")[2], split.name, *(["LEAKY"] if split.leaky else [])]
-    settings["tags"] = list(dict.fromkeys([*settings["tags"], *ours]))
-    kinds = config.logger.kinds if is_first_rank() else []
-    return Tracking(kinds=kinds, run=run, config=config.plain, job_type=job_type, **settings)
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any], there: str = "there", here: str = "here") -> str:

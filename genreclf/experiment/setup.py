@@ -1,5 +1,6 @@
 """From a checked configuration to all that a run needs before it computes anything."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -43,8 +44,12 @@ class Prepared:
     seen: Seen | None
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
     """Gather tracks and spectrograms, split, seed and build.
+
+    Args:
+        config: Of the run.
+        load: Returns the tracks and spectrograms.
 
     Raises:
         UserError: Something does not fit; nothing was written but the store.
@@ -55,7 +60,7 @@ def prepare(config: Config) -> Prepared:
         start = RunDirectory(config.init_from)
         load_checkpoint(start.best)  # A missing or damaged one is told of before anything is gathered.
         lineage = read_lineage(start, config)
-    corpus = load_corpus(config)
+    corpus = load(config)
     split, seen = _split(config, corpus, lineage)
     unvalidated = [] if split.val else [_without_validation(config, split)]
     data = build_data(config, corpus, split)
@@ -73,7 +78,7 @@ def prepare(config: Config) -> Prepared:
     )
 
 
-def prepare_evaluation(config: Config) -> Prepared:
+def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
     """Do as `prepare` does for the checkpoint of the run that `Config.init_from` names.
 
     Raises:
@@ -85,7 +90,7 @@ def prepare_evaluation(config: Config) -> Prepared:
     known = checkpoint["hyper_parameters"]
     lineage = read_lineage(trained, config)
     check_evaluation(config)
-    corpus = load_corpus(config)
+    corpus = load(config)
     split, seen = _split(config, corpus, lineage)
     if unknown := set(split.genres) - set(known["genres"]):
         raise UserError(

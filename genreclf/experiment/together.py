@@ -1,11 +1,20 @@
-"""Several runs in one process and on one device."""
+"""Several runs in one process and on one device: at once where each then has the results that it has alone."""
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from genreclf.config.config import Config
+from genreclf.config.identity import digest
+from genreclf.devices import first_device
+from genreclf.errors import Terminated
+from genreclf.experiment.corpus import Corpus, load_corpus
 from genreclf.experiment.run import Steps, steps, terminated_by_sigterm
+from genreclf.training.graph import RECORDERS
+from genreclf.training.turns import Turns
 
 
 @dataclass
@@ -18,7 +27,7 @@ class Member:
         next: Name of its next step.
         ended: Whether it is finished or has failed.
         error: Why it failed.
-        wall_s: How long it took.
+        wall_s: How long its steps took, those beside others in full.
     """
 
     number: int
@@ -40,10 +49,15 @@ class Member:
         self.wall_s += time.perf_counter() - started_s
 
 
-def run_together(configs: Sequence[Config]) -> Iterator[Member]:
-    """Compute runs one after the other in this process, each with the results that it has alone.
+def run_together(configs: Sequence[Config], *, at_once: int = 1) -> Iterator[Member]:
+    """Compute runs in this process, each with the results that it has alone.
 
-    A run seeds itself before anything is drawn, and opens and closes all that it uses.
+    They are set up and tested one after the other. At most `at_once` of them train at the same time, each in a thread,
+    if the device can record their steps (see `genreclf.training.graph`); else they take turns as a whole.
+
+    Args:
+        configs: Of one dataset and one device.
+        at_once: How many train at a time.
 
     Yields:
         A run when it begins, and again when it has ended.
@@ -51,10 +65,67 @@ def run_together(configs: Sequence[Config]) -> Iterator[Member]:
     Raises:
         Terminated: The process was told to end.
     """
-    with terminated_by_sigterm():
-        for number, config in enumerate(configs):
-            member = Member(number, steps(config))
-            yield member
-            while not member.ended:
+    if any(not _records_steps(config) for config in configs):
+        if at_once > 1 and len(configs) > 1:
+            print("Note: these runs take turns; on an NVIDIA GPU, trainer.step=graph lets them train at once.")
+        at_once = 1
+    load = _Loaded()
+    with terminated_by_sigterm(), ExitStack() as ends:
+        for first in range(0, len(configs), at_once):
+            some = range(first, min(first + at_once, len(configs)))
+            told_to_end = threading.Event()
+            turns = [
+                Turns(first_device(configs[number].trainer.accelerator), told_to_end, shows_progress=number == first)
+                for number in some
+            ]
+            in_thread = len(some) > 1
+            members = []
+            for number, turn in zip(some, turns, strict=True):
+                member = Member(number, steps(configs[number], load=load, turns=turn if in_thread else None))
+                members.append(member)
+                ends.callback(member.steps.close)
+                yield member
                 member.advance()
-            yield member
+            if in_thread:
+                _fit_at_once(members, turns)
+            for member in members:
+                while not member.ended:
+                    member.advance()
+                yield member
+
+
+def _records_steps(config: Config) -> bool:
+    return config.trainer.step == "graph" and first_device(config.trainer.accelerator).type in RECORDERS
+
+
+def _fit_at_once(members: Sequence[Member], turns: Sequence[Turns]) -> None:
+    """Take the step of all members that are about to fit, each in a thread."""
+
+    def fit(member: Member, turn: Turns) -> None:
+        with suppress(Terminated), turn:
+            member.advance()
+
+    pairs = [pair for pair in zip(members, turns, strict=True) if pair[0].next == "fit" and not pair[0].ended]
+    with ThreadPoolExecutor(len(members), "fit") as threads:
+        ends = [threads.submit(fit, *pair) for pair in pairs]
+        try:
+            wait(ends)
+        except BaseException:  # Ctrl-C or SIGTERM, which reach the main thread alone.
+            turns[0].told_to_end.set()
+            wait(ends)
+            raise
+        for end in ends:
+            end.result()
+
+
+class _Loaded:
+    """Loads what runs are made of once for all that have the same."""
+
+    def __init__(self) -> None:
+        self._corpora: dict[str, Corpus] = {}
+
+    def __call__(self, config: Config) -> Corpus:
+        key = digest({name: config.plain[name] for name in ("data", "features")})
+        if key not in self._corpora:
+            self._corpora[key] = load_corpus(config)
+        return self._corpora[key]

@@ -74,7 +74,9 @@ def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
     return codes[-1] or 0
 
 
-def compute_together(plains: Sequence[Mapping[str, Any]], tell: Tell, *, log: Path | None = None) -> None:
+def compute_together(
+    plains: Sequence[Mapping[str, Any]], tell: Tell, *, at_once: int = 1, log: Path | None = None
+) -> None:
     """Compute runs in one new process, as `genreclf.experiment.together` does, and wait for it.
 
     If the process is killed, runs that it had not begun are not told of, unless it had begun none.
@@ -83,6 +85,7 @@ def compute_together(plains: Sequence[Mapping[str, Any]], tell: Tell, *, log: Pa
         plains: The resolved configurations.
         tell: Called when a run begins and when it has ended, with its number among them, its exit code as of
             `compute_apart`, None at the beginning, and how long it took in seconds.
+        at_once: How many train at a time, on a device that can.
         log: Where the process writes what it would print; None: where this process prints.
 
     Raises:
@@ -92,7 +95,7 @@ def compute_together(plains: Sequence[Mapping[str, Any]], tell: Tell, *, log: Pa
     sys.stdout.flush()
     context = multiprocessing.get_context("forkserver")
     reader, writer = context.Pipe(duplex=False)
-    arguments = ([dict(plain) for plain in plains], writer, dict(os.environ), os.getcwd(), log)
+    arguments = ([dict(plain) for plain in plains], at_once, writer, dict(os.environ), os.getcwd(), log)
     process = context.Process(target=_compute, args=arguments, name="genreclf job")
     # A new process is told this one's method, and joblib's own is unknown to it.
     method = multiprocessing.get_start_method(allow_none=True)
@@ -131,7 +134,12 @@ def compute_together(plains: Sequence[Mapping[str, Any]], tell: Tell, *, log: Pa
 
 
 def _compute(
-    plains: list[dict[str, Any]], tell: Connection, environment: dict[str, str], folder: str, log: Path | None
+    plains: list[dict[str, Any]],
+    at_once: int,
+    tell: Connection,
+    environment: dict[str, str],
+    folder: str,
+    log: Path | None,
 ) -> None:
     """Be the process of one job or of several."""
     multiprocessing.set_start_method(None, force=True)
@@ -149,7 +157,7 @@ def _compute(
 
     _set_threads(environment.get("OMP_NUM_THREADS", ""))
     try:
-        for state in run_together([Config.from_plain(plain) for plain in plains]):
+        for state in run_together([Config.from_plain(plain) for plain in plains], at_once=at_once):
             run_dir = plains[state.number]["run_dir"]
             tell.send((state.number, _code(state.error, run_dir) if state.ended else None, state.wall_s))
     except KeyboardInterrupt:

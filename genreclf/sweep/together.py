@@ -41,13 +41,18 @@ def ready(job: Job, composed: DictConfig) -> Config | None:
     return None
 
 
-def carry_out_together(jobs: Sequence[tuple[Job, Config]]) -> None:
-    """Compute jobs that are `ready`, those that share a group in one process, and close them."""
+def carry_out_together(jobs: Sequence[tuple[Job, Config]], *, at_once: int) -> None:
+    """Compute jobs that are `ready`, those of a group in one process, and close them.
+
+    Args:
+        jobs: Each with its configuration.
+        at_once: How many train at a time, on a device that can.
+    """
     groups: dict[str, list[tuple[Job, Config]]] = {}
     for job, config in jobs:
         groups.setdefault(group_of(config), []).append((job, config))
     for group in groups.values():
-        _compute(group)
+        _compute(group, at_once)
 
 
 def group_of(config: Config) -> str:
@@ -60,7 +65,7 @@ def group_of(config: Config) -> str:
     return digest({key: value for key, value in identity(config.plain).items() if not varies(key, value)})
 
 
-def _compute(group: Sequence[tuple[Job, Config]]) -> None:
+def _compute(group: Sequence[tuple[Job, Config]], at_once: int) -> None:
     """Compute the jobs of a group; those that its process had not begun when it died get another one."""
     left = dict(enumerate(group))
     while left:
@@ -74,4 +79,4 @@ def _compute(group: Sequence[tuple[Job, Config]]) -> None:
                 job.close(code, wall_s)
                 del left[numbers[place]]
 
-        compute_together([config.plain for _, config in left.values()], tell)
+        compute_together([config.plain for _, config in left.values()], tell, at_once=at_once)

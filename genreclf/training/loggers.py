@@ -21,6 +21,8 @@ FINISH_TIMEOUT_S = 60.0
 """How long it may take to receive the rest at the end, unless ``WANDB_FINISH_TIMEOUT`` says so; then it stays there."""
 PICTURE_FRAMES = 256
 """Widest picture of a spectrogram."""
+Reinit = Literal["create_new", "finish_previous"]
+"""What W&B does with the other runs of the process when one starts."""
 
 
 class PatientWandbLogger(WandbLogger):
@@ -64,6 +66,7 @@ class Tracking:
         tags: W&B tags.
         job_type: W&B's word for what a run of a group does.
         offline: Keep the W&B record on disk; None: unless an API key is found.
+        beside_others: Leave other runs of this process open, and W&B's own `wandb.run` unset.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Tracking:
         tags: Sequence[str] = (),
         job_type: str = "train",
         offline: bool | None = None,
+        beside_others: bool = False,
     ) -> None:
         """Prepare the loggers; W&B starts with the first figure."""
         self.wandb: PatientWandbLogger | None = None
@@ -88,7 +92,8 @@ class Tracking:
         if "tensorboard" in kinds:
             self.files.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
         if "wandb" in kinds:
-            self.wandb = self._start_wandb(run, config, project, entity, group, list(tags), job_type, offline)
+            reinit: Reinit = "create_new" if beside_others else "finish_previous"
+            self.wandb = self._start_wandb(run, config, project, entity, group, list(tags), job_type, offline, reinit)
 
     @property
     def loggers(self) -> list[Logger]:
@@ -105,6 +110,7 @@ class Tracking:
         tags: list[str],
         job_type: str,
         offline: bool | None,
+        reinit: Reinit,
     ) -> PatientWandbLogger:
         import wandb
 
@@ -125,7 +131,7 @@ class Tracking:
                 mode=mode,
                 config=dict(config),
                 job_type=job_type,
-                reinit="finish_previous",
+                reinit=reinit,
                 # A run that was killed or failed goes on under its id, which W&B keeps in the directory. Not offline:
                 # of two such records `wandb sync` puts the second in the place of the first.
                 resume="auto" if online else None,
@@ -217,11 +223,9 @@ class Tracking:
             logger.finalize(status)
         if self.wandb is None:
             return
-        import wandb
-
         with self.wandb.patience():
             self.wandb.finalize(status)
-            wandb.finish(exit_code=0 if kind is None else 1)
+            self.wandb.experiment.finish(exit_code=0 if kind is None else 1)
 
 
 def _timeouts() -> dict[str, Any]:

@@ -11,6 +11,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from genreclf.errors import UserError
+
 if TYPE_CHECKING:  # It imports PyTorch.
     from genreclf.config.config import Config
     from genreclf.sweep.job import Job
@@ -19,8 +21,18 @@ if TYPE_CHECKING:  # It imports PyTorch.
 class TogetherLauncher(Launcher):
     """A launcher whose jobs share a process and a device; `conf/hydra/launcher/together.yaml` explains its settings."""
 
+    def __init__(self, *, at_once: int) -> None:
+        """Keep how many jobs train at a time."""
+        self.at_once = at_once
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra composes jobs with."""
+        """Keep what Hydra composes jobs with.
+
+        Raises:
+            UserError: A setting of the launcher is wrong.
+        """
+        if type(self.at_once) is not int or self.at_once < 1:
+            raise UserError(f"hydra.launcher.at_once={self.at_once} must be a whole number of at least 1.")
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -52,7 +64,7 @@ class TogetherLauncher(Launcher):
         quiet = HydraContext(config_loader=self.context.config_loader, callbacks=Callbacks())
         jobs = [_run(quiet, config, check).return_value for config in configs]
         with env_override(self.config.hydra.job.env_set):
-            carry_out_together([(job, config) for job, config in jobs if config is not None])
+            carry_out_together([(job, config) for job, config in jobs if config is not None], at_once=self.at_once)
         searched = self.config.hydra.sweeper._target_ != BASIC_SWEEPER
         return [
             _run(self.context, config, lambda composed, job=job: job.result(searched=searched))

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from helpers import Cli, python_m
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
 from genreclf.evaluation.predictions import read_track_csv
+from genreclf.experiment.corpus import Corpus
 from genreclf.experiment.setup import Prepared
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunBusy, RunDirectory
@@ -196,11 +198,11 @@ def test_a_run_that_another_process_finished_meanwhile_is_left_alone(
 
     real, ends = TASKS["train"], []
 
-    def prepare_slowly(config: Config) -> Prepared:
+    def prepare_slowly(config: Config, load: Callable[[Config], Corpus]) -> Prepared:
         if not ends:
             ends.append(0)
             ends.append(run(config).run.metrics.stat().st_mtime_ns)  # The same command, which is faster.
-        return real.prepare(config)
+        return real.prepare(config, load)
 
     monkeypatch.setitem(TASKS, "train", real._replace(prepare=prepare_slowly))
     outcome = cli(*tiny, "run_dir=run")

@@ -1,0 +1,90 @@
+"""What a rank does for a run, once the configuration is checked and the run directory is there."""
+
+import dataclasses
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from genreclf.config.config import Config
+from genreclf.config.schema import LOGGERS
+from genreclf.errors import Terminated
+from genreclf.experiment.corpus import Corpus
+from genreclf.experiment.evaluate import test
+from genreclf.experiment.fit import fit, is_first_rank
+from genreclf.experiment.setup import Prepared, prepare, prepare_evaluation
+from genreclf.run_directory import RunDirectory
+from genreclf.training.loggers import Tracking
+from genreclf.training.turns import Turns
+
+Share = Generator[str, None, None]
+"""What a rank does for a task; it yields the name of a step before it takes it."""
+
+
+def compute(task: str, config: Config, prepared: Prepared, turns: Turns | None = None) -> Share:
+    """Do this rank's share of a task.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted.
+        Terminated: It was told to end.
+    """
+    try:
+        yield from TASKS[task].compute(config, prepared, turns)
+    except SIGTERMException:
+        raise Terminated from None
+    except SystemExit:  # Lightning's answer to Ctrl-C.
+        raise KeyboardInterrupt from None
+
+
+def train(config: Config, prepared: Prepared, turns: Turns | None) -> Share:
+    """Do one rank's share of fitting and testing, a step each; the first rank writes the report."""
+    run = RunDirectory(config.run_dir)
+    with _tracking(config, run, prepared, "train", turns) as tracking:
+        if not run.read_metrics().get("fitted"):
+            tracking.add_pictures(lambda: [_genre_map(run, prepared)])
+            yield "fit"
+            fit(config, run, prepared, tracking, turns)
+        yield "test"
+        test(config, run, run, prepared, tracking)
+
+
+def evaluate_again(config: Config, prepared: Prepared, turns: Turns | None) -> Share:
+    """Do one rank's share of testing the best checkpoint of the run that `Config.init_from` names."""
+    run = RunDirectory(config.run_dir)
+    with _tracking(config, run, prepared, "evaluate") as tracking:
+        yield "test"
+        test(config, run, RunDirectory(config.init_from or ""), prepared, tracking)
+
+
+class Task(NamedTuple):
+    """Something a rank can be asked to do."""
+
+    prepare: Callable[[Config, Callable[[Config], Corpus]], Prepared]
+    compute: Callable[[Config, Prepared, Turns | None], Share]
+
+
+TASKS = {"train": Task(prepare, train), "evaluate": Task(prepare_evaluation, evaluate_again)}
+"""What a rank can be asked to do, by its name."""
+
+
+def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
+    """Draw a spectrogram of each genre into the run directory."""
+    from genreclf.plots.spectrograms import draw_genre_map
+
+    data = prepared.data
+    draw_genre_map(run.figures / "genres.png", data.store, data.genre_of, data.spec, run.path.resolve().name)
+    return run.figures / "genres.png"
+
+
+def _tracking(
+    config: Config, run: RunDirectory, prepared: Prepared, job_type: str, turns: Turns | None = None
+) -> Tracking:
+    settings = {key: value for key, value in dataclasses.asdict(config.logger).items() if key not in LOGGERS}
+    split = prepared.split
+    ours = [config.model["_target_"].rpartition(".")[2], split.name, *(["LEAKY"] if split.leaky else [])]
+    settings["tags"] = list(dict.fromkeys([*settings["tags"], *ours]))
+    kinds = config.logger.kinds if is_first_rank() else []
+    return Tracking(
+        kinds=kinds, run=run, config=config.plain, job_type=job_type, beside_others=turns is not None, **settings
+    )

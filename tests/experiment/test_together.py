@@ -1,0 +1,117 @@
+"""Runs that train at once in threads of one process are the runs they are alone."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import Cli
+
+from genreclf.checkpoint import load_checkpoint
+from genreclf.cli.compose import checked
+from genreclf.errors import Terminated
+from genreclf.experiment.together import run_together
+from genreclf.models import GenreClassifier
+from genreclf.run_directory import RunDirectory
+from genreclf.training.graph import RECORDERS, Work
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+RUNS = 3
+
+
+class Same:
+    """Records on a CPU, by doing the same again; all trainings meet before the first of them records."""
+
+    meeting: threading.Barrier | None = None
+
+    def __init__(self, device: torch.device) -> None:
+        """Need nothing of the device."""
+
+    def seed(self, seed: int) -> None:
+        """Draw nothing."""
+
+    def run(self, work: Work) -> None:
+        """Do `work`."""
+        work()
+
+    def record(self, work: Work) -> Work:
+        """Return `work`."""
+        if self.meeting:
+            self.meeting.wait(timeout=300)
+        return work
+
+
+def number_of(model: GenreClassifier) -> int:
+    return int(Path(model.trainer.default_root_dir).name)
+
+
+def test_runs_that_train_at_once_equal_runs_alone(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECORDERS, "cpu", Same)
+    words = [*tiny, "model.dropout=0", "trainer.max_epochs=4", "trainer.step=graph", "logger=csv"]
+    runs = [RunDirectory(Path("beside", str(number))) for number in range(RUNS)]
+    configs = [
+        checked([*words, f"seed={number}", f"run_dir={run.path}"], run_dir="-") for number, run in enumerate(runs)
+    ]
+    in_the_way: dict[int, Any] = {}
+    whole = GenreClassifier.on_train_epoch_end
+
+    def end_epoch(model: GenreClassifier) -> None:
+        whole(model)
+        in_the_way.get(number_of(model), lambda epoch: None)(model.current_epoch)
+
+    monkeypatch.setattr(GenreClassifier, "on_train_epoch_end", end_epoch)
+
+    def terminate(epoch: int) -> None:
+        if epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def fail(epoch: int) -> None:
+        if epoch == 3:
+            raise ValueError("the loss is not what it was")
+
+    monkeypatch.setattr(Same, "meeting", threading.Barrier(RUNS))
+    in_the_way[0] = terminate
+    with pytest.raises(Terminated):
+        list(run_together(configs, at_once=RUNS))
+    assert threading.active_count() == 1
+    assert [run.status for run in runs] == ["running"] * RUNS
+    assert all(0 < len(run.read_history()) < 4 for run in runs)
+
+    monkeypatch.setattr(Same, "meeting", None)
+    del in_the_way[0]
+    in_the_way[1] = fail
+    ended = [member for member in run_together(configs, at_once=RUNS) if member.ended]
+    assert [(member.number, str(member.error or "")) for member in ended] == [
+        (0, ""),
+        (1, "the loss is not what it was"),
+        (2, ""),
+    ]
+    assert [run.status for run in runs] == ["finished", "failed", "finished"]
+    assert len(runs[1].read_history()) == 4
+
+    for number in (0, 2):
+        assert cli(*words, f"seed={number}", f"run_dir=alone/{number}").code == 0
+        run, alone = runs[number], RunDirectory(Path("alone", str(number)))
+        for name in ("predictions.csv", "val_predictions.csv", "clip_predictions.csv", "split.json"):
+            assert (run.path / name).read_bytes() == (alone.path / name).read_bytes(), name
+        for key in ("state_dict", "optimizer_states"):
+            kept = (load_checkpoint(each.last)[key] for each in (run, alone))
+            torch.testing.assert_close(*kept, rtol=0, atol=0)
+        assert [row["val/loss"] for row in run.read_history()] == [row["val/loss"] for row in alone.read_history()]
+
+
+def test_runs_that_cannot_train_at_once_take_turns(
+    tiny: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [checked([*tiny, f"seed={number}", f"run_dir=turns/{number}"], run_dir="-") for number in range(2)]
+    order = []
+    monkeypatch.setattr(GenreClassifier, "on_fit_start", lambda model: order.append(("fit", number_of(model))))
+    monkeypatch.setattr(GenreClassifier, "on_test_start", lambda model: order.append(("test", number_of(model))))
+    assert all(member.error is None for member in run_together(configs, at_once=2))
+    assert order == [("fit", 0), ("test", 0), ("fit", 1), ("test", 1)]
+    assert capsys.readouterr().out.count("these runs take turns") == 1
