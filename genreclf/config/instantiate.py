@@ -7,10 +7,13 @@ code: a configuration from elsewhere is checked by `genreclf.config.trust` befor
 import difflib
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import hydra
+from hydra.errors import InstantiationException
+from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.keys import OF_A_RUN, hint
 from genreclf.errors import UserError
@@ -27,6 +30,15 @@ GIVEN = {
     "trainer": tuple(OF_A_RUN),
 }
 """Arguments that the experiment gives; a configuration does not set them."""
+
+FACTORIES = ("loss", "optimizer", "scheduler")
+"""Groups whose objects are made during a run, so that Hydra's users write them with ``_partial_: true``."""
+
+HYDRAS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
+"""Keys of `hydra.utils.instantiate`, which any section may have."""
+
+REFUSALS = (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError)
+"""What classes raise that cannot be made of their arguments."""
 
 
 def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callable[..., Any] | None:
@@ -45,9 +57,13 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
     if not fits(group, target):
         problems.append(f"{group}._target_={name} is no {_kind_name(group)}.")
         return None
+    if not isinstance(partial := section.get("_partial_", False), bool):
+        problems.append(f"{group}._partial_={shown(partial)} must be true or false.")
+    elif partial and group not in FACTORIES:
+        problems.append(f"{group}._partial_=true: a run needs the {group} itself; leave it out.")
     known = arguments(target)
     for key in section:
-        if key != "_target_" and (key not in known or key in GIVEN[group]):
+        if key not in HYDRAS and (key not in known or key in GIVEN[group]):
             settable = sorted(known - set(GIVEN[group]))
             near = difflib.get_close_matches(key, settable, 1)
             way = f"did you mean {group}.{near[0]}?" if near else f"its keys are {', '.join(settable) or 'none'}."
@@ -61,18 +77,19 @@ def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
     """Return the object that a checked section names, made of its arguments and the `given` ones.
 
     Raises:
-        UserError: An argument has a value that the class refuses.
+        UserError: An argument has a value that the class refuses, or names a class that cannot be made.
     """
     problems: list[str] = []
-    target = find(group, section, problems)
-    if target is None or problems:
+    find(group, section, problems)
+    if problems:
         raise UserError(problems[0])
-    chosen = {key: value for key, value in section.items() if key != "_target_"}
+    factory = _instantiate(group, {**section, "_partial_": True})
     try:
-        return target(**chosen, **given)
-    except (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError) as error:
+        return factory(**given)
+    except (InstantiationException, *REFUSALS) as error:
         name = str(section["_target_"]).rpartition(".")[2]
-        settings = ", ".join(f"{key}={shown(value)}" for key, value in chosen.items()) or "its defaults"
+        chosen = (f"{key}={shown(value)}" for key, value in section.items() if key not in HYDRAS)
+        settings = ", ".join(chosen) or "its defaults"
         reason = reason_of(error).removeprefix("ValueError: ").removeprefix("TypeError: ").rstrip(".")
         raise UserError(f"{group}: {name} cannot be made of {settings}: {reason}.") from error
 
@@ -88,17 +105,21 @@ def make_nodes(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: A class cannot be imported, or refuses its arguments.
     """
-    from hydra.errors import InstantiationException
+    return {**section, **_instantiate(group, {key: value for key, value in section.items() if is_node(value)})}
 
-    made = dict(section)
-    for key, value in section.items():
-        if is_node(value):
-            try:
-                made[key] = hydra.utils.instantiate({"value": value}, _convert_="all")["value"]
-            except InstantiationException as error:
-                reason = reason_of(error.__cause__ or error) if isinstance(error.__cause__, Exception) else str(error)
-                raise UserError(f"{group}.{key} cannot be made: {reason.rstrip('.')}.") from error
-    return made
+
+def _instantiate(group: str, section: Mapping[str, Any]) -> Any:
+    """Do what `hydra.utils.instantiate` does, and say in a sentence what cannot be made."""
+    try:
+        return hydra.utils.instantiate({"_convert_": "all", **section})
+    except (InstantiationException, OmegaConfBaseException, TypeError) as error:
+        cause, key = error.__cause__, re.search(r"full_key: (\S+)", str(error))
+        reason = (
+            reason_of(cause)
+            if isinstance(cause, Exception)
+            else " ".join(str(error).partition("full_key: ")[0].split())
+        )
+        raise UserError(f"{f'{group}.{key[1]}' if key else group} cannot be made: {reason.rstrip('.:')}.") from error
 
 
 def accepts(group: str, section: Mapping[str, Any], key: str) -> bool:

@@ -29,7 +29,8 @@ def check_trust(
 
     Allowed are what genreclf defines itself, the losses of `torch.nn`, the optimizers of `torch.optim`, all of the
     modules in `trust` and those below them, and the models, sources and splits of modules that the program has imported
-    already. No other module is imported to find out.
+    already; as arguments of these, only layers of `torch.nn` in a model, and what is in `trust`. No other module is
+    imported to find out.
 
     Args:
         config: What was read, resolved.
@@ -45,11 +46,13 @@ def check_trust(
     if unusable := [module for module in trust if not _DOTTED.fullmatch(module)]:
         raise UserError(f"--trust {unusable[0]} is not the name of a module, such as my_model.")
     for group in groups:
-        for name in _names(config.get(group)):
-            # A name deeper in a section is of no known kind.
-            kind = group if name == named_by(config, group) else ""
-            if not _is_allowed(kind, name, trust):
+        section = config.get(group)
+        for name in _names(section):
+            if not _is_allowed(group, name, trust):
                 raise UserError(_refusal(place, group, name))
+        for name in _nested_names(section):
+            if not _is_allowed_within(group, name, trust):
+                raise UserError(_refusal_within(place, group, name))
 
 
 def named_by(config: Mapping[str, Any], group: str) -> Any:
@@ -58,28 +61,44 @@ def named_by(config: Mapping[str, Any], group: str) -> Any:
     return section.get("_target_") if isinstance(section, dict) else None
 
 
-def _names(section: Any) -> Iterator[Any]:
-    if isinstance(section, dict):
-        if (name := section.get("_target_")) is not None:
-            yield name
-        section = list(section.values())
-    if isinstance(section, list):
-        for entry in section:
-            yield from _names(entry)
+def _names(section: Any) -> list[Any]:
+    return [name] if isinstance(section, dict) and (name := section.get("_target_")) is not None else []
+
+
+def _nested_names(section: Any) -> Iterator[Any]:
+    """Find what the arguments of a section name: Hydra makes those as well."""
+    entries = section.values() if isinstance(section, dict) else section if isinstance(section, list) else ()
+    for entry in entries:
+        yield from _names(entry)
+        yield from _nested_names(entry)
+
+
+def _is_trusted(name: Any, trust: Sequence[str]) -> bool:
+    module = name.rpartition(".")[0] if isinstance(name, str) and _DOTTED.fullmatch(name) else ""
+    return any(f"{module}.".startswith(f"{trusted}.") for trusted in trust)
 
 
 def _is_allowed(kind: str, name: Any, trust: Sequence[str]) -> bool:
     if not isinstance(name, str) or not _DOTTED.fullmatch(name):
         return False
-    module, _, attribute = name.rpartition(".")
-    if any(f"{module}.".startswith(f"{trusted}.") for trusted in trust):
+    if _is_trusted(name, trust):
         return True
+    module, _, attribute = name.rpartition(".")
     if module.startswith("genreclf."):
         return _is_defined_in_genreclf(module, attribute)
     if module in ("torch.nn", "torch.optim"):
         return _is_of_torch(kind, attribute)
     found = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
     return kind in _OF_GENRECLF and instantiate.fits(kind, found)
+
+
+def _is_allowed_within(group: str, name: Any, trust: Sequence[str]) -> bool:
+    """Return whether an argument may be made: a layer of PyTorch's, of which a model is built without memory first."""
+    import torch
+
+    layer = name.removeprefix("torch.nn.") if isinstance(name, str) and name.startswith("torch.nn.") else ""
+    found = vars(torch.nn).get(layer) if group == "model" else None
+    return (inspect.isclass(found) and issubclass(found, torch.nn.Module)) or _is_trusted(name, trust)
 
 
 def _is_defined_in_genreclf(module: str, attribute: str) -> bool:
@@ -109,4 +128,14 @@ def _refusal(place: object, group: str, name: Any) -> str:
     return (
         f"{place} names {name}, which is no part of genreclf: read that code, put it where Python finds it, and if you "
         f"trust it, let it run with --trust {module}, or in Python with trust=[{module!r}]."
+    )
+
+
+def _refusal_within(place: object, group: str, name: Any) -> str:
+    if not isinstance(name, str) or not _DOTTED.fullmatch(name):
+        return f"{place} names {name!r} within {group}, which is no class."
+    module = name.rpartition(".")[0]
+    return (
+        f"{place} names {name} within {group}, where only layers of torch.nn may be named: if you trust that code, let "
+        f"it run with --trust {module}, or in Python with trust=[{module!r}]."
     )

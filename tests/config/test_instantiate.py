@@ -1,0 +1,68 @@
+"""Objects that a configuration names, made as Hydra makes them."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from genreclf.cli.compose import checked
+from genreclf.config import instantiate
+from genreclf.errors import UserError
+from genreclf.experiment.build import make_loss, make_optimizer
+
+LOSS = {"_target_": "torch.nn.CrossEntropyLoss"}
+OPTIMIZER = {"_target_": "torch.optim.AdamW"}
+
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a number for a truth value": ("optimizer", {**OPTIMIZER, "_partial_": 3}, "optimizer._partial_=3 must be true or"),
+    "a function of a split": (
+        "split",
+        {"_target_": "genreclf.splits.rules.TrackSplitter", "_partial_": True},
+        "split._partial_=true: a run needs the split itself; leave it out.",
+    ),
+    "an argument that is not there": (
+        "loss",
+        {**LOSS, "weight": {"_target_": "torch.onez"}},
+        "loss.weight cannot be made: ImportError: Error loading 'torch.onez'.",
+    ),
+    "an argument with a wrong one": (
+        "loss",
+        {**LOSS, "weight": {"_target_": "torch.ones", "_args_": ["a"]}},
+        "loss.weight cannot be made: TypeError: ones()",
+    ),
+    "an argument that Hydra refuses": (
+        "loss",
+        {**LOSS, "weight": {"_target_": "os.remove", "_args_": ["a"]}},
+        "loss.weight cannot be made: Target 'os.remove' is blocklisted",
+    ),
+    "no list of arguments": ("loss", {**LOSS, "_args_": 3}, "loss cannot be made: "),
+    "neither recursive nor not": ("loss", {**LOSS, "_recursive_": "x"}, "loss cannot be made: "),
+    "an interpolation of nothing": ("loss", {**LOSS, "reduction": "${nowhere}"}, "Interpolation key 'nowhere' not"),
+}
+
+
+def test_all_that_hydra_instantiates_is_made() -> None:
+    words = [
+        *("data=synthetic", "optimizer=sgd", "+optimizer._partial_=true", "loss._target_=torch.nn.CrossEntropyLoss"),
+        *("~loss.class_weights", "+loss.weight._target_=torch.ones", "+loss.weight._args_=[10]"),
+    ]
+    config = checked(words, run_dir="-")
+    loss = make_loss(config, [1] * 10)
+    assert isinstance(loss, torch.nn.CrossEntropyLoss)
+    assert torch.equal(loss.weight, torch.ones(10))
+    layer = torch.nn.Linear(2, 2)
+    optimizer = make_optimizer(config, layer.parameters())
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.param_groups[0]["params"][0] is layer.weight
+    positional = instantiate.make("split", {"_target_": "genreclf.splits.rules.TrackSplitter", "_args_": []})
+    assert type(positional).__name__ == "TrackSplitter"
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_made_is_named(kind: str) -> None:
+    group, section, sentence = REFUSED[kind]
+    given = {"params": torch.nn.Linear(2, 2).parameters()} if group == "optimizer" else {}
+    with pytest.raises(UserError) as caught:
+        instantiate.make(group, section, **given)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
