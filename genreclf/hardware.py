@@ -147,10 +147,10 @@ def device_name(kind: str) -> str:
     return f"{_processor()} ({threads} thread{'s' if threads != 1 else ''})"
 
 
-def describe_devices(accelerator: str, devices: int, precision: str) -> str:
-    """Say what a run computes on, and on the CPU why it leaves out a GPU that is there."""
+def describe_devices(asked: str, accelerator: str, devices: int, precision: str) -> str:
+    """Say what a run computes on, and why it leaves out a GPU that is there if ``auto`` was asked for."""
     line = f"Device: {f'{devices} x ' if devices > 1 else ''}{device_name(accelerator)}, precision {precision}"
-    if accelerator == "cpu" and (problem := gpu_problem()):
+    if (asked, accelerator) == ("auto", "cpu") and (problem := gpu_problem()):
         line += f"; PyTorch cannot use the NVIDIA GPU of this machine ({problem})"
     return line
 

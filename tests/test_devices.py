@@ -1,18 +1,20 @@
 """Finding a device, saying why there is none, and computing exactly."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import torch
-from helpers import Cli, Trained
+from helpers import SMALL, Cli, Trained
 from torch.backends import cudnn
 
 import genreclf
 from genreclf import hardware
 from genreclf.devices import device_errors, exactly, find_device, gpu_problem
 from genreclf.errors import UserError
+from genreclf.experiment import corpus
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 
@@ -97,7 +99,7 @@ def test_a_run_says_what_it_computes_on(
     cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "gpu_problem", lambda: "No CUDA GPUs are available")
-    outcome = cli(*tiny, "run_dir=run")
+    outcome = cli(*tiny, "trainer=auto", "trainer.precision=32-true", "trainer.max_epochs=1", "run_dir=run")
     assert outcome.code == 0, outcome.err
     device = hardware.device_name("cpu")
     assert outcome.out.startswith(
@@ -123,7 +125,7 @@ def test_the_environment_names_gpus_and_what_drives_them(monkeypatch: pytest.Mon
     assert found["versions"]["nvidia driver"] == "580.82.07"
     assert found["versions"]["cudnn"] == 91900
     assert "cuda" in found["versions"]
-    assert hardware.describe_devices("gpu", 2, "bf16-mixed") == "Device: 2 x NVIDIA H100, precision bf16-mixed"
+    assert hardware.describe_devices("auto", "gpu", 2, "bf16-mixed") == "Device: 2 x NVIDIA H100, precision bf16-mixed"
 
 
 FULL = (
@@ -189,6 +191,27 @@ def test_no_memory_left_is_a_sentence(
 def test_what_a_gpu_cannot_do_is_a_sentence(error: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence), device_errors(""):
         raise RuntimeError(error)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_deterministic_is_prepared_before_anything_is_computed(
+    command: str, cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    found = []
+
+    def store_of(*_: object, **__: object) -> NoReturn:
+        found.append((torch.are_deterministic_algorithms_enabled(), os.environ["CUBLAS_WORKSPACE_CONFIG"]))
+        raise UserError("Enough is known.")
+
+    monkeypatch.setattr(corpus, "store_of", store_of)
+    arguments = ["evaluate", str(trained.run.path)] if command == "evaluate" else [*SMALL, "data=synthetic"]
+    try:
+        outcome = cli(*arguments, "++trainer.deterministic=true")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert (outcome.code, outcome.err) == (2, "Enough is known.\n")
+    assert found == [(True, ":4096:8")]
 
 
 def test_other_errors_stay_what_they_are() -> None:

@@ -57,7 +57,13 @@ def check_evaluation(config: Config) -> None:
     Raises:
         UserError: All faults that need no data to be seen, one sentence each.
     """
-    _check([lambda: _check_loggers(config), lambda: instantiate.make("split", config.split)])
+    _check(
+        [
+            lambda: _check_loggers(config),
+            lambda: instantiate.make("split", config.split),
+            lambda: _check_trainer(config, fits=False),
+        ]
+    )
 
 
 def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> None:
@@ -132,12 +138,15 @@ def _check_batch(config: Config) -> None:
         )
 
 
-def _check_trainer(config: Config) -> None:
-    """Make the Trainer of a single process, which needs no other rank to be there."""
+def _check_trainer(config: Config, *, fits: bool = True) -> None:
+    """Make the Trainer of a single process, which needs no other rank to be there.
+
+    With ``trainer.deterministic`` that also prepares cuBLAS, which must be done before anything is computed on a GPU.
+    """
     settings = replace(config.trainer, devices=1)
     accelerator = resolve_accelerator(settings.accelerator, 1)
     precision = resolve_precision(settings.precision, accelerator)
-    trainer_of(replace(config, trainer=settings), fits=True, precision=precision, logger=False)
+    trainer_of(replace(config, trainer=settings), fits=fits, precision=precision, logger=False)
 
 
 def _check_start(config: Config) -> None:

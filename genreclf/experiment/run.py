@@ -175,7 +175,8 @@ def _carry_out(
     devices = config.trainer.devices
     accelerator = resolve_accelerator(config.trainer.accelerator, ranks_here(devices))
     precision = resolve_precision(config.trainer.precision, accelerator)
-    say(describe_devices(accelerator, devices, precision if task == "train" else "32-true"), sys.stdout)
+    asked, used = config.trainer.accelerator, precision if task == "train" else "32-true"
+    say(describe_devices(asked, accelerator, devices, used), sys.stdout)
     started_s = time.perf_counter()
     prepared = TASKS[task].prepare(config, load)
     prepared.data.store.check(SAMPLE_BYTES if prepared.data.streams else None)
