@@ -207,7 +207,7 @@ def test_deterministic_is_prepared_before_anything_is_computed(
     monkeypatch.setattr(corpus, "store_of", store_of)
     arguments = ["evaluate", str(trained.run.path)] if command == "evaluate" else [*SMALL, "data=synthetic"]
     try:
-        outcome = cli(*arguments, "++trainer.deterministic=true")
+        outcome = cli(*arguments, "trainer.deterministic=true")
     finally:
         torch.use_deterministic_algorithms(False)
     assert (outcome.code, outcome.err) == (2, "Enough is known.\n")

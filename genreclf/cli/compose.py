@@ -71,7 +71,10 @@ def checked_again(
             _composed([str(override.input_line)], config_dir), override.key_or_group
         )
     for override in values:  # Whatever the order, as in Hydra.
-        OmegaConf.update(config, override.key_or_group, override.value())
+        key = override.key_or_group
+        # A run keeps no arguments of Lightning's Trainer that are as Lightning has them.
+        is_known = OmegaConf.select(fresh, key, default=config) is not config
+        OmegaConf.update(config, key, override.value(), force_add=override.is_add() or is_known)
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
     check_trust(plain, trust, place=run.config, groups=kept)
     return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)
