@@ -16,9 +16,12 @@ from torch import Tensor, nn
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.checkpoint import load_checkpoint
+from genreclf.cli.compose import checked
+from genreclf.config.config import CONFIG_DIR
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.store import Recipe, Store, open_or_build
 from genreclf.datasets.base import Track
+from genreclf.experiment.build import build_model
 from genreclf.models import GenreClassifier
 from genreclf.models.crnn import CRNN
 from genreclf.models.statistics_crnn import StatisticsCRNN
@@ -226,6 +229,22 @@ def test_trains_on_a_batch_of_another_size(store: Store, repeaters: list[Repeate
         results.append(fit(crnn(), data, step=step, limit_val_batches=0))
     assert_same(*results)
     assert 0 < repeaters[0].replayed < results[0]["step"] - EAGER_STEPS
+
+
+MODELS = sorted(path.stem for path in Path(CONFIG_DIR, "model").glob("[!_]*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_equals_its_steps_one_by_one(name: str, store: Store, repeaters: list[Repeater]) -> None:
+    def make() -> GenreClassifier:
+        seed_everything(0, verbose=False)
+        config = checked(["data=synthetic", f"model={name}", "regularization=strong"], run_dir="-")
+        return build_model(config, SPEC, data_of(store))[0]
+
+    few = {"max_steps": EAGER_STEPS + 1, "limit_val_batches": 0}
+    assert_same(*(fit(make(), data_of(store, batch_size=2), step=step, **few) for step in ("eager", "graph")))
+    assert repeaters[0].replayed == 1
 
 
 def test_branches_and_masks_draw_the_same(store: Store) -> None:
