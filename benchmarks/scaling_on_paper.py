@@ -1,15 +1,23 @@
 """Work out on paper when more devices make a training step faster: ``python -m benchmarks.scaling_on_paper``.
 
-Of each network it counts the floating-point operations of a clip (forward and backward, by PyTorch's flop counter on
-tensors without storage) and the bytes of its gradients, which DDP sums over the devices at each step. A ring of n
-devices sends 2 (n - 1) / n of them over each link, in 2 (n - 1) messages in a row (Patarasuk and Yuan, 2009).
-Nothing is measured, and nothing overlaps: real steps hide part of the communication behind the backward pass, and small
-networks reach a small part of the peak.
+A step takes the longer of two times: that in which the processor starts its operations one after the other, however few
+clips they are of, and that in which the device computes them. The operations of a step, the floating-point operations
+of a clip, the steps of its recurrent layers and the bytes of its gradients are counted on tensors without storage; what
+each costs is assumed, and may be given. DDP sums the gradients over the devices at each step: a ring of n devices sends
+2 (n - 1) / n of them over each link, in 2 (n - 1) messages in a row (Patarasuk and Yuan, 2009). Synchronized batch
+normalization does the same with a few numbers, twice a layer, and lets the processor wait for the device there.
 """
 
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -17,11 +25,8 @@ from genreclf.cli.compose import checked
 from genreclf.config import instantiate
 from genreclf.config.config import Config
 
-PEAK_FLOPS = 312e12
-"""Of one device: an A100's bf16 tensor cores, dense, as its maker states."""
-
-SHARE_OF_PEAK = 0.1
-"""What is taken to be reached of it."""
+OTHER_OPERATIONS = 100
+"""Of a step, beside those of the network: to cut clips, for the loss, to clip gradients and to update the weights."""
 
 TRACK_S = 30.0
 """Length of a GTZAN track, for clips that are whole tracks."""
@@ -56,19 +61,42 @@ EXPERIMENTS = (
 
 
 @dataclass(frozen=True)
+class Device:
+    """What is taken of a device, and of the processor that starts its operations.
+
+    Attributes:
+        flops_per_s: What it reaches in a network.
+        operation_s: What the processor takes to start an operation.
+        recorded_s: What an operation takes at least where the whole step is recorded as a CUDA graph.
+        recurrent_s: What the device takes at least for a time step of a recurrent layer.
+    """
+
+    flops_per_s: float = 31.2e12
+    operation_s: float = 25e-6
+    recorded_s: float = 5e-6
+    recurrent_s: float = 5e-6
+
+
+@dataclass(frozen=True)
 class Cost:
     """What a training step of a network costs.
 
     Attributes:
         name: Of the network or the experiment.
         parameters: How many.
-        flops: Operations of one clip, forward and backward.
+        flops: Floating-point operations of one clip, forward and backward.
+        operations: Operations of a step that a processor starts, forward and backward.
+        recurrent: Time steps of its recurrent layers, forward and backward.
+        norms: Layers of batch normalization.
         batch_size: Clips of a step, on all devices together.
     """
 
     name: str
     parameters: int
     flops: float
+    operations: int
+    recurrent: int
+    norms: int
     batch_size: int
 
     @property
@@ -76,18 +104,58 @@ class Cost:
         """Bytes that every device gives and gets: float32, also where the network computes in bf16."""
         return 4.0 * self.parameters
 
-    def compute_s(self, clips: float) -> float:
-        """Return the time of so many clips on one device."""
-        return clips * self.flops / (PEAK_FLOPS * SHARE_OF_PEAK)
+    def start_s(self, device: Device) -> float:
+        """Return the time in which a processor starts the operations of a step."""
+        return self.operations * device.operation_s
 
-    def speedup(self, link: Link, devices: int) -> float:
+    def compute_s(self, clips: float, device: Device) -> float:
+        """Return the time in which a device computes so many clips."""
+        return clips * self.flops / device.flops_per_s + self.recurrent * device.recurrent_s
+
+    def alone_s(self, device: Device, *, recorded: bool = False) -> float:
+        """Return the time of a step on one device, of single operations or recorded as one graph."""
+        start_s = self.operations * device.recorded_s if recorded else self.start_s(device)
+        return max(start_s, self.compute_s(self.batch_size, device))
+
+    def together_s(self, clips: float, devices: int, device: Device, link: Link) -> float:
+        """Return the time of a step of so many clips a device on several devices."""
+        shared_s = link.ring_s(self.gradient_bytes, devices) + 2 * self.norms * link.ring_s(0, devices)
+        # Where batch normalization waits for the device, starting and computing do not overlap.
+        times = self.start_s(device), self.compute_s(clips, device)
+        return (sum(times) if self.norms else max(times)) + shared_s
+
+    def speedup(self, devices: int, device: Device, link: Link) -> float:
         """Return how many times faster a step of the same whole batch is on so many devices."""
-        together_s = self.compute_s(self.batch_size / devices) + link.ring_s(self.gradient_bytes, devices)
-        return self.compute_s(self.batch_size) / together_s
+        return self.alone_s(device) / self.together_s(self.batch_size / devices, devices, device, link)
 
-    def worthwhile_batch(self, link: Link) -> float:
-        """Return the whole batch above which two devices are faster than one."""
-        return 2 * link.ring_s(self.gradient_bytes, 2) / self.compute_s(1)
+    def throughput(self, devices: int, device: Device, link: Link) -> float:
+        """Return how many times the clips a second so many devices train on if each has a whole batch."""
+        return devices * self.alone_s(device) / self.together_s(self.batch_size, devices, device, link)
+
+
+class _Operations(TorchDispatchMode):
+    """Counts the operations that write a result; views start nothing on a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _recurrent_layers() -> Iterator[list[int]]:
+    """Have recurrent layers be a single product, as they are one operation to a processor; yield their time steps."""
+    steps: list[int] = []
+
+    def forward(layer: nn.RNNBase, x: Tensor) -> tuple[Tensor, None]:
+        steps.append(layer.num_layers * x.shape[1 if layer.batch_first else 0])
+        return x @ layer.weight_ih_l0[: layer.hidden_size * (2 if layer.bidirectional else 1)].T, None
+
+    with patch.object(nn.GRU, "forward", forward), patch.object(nn.LSTM, "forward", forward):
+        yield steps
 
 
 def cost_of(experiment: str) -> Cost:
@@ -97,12 +165,22 @@ def cost_of(experiment: str) -> Cost:
     clips = 2  # Batch normalization wants two.
     with torch.device("meta"):
         model = instantiate.make("model", config.model, spec=spec, genres=[str(number) for number in range(10)])
-        counter = FlopCounterMode(display=False)
+        x = torch.zeros(clips, spec.n_mels, spec.clip_frames)
+        counter, operations = FlopCounterMode(display=False), _Operations()
         with counter:
-            model.network(torch.zeros(clips, spec.n_mels, spec.clip_frames)).sum().backward()
-    parameters = sum(parameter.numel() for parameter in model.network.parameters())
-    name = experiment.rpartition("/")[2].removeprefix("model=")
-    return Cost(name, parameters, counter.get_total_flops() / clips, config.clips.batch_size)
+            model.network(x).sum().backward()
+        with _recurrent_layers() as recurrent, operations:
+            model.network(x).sum().backward()
+    norms = [layer for layer in model.network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    return Cost(
+        name=experiment.rpartition("/")[2].removeprefix("model="),
+        parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+        flops=counter.get_total_flops() / clips,
+        operations=operations.count + OTHER_OPERATIONS,
+        recurrent=2 * sum(recurrent),
+        norms=len(norms),
+        batch_size=config.clips.batch_size,
+    )
 
 
 def spec_of(config: Config) -> FeatureSpec:
@@ -123,18 +201,23 @@ def spec_of(config: Config) -> FeatureSpec:
     )
 
 
-def tables(costs: list[Cost]) -> str:
+def tables(costs: list[Cost], device: Device) -> str:
     """Return the figures as two Markdown tables: what a step costs, and what more devices make of it."""
-    lines = ["| network | parameters | MB a step | GFLOP a clip | batch | compute, ms |", "|" + " --- |" * 6]
+    columns = ("parameters", "MB a step", "GFLOP a clip", "batch", "operations")
+    times = ("started, ms", "computed, ms", "recorded step, ms")
+    lines = [f"| network | {' | '.join(columns + times)} |", "|" + " --- |" * (1 + len(columns) + len(times))]
     for cost in costs:
-        figures = [cost.gradient_bytes / 1e6, cost.flops / 1e9, cost.batch_size, 1e3 * cost.compute_s(cost.batch_size)]
+        counts = [cost.gradient_bytes / 1e6, cost.flops / 1e9, cost.batch_size, cost.operations]
+        start_s, compute_s = cost.start_s(device), cost.compute_s(cost.batch_size, device)
+        figures = [*counts, 1e3 * start_s, 1e3 * compute_s, 1e3 * cost.alone_s(device, recorded=True)]
         lines.append(f"| `{cost.name}` | {cost.parameters:,} | {' | '.join(short(figure) for figure in figures)} |")
     lines += ["", f"| network | {' | '.join(link.name for link in LINKS)} |", "|" + " --- |" * (1 + len(LINKS))]
     for cost in costs:
         cells = []
         for link in LINKS:
-            figures = [cost.speedup(link, 2), cost.speedup(link, 8), cost.worthwhile_batch(link)]
-            cells.append(" / ".join(short(figure) for figure in figures))
+            same = [short(cost.speedup(devices, device, link)) for devices in (2, 8)]
+            more = [short(cost.throughput(devices, device, link)) for devices in (2, 8)]
+            cells.append(f"{' / '.join(same)}; {' / '.join(more)}")
         lines.append(f"| `{cost.name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -147,5 +230,20 @@ def short(figure: float) -> str:
     return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 
+def main() -> None:
+    """Print the tables."""
+    command = argparse.ArgumentParser(prog="python -m benchmarks.scaling_on_paper", description=__doc__.split("\n")[0])
+    given = Device()
+    command.add_argument("--tflops", type=float, default=given.flops_per_s / 1e12, help="what a device reaches")
+    command.add_argument("--operation-us", type=float, default=given.operation_s * 1e6, help="to start an operation")
+    command.add_argument("--recorded-us", type=float, default=given.recorded_s * 1e6, help="the same in a CUDA graph")
+    command.add_argument(
+        "--recurrent-us", type=float, default=given.recurrent_s * 1e6, help="for a recurrent time step"
+    )
+    words = command.parse_args()
+    device = Device(words.tflops * 1e12, words.operation_us * 1e-6, words.recorded_us * 1e-6, words.recurrent_us * 1e-6)
+    print(tables([cost_of(experiment) for experiment in EXPERIMENTS], device))
+
+
 if __name__ == "__main__":
-    print(tables([cost_of(experiment) for experiment in EXPERIMENTS]))
+    main()
