@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ Short = Literal["pad", "wrap"]
 
 
 BATCHES_AHEAD = 2
-"""Batches that are read ahead when the store is read from the disk."""
+"""Batches that are cut ahead where the store is read from the disk, or has no room on the device."""
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
@@ -47,7 +48,11 @@ class ClipBatch(NamedTuple):
 
     def to(self, device: torch.device) -> "ClipBatch":
         """Return the batch on a device."""
-        stored, genre, segment, start_frame = (to_device(values, device) for values in self[:4])
+        return self.each(partial(to_device, device=device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "ClipBatch":
+        """Return the batch with each of its tensors changed."""
+        stored, genre, segment, start_frame = map(change, self[:4])
         return ClipBatch(stored, genre, segment, start_frame, self.track_ids)
 
 
@@ -155,6 +160,7 @@ class ClipLoader:
         ranks: Number of ranks.
         device: Where the rows of an epoch are copied to before its first step, so that no step copies any.
         cut: Cuts the clips of rows, which are then yielded instead; None if they are cut on the device.
+        target: Where clips that were cut ahead are copied to if that is an NVIDIA GPU.
     """
 
     def __init__(
@@ -167,6 +173,7 @@ class ClipLoader:
         ranks: int = 1,
         device: torch.device | None = None,
         cut: Callable[[Tensor], ClipBatch] | None = None,
+        target: torch.device | None = None,
     ) -> None:
         """Keep the plan, which is called once an epoch."""
         self.plan = plan
@@ -175,6 +182,7 @@ class ClipLoader:
         self.rank, self.ranks = rank, ranks
         self.device = device or torch.device("cpu")
         self.cut = cut
+        self.target = target
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
@@ -189,11 +197,43 @@ class ClipLoader:
         if self.cut is None:
             yield from shares
             return
-        waiting: deque[Future[ClipBatch]] = deque()
+        cut: Callable[[Tensor], Arriving] = partial(Arriving, self.cut, stream=_side_stream(self.target))
+        waiting: deque[Future[Arriving]] = deque()
         with ThreadPoolExecutor(1) as reader:
             for share in shares:
-                waiting.append(reader.submit(self.cut, share))
+                waiting.append(reader.submit(cut, share))
                 if len(waiting) > BATCHES_AHEAD:
-                    yield waiting.popleft().result()
+                    yield waiting.popleft().result().batch()
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting.popleft().result().batch()
+
+
+class Arriving:
+    """Clips that were cut by one thread for another, on their way to a GPU if `stream` is one of it.
+
+    They are copied out of pinned memory beside what the GPU computes.
+    """
+
+    def __init__(self, cut: Callable[[Tensor], ClipBatch], rows: Tensor, *, stream: torch.cuda.Stream | None) -> None:
+        """Cut the clips of `rows`, and begin to copy them."""
+        self._clips, self._stream = cut(rows), stream
+        if stream is not None:
+            # Within it, for another thread's device is the first GPU, whatever the rank.
+            with torch.cuda.stream(stream):
+                self._clips = self._clips.each(Tensor.pin_memory).to(stream.device)
+                self._copied = stream.record_event()
+
+    def batch(self) -> ClipBatch:
+        """Return the clips; what the current stream does with them waits until they have arrived."""
+        if self._stream is not None:
+            here = torch.cuda.current_stream(self._stream.device)
+            here.wait_event(self._copied)
+            for values in self._clips[:4]:
+                values.record_stream(here)  # Its memory was taken for the other stream.
+        return self._clips
+
+
+def _side_stream(device: torch.device | None) -> torch.cuda.Stream | None:
+    if device is None or device.type != "cuda":
+        return None
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -25,7 +25,8 @@ class ClipDataModule(LightningDataModule):
     """Random clips for training, a fixed grid of clips for validation and test.
 
     A batch travels as row numbers; the clips are cut where the store lies: in the GPU's memory if it fits, else in the
-    memory-mapped file. From a store that is larger than half of the memory, clips are read ahead by a thread.
+    memory-mapped file. From a store that is larger than half of the memory, or of a GPU's, clips are cut ahead by a
+    thread, and copied to the GPU beside what it computes.
 
     Args:
         store: Spectrograms of all tracks.
@@ -78,7 +79,7 @@ class ClipDataModule(LightningDataModule):
         self.cuts_training_clips = True
         self.genres = tuple(genres or split.genres)
         self._frames = torch.from_numpy(store.frames)
-        self._settled = False
+        self._settled = self._has_no_room = False
         index_of = {genre: index for index, genre in enumerate(self.genres)}
 
         def genre(track_id: str) -> int:
@@ -138,8 +139,8 @@ class ClipDataModule(LightningDataModule):
         return self._loader(subset, lambda: rows, len(rows), self.batch_size * self._ranks)
 
     def _loader(self, subset: str, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
-        if self.trainer:
-            self.settle(self.trainer.strategy.root_device)
+        device = self.trainer.strategy.root_device if self.trainer else self._frames.device
+        self.settle(device)
         return ClipLoader(
             plan,
             clips=clips,
@@ -147,7 +148,8 @@ class ClipDataModule(LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             ranks=self._ranks,
             device=self._frames.device,
-            cut=partial(self._read_clips, subset) if self.streams else None,
+            cut=partial(self._read_clips, subset) if self.streams or self._has_no_room else None,
+            target=device,
         )
 
     @property
@@ -216,6 +218,7 @@ class ClipDataModule(LightningDataModule):
         copies = _copies.setdefault(self.store, {})
         if device not in copies:
             if self.streams or self._frames.nbytes > RESIDENT_SHARE * free_bytes(device):
+                self._has_no_room = True
                 return
             copies[device] = self._frames.to(device)
             if device.type == "cuda":  # Other streams may read it.

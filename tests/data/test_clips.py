@@ -1,11 +1,14 @@
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.data.clips import ClipBatch, ClipLoader, SegmentTable, cut, grid_clips, random_clips
+from genreclf.data import datamodule
+from genreclf.data.clips import Arriving, ClipBatch, ClipLoader, SegmentTable, cut, grid_clips, random_clips
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.store import Store
 from genreclf.splits.base import Segment, Split
@@ -114,7 +117,9 @@ def test_a_failing_read_ahead_is_raised_where_the_batch_is_wanted() -> None:
         next(iter(ClipLoader(lambda: torch.zeros(4, 3), clips=4, batch_size=2, cut=fail)))
 
 
-def test_a_store_that_is_read_ahead_gives_the_same_batches(tmp_path: Path) -> None:
+@pytest.fixture
+def data(tmp_path: Path) -> ClipDataModule:
+    """Batches of a store of tracks of several lengths."""
     ids = [str(number) for number in range(len(LENGTHS))]
     frames().numpy().tofile(tmp_path / "frames.bin")
     ends = torch.tensor(LENGTHS).cumsum(0).tolist()
@@ -122,15 +127,90 @@ def test_a_store_that_is_read_ahead_gives_the_same_batches(tmp_path: Path) -> No
     index = {"dtype": "int16", "n_mels": 2, "frames": ends[-1], "tracks": tracks, "unreadable": {}}
     (tmp_path / "index.json").write_text(json.dumps(index))
     segments = tuple(Segment(name, 0, length) for name, length in zip(ids, LENGTHS, strict=True))
-    data = ClipDataModule(
+    return ClipDataModule(
         store=Store(tmp_path),
         split=Split("all", False, ("blues",), train=segments, val=segments, test=segments),
         genre_of=dict.fromkeys(ids, "blues"),
         spec=FeatureSpec.of_audio(sample_rate=100, n_fft=2, hop_length=1, n_mels=2, clip_seconds=2),
         batch_size=3,
     )
+
+
+def test_a_store_that_is_read_ahead_gives_the_same_batches(data: ClipDataModule) -> None:
     plain = [data.clips("train", rows) for rows in data.train_dataloader()]
     assert not data.streams
     data.read_ahead = True
     for batch, ahead in zip(plain, data.train_dataloader(), strict=True):
         assert all(torch.equal(values, same) for values, same in zip(batch[:4], ahead[:4], strict=True))
+
+
+def test_a_store_that_a_gpu_has_no_room_for_is_cut_ahead(data: ClipDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = [data.clips("train", rows) for rows in data.train_dataloader()]
+    assert data.train_dataloader().cut is None
+    monkeypatch.setattr(datamodule, "free_bytes", lambda device: 2 * data.store.frames.nbytes - 1)
+    data.settle(torch.device("cuda"))
+    assert not data.streams
+    for batch, ahead in zip(plain, data.train_dataloader(), strict=True):
+        assert isinstance(ahead, ClipBatch)
+        assert all(torch.equal(values, same) for values, same in zip(batch[:4], ahead[:4], strict=True))
+
+
+class FakeStream:
+    """Notes in which order a stream of CUDA is given what to do."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, notes: list[str], name: str) -> None:
+        self.notes, self.name = notes, name
+
+    def record_event(self) -> str:
+        self.notes.append(f"event of {self.name}")
+        return f"event of {self.name}"
+
+    def wait_event(self, event: str) -> None:
+        self.notes.append(f"{self.name} waits for {event}")
+
+
+def test_what_a_gpu_computes_waits_for_its_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    side, here = FakeStream(notes, "side"), FakeStream(notes, "here")
+
+    @contextmanager
+    def within(stream: FakeStream) -> Iterator[None]:
+        notes.append(f"on {stream.name}")
+        yield
+        notes.append(f"off {stream.name}")
+
+    def pinned(values: torch.Tensor) -> torch.Tensor:
+        notes.append("pinned")
+        return values
+
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: here)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda values, stream: notes.append(f"kept for {stream.name}"))
+    rows = torch.arange(6).reshape(2, 3)
+    arriving = Arriving(lambda rows: ClipBatch(rows, *rows.unbind(1)), rows, stream=side)  # type: ignore[arg-type]
+    assert notes == ["on side", *["pinned"] * 4, "event of side", "off side"]
+    notes.clear()
+    assert torch.equal(arriving.batch().stored, rows)
+    assert notes == ["here waits for event of side", *["kept for here"] * 4]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_clips_arrive_on_a_gpu_as_they_were_cut() -> None:
+    frames = torch.arange(2**20, dtype=torch.int32).reshape(-1, 64)
+    rows = torch.arange(300).repeat(3, 1).T
+    gpu = torch.device("cuda", 0)
+
+    def clips(share: torch.Tensor) -> ClipBatch:
+        return ClipBatch(frames[share[:, 0, None] + torch.arange(16000)].transpose(1, 2), *share.unbind(1))
+
+    loader = ClipLoader(lambda: rows, clips=300, batch_size=4, cut=clips, target=gpu)
+    factor, sums = torch.ones(2000, 2000, device=gpu), []
+    for batch in loader:
+        assert isinstance(batch, ClipBatch)
+        factor = factor @ factor / 2000  # Something for the GPU to do meanwhile.
+        sums.append(batch.stored.double().sum())
+    expected = [clips(share).stored.double().sum() for share in torch.split(rows, 4)]
+    assert torch.equal(torch.stack(sums).cpu(), torch.stack(expected))
