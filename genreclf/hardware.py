@@ -150,6 +150,8 @@ def device_name(kind: str) -> str:
 def describe_devices(asked: str, accelerator: str, devices: int, precision: str) -> str:
     """Say what a run computes on, and why it leaves out a GPU that is there if ``auto`` was asked for."""
     line = f"Device: {f'{devices} x ' if devices > 1 else ''}{device_name(accelerator)}, precision {precision}"
+    if accelerator == "gpu" and (visible := os.environ.get("CUDA_VISIBLE_DEVICES")):
+        line += f", CUDA_VISIBLE_DEVICES={visible}"
     if (asked, accelerator) == ("auto", "cpu") and (problem := gpu_problem()):
         line += f"; PyTorch cannot use the NVIDIA GPU of this machine ({problem})"
     return line
@@ -180,6 +182,7 @@ def environment(accelerator: str, devices: int, precision: str) -> dict[str, Any
         "device": device_name(accelerator),
         "accelerator": accelerator,
         "devices": devices,
+        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "precision": precision,
         "git": _git_commit(),
     }

@@ -15,14 +15,15 @@ from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.cli.directories import check_directories, use_for_every_configuration
 from genreclf.config.config import CONFIG_DIR
 from genreclf.config.messages import check_options, explain
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
-from genreclf.distributed.launchers import LauncherFailed
+from genreclf.distributed.gpus import gpus_of_job
+from genreclf.distributed.launchers import JOBLIB, LauncherFailed
 from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.sweep.process import cool_down, hide_gpus_from
@@ -130,8 +131,10 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
     from genreclf.sweep.job import Job
 
     job = Job.of(settings)
-    logged = settings.launcher._target_ != BASIC_LAUNCHER
-    job.carry_out(config, logged=logged, apart=not ranks_are_there)
+    launcher = settings.launcher._target_
+    job.carry_out(
+        config, logged=launcher != BASIC_LAUNCHER, apart=not ranks_are_there, shares_machine=launcher == JOBLIB
+    )
     return job.result(searched=settings.sweeper._target_ != BASIC_SWEEPER)
 
 
@@ -142,3 +145,6 @@ def _follow(config: DictConfig, settings: HydraConf) -> float:
     except Exception as error:
         traceback.print_exception(error)
         return float("nan")
+
+
+OmegaConf.register_new_resolver("gpus_of_job", gpus_of_job, replace=True)

@@ -7,13 +7,14 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
+from genreclf.distributed.gpus import least_used_gpus
 from genreclf.errors import TERMINATED, UserError
 from genreclf.escaping import say
 from genreclf.run_directory import RunBusy, RunDirectory, atomic_write_text, reason_of
@@ -75,13 +76,16 @@ class Job:
         varied = ", ".join(f"{key}={value}" for key, value in self.varies.items())
         return f"Job {self.number} ({varied})" if varied else f"Job {self.number}"
 
-    def carry_out(self, composed: DictConfig, *, logged: bool, apart: bool = True) -> None:
+    def carry_out(
+        self, composed: DictConfig, *, logged: bool, apart: bool = True, shares_machine: bool = False
+    ) -> None:
         """Check the configuration and compute the run, unless it is finished.
 
         Args:
             composed: What Hydra composed.
             logged: Whether its output goes to ``job.log`` in its directory, as others print at the same time.
             apart: Compute it in a process of its own; not where this process is the first of its ranks.
+            shares_machine: Whether other jobs compute on this machine at the same time, which then divide its GPUs.
         """
         started_s = time.perf_counter()
         was_finished = self.open()
@@ -95,8 +99,11 @@ class Job:
             if not apart:
                 run(config)
             elif not finished(config):
-                self.say_start()
-                code = compute_apart(config.plain, self.run.path / "job.log" if logged else None)
+                divides = shares_machine and config.trainer.accelerator in ("auto", "gpu")
+                devices = config.trainer.devices
+                with least_used_gpus(self.sweep_dir, devices) if divides else nullcontext(()) as gpus:
+                    self.say_start(gpus)
+                    code = compute_apart(config.plain, self.run.path / "job.log" if logged else None)
         except Exception as error:  # Whatever it is, it costs this job only.
             code = error
         self.close(code, time.perf_counter() - started_s)
@@ -134,9 +141,10 @@ class Job:
             config.logger.group = config.plain["logger"]["group"] = self.sweep_dir.name
         return config
 
-    def say_start(self) -> None:
-        """Say where the run starts or goes on."""
-        print(f"{self.name} {'goes on' if self.run.last.exists() else 'starts'} in {self.run.path}")
+    def say_start(self, gpus: Sequence[str] = ()) -> None:
+        """Say where the run starts or goes on, and on which GPUs if it has some of its own."""
+        on = f", on GPU {', '.join(gpus)}" if gpus else ""
+        print(f"{self.name} {'goes on' if self.run.last.exists() else 'starts'} in {self.run.path}{on}")
 
     def close(self, outcome: int | Exception, wall_s: float = 0.0) -> None:
         """Write down what became of the job, and say what went wrong.

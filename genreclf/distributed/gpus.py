@@ -1,0 +1,69 @@
+"""Which GPUs of a machine the jobs of a sweep compute on."""
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that names the GPUs that a process may use."""
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, by their names in `VISIBLE`, or else by number."""
+    if (named := os.environ.get(VISIBLE)) is None:
+        import torch
+
+        return [str(number) for number in range(torch.cuda.device_count())]
+    return list(itertools.takewhile(lambda name: name not in ("", "-1"), map(str.strip, named.split(","))))
+
+
+def gpus_of_job(accelerator: str, devices: int) -> int:
+    """Return how many GPUs a job on this machine takes: one for each of its devices, none where there are none."""
+    return int(devices) if accelerator in ("auto", "gpu") and visible_gpus() else 0
+
+
+@contextmanager
+def least_used_gpus(folder: Path, devices: int) -> Iterator[Sequence[str]]:
+    """Let this process see only the GPUs that the fewest other jobs of a sweep on this machine use.
+
+    Args:
+        folder: Of the sweep, for the lock files by which its jobs know of each other.
+        devices: How many GPUs the job takes.
+
+    Yields:
+        Their names; none where the machine has fewer.
+    """
+    gpus = visible_gpus()
+    choices = [gpus[first : first + devices] for first in range(0, len(gpus) - devices + 1, devices)]
+    if not choices:
+        yield ()
+        return
+    before = os.environ.get(VISIBLE)
+    with ExitStack() as held:
+        chosen = _take(held, folder, choices)
+        os.environ[VISIBLE] = ",".join(chosen)
+        try:
+            yield chosen
+        finally:
+            if before is None:
+                del os.environ[VISIBLE]
+            else:
+                os.environ[VISIBLE] = before
+
+
+def _take(held: ExitStack, folder: Path, choices: Sequence[Sequence[str]]) -> Sequence[str]:
+    """Hold the first lock that is free, of one file for each choice, then of a second one for each, and so on."""
+    for share in itertools.count():
+        for number, choice in enumerate(choices):
+            try:
+                held.enter_context(FileLock(folder / f".gpu-{number}-{share}.lock", timeout=0))
+            except Timeout:
+                continue
+            except (NotImplementedError, OSError):  # As on network file systems that know no locks.
+                pass
+            return choice
+    raise AssertionError
