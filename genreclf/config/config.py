@@ -77,8 +77,6 @@ class Config:
     run_dir: str
     init_from: str | None
     debug: bool
-    plain: dict[str, Any]
-    """The resolved configuration as it is kept in ``config.yaml``."""
     warnings: list[str]
     """What a user may not expect of a setting."""
 
@@ -124,14 +122,12 @@ class Config:
         if isinstance(source, type) and issubclass(source, ImageDataset):
             problems += _features_beside_pictures(overrides)
             features |= dict.fromkeys(PICTURES_BRING)
-            plain["features"] = features
         logger = _section(plain, "logger", problems)
         if (name := logger.pop("name", None)) is not None:  # Of a run from before loggers combined.
             logger |= {} if name == "none" else {str(name): True}
         root = {key: plain.get(key) for key in ("seed", "init_from", "debug", "run_dir")}
         checked = _typed(RootConfig, "", root, problems)
         trainer = _trainer(_section(plain, "trainer", problems), problems)
-        plain["trainer"] = trainer.plain()
 
         def typed(kind: type[Any], name: str) -> Any:
             return _typed(kind, name, _section(plain, name, problems), problems)
@@ -154,7 +150,6 @@ class Config:
             run_dir=checked.run_dir,
             init_from=checked.init_from,
             debug=checked.debug,
-            plain=plain,
             warnings=trainer.warnings(),
         )
         for name in MADE:
@@ -195,8 +190,17 @@ class Config:
             elif bundled in typed and section[key] != value:
                 problems.append(f"{own}={section[key]} and {bundled}={value} are one setting; leave one of them out.")
             setattr(self.regularization, key, None)
-            self.plain["regularization"][key] = None
         return problems
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The configuration as it is kept in ``config.yaml``."""
+        root = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(RootConfig)}
+        typed = {name: dataclasses.asdict(getattr(self, name)) for name in ("features", *TYPED)}
+        made = {name: copy.deepcopy(getattr(self, name)) for name in MADE}
+        made["split"]["unseen"] = self.unseen
+        data = {**copy.deepcopy(self.source), **dataclasses.asdict(self.clips)}
+        return {**root, **typed, **made, "trainer": self.trainer.plain(), "data": data}
 
     @property
     def hash(self) -> str:

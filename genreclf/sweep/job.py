@@ -138,7 +138,7 @@ class Job:
         composed.run_dir = None  # Where it repeats a run, it is that run's.
         config = Config.from_hydra(composed, run_dir=str(self.run.path), overrides=self.overrides)
         if config.logger.group is None:
-            config.logger.group = config.plain["logger"]["group"] = self.sweep_dir.name
+            config.logger.group = self.sweep_dir.name
         return config
 
     def say_start(self, gpus: Sequence[str] = ()) -> None:

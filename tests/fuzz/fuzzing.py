@@ -34,6 +34,9 @@ WALL_S = 600
 GRACE_S = 60.0
 LONGEST_ERROR = 4000
 
+NUMBA_CACHE = os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(tempfile.gettempdir(), "genreclf-fuzz-numba"))
+"""Where what librosa compiles is kept, or it would lie in librosa's own folder."""
+
 BYTES_OF_ODD_NUMBERS = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 
 NUMBERS: list[Any] = [0, -1, 1.5, True, math.nan, math.inf, -math.inf, 1e308, 10**9, 2**31, 2**63, 2**70, -(2**70)]
@@ -188,7 +191,7 @@ def _text(descriptor: int) -> io.TextIOWrapper:
 def _watch(place: Path) -> Callable[[str, tuple[Any, ...]], None]:
     """Return a hook that notes and refuses what is written elsewhere, and refuses addresses of other machines."""
     root = os.path.realpath(place)
-    allowed = ("/dev/null/", "/dev/shm/", "/proc/self/", f"{root}/")
+    allowed = ("/dev/null/", "/dev/shm/", "/proc/self/", f"{os.path.realpath(NUMBA_CACHE)}/", f"{root}/")
 
     def note(what: str) -> None:
         os.write(33, f"{what}\n".encode(errors="backslashreplace"))
