@@ -1,0 +1,146 @@
+"""Whole runs on a simulated device end, predict what the CPU predicts, and let no training step wait for the device."""
+
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, Cli, write_music
+from simulated.device import KIND, Event, Log, simulated_devices
+
+import genreclf
+from genreclf.audio.scaling import Scale
+from genreclf.cli.compose import checked
+from genreclf.data.store import Store
+from genreclf.evaluation.predictions import read_track_csv
+from genreclf.experiment import evaluate
+from genreclf.experiment.run import run
+from genreclf.models import GenreClassifier
+from genreclf.run_directory import RunDirectory
+
+FAST = ["band_statistics", "cnn", "crnn", "ffnn", "leland_cnn", "patch_transformer", "statistics_crnn", "wu_cnn"]
+"""Models of all kinds of layers; the others are large, or much like these."""
+
+GPU = ["trainer=gpu", "trainer.precision=32-true"]
+SMALL = [
+    *("data.batch_size=4", "trainer.max_epochs=2", "trainer.limit_train_batches=2"),
+    *("trainer.limit_val_batches=1", "trainer.limit_test_batches=1"),
+]
+
+
+def options(group: str) -> list[str]:
+    """Return the options of a group of the configuration."""
+    return [path.stem for path in sorted((ROOT / "conf" / group).glob("*.yaml")) if not path.stem.startswith("_")]
+
+
+def combinations(models: list[str]) -> list[list[str]]:
+    """Return settings in which each model, and each option of what else a step does, occurs at least once."""
+    groups = {f"{group}=": options(group) for group in ("optimizer", "loss", "scheduler", "regularization")}
+    groups["features.scale="] = list(get_args(Scale))
+    rows = max(len(models), *map(len, groups.values()))
+    columns = [[key + option for option in islice(cycle(values), rows)] for key, values in groups.items()]
+    return [list(row) for row in zip(islice(cycle(f"model={model}" for model in models), rows), *columns, strict=True)]
+
+
+class TrainingSteps:
+    """The events of training steps, each from the end of the one before on; the first of an epoch is left out.
+
+    Args:
+        log: Of the events.
+        patch: Puts the hooks in.
+
+    Attributes:
+        events: Of each step.
+        interrupted_epoch: An epoch that is interrupted at its start, once.
+    """
+
+    def __init__(self, log: Log, patch: pytest.MonkeyPatch) -> None:
+        """Watch all models."""
+        self.events: list[list[Event]] = []
+        self.interrupted_epoch: int | None = None
+        begun: int | None = None
+        start: Callable[[GenreClassifier], None] = GenreClassifier.on_train_epoch_start
+
+        def on_train_epoch_start(model: GenreClassifier) -> None:
+            nonlocal begun
+            if model.current_epoch == self.interrupted_epoch:
+                self.interrupted_epoch = None
+                raise KeyboardInterrupt
+            begun = None
+            start(model)
+
+        def on_train_batch_end(model: GenreClassifier, *_: object) -> None:
+            nonlocal begun
+            if begun is not None:
+                self.events.append(log.events[begun:])
+            begun = len(log.events)
+
+        patch.setattr(GenreClassifier, "on_train_epoch_start", on_train_epoch_start)
+        patch.setattr(GenreClassifier, "on_train_batch_end", on_train_batch_end)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainingSteps]:
+    with simulated_devices() as log:
+        yield TrainingSteps(log, monkeypatch)
+
+
+def probabilities(directory: RunDirectory) -> np.ndarray:
+    files = (directory.val_predictions, directory.predictions)
+    return np.concatenate([read_track_csv(file).probabilities for file in files])
+
+
+def check_a_broken_run(combination: list[str], tiny: list[str], stores: Path) -> None:
+    """Train on the CPU at once and on the device with a break, and compare."""
+    settings = [word for word in tiny if not word.startswith("model")] + SMALL + combination
+    on_cpu = run(checked(settings, run_dir="cpu")).run
+    with simulated_devices() as log, pytest.MonkeyPatch.context() as patch:
+        steps = TrainingSteps(log, patch)
+        steps.interrupted_epoch = 1
+        config = checked([*settings, *GPU], run_dir="gpu")
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+        on_device = run(config).run
+        assert steps.events == [[], []]
+        track = torch.from_numpy(Store(next(stores.glob("*/index.json")).parent).frames[:100])
+        there, here = (genreclf.load("gpu", device=device).describe(track)[0] for device in (f"{KIND}:1", "cpu"))
+        assert log.devices == {0, 1}
+    np.testing.assert_allclose(probabilities(on_device), probabilities(on_cpu), atol=1e-6)
+    np.testing.assert_allclose(there, here, atol=1e-6)
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("draw_all", "write_report"):
+        monkeypatch.setattr(evaluate, name, lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("combination", combinations(FAST), ids=" ".join)
+def test_a_broken_run_is_that_of_the_cpu(combination: list[str], tiny: list[str], stores: Path) -> None:
+    check_a_broken_run(combination, tiny, stores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("combination", combinations(sorted(set(options("model")) - set(FAST))), ids=" ".join)
+def test_a_broken_run_of_another_model_is_that_of_the_cpu(
+    combination: list[str], tiny: list[str], stores: Path
+) -> None:
+    check_a_broken_run(combination, tiny, stores)
+
+
+def test_the_commands_of_a_run(cli: Cli, tiny: list[str], tmp_path: Path, steps: TrainingSteps) -> None:
+    settings = [*tiny, *GPU, "regularization=strong", "regularization.ema=0.9", "trainer.max_epochs=2"]
+    assert cli(*settings, "trainer.precision=bf16-mixed", "run_dir=run").code == 0
+    assert steps.events
+    assert not any(steps.events)
+    evaluated = cli("evaluate", "run", "run_dir=again")
+    assert evaluated.code == 0, evaluated.err
+    again, first = (RunDirectory(tmp_path / name) for name in ("again", "run"))
+    assert again.predictions.read_text() == first.predictions.read_text()
+    write_music(tmp_path / "music")
+    song = next((tmp_path / "music").glob("*/0.wav"))
+    there, here = (genreclf.load("run", device=device).predict(song) for device in (KIND, "cpu"))
+    np.testing.assert_allclose(there.probabilities, here.probabilities, atol=1e-6)
