@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -124,15 +124,14 @@ RECORDERS: dict[str, type[Recorder]] = {"cuda": CudaRecorder}
 
 
 def obstacle(module: LightningModule) -> str | None:
-    """Say why the steps of a training cannot be recorded, or return None; `module` is about to be trained."""
+    """Say why the steps of a training cannot be recorded, or return None; `module` is being trained."""
     trainer: Any = module.trainer
     device = trainer.strategy.root_device.type
     if device not in RECORDERS:
         return f"the device is {device}, not an NVIDIA GPU"
-    if trainer.world_size > 1:
-        return f"there are {trainer.world_size} devices, not one"
-    accumulating = [callback for callback in trainer.callbacks if isinstance(callback, GradientAccumulationScheduler)]
-    if trainer.accumulate_grad_batches != 1 or accumulating:
+    if not isinstance(trainer.strategy, SingleDeviceStrategy):
+        return f"the strategy is {type(trainer.strategy).__name__}, and a recorded step has one device for itself"
+    if trainer.accumulate_grad_batches != 1:
         return "gradients are accumulated over several batches"
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         return "trainer.precision=16-mixed decides after each step whether it counts; bf16-mixed and 32-true do not"

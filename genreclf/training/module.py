@@ -140,6 +140,13 @@ class GenreClassifier(LightningModule):
             data.cuts_training_clips = True
         self.graph_step = None
 
+    def on_train_epoch_start(self) -> None:
+        """Start the sums of an epoch, and end the recording if a callback has changed what it depends on."""
+        self.train_sums.zero_()
+        if self.graph_step is not None and (reason := obstacle(self)):
+            self.on_train_end()
+            self._say_not_recorded(reason)
+
     def _say_not_recorded(self, reason: str) -> None:
         if self.trainer.is_global_zero:
             say(f"Note: trainer.step=graph does not record the training step, as {reason}; it runs as with step=eager.")
@@ -198,10 +205,6 @@ class GenreClassifier(LightningModule):
         losses.add_(loss * clips)
         right.add_((logits.argmax(1) == y.argmax(1)).sum())
         count.add_(clips)
-
-    def on_train_epoch_start(self) -> None:
-        """Start the sums of an epoch."""
-        self.train_sums.zero_()
 
     def log_epoch(self) -> None:
         """Log the mean loss and the accuracy of the epoch's training clips on all ranks."""

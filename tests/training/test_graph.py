@@ -110,7 +110,7 @@ def crnn(**training: Any) -> GenreClassifier:
 
 
 class Addresses(Callback):
-    """Keeps where the tensors of a training are after each step, and after each validation."""
+    """Keeps the losses, and where the tensors of a training are after each recorded step."""
 
     def __init__(self) -> None:
         """Know none yet."""
@@ -120,10 +120,12 @@ class Addresses(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
         """Look at weights, statistics, sums, the state of the optimizer and the inputs of the step."""
         self.losses.append(outputs["loss"].clone())
+        step = pl_module.graph_step
+        if step is None or not step.is_recorded:
+            return
         tensors = [*pl_module.parameters(), *pl_module.buffers(), pl_module.train_sums]
         tensors += [value for state in trainer.optimizers[0].state.values() for value in state.values()]
-        step = pl_module.graph_step
-        tensors += [*step._inputs, *step._rates, step._loss] if step is not None and step.is_recorded else []
+        tensors += [*step._inputs, *step._rates, step._loss]
         self.seen.append({tensor.data_ptr() for tensor in tensors})
 
 
@@ -146,9 +148,7 @@ def fit(model: GenreClassifier, data: ClipDataModule, *, step: str, **settings: 
     model.records_steps = step == "graph"
     trainer.fit(model, datamodule=data)
     assert model.graph_step is None
-    recorded = addresses.seen[EAGER_STEPS:]
-    if step == "graph" and Repeater.made and Repeater.made[-1].replayed:
-        assert all(seen == recorded[0] for seen in recorded)
+    assert all(seen == addresses.seen[0] for seen in addresses.seen)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     optimizer = trainer.optimizers[0]
     state = {"weights": model.state_dict(), "optimizer": optimizer.state_dict(), "losses": addresses.losses}
@@ -197,8 +197,11 @@ def test_equals_the_same_steps_one_by_one(make: Make, store: Store, repeaters: l
     assert repeaters[0].replayed == eager["step"] - EAGER_STEPS > STEPS
 
 
+BY_VALUE = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"}
+
+
 @pytest.mark.parametrize(
-    "settings", [{"precision": "bf16-mixed"}, {"gradient_clip_val": None}, {"max_steps": 5}], ids=str
+    "settings", [{"precision": "bf16-mixed"}, {"gradient_clip_val": None}, {"max_steps": 5}, BY_VALUE], ids=str
 )
 def test_equals_them_under_the_settings_of_the_trainer(settings: dict[str, Any], store: Store) -> None:
     make = TRAININGS["adamw, cosine, mixup"]
@@ -312,9 +315,26 @@ class OwnStep(CRNN):
         return 2 * super().training_step(batch, batch_idx)
 
 
+class Changing(Callback):
+    """Accumulates gradients in the second epoch."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Change the Trainer."""
+        trainer.accumulate_grad_batches = 1 + trainer.current_epoch
+
+
+def test_ends_the_recording_when_a_callback_changes_the_step(
+    store: Store, repeaters: list[Repeater], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_same(*(fit(crnn(), data_of(store), step=step, callbacks=[Changing()]) for step in ("eager", "graph")))
+    assert repeaters[0].recorded == 1
+    (note,) = notes(capsys)
+    assert "gradients are accumulated" in note
+
+
 OBSTACLES: dict[str, tuple[Make, dict[str, Any]]] = {
     "gradients are accumulated": (crnn, {"accumulate_grad_batches": 2}),
-    "accumulated over several": (crnn, {"callbacks": [GradientAccumulationScheduler({0: 2})]}),
+    "accumulated over several batches": (crnn, {"callbacks": [GradientAccumulationScheduler({0: 2})]}),
     "the callback Watcher works within the step": (crnn, {"callbacks": [Watcher()]}),
     "SGD takes its learning rate from the CPU unless optimizer.fused=true": (
         partial(crnn, optimizer=partial(torch.optim.SGD, lr=0.1)),
@@ -337,7 +357,7 @@ def test_says_before_the_training_why_it_records_nothing(
         seed_everything(0, verbose=False)
         results.append(fit(make(), data_of(store), step=step, **settings))
     assert_same(*results)
-    assert repeaters == []
+    assert not any(repeater.recorded for repeater in repeaters)
     (note,) = notes(capsys)
     assert reason in note
 
