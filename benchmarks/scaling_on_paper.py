@@ -133,11 +133,11 @@ class Cost:
         return devices * self.alone_s(device) / self.together_s(self.batch_size, devices, device, link)
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations that write a result; views start nothing on a device."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -152,7 +152,7 @@ def _recurrent_layers() -> Iterator[list[int]]:
 
     def forward(layer: nn.RNNBase, x: Tensor) -> tuple[Tensor, None]:
         steps.append(layer.num_layers * x.shape[1 if layer.batch_first else 0])
-        return x @ layer.weight_ih_l0[: layer.hidden_size * (2 if layer.bidirectional else 1)].T, None
+        return x @ layer.all_weights[0][0][: layer.hidden_size * (2 if layer.bidirectional else 1)].T, None
 
     with patch.object(nn.GRU, "forward", forward), patch.object(nn.LSTM, "forward", forward):
         yield steps
