@@ -31,6 +31,38 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def resolve_devices(accelerator: str, devices: int | str | list[int], ranks: int = 1) -> int:
+    """Return how many devices a run has, on all machines.
+
+    Args:
+        accelerator: ``auto``, ``cpu``, ``gpu`` or ``mps``.
+        devices: How many; ``auto``: all GPUs, or one process on the CPU; -1: all GPUs; or the numbers of the GPUs.
+        ranks: How many processes torchrun or srun started, which is how many ``auto`` and -1 mean then.
+
+    Raises:
+        UserError: There are no GPUs to count or to choose from.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() and accelerator in ("auto", "gpu") else 0
+    if isinstance(devices, list):
+        if ranks > 1:
+            raise UserError(
+                f"trainer.devices={devices} chooses GPUs for processes that the run starts itself; with torchrun or "
+                f"srun set trainer.devices={ranks}, and choose GPUs with CUDA_VISIBLE_DEVICES."
+            )
+        if missing := [number for number in devices if number >= gpus]:
+            there = f"GPUs here are numbered from 0 to {gpus - 1}" if gpus else "there is no GPU to choose"
+            raise UserError(f"trainer.devices={devices}: there is no GPU {missing[0]}; {there}.")
+        return len(devices)
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    if devices == -1 and not gpus and ranks == 1:
+        raise UserError(
+            "trainer.devices=-1 means all GPUs, and there is none to use; set how many processes are to share the CPU, "
+            "such as trainer.devices=1."
+        )
+    return ranks if ranks > 1 else max(1, gpus)
+
+
 def resolve_accelerator(accelerator: str, devices: int) -> str:
     """Return ``cpu``, ``gpu`` or ``mps`` for what the user asked for.
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from genreclf.hardware import cores, memory_bytes
+from genreclf.errors import UserError
+from genreclf.hardware import cores, memory_bytes, resolve_devices
 
 _TENSORS = """
 import resource, sys, torch
@@ -73,3 +74,24 @@ def test_cores_are_those_of_this_process() -> None:
         assert cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(
+    ("devices", "ranks", "count"), [("auto", 1, 3), (-1, 1, 3), ([0, 2], 1, 2), (2, 1, 2), ("auto", 8, 8), (-1, 8, 8)]
+)
+def test_devices_are_counted(
+    devices: int | str | list[int], ranks: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    assert resolve_devices("auto", devices, ranks) == count
+    assert resolve_devices("cpu", "auto") == 1
+
+
+def test_gpus_that_are_chosen_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    with pytest.raises(UserError, match="there is no GPU 3; GPUs here are numbered from 0 to 2"):
+        resolve_devices("gpu", [1, 3])
+    with pytest.raises(UserError, match="and choose GPUs with CUDA_VISIBLE_DEVICES"):
+        resolve_devices("gpu", [0, 1], 2)

@@ -134,8 +134,8 @@ class TrainerConfig:
     """Lightning's Trainer, or a subclass of it."""
     accelerator: str = "auto"
     """``auto``, ``cpu``, ``gpu`` or ``mps``."""
-    devices: int = 1
-    """Processes, each with a device of its own."""
+    devices: Any = 1
+    """Processes, each with a device of its own; ``auto`` or -1: one for each GPU; a list: for each of these GPUs."""
     sync_batchnorm: bool | None = None
     """Whether batch normalization is over the clips of all devices; None: it is, if there are several."""
     max_epochs: int = 40
@@ -164,7 +164,7 @@ class TrainerConfig:
             *_one_of("trainer.precision", self.precision, ("auto", *PRECISIONS)),
             *_one_of("trainer.compile", self.compile or "null", ("null", *COMPILE_MODES)),
             *_one_of("trainer.step", self.step, ("eager", "graph")),
-            *_at_least("trainer.devices", self.devices, 1, 10_000),
+            *_device_problems(self.devices),
             *_at_least("trainer.max_epochs", self.max_epochs, 1, 1_000_000),
         ]
         if self.step == "graph" and self.compile not in (None, "default"):
@@ -268,6 +268,16 @@ class RootConfig:
     def problems(self) -> list[str]:
         """Say what is impossible."""
         return _between("seed", self.seed, 0, 2**32 - 1)
+
+
+def _device_problems(devices: Any) -> list[str]:
+    if type(devices) is int:
+        return [] if devices == -1 else _at_least("trainer.devices", devices, 1, 10_000)
+    numbers = devices if isinstance(devices, list) else []
+    if devices == "auto" or (numbers and all(type(number) is int and number >= 0 for number in numbers)):
+        twice = len(set(numbers)) < len(numbers)
+        return [f"trainer.devices={devices} names a GPU twice."] if twice else []
+    return [f"trainer.devices={devices} is none of a number, auto, -1 and a list of the numbers of GPUs, as in [0,2]."]
 
 
 def _at_least(key: str, value: int, lowest: int, highest: int) -> list[str]:

@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
+
+import torch
 
 from genreclf.config.config import Config
 from genreclf.config.identity import digest, identity
@@ -23,7 +25,7 @@ from genreclf.escaping import say
 from genreclf.experiment.corpus import Corpus, load_corpus
 from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.tasks import TASKS, compute
-from genreclf.hardware import describe_devices, environment, resolve_accelerator, resolve_precision
+from genreclf.hardware import describe_devices, environment, resolve_accelerator, resolve_devices, resolve_precision
 from genreclf.reports.run import summary_table
 from genreclf.run_directory import RunDirectory, sentence_when_full
 from genreclf.training.turns import Turns
@@ -99,13 +101,17 @@ def carry_out(task: str, config: Config) -> RunResult:
 def take_part(task: str, run_dir: str) -> None:
     """Do this rank's share of a task that the first process of the run has prepared."""
     config = Config.from_plain({**RunDirectory(run_dir).read_config(), "run_dir": run_dir})
+    config = _counted(config, external_ranks())
     finish(compute(task, config, TASKS[task].prepare(config, load_corpus)))
 
 
 def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None], RunResult]) -> RunResult:
     """Let `lead` do the run, on the first rank if they were started outside; on the others, take part in it."""
     started = external_ranks()
+    config = _counted(config, started)
     if started == 1:
+        if isinstance(chosen := config.plain["trainer"]["devices"], list):
+            torch.cuda.set_device(chosen[0])
         with terminated_by_sigterm():
             return lead(config, None)
     adopt_slurm()
@@ -135,6 +141,12 @@ def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None
                 RunDirectory(word[1]).record_failure(error, unless_known=True)
                 raise
         return word
+
+
+def _counted(config: Config, ranks: int) -> Config:
+    """Return the configuration with a number for its devices, where it may say ``auto`` or name them."""
+    devices = resolve_devices(config.trainer.accelerator, config.trainer.devices, ranks)
+    return replace(config, trainer=replace(config.trainer, devices=devices))
 
 
 def _compare(configs: Sequence[Config], rank: int) -> None:

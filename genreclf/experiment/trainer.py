@@ -54,7 +54,7 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
         others |= {key: getattr(settings, key) for key in names}
         if (kind := others.get("profiler")) in PROFILERS:
             others["profiler"] = PROFILERS[kind](dirpath=config.run_dir, filename="profile")
-    devices = settings.devices
+    devices, chosen = settings.devices, config.plain["trainer"]["devices"]
     here = ranks_here(devices)
     accelerator = resolve_accelerator(settings.accelerator, here)
     sync_batchnorm = devices > 1 if settings.sync_batchnorm is None else settings.sync_batchnorm
@@ -65,7 +65,7 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     own = others.pop("plugins", [])
     given: dict[str, Any] = {
         "accelerator": accelerator,
-        "devices": here,
+        "devices": chosen if isinstance(chosen, list) and len(chosen) == here else here,
         "num_nodes": devices // here,
         "strategy": "ddp" if devices > 1 else "auto",
         "sync_batchnorm": sync_batchnorm,

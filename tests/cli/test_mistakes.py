@@ -38,6 +38,10 @@ COMMANDS = {
     "number for a group": (["model=3"], "A group is chosen by the name of one of its options"),
     "no epochs": (["trainer.max_epochs=0"], "trainer.max_epochs=0 must be at least 1."),
     "no devices": (["trainer.devices=0"], "trainer.devices=0 must be at least 1."),
+    "devices by a word": (["trainer.devices=all"], "trainer.devices=all is none of a number, auto, -1 and a list"),
+    "one GPU for two": (["trainer.devices=[1,1]"], "trainer.devices=[1, 1] names a GPU twice."),
+    "all of no GPUs": (["trainer.devices=-1"], "trainer.devices=-1 means all GPUs, and there is none to use"),
+    "a GPU of none": (["trainer.devices=[0]"], "trainer.devices=[0]: there is no GPU 0; there is no GPU to choose."),
     "too small a batch": (
         ["data.batch_size=1", "trainer.devices=2"],
         "data.batch_size=1 leaves some of trainer.devices=2",

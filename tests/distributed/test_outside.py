@@ -23,13 +23,14 @@ def torchrun(*arguments: str, ranks: int = 2) -> "subprocess.CompletedProcess[st
 @pytest.mark.slow
 def test_ranks_of_torchrun_share_one_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     """Without run_dir each rank would make a directory of its own; they take the first rank's."""
-    outcome = torchrun("-m", "genreclf", *tiny, "trainer.devices=2", "split=track", "data.batch_size=6")
+    outcome = torchrun("-m", "genreclf", *tiny, "trainer.devices=auto", "split=track", "data.batch_size=6")
     assert outcome.returncode == 0, outcome.stderr
     (run,) = (tmp_path / "outputs/runs").iterdir()
     assert len(hashes_of(run)) == 2
     assert len(set(hashes_of(run))) == 1
     assert outcome.stdout.count("Report: ") == 1
-    again = torchrun("-m", "genreclf", *tiny, "trainer.devices=2", "split=track", "data.batch_size=6", f"run_dir={run}")
+    settings = ["trainer.devices=auto", "split=track", "data.batch_size=6", f"run_dir={run}"]
+    again = torchrun("-m", "genreclf", *tiny, *settings)
     assert again.returncode == 0
     assert again.stdout.count("is finished and left as it is") == 1
     inside = python_m(*tiny, "trainer.devices=2", "split=track", "data.batch_size=6", "run_dir=inside")
