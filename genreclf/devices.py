@@ -20,8 +20,8 @@ NVIDIA, DISPLAY = "0x10de", "0x03"
 NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
 """In the messages of devices and their libraries that have no memory left."""
 
-UNUSABLE = ("no kernel image is available", "busy or unavailable")
-"""In the messages of CUDA about a GPU that this PyTorch was not built for, or that another process keeps to itself."""
+UNUSABLE = ("no kernel image is available", "busy or unavailable", "not compatible with devices")
+"""In the messages about a GPU that this PyTorch was not built for, or that another process keeps to itself."""
 
 
 def first_device(accelerator: str) -> torch.device:
@@ -83,8 +83,13 @@ def _is_nvidia_gpu(device: Path) -> bool:
 
 
 def cuda_versions() -> dict[str, Any]:
-    """Return the versions of what PyTorch computes with on an NVIDIA GPU."""
-    versions = {"cuda": torch.version.cuda, "cudnn": cudnn.version()}  # type: ignore[no-untyped-call]
+    """Return the versions of what PyTorch computes with on an NVIDIA GPU.
+
+    Raises:
+        UserError: cuDNN does not know this GPU.
+    """
+    with device_errors(""):
+        versions = {"cuda": torch.version.cuda, "cudnn": cudnn.version()}  # type: ignore[no-untyped-call]
     if torch.distributed.is_available() and torch.distributed.is_nccl_available():
         versions["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
     with suppress(OSError, subprocess.SubprocessError):

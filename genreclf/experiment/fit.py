@@ -58,10 +58,11 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     if shows_progress:
         # Times a second: Lightning's 100 take a tenth of the core that starts the steps, a terminal given.
         callbacks.append(EpochProgress(refresh_rate=10))
+    precision = run.read_json(run.environment)["precision"]
     trainer = trainer_of(
         config,
         fits=True,
-        precision=run.read_json(run.environment)["precision"],
+        precision=precision,
         callbacks=callbacks,
         logger=tracking.loggers or False,
         enable_progress_bar=shows_progress,
@@ -70,7 +71,9 @@ def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Trackin
     if settings.compile is not None:
         prepared.model.compile_training(settings.compile)
     prepared.model.records_steps = settings.step == "graph"
-    way_out = f"lower data.batch_size={config.clips.batch_size}, or set trainer.precision=bf16-mixed or 16-mixed"
+    way_out = f"lower data.batch_size={config.clips.batch_size}"
+    if precision.startswith("32"):
+        way_out += ", or set trainer.precision=bf16-mixed or 16-mixed"
     with _named_if_unfit(resume, history), device_errors(way_out):
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     # There is none of a development run, or where no epoch was validated. All ranks save together.

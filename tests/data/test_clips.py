@@ -195,22 +195,3 @@ def test_what_a_gpu_computes_waits_for_its_clips(monkeypatch: pytest.MonkeyPatch
     notes.clear()
     assert torch.equal(arriving.batch().stored, rows)
     assert notes == ["here waits for event of side", *["kept for here"] * 4]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_clips_arrive_on_a_gpu_as_they_were_cut() -> None:
-    frames = torch.arange(2**20, dtype=torch.int32).reshape(-1, 64)
-    rows = torch.arange(300).repeat(3, 1).T
-    gpu = torch.device("cuda", 0)
-
-    def clips(share: torch.Tensor) -> ClipBatch:
-        return ClipBatch(frames[share[:, 0, None] + torch.arange(16000)].transpose(1, 2), *share.unbind(1))
-
-    loader = ClipLoader(lambda: rows, clips=300, batch_size=4, cut=clips, target=gpu)
-    factor, sums = torch.ones(2000, 2000, device=gpu), []
-    for batch in loader:
-        assert isinstance(batch, ClipBatch)
-        factor = factor @ factor / 2000  # Something for the GPU to do meanwhile.
-        sums.append(batch.stored.double().sum())
-    expected = [clips(share).stored.double().sum() for share in torch.split(rows, 4)]
-    assert torch.equal(torch.stack(sums).cpu(), torch.stack(expected))
