@@ -17,7 +17,8 @@ from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
 OF_TRAINING = (
-    *("loss", "optimizer", "scheduler", "regularization", "early_stopping", "experiment", "sweep", "seed", "init_from"),
+    *("loss", "optimizer", "scheduler", "regularization", "early_stopping", "experiment", "sweep", "seed"),
+    *("init_from", "ckpt_path"),
     *("trainer.max_epochs", "trainer.precision", "trainer.compile", "trainer.step", "trainer.gradient_clip_val"),
     *("trainer.limit_train_batches", "trainer.limit_val_batches", "data.crops_per_track"),
 )

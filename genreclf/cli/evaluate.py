@@ -16,9 +16,8 @@ def main(arguments: list[str]) -> None:
     refuse_without_effect(asked.overrides)
     run = RunDirectory(asked.run)
     run_dir = run.path / "evaluations" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    config = checked_again(
-        run, asked.overrides, trust=asked.trust, config_dir=asked.config_dir, run_dir=str(run_dir), init_from=asked.run
-    )
+    given = {"run_dir": str(run_dir), "init_from": asked.run, "ckpt_path": None}
+    config = checked_again(run, asked.overrides, trust=asked.trust, config_dir=asked.config_dir, **given)
     if Path(config.run_dir).resolve() == run.path.resolve():
         raise UserError(f"run_dir={config.run_dir} is the run itself; choose another for its evaluation.")
     from genreclf.experiment.run import carry_out

@@ -171,7 +171,7 @@ def _differing_beside_the_model(members: Sequence[Experiment]) -> list[str]:
     if len({shown(experiment.settings, "model._target_") for experiment in members}) < 2:
         return []
     recipes = [recipe_of(experiment.settings) for experiment in members]
-    keys = [key for key in varying_keys(recipes) if not key.startswith(("model.", "init_from"))]
+    keys = [key for key in varying_keys(recipes) if not key.startswith(("model.", "init_from", "ckpt_path"))]
     if not keys:
         return []
     more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""

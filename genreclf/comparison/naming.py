@@ -23,14 +23,13 @@ Settings = Mapping[str, Any]
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes an experiment: the flat configuration less seeds, folds, places and logging.
 
-    A run that starts from the weights of another is identified by the experiment of that other run, so that seeds that
-    each start from a seed of their own stay together.
+    A run that starts from another, from its weights or its checkpoint, is identified by the experiment of that other
+    run, so that seeds that each start from a seed of their own stay together.
     """
-    kept = identity(config, ignore=(*REPEATED, "init_from"))
+    kept = identity(config, ignore=(*REPEATED, "init_from", "ckpt_path"))
     if kept.get("split.unseen") is False:  # As in runs of earlier versions, which do not have it.
         del kept["split.unseen"]
-    start = config.get("init_from")
-    return kept | ({"init_from": _start(str(start))} if start else {})
+    return kept | {key: _start(path) for key, path in _starts(config).items()}
 
 
 def recipe_of(settings: Settings) -> dict[str, Any]:
@@ -114,16 +113,20 @@ def _part(settings: Settings, key: str, times: Mapping[str, int]) -> str:
     return f"{key if times[last] > 1 else last}={value}"
 
 
+def _starts(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the directory of the run that a run starts from, if any, by the key that names it."""
+    runs = {"init_from": config.get("init_from"), "ckpt_path": config.get("ckpt_path")}
+    return {key: str(Path(str(run)).parent.parent if key == "ckpt_path" else run) for key, run in runs.items() if run}
+
+
 def _start(path: str, depth: int = 0) -> str:
     """Say which experiment a run's weights come from, or where from if that cannot be read."""
     try:
         config = RunDirectory(Path(path)).read_config()
     except UserError:
         return path
-    before = config.pop("init_from", None)
-    settings = settings_of(config)
-    if before:
-        settings["init_from"] = _start(str(before), depth + 1) if depth < 9 else str(before)
+    settings = settings_of({**config, "init_from": None, "ckpt_path": None})
+    settings |= {key: _start(path, depth + 1) if depth < 9 else path for key, path in _starts(config).items()}
     return f"{_short(settings.get('model._target_'))}-{digest(settings)[:6]}"
 
 

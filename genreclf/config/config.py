@@ -76,6 +76,7 @@ class Config:
     seed: int
     run_dir: str
     init_from: str | None
+    ckpt_path: str | None
     debug: bool
     warnings: list[str]
     """What a user may not expect of a setting."""
@@ -125,7 +126,7 @@ class Config:
         logger = _section(plain, "logger", problems)
         if (name := logger.pop("name", None)) is not None:  # Of a run from before loggers combined.
             logger |= {} if name == "none" else {str(name): True}
-        root = {key: plain.get(key) for key in ("seed", "init_from", "debug", "run_dir")}
+        root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
         checked = _typed(RootConfig, "", root, problems)
         trainer = _trainer(_section(plain, "trainer", problems), problems)
 
@@ -146,10 +147,7 @@ class Config:
             trainer=trainer,
             logger=_typed(LoggerConfig, "logger", logger, problems),
             early_stopping=typed(EarlyStoppingConfig, "early_stopping"),
-            seed=checked.seed,
-            run_dir=checked.run_dir,
-            init_from=checked.init_from,
-            debug=checked.debug,
+            **vars(checked),
             warnings=trainer.warnings(),
         )
         for name in MADE:
@@ -162,7 +160,9 @@ class Config:
         return config
 
     def _problems(self) -> list[str]:
-        if self.unseen and self.init_from is None:
+        if self.init_from is not None and self.ckpt_path is not None:
+            return ["init_from and ckpt_path each say where training starts; leave one of them out."]
+        if self.unseen and self.init_from is None and self.ckpt_path is None:
             return [
                 "split.unseen=true leaves out the test tracks that an earlier run has seen, and there is none: set "
                 "init_from, use the command evaluate, or leave split.unseen out."

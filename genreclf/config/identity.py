@@ -20,6 +20,33 @@ def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[s
     return {key: value for key, value in _flat(config).items() if not within(key, left_out)}
 
 
+def difference(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    there: str = "there",
+    here: str = "here",
+    *,
+    ignore: Iterable[str] = (),
+) -> str:
+    """Name the first keys in which two configurations are different experiments; empty where they are the same.
+
+    Args:
+        before: A resolved configuration.
+        now: Another one.
+        there: What follows a value of the first.
+        here: What follows a value of the second.
+        ignore: Keys that may differ.
+    """
+    old, new = identity(before, ignore=ignore), identity(now, ignore=ignore)
+    keys = [key for key in sorted({*old, *new}) if (key in old, old.get(key)) != (key in new, new.get(key))]
+    parts = []
+    for key in keys[:3]:
+        first = f"{key}={old[key]}" if key in old else f"no {key}"
+        second = f"no {key}" if key not in new else new[key] if key in old else f"{key}={new[key]}"
+        parts.append(f"{first} {there}, {second} {here}")
+    return ", ".join(parts)
+
+
 def digest(settings: Mapping[str, Any]) -> str:
     """Return a hash that equal settings share, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

@@ -2,16 +2,20 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.audio.scaling import Scale
 from genreclf.config import instantiate
 from genreclf.config.config import Config
+from genreclf.config.weights import check_checkpoint
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.datasets.base import ImageDataset
 from genreclf.errors import UserError, require
@@ -88,6 +92,38 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
             f"The network would have {sum(sizes):,} parameters, {needed / 1e9:,.0f} GB with their gradients, and this "
             f"machine has {memory_bytes() / 1e9:,.0f} GB of memory: choose smaller sizes in model, or fewer "
             "features.n_mels or data.clip_seconds."
+        )
+
+
+def spec_of(path: Path, checkpoint: Mapping[str, Any], config: Config) -> FeatureSpec:
+    """Return the spectrograms of the checkpoint in a file, before anything is computed.
+
+    Raises:
+        UserError: It is not of the configured model and features.
+    """
+    try:
+        spec = check_checkpoint(checkpoint, config.model, scale=cast(Scale, config.features.scale))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{path} is not of the model that is configured ({error}).") from error
+    if spec.sample_rate is not None and config.features.sample_rate is not None:
+        of_audio = ("sample_rate", "n_fft", "hop_length", "n_mels")
+        check_spectrograms(
+            path.parent.parent, spec, replace(spec, **{key: getattr(config.features, key) for key in of_audio})
+        )
+    return spec
+
+
+def check_spectrograms(trained: Path, spec: FeatureSpec, now: FeatureSpec) -> None:
+    """See that a run was trained on the spectrograms at hand.
+
+    Raises:
+        UserError: It was trained on others.
+    """
+    if now != spec:
+        differing = [key for key, value in now.plain().items() if value != spec.plain()[key]]
+        raise UserError(
+            f"{trained} was trained on other spectrograms ({', '.join(differing)}); "
+            "leave features and data.clip_seconds as they were."
         )
 
 

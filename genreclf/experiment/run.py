@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from genreclf.config.config import Config
-from genreclf.config.identity import digest, identity
+from genreclf.config.identity import difference, digest, identity
 from genreclf.data.store import SAMPLE_BYTES
 from genreclf.distributed.external_ranks import ExternalRanks, adopt_slurm, external_ranks, ranks_here
 from genreclf.distributed.launch import RankDied, launch
@@ -85,8 +85,8 @@ def finished(config: Config) -> RunResult | None:
     if run.status is None or (run.status == "failed" and not run.config.exists()):
         return None
     if digest(identity(before := run.read_config())) != digest(identity(config.plain)):
-        difference = _difference(before, config.plain, here="here")
-        raise UserError(f"{run.path} holds another experiment ({difference}); set another run_dir.")
+        differing = difference(before, config.plain, here="here")
+        raise UserError(f"{run.path} holds another experiment ({differing}); set another run_dir.")
     if run.status != "finished":
         return None
     print(f"{run.path} is finished and left as it is.")
@@ -153,8 +153,8 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
     """Stop every rank, with a sentence from the first, if not all were started for the same experiment."""
     for number, other in enumerate(configs):
         if other.hash != configs[0].hash:
-            difference = _difference(configs[0].plain, other.plain, "at rank 0", f"at rank {number}")
-            sentence = f"The ranks were started for different experiments ({difference}); give all of them one command."
+            differing = difference(configs[0].plain, other.plain, "at rank 0", f"at rank {number}")
+            sentence = f"The ranks were started for different experiments ({differing}); give all of them one command."
             raise UserError("" if rank else sentence)
 
 
@@ -198,6 +198,8 @@ def _carry_out(
     with run.held(), sentence_when_full(run.path):
         if task == "train" and (done := finished(config)):  # By another process, while this one waited for it.
             return done
+        if task == "train" and prepared.start is not None and not run.last.exists():
+            prepared.start.bring_to(run)
         run.write_config(config.plain)
         run.write_json(run.split, prepared.split_record)
         run.write_json(run.environment, environment(accelerator, devices, precision))
@@ -241,17 +243,6 @@ def terminated_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _difference(before: dict[str, Any], now: dict[str, Any], there: str = "there", here: str = "here") -> str:
-    """Name the first keys in which two configurations differ."""
-    old, new = identity(before), identity(now)
-    keys = [key for key in sorted({*old, *new}) if (key in old, old.get(key)) != (key in new, new.get(key))]
-    return ", ".join(f"{_said(key, old)} {there}, {_said(key, new)} {here}" for key in keys[:3])
-
-
-def _said(key: str, settings: dict[str, Any]) -> str:
-    return f"{key}={settings[key]}" if key in settings else f"no {key}"
 
 
 def _show(run: RunDirectory, metrics: dict[str, Any]) -> None:

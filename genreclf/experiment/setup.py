@@ -1,22 +1,27 @@
 """From a checked configuration to all that a run needs before it computes anything."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 from lightning.pytorch import seed_everything
 
-from genreclf.audio.log_mel import FeatureSpec
-from genreclf.audio.scaling import Scale
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
-from genreclf.config.weights import check_checkpoint
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
 from genreclf.experiment.build import build_data, build_model
-from genreclf.experiment.checks import check_evaluation, check_limits, check_network, check_training
+from genreclf.experiment.checks import (
+    check_evaluation,
+    check_limits,
+    check_network,
+    check_spectrograms,
+    check_training,
+    spec_of,
+)
 from genreclf.experiment.corpus import Corpus, load_corpus
 from genreclf.experiment.lineage import Lineage, read_lineage, split_json
+from genreclf.experiment.prolong import Start
 from genreclf.experiment.seen import Seen, check_test
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
@@ -34,6 +39,7 @@ class Prepared:
         warnings: What a user should know.
         split_record: What ``split.json`` holds.
         seen: Which test tracks the run that the weights come from has seen, if they come from one.
+        start: What training goes on from, if it does not begin anew.
     """
 
     split: Split
@@ -42,6 +48,7 @@ class Prepared:
     warnings: tuple[str, ...]
     split_record: dict[str, Any]
     seen: Seen | None
+    start: Start | None = None
 
 
 def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
@@ -57,24 +64,30 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
     check_training(config)
     lineage = Lineage()
     if config.init_from is not None:
-        start = RunDirectory(config.init_from)
-        load_checkpoint(start.best)  # A missing or damaged one is told of before anything is gathered.
-        lineage = read_lineage(start, config)
+        tuned = RunDirectory(config.init_from)
+        load_checkpoint(tuned.best)  # A missing or damaged one is told of before anything is gathered.
+        lineage = read_lineage(tuned, config)
+    if (start := Start.of(config)) is not None:
+        lineage = read_lineage(start.run, config)
     corpus = load(config)
     split, seen = _split(config, corpus, lineage)
+    if start is not None:
+        start.check_data(split, corpus.spec)
     unvalidated = [] if split.val else [_without_validation(config, split)]
     data = build_data(config, corpus, split)
     check_limits(config, data)
     check_network(config, corpus.spec, len(data.genres))
     seed_everything(config.seed, workers=True, verbose=False)
     model, warnings = build_model(config, corpus.spec, data)
+    begins = start.warnings if start else ()
     return Prepared(
         split,
         data,
         model,
-        (*config.warnings, *corpus.warnings, *split.warnings, *unvalidated, *warnings),
+        (*config.warnings, *corpus.warnings, *split.warnings, *unvalidated, *warnings, *begins),
         split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
         seen=seen,
+        start=start,
     )
 
 
@@ -86,7 +99,7 @@ def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_c
     """
     trained = RunDirectory(config.init_from or "")
     checkpoint = load_checkpoint(trained.best)
-    spec = _check(trained, checkpoint, config)
+    spec = spec_of(trained.best, checkpoint, config)
     known = checkpoint["hyper_parameters"]
     lineage = read_lineage(trained, config)
     check_evaluation(config)
@@ -97,7 +110,7 @@ def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_c
             f"The checkpoint of {trained.path} does not know {', '.join(sorted(unknown))} "
             f"(it knows {', '.join(known['genres'])}); choose data and split of these genres."
         )
-    _check_spectrograms(trained, spec, corpus.spec)
+    check_spectrograms(trained.path, spec, corpus.spec)
     data = build_data(config, corpus, split, known["genres"])
     check_limits(config, data, ["test"])
     model, _ = build_model(config, corpus.spec, data)
@@ -109,27 +122,6 @@ def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_c
         split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
         seen=seen,
     )
-
-
-def _check(trained: RunDirectory, checkpoint: dict[str, Any], config: Config) -> FeatureSpec:
-    """Return the spectrograms of a checkpoint that is of the configured model, before anything is computed."""
-    try:
-        spec = check_checkpoint(checkpoint, config.model, scale=cast(Scale, config.features.scale))
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(f"{trained.best} is not of the model that is configured ({error}).") from error
-    if spec.sample_rate is not None and config.features.sample_rate is not None:
-        of_audio = ("sample_rate", "n_fft", "hop_length", "n_mels")
-        _check_spectrograms(trained, spec, replace(spec, **{key: getattr(config.features, key) for key in of_audio}))
-    return spec
-
-
-def _check_spectrograms(trained: RunDirectory, spec: FeatureSpec, now: FeatureSpec) -> None:
-    if now != spec:
-        differing = [key for key, value in now.plain().items() if value != spec.plain()[key]]
-        raise UserError(
-            f"{trained.path} was trained on other spectrograms ({', '.join(differing)}); "
-            "leave features and data.clip_seconds as they were."
-        )
 
 
 def _split(config: Config, corpus: Corpus, lineage: Lineage) -> tuple[Split, Seen | None]:

@@ -64,7 +64,14 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     trainer = {key: value for key, value in shared.get("trainer", {}).items() if key in OF_TRAINER}
     shared["trainer"] = {**TrainerConfig().plain(), **trainer}
     shared["logger"] = {}
-    return {**shared, "seed": config.get("seed", 0), "init_from": None, "debug": False, "run_dir": ""}
+    return {
+        **shared,
+        "seed": config.get("seed", 0),
+        "init_from": None,
+        "ckpt_path": None,
+        "debug": False,
+        "run_dir": "",
+    }
 
 
 def check_sizes(config: Mapping[str, Any]) -> None:

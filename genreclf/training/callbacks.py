@@ -83,6 +83,12 @@ class BestCheckpoint(RunCheckpoint):
 class LastingEarlyStopping(EarlyStopping):
     """Lightning's early stopping, which a run that was killed after its last epoch obeys as well."""
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a run, which had perhaps less patience."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+        if self.wait_count < self.patience:
+            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop at once if the checkpoint says that training had stopped."""
         if self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:

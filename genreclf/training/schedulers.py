@@ -1,6 +1,7 @@
 """Learning-rate schedules: an optimizer and the number of steps of the whole training to Lightning's description."""
 
 import math
+from typing import Any
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
@@ -8,6 +9,15 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 FALLING = ("val/loss", "val/track_loss", "train/loss")
 """Columns of ``history.csv`` that should fall."""
+
+
+class OneCycle(OneCycleLR):
+    """PyTorch's schedule, which keeps its length where it takes the state of a schedule of another length."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the number of steps that were made, and the other values that depend on them."""
+        own = {"total_steps": self.total_steps, "_schedule_phases": self._schedule_phases}
+        super().load_state_dict({**state_dict, **own})
 
 
 def _every_step(scheduler: LRScheduler) -> LRSchedulerConfigType:
@@ -51,7 +61,7 @@ def onecycle(optimizer: Optimizer, steps: int, *, warmup: float = 0.3) -> LRSche
     cycles = any("momentum" in group or "betas" in group for group in optimizer.param_groups)
     momentum = cycles and all(group.get("momentum", 1) > 0 for group in optimizer.param_groups)
     return _every_step(
-        OneCycleLR(optimizer, max_lr=peaks, total_steps=steps + 1, pct_start=warmup, cycle_momentum=momentum)
+        OneCycle(optimizer, max_lr=peaks, total_steps=steps + 1, pct_start=warmup, cycle_momentum=momentum)
     )
 
 

@@ -1,0 +1,159 @@
+"""A training that goes on from a checkpoint of another run, in a directory of its own, for more epochs."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.checkpoint import load_checkpoint
+from genreclf.config.config import Config
+from genreclf.config.identity import difference
+from genreclf.errors import UserError
+from genreclf.experiment.build import make_optimizer, make_scheduler
+from genreclf.experiment.checks import check_spectrograms, spec_of
+from genreclf.run_directory import RunDirectory, atomic_path
+from genreclf.splits.base import Split
+
+FREE = ("init_from", "ckpt_path", "trainer", "scheduler", "early_stopping.patience", "data.root")
+"""Keys in which a run and the longer one may differ; a scheduler can only be replaced by the constant one."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint that a training goes on from.
+
+    Attributes:
+        path: Its file.
+        run: The run that wrote it.
+        epochs: Epochs that it has been trained for.
+        spec: The spectrograms that it knows.
+        genres: Its classes, in the order of the logits.
+        warnings: What a user should know.
+    """
+
+    path: Path
+    run: RunDirectory
+    epochs: int
+    spec: FeatureSpec
+    genres: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: Config) -> "Start | None":
+        """Return what `Config.ckpt_path` names, before anything is computed; None if it names nothing.
+
+        Raises:
+            UserError: It is no checkpoint of the same experiment, or one that has all epochs already.
+        """
+        if config.ckpt_path is None:
+            return None
+        path = Path(config.ckpt_path)
+        if path.is_dir():
+            raise UserError(f"ckpt_path={path} is a folder; name the checkpoint: {path}/checkpoints/last.ckpt.")
+        run = RunDirectory(path.parent.parent)
+        checkpoint = load_checkpoint(path)
+        before = run.read_config()
+        changed = difference(before, config.plain, ignore=FREE)
+        if not changed and config.scheduler.get("_target_") is not None:
+            changed = difference({"scheduler": before.get("scheduler") or {}}, {"scheduler": config.scheduler})
+        if changed:
+            raise UserError(
+                f"ckpt_path goes on with the experiment of {run.path} for more epochs, and this is another one "
+                f"({changed}); set it as it was, or fine-tune with init_from={run.path}."
+            )
+        spec = spec_of(path, checkpoint, config)
+        epochs = _epochs(path, checkpoint)
+        _check_end(config, run, epochs, checkpoint)
+        if len(run.read_history()) < epochs:
+            raise UserError(f"{run.history} lacks epochs that {path} has trained; choose another run's checkpoint.")
+        if _epochs(run.best, load_checkpoint(run.best)) > epochs:
+            raise UserError(
+                f"{run.best} is of a later epoch than ckpt_path={path}; choose {run.last}, and let the run end first."
+            )
+        genres = tuple(map(str, checkpoint["hyper_parameters"]["genres"]))
+        warnings = (f"Training goes on from {path}, after {epochs} epochs.", *_schedule_warnings(config, before))
+        return cls(path, run, epochs, spec, genres, warnings)
+
+    def check_data(self, split: Split, spec: FeatureSpec) -> None:
+        """See that the tracks and spectrograms at hand are those of the run.
+
+        Raises:
+            UserError: They are others, so that its best score says nothing about theirs.
+        """
+        check_spectrograms(self.run.path, self.spec, spec)
+        if split.hash != self.run.read_json(self.run.split).get("hash") or split.genres != self.genres:
+            raise UserError(
+                f"{self.run.path} was trained on another split, as the tracks of data have changed since; restore "
+                f"them, or fine-tune with init_from={self.run.path}."
+            )
+
+    def bring_to(self, run: RunDirectory) -> None:
+        """Copy what the run has reached into another directory, where training goes on as that of a killed run."""
+        run.write_history(self.run.read_history()[: self.epochs])
+        for source, target in ((self.run.best, run.best), (self.path, run.last)):  # The one to go on from at the end.
+            with atomic_path(target) as partial:
+                shutil.copyfile(source, partial)
+
+
+def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:
+    """Return how many epochs a checkpoint has been trained for.
+
+    Raises:
+        UserError: It is not one that a training can go on from.
+    """
+    try:
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        started, processed = int(progress["ready"]), int(progress["processed"])
+        whole = "optimizer_states" in checkpoint
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise UserError(f"{path} holds weights alone, from which no training can go on; fine-tune with init_from.")
+    if started != processed:
+        raise UserError(f"{path} was written within an epoch; choose {path.with_name('last.ckpt')}.")
+    return processed
+
+
+def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mapping[str, Any]) -> None:
+    """See that the training has something left to do.
+
+    Raises:
+        UserError: It has all its epochs or steps already, or would stop early at once.
+    """
+    limits = {"max_epochs": (config.trainer.max_epochs, epochs)}
+    if (steps := int(config.trainer.others.get("max_steps", -1))) >= 0:
+        limits["max_steps"] = steps, int(checkpoint["global_step"])
+    for name, (limit, done) in limits.items():
+        if limit <= done:
+            raise UserError(
+                f"trainer.{name}={limit} leaves nothing to train, as {config.ckpt_path} has trained {done} "
+                f"{name.removeprefix('max_')}; set more."
+            )
+    if (patience := config.early_stopping.patience) is None:
+        return
+    for name, state in checkpoint["callbacks"].items():
+        if "EarlyStopping" in name and (waited := int(state["wait_count"])) >= patience:
+            raise UserError(
+                f"early_stopping.patience={patience} stops the training at once, as {run.path} ended with {waited} "
+                "epochs without a better one; set more, or null."
+            )
+
+
+def _schedule_warnings(config: Config, before: Mapping[str, Any]) -> list[str]:
+    """Say what becomes of the learning rate."""
+    if config.scheduler.get("_target_") is None:
+        changed = (before.get("scheduler") or {}).get("_target_") is not None
+        return ["scheduler=constant keeps the learning rate that the checkpoint ended with."] if changed else []
+    schedule = make_scheduler(config, make_optimizer(config, [nn.Parameter(torch.zeros(1))]), steps=100)
+    epochs, now = (before.get("trainer") or {}).get("max_epochs"), config.trainer.max_epochs
+    if schedule.get("interval") != "step" or epochs == now:
+        return []
+    return [
+        f"The learning rate follows the schedule of {now} epochs from here on and that of {epochs} epochs before, so "
+        "it may jump; scheduler=constant keeps the one that the checkpoint ended with."
+    ]

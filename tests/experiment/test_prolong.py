@@ -1,0 +1,160 @@
+"""A finished run goes on for more epochs in another directory."""
+
+import csv
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import Cli
+
+from genreclf.run_directory import RunDirectory
+from genreclf.sweep.process import warm_up
+
+FIRST = "ckpt_path=first/checkpoints/last.ckpt"
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw few pixels."""
+    monkeypatch.setattr("genreclf.plots.style.DPI", 30)
+
+
+def end_of(run: str) -> tuple[list[dict[str, str]], str, object]:
+    """Return all that does not depend on the time: the history, the test's clips and the best epoch."""
+    directory = RunDirectory(run)
+    with directory.history.open(newline="") as lines:
+        history = [{key: row[key] for key in row if not key.endswith("_s")} for row in csv.DictReader(lines)]
+    return history, directory.clip_predictions.read_text(), directory.read_metrics()["best_epoch"]
+
+
+def train_and_be_killed(arguments: list[str], folder: Path) -> None:
+    """Train in this process, which is killed when it has written the first checkpoint of its own."""
+    from lightning.pytorch import Trainer
+
+    from genreclf.__main__ import main
+
+    save = Trainer.save_checkpoint
+
+    def saved(self: Trainer, path: str, *arguments: object) -> None:
+        save(self, path, *arguments)  # type: ignore[arg-type]
+        if Path(path).name == "last.ckpt":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Trainer.save_checkpoint = saved  # type: ignore[assignment, method-assign]
+    os.chdir(folder)
+    sys.argv = ["genreclf", *arguments]
+    main()
+
+
+def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    """The best epoch is one of the first run, the average of the weights and the learning rate go on; killed or not."""
+    settings = [*tiny, "regularization.ema=0.9", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]
+    for name, epochs, more in (("first", 5, ()), ("unbroken", 7, ()), ("longer", 7, (FIRST,))):
+        outcome = cli(*settings, f"trainer.max_epochs={epochs}", *more, f"run_dir={name}")
+        assert outcome.code == 0, outcome.err
+    assert "Training goes on from first/checkpoints/last.ckpt, after 5 epochs." in Path("longer/report.md").read_text()
+    assert end_of("longer") == end_of("unbroken")
+    assert int(str(end_of("longer")[2])) < 5
+    states = [torch.load(f"{name}/checkpoints/last.ckpt", weights_only=True) for name in ("longer", "unbroken")]
+    for name, values in states[0]["current_model_state"].items():
+        assert torch.equal(values, states[1]["current_model_state"][name]), name
+    warm_up()
+    arguments = [*settings, "trainer.max_epochs=7", FIRST, "run_dir=killed"]
+    process = multiprocessing.get_context("forkserver").Process(target=train_and_be_killed, args=(arguments, tmp_path))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(RunDirectory("killed").read_history()) == 6
+    assert cli(*arguments).code == 0
+    assert end_of("killed") == end_of("unbroken")
+    # What the runs before have seen is known of the longer one as well.
+    evaluated = cli("evaluate", "longer", "run_dir=again")
+    assert evaluated.code == 0, evaluated.err
+    assert RunDirectory("again").read_metrics()["split"]["leaky"] is False
+    (earlier,) = RunDirectory("longer").read_json(RunDirectory("longer").split)["started_from"]
+    assert earlier["run"] == "first"
+    assert earlier["train"] == RunDirectory("first").read_json(RunDirectory("first").split)["train"]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "onecycle"])
+def test_a_schedule_is_stretched_to_all_epochs(schedule: str, cli: Cli, tiny: list[str]) -> None:
+    settings = [*tiny, f"scheduler={schedule}", "trainer.max_epochs=3", "early_stopping.monitor=null"]
+    assert cli(*settings, "run_dir=first").code == 0
+    outcome = cli(*settings, FIRST, "trainer.max_epochs=6", "run_dir=longer")
+    assert outcome.code == 0, outcome.err
+    assert "the schedule of 6 epochs from here on and that of 3 epochs before" in outcome.out
+    rates = [row["lr"] for row in RunDirectory("longer").read_history()]
+    assert len(rates) == 6
+    assert rates[4] > rates[3]  # The first epoch begins where the shorter schedule ended.
+    kept = cli(*settings, FIRST, "trainer.max_epochs=4", "scheduler=constant", "run_dir=constant")
+    assert kept.code == 0, kept.err
+    assert "scheduler=constant keeps the learning rate that the checkpoint ended with." in kept.out
+    assert RunDirectory("constant").read_history()[-1]["lr"] == rates[3] < rates[2]
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_patience(cli: Cli, tiny: list[str]) -> None:
+    settings = [*tiny, "optimizer.lr=1e-9", "optimizer.weight_decay=0", "early_stopping.monitor=val/track_accuracy"]
+    assert cli(*settings, "trainer.max_epochs=9", "early_stopping.patience=1", "run_dir=first").code == 0
+    assert len(RunDirectory("first").read_history()) == 2
+    same = cli(*settings, FIRST, "trainer.max_epochs=9", "early_stopping.patience=1", "run_dir=longer")
+    assert same.code == 2
+    assert "early_stopping.patience=1 stops the training at once, as first ended with 1 epochs" in same.err
+    more = cli(*settings, FIRST, "trainer.max_epochs=9", "early_stopping.patience=3", "run_dir=longer")
+    assert more.code == 0, more.err
+    assert len(RunDirectory("longer").read_history()) == 4
+
+
+def test_what_does_not_fit_is_told_before_anything_is_computed(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli(*tiny, "run_dir=first").code == 0
+    run = RunDirectory("first")
+    shutil.copytree("first", "damaged")
+    Path("damaged/checkpoints/last.ckpt").write_bytes(run.last.read_bytes()[:-50])
+    shutil.copytree("first", "weights")
+    torch.save({"state_dict": torch.load(run.last, weights_only=True)["state_dict"]}, "weights/checkpoints/last.ckpt")
+    shutil.copytree("first", "changed")
+    changed = torch.load(run.last, weights_only=True)
+    changed["hyper_parameters"]["spec"]["hop_length"] = 256
+    torch.save(changed, "changed/checkpoints/last.ckpt")
+    more = "trainer.max_epochs=2"
+    refused = [
+        ([FIRST], "trainer.max_epochs=1 leaves nothing to train, as first/checkpoints/last.ckpt has trained 1 epochs"),
+        (
+            [FIRST, more, "model.hidden=8"],
+            "(model.hidden=4 there, 8 here); set it as it was, or fine-tune with init_fr",
+        ),
+        ([FIRST, more, "features.hop_length=256"], "(features.hop_length=512 there, 256 here)"),
+        ([FIRST, more, "optimizer.lr=0.5"], "(optimizer.lr=0.001 there, 0.5 here)"),
+        (
+            [FIRST, more, "scheduler=plateau"],
+            "(scheduler._target_=genreclf.training.schedulers.cosine there, genreclf.",
+        ),
+        ([FIRST, more, "data.tracks_per_genre=6"], "(data.tracks_per_genre=5 there, 6 here)"),
+        ([FIRST, more, "init_from=first"], "init_from and ckpt_path each say where training starts"),
+        (["ckpt_path=first", more], "ckpt_path=first is a folder; name the checkpoint: first/checkpoints/last.ckpt."),
+        (["ckpt_path=none/checkpoints/last.ckpt", more], "There is no none/checkpoints/last.ckpt"),
+        (["ckpt_path=damaged/checkpoints/last.ckpt", more], "The checkpoint damaged/checkpoints/last.ckpt is damaged"),
+        (["ckpt_path=weights/checkpoints/last.ckpt", more], "weights/checkpoints/last.ckpt is not of the model"),
+        (["ckpt_path=changed/checkpoints/last.ckpt", more], "changed was trained on other spectrograms (hop_length)"),
+    ]
+    monkeypatch.setattr("genreclf.experiment.corpus.store_of", None)
+    for arguments, sentence in refused:
+        outcome = cli(*tiny, *arguments, "run_dir=longer")
+        assert outcome.code == 2, (arguments, outcome)
+        assert sentence in outcome.err
+        assert "Traceback" not in outcome.err
+    assert not Path("longer/config.yaml").exists()
+
+
+def test_other_tracks_are_refused(cli: Cli, tiny: list[str], no_val: list[str]) -> None:
+    assert cli(*tiny, *no_val, "run_dir=first").code == 0
+    Path("train.txt").write_text("blues/00000\nrock/00000\n")
+    outcome = cli(*tiny, *no_val, FIRST, "trainer.max_epochs=2", "run_dir=longer")
+    assert outcome.code == 2
+    assert "first was trained on another split, as the tracks of data have changed since" in outcome.err
