@@ -25,9 +25,13 @@ UNUSABLE = ("no kernel image is available", "busy or unavailable", "not compatib
 
 
 def first_device(accelerator: str) -> torch.device:
-    """Return the first device of a Lightning accelerator, or of the best one for ``auto``; the CPU if it has none."""
+    """Return the first device of a Lightning accelerator, or of the best one for ``auto``; the CPU if it has none.
+
+    Of several GPUs it is the one that this thread has chosen, for all threads.
+    """
     if accelerator in ("auto", "gpu") and torch.cuda.is_available():
-        return torch.device("cuda")
+        is_chosen = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        return torch.device("cuda", torch.cuda.current_device() if is_chosen else 0)
     if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")

@@ -31,7 +31,10 @@ def test_finds_devices_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch)
     assert find_device("auto") == find_device("cpu") == torch.device("cpu")
     machine(monkeypatch, "H100", "H100")
-    assert find_device("auto") == torch.device("cuda")
+    assert find_device("auto") == torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert find_device("auto") == torch.device("cuda", 1)
     assert find_device("cuda:1") == torch.device("cuda:1")
 
 

@@ -35,7 +35,7 @@ def test_a_finished_store_is_opened_without_a_transform(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(
     ("trainer", "there", "device"),
-    [("cpu", True, "cpu"), ("auto", True, "cuda"), ("gpu", True, "cuda"), ("auto", False, "cpu")],
+    [("cpu", True, "cpu"), ("auto", True, "cuda:0"), ("gpu", True, "cuda:0"), ("auto", False, "cpu")],
 )
 def test_spectrograms_are_computed_where_the_run_is(
     trainer: str, there: bool, device: str, monkeypatch: pytest.MonkeyPatch
