@@ -44,11 +44,6 @@ def resolve_devices(accelerator: str, devices: int | str | list[int], ranks: int
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() and accelerator in ("auto", "gpu") else 0
     if isinstance(devices, list):
-        if ranks > 1:
-            raise UserError(
-                f"trainer.devices={devices} chooses GPUs for processes that the run starts itself; with torchrun or "
-                f"srun set trainer.devices={ranks}, and choose GPUs with CUDA_VISIBLE_DEVICES."
-            )
         if missing := [number for number in devices if number >= gpus]:
             there = f"GPUs here are numbered from 0 to {gpus - 1}" if gpus else "there is no GPU to choose"
             raise UserError(f"trainer.devices={devices}: there is no GPU {missing[0]}; {there}.")

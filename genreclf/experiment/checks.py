@@ -21,7 +21,7 @@ from genreclf.datasets.base import ImageDataset
 from genreclf.errors import UserError, require
 from genreclf.experiment.build import make_loss, make_optimizer, make_scheduler
 from genreclf.experiment.corpus import audio_spec
-from genreclf.experiment.trainer import trainer_of
+from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
 from genreclf.run_directory import RunDirectory
 
@@ -139,7 +139,7 @@ def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = 
     for subset in filter(data.segments, subsets):
         limit, clips = getattr(config.trainer, f"limit_{subset}_batches"), loaders[subset]().clips
         # Clips of a step: a batch of validation or test is each device's own.
-        at_once = config.clips.batch_size * (1 if subset == "train" else config.trainer.devices)
+        at_once = config.clips.batch_size * (1 if subset == "train" else device_count(config))
         batches = math.ceil(clips / at_once)
         if isinstance(limit, float) and batches and int(limit * batches) < 1:
             sentence = f"trainer.limit_{subset}_batches={limit} of {batches} batches is less than one"
@@ -166,7 +166,7 @@ def _check(parts: list[Callable[[], object]]) -> None:
 
 
 def _check_batch(config: Config) -> None:
-    devices, batch_size = config.trainer.devices, config.clips.batch_size
+    devices, batch_size = device_count(config), config.clips.batch_size
     if batch_size < devices:
         raise UserError(
             f"data.batch_size={batch_size} leaves some of trainer.devices={devices} without a clip; set one at least "

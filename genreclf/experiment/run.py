@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -25,7 +25,8 @@ from genreclf.escaping import say
 from genreclf.experiment.corpus import Corpus, load_corpus
 from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.tasks import TASKS, compute
-from genreclf.hardware import describe_devices, environment, resolve_accelerator, resolve_devices, resolve_precision
+from genreclf.experiment.trainer import device_count
+from genreclf.hardware import describe_devices, environment, resolve_accelerator, resolve_precision
 from genreclf.reports.run import summary_table
 from genreclf.run_directory import RunDirectory, sentence_when_full
 from genreclf.training.turns import Turns
@@ -101,21 +102,20 @@ def carry_out(task: str, config: Config) -> RunResult:
 def take_part(task: str, run_dir: str) -> None:
     """Do this rank's share of a task that the first process of the run has prepared."""
     config = Config.from_plain({**RunDirectory(run_dir).read_config(), "run_dir": run_dir})
-    config = _counted(config, external_ranks())
     finish(compute(task, config, TASKS[task].prepare(config, load_corpus)))
 
 
 def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None], RunResult]) -> RunResult:
     """Let `lead` do the run, on the first rank if they were started outside; on the others, take part in it."""
     started = external_ranks()
-    config = _counted(config, started)
+    devices = device_count(config)
     if started == 1:
-        if isinstance(chosen := config.plain["trainer"]["devices"], list):
-            torch.cuda.set_device(chosen[0])
+        if isinstance(config.trainer.devices, list):
+            torch.cuda.set_device(config.trainer.devices[0])
         with terminated_by_sigterm():
             return lead(config, None)
     adopt_slurm()
-    if (devices := config.trainer.devices) != started:
+    if devices != started:
         sentence = f"{started} ranks were started, but trainer.devices={devices}; set trainer.devices={started}."
         raise UserError(sentence if is_first_rank() else "")
     strategy = config.trainer.others.get("strategy")
@@ -141,12 +141,6 @@ def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None
                 RunDirectory(word[1]).record_failure(error, unless_known=True)
                 raise
         return word
-
-
-def _counted(config: Config, ranks: int) -> Config:
-    """Return the configuration with a number for its devices, where it may say ``auto`` or name them."""
-    devices = resolve_devices(config.trainer.accelerator, config.trainer.devices, ranks)
-    return replace(config, trainer=replace(config.trainer, devices=devices))
 
 
 def _compare(configs: Sequence[Config], rank: int) -> None:
@@ -184,7 +178,7 @@ def _carry_out(
     turns: Turns | None = None,
 ) -> Steps:
     run = RunDirectory(config.run_dir)
-    devices = config.trainer.devices
+    devices = device_count(config)
     accelerator = resolve_accelerator(config.trainer.accelerator, ranks_here(devices))
     precision = resolve_precision(config.trainer.precision, accelerator)
     asked, used = config.trainer.accelerator, precision if task == "train" else "32-true"

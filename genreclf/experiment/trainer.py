@@ -16,9 +16,9 @@ from genreclf.checkpoint import SafeCheckpointIO
 from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.distributed.batch_norm import CPUSyncBatchNorm
-from genreclf.distributed.external_ranks import ranks_here
+from genreclf.distributed.external_ranks import external_ranks, ranks_here
 from genreclf.errors import UserError
-from genreclf.hardware import resolve_accelerator
+from genreclf.hardware import resolve_accelerator, resolve_devices
 from genreclf.run_directory import reason_of
 
 OF_A_TEST = ("strategy", "plugins", "deterministic", "inference_mode", "fast_dev_run")
@@ -54,7 +54,7 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
         others |= {key: getattr(settings, key) for key in names}
         if (kind := others.get("profiler")) in PROFILERS:
             others["profiler"] = PROFILERS[kind](dirpath=config.run_dir, filename="profile")
-    devices, chosen = settings.devices, config.plain["trainer"]["devices"]
+    devices = device_count(config)
     here = ranks_here(devices)
     accelerator = resolve_accelerator(settings.accelerator, here)
     sync_batchnorm = devices > 1 if settings.sync_batchnorm is None else settings.sync_batchnorm
@@ -65,7 +65,7 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     own = others.pop("plugins", [])
     given: dict[str, Any] = {
         "accelerator": accelerator,
-        "devices": chosen if isinstance(chosen, list) and len(chosen) == here else here,
+        "devices": settings.devices if isinstance(settings.devices, list) else here,
         "num_nodes": devices // here,
         "strategy": "ddp" if devices > 1 else "auto",
         "sync_batchnorm": sync_batchnorm,
@@ -79,6 +79,21 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     with refusals_named():
         trainer: Trainer = trainer_class(**given | others | arguments)
     return trainer
+
+
+def device_count(config: Config) -> int:
+    """Return how many devices a run has, on all machines; see `genreclf.hardware.resolve_devices`.
+
+    Raises:
+        UserError: There are none such, or they are not one for each rank that was started.
+    """
+    devices, ranks = config.trainer.devices, external_ranks()
+    if isinstance(devices, list) and ranks > 1 and not len(devices) == ranks_here(ranks) == ranks:
+        raise UserError(
+            f"trainer.devices={devices} chooses GPUs of one machine, with a rank for each, but {ranks} ranks were "
+            f"started: set trainer.devices={ranks}, and choose GPUs with CUDA_VISIBLE_DEVICES."
+        )
+    return resolve_devices(config.trainer.accelerator, devices, ranks)
 
 
 @contextmanager

@@ -71,6 +71,14 @@ def test_devices_are_as_many_as_the_ranks(cli: Cli, tiny: list[str], monkeypatch
     assert outcome.err.strip() == "3 ranks were started, but trainer.devices=2; set trainer.devices=3."
 
 
+def test_gpus_are_chosen_for_each_rank(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in (("TORCHELASTIC_RUN_ID", "1"), ("WORLD_SIZE", "4"), ("LOCAL_WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(key, value)
+    outcome = cli(*tiny, "trainer.accelerator=auto", "trainer.devices=[0,1]")
+    assert outcome.code == 2
+    assert "4 ranks were started: set trainer.devices=4, and choose GPUs with CUDA_VISIBLE_DEVICES." in outcome.err
+
+
 def test_a_rank_that_nobody_started_is_named(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
