@@ -22,7 +22,8 @@ from benchmarks.streaming import measure_streaming
 from benchmarks.table import show
 from benchmarks.training import measure_fit, measure_steps
 from genreclf.cli.compose import checked
-from genreclf.config.config import CONFIG_DIR, Config
+from genreclf.config.config import Config
+from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import explain
 from genreclf.errors import UserError
 

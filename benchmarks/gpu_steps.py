@@ -32,7 +32,7 @@ from benchmarks.gpu import attempt
 from benchmarks.measuring import machine
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.cli.compose import checked
-from genreclf.config.config import CONFIG_DIR
+from genreclf.config.keys import CONFIG_DIR
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.store import Recipe, open_or_build
 from genreclf.datasets.base import Track

@@ -1,7 +1,7 @@
 """Compose and check the configuration that the overrides of a command ask for."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from genreclf.config.config import CONFIG_DIR, Config
+from genreclf.config.config import Config
+from genreclf.config.keys import CONFIG_DIR, OF_A_TEST, SETTINGS_OF_A_TEST
+from genreclf.config.schema import RootConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
 OF_TRAINING = (
-    *("loss", "optimizer", "scheduler", "regularization", "early_stopping", "experiment", "sweep", "seed"),
-    *("init_from", "ckpt_path"),
-    *("trainer.max_epochs", "trainer.precision", "trainer.compile", "trainer.step", "trainer.gradient_clip_val"),
-    *("trainer.limit_train_batches", "trainer.limit_val_batches", "data.crops_per_track"),
+    *("loss", "optimizer", "scheduler", "augmentation", "regularization", "callbacks", "experiment"),
+    *("sweep", "seed", "init_from", "ckpt_path", "data.crops_per_track"),
 )
 """Groups and keys that only a training uses."""
 
@@ -46,6 +46,9 @@ def checked_again(
 ) -> Config:
     """Check a run's own configuration with overrides on top, options of groups among them (``split=track``).
 
+    Nothing is made of the run's Trainer, callbacks and augmentation: they are as ``conf/`` has them, on the devices of
+    the run.
+
     Args:
         run: Whose configuration it is.
         overrides: What the user typed; it may name any class.
@@ -60,8 +63,11 @@ def checked_again(
     if isinstance(split := plain.get("split"), dict):
         split.setdefault("unseen", False)  # Runs of earlier versions do not have it.
     fresh = _composed([], config_dir)
-    config = OmegaConf.create(plain)
-    OmegaConf.set_struct(config, True)
+    config = fresh.copy()
+    for key in (*GROUPS, "features", "logger", *(entry.name for entry in fields(RootConfig))):
+        config[key] = plain.get(key)
+    if isinstance(trainer := plain.get("trainer"), dict):
+        config.trainer.update({key: trainer[key] for key in SETTINGS_OF_A_TEST if key in trainer})
     options: list[Override] = []
     values: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -72,10 +78,7 @@ def checked_again(
             _composed([str(override.input_line)], config_dir), override.key_or_group
         )
     for override in values:  # Whatever the order, as in Hydra.
-        key = override.key_or_group
-        # A run keeps no arguments of Lightning's Trainer that are as Lightning has them.
-        is_known = OmegaConf.select(fresh, key, default=config) is not config
-        OmegaConf.update(config, key, override.value(), force_add=override.is_add() or is_known)
+        OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
     check_trust(plain, trust, place=run.config, groups=kept)
     return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)
@@ -93,7 +96,9 @@ def refuse_without_effect(overrides: Sequence[str]) -> None:
             raise UserError(f"{typed} names several values; give one.")
         if key.partition(".")[0] == "model":
             raise UserError(f"{typed}: the network is the one that the run trained; leave it out, or train another.")
-        if key in OF_TRAINING or key.partition(".")[0] in OF_TRAINING:
+        group, _, name = key.partition(".")
+        of_a_test = name in (*SETTINGS_OF_A_TEST, *OF_A_TEST)
+        if key in OF_TRAINING or group in OF_TRAINING or (group == "trainer" and name and not of_a_test):
             raise UserError(f"{typed} has no effect on a run that is trained; leave it out.")
 
 

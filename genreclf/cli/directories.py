@@ -13,8 +13,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.config import CONFIG_DIR
 from genreclf.config.identity import ELSEWHERE, digest, identity
+from genreclf.config.keys import CONFIG_DIR
 from genreclf.distributed.external_ranks import external_ranks
 from genreclf.distributed.launchers import check_launcher
 from genreclf.errors import UserError

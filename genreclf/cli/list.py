@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genreclf.cli.parser import Parser
-from genreclf.config.config import CONFIG_DIR
+from genreclf.config.keys import CONFIG_DIR
 from genreclf.errors import UserError
 from genreclf.escaping import printable
 

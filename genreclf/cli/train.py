@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.cli.directories import check_directories, use_for_every_configuration
-from genreclf.config.config import CONFIG_DIR
+from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import check_options, explain
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.gpus import gpus_of_job

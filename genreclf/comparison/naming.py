@@ -13,7 +13,7 @@ from genreclf.run_directory import RunDirectory
 REPEATED = ("seed", "split.seed", "split.fold")
 """Keys by which the runs of one experiment differ."""
 
-GROUPS = ("model", "regularization", "optimizer", "scheduler", "loss", "features", "data", "early_stopping", "trainer")
+GROUPS = ("model", "augmentation", "optimizer", "scheduler", "loss", "features", "data", "callbacks", "trainer")
 """Which of two keys with equally many values stands first in a name."""
 
 Settings = Mapping[str, Any]

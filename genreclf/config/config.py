@@ -6,34 +6,26 @@ A section with a ``_target_`` is a class (or a function) and its arguments; `gen
 import copy
 import dataclasses
 import difflib
-import inspect
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.identity import digest, identity
-from genreclf.config.keys import OF_A_RUN, hint
+from genreclf.config.keys import COMBINED, hint
 from genreclf.config.schema import (
     ClipConfig,
-    EarlyStoppingConfig,
     FeaturesConfig,
     LoggerConfig,
-    RegularizationConfig,
     RootConfig,
     SplitConfig,
     TrainerConfig,
 )
+from genreclf.config.sections import Section, first_line, nodes_of, section_of, trainer_section, typed_section
 from genreclf.errors import UserError
-from genreclf.values import shown, value_problems
-
-_here = Path(__file__).parent.parent
-CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
-"""The conf/ of an installed package, or of the clone."""
+from genreclf.values import value_problems
 
 PICTURES_BRING = ("sample_rate", "n_fft", "hop_length", "n_mels")
 """What pictures know themselves, so that ``features=`` beside them is a mistake."""
@@ -42,17 +34,16 @@ MADE = ("split", "model", "loss", "optimizer", "scheduler")
 """Sections that name a class or a function, beside `data`, which holds the keys of `ClipConfig` too."""
 
 SINGLE = ("data", "features", "trainer", "experiment", *MADE)
-"""Groups of which a run has one option, whereas those of ``regularization``, ``logger`` and ``sweep`` combine."""
+"""Groups of which a run has one option, whereas those of ``regularization`` and of `COMBINED` combine."""
+
+BUNDLED = (("model", "dropout"), ("loss", "label_smoothing"), ("optimizer", "weight_decay"))
+"""Keys that ``regularization`` sets whatever the class; one that has no such key goes without."""
 
 TYPED: dict[str, type[Any]] = {
-    "regularization": RegularizationConfig,
     "trainer": TrainerConfig,
     "logger": LoggerConfig,
-    "early_stopping": EarlyStoppingConfig,
 }
 """Sections whose keys are all known."""
-
-Section = dict[str, Any]
 
 
 @dataclass
@@ -69,10 +60,11 @@ class Config:
     loss: Section
     optimizer: Section
     scheduler: Section
-    regularization: RegularizationConfig
+    augmentation: dict[str, Section]
+    """In the order in which they are applied."""
+    callbacks: dict[str, Section]
     trainer: TrainerConfig
     logger: LoggerConfig
-    early_stopping: EarlyStoppingConfig
     seed: int
     run_dir: str
     init_from: str | None
@@ -97,7 +89,7 @@ class Config:
             OmegaConf.resolve(config)
             plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
-            raise UserError(f"{error.full_key or 'The configuration'}: {_first_line(error)}") from error
+            raise UserError(f"{error.full_key or 'The configuration'}: {first_line(error)}") from error
         if plain.get("run_dir") == "":
             raise UserError("run_dir is empty; give it a value, or leave it out.")
         plain["run_dir"] = plain.get("run_dir") or run_dir
@@ -113,48 +105,44 @@ class Config:
         if problems := [*_several_options(overrides), *_unknown_keys(plain), *value_problems(values)]:
             raise UserError("\n".join(dict.fromkeys(problems)))
         plain = copy.deepcopy(plain)
-        data = dict(_section(plain, "data", problems))
+        data = dict(section_of(plain, "data", problems))
         clip_keys = {entry.name for entry in dataclasses.fields(ClipConfig)}
-        clips = _typed(ClipConfig, "data", {key: data.pop(key) for key in clip_keys & data.keys()}, problems)
-        split = dict(_section(plain, "split", problems))
-        of_split = _typed(SplitConfig, "split", {"unseen": split.pop("unseen", False)}, problems)
-        features = dict(_section(plain, "features", problems))
+        clips = typed_section(ClipConfig, "data", {key: data.pop(key) for key in clip_keys & data.keys()}, problems)
+        split = dict(section_of(plain, "split", problems))
+        of_split = typed_section(SplitConfig, "split", {"unseen": split.pop("unseen", False)}, problems)
+        features = dict(section_of(plain, "features", problems))
         source = instantiate.find("data", data, problems)
         if isinstance(source, type) and issubclass(source, ImageDataset):
             problems += _features_beside_pictures(overrides)
             features |= dict.fromkeys(PICTURES_BRING)
-        logger = _section(plain, "logger", problems)
+        logger = section_of(plain, "logger", problems)
         if (name := logger.pop("name", None)) is not None:  # Of a run from before loggers combined.
             logger |= {} if name == "none" else {str(name): True}
         root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
-        checked = _typed(RootConfig, "", root, problems)
-        trainer = _trainer(_section(plain, "trainer", problems), problems)
-
-        def typed(kind: type[Any], name: str) -> Any:
-            return _typed(kind, name, _section(plain, name, problems), problems)
-
+        checked = typed_section(RootConfig, "", root, problems)
+        trainer = trainer_section(section_of(plain, "trainer", problems), problems)
+        plain |= {group: nodes_of(plain, group, problems) for group in COMBINED}
+        warnings = [*_without_effect(plain, overrides), *trainer.warnings()]
         config = cls(
             source=data,
             clips=clips,
-            features=_typed(FeaturesConfig, "features", features, problems),
+            features=typed_section(FeaturesConfig, "features", features, problems),
             split=split,
             unseen=of_split.unseen,
-            model=_section(plain, "model", problems),
-            loss=_section(plain, "loss", problems),
-            optimizer=_section(plain, "optimizer", problems),
-            scheduler=_section(plain, "scheduler", problems),
-            regularization=typed(RegularizationConfig, "regularization"),
+            model=section_of(plain, "model", problems),
+            loss=section_of(plain, "loss", problems),
+            optimizer=section_of(plain, "optimizer", problems),
+            scheduler=section_of(plain, "scheduler", problems),
+            augmentation=plain["augmentation"],
+            callbacks=plain["callbacks"],
             trainer=trainer,
-            logger=_typed(LoggerConfig, "logger", logger, problems),
-            early_stopping=typed(EarlyStoppingConfig, "early_stopping"),
+            logger=typed_section(LoggerConfig, "logger", logger, problems),
             **vars(checked),
-            warnings=trainer.warnings(),
+            warnings=warnings,
         )
         for name in MADE:
             instantiate.find(name, getattr(config, name), problems)
         problems += config._problems()
-        if not problems:
-            problems += config._settle(overrides)
         if problems:
             raise UserError("\n".join(dict.fromkeys(problems)))
         return config
@@ -169,35 +157,12 @@ class Config:
             ]
         return []
 
-    def _settle(self, overrides: Sequence[str]) -> list[str]:
-        """Move what the regularization sets for the model and the loss to their own keys, where they have these.
-
-        A key of their own that the user typed stays. So the configuration names each of the two values once, and the
-        network has what it says.
-        """
-        from genreclf.config import instantiate
-
-        problems = []
-        typed = {override.lstrip("+").partition("=")[0] for override in overrides}
-        for group, key in (("model", "dropout"), ("loss", "label_smoothing")):
-            section: Section = getattr(self, group)
-            value = getattr(self.regularization, key)
-            if value is None or not instantiate.accepts(group, section, key):
-                continue
-            own, bundled = f"{group}.{key}", f"regularization.{key}"
-            if own not in typed:
-                section[key] = value
-            elif bundled in typed and section[key] != value:
-                problems.append(f"{own}={section[key]} and {bundled}={value} are one setting; leave one of them out.")
-            setattr(self.regularization, key, None)
-        return problems
-
     @property
     def plain(self) -> dict[str, Any]:
         """The configuration as it is kept in ``config.yaml``."""
         root = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(RootConfig)}
         typed = {name: dataclasses.asdict(getattr(self, name)) for name in ("features", *TYPED)}
-        made = {name: copy.deepcopy(getattr(self, name)) for name in MADE}
+        made = {name: copy.deepcopy(getattr(self, name)) for name in (*MADE, *COMBINED)}
         made["split"]["unseen"] = self.unseen
         data = {**copy.deepcopy(self.source), **dataclasses.asdict(self.clips)}
         return {**root, **typed, **made, "trainer": self.trainer.plain(), "data": data}
@@ -206,6 +171,22 @@ class Config:
     def hash(self) -> str:
         """A hash of all that makes the experiment what it is: not where it lies, nor who watches it."""
         return digest(identity(self.plain))[:16]
+
+
+def _without_effect(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Leave out what a bundle sets and the class does not have, unless the user typed it; say so."""
+    from genreclf.config import instantiate
+
+    typed = {override.lstrip("+").partition("=")[0] for override in overrides}
+    warnings = []
+    for group, key in BUNDLED:
+        section = plain.get(group)
+        if not isinstance(section, dict) or key not in section or f"{group}.{key}" in typed:
+            continue
+        if instantiate.find(group, section, []) and not instantiate.accepts(group, section, key):
+            name = section["_target_"].rpartition(".")[2]
+            warnings.append(f"{name} has no {key} of its own to set: {group}.{key}={section.pop(key)} has no effect.")
+    return warnings
 
 
 def _several_options(overrides: Sequence[str]) -> list[str]:
@@ -221,7 +202,7 @@ def _several_options(overrides: Sequence[str]) -> list[str]:
 
 def _unknown_keys(plain: Mapping[str, Any]) -> list[str]:
     """Name the keys of the root that nothing reads, each with the key that may have been meant."""
-    known = [*MADE, "data", "features", *TYPED]
+    known = [*MADE, "data", "features", *COMBINED, *TYPED]
     known += [entry.name for entry in dataclasses.fields(RootConfig)]
     dotted = [f"{name}.{entry.name}" for name, kind in TYPED.items() for entry in dataclasses.fields(kind)]
     dotted.remove("trainer.others")
@@ -231,7 +212,9 @@ def _unknown_keys(plain: Mapping[str, Any]) -> list[str]:
         if key not in known:
             near = [name for name in dotted if name.endswith(f".{key}")] or difflib.get_close_matches(key, known, 1)
             way = f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
-            problems.append(f"There is no key {key}; {hint(key) or way}")
+            names = section if isinstance(section := plain[key], Mapping) else ()
+            ways = [*filter(None, (hint(f"{key}.{name}") for name in names)), way]
+            problems.append(f"There is no key {key}; {ways[0]}")
     return problems
 
 
@@ -241,66 +224,3 @@ def _features_beside_pictures(overrides: Sequence[str]) -> list[str]:
         if key == "features" or key in {f"features.{name}" for name in PICTURES_BRING}:
             return [f"Pictures bring their own features; leave out {override} (features.scale may stay)."]
     return []
-
-
-def _section(plain: Mapping[str, Any], name: str, problems: list[str]) -> Section:
-    section = plain.get(name)
-    if isinstance(section, dict):
-        return section
-    problems.append(f"{name} is a group of keys, not {section!r}; choose one with {name}=NAME.")
-    return {}
-
-
-def _typed(kind: type[Any], name: str, values: Mapping[str, Any], problems: list[str]) -> Any:
-    """Return `kind` made of `values`, each coerced to its type as Hydra does; note what does not fit."""
-    typed, kinds = OmegaConf.structured(kind), get_type_hints(kind)
-    whole = True
-    for key, value in values.items():
-        full_key = f"{name}.{key}" if name else key
-        if key not in typed:
-            near = difflib.get_close_matches(key, map(str, typed), 1)
-            hint = f"did you mean {name}.{near[0]}?" if near else f"the keys of {name} are {', '.join(typed)}."
-            problems.append(f"There is no key {full_key}; {hint}")
-            continue
-        if kinds[key] in (bool, bool | None) and type(value) in (int, float):  # OmegaConf takes any number.
-            whole = False
-            problems.append(f"{full_key}={shown(value)} must be true or false.")
-            continue
-        try:
-            typed[key] = value
-        except OmegaConfBaseException as error:
-            whole = False
-            problems.append(f"{full_key}={value}: {_first_line(error)}.")
-    result: Any = OmegaConf.to_object(typed)
-    if whole:
-        problems += result.problems()
-    return result
-
-
-def _trainer(section: Section, problems: list[str]) -> TrainerConfig:
-    """Return the trainer's section, checked against the signature of Lightning's Trainer."""
-    from lightning.pytorch import Trainer
-
-    from genreclf.config import instantiate
-
-    named = {entry.name for entry in dataclasses.fields(TrainerConfig)} - {"others"}
-    trainer: TrainerConfig = _typed(
-        TrainerConfig, "trainer", {key: section[key] for key in section if key in named}, problems
-    )
-    others = {key: value for key, value in section.items() if key not in named}
-    for key, (fixed, _) in OF_A_RUN.items():
-        if key in others and others[key] == fixed:
-            del others[key]
-    if isinstance(strategy := others.get("strategy"), str) and re.search("spawn|fork|notebook", strategy):
-        problems.append(f"trainer.strategy={strategy} starts processes of its own, as a run does already; use ddp.")
-    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
-        if type(number := others.get(key)) is int and number < 1:
-            problems.append(f"trainer.{key}={number} must be at least 1.")
-    instantiate.find("trainer", {"_target_": trainer._target_, **others}, problems)
-    defaults = {name: entry.default for name, entry in inspect.signature(Trainer).parameters.items()}
-    trainer.others = {key: value for key, value in others.items() if key not in defaults or value != defaults[key]}
-    return trainer
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-ELSEWHERE = ("run_dir", "debug", "logger", "data.store_dir", "data.download")
+ELSEWHERE = ("run_dir", "debug", "logger", "callbacks.progress", "data.store_dir", "data.download")
 """Keys that say where an experiment lies and who watches it, not what it is."""
 
 

@@ -40,13 +40,31 @@ HYDRAS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 REFUSALS = (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError)
 """What classes raise that cannot be made of their arguments."""
 
+KINDS = {
+    "data": "genreclf.datasets.base.Dataset",
+    "split": "genreclf.splits.base.Splitter",
+    "model": "genreclf.models.GenreClassifier",
+    "loss": "torch.nn.Module",
+    "optimizer": "torch.optim.Optimizer",
+    "augmentation": "torch.nn.Module",
+    "callbacks": "lightning.pytorch.Callback",
+    "trainer": "lightning.pytorch.Trainer",
+}
+"""What the classes of a group derive from; a scheduler is a function."""
+
 
 def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callable[..., Any] | None:
-    """Return what the section of a group names; note in `problems` what is wrong with it or with its arguments."""
+    """Return what the section of a group names; note in `problems` what is wrong with it or with its arguments.
+
+    Args:
+        group: A group, or a class of one whose classes combine, such as ``callbacks.ema``.
+        section: Its keys.
+        problems: Where sentences are added.
+    """
     name = section.get("_target_")
     if name is None:
         if group != "scheduler":
-            problems.append(f"{group} has no _target_; choose one with {group}=NAME.")
+            problems.append(f"{group} has no _target_; choose one with {group.partition('.')[0]}=NAME.")
         return None
     module_name, _, attribute = str(name).rpartition(".")
     try:
@@ -61,10 +79,10 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
         problems.append(f"{group}._partial_={shown(partial)} must be true or false.")
     elif partial and group not in FACTORIES:
         problems.append(f"{group}._partial_=true: a run needs the {group} itself; leave it out.")
-    known = arguments(target)
+    known, given = arguments(target), GIVEN.get(group, ())
     for key in section:
-        if key not in HYDRAS and (key not in known or key in GIVEN[group]):
-            settable = sorted(known - set(GIVEN[group]))
+        if key not in HYDRAS and (key not in known or key in given):
+            settable = sorted(known - set(given))
             near = difflib.get_close_matches(key, settable, 1)
             way = f"did you mean {group}.{near[0]}?" if near else f"its keys are {', '.join(settable) or 'none'}."
             problems.append(f"{group}.{key} is no key of {attribute}; {hint(f'{group}.{key}') or way}")
@@ -144,27 +162,12 @@ def arguments(target: Callable[..., Any]) -> set[str]:
 
 
 def _kind(group: str) -> type | None:
-    if group == "data":
-        from genreclf.datasets.base import Dataset
-
-        return Dataset
-    if group == "split":
-        from genreclf.splits.base import Splitter
-
-        return Splitter
-    if group == "model":
-        from genreclf.models import GenreClassifier
-
-        return GenreClassifier
-    if group == "scheduler":
+    name = KINDS.get(group.partition(".")[0])
+    if name is None:
         return None
-    if group == "trainer":
-        from lightning.pytorch import Trainer
-
-        return Trainer
-    import torch
-
-    return {"loss": torch.nn.Module, "optimizer": torch.optim.Optimizer}[group]
+    module, _, attribute = name.rpartition(".")
+    kind: type = getattr(importlib.import_module(module), attribute)
+    return kind
 
 
 def fits(group: str, target: Any) -> bool:

@@ -1,6 +1,14 @@
 """Keys that are set elsewhere: those of earlier versions, and arguments of Lightning's that a run sets itself."""
 
+from pathlib import Path
 from typing import Any
+
+_here = Path(__file__).parent.parent
+CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
+"""The conf/ of an installed package, or of the clone."""
+
+COMBINED = ("augmentation", "callbacks")
+"""Groups of several classes, each under a name of its own, or of none."""
 
 OF_A_RUN: dict[str, tuple[Any, str]] = {
     "callbacks": (None, "choose callbacks with callbacks=NAME"),
@@ -15,9 +23,42 @@ OF_A_RUN: dict[str, tuple[Any, str]] = {
 """Arguments of Lightning's Trainer that a run sets itself, the one value each may have, and what to do instead."""
 
 
+SETTINGS_OF_A_TEST = ("accelerator", "devices", "limit_val_batches", "limit_test_batches")
+"""Settings of the trainer, plain values, with which a run is tested, and by default tested again."""
+
+OF_A_TEST = ("strategy", "plugins", "deterministic", "inference_mode", "fast_dev_run")
+"""Arguments of Lightning's Trainer, beside those, that count outside training too."""
+
+MOVED = {
+    "regularization.dropout": "model.dropout",
+    "regularization.label_smoothing": "loss.label_smoothing",
+    "regularization.spec_augment": "augmentation.spec_augment.mel_fraction",
+    "regularization.filter_augment": "augmentation.filter_augment.deviation",
+    "regularization.mixup": "augmentation.mixup.alpha",
+    "regularization.ema": "callbacks.ema.decay",
+    "early_stopping.monitor": "callbacks.checkpoint.monitor",
+    "early_stopping.ties": "callbacks.checkpoint.ties",
+    "early_stopping.patience": "callbacks.early_stopping.patience",
+}
+"""Keys of earlier versions, and what they are called now."""
+
+
 def hint(key: str) -> str | None:
     """Return what to do about a dotted key that is set elsewhere; None if it is no such key."""
     group, _, name = key.partition(".")
     if group == "trainer" and name in OF_A_RUN:
         return f"{OF_A_RUN[name][1]}."
-    return None
+    if now := MOVED.get(key):
+        way = turned_on(now)
+        return f"it is {now} now{f', with {way}' if way else ''}."
+    way = turned_on(key)
+    return f"{key.rpartition('.')[0]} is off: turn it on with {way}." if way else None
+
+
+def turned_on(key: str) -> str | None:
+    """Return the choice that has a key of a class of a group whose classes combine; None if it is no such key."""
+    group, _, rest = key.partition(".")
+    name, _, below = rest.partition(".")
+    if not below or not (Path(CONFIG_DIR) / group / f"{name}.yaml").is_file() or group not in COMBINED:
+        return None
+    return f"{group}=[default,{name}]" if group == "callbacks" else f"{group}={name}"

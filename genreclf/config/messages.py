@@ -13,8 +13,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.config import CONFIG_DIR
-from genreclf.config.keys import hint
+from genreclf.config.keys import CONFIG_DIR, hint
 from genreclf.errors import UserError
 
 HELP = "python -m genreclf --help shows how."

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-MONITORS = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy")
-"""Columns of ``history.csv`` by which the best epoch may be chosen."""
-
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 """What `torch.compile` may be asked for."""
 
@@ -94,35 +91,6 @@ class FeaturesConfig:
                 problems += _at_least(f"features.{name}", value, lowest, highest)
         if self.n_fft and self.n_mels and self.n_mels > self.n_fft // 2:
             problems.append(f"features.n_mels={self.n_mels} are more bands than features.n_fft={self.n_fft} can fill.")
-        return problems
-
-
-@dataclass
-class RegularizationConfig:
-    """What keeps a network from learning the training tracks by heart (`regularization`); None is off."""
-
-    dropout: float | None = None
-    """Probability; None leaves the model's own."""
-    label_smoothing: float | None = None
-    """Share of the target that is spread over all genres."""
-    spec_augment: float | None = None
-    """Largest width of a mask, as a fraction of the mels and of the frames."""
-    filter_augment: float | None = None
-    """Deviation of the random gain of the bands, in units of the scaled spectrogram."""
-    mixup: float | None = None
-    """Alpha of the Beta distribution of the shares."""
-    ema: float | None = None
-    """Decay of the running average of the weights."""
-
-    def problems(self) -> list[str]:
-        """Say what is impossible."""
-        problems = []
-        for name, highest in (("dropout", 0.99), ("label_smoothing", 0.99), ("spec_augment", 0.9), ("ema", 0.99999)):
-            if (value := getattr(self, name)) is not None:
-                problems += _between(f"regularization.{name}", value, 0, highest)
-        for name in ("filter_augment", "mixup"):
-            if (value := getattr(self, name)) is not None and value <= 0:
-                problems.append(f"regularization.{name}={value} must be above 0; null turns it off.")
         return problems
 
 
@@ -227,33 +195,6 @@ class LoggerConfig:
     def kinds(self) -> list[str]:
         """Which loggers are on, several or none."""
         return [kind for kind in LOGGERS if getattr(self, kind)]
-
-
-@dataclass
-class EarlyStoppingConfig:
-    """Which epoch is the best, and when there will be no better (`early_stopping`)."""
-
-    monitor: str | None = "val/track_loss"
-    """Column of ``history.csv``; None: the last epoch counts as the best."""
-    ties: str = "first"
-    """Which of equally good epochs is kept: ``first`` or ``last``."""
-    patience: int | None = None
-    """Epochs without a better one before training stops; None: never."""
-
-    def problems(self) -> list[str]:
-        """Say what is impossible."""
-        problems = _one_of("early_stopping.monitor", self.monitor or "null", (*MONITORS, "null"))
-        problems += _one_of("early_stopping.ties", self.ties, ("first", "last"))
-        if self.patience is not None:
-            problems += _at_least("early_stopping.patience", self.patience, 1, 1_000_000)
-            if self.monitor is None:
-                problems.append("early_stopping.patience needs a column to watch; set early_stopping.monitor.")
-        return problems
-
-    @property
-    def mode(self) -> str:
-        """``min`` for a loss, ``max`` for an accuracy."""
-        return "max" if self.monitor is not None and self.monitor.endswith("accuracy") else "min"
 
 
 @dataclass

@@ -1,9 +1,12 @@
 """From a configuration to the batches and the model of a run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
 from torch.optim import Optimizer
@@ -18,7 +21,8 @@ from genreclf.experiment.corpus import Corpus
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
-from genreclf.training.augment import Augment, FilterAugment, Mixup, SpecAugment
+from genreclf.training.augment import Augment
+from genreclf.training.best_epoch import BestCheckpoint
 
 
 def build_data(config: Config, corpus: Corpus, split: Split, genres: list[str] | None = None) -> ClipDataModule:
@@ -46,7 +50,7 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
         genres=data.genres,
         scale=config.features.scale,
         loss=make_loss(config, torch.bincount(data.tables["train"].genre, minlength=len(data.genres)).tolist()),
-        augment=_augment(config),
+        augment=make_augmentation(config),
         optimizer=partial(make_optimizer, config),
         scheduler=partial(make_scheduler, config) if config.scheduler.get("_target_") else None,
     )
@@ -56,26 +60,12 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
             f"model._target_={name} sets no network: its __init__ must set self.network to a torch.nn.Module that maps "
             "spectrograms (batch, mel, frame) to logits (batch, genre)."
         )
-    warnings = [*_without_effect(config), *model.warnings]
+    warnings = model.warnings.copy()
     if config.init_from is None:
         model.scaling.fit(data.sample("train"))
     else:
         warnings += _start_from(model, RunDirectory(config.init_from))
     return model, warnings
-
-
-def _without_effect(config: Config) -> list[str]:
-    """Say what of the regularization neither the model nor the loss has a key for."""
-    left = (
-        ("dropout", config.regularization.dropout, config.model),
-        ("label_smoothing", config.regularization.label_smoothing, config.loss),
-    )
-    return [
-        f"{section['_target_'].rpartition('.')[2]} has no {key} of its own to set: "
-        f"regularization.{key}={value} has no effect."
-        for key, value, section in left
-        if value is not None
-    ]
 
 
 def make_loss(config: Config, genre_counts: list[int]) -> nn.Module:
@@ -85,15 +75,35 @@ def make_loss(config: Config, genre_counts: list[int]) -> nn.Module:
     return loss
 
 
-def _augment(config: Config) -> Augment | None:
-    steps: list[nn.Module] = []
-    if (deviation := config.regularization.filter_augment) is not None:
-        steps.append(FilterAugment(deviation=deviation))
-    if (fraction := config.regularization.spec_augment) is not None:
-        steps.append(SpecAugment(mel_fraction=fraction, frame_fraction=fraction))
-    if (alpha := config.regularization.mixup) is not None:
-        steps.append(Mixup(alpha=alpha))
+def make_augmentation(config: Config) -> Augment | None:
+    """Return the augmentations, one after the other in the order of the configuration; None if there are none."""
+    steps = [instantiate.make(f"augmentation.{name}", node) for name, node in config.augmentation.items()]
     return Augment(*steps) if steps else None
+
+
+def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
+    """Return the callbacks of the configuration, and a `BestCheckpoint` of the last epoch if there is none of it.
+
+    Args:
+        config: Of the run.
+        validates: Whether there are validation tracks; if not, the last epoch counts as the best.
+    """
+    callbacks: list[Callback] = []
+    for name, node in config.callbacks.items():
+        if not validates and is_best_checkpoint(name, node):
+            node = {**node, "monitor": None}
+        callbacks.append(instantiate.make(f"callbacks.{name}", node))
+    if config.trainer.others.get("enable_progress_bar") is False:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    if not any(isinstance(callback, BestCheckpoint) for callback in callbacks):
+        callbacks.append(BestCheckpoint(monitor=None))
+    return callbacks
+
+
+def is_best_checkpoint(name: str, node: Mapping[str, Any]) -> bool:
+    """Return whether a node of `callbacks` is a `BestCheckpoint`."""
+    found = instantiate.find(f"callbacks.{name}", node, [])
+    return isinstance(found, type) and issubclass(found, BestCheckpoint)
 
 
 def make_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> Optimizer:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor, ProgressBar
 from torch import nn
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -19,11 +20,18 @@ from genreclf.config.weights import check_checkpoint
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.datasets.base import ImageDataset
 from genreclf.errors import UserError, require
-from genreclf.experiment.build import make_loss, make_optimizer, make_scheduler
+from genreclf.experiment.build import (
+    make_augmentation,
+    make_callbacks,
+    make_loss,
+    make_optimizer,
+    make_scheduler,
+)
 from genreclf.experiment.corpus import audio_spec
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
 from genreclf.run_directory import RunDirectory
+from genreclf.training.best_epoch import LOGGED
 
 WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
 """What W&B's variable ``WANDB_MODE`` may say."""
@@ -48,6 +56,8 @@ def check_training(config: Config) -> None:
             lambda: _check_loggers(config),
             lambda: instantiate.make("split", config.split),
             lambda: make_loss(config, [1] * GENRES),
+            lambda: make_augmentation(config),
+            lambda: _check_monitors(config),
             lambda: _check_trainer(config),
             lambda: _check_steps(config),
             lambda: _check_network_ahead(config),
@@ -182,7 +192,29 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
     settings = replace(config.trainer, devices=1)
     accelerator = resolve_accelerator(settings.accelerator, 1)
     precision = resolve_precision(settings.precision, accelerator)
-    trainer_of(replace(config, trainer=settings), fits=fits, precision=precision, logger=False)
+    callbacks = make_callbacks(config) if fits else []
+    shows_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    needing = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor)]
+    if needing and not config.logger.kinds:
+        raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
+    trainer_of(
+        replace(config, trainer=settings),
+        fits=fits,
+        precision=precision,
+        logger=False,
+        callbacks=callbacks,
+        enable_progress_bar=shows_progress,
+    )
+
+
+def _check_monitors(config: Config) -> None:
+    """See that one of our own models logs what a callback monitors."""
+    if not str(config.model["_target_"]).startswith("genreclf."):
+        return
+    for name, node in config.callbacks.items():
+        monitor = node.get("monitor")
+        if monitor is not None and monitor not in LOGGED:
+            raise UserError(f"callbacks.{name}.monitor={monitor} is none of {', '.join(LOGGED)}.")
 
 
 def _check_start(config: Config) -> None:

@@ -6,26 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ProgressBar
 
 from genreclf.config.config import Config
 from genreclf.devices import device_errors
 from genreclf.errors import UserError
+from genreclf.experiment.build import make_callbacks
 from genreclf.experiment.setup import Prepared
 from genreclf.experiment.trainer import trainer_of
 from genreclf.run_directory import RunDirectory, reason_of
-from genreclf.training.callbacks import (
-    BestCheckpoint,
-    EpochProgress,
-    EpochSeed,
-    History,
-    LastingEarlyStopping,
-    LogEpoch,
-    RankGuard,
-    RunCheckpoint,
-    StopWhenDiverged,
-)
-from genreclf.training.ema import EMA
+from genreclf.training.best_epoch import RunCheckpoint
+from genreclf.training.callbacks import EpochSeed, History, LogEpoch, RankGuard, StopWhenDiverged
 from genreclf.training.loggers import Tracking
 from genreclf.training.turns import Turns
 
@@ -33,39 +24,27 @@ from genreclf.training.turns import Turns
 def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Tracking, turns: Turns | None = None) -> None:
     """Train, from the last epoch that a killed run finished, in a turn of `turns` if beside others."""
     data = prepared.data
-    settings, stopping = config.trainer, config.early_stopping
-    clips = len(data.tables["train"]) * config.clips.crops_per_track
-    # Without one, Lightning keeps the last epoch.
-    monitor = stopping.monitor if prepared.split.val else None
-    history = History(run, clips)
-    callbacks: list[Callback] = [
-        LogEpoch(),
-        RankGuard(run, config.hash),
-        EpochSeed(config.seed),
-        StopWhenDiverged(),
-        history,
-        BestCheckpoint(run, filename="best", monitor=monitor, mode=stopping.mode, ties=stopping.ties),
-        RunCheckpoint(run, filename="last", save_on_train_epoch_end=True),
-    ]
-    if monitor is not None and stopping.patience is not None:
-        callbacks.append(LastingEarlyStopping(monitor, mode=stopping.mode, patience=stopping.patience))
-    if config.regularization.ema is not None:
-        callbacks.append(EMA(decay=config.regularization.ema))
-    shows_progress = is_first_rank() and settings.others.get("enable_progress_bar") is not False
+    settings = config.trainer
+    history = History(run, len(data.tables["train"]) * config.clips.crops_per_track)
+    chosen = make_callbacks(config, validates=bool(prepared.split.val))
     if turns is not None:
-        callbacks.append(turns)
-        shows_progress &= turns.shows_progress
-    if shows_progress:
-        # Times a second: Lightning's 100 take a tenth of the core that starts the steps, a terminal given.
-        callbacks.append(EpochProgress(refresh_rate=10))
+        chosen = [*(each for each in chosen if turns.shows_progress or not isinstance(each, ProgressBar)), turns]
     precision = run.read_json(run.environment)["precision"]
     trainer = trainer_of(
         config,
         fits=True,
         precision=precision,
-        callbacks=callbacks,
+        callbacks=[
+            LogEpoch(),
+            RankGuard(run, config.hash),
+            EpochSeed(config.seed),
+            StopWhenDiverged(),
+            history,
+            *chosen,
+            RunCheckpoint(filename="last", save_on_train_epoch_end=True),
+        ],
         logger=tracking.loggers or False,
-        enable_progress_bar=shows_progress,
+        enable_progress_bar=any(isinstance(each, ProgressBar) for each in chosen),
     )
     resume = run.last if run.last.exists() else None
     if settings.compile is not None:
@@ -92,7 +71,7 @@ def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
     """
     try:
         yield
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"Lightning refuses the training: {reason_of(str(error))}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if resume is None or history.has_started:

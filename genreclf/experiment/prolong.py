@@ -19,7 +19,7 @@ from genreclf.experiment.checks import check_spectrograms, spec_of
 from genreclf.run_directory import RunDirectory, atomic_path
 from genreclf.splits.base import Split
 
-FREE = ("init_from", "ckpt_path", "trainer", "scheduler", "early_stopping.patience", "data.root")
+FREE = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks.early_stopping", "data.root")
 """Keys in which a run and the longer one may differ; a scheduler can only be replaced by the constant one."""
 
 
@@ -134,13 +134,13 @@ def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mappi
                 f"trainer.{name}={limit} leaves nothing to train, as {config.ckpt_path} has trained {done} "
                 f"{name.removeprefix('max_')}; set more."
             )
-    if (patience := config.early_stopping.patience) is None:
+    if (patience := config.callbacks.get("early_stopping", {}).get("patience")) is None:
         return
     for name, state in checkpoint["callbacks"].items():
         if "EarlyStopping" in name and (waited := int(state["wait_count"])) >= patience:
             raise UserError(
-                f"early_stopping.patience={patience} stops the training at once, as {run.path} ended with {waited} "
-                "epochs without a better one; set more, or null."
+                f"callbacks.early_stopping.patience={patience} stops the training at once, as {run.path} ended with "
+                f"{waited} epochs without a better one; set more, or callbacks.early_stopping=null."
             )
 
 

@@ -10,7 +10,7 @@ from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
-from genreclf.experiment.build import build_data, build_model
+from genreclf.experiment.build import build_data, build_model, is_best_checkpoint
 from genreclf.experiment.checks import (
     check_evaluation,
     check_limits,
@@ -134,11 +134,12 @@ def _without_validation(config: Config, split: Split) -> str:
     Raises:
         UserError: A setting cannot do without them.
     """
-    if (patience := config.early_stopping.patience) is not None:
-        raise UserError(
-            f"early_stopping.patience={patience} needs validation tracks, and split={split.name} has none: add "
-            "some, or set it to null."
-        )
+    for name, node in config.callbacks.items():
+        if str(node.get("monitor")).startswith("val/") and not is_best_checkpoint(name, node):
+            raise UserError(
+                f"callbacks.{name} needs validation tracks, and split={split.name} has none: add some, or set "
+                f"callbacks.{name}=null."
+            )
     if str(monitor := config.scheduler.get("monitor")).startswith("val/"):
         raise UserError(
             f"scheduler.monitor={monitor} needs validation tracks, and split={split.name} has none: add some, or "

@@ -15,14 +15,12 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 from genreclf.checkpoint import SafeCheckpointIO
 from genreclf.config import instantiate
 from genreclf.config.config import Config
+from genreclf.config.keys import OF_A_TEST
 from genreclf.distributed.batch_norm import CPUSyncBatchNorm
 from genreclf.distributed.external_ranks import external_ranks, ranks_here
 from genreclf.errors import UserError
 from genreclf.hardware import resolve_accelerator, resolve_devices
 from genreclf.run_directory import reason_of
-
-OF_A_TEST = ("strategy", "plugins", "deterministic", "inference_mode", "fast_dev_run")
-"""Arguments of Lightning's Trainer, beside those that every run sets, that count outside training too."""
 
 PROFILERS: dict[str, type[Profiler]] = {
     "simple": SimpleProfiler,

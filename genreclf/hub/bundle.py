@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from genreclf import __version__
-from genreclf.config.trust import check_trust
+from genreclf.config.keys import COMBINED
+from genreclf.config.trust import GROUPS, check_trust
 from genreclf.config_file import check_resolved
 from genreclf.errors import UserError, require
 from genreclf.run_directory import RunDirectory
@@ -104,7 +105,8 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         metrics = shareable_metrics(metrics)
     except _NOT_OURS as error:
         raise UserError(f"{CONFIG} or {METRICS} is not what push writes ({_reason(error)}).") from None
-    check_trust(config, trusted, place=CONFIG)
+    nodes = {f"{group}.{name}": node for group in COMBINED for name, node in config[group].items()}
+    check_trust(config | nodes, trusted, place=CONFIG, groups=(*GROUPS, *nodes))
     try:
         checked = Config.from_plain(config)
         split = Split.from_json(split_record)

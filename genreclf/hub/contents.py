@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from genreclf.config.keys import COMBINED
 from genreclf.config.schema import ClipConfig, TrainerConfig
 from genreclf.config.trust import GROUPS
 from genreclf.config.weights import LARGEST as LARGEST_OF_SPECTROGRAMS
 from genreclf.config_file import LARGEST_BYTES, dump_config
 
-SECTIONS = (*GROUPS, "features", "regularization", "early_stopping")
-"""Sections of a configuration that are shared; of the trainer and the logger, see `shareable`."""
+SECTIONS = (*GROUPS, "features")
+"""Sections of a configuration that are shared; of the others, see `shareable`."""
 
 OF_TRAINER = ("max_epochs", "precision", "gradient_clip_val")
 """What of the trainer's section says how the network came about."""
@@ -63,6 +64,9 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     shared["data"] = {**asdict(ClipConfig()), **shared["data"], "store_dir": None}
     trainer = {key: value for key, value in shared.get("trainer", {}).items() if key in OF_TRAINER}
     shared["trainer"] = {**TrainerConfig().plain(), **trainer}
+    for name in COMBINED:
+        nodes = config.get(name) or {}
+        shared[name] = {key: _without_folders(node) for key, node in nodes.items() if _is_ours(node)}
     shared["logger"] = {}
     return {
         **shared,
@@ -72,6 +76,11 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
         "debug": False,
         "run_dir": "",
     }
+
+
+def _is_ours(node: Any) -> bool:
+    """Return whether a class is genreclf's, so that whoever pulls it has it."""
+    return isinstance(node, dict) and str(node.get("_target_")).startswith("genreclf.")
 
 
 def check_sizes(config: Mapping[str, Any]) -> None:

@@ -173,7 +173,7 @@ def _making(
     tested = MISSING if best is None else str(best)
     if at_best and not math.isnan(at_best[0]):
         tested += f" ({_share(at_best[0])} of the validation tracks right)"
-    groups = ("model", "data", "features", "loss", "optimizer", "scheduler", "regularization")
+    groups = ("model", "data", "features", "loss", "optimizer", "scheduler", "augmentation", "callbacks")
     rows = [
         *((group, _settings(config, group)) for group in groups if config.get(group)),
         ("split", f"{_text(get_metric(metrics, 'split.name'))}, hash {_text(get_metric(metrics, 'split.hash'))}"),
@@ -195,6 +195,8 @@ def _settings(config: Mapping[str, Any], group: str) -> str:
     part = config.get(group)
     if not isinstance(part, Mapping):
         return _text(part)
+    if all(isinstance(value, Mapping) for value in part.values()):  # Several classes.
+        return ", ".join(_settings(part, key) for key in part) or "none"
     name = _name(config, group)
     settings = {key: value for key, value in part.items() if key not in ("name", "_target_") and value is not None}
     words = ", ".join(f"{key} {value}" for key, value in settings.items() if not isinstance(value, Mapping | list))

@@ -103,6 +103,8 @@ class Job:
                 devices = config.trainer.devices
                 with least_used_gpus(self.sweep_dir, devices) if divides else nullcontext(()) as gpus:
                     self.say_start(gpus)
+                    for warning in config.warnings:
+                        print(f"{self.name}: {warning}")
                     code = compute_apart(config.plain, self.run.path / "job.log" if logged else None)
         except Exception as error:  # Whatever it is, it costs this job only.
             code = error

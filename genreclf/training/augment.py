@@ -56,6 +56,8 @@ class FilterAugment(nn.Module):
     def __init__(self, *, deviation: float = 1.0, knots: int = 7) -> None:
         """Keep the size of the curve."""
         super().__init__()
+        if deviation < 0 or knots < 2:
+            raise ValueError("deviation must not be below 0, and knots must be 2 or more")
         self.deviation, self.knots = deviation, knots
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,16 +71,20 @@ class Mixup(nn.Module):
     """Mix every clip and its target with another of the batch (Zhang et al., 2018).
 
     Args:
-        alpha: The share of the first is drawn from Beta(alpha, alpha), one for each clip.
+        alpha: The share of the first is drawn from Beta(alpha, alpha), one for each clip; at 0 nothing is mixed.
     """
 
     def __init__(self, *, alpha: float = 0.2) -> None:
         """Keep the shape of the distribution."""
         super().__init__()
+        if alpha < 0:
+            raise ValueError(f"alpha={alpha} must not be below 0")
         self.alpha = alpha
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return mixed `x` ``(batch, mel, frame)`` and `y` ``(batch, genre)``."""
+        if self.alpha == 0:
+            return x, y
         concentration = torch.full((x.shape[0],), self.alpha, device=x.device)
         share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
         other = torch.randperm(x.shape[0], device=x.device)

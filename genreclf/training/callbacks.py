@@ -4,95 +4,18 @@ import hashlib
 import math
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from torch import Tensor, nn
+from lightning.pytorch.callbacks import RichProgressBar
+from torch import nn
 
 from genreclf.errors import TrainingDiverged, UserError
 from genreclf.hardware import device_name
 from genreclf.run_directory import RunDirectory
 from genreclf.training.graph import DRAWS
 from genreclf.training.module import GenreClassifier
-
-
-class RunCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoint, in a run directory that may be moved before the run goes on.
-
-    Args:
-        run: Whose ``checkpoints`` hold it, under one name.
-        **arguments: Of `ModelCheckpoint`.
-    """
-
-    def __init__(self, run: RunDirectory, **arguments: Any) -> None:
-        """Save always under the same name."""
-        super().__init__(dirpath=run.checkpoints, enable_version_counter=False, **arguments)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of a killed run; Lightning would forget its best epoch where the directory was moved."""
-
-        def here(path: str) -> str:
-            return str(Path(str(self.dirpath), Path(path).name)) if path else path
-
-        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
-        best = {here(path): value for path, value in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
-
-
-class BestCheckpoint(RunCheckpoint):
-    """The checkpoint of the best epoch, with a choice among equally good ones.
-
-    Args:
-        run: Whose ``checkpoints`` hold it.
-        ties: Which of equally good epochs is kept, ``first`` or ``last``.
-        **arguments: Of `ModelCheckpoint`.
-    """
-
-    def __init__(self, run: RunDirectory, *, ties: str = "first", **arguments: Any) -> None:
-        """Keep the choice."""
-        # Where epochs do without validation, or have several, Lightning saves after each validation.
-        at_epoch_end = None if arguments.get("monitor") else True
-        super().__init__(run, save_on_train_epoch_end=at_epoch_end, **arguments)
-        self.ties = ties
-        self._validated = False
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that there are new figures, and save if that is to be done after each validation."""
-        self._validated = not trainer.sanity_checking
-        super().on_validation_end(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, unless the epoch, as one that is cut short, has no figure to judge it by but that of another."""
-        if self._validated or not str(self.monitor).startswith("val/"):
-            super().on_train_epoch_end(trainer, pl_module)
-        self._validated = False
-
-    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Return whether an epoch with the value `current` is kept in place of the best one so far."""
-        if super().check_monitor_top_k(trainer, current):
-            return True
-        if self.ties == "first" or current is None:
-            return False
-        return bool(trainer.strategy.reduce_boolean_decision(bool(current == self.best_model_score)))
-
-
-class LastingEarlyStopping(EarlyStopping):
-    """Lightning's early stopping, which a run that was killed after its last epoch obeys as well."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of a run, which had perhaps less patience."""
-        super().load_state_dict({**state_dict, "patience": self.patience})
-        if self.wait_count < self.patience:
-            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop at once if the checkpoint says that training had stopped."""
-        if self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
-            trainer.should_stop = True
 
 
 class LogEpoch(Callback):

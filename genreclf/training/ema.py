@@ -68,6 +68,8 @@ class EMA(EMAWeightAveraging):
         update_starting_at_epoch: int | None = None,
     ) -> None:
         """Keep the decay."""
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay={decay} must be at least 0 and below 1")
         super().__init__(
             decay=decay,
             update_every_n_steps=update_every_n_steps,

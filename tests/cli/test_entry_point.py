@@ -104,7 +104,7 @@ def test_an_installed_wheel_works_from_anywhere(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    code = "import genreclf.config.config; print(genreclf.config.config.CONFIG_DIR)"
+    code = "import genreclf.config.keys; print(genreclf.config.keys.CONFIG_DIR)"
     for command in (["-c", code], ["-m", "genreclf", "model=cnn", "--cfg", "job"]):
         shown = subprocess.run(
             [sys.executable, *command], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment

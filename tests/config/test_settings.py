@@ -6,16 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import Cli, Trained
+from lightning.pytorch.callbacks import EarlyStopping
+from omegaconf import OmegaConf
 
 from genreclf.cli.compose import checked, checked_again
 from genreclf.config.config import Config
+from genreclf.config.keys import MOVED, hint, turned_on
 from genreclf.config.schema import ClipConfig
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
+from genreclf.experiment.build import make_augmentation, make_callbacks
 from genreclf.experiment.checks import check_evaluation, check_training
 from genreclf.export.graph import WaveformClassifier
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.run_directory import RunDirectory
+from genreclf.training.best_epoch import BestCheckpoint
 from genreclf.training.losses import CrossEntropy
 
 
@@ -24,21 +29,31 @@ def composed(*overrides: str) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"),
+    ("chosen", "augmentations", "weight_decay", "averages"),
     [
-        ("[mixup,spec_augment]", {"mixup": 0.3, "spec_augment": 0.15}),
-        ("[strong,filter_augment]", {"spec_augment": 0.15, "mixup": 0.3, "ema": 0.99, "filter_augment": 1.0}),
-        ("[weight_decay,filter_augment]", {"filter_augment": 1.0}),
-        ("none", {}),
+        ("[mixup,spec_augment]", ["spec_augment", "mixup"], 0.01, False),
+        ("[strong,filter_augment]", ["filter_augment", "spec_augment", "mixup"], 0.05, True),
+        ("[strong,spec_augment]", ["spec_augment", "mixup"], 0.05, True),
+        ("[weight_decay,ema]", [], 0.1, True),
+        ("none", [], 0.01, False),
     ],
 )
-def test_regularization_combines(chosen: str, expected: dict[str, float]) -> None:
+def test_regularization_combines(chosen: str, augmentations: list[str], weight_decay: float, averages: bool) -> None:
     config = composed(f"regularization={chosen}")
-    assert {key: value for key, value in config.plain["regularization"].items() if value is not None} == expected
-    assert config.optimizer["weight_decay"] == {
-        "[strong,filter_augment]": 0.05,
-        "[weight_decay,filter_augment]": 0.1,
-    }.get(chosen, 0.01)
+    assert list(config.augmentation) == augmentations
+    assert config.optimizer["weight_decay"] == weight_decay
+    assert ("ema" in config.callbacks) is averages
+    assert "regularization" not in config.plain
+
+
+def test_augmentations_are_set_by_their_names() -> None:
+    config = composed("augmentation=[mixup,spec_augment]", "augmentation.spec_augment.mel_fraction=0.3")
+    assert config.augmentation["spec_augment"]["frame_fraction"] == 0.3
+    assert list(composed("experiment=best", "augmentation.filter_augment=null").augmentation) == []
+    assert make_augmentation(composed()) is None
+    augmentation = make_augmentation(config)
+    assert augmentation is not None
+    assert [type(step).__name__ for step in augmentation.steps] == ["SpecAugment", "Mixup"]
 
 
 @pytest.mark.parametrize(
@@ -47,8 +62,7 @@ def test_regularization_combines(chosen: str, expected: dict[str, float]) -> Non
         ([], 0.3, 0.0),
         (["regularization=strong"], 0.4, 0.1),
         (["regularization=strong", "model.dropout=0.5", "loss.label_smoothing=0.2"], 0.5, 0.2),
-        (["model.dropout=0.5", "regularization.dropout=0.5"], 0.5, 0.0),
-        (["regularization=[dropout,label_smoothing]", "regularization.dropout=0.2"], 0.2, 0.1),
+        (["regularization=[dropout,label_smoothing]"], 0.5, 0.1),
         (["experiment=best", "loss.label_smoothing=0.0"], 0.3, 0.0),
     ],
 )
@@ -58,8 +72,44 @@ def test_the_configuration_names_a_value_where_it_counts(
     config = composed(*overrides)
     for plain in (config.plain, Config.from_plain(config.plain).plain):
         assert (plain["model"]["dropout"], plain["loss"]["label_smoothing"]) == (dropout, smoothing)
-        assert (plain["regularization"]["dropout"], plain["regularization"]["label_smoothing"]) == (None, None)
     assert Config.from_plain(config.plain).hash == config.hash
+
+
+def test_what_a_bundle_sets_and_a_model_lacks_is_left_out() -> None:
+    config = composed("model=wu_cnn", "regularization=dropout", "features.n_mels=128")
+    assert "dropout" not in config.plain["model"]
+    assert config.warnings == ["WuCNN has no dropout of its own to set: model.dropout=0.5 has no effect."]
+    assert config.hash == composed("model=wu_cnn").hash
+    with pytest.raises(UserError, match=r"model\.dropout is no key of WuCNN"):
+        composed("model=wu_cnn", "+model.dropout=0.5")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "epoch"), [(["callbacks=none"], None), (["callbacks=[default,early_stopping]"], "val/track_loss")]
+)
+def test_callbacks_are_made_as_the_configuration_says(overrides: list[str], epoch: str | None) -> None:
+    made = make_callbacks(composed(*overrides))
+    (best,) = (callback for callback in made if isinstance(callback, BestCheckpoint))
+    assert best.monitor == epoch
+    assert make_callbacks(composed(*overrides), validates=False)[0].monitor is None
+    assert any(isinstance(callback, EarlyStopping) for callback in made) is (epoch is not None)
+
+
+def test_early_stopping_watches_what_the_checkpoint_does() -> None:
+    stopping = ["callbacks=[default,early_stopping]", "callbacks.checkpoint.monitor=val/clip_accuracy"]
+    config = composed(*stopping)
+    assert config.callbacks["early_stopping"]["monitor"] == "val/clip_accuracy"
+    assert [getattr(callback, "mode", "max") for callback in make_callbacks(config)] == ["max"] * 3
+    alone = composed("callbacks=early_stopping").callbacks
+    assert alone["early_stopping"]["monitor"] == "val/track_loss"
+
+
+@pytest.mark.parametrize("key", MOVED)
+def test_every_key_of_an_earlier_version_has_a_new_name(key: str) -> None:
+    now = MOVED[key]
+    choices = [choice] if (choice := turned_on(now)) else []
+    assert OmegaConf.select(OmegaConf.create(composed(*choices).plain), now) is not None or now.endswith("monitor")
+    assert now in str(hint(key))
 
 
 def test_the_network_has_what_its_config_says_and_loggers_combine(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

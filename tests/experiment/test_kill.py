@@ -15,7 +15,8 @@ from genreclf.run_directory import RunDirectory
 from genreclf.sweep.process import warm_up
 
 SETTINGS = [
-    *("trainer.max_epochs=30", "early_stopping.patience=2", "optimizer.lr=0.05", "regularization.ema=0.9"),
+    *("trainer.max_epochs=30", "callbacks=[default,early_stopping,ema]", "callbacks.early_stopping.patience=2"),
+    *("optimizer.lr=0.05", "callbacks.ema.decay=0.9"),
     *("scheduler=plateau", "scheduler.patience=0", "model.dropout=0.3"),
 ]
 """A training that stops early, whose learning rate falls and whose weights are averaged."""
@@ -116,7 +117,7 @@ def test_goes_on_to_the_same_end(
 
 @pytest.mark.slow
 def test_goes_on_in_another_place(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    arguments = [*tiny, *SETTINGS, "early_stopping.monitor=val/track_accuracy", "optimizer.lr=0.2"]
+    arguments = [*tiny, *SETTINGS, "callbacks.checkpoint.monitor=val/track_accuracy", "optimizer.lr=0.2"]
     assert cli(*arguments, "run_dir=unbroken").code == 0
     unbroken = RunDirectory(tmp_path / "unbroken")
     best = unbroken.read_metrics()["best_epoch"]

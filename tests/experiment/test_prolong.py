@@ -83,7 +83,7 @@ def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[s
 
 @pytest.mark.parametrize("schedule", ["cosine", "onecycle"])
 def test_a_schedule_is_stretched_to_all_epochs(schedule: str, cli: Cli, tiny: list[str]) -> None:
-    settings = [*tiny, f"scheduler={schedule}", "trainer.max_epochs=3", "early_stopping.monitor=null"]
+    settings = [*tiny, f"scheduler={schedule}", "trainer.max_epochs=3", "callbacks.checkpoint.monitor=null"]
     assert cli(*settings, "run_dir=first").code == 0
     outcome = cli(*settings, FIRST, "trainer.max_epochs=6", "run_dir=longer")
     assert outcome.code == 0, outcome.err
@@ -98,13 +98,14 @@ def test_a_schedule_is_stretched_to_all_epochs(schedule: str, cli: Cli, tiny: li
 
 
 def test_a_run_that_stopped_early_goes_on_with_more_patience(cli: Cli, tiny: list[str]) -> None:
-    settings = [*tiny, "optimizer.lr=1e-9", "optimizer.weight_decay=0", "early_stopping.monitor=val/track_accuracy"]
-    assert cli(*settings, "trainer.max_epochs=9", "early_stopping.patience=1", "run_dir=first").code == 0
+    settings = [*tiny, "optimizer.lr=1e-9", "optimizer.weight_decay=0", "callbacks=[default,early_stopping]"]
+    settings += ["callbacks.checkpoint.monitor=val/track_accuracy"]
+    assert cli(*settings, "trainer.max_epochs=9", "callbacks.early_stopping.patience=1", "run_dir=first").code == 0
     assert len(RunDirectory("first").read_history()) == 2
-    same = cli(*settings, FIRST, "trainer.max_epochs=9", "early_stopping.patience=1", "run_dir=longer")
+    same = cli(*settings, FIRST, "trainer.max_epochs=9", "callbacks.early_stopping.patience=1", "run_dir=longer")
     assert same.code == 2
-    assert "early_stopping.patience=1 stops the training at once, as first ended with 1 epochs" in same.err
-    more = cli(*settings, FIRST, "trainer.max_epochs=9", "early_stopping.patience=3", "run_dir=longer")
+    assert "callbacks.early_stopping.patience=1 stops the training at once, as first ended with 1 epochs" in same.err
+    more = cli(*settings, FIRST, "trainer.max_epochs=9", "callbacks.early_stopping.patience=3", "run_dir=longer")
     assert more.code == 0, more.err
     assert len(RunDirectory("longer").read_history()) == 4
 

@@ -97,7 +97,8 @@ def test_another_seed_is_another_run_on_the_same_split(cli: Cli, tiny: list[str]
 
 
 def test_early_stopping_ends_the_training(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    settings = ["trainer.max_epochs=50", "early_stopping.patience=1", "early_stopping.monitor=val/track_accuracy"]
+    settings = ["trainer.max_epochs=50", "callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1"]
+    settings += ["callbacks.checkpoint.monitor=val/track_accuracy"]
     assert cli(*tiny, *settings, "optimizer.lr=1e-9", "run_dir=run").code == 0
     assert RunDirectory(tmp_path / "run").read_metrics()["epochs"] < 50
 
@@ -106,7 +107,8 @@ def test_early_stopping_ends_the_training(cli: Cli, tiny: list[str], tmp_path: P
 def test_of_equally_good_epochs_keeps_the_one_asked_for(
     ties: str, epoch: int, cli: Cli, tiny: list[str], tmp_path: Path
 ) -> None:
-    settings = ["trainer.max_epochs=3", "early_stopping.monitor=val/track_accuracy", f"early_stopping.ties={ties}"]
+    settings = ["trainer.max_epochs=3", "callbacks.checkpoint.monitor=val/track_accuracy"]
+    settings += [f"callbacks.checkpoint.ties={ties}"]
     outcome = cli(*tiny, *settings, "optimizer.lr=1e-9", "optimizer.weight_decay=0", "run_dir=run")
     assert outcome.code == 0, outcome.err
     run = RunDirectory(tmp_path / "run")
@@ -116,7 +118,7 @@ def test_of_equally_good_epochs_keeps_the_one_asked_for(
 
 
 def test_without_a_monitor_the_last_epoch_is_tested(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    outcome = cli(*tiny, "trainer.max_epochs=2", "early_stopping.monitor=null", "optimizer.lr=1", "run_dir=run")
+    outcome = cli(*tiny, "trainer.max_epochs=2", "callbacks.checkpoint.monitor=null", "optimizer.lr=1", "run_dir=run")
     assert outcome.code == 0, outcome.err
     run = RunDirectory(tmp_path / "run")
     assert run.read_metrics()["best_epoch"] == 1
@@ -148,14 +150,17 @@ def test_without_validation_tracks_the_last_epoch_is_tested(
 
 @pytest.mark.parametrize(
     ("setting", "key"),
-    [("early_stopping.patience=3", "early_stopping.patience=3"), ("scheduler=plateau", "scheduler.monitor=val/loss")],
+    [
+        ("callbacks=[default,early_stopping]", "callbacks.early_stopping"),
+        ("scheduler=plateau", "scheduler.monitor=val/loss"),
+    ],
 )
 def test_what_needs_validation_tracks_says_so_before_training(
     setting: str, key: str, cli: Cli, tiny: list[str], no_val: list[str], tmp_path: Path
 ) -> None:
     outcome = cli(*tiny, *no_val, setting, "run_dir=run")
     assert outcome.code == 2
-    assert outcome.err.startswith(f"{key} needs validation tracks, and split=list has none: add some, or set it to ")
+    assert outcome.err.startswith(f"{key} needs validation tracks, and split=list has none: add some, or set ")
     assert not (tmp_path / "run").exists()
 
 
@@ -309,7 +314,7 @@ def test_two_devices_train_as_one_experiment(cli: Cli, tiny: list[str], tmp_path
 @pytest.mark.slow
 def test_ranks_validate_one_model_where_batch_normalization_is_their_own(tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "watched.py").write_text(WATCHED)
-    settings = ["trainer.sync_batchnorm=false", "regularization.ema=0.9"]
+    settings = ["trainer.sync_batchnorm=false", "regularization=ema", "callbacks.ema.decay=0.9"]
     process = python_m(*tiny, *settings, "model._target_=watched.Watched", "trainer.devices=2", "run_dir=run")
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output

@@ -246,11 +246,12 @@ def test_protocol_as_published(name: str, cli: Cli) -> None:
     )
     assert found == PROTOCOLS[name]
     assert tuple(config["split"][key] for key in ("train", "val", "test", "seed")) == FRACTIONS[name]
-    assert config["regularization"] == dict.fromkeys(config["regularization"])
+    assert config["augmentation"] == {}
     assert config["data"]["grid_overlap"] == 0
     last = None if name.startswith(("wu", "leland")) else "val/clip_accuracy"
     ties = "last" if name.startswith("xiplus") else "first"
-    assert config["early_stopping"] == {"monitor": last, "ties": ties, "patience": None}
+    checkpoint = config["callbacks"]["checkpoint"]
+    assert (checkpoint["monitor"], checkpoint["ties"], len(config["callbacks"])) == (last, ties, 2)
     if "crnn" in config["model"]["_target_"].lower() and "Liang" not in config["model"]["_target_"]:
         assert config["model"]["sequence"] == "channels"
     if name.startswith(("liang", "leland")):
@@ -358,7 +359,7 @@ def test_another_split_and_other_regularization(cli: Cli, pictures: Path, stores
     others = ["split=track", "regularization=dropout", "optimizer=adamw", "scheduler=cosine"]
     outcome = cli("experiment=published/wu_crnn_mel", *data, *others, *STEP)
     assert outcome.code == 0, outcome.err
-    assert "XiplusCRNN1 has no dropout of its own to set: regularization.dropout=0.5 has no effect." in outcome.out
+    assert "XiplusCRNN1 has no dropout of its own to set: model.dropout=0.5 has no effect." in outcome.out
     assert RunDirectory(tmp_path / "run").read_metrics()["split"]["name"] == "track"
 
 

@@ -8,7 +8,7 @@ from helpers import ROOT, Cli
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from genreclf.config.config import CONFIG_DIR
+from genreclf.config.keys import CONFIG_DIR
 
 
 def jobs(*overrides: str) -> list[list[str]]:

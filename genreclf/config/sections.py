@@ -1,0 +1,95 @@
+"""From the sections of a resolved configuration to checked ones; what is wrong with them is noted, all of it."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genreclf.config.keys import OF_A_RUN
+from genreclf.config.schema import TrainerConfig
+from genreclf.values import shown
+
+Section = dict[str, Any]
+
+
+def section_of(plain: Mapping[str, Any], name: str, problems: list[str]) -> Section:
+    """Return a section; an empty one, and a note, if it is none."""
+    section = plain.get(name)
+    if isinstance(section, dict):
+        return section
+    problems.append(f"{name} is a group of keys, not {section!r}; choose one with {name}=NAME.")
+    return {}
+
+
+def typed_section(kind: type[Any], name: str, values: Mapping[str, Any], problems: list[str]) -> Any:
+    """Return `kind` made of `values`, each coerced to its type as Hydra does; note what does not fit."""
+    typed, kinds = OmegaConf.structured(kind), get_type_hints(kind)
+    whole = True
+    for key, value in values.items():
+        full_key = f"{name}.{key}" if name else key
+        if key not in typed:
+            near = difflib.get_close_matches(key, map(str, typed), 1)
+            hint = f"did you mean {name}.{near[0]}?" if near else f"the keys of {name} are {', '.join(typed)}."
+            problems.append(f"There is no key {full_key}; {hint}")
+            continue
+        if kinds[key] in (bool, bool | None) and type(value) in (int, float):  # OmegaConf takes any number.
+            whole = False
+            problems.append(f"{full_key}={shown(value)} must be true or false.")
+            continue
+        try:
+            typed[key] = value
+        except OmegaConfBaseException as error:
+            whole = False
+            problems.append(f"{full_key}={value}: {first_line(error)}.")
+    result: Any = OmegaConf.to_object(typed)
+    if whole:
+        problems += result.problems()
+    return result
+
+
+def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
+    """Return the trainer's section, checked against the signature of Lightning's Trainer."""
+    from lightning.pytorch import Trainer
+
+    from genreclf.config import instantiate
+
+    named = {entry.name for entry in fields(TrainerConfig)} - {"others"}
+    trainer: TrainerConfig = typed_section(
+        TrainerConfig, "trainer", {key: section[key] for key in section if key in named}, problems
+    )
+    others = {key: value for key, value in section.items() if key not in named}
+    for key, (fixed, _) in OF_A_RUN.items():
+        if key in others and others[key] == fixed:
+            del others[key]
+    if isinstance(strategy := others.get("strategy"), str) and re.search("spawn|fork|notebook", strategy):
+        problems.append(f"trainer.strategy={strategy} starts processes of its own, as a run does already; use ddp.")
+    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+        if type(number := others.get(key)) is int and number < 1:
+            problems.append(f"trainer.{key}={number} must be at least 1.")
+    instantiate.find("trainer", {"_target_": trainer._target_, **others}, problems)
+    defaults = {name: entry.default for name, entry in inspect.signature(Trainer).parameters.items()}
+    trainer.others = {key: value for key, value in others.items() if key not in defaults or value != defaults[key]}
+    return trainer
+
+
+def nodes_of(plain: Mapping[str, Any], group: str, problems: list[str]) -> dict[str, Section]:
+    """Return the classes of a group that combine, by their names, without those that are off (null)."""
+    from genreclf.config import instantiate
+
+    nodes = {name: node for name, node in section_of(plain, group, problems).items() if node is not None}
+    for name, node in nodes.items():
+        if isinstance(node, dict):
+            instantiate.find(f"{group}.{name}", node, problems)
+        else:
+            problems.append(f"{group}.{name}={shown(node)} is no class; null turns it off, {group}=NAME on.")
+    return nodes
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says in its first line."""
+    return str(error).strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,129 @@
+"""Which epoch of a training is the best, and when there will be no better."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from torch import Tensor
+
+from genreclf.run_directory import RunDirectory
+
+LOGGED = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy", "train/loss", "train/accuracy")
+"""What `GenreClassifier` logs of an epoch."""
+
+
+def mode_of(monitor: str | None, mode: str | None = None) -> str:
+    """Return ``min`` for a loss and ``max`` for an accuracy, unless the mode is given.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if mode is not None or monitor is None:
+        return mode or "min"
+    for ending, found in (("loss", "min"), ("accuracy", "max")):
+        if monitor.endswith(ending):
+            return found
+    raise ValueError(f"monitor={monitor} needs a mode, min or max")
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's checkpoint, in a run directory that may be moved before the run goes on.
+
+    It lies in ``checkpoints`` of the Trainer's ``default_root_dir``, always under the same name.
+
+    Args:
+        **arguments: Of `ModelCheckpoint`.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        """Do without versions of the name."""
+        super().__init__(enable_version_counter=False, **arguments)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the directory."""
+        self.dirpath = str(RunDirectory(trainer.default_root_dir).checkpoints.absolute())
+        super().setup(trainer, pl_module, stage)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a killed run; Lightning would forget its best epoch where the directory was moved."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best = {here(path): value for path, value in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
+
+
+class BestCheckpoint(RunCheckpoint):
+    """The checkpoint of the best epoch, with a choice among equally good ones.
+
+    Args:
+        monitor: What is logged of an epoch and decides; None: the last epoch is the best.
+        mode: ``min`` or ``max``; None: see `mode_of`.
+        ties: Which of equally good epochs is kept, ``first`` or ``last``.
+    """
+
+    def __init__(self, *, monitor: str | None = "val/track_loss", mode: str | None = None, ties: str = "first") -> None:
+        """Keep the choice."""
+        if ties not in ("first", "last"):
+            raise ValueError(f"ties={ties} is none of first, last")
+        # Where epochs do without validation, or have several, Lightning saves after each validation.
+        super().__init__(
+            filename="best",
+            monitor=monitor,
+            mode=mode_of(monitor, mode),
+            save_on_train_epoch_end=None if monitor else True,
+        )
+        self.ties = ties
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there are new figures, and save if that is to be done after each validation."""
+        self._validated = not trainer.sanity_checking
+        super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, unless the epoch, as one that is cut short, has no figure to judge it by but that of another."""
+        if self._validated or not str(self.monitor).startswith("val/"):
+            super().on_train_epoch_end(trainer, pl_module)
+        self._validated = False
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Return whether an epoch with the value `current` is kept in place of the best one so far."""
+        if super().check_monitor_top_k(trainer, current):
+            return True
+        if self.ties == "first" or current is None:
+            return False
+        return bool(trainer.strategy.reduce_boolean_decision(bool(current == self.best_model_score)))
+
+
+class LastingEarlyStopping(EarlyStopping):
+    """Lightning's early stopping, which a run that was killed after its last epoch obeys as well.
+
+    Args:
+        monitor: What is logged of an epoch and decides.
+        mode: ``min`` or ``max``; None: see `mode_of`.
+        **arguments: Of `EarlyStopping`.
+    """
+
+    def __init__(self, *, monitor: str | None = "val/track_loss", mode: str | None = None, **arguments: Any) -> None:
+        """Work out the mode."""
+        if monitor is None:
+            raise ValueError("it needs a monitor, such as val/track_loss")
+        if arguments.get("patience", 1) < 1:
+            raise ValueError("patience must be at least 1")
+        super().__init__(monitor, mode=mode_of(monitor, mode), **arguments)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a run, which had perhaps less patience."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+        if self.wait_count < self.patience:
+            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop at once if the checkpoint says that training had stopped."""
+        if self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
+            trainer.should_stop = True
