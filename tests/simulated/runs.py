@@ -20,6 +20,7 @@ from genreclf.experiment import evaluate
 from genreclf.experiment.run import run
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
+from genreclf.training.graph import EAGER_STEPS, RECORDERS, Work
 
 FAST = ["band_statistics", "cnn", "crnn", "ffnn", "leland_cnn", "patch_transformer", "statistics_crnn", "wu_cnn"]
 """Models of all kinds of layers; the others are large, or much like these."""
@@ -144,3 +145,43 @@ def test_the_commands_of_a_run(cli: Cli, tiny: list[str], tmp_path: Path, steps:
     song = next((tmp_path / "music").glob("*/0.wav"))
     there, here = (genreclf.load("run", device=device).predict(song) for device in (KIND, "cpu"))
     np.testing.assert_allclose(there.probabilities, here.probabilities, atol=1e-6)
+
+
+class Repeats:
+    """Records a step on the simulated device: does the same work anew, with the tensors it was recorded with."""
+
+    replayed = 0
+
+    def __init__(self, device: torch.device) -> None:
+        assert device.type == KIND
+
+    def seed(self, seed: int) -> None:
+        """Leave the random numbers to the CPU's generator."""
+
+    def run(self, work: Work) -> None:
+        work()
+
+    def record(self, work: Work) -> Work:
+        def replay() -> None:
+            Repeats.replayed += 1
+            work()
+
+        return replay
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adamw", pytest.param("rmsprop +optimizer.foreach=true", marks=pytest.mark.slow)],
+    ids=["adamw", "rmsprop"],
+)
+def test_a_recorded_step_waits_for_nothing(optimizer: str, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*tiny, *SMALL, *f"optimizer={optimizer}".split(), "regularization=strong", "trainer.limit_train_batches=4"]
+    on_cpu = run(checked(words, run_dir="cpu")).run
+    monkeypatch.setitem(RECORDERS, KIND, Repeats)
+    Repeats.replayed = 0
+    with simulated_devices() as log, pytest.MonkeyPatch.context() as patch:
+        steps = TrainingSteps(log, patch)
+        on_device = run(checked([*words, *GPU, "trainer.step=graph"], run_dir="gpu")).run
+    assert Repeats.replayed == 8 - EAGER_STEPS
+    assert steps.events == [[]] * 6
+    np.testing.assert_allclose(probabilities(on_device), probabilities(on_cpu), atol=1e-6)
