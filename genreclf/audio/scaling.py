@@ -52,6 +52,11 @@ class Scaling(nn.Module):
         below_peak = (level_db - level_db.amax((-2, -1), keepdim=True)).clamp(min=-PICTURE_RANGE_DB)
         return below_peak if self.scale == "peak_decibel" else below_peak / PICTURE_RANGE_DB + 1.0
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the mean and the standard deviation, where they count, come from `fit` or from a checkpoint."""
+        return self.scale != "standardize" or bool(self.mean.any())
+
     def fit(self, log_mel_q: Tensor) -> None:
         """Estimate each band's mean and standard deviation from training clips ``(batch, mel, frame)``."""
         if self.scale != "standardize":

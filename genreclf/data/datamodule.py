@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
@@ -10,9 +11,12 @@ from torch import Tensor
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.data.clips import ClipBatch, ClipLoader, SegmentTable, Short, cut, grid_clips, random_clips, to_device
+from genreclf.data.encoding import CPU, store_of
 from genreclf.data.store import Store
+from genreclf.datasets.base import Dataset, Track
+from genreclf.errors import UserError
 from genreclf.hardware import free_bytes, memory_bytes
-from genreclf.splits.base import Segment, Split
+from genreclf.splits.base import Segment, Split, Splitter
 
 RESIDENT_SHARE = 0.5
 """The largest share of a device's memory, or of the page cache, that the store may take."""
@@ -24,16 +28,23 @@ _copies: WeakKeyDictionary[Store, dict[torch.device, Tensor]] = WeakKeyDictionar
 class ClipDataModule(LightningDataModule):
     """Random clips for training, a fixed grid of clips for validation and test.
 
+    From a dataset and a splitter, `prepare_data` builds the store and `setup` splits the tracks, as Lightning has it.
+    With a store and a split that are there already, the datamodule is ready at once.
+
     A batch travels as row numbers; the clips are cut where the store lies: in the GPU's memory if it fits, else in the
     memory-mapped file. From a store that is larger than half of the memory, or of a GPU's, clips are cut ahead by a
     thread, and copied to the GPU beside what it computes.
 
     Args:
-        store: Spectrograms of all tracks.
+        spec: What the stored values mean and how long a clip is.
+        dataset: Where the tracks come from.
+        splitter: Decides which of them train, validate and test.
+        store_dir: Where stores are kept; by default in the user's cache folder.
+        store: Spectrograms of all tracks; with `split` and `genre_of`, instead of `dataset` and `splitter`.
         split: Which segments train, validate and test.
         genre_of: Genre of each track by its id.
-        spec: What the stored values mean and how long a clip is.
-        genres: The classes in the order of the logits; by default those of the split.
+        genres: The classes in the order of the logits; by default those of the model, or of the split where there is
+            no model yet.
         batch_size: Clips in a training step, over all devices.
         crops_per_track: Clips drawn from each training track in an epoch.
         grid_overlap: By what fraction neighboring clips of validation and test overlap at least.
@@ -52,10 +63,13 @@ class ClipDataModule(LightningDataModule):
     def __init__(
         self,
         *,
-        store: Store,
-        split: Split,
-        genre_of: Mapping[str, str],
         spec: FeatureSpec,
+        dataset: Dataset | None = None,
+        splitter: Splitter | None = None,
+        store_dir: str | Path | None = None,
+        store: Store | None = None,
+        split: Split | None = None,
+        genre_of: Mapping[str, str] | None = None,
         genres: Sequence[str] | None = None,
         batch_size: int = 32,
         crops_per_track: int = 2,
@@ -64,11 +78,11 @@ class ClipDataModule(LightningDataModule):
         seed: int = 0,
         read_ahead: bool | None = None,
     ) -> None:
-        """Find every segment in the store."""
+        """Keep the settings; find every segment in the store if it is given."""
         super().__init__()
-        self.store = store
-        self.split = split
-        self.genre_of = genre_of
+        self.dataset = dataset
+        self.splitter = splitter
+        self.store_dir = store_dir
         self.spec = spec
         self.batch_size = batch_size
         self.crops_per_track = crops_per_track
@@ -77,9 +91,50 @@ class ClipDataModule(LightningDataModule):
         self.seed = seed
         self.read_ahead = read_ahead
         self.cuts_training_clips = True
-        self.genres = tuple(genres or split.genres)
-        self._frames = torch.from_numpy(store.frames)
+        self.genres = tuple(genres or ())
+        self._is_set_up = False
         self._settled = self._has_no_room = False
+        if store is not None and split is not None and genre_of is not None and not (dataset or splitter):
+            self._hold(store, split, genre_of)
+        elif dataset is None or splitter is None or store or split or genre_of:
+            raise TypeError("ClipDataModule takes either dataset and splitter, or store, split and genre_of.")
+
+    def prepare_data(self) -> None:
+        """Build the store if it is not there; Lightning calls this in one process of each machine."""
+        if not self._is_set_up:
+            self._open()
+
+    def setup(self, stage: str) -> None:
+        """Open the store and split the tracks, the first time; Lightning calls this in every process, for each stage.
+
+        Raises:
+            UserError: Tracks cannot be read or split, or the model lacks a genre of theirs.
+        """
+        if self._is_set_up:
+            return
+        store, tracks = self._open()
+        assert self.splitter is not None
+        split = self.splitter.split(tracks, store.lengths_frames, self.spec.clip_frames)
+        self._hold(store, split, {track.id: track.genre for track in tracks})
+
+    def _open(self) -> tuple[Store, list[Track]]:
+        """Return the store, which the device of the training computes if it is not there, and all tracks."""
+        assert self.dataset is not None
+        tracks = self.dataset.tracks()
+        device = self.trainer.strategy.root_device if self.trainer else CPU
+        return store_of(self.dataset, tracks, self.spec, directory=self.store_dir, device=device), tracks
+
+    def _hold(self, store: Store, split: Split, genre_of: Mapping[str, str]) -> None:
+        """Find every segment in the store."""
+        self.store = store
+        self.split = split
+        self.genre_of = genre_of
+        self._is_set_up = True
+        model = self.trainer.lightning_module if self.trainer else None
+        self.genres = self.genres or tuple(getattr(model, "genres", split.genres))
+        if unknown := sorted(set(split.genres) - set(self.genres)):
+            raise UserError(f"The model knows {', '.join(self.genres)}, and the split holds {', '.join(unknown)} too.")
+        self._frames = torch.from_numpy(store.frames)
         index_of = {genre: index for index, genre in enumerate(self.genres)}
 
         def genre(track_id: str) -> int:
@@ -95,7 +150,7 @@ class ClipDataModule(LightningDataModule):
             for subset in self.tables
         }
         self._padded = {
-            subset for subset, table in self.tables.items() if (table.length_frames < spec.clip_frames).any()
+            subset for subset, table in self.tables.items() if (table.length_frames < self.spec.clip_frames).any()
         }
 
     def segments(self, subset: str) -> tuple[Segment, ...]:

@@ -55,6 +55,11 @@ class Dataset(ABC):
         """
         return self.name
 
+    @property
+    def genres(self) -> list[str]:
+        """The genres of all tracks, sorted."""
+        return sorted({track.genre for track in self.tracks()})
+
     @abstractmethod
     def tracks(self) -> list[Track]:
         """Return all tracks, sorted by id, without decoding any.

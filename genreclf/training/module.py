@@ -16,6 +16,7 @@ from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.scaling import Scale, Scaling
 from genreclf.data.clips import ClipBatch
 from genreclf.data.datamodule import ClipDataModule
+from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.evaluation.gather import GatheredPredictions
 from genreclf.evaluation.metrics import evaluate
@@ -105,7 +106,17 @@ class GenreClassifier(LightningModule):
         self._train_network = compiled(self.network, mode)
 
     def setup(self, stage: str) -> None:
-        """Store convolutions channels last, which is faster on CPUs and GPUs."""
+        """Fit the scaling if nothing has; store convolutions channels last, which is faster on CPUs and GPUs.
+
+        Raises:
+            UserError: The genres of the data are others than the model's, or in another order.
+        """
+        if isinstance(data := self._data, ClipDataModule):
+            if list(data.genres) != self.genres:
+                known, given = ", ".join(self.genres), ", ".join(data.genres)
+                raise UserError(f"The genres of the model ({known}) and of the data ({given}) are not the same.")
+            if stage == "fit" and not self.scaling.is_fitted:
+                self.scaling.fit(data.sample("train"))
         self.network.to(memory_format=torch.channels_last)
 
     def forward(self, stored: Tensor) -> Tensor:
