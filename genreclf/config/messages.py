@@ -123,10 +123,14 @@ def _not_composed(error: ConfigCompositionException, commands: Sequence[str], ca
         return f"There is a key {found[1].partition('=')[0]} already: write {found[1]}, without a +."
     if found := re.search(r"Could not delete from config. '(.*)' does not exist", text):
         return f"There is no key {found[1]} to delete; {_near(found[1])}"
+    if found := re.search(r"Error resolving interpolation '(.*)', possible", text):
+        return f"A group is chosen by the name of one of its options, such as model=crnn, not by {found[1]}."
     found = re.search(r"Could not override '([^']*)'|merging override ([^=\s]+)", text)
     if not found:
         return _first_line(error)
-    key, cause = found[1] or found[2].lstrip("+~"), error.__cause__
+    key, cause = (found[1] or found[2] or "").lstrip("+~"), error.__cause__
+    if not key:
+        return "A setting has no key before its =; write KEY=VALUE, without spaces."
     if key in commands:
         return f"{key} is a command, not a key: python -m genreclf {key} --help shows how."
     if isinstance(cause, OmegaConfBaseException) and not re.search(r"is not in struct|^Key '\w+' not in", str(cause)):

@@ -34,6 +34,8 @@ REFUSED = {
     "-m seed=range(1,2,0)": "A range needs a step other than 0",
     "--shell-completion": "--shell-completion wants install=SHELL",
     "-m optimizer.lr=interval(0,1)": "An interval is searched, not swept: add hydra/sweeper=optuna",
+    "optimizer=${seed}": "A group is chosen by the name of one of its options, such as model=crnn, not by ${seed}.",
+    "=": "A setting has no key before its =; write KEY=VALUE",
     "seed=${seeds}": "Interpolation key 'seeds' not found",
 }
 
