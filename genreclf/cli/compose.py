@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from genreclf.config.config import Config
 from genreclf.config.keys import CONFIG_DIR, OF_A_TEST, SETTINGS_OF_A_TEST
+from genreclf.config.messages import check_single
 from genreclf.config.schema import RootConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
 from genreclf.errors import UserError
@@ -103,6 +104,7 @@ def refuse_without_effect(overrides: Sequence[str]) -> None:
 
 
 def _composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+    check_single(overrides, can_sweep=False)
     if config_dir is not None:
         quoted = f"file://{config_dir}".replace("'", r"\'")
         overrides = [f"hydra.searchpath=['{quoted}']", *overrides]

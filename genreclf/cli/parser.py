@@ -87,6 +87,8 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> str:
         if not word.startswith("-"):
             return f"{word} is one argument too many"
+        if word in ("-m", "--multirun"):
+            return f"{word} is for trainings; start {self.command} once for each value"
         near = difflib.get_close_matches(word.partition("=")[0], self.option_names(), 1)
         return f"there is no option {word}" + (f" (did you mean {near[0]}?)" if near else "")
 

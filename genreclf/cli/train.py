@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.cli.directories import check_directories, use_for_every_configuration
 from genreclf.config.keys import CONFIG_DIR
-from genreclf.config.messages import check_options, explain
+from genreclf.config.messages import check_options, check_single, explain
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.gpus import gpus_of_job
 from genreclf.distributed.launchers import JOBLIB, LauncherFailed
@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> None:
 
         if not complete():
             return
+    check_single([argument for argument in arguments if not argument.startswith("-")], can_sweep=True)
     check_directories(arguments)
     if any(word.startswith(("--config-name", "-cn")) for word in arguments):
         use_for_every_configuration()

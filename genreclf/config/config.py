@@ -33,9 +33,6 @@ PICTURES_BRING = ("sample_rate", "n_fft", "hop_length", "n_mels")
 MADE = ("split", "model", "loss", "optimizer", "scheduler")
 """Sections that name a class or a function, beside `data`, which holds the keys of `ClipConfig` too."""
 
-SINGLE = ("data", "features", "trainer", "experiment", *MADE)
-"""Groups of which a run has one option, whereas those of ``regularization`` and of `COMBINED` combine."""
-
 BUNDLED = (("model", "dropout"), ("loss", "label_smoothing"), ("optimizer", "weight_decay"))
 """Keys that ``regularization`` sets whatever the class; one that has no such key goes without."""
 
@@ -102,7 +99,7 @@ class Config:
         from genreclf.datasets.base import ImageDataset
 
         values = {**plain, "run_dir": plain.get("run_dir") or "-"}
-        if problems := [*_several_options(overrides), *_unknown_keys(plain), *value_problems(values)]:
+        if problems := [*_unknown_keys(plain), *value_problems(values)]:
             raise UserError("\n".join(dict.fromkeys(problems)))
         plain = copy.deepcopy(plain)
         data = dict(section_of(plain, "data", problems))
@@ -187,17 +184,6 @@ def _without_effect(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[
             name = section["_target_"].rpartition(".")[2]
             warnings.append(f"{name} has no {key} of its own to set: {group}.{key}={section.pop(key)} has no effect.")
     return warnings
-
-
-def _several_options(overrides: Sequence[str]) -> list[str]:
-    problems = []
-    for override in overrides:
-        key, _, value = override.partition("=")
-        group, chosen = key.lstrip("+"), value.strip().removeprefix("[").removesuffix("]")
-        if group in SINGLE and value.strip().startswith("[") and "," in chosen:
-            several = f"{override} names several options, but a run has one {group}"
-            problems.append(f"{several}; for a run of each: -m {group}={chosen}.")
-    return problems
 
 
 def _unknown_keys(plain: Mapping[str, Any]) -> list[str]:

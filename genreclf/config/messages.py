@@ -16,6 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf.config.keys import CONFIG_DIR, hint
 from genreclf.errors import UserError
 
+SINGLE = ("data", "split", "features", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
+"""Groups of which a run has one option, whereas those of others combine."""
+
 HELP = "python -m genreclf --help shows how."
 
 
@@ -40,6 +43,26 @@ def check_options(arguments: Sequence[str]) -> None:
     modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(options, name)]
     if len(modes) > 1:
         raise UserError(f"{modes[0]} and {modes[1]} exclude each other: leave one of them out.")
+
+
+def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
+    """Check that a group of which a run has one option is set to one, before Hydra composes several.
+
+    Args:
+        overrides: What was typed.
+        can_sweep: Whether the command takes ``--multirun``.
+
+    Raises:
+        UserError: One is set to several, or a command that cannot sweep is given a sweep.
+    """
+    for override in overrides:
+        key, _, value = override.partition("=")
+        group, chosen = key.lstrip("+"), value.strip().removeprefix("[").removesuffix("]")
+        if group == "sweep" and not can_sweep and value not in ("null", ""):
+            raise UserError(f"{override} is many trainings, and this command has none; leave it out.")
+        if group in SINGLE and value.strip().startswith("[") and "," in chosen:
+            way = f"for a run of each: -m {group}={chosen}" if can_sweep else "start the command once for each"
+            raise UserError(f"{override} names several options, but a run has one {group}; {way}.")
 
 
 def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool = True) -> str:
