@@ -23,6 +23,7 @@ import pytest
 from helpers import Trained
 from hydra.core.global_hydra import GlobalHydra
 
+import genreclf.experiment.run  # noqa: F401  So that a fork has it, and the bound on its memory is on what it does.
 from genreclf.__main__ import main
 
 SEEDS = os.environ.get("GENRECLF_FUZZ_SEEDS", "0").split(",")
