@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.checkpoint import load_checkpoint
 from genreclf.cli.compose import checked
-from genreclf.config.config import CONFIG_DIR
+from genreclf.config.keys import CONFIG_DIR
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.data.store import Recipe, Store, open_or_build
 from genreclf.datasets.base import Track
