@@ -19,8 +19,8 @@ from genreclf.experiment.checks import check_spectrograms, spec_of
 from genreclf.run_directory import RunDirectory, atomic_path
 from genreclf.splits.base import Split
 
-FREE = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks.early_stopping", "data.root")
-"""Keys in which a run and the longer one may differ; a scheduler can only be replaced by the constant one."""
+FREE = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks", "data.root")
+"""Keys in which a run and the longer one may differ, but for `_kept`."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,8 @@ class Start:
         run = RunDirectory(path.parent.parent)
         checkpoint = load_checkpoint(path)
         before = run.read_config()
-        changed = difference(before, config.plain, ignore=FREE)
-        if not changed and config.scheduler.get("_target_") is not None:
-            changed = difference({"scheduler": before.get("scheduler") or {}}, {"scheduler": config.scheduler})
-        if changed:
+        now = config.plain
+        if changed := difference(before, now, ignore=FREE) or difference(_kept(before, now), _kept(now, now)):
             raise UserError(
                 f"ckpt_path goes on with the experiment of {run.path} for more epochs, and this is another one "
                 f"({changed}); set it as it was, or fine-tune with init_from={run.path}."
@@ -98,6 +96,13 @@ class Start:
         for source, target in ((self.run.best, run.best), (self.path, run.last)):  # The one to go on from at the end.
             with atomic_path(target) as partial:
                 shutil.copyfile(source, partial)
+
+
+def _kept(settings: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what else of a configuration must stay: callbacks that choose weights, and a scheduler if there is one."""
+    callbacks = settings.get("callbacks") or {}
+    kept: dict[str, Any] = {"callbacks": {name: callbacks.get(name) or {} for name in ("checkpoint", "ema")}}
+    return kept | ({"scheduler": settings.get("scheduler") or {}} if now["scheduler"].get("_target_") else {})
 
 
 def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:

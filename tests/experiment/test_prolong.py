@@ -53,7 +53,14 @@ def train_and_be_killed(arguments: list[str], folder: Path) -> None:
 
 def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     """The best epoch is one of the first run, the average of the weights and the learning rate go on; killed or not."""
-    settings = [*tiny, "regularization.ema=0.9", "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.05"]
+    settings = [
+        *tiny,
+        "regularization=ema",
+        "callbacks.ema.decay=0.9",
+        "scheduler=plateau",
+        "scheduler.patience=0",
+        "optimizer.lr=0.05",
+    ]
     for name, epochs, more in (("first", 5, ()), ("unbroken", 7, ()), ("longer", 7, (FIRST,))):
         outcome = cli(*settings, f"trainer.max_epochs={epochs}", *more, f"run_dir={name}")
         assert outcome.code == 0, outcome.err
@@ -137,6 +144,10 @@ def test_what_does_not_fit_is_told_before_anything_is_computed(
             "(scheduler._target_=genreclf.training.schedulers.cosine there, genreclf.",
         ),
         ([FIRST, more, "data.tracks_per_genre=6"], "(data.tracks_per_genre=5 there, 6 here)"),
+        (
+            [FIRST, more, "callbacks.checkpoint.monitor=null"],
+            "(callbacks.checkpoint.monitor=val/track_loss there, None",
+        ),
         ([FIRST, more, "init_from=first"], "init_from and ckpt_path each say where training starts"),
         (["ckpt_path=first", more], "ckpt_path=first is a folder; name the checkpoint: first/checkpoints/last.ckpt."),
         (["ckpt_path=none/checkpoints/last.ckpt", more], "There is no none/checkpoints/last.ckpt"),
