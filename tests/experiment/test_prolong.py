@@ -51,16 +51,15 @@ def train_and_be_killed(arguments: list[str], folder: Path) -> None:
     main()
 
 
-def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    """The best epoch is one of the first run, the average of the weights and the learning rate go on; killed or not."""
-    settings = [
-        *tiny,
-        "regularization=ema",
-        "callbacks.ema.decay=0.9",
-        "scheduler=plateau",
-        "scheduler.patience=0",
-        "optimizer.lr=0.05",
-    ]
+AVERAGED = [
+    *("callbacks=[default,ema]", "callbacks.ema.decay=0.9", "optimizer.lr=0.05"),
+    *("scheduler=plateau", "scheduler.patience=0"),
+]
+"""A training whose weights are averaged and whose learning rate falls, and whose best epoch comes early."""
+
+
+def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[str]) -> None:
+    settings = [*tiny, *AVERAGED]
     for name, epochs, more in (("first", 5, ()), ("unbroken", 7, ()), ("longer", 7, (FIRST,))):
         outcome = cli(*settings, f"trainer.max_epochs={epochs}", *more, f"run_dir={name}")
         assert outcome.code == 0, outcome.err
@@ -70,15 +69,6 @@ def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[s
     states = [torch.load(f"{name}/checkpoints/last.ckpt", weights_only=True) for name in ("longer", "unbroken")]
     for name, values in states[0]["current_model_state"].items():
         assert torch.equal(values, states[1]["current_model_state"][name]), name
-    warm_up()
-    arguments = [*settings, "trainer.max_epochs=7", FIRST, "run_dir=killed"]
-    process = multiprocessing.get_context("forkserver").Process(target=train_and_be_killed, args=(arguments, tmp_path))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert len(RunDirectory("killed").read_history()) == 6
-    assert cli(*arguments).code == 0
-    assert end_of("killed") == end_of("unbroken")
     # What the runs before have seen is known of the longer one as well.
     evaluated = cli("evaluate", "longer", "run_dir=again")
     assert evaluated.code == 0, evaluated.err
@@ -88,9 +78,25 @@ def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[s
     assert earlier["train"] == RunDirectory("first").read_json(RunDirectory("first").split)["train"]
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "onecycle"])
-def test_a_schedule_is_stretched_to_all_epochs(schedule: str, cli: Cli, tiny: list[str]) -> None:
-    settings = [*tiny, f"scheduler={schedule}", "trainer.max_epochs=3", "callbacks.checkpoint.monitor=null"]
+@pytest.mark.slow
+def test_a_longer_run_that_is_killed_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    assert cli(*tiny, *AVERAGED, "trainer.max_epochs=5", "run_dir=first").code == 0
+    longer = [*tiny, *AVERAGED, "trainer.max_epochs=7", FIRST]
+    assert cli(*longer, "run_dir=longer").code == 0
+    warm_up()
+    process = multiprocessing.get_context("forkserver").Process(
+        target=train_and_be_killed, args=([*longer, "run_dir=killed"], tmp_path)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(RunDirectory("killed").read_history()) == 6
+    assert cli(*longer, "run_dir=killed").code == 0
+    assert end_of("killed") == end_of("longer")
+
+
+def test_a_schedule_is_stretched_to_all_epochs(cli: Cli, tiny: list[str]) -> None:
+    settings = [*tiny, "scheduler=onecycle", "trainer.max_epochs=3"]
     assert cli(*settings, "run_dir=first").code == 0
     outcome = cli(*settings, FIRST, "trainer.max_epochs=6", "run_dir=longer")
     assert outcome.code == 0, outcome.err
