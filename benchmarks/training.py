@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks.bare_loop import BareLoop, Ready, device_of, ready_batches
 from genreclf.config.config import Config
+from genreclf.experiment.build import make_loggers
 from genreclf.experiment.fit import fit
 from genreclf.experiment.setup import prepare
 from genreclf.experiment.trainer import trainer_of
@@ -121,7 +122,7 @@ def _fit_s(config: Config, history: list[dict[str, float]] | None = None) -> flo
         run.write_json(run.environment, environment(config.trainer.accelerator, 1, precision))
         run.write_json(run.metrics, {"status": "running"})
         prepared = prepare(config)
-        with Tracking(kinds=config.logger.kinds, run=run, config=config.plain) as tracking:
+        with Tracking(make_loggers(config, {})) as tracking:
             started_s = time.perf_counter()
             fit(config, run, prepared, tracking)
             if device.type == "cuda":

@@ -65,8 +65,9 @@ def checked_again(
         split.setdefault("unseen", False)  # Runs of earlier versions do not have it.
     fresh = _composed([], config_dir)
     config = fresh.copy()
-    for key in (*GROUPS, "features", "logger", *(entry.name for entry in fields(RootConfig))):
+    for key in (*GROUPS, "features", *(entry.name for entry in fields(RootConfig))):
         config[key] = plain.get(key)
+    config.logger = _loggers_of(plain.get("logger"), config_dir)
     if isinstance(trainer := plain.get("trainer"), dict):
         config.trainer.update({key: trainer[key] for key in SETTINGS_OF_A_TEST if key in trainer})
     options: list[Override] = []
@@ -83,6 +84,19 @@ def checked_again(
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
     check_trust(plain, trust, place=run.config, groups=kept)
     return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)
+
+
+def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:
+    """Return our loggers of the kinds that a run had, and where its record of W&B was."""
+    logger = logger if isinstance(logger, dict) else {}
+    chosen = [name for name in ("wandb", "csv", "tensorboard") if logger.get(name)]
+    ours: DictConfig = _composed([f"logger=[{','.join(chosen)}]"] if chosen else ["logger=none"], config_dir).logger
+    own = logger.get("wandb")
+    if isinstance(own, dict):
+        ours.wandb.update({key: own[key] for key in ("project", "entity", "group") if isinstance(own.get(key), str)})
+        ours.wandb.tags = [tag for tag in own.get("tags") or [] if isinstance(tag, str)]
+        ours.wandb.offline = own.get("offline") is True or None
+    return ours
 
 
 def refuse_without_effect(overrides: Sequence[str]) -> None:

@@ -33,12 +33,12 @@ def main(arguments: list[str]) -> None:
     for warning in warnings:
         say(f"Note: {warning}")
     if asked.wandb:
-        from genreclf.config.schema import LOGGERS
-        from genreclf.run_directory import RunDirectory
+        from genreclf.experiment.build import make_loggers
         from genreclf.training.loggers import Tracking
 
-        settings = {key: value for key, value in dataclasses.asdict(config.logger).items() if key not in LOGGERS}
-        with Tracking(kinds=["wandb"], run=RunDirectory(paths[0].parent), config=config.plain, **settings) as tracking:
+        node = {"_target_": "genreclf.training.loggers.PatientWandbLogger", **config.logger.get("wandb", {})}
+        config = dataclasses.replace(config, run_dir=str(paths[0].parent), logger={"wandb": node})
+        with Tracking(make_loggers(config, {"config": config.plain})) as tracking:
             tracking.add_pictures(lambda: paths)
     for path in paths:
         print(path)

@@ -72,11 +72,12 @@ class Dashboard:
         Raises:
             UserError: No run was logged to W&B, or they lie in several projects.
         """
-        logged = [run for run in map(RunDirectory, paths) if _has_record(run.read_config().get("logger", {}))]
+        logged = [run for run in map(RunDirectory, paths) if _record(run.read_config().get("logger", {}))]
         if not logged:
             raise UserError(f"None of the {len(paths)} finished runs has a record of W&B; train with logger=wandb.")
         configs = [run.read_config() for run in logged]
-        places = {(config["logger"]["entity"], config["logger"]["project"]) for config in configs}
+        records = [_record(config["logger"]) for config in configs]
+        places = {(record["entity"], record["project"]) for record in records}
         if len(places) > 1:
             named = ", ".join(sorted("/".join(filter(None, place)) for place in places))
             raise UserError(f"The runs lie in several projects of W&B ({named}); name runs of one.")
@@ -190,9 +191,11 @@ class Dashboard:
         return str(workspace.url), str(report.url)
 
 
-def _has_record(logger: Mapping[str, Any]) -> bool:
-    """Return whether a run was logged to W&B, by its logger configuration."""
-    return bool(logger.get("wandb")) or logger.get("name") == "wandb"  # The latter before loggers combined.
+def _record(logger: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return where W&B keeps a run by its logger configuration; nothing if it does not."""
+    record = logger.get("wandb")
+    # In earlier versions its keys stood beside those of the other loggers.
+    return record if isinstance(record, Mapping) else logger if record or logger.get("name") == "wandb" else {}
 
 
 def _varied(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -13,12 +13,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.identity import digest, identity
+from genreclf.config.identity import digest, flat, identity
 from genreclf.config.keys import COMBINED, hint
 from genreclf.config.schema import (
     ClipConfig,
     FeaturesConfig,
-    LoggerConfig,
     RootConfig,
     SplitConfig,
     TrainerConfig,
@@ -35,12 +34,6 @@ MADE = ("split", "model", "loss", "optimizer", "scheduler")
 
 BUNDLED = (("model", "dropout"), ("loss", "label_smoothing"), ("optimizer", "weight_decay"))
 """Keys that ``regularization`` sets whatever the class; one that has no such key goes without."""
-
-TYPED: dict[str, type[Any]] = {
-    "trainer": TrainerConfig,
-    "logger": LoggerConfig,
-}
-"""Sections whose keys are all known."""
 
 
 @dataclass
@@ -61,7 +54,7 @@ class Config:
     """In the order in which they are applied."""
     callbacks: dict[str, Section]
     trainer: TrainerConfig
-    logger: LoggerConfig
+    logger: dict[str, Section]
     seed: int
     run_dir: str
     init_from: str | None
@@ -112,9 +105,6 @@ class Config:
         if isinstance(source, type) and issubclass(source, ImageDataset):
             problems += _features_beside_pictures(overrides)
             features |= dict.fromkeys(PICTURES_BRING)
-        logger = section_of(plain, "logger", problems)
-        if (name := logger.pop("name", None)) is not None:  # Of a run from before loggers combined.
-            logger |= {} if name == "none" else {str(name): True}
         root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
         checked = typed_section(RootConfig, "", root, problems)
         trainer = trainer_section(section_of(plain, "trainer", problems), problems)
@@ -133,7 +123,7 @@ class Config:
             augmentation=plain["augmentation"],
             callbacks=plain["callbacks"],
             trainer=trainer,
-            logger=typed_section(LoggerConfig, "logger", logger, problems),
+            logger=plain["logger"],
             **vars(checked),
             warnings=warnings,
         )
@@ -158,11 +148,11 @@ class Config:
     def plain(self) -> dict[str, Any]:
         """The configuration as it is kept in ``config.yaml``."""
         root = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(RootConfig)}
-        typed = {name: dataclasses.asdict(getattr(self, name)) for name in ("features", *TYPED)}
         made = {name: copy.deepcopy(getattr(self, name)) for name in (*MADE, *COMBINED)}
         made["split"]["unseen"] = self.unseen
         data = {**copy.deepcopy(self.source), **dataclasses.asdict(self.clips)}
-        return {**root, **typed, **made, "trainer": self.trainer.plain(), "data": data}
+        features = dataclasses.asdict(self.features)
+        return {**root, "features": features, **made, "trainer": self.trainer.plain(), "data": data}
 
     @property
     def hash(self) -> str:
@@ -188,11 +178,9 @@ def _without_effect(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[
 
 def _unknown_keys(plain: Mapping[str, Any]) -> list[str]:
     """Name the keys of the root that nothing reads, each with the key that may have been meant."""
-    known = [*MADE, "data", "features", *COMBINED, *TYPED]
+    known = [*MADE, "data", "features", "trainer", *COMBINED]
     known += [entry.name for entry in dataclasses.fields(RootConfig)]
-    dotted = [f"{name}.{entry.name}" for name, kind in TYPED.items() for entry in dataclasses.fields(kind)]
-    dotted.remove("trainer.others")
-    dotted += [f"{name}.{key}" for name in known if isinstance(section := plain.get(name), Mapping) for key in section]
+    dotted = list(flat({name: plain.get(name) for name in known}))
     problems = []
     for key in plain:
         if key not in known:

@@ -17,7 +17,7 @@ def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[s
         ignore: Further keys to leave out.
     """
     left_out = (*ELSEWHERE, *ignore)
-    return {key: value for key, value in _flat(config).items() if not within(key, left_out)}
+    return {key: value for key, value in flat(config).items() if not within(key, left_out)}
 
 
 def difference(
@@ -57,12 +57,13 @@ def within(key: str, places: Iterable[str]) -> bool:
     return any(key == place or key.startswith(f"{place}.") for place in places)
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, of dotted keys."""
+    flattened: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{name}.")
+            flattened |= flat(value, f"{name}.")
         else:
-            flat[name] = int(value) if isinstance(value, float) and value.is_integer() else value
-    return flat
+            flattened[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return flattened

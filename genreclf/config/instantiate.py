@@ -15,7 +15,7 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.keys import OF_A_RUN, hint
+from genreclf.config.keys import COMBINED, OF_A_RUN, hint
 from genreclf.errors import UserError
 from genreclf.run_directory import reason_of
 from genreclf.values import argument_problems, shown
@@ -37,7 +37,7 @@ FACTORIES = ("loss", "optimizer", "scheduler")
 HYDRAS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 """Keys of `hydra.utils.instantiate`, which any section may have."""
 
-REFUSALS = (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError)
+REFUSALS = (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError, ImportError)
 """What classes raise that cannot be made of their arguments."""
 
 KINDS = {
@@ -48,6 +48,7 @@ KINDS = {
     "optimizer": "torch.optim.Optimizer",
     "augmentation": "torch.nn.Module",
     "callbacks": "lightning.pytorch.Callback",
+    "logger": "lightning.pytorch.loggers.Logger",
     "trainer": "lightning.pytorch.Trainer",
 }
 """What the classes of a group derive from; a scheduler is a function."""
@@ -80,7 +81,7 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
     elif partial and group not in FACTORIES:
         problems.append(f"{group}._partial_=true: a run needs the {group} itself; leave it out.")
     known, given = arguments(target), GIVEN.get(group, ())
-    for key in section:
+    for key in () if takes_any(group, target) else section:
         if key not in HYDRAS and (key not in known or key in given):
             settable = sorted(known - set(given))
             near = difflib.get_close_matches(key, settable, 1)
@@ -140,10 +141,24 @@ def _instantiate(group: str, section: Mapping[str, Any]) -> Any:
         raise UserError(f"{f'{group}.{key[1]}' if key else group} cannot be made: {reason.rstrip('.:')}.") from error
 
 
+def takes_any(group: str, target: Callable[..., Any]) -> bool:
+    """Return whether a class of others, one of several of its group, passes on what its signature does not name."""
+    if group.partition(".")[0] not in COMBINED or target.__module__.startswith("genreclf."):
+        return False
+    return any(entry.kind is entry.VAR_KEYWORD for entry in inspect.signature(target).parameters.values())
+
+
 def accepts(group: str, section: Mapping[str, Any], key: str) -> bool:
     """Return whether what a section names has an argument `key`."""
     target = find(group, section, [])
     return target is not None and key in arguments(target)
+
+
+def requires(group: str, section: Mapping[str, Any], key: str) -> bool:
+    """Return whether what a section names has an argument `key` without a default."""
+    target = find(group, section, [])
+    entry = None if target is None else inspect.signature(target).parameters.get(key)
+    return entry is not None and entry.default is entry.empty
 
 
 def arguments(target: Callable[..., Any]) -> set[str]:

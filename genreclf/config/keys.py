@@ -7,7 +7,7 @@ _here = Path(__file__).parent.parent
 CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
 """The conf/ of an installed package, or of the clone."""
 
-COMBINED = ("augmentation", "callbacks")
+COMBINED = ("augmentation", "callbacks", "logger")
 """Groups of several classes, each under a name of its own, or of none."""
 
 OF_A_RUN: dict[str, tuple[Any, str]] = {
@@ -39,6 +39,7 @@ MOVED = {
     "early_stopping.monitor": "callbacks.checkpoint.monitor",
     "early_stopping.ties": "callbacks.checkpoint.ties",
     "early_stopping.patience": "callbacks.early_stopping.patience",
+    **{f"logger.{name}": f"logger.wandb.{name}" for name in ("project", "entity", "group", "tags", "offline")},
 }
 """Keys of earlier versions, and what they are called now."""
 

@@ -10,9 +10,6 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 """How numbers are kept and multiplied in training, as Lightning calls it; the test is in ``32-true``."""
 
-LOGGERS = ("wandb", "csv", "tensorboard")
-"""Keys of `LoggerConfig` that turn a logger on."""
-
 CLIP_SHAPES = ("square", "whole")
 """Instead of seconds: as many frames as mels, or the longest track."""
 
@@ -164,37 +161,6 @@ class TrainerConfig:
         if batches := int(self.others.get("fast_dev_run", 0)):
             warnings.append(f"trainer.fast_dev_run: the figures are of {batches} batches an epoch and mean nothing.")
         return warnings
-
-
-@dataclass
-class LoggerConfig:
-    """Where the record goes beside the run directory (`logger`)."""
-
-    wandb: bool = False
-    """Weights & Biases."""
-    csv: bool = False
-    """Lightning's ``csv/metrics.csv`` in the run directory."""
-    tensorboard: bool = False
-    """Event files in ``tensorboard/`` of the run directory."""
-    project: str = "genreclf"
-    """W&B project."""
-    entity: str | None = None
-    """W&B user or team."""
-    group: str | None = None
-    """W&B group."""
-    tags: list[str] = field(default_factory=list)
-    """W&B tags."""
-    offline: bool | None = None
-    """Keep the W&B record on disk; None: unless an API key is found."""
-
-    def problems(self) -> list[str]:
-        """Say what is impossible."""
-        return []
-
-    @property
-    def kinds(self) -> list[str]:
-        """Which loggers are on, several or none."""
-        return [kind for kind in LOGGERS if getattr(self, kind)]
 
 
 @dataclass

@@ -1,12 +1,13 @@
 """From a configuration to the batches and the model of a run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
 from torch.optim import Optimizer
@@ -98,6 +99,24 @@ def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
     if not any(isinstance(callback, BestCheckpoint) for callback in callbacks):
         callbacks.append(BestCheckpoint(monitor=None))
     return callbacks
+
+
+def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str] = ()) -> list[Logger]:
+    """Return the loggers of the configuration, which write into the run directory unless they say otherwise.
+
+    Args:
+        config: Of the run.
+        given: Arguments for the loggers that have them and do not set them.
+        tags: Added to those of a logger that has some.
+    """
+    loggers = []
+    for name, node in config.logger.items():
+        group = f"logger.{name}"
+        own = {"tags": list(dict.fromkeys([*node["tags"], *tags]))} if "tags" in node else {}
+        places = {"save_dir": config.run_dir} if instantiate.requires(group, node, "save_dir") else {}
+        more = {key: value for key, value in given.items() if instantiate.accepts(group, node, key)}
+        loggers.append(instantiate.make(group, {**more, **places, **node, **own}))
+    return loggers
 
 
 def is_best_checkpoint(name: str, node: Mapping[str, Any]) -> bool:

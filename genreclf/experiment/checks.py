@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import nn
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -195,7 +196,7 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
     callbacks = make_callbacks(config) if fits else []
     shows_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
     needing = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor)]
-    if needing and not config.logger.kinds:
+    if needing and not config.logger:
         raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
     trainer_of(
         replace(config, trainer=settings),
@@ -223,10 +224,13 @@ def _check_start(config: Config) -> None:
 
 
 def _check_loggers(config: Config) -> None:
-    if config.logger.tensorboard and find_spec("tensorboardX") is None:
-        require("logger=tensorboard", "tensorboard", "tensorboard")
-    if config.logger.wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
-        raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")
+    for name, node in config.logger.items():
+        kind = instantiate.find(f"logger.{name}", node, [])
+        if kind is TensorBoardLogger and find_spec("tensorboardX") is None:
+            require("logger=tensorboard", "tensorboard", "tensorboard")
+        wandb = isinstance(kind, type) and issubclass(kind, WandbLogger)
+        if wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
+            raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")
 
 
 def _check_steps(config: Config) -> None:

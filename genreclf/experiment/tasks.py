@@ -1,15 +1,15 @@
 """What a rank does for a run, once the configuration is checked and the run directory is there."""
 
-import dataclasses
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from genreclf.config.config import Config
-from genreclf.config.schema import LOGGERS
 from genreclf.errors import Terminated
+from genreclf.experiment.build import make_loggers
 from genreclf.experiment.corpus import Corpus
 from genreclf.experiment.evaluate import test
 from genreclf.experiment.fit import fit, is_first_rank
@@ -80,11 +80,9 @@ def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
 def _tracking(
     config: Config, run: RunDirectory, prepared: Prepared, job_type: str, turns: Turns | None = None
 ) -> Tracking:
-    settings = {key: value for key, value in dataclasses.asdict(config.logger).items() if key not in LOGGERS}
     split = prepared.split
     ours = [config.model["_target_"].rpartition(".")[2], split.name, *(["LEAKY"] if split.leaky else [])]
-    settings["tags"] = list(dict.fromkeys([*settings["tags"], *ours]))
-    kinds = config.logger.kinds if is_first_rank() else []
-    return Tracking(
-        kinds=kinds, run=run, config=config.plain, job_type=job_type, beside_others=turns is not None, **settings
-    )
+    if not is_first_rank():  # Callbacks that log want one on every rank.
+        return Tracking([DummyLogger()] if config.logger else [])
+    given = {"config": config.plain, "job_type": job_type, "beside_others": turns is not None}
+    return Tracking(make_loggers(config, given, tags=ours))

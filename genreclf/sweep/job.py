@@ -139,8 +139,9 @@ class Job:
         self._debug = composed.debug is True
         composed.run_dir = None  # Where it repeats a run, it is that run's.
         config = Config.from_hydra(composed, run_dir=str(self.run.path), overrides=self.overrides)
-        if config.logger.group is None:
-            config.logger.group = self.sweep_dir.name
+        for node in config.logger.values():
+            if node.get("group", "") is None:
+                node["group"] = self.sweep_dir.name
         return config
 
     def say_start(self, gpus: Sequence[str] = ()) -> None:

@@ -4,16 +4,15 @@ import netrc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from numpy.typing import NDArray
 
 from genreclf.evaluation.predictions import TrackPredictions
-from genreclf.run_directory import RunDirectory
 
 INIT_TIMEOUT_S = 30.0
 """How long W&B may take to answer the start of a run, unless ``WANDB_INIT_TIMEOUT`` says so; then all stays on disk."""
@@ -21,14 +20,74 @@ FINISH_TIMEOUT_S = 60.0
 """How long it may take to receive the rest at the end, unless ``WANDB_FINISH_TIMEOUT`` says so; then it stays there."""
 PICTURE_FRAMES = 256
 """Widest picture of a spectrogram."""
-Reinit = Literal["create_new", "finish_previous"]
-"""What W&B does with the other runs of the process when one starts."""
 
 
 class PatientWandbLogger(WandbLogger):
-    """Lightning's logger, whose failures cost a record and never a training."""
+    """Lightning's logger, whose failures cost a record and never a training.
 
-    _told = False
+    Args:
+        save_dir: The run directory, whose name is that of W&B's run.
+        project: W&B project.
+        entity: W&B user or team.
+        group: W&B group.
+        tags: W&B tags.
+        offline: Keep the record on disk; None: unless an API key is found.
+        job_type: W&B's word for what a run of a group does.
+        config: What W&B keeps as the settings of the run.
+        beside_others: Leave other runs of this process open, and W&B's own `wandb.run` unset.
+    """
+
+    def __init__(
+        self,
+        *,
+        save_dir: str | Path,
+        project: str = "genreclf",
+        entity: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        offline: bool | None = None,
+        job_type: str = "train",
+        config: Mapping[str, Any] | None = None,
+        beside_others: bool = False,
+    ) -> None:
+        """Start the record, on disk where W&B does not take it."""
+        import wandb
+
+        if offline is None:
+            offline = is_wandb_offline() and "WANDB_MODE" not in os.environ
+        os.environ.setdefault("WANDB_SILENT", "true")
+        folder = Path(save_dir).resolve()  # The service that writes it may have been started elsewhere.
+
+        def start(mode: Literal["offline"] | None) -> Any:
+            online = mode is None and os.environ.get("WANDB_MODE", "online") == "online"
+            return wandb.init(
+                project=project,
+                entity=entity,
+                group=group,
+                tags=list(tags),
+                name=folder.name,
+                dir=folder,
+                mode=mode,
+                config=dict(config or {}),
+                job_type=job_type,
+                reinit="create_new" if beside_others else "finish_previous",
+                # A run that was killed or failed goes on under its id, which W&B keeps in the directory. Not offline:
+                # of two such records `wandb sync` puts the second in the place of the first.
+                resume="auto" if online else None,
+                settings=wandb.Settings(**_timeouts()),
+            )
+
+        try:
+            experiment = start("offline" if offline else None)
+        except (wandb.Error, OSError) as error:
+            print(
+                f"Note: W&B does not take the run ({_reason(error)}); its record stays in {save_dir}.", file=sys.stderr
+            )
+            with suppress(wandb.Error, OSError):
+                wandb.teardown()
+            experiment = start("offline")
+        super().__init__(experiment=experiment)
+        self._told = False
 
     @contextmanager
     def patience(self) -> Iterator[None]:
@@ -52,140 +111,24 @@ class PatientWandbLogger(WandbLogger):
         with self.patience():
             super().log_hyperparams(params)
 
-
-class Tracking:
-    """The record of one run beside its directory.
-
-    Args:
-        kinds: Loggers, any of ``wandb``, ``csv`` and ``tensorboard``.
-        run: The run directory.
-        config: The resolved configuration, which W&B keeps.
-        project: W&B project.
-        entity: W&B user or team.
-        group: W&B group.
-        tags: W&B tags.
-        job_type: W&B's word for what a run of a group does.
-        offline: Keep the W&B record on disk; None: unless an API key is found.
-        beside_others: Leave other runs of this process open, and W&B's own `wandb.run` unset.
-    """
-
-    def __init__(
-        self,
-        *,
-        kinds: Sequence[str],
-        run: RunDirectory,
-        config: Mapping[str, Any],
-        project: str = "genreclf",
-        entity: str | None = None,
-        group: str | None = None,
-        tags: Sequence[str] = (),
-        job_type: str = "train",
-        offline: bool | None = None,
-        beside_others: bool = False,
-    ) -> None:
-        """Prepare the loggers; W&B starts with the first figure."""
-        self.wandb: PatientWandbLogger | None = None
-        self.files: list[Logger] = []
-        """Loggers that write into the run directory alone."""
-        if "csv" in kinds:
-            self.files.append(CSVLogger(run.path, name="csv", version=""))
-        if "tensorboard" in kinds:
-            self.files.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
-        if "wandb" in kinds:
-            reinit: Reinit = "create_new" if beside_others else "finish_previous"
-            self.wandb = self._start_wandb(run, config, project, entity, group, list(tags), job_type, offline, reinit)
-
-    @property
-    def loggers(self) -> list[Logger]:
-        """All loggers, as Lightning's Trainer takes them."""
-        return [*self.files, *filter(None, [self.wandb])]
-
-    def _start_wandb(
-        self,
-        run: RunDirectory,
-        config: Mapping[str, Any],
-        project: str,
-        entity: str | None,
-        group: str | None,
-        tags: list[str],
-        job_type: str,
-        offline: bool | None,
-        reinit: Reinit,
-    ) -> PatientWandbLogger:
+    def log_pictures(self, paths: Sequence[Path]) -> None:
+        """Add pictures of the data."""
         import wandb
 
-        if offline is None:
-            offline = is_wandb_offline() and "WANDB_MODE" not in os.environ
-        os.environ.setdefault("WANDB_SILENT", "true")
+        with self.patience():
+            self.experiment.log({f"data/{path.stem}": wandb.Image(str(path)) for path in paths})
 
-        def start(mode: Literal["offline"] | None) -> Any:
-            online = mode is None and os.environ.get("WANDB_MODE", "online") == "online"
-            return wandb.init(
-                project=project,
-                entity=entity,
-                group=group,
-                tags=tags,
-                name=run.path.resolve().name,
-                # Absolute: the service that writes it may have been started elsewhere.
-                dir=run.path.resolve(),
-                mode=mode,
-                config=dict(config),
-                job_type=job_type,
-                reinit=reinit,
-                # A run that was killed or failed goes on under its id, which W&B keeps in the directory. Not offline:
-                # of two such records `wandb sync` puts the second in the place of the first.
-                resume="auto" if online else None,
-                settings=wandb.Settings(**_timeouts()),
-            )
-
-        try:
-            experiment = start("offline" if offline else None)
-        except (wandb.Error, OSError) as error:
-            print(
-                f"Note: W&B does not take the run ({_reason(error)}); its record stays in {run.path}.", file=sys.stderr
-            )
-            with suppress(wandb.Error, OSError):
-                wandb.teardown()
-            experiment = start("offline")
-        return PatientWandbLogger(experiment=experiment)
-
-    def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
-        """Add pictures of the data, drawn for W&B alone."""
-        if self.wandb is not None:
-            import wandb
-
-            paths = draw()
-            with self.wandb.patience():
-                self.wandb.experiment.log({f"data/{path.stem}": wandb.Image(str(path)) for path in paths})
-
-    def finish(
-        self, metrics: Mapping[str, Any], tracks: TrackPredictions | None, spectrogram: Callable[[str], NDArray[Any]]
-    ) -> None:
-        """Add the figures of the test, and to W&B the confusion matrix and tables of the test tracks.
-
-        Args:
-            metrics: As in ``metrics.json``.
-            tracks: The test.
-            spectrogram: Stored values of a track by its id, shape ``(mel, frame)``.
-        """
-        flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
-        flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
-        for logger in self.files:
-            logger.log_metrics(flat)
-        if self.wandb is not None:
-            with self.wandb.patience():
-                self._finish_wandb(self.wandb.experiment, flat, metrics, tracks, spectrogram)
-
-    def _finish_wandb(
+    def log_test(
         self,
-        run: Any,
         flat: Mapping[str, float],
         metrics: Mapping[str, Any],
         tracks: TrackPredictions | None,
         spectrogram: Callable[[str], NDArray[Any]],
     ) -> None:
+        """Add the figures of the test, the confusion matrix, and tables of the test tracks; see `Tracking.finish`."""
         import wandb
 
+        run = self.experiment
         run.summary.update({**flat, "objective": metrics.get("objective"), "parameters": metrics.get("parameters")})
         if tracks is None:
             return
@@ -212,20 +155,60 @@ class Tracking:
             }
         )
 
+
+class Tracking:
+    """The record of one run beside its directory.
+
+    Args:
+        loggers: Lightning's, as the Trainer takes them.
+    """
+
+    def __init__(self, loggers: Sequence[Logger]) -> None:
+        """Keep the loggers."""
+        self.loggers = list(loggers)
+
+    @property
+    def _wandb(self) -> list[PatientWandbLogger]:
+        return [logger for logger in self.loggers if isinstance(logger, PatientWandbLogger)]
+
+    def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
+        """Add pictures of the data, drawn for W&B alone."""
+        if self._wandb:
+            paths = draw()
+            for logger in self._wandb:
+                logger.log_pictures(paths)
+
+    def finish(
+        self, metrics: Mapping[str, Any], tracks: TrackPredictions | None, spectrogram: Callable[[str], NDArray[Any]]
+    ) -> None:
+        """Add the figures of the test, and to W&B the confusion matrix and tables of the test tracks.
+
+        Args:
+            metrics: As in ``metrics.json``.
+            tracks: The test.
+            spectrogram: Stored values of a track by its id, shape ``(mel, frame)``.
+        """
+        flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
+        flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
+        for logger in self.loggers:
+            if isinstance(logger, PatientWandbLogger):
+                with logger.patience():
+                    logger.log_test(flat, metrics, tracks, spectrogram)
+            else:
+                logger.log_metrics(flat)
+
     def __enter__(self) -> Self:
         """Return the record."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         """End the record, so that another run in this process begins another."""
-        status = "success" if kind is None else "failed"
-        for logger in self.files:
-            logger.finalize(status)
-        if self.wandb is None:
-            return
-        with self.wandb.patience():
-            self.wandb.finalize(status)
-            self.wandb.experiment.finish(exit_code=0 if kind is None else 1)
+        for logger in self.loggers:
+            patience = logger.patience() if isinstance(logger, PatientWandbLogger) else nullcontext()
+            with patience:
+                logger.finalize("success" if kind is None else "failed")
+                if isinstance(logger, WandbLogger):
+                    logger.experiment.finish(exit_code=0 if kind is None else 1)
 
 
 def _timeouts() -> dict[str, Any]:

@@ -14,7 +14,7 @@ COMMANDS = {
     "key of another model": (["model=cnn", "model.hidden=8"], "There is no key model.hidden; the model that is chosen"),
     "unknown root key": (["sed=1"], "There is no key sed; did you mean seed?"),
     "added section": (["+foo.bar=1"], "There is no key foo; python -m genreclf --cfg job shows all keys."),
-    "added root key of a section": (["+tags=[a]"], "There is no key tags; did you mean logger.tags?"),
+    "added root key of a section": (["+tags=[a]"], "There is no key tags; python -m genreclf --cfg job shows"),
     "added root key of nothing": (["+ckpt_path=x"], "There is no key ckpt_path; python -m genreclf --cfg job shows"),
     "added callback without a class": (
         ["+callbacks.early.patience=1"],

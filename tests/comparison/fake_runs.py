@@ -50,7 +50,7 @@ def write_run(
         "model": {"_target_": f"genreclf.models.{model}", "dropout": 0.3},
         "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.001},
         "data": {"_target_": "genreclf.datasets.gtzan.Gtzan", "root": "music", "store_dir": str(path)},
-        "logger": {"csv": True, "tags": [str(path)]},
+        "logger": {"csv": {"_target_": "lightning.pytorch.loggers.CSVLogger", "version": str(path)}},
     }
     for key, value in (settings or {}).items():
         section, _, last = key.rpartition(".")

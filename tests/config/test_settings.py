@@ -1,7 +1,9 @@
 """What is set is done or refused: options combine, config.yaml says what a run has, mistakes cost no download."""
 
 import inspect
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -126,10 +128,29 @@ def test_the_network_has_what_its_config_says_and_loggers_combine(cli: Cli, tiny
     assert list((run.path / "wandb").glob("offline-run-*/*.wandb"))
 
 
-def test_a_config_of_before_loggers_combined_is_read() -> None:
-    plain = composed("logger=none").plain
-    assert Config.from_plain(plain | {"logger": {"name": "csv"}}).logger.kinds == ["csv"]
-    assert Config.from_plain(plain | {"logger": {"name": "none"}}).logger.kinds == []
+@pytest.mark.parametrize(
+    ("before", "kinds"),
+    [
+        ({"wandb": True, "csv": True, "project": "old"}, ["wandb", "csv"]),
+        ({"wandb": {"_target_": "os.system", "project": {"_target_": "os.system"}, "entity": "us"}}, ["wandb"]),
+        ({"mine": {"_target_": "os.system"}}, []),
+        (None, []),
+    ],
+)
+def test_of_the_loggers_of_a_run_only_ours_are_made_again(
+    before: Any, kinds: list[str], trained: Trained, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.run.path, tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
+    evil = {"_target_": "os.system"}
+    changed = {"logger": before, "callbacks": {"evil": evil}, "augmentation": {"evil": evil}, "regularization": {}}
+    run.write_config({**run.read_config(), **changed, "trainer": {"_target_": "os.system", "accelerator": "cpu"}})
+    config = checked_again(run, [], run_dir="-")
+    assert list(config.logger) == kinds
+    assert "os.system" not in str(config.plain)
+    assert config.trainer.accelerator == "cpu"
+    if "entity" in str(before):
+        assert config.logger["wandb"]["entity"] == "us"
 
 
 def test_clips_overlap_alike_everywhere() -> None:

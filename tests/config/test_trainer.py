@@ -105,3 +105,27 @@ def test_the_same_clips_again_and_again(cli: Cli, tiny: list[str], tmp_path: Pat
     assert cli(*tiny, *settings, "run_dir=run").code == 0
     first, second = RunDirectory(tmp_path / "run").read_history()
     assert first["train/loss"] == second["train/loss"]
+
+
+def test_one_command_does_all_of_it(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    several = [override for override in tiny if not override.startswith(("logger=", "trainer.max_epochs="))]
+    outcome = cli(
+        *several,
+        *("trainer.accumulate_grad_batches=2", "trainer.profiler=simple", "trainer.max_epochs=2", "data.batch_size=10"),
+        "+callbacks.lr._target_=lightning.pytorch.callbacks.LearningRateMonitor",
+        *("logger=[csv,tensorboard]", "regularization=[mixup,spec_augment]", "run_dir=run"),
+    )
+    assert outcome.code == 0, outcome.err
+    run = RunDirectory(tmp_path / "run")
+    config = run.read_config()
+    assert config["trainer"]["accumulate_grad_batches"] == 2
+    assert config["trainer"]["profiler"] == "simple"
+    assert config["callbacks"]["lr"] == {"_target_": "lightning.pytorch.callbacks.LearningRateMonitor"}
+    assert (list(config["logger"]), list(config["augmentation"])) == (["csv", "tensorboard"], ["spec_augment", "mixup"])
+    assert torch.load(run.last, weights_only=True)["global_step"] == 2 * 2
+    assert "optimizer_step" in (run.path / "fit-profile.txt").read_text()
+    logged = (run.path / "csv/metrics.csv").read_text()
+    assert all(name in logged for name in ("lr-AdamW", "val/track_loss", "test/track/accuracy"))
+    assert list((run.path / "tensorboard").glob("events.out.tfevents.*"))
+    assert cli("--config-dir", "run", "--config-name", "config", "run_dir=again").code == 0
+    assert RunDirectory(tmp_path / "again").predictions.read_text() == run.predictions.read_text()

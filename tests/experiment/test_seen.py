@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from helpers import SMALL, Cli, Trained
+from lightning.pytorch.loggers import Logger
 
 from genreclf.datasets.base import Track
 from genreclf.experiment.lineage import Lineage, RunTracks, track_key
 from genreclf.experiment.seen import Seen, check_test
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Segment, Split
-from genreclf.training.loggers import Tracking
 
 OTHER = ("split.seed=10", "split.train=0.4", "split.val=0.2", "split.test=0.4")
 """Another split of the tracks of `trained`."""
@@ -50,11 +50,11 @@ def copied(trained: Trained, tmp_path: Path) -> str:
 def test_an_evaluation_on_tracks_seen_is_leaky(cli: Cli, copied: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tags: list[str] = []
 
-    def tracking(**given: Any) -> Tracking:
+    def make_loggers(*_: Any, **given: Any) -> list[Logger]:
         tags.extend(given["tags"])
-        return Tracking(**given)
+        return []
 
-    monkeypatch.setattr("genreclf.experiment.run.Tracking", tracking)
+    monkeypatch.setattr("genreclf.experiment.tasks.make_loggers", make_loggers)
     outcome = cli("evaluate", copied, *OTHER, "run_dir=other")
     assert outcome.code == 0, outcome.err
     trained, validated = overlap("other", copied, "train"), overlap("other", copied, "val")

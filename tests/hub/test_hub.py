@@ -119,7 +119,7 @@ def test_places_accounts_and_devices_stay_at_home(trained: Trained) -> None:
     config = trained.run.read_config()
     config["data"] |= {"root": "../private/music", "artists": "~\\private\\artists.txt", "store_dir": "private"}
     config["split"] |= {"_target_": "genreclf.splits.lists.ListSplitter", "train": "private/train.txt"}
-    config["logger"] |= {"name": "wandb", "project": "private", "entity": "private", "tags": ["private"]}
+    config["logger"] |= {"wandb": {"_target_": "private.Logger", "project": "private", "tags": ["private"]}}
     config["callbacks"] |= {"mine": {"_target_": "private.Callback"}}
     config["trainer"] |= {"devices": 7, "accelerator": "gpu", "limit_test_batches": 0.5}
     config |= {"init_from": "/private/run", "hydra": {"run": {"dir": "private"}}, "private": 1}

@@ -18,7 +18,7 @@ import wandb
 from helpers import python_m
 
 from genreclf.run_directory import RunDirectory
-from genreclf.training.loggers import Tracking
+from genreclf.training.loggers import PatientWandbLogger, Tracking
 
 
 @contextlib.contextmanager
@@ -138,18 +138,17 @@ def test_the_real_client_sends_the_record_and_outlives_its_server(
 
     with (
         fake_hub(tmp_path, monkeypatch) as answering,
-        Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}, group="sweep") as tracking,
+        Tracking([logger_of(run, group="sweep")]) as tracking,
     ):
-        assert tracking.wandb is not None
-        tracking.wandb.log_metrics({"val/loss": 1.5}, step=0)
-        tracking.wandb.log_metrics({"val/loss": 1.25}, step=1)
+        tracking.loggers[0].log_metrics({"val/loss": 1.5}, step=0)
+        tracking.loggers[0].log_metrics({"val/loss": 1.25}, step=1)
         deadline = time.monotonic() + 120
         while "val/loss" not in history():
             assert time.monotonic() < deadline, FakeServer.sent
             time.sleep(0.1)
         answering.shutdown()
         answering.server_close()
-        tracking.wandb.log_metrics({"val/loss": 1.0}, step=2)
+        tracking.loggers[0].log_metrics({"val/loss": 1.0}, step=2)
         started_s = time.monotonic()
     assert time.monotonic() - started_s < 60
     begun = FakeServer.upserted()[0]["variables"]
@@ -164,10 +163,9 @@ def test_a_run_that_failed_goes_on_as_the_same_run(tmp_path: Path, monkeypatch: 
     run.make()
 
     def attempt(*losses: float, error: Exception | None = None) -> None:
-        with Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
-            assert tracking.wandb is not None
+        with Tracking([logger_of(run)]) as tracking:
             for step, loss in enumerate(losses):
-                tracking.wandb.log_metrics({"val/loss": loss}, step=step)
+                tracking.loggers[0].log_metrics({"val/loss": loss}, step=step)
             if error:
                 raise error
 
@@ -205,20 +203,23 @@ def test_a_run_outlives_the_service_that_writes_its_record(tmp_path: Path, capsy
     wandb.teardown()
     run = RunDirectory(tmp_path / "run")
     run.make()
-    with Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}) as tracking:
-        assert tracking.wandb is not None
+    with Tracking([logger_of(run)]) as tracking:
         os.kill(service_of(os.getpid()), signal.SIGKILL)
         time.sleep(0.2)
         for step in range(3):
-            tracking.wandb.log_metrics({"val/loss": 1.0}, step=step)
+            tracking.loggers[0].log_metrics({"val/loss": 1.0}, step=step)
         tracking.add_pictures(lambda: [])
     assert capsys.readouterr().err.count("Note: W&B lost a part of the record") == 1
     # As after a run of its own: the next one starts another service.
     with contextlib.suppress(OSError):
         wandb.teardown()
-    with Tracking(kinds=["wandb"], run=run, config={"model": {"_target_": "CRNN"}}):
+    with Tracking([logger_of(run)]):
         pass
     assert len(list(run.path.glob("wandb/offline-run-*/*.wandb"))) == 2
+
+
+def logger_of(run: RunDirectory, **settings: Any) -> PatientWandbLogger:
+    return PatientWandbLogger(save_dir=run.path, config={"model": {"_target_": "CRNN"}}, **settings)
 
 
 def service_of(pid: int) -> int:
