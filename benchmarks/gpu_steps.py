@@ -92,12 +92,23 @@ class Bench:
         accelerator: ``gpu``, or ``cpu`` for a dry run.
         quick: Sizes that only show that everything runs.
         seconds: No part starts later than this after the first.
+        models: Which of `MODELS` take steps.
+        batches: Clips of a step, one size after the other.
         folder: Where the noise lies meanwhile.
     """
 
-    def __init__(self, *, accelerator: str, quick: bool, seconds: float, folder: Path) -> None:
+    def __init__(
+        self,
+        *,
+        accelerator: str,
+        quick: bool,
+        seconds: float,
+        models: Sequence[str],
+        batches: Sequence[int],
+        folder: Path,
+    ) -> None:
         """Write the noise."""
-        self.accelerator, self.quick, self.folder = accelerator, quick, folder
+        self.accelerator, self.quick, self.models, self.batches = accelerator, quick, models, batches
         self.ends_s = time.perf_counter() + seconds
         self.precision = "bf16-mixed" if accelerator == "gpu" else "32-true"
         seconds_of_clip = 0.75 if quick else 10.0
@@ -174,15 +185,10 @@ class Bench:
         trainer.fit(model, datamodule=self.data(batch, -(-total // epochs)))
         return watch
 
-    @property
-    def batches(self) -> tuple[int, ...]:
-        """The sizes of the batch."""
-        return (4,) if self.quick else (32, 128, 512)
-
     def steps(self, ways: Sequence[str] = WAYS) -> dict[str, Any]:
         """Return milliseconds of a step: under Lightning, and of the replayed graph alone."""
         figures: dict[str, Any] = {}
-        for name in MODELS:
+        for name in self.models:
             for batch in self.batches:
                 for way in ways:
                     figures[f"{name} {batch} {way}"] = attempt(partial(self._step, name, batch, way))
@@ -202,7 +208,7 @@ class Bench:
     def compiled(self) -> dict[str, Any]:
         """Return milliseconds of steps whose network is compiled, which takes a minute for all."""
         figures: dict[str, Any] = {}
-        for name in () if self.quick else MODELS:
+        for name in () if self.quick else self.models:
             for way in ("compiled", "compiled graph"):
                 if not self.is_late:
                     figures[f"{name} {self.batches[0]} {way}"] = attempt(
@@ -398,17 +404,26 @@ def main() -> None:
     parser.add_argument("--accelerator", choices=("cpu", "gpu"), default="gpu")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
     parser.add_argument("--parts", default=",".join(PARTS), help="some of %(default)s")
+    parser.add_argument("--models", default=",".join(MODELS), help="some of %(default)s")
+    parser.add_argument("--batches", default="32,128,512", help="clips of a step (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=90.0, help="start no part later (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="file for the JSON, written after each part")
     arguments = parser.parse_args()
-    if unknown := set(chosen := arguments.parts.split(",")) - set(PARTS):
-        parser.error(f"--parts: {', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
+    chosen, models = arguments.parts.split(","), arguments.models.split(",")
+    for option, given, known in (("parts", chosen, PARTS), ("models", models, MODELS)):
+        if unknown := set(given) - set(known):
+            parser.error(f"--{option}: {', '.join(sorted(unknown))} is none of {', '.join(known)}")
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     results: dict[str, Any] = {**machine(arguments.accelerator), "quick": arguments.quick}
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(
-            accelerator=arguments.accelerator, quick=arguments.quick, seconds=arguments.seconds, folder=Path(folder)
+            accelerator=arguments.accelerator,
+            quick=arguments.quick,
+            seconds=arguments.seconds,
+            models=models,
+            batches=(4,) if arguments.quick else [int(batch) for batch in arguments.batches.split(",")],
+            folder=Path(folder),
         )
         for name in chosen:
             if bench.is_late:
