@@ -2,12 +2,16 @@
 
 import copy
 import csv
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import Cli, write_music
+from helpers import ROOT, Cli, python_m, write_music
 from torch import Tensor
 
 import genreclf
@@ -152,3 +156,32 @@ def test_no_memory_left_is_a_sentence(cli: Cli, on_gpu: list[str]) -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert outcome.code == 2
     assert "No memory is left on the device (CUDA out of memory; Tried to allocate" in outcome.err
+
+
+def test_ranks_train_as_one_process(on_gpu: list[str]) -> None:
+    """A single rank sums its gradients with NCCL, two that share the GPU do with gloo."""
+    words = [*on_gpu, "trainer.precision=32-true", "model.dropout=0", "data.batch_size=5"]
+    gloo = "{_target_:lightning.pytorch.strategies.DDPStrategy,process_group_backend:gloo}"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--master_addr", "localhost"]
+    torchrun += ["--master_port", port, "--nproc_per_node", "1"]
+    settings = [*words, "trainer.devices=2", f"trainer.strategy={gloo}", "run_dir=gloo"]
+    shared = [
+        subprocess.Popen(
+            [*torchrun, "--node_rank", node, "-m", "genreclf", *settings],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        for node in ("0", "1")
+    ]
+    alone = [python_m(*words, "run_dir=plain"), python_m(*words, "trainer.strategy=ddp", "run_dir=nccl")]
+    for process in (*shared, *alone):
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+    assert len(RunDirectory("gloo").read_json(RunDirectory("gloo").environment)["ranks"]) == 2
+    for run in ("nccl", "gloo"):  # Convolutions round their factors to TF32.
+        np.testing.assert_allclose(probabilities(run), probabilities("plain"), atol=5e-3)

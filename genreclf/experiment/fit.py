@@ -67,13 +67,18 @@ def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
     """Turn what goes wrong before training starts from a checkpoint into a sentence that names the checkpoint.
 
     Raises:
-        UserError: It is not one of this training.
+        UserError: It is not one of this training, or Lightning or batch normalization refuses a setting.
     """
     try:
         yield
     except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"Lightning refuses the training: {reason_of(str(error))}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if "more than 1 value per channel" in str(error):
+            raise UserError(
+                "Batch normalization needs two clips of a step or more: set a larger data.batch_size, twice "
+                "trainer.devices where trainer.sync_batchnorm=false."
+            ) from error
         if resume is None or history.has_started:
             raise
         raise UserError(

@@ -323,6 +323,19 @@ def test_ranks_validate_one_model_where_batch_normalization_is_their_own(tiny: l
         assert torch.equal(values, second[name]), name
 
 
+@pytest.mark.slow
+def test_a_clip_a_device_is_enough_for_batch_normalization(cli: Cli, tiny: list[str]) -> None:
+    """Where the devices share it; one clip alone is not."""
+    model = ["model=statistics_crnn", "model.channels=[4,4,4,4]", "trainer.limit_train_batches=2"]
+    tiny = [word for word in tiny if not word.startswith("model")]
+    process = python_m(*tiny, *model, "data.batch_size=2", "trainer.devices=2", "run_dir=two")
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    outcome = cli(*tiny, *model, "data.batch_size=1", "run_dir=one")
+    assert outcome.code == 2
+    assert "Batch normalization needs two clips of a step or more" in outcome.err
+
+
 def kill_after_epochs(arguments: list[str], run: Path, epochs: int) -> None:
     process = python_m(*arguments, start_new_session=True)
     deadline = time.monotonic() + 240
