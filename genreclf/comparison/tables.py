@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from genreclf.comparison.comparison import Comparison, Pair
 from genreclf.comparison.experiments import Experiment
 from genreclf.escaping import printable
-from genreclf.evaluation.metrics import get_metric
+from genreclf.evaluation.metrics import METRICS, Metric, get_metric
 from genreclf.reports.tables import Column, Table, csv_text, decimal, percent, seconds, span
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ def _number(
     return Column(key, value, title, lambda experiment: text(value(experiment)))
 
 
+def _of_metric(metric: Metric) -> Column[Experiment]:
+    title, text = (f"{metric.title}, tracks (%)", percent) if metric.is_share else (f"{metric.title}, tracks", decimal)
+    return _number(metric.key, title, lambda experiment: experiment.mean(f"test.track.{metric.key}"), text)
+
+
 COLUMNS: tuple[Column[Experiment], ...] = (
     Column("experiment", lambda each: each.name, "experiment", lambda each: each.name, words=True),
     Column("split", lambda each: each.split, "split", split_cell, words=True),
@@ -58,7 +63,7 @@ COLUMNS: tuple[Column[Experiment], ...] = (
     Column("ci95_high", lambda each: each.interval.high),
     Column("ci95_method", lambda each: each.interval.method, "method", lambda each: each.interval.method),
     _number("clip_accuracy", "test accuracy, clips (%)", lambda each: each.mean("test.clip.accuracy"), percent),
-    _number("f1_macro", "macro F1, tracks", lambda each: each.mean("test.track.f1_macro"), decimal),
+    *(_of_metric(metric) for metric in METRICS if metric.is_compared),
     _number("val_accuracy", "validation accuracy, tracks (%)", lambda each: each.mean("val.track.accuracy"), percent),
     Column("parameters", most_parameters, "parameters", parameters),
     _number("fit_s", "training (s a run)", lambda each: each.mean("timing.fit_s"), seconds),

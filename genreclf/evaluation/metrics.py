@@ -7,7 +7,7 @@ mistaken for it; the tests hold these functions against it and against scikit-le
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,30 @@ from genreclf.errors import UserError
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 
 CALIBRATION_BINS = 15
+
+
+class Metric(NamedTuple):
+    """A metric of `evaluate` that reports show beside the accuracy.
+
+    Attributes:
+        key: Its name in ``track``, and perhaps in ``clip``.
+        title: What readers know it as.
+        is_share: Whether it is shown in per cent.
+        is_compared: Whether tables of several experiments have a column of it.
+    """
+
+    key: str
+    title: str
+    is_share: bool = False
+    is_compared: bool = False
+
+
+METRICS = (
+    Metric("f1_macro", "macro F1", is_compared=True),
+    Metric("top3_accuracy", "top-3 accuracy", is_share=True),
+    Metric("calibration_error", "expected calibration error"),
+)
+"""What reports show beside the accuracy, in this order."""
 
 
 def evaluate(clips: ClipPredictions) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genreclf.evaluation.leaks import apart_rows, leaky_warning, seen_before
-from genreclf.evaluation.metrics import best_epoch, confusion, get_metric, number, wilson_interval
+from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, confusion, get_metric, number, wilson_interval
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.reports.rendering import render
 from genreclf.reports.tables import MISSING, Table, decimal, percent
@@ -90,9 +90,7 @@ def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
     for label, text in (
         *apart_rows(metrics),
         ("accuracy, clips", _per_cent(metrics, "test.clip.accuracy")),
-        ("macro F1, tracks", _plain(metrics, "test.track.f1_macro")),
-        ("top-3 accuracy, tracks", _per_cent(metrics, "test.track.top3_accuracy")),
-        ("calibration error, tracks", _plain(metrics, "test.track.calibration_error")),
+        *((f"{metric.title}, tracks", _cell(metric, metrics, "track")) for metric in METRICS),
         ("parameters", _count(metrics, "parameters")),
         ("time", _times(metrics)),
     ):
@@ -125,9 +123,7 @@ def _results(metrics: Mapping[str, Any]) -> Table:
     rows = [
         ("accuracy", _per_cent(metrics, "test.track.accuracy"), _per_cent(metrics, "test.clip.accuracy")),
         ("95 % interval of accuracy", _interval(metrics), ""),
-        ("macro F1", _plain(metrics, "test.track.f1_macro"), _plain(metrics, "test.clip.f1_macro")),
-        ("top-3 accuracy", _per_cent(metrics, "test.track.top3_accuracy"), ""),
-        ("expected calibration error, 15 bins", _plain(metrics, "test.track.calibration_error"), ""),
+        *((metric.title, _cell(metric, metrics, "track"), _cell(metric, metrics, "clip", "")) for metric in METRICS),
         ("loss (nats)", _plain(metrics, "test.track.loss"), _plain(metrics, "test.clip.loss")),
         ("number", _count(metrics, "test.track.n"), _count(metrics, "test.clip.n")),
     ]
@@ -218,6 +214,12 @@ def _share(value: float | None) -> str:
 
 def _range(interval: Sequence[float] | None) -> str:
     return MISSING if interval is None else f"{percent(interval[0])}-{percent(interval[1])} %"
+
+
+def _cell(metric: Metric, metrics: Mapping[str, Any], unit: str, missing: str = MISSING) -> str:
+    """Return what readers see of a metric of ``track`` or ``clip``."""
+    value = get_metric(metrics, f"test.{unit}.{metric.key}")
+    return missing if value is None else (_share if metric.is_share else decimal)(value)
 
 
 def _per_cent(metrics: Mapping[str, Any], dotted: str) -> str:
