@@ -21,9 +21,13 @@ def visible_gpus() -> list[str]:
     return list(itertools.takewhile(lambda name: name not in ("", "-1"), map(str.strip, named.split(","))))
 
 
-def gpus_of_job(accelerator: str, devices: int) -> int:
+def gpus_of_job(accelerator: str, devices: int | str | Sequence[int]) -> int:
     """Return how many GPUs a job on this machine takes: one for each of its devices, none where there are none."""
-    return int(devices) if accelerator in ("auto", "gpu") and visible_gpus() else 0
+    if accelerator not in ("auto", "gpu") or not (gpus := visible_gpus()):
+        return 0
+    if devices in ("auto", -1):
+        return len(gpus)
+    return int(devices) if isinstance(devices, int | str) else len(devices)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Test a checkpoint exactly and write the results."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from genreclf.checkpoint import load_checkpoint
@@ -13,7 +13,6 @@ from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.setup import Prepared
 from genreclf.experiment.trainer import trainer_of
 from genreclf.models import GenreClassifier
-from genreclf.plots.run import draw_all
 from genreclf.reports.run import run_title, write_report
 from genreclf.run_directory import RunDirectory
 from genreclf.training.callbacks import RankGuard
@@ -26,8 +25,14 @@ def test(
     trained: RunDirectory,
     prepared: Prepared,
     tracking: Tracking,
-) -> None:
-    """Test the best checkpoint of `trained` in float32 and write the files of a finished run into `run`."""
+    draw: Callable[..., Callable[[], object]],
+) -> Generator[str, None, None]:
+    """Test the best checkpoint of `trained` in float32, then write the files of a finished run into `run`.
+
+    Yields:
+        ``test`` before the test, and ``report`` before the last files.
+    """
+    yield "test"
     split, data, model = prepared.split, prepared.data, prepared.model
     checkpoint = load_checkpoint(trained.best)
     model.float().load_state_dict(checkpoint["state_dict"])
@@ -79,7 +84,7 @@ def test(
     }
     metrics = rounded(metrics)
     write_track_csv(run.val_predictions, val.per_track())
-    _write(config, run, metrics, clips, history, prepared, tracking)
+    yield from _write(config, run, metrics, clips, history, prepared, tracking, draw)
 
 
 def _write(
@@ -90,12 +95,15 @@ def _write(
     history: Sequence[dict[str, float]],
     prepared: Prepared,
     tracking: Tracking,
-) -> None:
+    draw: Callable[..., Callable[[], object]],
+) -> Generator[str, None, None]:
     """Write the files of a finished run, ``metrics.json`` last."""
     tracks: TrackPredictions = clips.per_track()
     write_clip_csv(run.clip_predictions, clips)
     write_track_csv(run.predictions, tracks)
-    draw_all(run.figures, history, tracks, metrics, run_title(metrics, config.plain))
+    wait_for_figures = draw(run.figures, history, tracks, metrics, run_title(metrics, config.plain))
+    yield "report"
+    wait_for_figures()
     write_report(
         run.report,
         metrics=metrics,

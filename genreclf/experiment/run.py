@@ -1,6 +1,6 @@
 """The one place that knows the order of a run: prepare, write down, fit, test, report.
 
-A run is a generator of the type `Steps`, which yields before it fits and before it tests: `finish` goes through it, and
+A run is a generator of the type `Steps`, which yields before each: `finish` goes through it, and
 `genreclf.experiment.together` goes through several, step by step.
 """
 
@@ -22,14 +22,13 @@ from genreclf.distributed.external_ranks import ExternalRanks, adopt_slurm, exte
 from genreclf.distributed.launch import RankDied, launch
 from genreclf.errors import Terminated, TrainingDiverged, UserError
 from genreclf.escaping import say
-from genreclf.experiment.corpus import Corpus, load_corpus
+from genreclf.experiment.company import ALONE, Company
 from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.tasks import TASKS, compute
 from genreclf.experiment.trainer import device_count
 from genreclf.hardware import describe_devices, environment, resolve_accelerator, resolve_precision
 from genreclf.reports.run import summary_table
 from genreclf.run_directory import RunDirectory, sentence_when_full
-from genreclf.training.turns import Turns
 
 Result = TypeVar("Result")
 
@@ -54,7 +53,10 @@ class RunResult:
 
 
 Steps = Generator[str, None, RunResult]
-"""A run: it yields ``fit`` before it fits, unless that is done, ``test`` before it tests, and returns its result."""
+"""A run, which returns its result.
+
+It yields ``fit`` before it fits, unless that is done, ``test`` before it tests, and ``report`` before it reports.
+"""
 
 
 def finish(steps: Generator[str, None, Result]) -> Result:
@@ -102,7 +104,7 @@ def carry_out(task: str, config: Config) -> RunResult:
 def take_part(task: str, run_dir: str) -> None:
     """Do this rank's share of a task that the first process of the run has prepared."""
     config = Config.from_plain({**RunDirectory(run_dir).read_config(), "run_dir": run_dir})
-    finish(compute(task, config, TASKS[task].prepare(config, load_corpus)))
+    finish(compute(task, config, TASKS[task].prepare(config, ALONE.load), ALONE))
 
 
 def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None], RunResult]) -> RunResult:
@@ -110,8 +112,6 @@ def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None
     started = external_ranks()
     devices = device_count(config)
     if started == 1:
-        if isinstance(config.trainer.devices, list):
-            torch.cuda.set_device(config.trainer.devices[0])
         with terminated_by_sigterm():
             return lead(config, None)
     adopt_slurm()
@@ -152,39 +152,28 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
             raise UserError("" if rank else sentence)
 
 
-def steps(
-    config: Config,
-    ranks: ExternalRanks | None = None,
-    *,
-    load: Callable[[Config], Corpus] = load_corpus,
-    turns: Turns | None = None,
-) -> Steps:
+def steps(config: Config, ranks: ExternalRanks | None = None, company: Company = ALONE) -> Steps:
     """Return the steps of `run`.
 
     Args:
         config: Of the run.
         ranks: Those that were started outside, if there are several.
-        load: Returns what the run is made of.
-        turns: Of the run, if it fits beside others.
+        company: The other runs of the process.
     """
-    return finished(config) or (yield from _carry_out("train", config, ranks, load, turns))
+    return finished(config) or (yield from _carry_out("train", config, ranks, company))
 
 
-def _carry_out(
-    task: str,
-    config: Config,
-    ranks: ExternalRanks | None,
-    load: Callable[[Config], Corpus] = load_corpus,
-    turns: Turns | None = None,
-) -> Steps:
+def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, company: Company = ALONE) -> Steps:
     run = RunDirectory(config.run_dir)
     devices = device_count(config)
+    if ranks is None:
+        choose_device(config)
     accelerator = resolve_accelerator(config.trainer.accelerator, ranks_here(devices))
     precision = resolve_precision(config.trainer.precision, accelerator)
     asked, used = config.trainer.accelerator, precision if task == "train" else "32-true"
     say(describe_devices(asked, accelerator, devices, used), sys.stdout)
     started_s = time.perf_counter()
-    prepared = TASKS[task].prepare(config, load)
+    prepared = TASKS[task].prepare(config, company.load)
     prepared.data.store.check(SAMPLE_BYTES if prepared.data.streams else None)
     for notice in prepared.warnings:
         say(f"Note: {notice}", sys.stdout)
@@ -207,7 +196,7 @@ def _carry_out(
             else:
                 if ranks is not None:
                     ranks.broadcast((task, str(run.path)))
-                yield from compute(task, config, prepared, turns)
+                yield from compute(task, config, prepared, company)
         except (KeyboardInterrupt, Terminated) as end:
             raise type(end)(f"Run the same command with run_dir={run.path} to go on.") from None
         except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
@@ -220,6 +209,12 @@ def _carry_out(
     metrics = run.read_metrics()
     _show(run, metrics)
     return RunResult(run, metrics)
+
+
+def choose_device(config: Config) -> None:
+    """Let this thread compute on the first of the GPUs that the configuration names, if it names some."""
+    if isinstance(config.trainer.devices, list):
+        torch.cuda.set_device(config.trainer.devices[0])
 
 
 @contextmanager

@@ -2,17 +2,22 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from genreclf.config.config import Config
 from genreclf.config.identity import digest
 from genreclf.devices import first_device
 from genreclf.errors import Terminated
+from genreclf.experiment.company import Company
 from genreclf.experiment.corpus import Corpus, load_corpus
-from genreclf.experiment.run import Steps, steps, terminated_by_sigterm
+from genreclf.experiment.run import Steps, choose_device, steps, terminated_by_sigterm
+from genreclf.hardware import cores
+from genreclf.plots.apart import drawing_processes
+from genreclf.plots.run import draw_all
 from genreclf.training.graph import RECORDERS
 from genreclf.training.turns import Turns
 
@@ -65,40 +70,59 @@ def run_together(configs: Sequence[Config], *, at_once: int = 1) -> Iterator[Mem
     Raises:
         Terminated: The process was told to end.
     """
-    if any(not _records_steps(config) for config in configs):
-        if at_once > 1 and len(configs) > 1:
-            print("Note: these runs take turns; on an NVIDIA GPU, trainer.step=graph lets them train at once.")
+    at_once = min(at_once, len(configs))
+    if at_once > 1 and not all(map(_records_steps, configs)):
+        print("Note: these runs take turns; on an NVIDIA GPU, trainer.step=graph lets them train at once.")
         at_once = 1
     load = _Loaded()
     with terminated_by_sigterm(), ExitStack() as ends:
-        for first in range(0, len(configs), at_once):
-            some = range(first, min(first + at_once, len(configs)))
-            told_to_end = threading.Event()
-            turns = [
-                Turns(first_device(configs[number].trainer.accelerator), told_to_end, shows_progress=number == first)
-                for number in some
-            ]
-            in_thread = len(some) > 1
-            members = []
-            for number, turn in zip(some, turns, strict=True):
-                member = Member(number, steps(configs[number], load=load, turns=turn if in_thread else None))
-                members.append(member)
-                ends.callback(member.steps.close)
-                yield member
+        if at_once > 1:
+            choose_device(configs[0])
+            drawers = ends.enter_context(drawing_processes(min(at_once, cores())))
+            yield from _at_once(configs, at_once, load, drawers, ends)
+            return
+        for number, config in enumerate(configs):
+            member = Member(number, steps(config, company=Company(load)))
+            yield member
+            while not member.ended:
                 member.advance()
-            if in_thread:
-                _fit_at_once(members, turns)
-            for member in members:
-                while not member.ended:
-                    member.advance()
-                yield member
+            yield member
 
 
 def _records_steps(config: Config) -> bool:
     return config.trainer.step == "graph" and first_device(config.trainer.accelerator).type in RECORDERS
 
 
-def _fit_at_once(members: Sequence[Member], turns: Sequence[Turns]) -> None:
+def _at_once(
+    configs: Sequence[Config], at_once: int, load: "_Loaded", drawers: ProcessPoolExecutor, ends: ExitStack
+) -> Iterator[Member]:
+    """Take the steps of `at_once` runs at a time, the training beside each other, the report when all are tested."""
+
+    def draw(*arguments: Any) -> Callable[[], object]:
+        return drawers.submit(draw_all, *arguments).result
+
+    for first in range(0, len(configs), at_once):
+        told_to_end = threading.Event()
+        members: list[Member] = []
+        turns: list[Turns] = []
+        for number, config in list(enumerate(configs))[first : first + at_once]:
+            device = first_device(config.trainer.accelerator)
+            turns.append(Turns(device, told_to_end, shows_progress=number == first))
+            members.append(Member(number, steps(config, company=Company(load, draw, turns[-1]))))
+            ends.callback(members[-1].steps.close)
+            yield members[-1]
+            members[-1].advance()
+        _fit(members, turns, told_to_end)
+        for member in members:
+            if not member.ended:
+                member.advance()
+        for member in members:
+            while not member.ended:
+                member.advance()
+            yield member
+
+
+def _fit(members: Sequence[Member], turns: Sequence[Turns], told_to_end: threading.Event) -> None:
     """Take the step of all members that are about to fit, each in a thread."""
 
     def fit(member: Member, turn: Turns) -> None:
@@ -111,7 +135,7 @@ def _fit_at_once(members: Sequence[Member], turns: Sequence[Turns]) -> None:
         try:
             wait(ends)
         except BaseException:  # Ctrl-C or SIGTERM, which reach the main thread alone.
-            turns[0].told_to_end.set()
+            told_to_end.set()
             wait(ends)
             raise
         for end in ends:

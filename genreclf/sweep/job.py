@@ -95,13 +95,15 @@ class Job:
         try:
             config = self.check(composed)
             from genreclf.experiment.run import finished, run
+            from genreclf.experiment.trainer import device_count
 
             if not apart:
                 run(config)
             elif not finished(config):
                 divides = shares_machine and config.trainer.accelerator in ("auto", "gpu")
-                devices = config.trainer.devices
-                with least_used_gpus(self.sweep_dir, devices) if divides else nullcontext(()) as gpus:
+                divides &= not isinstance(config.trainer.devices, list)  # It has chosen.
+                shared = least_used_gpus(self.sweep_dir, device_count(config)) if divides else nullcontext(())
+                with shared as gpus:
                     self.say_start(gpus)
                     for warning in config.warnings:
                         print(f"{self.name}: {warning}")

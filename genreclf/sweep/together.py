@@ -9,6 +9,7 @@ from genreclf.config.config import Config
 from genreclf.config.identity import digest, identity, within
 from genreclf.errors import UserError
 from genreclf.experiment.run import finished
+from genreclf.experiment.trainer import device_count
 from genreclf.sweep.job import Job
 from genreclf.sweep.process import compute_together
 
@@ -28,9 +29,9 @@ def ready(job: Job, composed: DictConfig) -> Config | None:
     job.open()
     try:
         config = job.check(composed)
-        if (devices := config.trainer.devices) != 1:
+        if device_count(config) != 1:
             raise UserError(
-                f"trainer.devices={devices}, but the jobs of hydra/launcher=together share one device: set "
+                f"trainer.devices={config.trainer.devices}, but the jobs of hydra/launcher=together share one device: set "
                 "trainer.devices=1, or leave the launcher out."
             )
         if not finished(config):

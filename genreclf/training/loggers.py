@@ -84,7 +84,8 @@ class PatientWandbLogger(WandbLogger):
                 f"Note: W&B does not take the run ({_reason(error)}); its record stays in {save_dir}.", file=sys.stderr
             )
             with suppress(wandb.Error, OSError):
-                wandb.teardown()
+                if not beside_others:
+                    wandb.teardown()
             experiment = start("offline")
         super().__init__(experiment=experiment)
         self._told = False
