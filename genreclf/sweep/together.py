@@ -31,8 +31,8 @@ def ready(job: Job, composed: DictConfig) -> Config | None:
         config = job.check(composed)
         if device_count(config) != 1:
             raise UserError(
-                f"trainer.devices={config.trainer.devices}, but the jobs of hydra/launcher=together share one device: set "
-                "trainer.devices=1, or leave the launcher out."
+                f"trainer.devices={config.trainer.devices}, but the jobs of hydra/launcher=together share one device: "
+                "set trainer.devices=1, or leave the launcher out."
             )
         if not finished(config):
             return config

@@ -53,8 +53,8 @@ def test_jobs_in_one_process_equal_runs_alone(cli: Cli, tiny: list[str], tmp_pat
     runs = jobs(tmp_path / "sweep")
     assert list(runs) == ["seed=0", "seed=1"]
     for varied, run in runs.items():
-        assert cli(*tiny, *DRAWS, varied, f"run_dir={varied[-1]}").code == 0
-        assert_equal(run, RunDirectory(tmp_path / varied[-1]))
+        assert cli(*tiny, *DRAWS, varied, f"run_dir=alone-{varied[-1]}").code == 0
+        assert_equal(run, RunDirectory(tmp_path / f"alone-{varied[-1]}"))
     again = cli(*together(*tiny, *DRAWS, "seed=0,1"))
     assert again.code == 0
     assert again.out.count("finished and left as it is") == 2
