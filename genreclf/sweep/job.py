@@ -104,9 +104,7 @@ class Job:
                 divides &= not isinstance(config.trainer.devices, list)  # It has chosen.
                 shared = least_used_gpus(self.sweep_dir, device_count(config)) if divides else nullcontext(())
                 with shared as gpus:
-                    self.say_start(gpus)
-                    for warning in config.warnings:
-                        print(f"{self.name}: {warning}")
+                    self.say_start(config, gpus)
                     code = compute_apart(config.plain, self.run.path / "job.log" if logged else None)
         except Exception as error:  # Whatever it is, it costs this job only.
             code = error
@@ -146,10 +144,12 @@ class Job:
                 node["group"] = self.sweep_dir.name
         return config
 
-    def say_start(self, gpus: Sequence[str] = ()) -> None:
-        """Say where the run starts or goes on, and on which GPUs if it has some of its own."""
+    def say_start(self, config: "Config", gpus: Sequence[str] = ()) -> None:
+        """Say where the run starts or goes on, on which GPUs if it has some of its own, and what to know of it."""
         on = f", on GPU {', '.join(gpus)}" if gpus else ""
         print(f"{self.name} {'goes on' if self.run.last.exists() else 'starts'} in {self.run.path}{on}")
+        for warning in config.warnings:
+            print(f"{self.name}: {warning}")
 
     def close(self, outcome: int | Exception, wall_s: float = 0.0) -> None:
         """Write down what became of the job, and say what went wrong.

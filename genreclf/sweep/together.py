@@ -73,9 +73,9 @@ def _compute(group: Sequence[tuple[Job, Config]], at_once: int) -> None:
         numbers = list(left)
 
         def tell(place: int, code: int | None, wall_s: float, numbers: list[int] = numbers) -> None:
-            job, _ = group[numbers[place]]
+            job, config = group[numbers[place]]
             if code is None:
-                job.say_start()
+                job.say_start(config)
             else:
                 job.close(code, wall_s)
                 del left[numbers[place]]
