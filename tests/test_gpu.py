@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import gc
 import os
 import socket
 import subprocess
@@ -125,16 +126,15 @@ def test_a_run_is_tested_and_predicts_exactly(cli: Cli, on_gpu: list[str], tmp_p
     assert {"cuda", "cudnn"} <= environment["versions"].keys()
     assert environment["ranks"][0]["device"] == f"{torch.cuda.get_device_name()} (cuda:0)"
     write_music(tmp_path / "music")
+    song = tmp_path / "music/metal/0.wav"
     torch.set_float32_matmul_precision("high")
     try:
-        here, there = (
-            genreclf.load("run", device=device).predict(tmp_path / "music/metal/0.wav") for device in ("cpu", "cuda")
-        )
+        here, there = (genreclf.load("run", device=device).predict(song) for device in ("cpu", "cuda"))
     finally:
         torch.set_float32_matmul_precision("highest")
     np.testing.assert_allclose(there.probabilities, here.probabilities, atol=1e-5)
-    index = cli("index", "run", str(tmp_path / "music"), "--device", "cuda:0")
-    assert index.code == 0, index.err
+    predicted = cli("predict", "run", str(song), "--device", "cuda:0")
+    assert predicted.code == 0, predicted.err
 
 
 def test_a_deterministic_training_repeats_itself(cli: Cli, on_gpu: list[str]) -> None:
@@ -148,6 +148,7 @@ def test_a_deterministic_training_repeats_itself(cli: Cli, on_gpu: list[str]) ->
 
 
 def test_no_memory_left_is_a_sentence(cli: Cli, on_gpu: list[str]) -> None:
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(1e-5)
     try:

@@ -182,7 +182,7 @@ class ClipLoader:
         self.rank, self.ranks = rank, ranks
         self.device = device or torch.device("cpu")
         self.cut = cut
-        self.target = target
+        self.stream = _side_stream(target) if cut is not None else None
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
@@ -197,7 +197,7 @@ class ClipLoader:
         if self.cut is None:
             yield from shares
             return
-        cut: Callable[[Tensor], Arriving] = partial(Arriving, self.cut, stream=_side_stream(self.target))
+        cut: Callable[[Tensor], Arriving] = partial(Arriving, self.cut, stream=self.stream)
         waiting: deque[Future[Arriving]] = deque()
         with ThreadPoolExecutor(1) as reader:
             for share in shares:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import groupby
 from typing import cast
 
@@ -19,8 +20,12 @@ def compiled(network: nn.Module, mode: str) -> Callable[[Tensor], Tensor]:
         network: What is called.
         mode: Of `torch.compile`.
     """
-    whole = _compiled(network, mode)
-    return lambda x: whole(x)  # A model that keeps a function gets no second child, as it would of a module.
+
+    @cache  # At its first call, when Lightning has replaced what it replaces for several devices.
+    def whole() -> nn.Module:
+        return _compiled(network, mode)
+
+    return lambda x: whole()(x)
 
 
 def _compiled(module: nn.Module, mode: str) -> nn.Module:
