@@ -111,7 +111,8 @@ class GenreClassifier(LightningModule):
         Raises:
             UserError: The genres of the data are others than the model's, or in another order.
         """
-        if isinstance(data := self._data, ClipDataModule):
+        # A prediction has no trainer.
+        if self._trainer is not None and isinstance(data := self._data, ClipDataModule):
             if list(data.genres) != self.genres:
                 known, given = ", ".join(self.genres), ", ".join(data.genres)
                 raise UserError(f"The genres of the model ({known}) and of the data ({given}) are not the same.")
