@@ -204,8 +204,10 @@ class GraphStep:
             for place, rate in zip(self._rates, rates, strict=True):
                 place.fill_(rate)
             self._rates_now = rates
-        if self._records and _settings(self._optimizer) != self._settings:
-            self._give_up("settings of the optimizer other than its learning rate change during the training")
+        if self._records and (now := _settings(self._optimizer)) != self._settings:
+            pairs = zip(now, self._settings, strict=False)
+            changed = sorted({key for new, old in pairs for key in new if new[key] != old.get(key)}) or ["the groups"]
+            self._give_up(f"{' and '.join(changed)} of {type(self._optimizer).__name__} change during the training")
         tensors = _tensors(batch)
         if self._records and self._replay is None and self._eager_steps >= EAGER_STEPS:
             self._record(batch)

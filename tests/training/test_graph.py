@@ -378,7 +378,7 @@ def test_a_momentum_that_changes_is_noticed(
     assert_same(*(fit(make(), data_of(store), step=step) for step in ("eager", "graph")))
     assert repeaters[0].recorded == 0
     (note,) = notes(capsys)
-    assert "other than its learning rate change" in note
+    assert "as betas of AdamW change during the training" in note
 
 
 def test_a_recording_that_fails_leaves_the_training_as_it_was(
