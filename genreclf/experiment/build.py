@@ -115,7 +115,8 @@ def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str
         own = {"tags": list(dict.fromkeys([*node["tags"], *tags]))} if "tags" in node else {}
         places = {"save_dir": config.run_dir} if instantiate.requires(group, node, "save_dir") else {}
         more = {key: value for key, value in given.items() if instantiate.accepts(group, node, key)}
-        loggers.append(instantiate.make(group, {**more, **places, **node, **own}))
+        given_here = {key: value for key, value in (places | more).items() if key not in node}
+        loggers.append(instantiate.make(group, node | own, **given_here))
     return loggers
 
 
