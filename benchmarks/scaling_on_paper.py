@@ -46,8 +46,8 @@ class Link:
 
 
 LINKS = (
-    Link("NVLink 3, 300 GB/s", 300e9, 3e-6),
-    Link("InfiniBand HDR, 200 Gb/s", 25e9, 5e-6),
+    Link("NVLink 4, 450 GB/s", 450e9, 3e-6),
+    Link("InfiniBand NDR, 400 Gb/s", 50e9, 5e-6),
     Link("Ethernet, 25 Gb/s", 3.125e9, 30e-6),
     Link("Ethernet, 1 Gb/s", 0.125e9, 50e-6),
 )
@@ -62,7 +62,7 @@ EXPERIMENTS = (
 
 @dataclass(frozen=True)
 class Device:
-    """What is taken of a device, and of the processor that starts its operations.
+    """What is taken of a device, by default an H100, and of the processor that starts its operations.
 
     Attributes:
         flops_per_s: What it reaches in a network.
@@ -71,8 +71,8 @@ class Device:
         recurrent_s: What the device takes at least for a time step of a recurrent layer.
     """
 
-    flops_per_s: float = 31.2e12
-    operation_s: float = 25e-6
+    flops_per_s: float = 33e12
+    operation_s: float = 40e-6
     recorded_s: float = 5e-6
     recurrent_s: float = 5e-6
 
