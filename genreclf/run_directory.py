@@ -21,6 +21,10 @@ HANDOVER_S = 20.0
 """How long a process waits for another one to leave a run directory: one whose sweep was killed takes some seconds."""
 
 
+FIGURES = ("objective", "seed", "parameters", "epochs", "best_epoch", "val", "test", "timing")
+"""Keys of ``metrics.json`` that hold numbers, or numbers only lie below."""
+
+
 class RunBusy(UserError):
     """Another process works in a run directory; what that one writes is left alone.
 
@@ -143,8 +147,16 @@ class RunDirectory:
         atomic_write_text(self.config, dump_config(config))
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return ``metrics.json``."""
-        return self.read_json(self.metrics)
+        """Return ``metrics.json``.
+
+        Raises:
+            UserError: It cannot be read, or a figure in it is no number.
+        """
+        metrics = self.read_json(self.metrics)
+        for key in FIGURES:
+            if not _holds_numbers(metrics.get(key)):
+                raise UserError(f"{self.metrics} cannot be read ({key} holds what is no number).")
+        return metrics
 
     @property
     def reason(self) -> str | None:
@@ -183,7 +195,7 @@ class RunDirectory:
         """
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read ({error}).") from error
         if not isinstance(content, dict):
             raise UserError(f"{path} cannot be read (it holds no object).")
@@ -219,6 +231,15 @@ class RunDirectory:
             writer = csv.DictWriter(lines, columns)
             writer.writeheader()
             writer.writerows({key: f"{value:.7g}" for key, value in row.items()} for row in rows)
+
+
+def _holds_numbers(value: Any, depth: int = 9) -> bool:
+    """Return whether a value is a number or None, or holds only such, a few levels deep."""
+    if isinstance(value, dict | list):
+        return depth > 0 and all(
+            _holds_numbers(entry, depth - 1) for entry in (value.values() if isinstance(value, dict) else value)
+        )
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def reason_of(error: Exception | str) -> str:

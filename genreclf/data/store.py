@@ -84,7 +84,7 @@ class Store:
                 raise ValueError("index.json is not what was written")
             shape = (index["frames"], index["n_mels"])
             self.frames: NDArray[Any] = mapped(directory / "frames.bin", np.dtype(index["dtype"]), shape)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged_error(directory, str(error)) from error
         self._entries: dict[str, Entry] = index["tracks"]
         self.offsets_frames = {name: offset for name, (offset, _, _) in self._entries.items()}
@@ -261,7 +261,7 @@ def _read_journal(building: Path, frame_bytes: int) -> dict[tuple[str, str], Ent
         try:
             track_id, fingerprint, offset, length, checksum = json.loads(line)
             done[str(track_id), str(fingerprint)] = (int(offset), int(length), int(checksum))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             break  # The kill came while this line was written.
     for key in list(_damaged(building / "frames.bin", frame_bytes, done)):
         del done[key]

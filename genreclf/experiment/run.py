@@ -48,6 +48,8 @@ class RunResult:
     @property
     def objective(self) -> float:
         """What a sweeper maximizes: the accuracy on validation tracks, nan where there are none."""
+        if "objective" not in self.metrics:
+            raise UserError(f"{self.run.metrics} is damaged: it has no objective.")
         objective = self.metrics["objective"]
         return float("nan") if objective is None else float(objective)
 

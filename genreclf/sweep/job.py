@@ -212,7 +212,7 @@ class Job:
 
 def read_object(path: Path) -> dict[str, Any]:
     """Return what a JSON file holds, nothing if it is missing or damaged."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict):
             return content

@@ -66,3 +66,11 @@ def test_a_folder_in_the_place_of_a_file_is_named(name: str, cli: Cli, run: Path
     assert outcome.code == 2, outcome
     assert f"run/{name} is a folder, where a file is to be written" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_finished_run_without_its_objective_is_named(cli: Cli, run: Path, go_on: list[str]) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    del metrics["objective"]
+    (run / "metrics.json").write_text(json.dumps({**metrics, "status": "finished"}))
+    outcome = cli(*go_on)
+    assert (outcome.code, outcome.err) == (2, "run/metrics.json is damaged: it has no objective.\n")

@@ -170,7 +170,7 @@ def of_checkpoint(content: bytes, chance: random.Random) -> bytes:
         if kind == 0:
             del inside[key]
         elif kind == 1 and isinstance(inside[key], torch.Tensor):
-            inside[key] = chance.choice([inside[key] * torch.nan, inside[key][..., :0], inside[key].bool()])
+            inside[key] = chance.choice([inside[key] * torch.nan, inside[key].flatten()[:0], inside[key].bool()])
         else:
             inside[key] = odd_value(chance)
     saved = io.BytesIO()
