@@ -3,9 +3,9 @@
     python -m benchmarks.together --accelerator gpu
 
 Prints JSON: for each model the seconds of all trainings (from the start of the first to the end of the last) and of all
-runs with their setup, test and report; how many times faster they are at once than one after the other in one
-process; the same against one process after another, as a sweep starts them, with recorded steps and without; and
-whether both ways give the same predictions. The music is synthetic, and the store is built before the clock starts. A
+runs with their setup, test and report; how many times faster they are at once than one after the other in one process
+and than one process after another, as a sweep starts them, each with recorded steps and without; and whether at once
+and in turn the predictions are the same. The music is synthetic, and the store is built before the clock starts. A
 part that fails costs itself only, and none starts after ``--seconds``. ``--quick --accelerator cpu`` shows that
 everything runs; on a CPU the runs take turns.
 """
@@ -26,14 +26,15 @@ import numpy as np
 from benchmarks.gpu import attempt
 from benchmarks.measuring import machine
 from genreclf.cli.compose import checked
-from genreclf.config.config import CONFIG_DIR, Config
+from genreclf.config.config import Config
+from genreclf.config.keys import CONFIG_DIR
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.experiment import tasks
 from genreclf.experiment.together import run_together
 from genreclf.sweep.process import compute_apart, cool_down, warm_up
 
 MODELS = ("crnn", "statistics_crnn")
-PARTS = ("at_once", "in_turn", "processes", "eager_processes")
+PARTS = ("at_once", "in_turn", "eager_in_turn", "processes", "eager_processes")
 
 
 class Bench:
@@ -69,6 +70,10 @@ class Bench:
         """Return the seconds of all runs one after the other in this process."""
         return self._in_one_process(model, "in_turn", 1)
 
+    def eager_in_turn(self, model: str) -> dict[str, Any]:
+        """Return the same with ``trainer.step=eager``."""
+        return self._in_one_process(model, "eager_in_turn", 1, "eager")
+
     def processes(self, model: str, step: str = "graph", way: str = "processes") -> dict[str, Any]:
         """Return the seconds of all runs in one process after another, which have imported everything."""
         warm_up()
@@ -81,8 +86,8 @@ class Bench:
         """Return the same with ``trainer.step=eager``."""
         return self.processes(model, "eager", "eager_processes")
 
-    def _in_one_process(self, model: str, way: str, at_once: int) -> dict[str, Any]:
-        configs = self._configs(model, way, "graph")
+    def _in_one_process(self, model: str, way: str, at_once: int, step: str = "graph") -> dict[str, Any]:
+        configs = self._configs(model, way, step)
         spans: list[tuple[float, float]] = []
         started_s = time.perf_counter()
         with _timed(spans), contextlib.redirect_stdout(sys.stderr):
@@ -152,7 +157,7 @@ def _ratios(figures: dict[str, Any]) -> dict[str, float]:
         ours, theirs = (figures.get(name, {}).get(key) for name in ("at_once", way))
         return {f"{way} {key}": round(theirs / ours, 2)} if ours and theirs else {}
 
-    pairs = [("in_turn", "fits_s"), *((way, "runs_s") for way in PARTS[1:])]
+    pairs = [("in_turn", "fits_s"), ("eager_in_turn", "fits_s"), *((way, "runs_s") for way in PARTS[1:])]
     return {key: value for way, name in pairs for key, value in ratio(way, name).items()}
 
 
@@ -164,12 +169,12 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(MODELS), help="options of model (default: %(default)s)")
     parser.add_argument("--parts", default=",".join(PARTS), help="some of %(default)s")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=80.0, help="start no part later (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="file for the JSON, written after each part")
     arguments = parser.parse_args()
     ends_s = time.perf_counter() + arguments.seconds
-    results: dict[str, Any] = {**machine(arguments.accelerator), "quick": arguments.quick, "seeds": arguments.seeds}
+    results: dict[str, Any] = {**machine(arguments.accelerator), "quick": arguments.quick}
 
     def measure(place: dict[str, Any], name: str, work: Callable[[], Any]) -> None:
         started_s = time.perf_counter()
@@ -188,8 +193,9 @@ def main() -> None:
             epochs=arguments.epochs,
             folder=Path(folder),
         )
+        results["seeds"] = bench.seeds
         # Of all models first what one process computes: the rest takes longer.
-        for some in (("at_once", "in_turn", "same"), ("processes", "eager_processes")):
+        for some in (("at_once", "in_turn", "same", "eager_in_turn"), ("processes", "eager_processes")):
             for model in arguments.models.split(","):
                 figures = results.setdefault(model, {})
                 for part in (part for part in some if part in (*parts, "same")):
