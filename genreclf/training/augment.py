@@ -4,6 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+WITHOUT_BETA = {"mps"}
+"""Types of devices on which PyTorch draws nothing from the Beta distribution."""
+
 
 class SpecAugment(nn.Module):
     """Mask bands of mels and of frames with the clip's mean, another place for every clip (Park et al., 2019).
@@ -85,8 +88,9 @@ class Mixup(nn.Module):
         """Return mixed `x` ``(batch, mel, frame)`` and `y` ``(batch, genre)``."""
         if self.alpha == 0:
             return x, y
-        concentration = torch.full((x.shape[0],), self.alpha, device=x.device)
-        share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
+        drawn_on = "cpu" if x.device.type in WITHOUT_BETA else x.device
+        concentration = torch.full((x.shape[0],), self.alpha, device=drawn_on)
+        share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample().to(x.device)
         other = torch.randperm(x.shape[0], device=x.device)
         share_x, share_y = share[:, None, None], share[:, None]
         return share_x * x + (1 - share_x) * x[other], share_y * y + (1 - share_y) * y[other]

@@ -34,6 +34,8 @@ class ExponentialAverage(AveragedModel):
         self._all = averages, values
         self._floating = tuple([tensor for tensor in side if tensor.is_floating_point()] for side in self._all)
         self._counts = tuple([tensor for tensor in side if not tensor.is_floating_point()] for side in self._all)
+        if self._is_first:  # The scaling, for one, was fitted after the copy was made.
+            torch._foreach_copy_(averages, values)
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:

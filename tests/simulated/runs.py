@@ -14,12 +14,16 @@ from simulated.device import KIND, Event, Log, simulated_devices
 import genreclf
 from genreclf.audio.scaling import Scale
 from genreclf.cli.compose import checked
+from genreclf.data import datamodule
+from genreclf.data.clips import ClipBatch
 from genreclf.data.store import Store
 from genreclf.evaluation.predictions import read_track_csv
-from genreclf.experiment import evaluate
+from genreclf.experiment.corpus import load_corpus
 from genreclf.experiment.run import run
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
+from genreclf.training import augment
+from genreclf.training.augment import Mixup
 from genreclf.training.graph import EAGER_STEPS, RECORDERS, Work
 
 FAST = ["band_statistics", "cnn", "crnn", "ffnn", "leland_cnn", "patch_transformer", "statistics_crnn", "wu_cnn"]
@@ -84,7 +88,7 @@ class TrainingSteps:
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainingSteps]:
+def steps(_built_store: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainingSteps]:
     with simulated_devices() as log:
         yield TrainingSteps(log, monkeypatch)
 
@@ -114,9 +118,16 @@ def check_a_broken_run(combination: list[str], tiny: list[str], stores: Path) ->
 
 
 @pytest.fixture(autouse=True)
+def _built_store(tiny: list[str], stores: Path) -> None:
+    """Build the store on the CPU: a run on a GPU would build it in another thread, for which nothing is simulated."""
+    if not list(stores.glob("*/index.json")):
+        load_corpus(checked(tiny, run_dir="-"))
+
+
+@pytest.fixture(autouse=True)
 def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_all", "write_report"):
-        monkeypatch.setattr(evaluate, name, lambda *_, **__: None)
+    for name in ("company.draw_all", "evaluate.write_report"):
+        monkeypatch.setattr(f"genreclf.experiment.{name}", lambda *_, **__: None)
 
 
 @pytest.mark.parametrize("combination", combinations(FAST), ids=" ".join)
@@ -133,8 +144,9 @@ def test_a_broken_run_of_another_model_is_that_of_the_cpu(
 
 
 def test_the_commands_of_a_run(cli: Cli, tiny: list[str], tmp_path: Path, steps: TrainingSteps) -> None:
-    settings = [*tiny, *GPU, "regularization=strong", "regularization.ema=0.9", "trainer.max_epochs=2"]
-    assert cli(*settings, "trainer.precision=bf16-mixed", "run_dir=run").code == 0
+    settings = [*tiny, *GPU, "regularization=strong", "trainer.max_epochs=2"]
+    trained = cli(*settings, "trainer.precision=bf16-mixed", "run_dir=run")
+    assert trained.code == 0, trained.err
     assert steps.events
     assert not any(steps.events)
     evaluated = cli("evaluate", "run", "run_dir=again")
@@ -145,6 +157,29 @@ def test_the_commands_of_a_run(cli: Cli, tiny: list[str], tmp_path: Path, steps:
     song = next((tmp_path / "music").glob("*/0.wav"))
     there, here = (genreclf.load("run", device=device).predict(song) for device in (KIND, "cpu"))
     np.testing.assert_allclose(there.probabilities, here.probabilities, atol=1e-6)
+
+
+def test_clips_of_a_store_without_room_on_the_device_arrive_without_waiting(
+    tiny: list[str], steps: TrainingSteps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datamodule, "free_bytes", lambda device: 0)
+    run(checked([*tiny, *SMALL, *GPU], run_dir="gpu"))
+    assert [event.copies for events in steps.events for event in events] == [True] * 2 * len(ClipBatch._fields[:4])
+    assert not any(event.waits for events in steps.events for event in events)
+
+
+def test_where_there_is_no_beta_distribution_the_cpu_draws_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = torch.randn(4, 8, 5), torch.eye(4)
+    torch.manual_seed(0)
+    expected, _ = Mixup()(x, y)
+    monkeypatch.setattr(augment, "WITHOUT_BETA", {KIND})
+    with simulated_devices() as log:
+        there = [values.to(KIND) for values in (x, y)]
+        log.events.clear()
+        torch.manual_seed(0)
+        mixed, _ = Mixup()(*there)
+        assert [event.what for event in log.events] == [f"copy (4,) cpu to {KIND}:0"]
+        assert torch.equal(mixed.cpu(), expected)
 
 
 class Repeats:
