@@ -78,7 +78,7 @@ def test_wandb_offline_leaves_a_record_and_ends_it(cli: Cli, tiny: list[str], tm
     import wandb
 
     for name in ("first", "second"):
-        outcome = cli(*tiny, "logger=wandb", f"run_dir={name}", "logger.tags=[a,b]")
+        outcome = cli(*tiny, "logger=wandb", f"run_dir={name}", "logger.wandb.tags=[a,b]")
         assert outcome.code == 0, outcome.err
         assert wandb.run is None
         (record,) = (tmp_path / name / "wandb").glob("offline-run-*")
