@@ -13,6 +13,7 @@ import torch
 from torch.backends import cudnn
 
 from genreclf.errors import UserError
+from genreclf.escaping import say
 
 NVIDIA, DISPLAY = "0x10de", "0x03"
 """A maker of GPUs, and the kind of device that they are, in the numbers of PCI."""
@@ -41,13 +42,17 @@ def find_device(name: str) -> torch.device:
     """Return a device of this machine.
 
     Args:
-        name: As PyTorch calls it, such as ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; or ``auto``: a GPU if there is one.
+        name: As PyTorch calls it, such as ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; or ``auto``: a GPU if there is one,
+            and a note if there is one that cannot be used.
 
     Raises:
         UserError: There is none of this name.
     """
     if name == "auto":
-        return first_device("auto")
+        device = first_device("auto")
+        if device.type == "cpu" and (problem := gpu_problem()):
+            say(f"Note: PyTorch cannot use the NVIDIA GPU of this machine ({problem}).")
+        return device
     try:
         device = torch.device(name)
     except RuntimeError:

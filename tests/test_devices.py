@@ -11,7 +11,7 @@ from helpers import SMALL, Cli, Trained
 from torch.backends import cudnn
 
 import genreclf
-from genreclf import hardware
+from genreclf import devices, hardware
 from genreclf.devices import device_errors, exactly, find_device, gpu_problem
 from genreclf.errors import UserError
 from genreclf.experiment import corpus
@@ -60,8 +60,13 @@ def test_predict_takes_a_device(cli: Cli, trained: Trained, monkeypatch: pytest.
     song = str(trained.music / "metal/0.wav")
     here = cli("predict", str(trained.run.path), song, "--format", "csv")
     assert here.code == 0, here.err
-    assert cli("predict", str(trained.run.path), song, "--format", "csv", "--device", "cpu").out == here.out
     machine(monkeypatch)
+    monkeypatch.setattr(devices, "gpu_problem", lambda: "No CUDA GPUs are available")
+    auto = cli("predict", str(trained.run.path), song, "--format", "csv", "--device", "auto")
+    assert auto.out == here.out
+    assert (
+        auto.err == "Note: PyTorch cannot use the NVIDIA GPU of this machine (No CUDA GPUs are available).\n" + here.err
+    )
     there = cli("predict", str(trained.run.path), song, "--device", "cuda")
     assert (there.code, there.out) == (2, "")
     assert there.err.startswith("There is no device cuda: PyTorch can use 0 NVIDIA GPUs here")

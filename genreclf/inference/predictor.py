@@ -80,7 +80,7 @@ class GenrePredictor:
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
         """Load the best checkpoint of a run; see `genreclf.load`."""
-        find_device(device)  # Before anything is read.
+        device = str(find_device(device))  # Before anything is read.
         directory = RunDirectory(fspath(run))
         config = directory.read_config()
         check_trust(config, trust, place=directory.config, groups=("model",))
