@@ -125,3 +125,44 @@ def test_a_job_that_fails_or_is_killed_costs_no_other(
     assert output.count("finished and left as it is") == 2
     assert output.count("goes on in") == 2
     assert all(len(run.read_history()) == 3 for run in runs.values())
+
+
+RECORDED = '''
+from genreclf.models import CRNN
+from genreclf.training.graph import RECORDERS
+
+class Same:
+    """Records on a CPU, by doing the same again."""
+
+    def __init__(self, device):
+        pass
+
+    def seed(self, seed):
+        pass
+
+    def run(self, work):
+        work()
+
+    def record(self, work):
+        print("A step is recorded.", flush=True)
+        return work
+
+RECORDERS["cpu"] = Same
+
+class Recorded(CRNN):
+    """A network without a random draw in its steps."""
+'''
+
+
+@pytest.mark.slow
+def test_jobs_that_train_at_once_equal_runs_alone(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "recorded.py").write_text(RECORDED)
+    words = [*tiny, "model._target_=recorded.Recorded", "model.dropout=0", "trainer.max_epochs=3", "trainer.step=graph"]
+    process = python_m(*together(*words, "seed=0,1"))
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output
+    assert output.count("A step is recorded.") == 2
+    assert "take turns" not in output
+    for varied, run in jobs(tmp_path / "sweep").items():
+        assert cli(*words, varied, f"run_dir=alone-{varied[-1]}").code == 0
+        assert_equal(run, RunDirectory(tmp_path / f"alone-{varied[-1]}"))
