@@ -236,7 +236,9 @@ class GenreClassifier(LightningModule):
         """Give all ranks the buffers of the first, whose checkpoint it will be."""
         if self.trainer.world_size > 1:
             for buffer in self.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+                values = buffer.contiguous()
+                torch.distributed.broadcast(values, src=0)
+                buffer.copy_(values)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracy of the validation clips and tracks."""

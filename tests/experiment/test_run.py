@@ -269,6 +269,7 @@ from genreclf.models import CRNN
 class Watched(CRNN):
     def on_train_epoch_start(self):
         super().on_train_epoch_start()
+        self.register_buffer("turned", torch.full((2, 3), float(os.environ.get("RANK", 0))).T, persistent=False)
         self.broadcast, self.broadcasts = torch.distributed.broadcast, 0
         torch.distributed.broadcast = self.counted
 
@@ -282,7 +283,7 @@ class Watched(CRNN):
             torch.distributed.broadcast = self.broadcast
         super().on_validation_epoch_start()
         if fits:
-            state = {**self.state_dict(), "broadcasts": torch.tensor(self.broadcasts)}
+            state = {**self.state_dict(), "turned": self.turned, "broadcasts": torch.tensor(self.broadcasts)}
             torch.save(state, f"rank{os.environ.get('RANK')}.pt")
 """
 """A model that keeps what each rank validates, and how often the ranks were asked for something in an epoch's steps."""
