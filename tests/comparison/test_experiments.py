@@ -98,7 +98,7 @@ def test_keys_of_one_last_name_are_told_apart(tmp_path: Path) -> None:
 
 def test_no_difference_hides_behind_another(tmp_path: Path) -> None:
     for name, epochs, masks in (("a", 40, None), ("b", 80, 0.2)):
-        settings = {"trainer": {"max_epochs": epochs}, "regularization": {"spec_augment": masks}}
+        settings = {"trainer": {"max_epochs": epochs}, "augmentation": {"spec_augment": masks}}
         write_run(tmp_path / name, RIGHT, settings=settings)
     assert names(compare([tmp_path])) == {
         "CNN spec_augment=null max_epochs=40",
