@@ -158,7 +158,7 @@ class TrainerConfig:
             for key in ("max_time", "val_check_interval")
             if isinstance(self.others.get(key), str | dict)
         ]
-        if batches := int(self.others.get("fast_dev_run", 0)):
+        if isinstance(batches := self.others.get("fast_dev_run", 0), int) and (batches := int(batches)):
             warnings.append(f"trainer.fast_dev_run: the figures are of {batches} batches an epoch and mean nothing.")
         return warnings
 

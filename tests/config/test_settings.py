@@ -187,6 +187,7 @@ BEFORE_ANY_DATA = {
     "init_from=nowhere": "There is no nowhere/checkpoints/best.ckpt",
     "init_from=": "init_from= is empty",
     "run_dir=": "run_dir is empty",
+    "trainer.fast_dev_run=[1]": "trainer.fast_dev_run=[1] must be",
     "run_dir=NAME": "cannot be made (File name too long)",
     "hydra.run.dir=file": "hydra.run.dir=file cannot be made (File exists)",
     "hydra.run.dir=file/run": "hydra.run.dir=file/run cannot be made (Not a directory)",

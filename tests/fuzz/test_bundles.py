@@ -94,7 +94,10 @@ def spoil(hub: Hub, chance: random.Random) -> None:
     elif kind == 3:
         files[name] = chance.choice([b"", b"{}", b"[]", b"null", b"[" * 50_000, b"1" * 5000, chance.randbytes(999)])
     elif kind < 10 and name == "model.safetensors":
-        files[name] = of_tensors(files[name], chance)
+        try:
+            files[name] = of_tensors(files[name], chance)
+        except (ValueError, struct.error):  # It has been damaged before.
+            files[name] = damage.of_bytes(files[name], chance)
     elif kind < 10:
         try:
             files[name] = damage.of_json(files[name], chance)
