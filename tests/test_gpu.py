@@ -175,7 +175,7 @@ def test_ranks_train_as_one_process(on_gpu: list[str]) -> None:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         )
         for node in ("0", "1")
     ]

@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-ELSEWHERE = ("run_dir", "debug", "logger", "callbacks.progress", "data.store_dir", "data.download")
-"""Keys that say where an experiment lies and who watches it, not what it is."""
+ELSEWHERE = ("run_dir", "debug", "logger", "callbacks.progress", "data.store_dir", "data.download", "trainer.step")
+"""Keys that say where an experiment lies, who watches it and how its steps are started, not what it is."""
 
 
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:

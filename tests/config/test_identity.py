@@ -12,6 +12,7 @@ CONFIG: dict[str, Any] = {
     "logger": {"project": "mine"},
     "data": {"root": "music", "store_dir": "here", "download": True, "crops": [1, 2]},
     "optimizer": {"lr": 1},
+    "trainer": {"step": "eager"},
     "seed": 0,
 }
 
@@ -22,12 +23,13 @@ CONFIG: dict[str, Any] = {
         ({"run_dir": "b", "debug": True, "logger": None}, True),
         ({"data": {**CONFIG["data"], "store_dir": "there", "download": False}}, True),
         ({"optimizer": {"lr": 1.0}}, True),
+        ({"trainer": {"step": "graph"}}, True),
         ({"data": {**CONFIG["data"], "root": "other"}}, False),
         ({"optimizer": {"lr": 1.5}}, False),
         ({"seed": 1}, False),
     ],
 )
-def test_places_and_logging_make_no_other_experiment(change: dict[str, Any], same: bool) -> None:
+def test_places_logging_and_the_way_of_a_step_make_no_other_experiment(change: dict[str, Any], same: bool) -> None:
     changed = {**CONFIG, **change}
     assert (digest(identity(changed)) == digest(identity(CONFIG))) is same
     assert digest(identity(changed, ignore=["seed", "optimizer", "data"])) == digest({})
