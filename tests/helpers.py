@@ -78,7 +78,7 @@ def write_music(root: Path) -> None:
 def python_m(*arguments: str, **options: object) -> "subprocess.Popen[str]":
     """Start ``python -m genreclf`` as a process of its own."""
     command = [sys.executable, "-m", "genreclf", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     return subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, **options
     )  # type: ignore[call-overload, no-any-return]

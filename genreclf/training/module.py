@@ -225,12 +225,10 @@ class GenreClassifier(LightningModule):
         self.log("train/accuracy", right / count, batch_size=1)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Gather the logits of a batch of the validation grid."""
-        self._gather(batch)
+        """Gather the logits of a batch of the grid."""
+        self.gathered.update(batch.segment, batch.start_frame, batch.genre, self(batch.stored), batch.track_ids)
 
-    def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Gather the logits of a batch of the test grid."""
-        self._gather(batch)
+    test_step = validation_step
 
     def on_validation_epoch_start(self) -> None:
         """Give all ranks the buffers of the first, whose checkpoint it will be."""
@@ -292,9 +290,6 @@ class GenreClassifier(LightningModule):
     def _data(self) -> ClipDataModule:
         data: ClipDataModule = cast(Any, self.trainer).datamodule
         return data
-
-    def _gather(self, batch: ClipBatch) -> None:
-        self.gathered.update(batch.segment, batch.start_frame, batch.genre, self(batch.stored), batch.track_ids)
 
     def _gathered(self) -> ClipPredictions:
         predictions = self.gathered.predictions()
