@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import nn
@@ -198,6 +199,8 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
     needing = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor)]
     if needing and not config.logger:
         raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
+    if find_spec("psutil") is None and any(_watches_cpu(callback, accelerator) for callback in needing):
+        raise UserError("DeviceStatsMonitor of callbacks reads the CPU with psutil: python -m pip install psutil.")
     trainer_of(
         replace(config, trainer=settings),
         fits=fits,
@@ -206,6 +209,11 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
         callbacks=callbacks,
         enable_progress_bar=shows_progress,
     )
+
+
+def _watches_cpu(callback: Callback, accelerator: str) -> bool:
+    cpu_stats = callback._cpu_stats if isinstance(callback, DeviceStatsMonitor) else False
+    return cpu_stats is True or (cpu_stats is None and accelerator == "cpu")
 
 
 def _check_monitors(config: Config) -> None:

@@ -1,6 +1,7 @@
 """Every YAML in conf/ composes, passes the check and runs one step."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ OURS = [path for path in FILES if path.parts[0] != "hydra" and not path.stem.sta
 OPTIONS = sorted(f"{path.parts[0]}={'/'.join(path.parts[1:])}" for path in OURS)
 NEEDS_FILES = {"data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"}
 NEEDS_A_DEVICE = {"trainer=gpu": "trainer.accelerator=cpu", "trainer=mps": "trainer.accelerator=cpu"}
+LOGS = ("callbacks=learning_rate_monitor", "callbacks=device_stats")
 STEP = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
 RESULTS = re.findall(r"^(?:experiment|sweep)=.*", (ROOT / "RESULTS.md").read_text(), re.MULTILINE)
 OF_THE_CRNN = ("model.channels", "model.hidden")
@@ -24,6 +26,8 @@ RUN_ELSEWHERE = ("experiment=published/", "sweep=")  # in test_published.py and 
 def run_options() -> list[Any]:
     """Return what runs here; variants and what other tests build, such as test_published.py, with the slow tests."""
     options = [option for option in OPTIONS if option not in NEEDS_FILES | {"trainer=ddp"}]
+    if find_spec("psutil") is None:
+        options.remove("callbacks=device_stats")
     published = ("model=xiplus", "model=wu", "model=leland", "model=liang")
     modern = ("model=short_chunk_cnn", "model=musicnn", "model=attention_crnn", "model=patch_transformer")
     variants = ("experiment=ablation/",)
@@ -42,6 +46,8 @@ def test_runs_one_step(option: str, cli: Cli, tiny: list[str], tmp_path: Path) -
         overrides.append("data.batch_size=4")
     if option.startswith("experiment="):  # which has a model of its own
         overrides = [override for override in overrides if not override.startswith("model")]
+    if option in LOGS:
+        overrides.append("logger=csv")
     forced = [NEEDS_A_DEVICE[option]] if option in NEEDS_A_DEVICE else []
     outcome = cli(option, *overrides, *forced, *STEP, "run_dir=run")
     assert outcome.code == 0, outcome.err

@@ -107,6 +107,12 @@ def test_the_same_clips_again_and_again(cli: Cli, tiny: list[str], tmp_path: Pat
     assert first["train/loss"] == second["train/loss"]
 
 
+def test_stats_of_the_cpu_need_another_package(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genreclf.experiment.checks.find_spec", lambda _: None)
+    outcome = cli(*tiny, "callbacks=[default,device_stats]", "logger=csv")
+    assert (outcome.code, "python -m pip install psutil" in outcome.err) == (2, True)
+
+
 def test_one_command_does_all_of_it(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     several = [override for override in tiny if not override.startswith(("logger=", "trainer.max_epochs="))]
     outcome = cli(
