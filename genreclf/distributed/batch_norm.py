@@ -1,4 +1,4 @@
-"""Batch normalization over the clips of all ranks, on CPUs as well."""
+"""Batch normalization over the clips of all ranks, on CPUs as well, and its statistics."""
 
 from types import MethodType
 from typing import Any
@@ -25,6 +25,14 @@ class CPUSyncBatchNorm(TorchSyncBatchNorm):
             if isinstance(module, _BatchNorm):
                 del module.forward
         return model
+
+
+def broadcast_buffers(model: nn.Module) -> None:
+    """Give all ranks the buffers of the first, such as the running statistics of batch normalization."""
+    for buffer in model.buffers():
+        values = buffer.contiguous()
+        distributed.broadcast(values, src=0)
+        buffer.copy_(values)
 
 
 def _normalize(layer: _BatchNorm, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.scaling import Scale, Scaling
 from genreclf.data.clips import ClipBatch
 from genreclf.data.datamodule import ClipDataModule
+from genreclf.distributed.batch_norm import broadcast_buffers
 from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.evaluation.gather import GatheredPredictions
@@ -233,10 +234,7 @@ class GenreClassifier(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Give all ranks the buffers of the first, whose checkpoint it will be."""
         if self.trainer.world_size > 1:
-            for buffer in self.buffers():
-                values = buffer.contiguous()
-                torch.distributed.broadcast(values, src=0)
-                buffer.copy_(values)
+            broadcast_buffers(self)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracy of the validation clips and tracks."""
