@@ -15,7 +15,7 @@ COMMANDS = {
     "unknown root key": (["sed=1"], "There is no key sed; did you mean seed?"),
     "added section": (["+foo.bar=1"], "There is no key foo; python -m genreclf --cfg job shows all keys."),
     "added root key of a section": (["+tags=[a]"], "There is no key tags; python -m genreclf --cfg job shows"),
-    "added root key of nothing": (["+ckpt_path=x"], "There is no key ckpt_path; python -m genreclf --cfg job shows"),
+    "added root key of nothing": (["+nothing=x"], "There is no key nothing; python -m genreclf --cfg job shows"),
     "added callback without a class": (
         ["+callbacks.early.patience=1"],
         "callbacks.early has no _target_",

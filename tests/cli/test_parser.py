@@ -18,7 +18,7 @@ MISTAKES = {
     "export run another": "export: another is one argument too many;",
     "compare": "compare: the following arguments are required: RUN_OR_SWEEP;",
     "prepare --config-dir nowhere": "prepare: argument --config-dir/-cd: there is no folder nowhere;",
-    "prepare --multirun": "prepare: there is no option --multirun;",
+    "prepare --multirun": "prepare: --multirun is for trainings;",
     "push run": "push: the following arguments are required: --repo;",
 }
 
