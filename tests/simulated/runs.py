@@ -26,7 +26,7 @@ from genreclf.training import augment
 from genreclf.training.augment import Mixup
 from genreclf.training.graph import EAGER_STEPS, RECORDERS, Work
 
-FAST = ["band_statistics", "cnn", "crnn", "ffnn", "leland_cnn", "patch_transformer", "statistics_crnn", "wu_cnn"]
+FAST = ["band_statistics", "crnn", "ffnn", "leland_cnn", "patch_transformer", "statistics_crnn"]
 """Models of all kinds of layers; the others are large, or much like these."""
 
 GPU = ["trainer=gpu", "trainer.precision=32-true"]
