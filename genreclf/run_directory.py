@@ -21,8 +21,11 @@ HANDOVER_S = 20.0
 """How long a process waits for another one to leave a run directory: one whose sweep was killed takes some seconds."""
 
 
-FIGURES = ("objective", "seed", "parameters", "epochs", "best_epoch", "val", "test", "timing")
-"""Keys of ``metrics.json`` that hold numbers, or numbers only lie below."""
+FIGURES = {
+    **dict.fromkeys(("objective", "seed", "parameters", "epochs", "best_epoch"), 0),
+    **dict.fromkeys(("val", "test", "timing"), 9),
+}
+"""Keys of ``metrics.json`` that are numbers, or below which only numbers lie, and how many levels deep."""
 
 
 class RunBusy(UserError):
@@ -153,8 +156,8 @@ class RunDirectory:
             UserError: It cannot be read, or a figure in it is no number.
         """
         metrics = self.read_json(self.metrics)
-        for key in FIGURES:
-            if not _holds_numbers(metrics.get(key)):
+        for key, depth in FIGURES.items():
+            if not _holds_numbers(metrics.get(key), depth):
                 raise UserError(f"{self.metrics} cannot be read ({key} holds what is no number).")
         return metrics
 
@@ -233,8 +236,8 @@ class RunDirectory:
             writer.writerows({key: f"{value:.7g}" for key, value in row.items()} for row in rows)
 
 
-def _holds_numbers(value: Any, depth: int = 9) -> bool:
-    """Return whether a value is a number or None, or holds only such, a few levels deep."""
+def _holds_numbers(value: Any, depth: int) -> bool:
+    """Return whether a value is a number or None, or holds only such, at most so many levels deep."""
     if isinstance(value, dict | list):
         return depth > 0 and all(
             _holds_numbers(entry, depth - 1) for entry in (value.values() if isinstance(value, dict) else value)

@@ -201,6 +201,7 @@ MISTAKES = {
     "metrics of something else": (["metrics.json", "[]"], ["run"], "run/metrics.json cannot be read"),
     "metrics of brackets": (["metrics.json", "[" * 100_000], ["run"], "run/metrics.json cannot be read"),
     "words for figures": (["metrics.json", '{"timing": {"fit_s": "x"}}'], ["run"], "timing holds what is no number"),
+    "a list for a figure": (["metrics.json", '{"objective": [0.5]}'], ["run"], "objective holds what is no number"),
     "words for counts": (["metrics.json", '{"parameters": "/"}'], ["run"], "parameters holds what is no number"),
     "metrics without a test": (["metrics.json", '{"status": "finished"}'], ["run"], "lacks parameters, split.name"),
     "damaged history": (["history.csv", "epoch,val/loss\n0,low\n"], ["run"], "run/history.csv is damaged"),
