@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -119,13 +120,13 @@ class Bench:
         place = self.folder / way / model / str(seed)
         words = [*self.words, f"model={model}", f"trainer.step={step}", f"seed={seed}", f"run_dir={place}"]
         words += more
-        return checked(words, run_dir="-", config_dir=CONFIG_DIR)
+        return checked(words, run_dir="-", config_dir=Path(CONFIG_DIR))
 
 
 @contextlib.contextmanager
 def _timed(spans: list[tuple[float, float]]) -> Iterator[None]:
     """Add when each training starts and ends."""
-    fit = tasks.fit
+    fit: Callable[..., None] = vars(tasks)["fit"]
 
     def timed(*arguments: Any) -> None:
         started_s = time.perf_counter()
@@ -134,11 +135,8 @@ def _timed(spans: list[tuple[float, float]]) -> Iterator[None]:
         finally:
             spans.append((started_s, time.perf_counter()))
 
-    tasks.fit = timed
-    try:
+    with mock.patch.object(tasks, "fit", timed):
         yield
-    finally:
-        tasks.fit = fit
 
 
 def _covered_s(spans: list[tuple[float, float]]) -> float:

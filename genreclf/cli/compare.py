@@ -44,4 +44,4 @@ def main(arguments: list[str]) -> None:
         said = sys.stderr
     for sentence in (*first_of_each_split(comparison), *comparison.refusals, *comparison.warnings):
         say(sentence, said)
-    print(f"Report: {page}", file=said)
+    say(f"Report: {page}", said)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from genreclf.cli.parser import Parser
 from genreclf.errors import UserError
+from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> None:
     for name, difference in checked.differences.items():
         print(f"{difference:.1e}  {name}", file=sys.stderr)
     print(f"Largest difference of a probability from the original: {checked.largest:.1e}")
-    print(path)
+    say(path, sys.stdout)
 
 
 def parser() -> Parser:

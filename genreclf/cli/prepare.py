@@ -1,5 +1,7 @@
 """``python -m genreclf prepare [overrides]``: build the store of a dataset and check it."""
 
+import sys
+
 from genreclf.cli.parser import Parser
 from genreclf.escaping import say
 
@@ -17,7 +19,7 @@ def main(arguments: list[str]) -> None:
     tracks, frames = len(corpus.store.lengths_frames), sum(corpus.store.lengths_frames.values())
     hours = frames / corpus.spec.frames_per_second / 3600
     print(f"{tracks} tracks, {hours:.2f} hours, {corpus.store.frames.nbytes / 1e6:.0f} MB, every one checked.")
-    print(corpus.store.directory)
+    say(corpus.store.directory, sys.stdout)
 
 
 def parser() -> Parser:

@@ -1,6 +1,7 @@
 """``python -m genreclf show [overrides]``: draw the tracks of a dataset."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
         with Tracking(make_loggers(config, {"config": config.plain})) as tracking:
             tracking.add_pictures(lambda: paths)
     for path in paths:
-        print(path)
+        say(path, sys.stdout)
 
 
 def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[tuple[str, ...], list[Path]]:

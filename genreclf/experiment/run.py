@@ -94,7 +94,7 @@ def finished(config: Config) -> RunResult | None:
         raise UserError(f"{run.path} holds another experiment ({differing}); set another run_dir.")
     if run.status != "finished":
         return None
-    print(f"{run.path} is finished and left as it is.")
+    say(f"{run.path} is finished and left as it is.", sys.stdout)
     return RunResult(run, run.read_metrics())
 
 
@@ -241,4 +241,4 @@ def _show(run: RunDirectory, metrics: dict[str, Any]) -> None:
     from rich.console import Console
 
     Console().print(summary_table(metrics))
-    print(f"Report: {run.report}")
+    say(f"Report: {run.report}", sys.stdout)

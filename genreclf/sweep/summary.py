@@ -53,7 +53,7 @@ def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
     if failed:
         print("The same command repeats only what is not finished.", file=sys.stderr)
     if page:
-        print(f"Summary: {page}")
+        say(f"Summary: {page}", sys.stdout)
     if not failed:
         return 0 if page else CRASHED
     return UserError.exit_code if {row.exit_code for row in failed} == {UserError.exit_code} else CRASHED
