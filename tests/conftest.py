@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from helpers import Cli, Outcome, Trained, train, write_music
 from hydra.core.global_hydra import GlobalHydra
+from matplotlib.figure import Figure
+from PIL import Image
 
 from genreclf.__main__ import main
 from genreclf.run_directory import RunDirectory
@@ -27,6 +29,13 @@ def _away_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run where nothing of the user's is: another working directory, another cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save each plot as a blank picture, but in tests that are marked ``pictures``: to draw is half of a small run."""
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Image.new("L", (1, 1)).save(path, "png"))
 
 
 @pytest.fixture

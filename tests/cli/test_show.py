@@ -57,6 +57,7 @@ def write_pictures(root: Path) -> None:
             Image.fromarray(levels).save(root / genre / f"{number}.png")
 
 
+@pytest.mark.pictures
 def test_pictures_of_pictures(cli: Cli, tmp_path: Path) -> None:
     write_pictures(tmp_path / "music")
     source = ["data=spectrogram_images", "data.root=music", "data.n_mels=32", "data.store_dir=stores"]

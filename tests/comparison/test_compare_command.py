@@ -17,23 +17,8 @@ from helpers import ROOT, Cli
 from PIL import Image
 
 from genreclf.cli.compare import parser
-from genreclf.comparison import report
-from genreclf.plots import style
 
 
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw few pixels, where only the content matters."""
-    monkeypatch.setattr(style, "DPI", 30)
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing, where the pictures do not matter."""
-    monkeypatch.setattr(report, "draw_all", lambda *_: [])
-
-
-@pytest.mark.usefixtures("undrawn")
 def test_leaky_is_said_everywhere(cli: Cli, tmp_path: Path) -> None:
     outcome = cli("compare", str(leaky_and_honest(tmp_path / "sweep")))
     assert outcome.code == 0, outcome.err
@@ -49,7 +34,6 @@ def test_leaky_is_said_everywhere(cli: Cli, tmp_path: Path) -> None:
     assert '<tr class="leaky">' in (folder / "comparison.html").read_text()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_honest_runs_are_never_called_leaky(cli: Cli, tmp_path: Path) -> None:
     assert "LEAKY" not in cli("compare", str(three_models(tmp_path / "sweep"))).out
     table = (tmp_path / "sweep/comparison/comparison.md").read_text().partition("## The leak")[0]
@@ -94,7 +78,6 @@ def test_the_page_needs_nothing_else_and_escapes_all(cli: Cli, tmp_path: Path) -
     assert "<script>" not in (tmp_path / "sweep/comparison/comparison.md").read_text()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_tables_read_back(cli: Cli, tmp_path: Path) -> None:
     sweep = three_models(tmp_path / "sweep")
     for seed in (1, 2):
@@ -133,7 +116,6 @@ def test_tables_read_back(cli: Cli, tmp_path: Path) -> None:
     assert {pair["test"] for pair in pairs} == {"McNemar", "permutation"}
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_large_sweep_stays_readable_and_says_what_it_leaves_out(cli: Cli, tmp_path: Path) -> None:
     for number in range(26):
         right = [track < number for track in range(30)]
@@ -147,8 +129,8 @@ def test_a_large_sweep_stays_readable_and_says_what_it_leaves_out(cli: Cli, tmp_
     assert len((tmp_path / "sweep/comparison/pairs.csv").read_text().splitlines()) == 326
 
 
-def test_pictures_are_drawn(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(style, "DPI", 60)
+@pytest.mark.pictures
+def test_pictures_are_drawn(cli: Cli, tmp_path: Path) -> None:
     assert cli("compare", str(leaky_and_honest(tmp_path / "sweep"))).code == 0
     names = {"curves.png", "confusion.png", "genre_recall.png", "accuracy_parameters.png"}
     paths = set((tmp_path / "sweep/comparison/figures").iterdir())
@@ -165,7 +147,6 @@ def test_runs_without_history_have_no_curves(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "sweep/comparison/figures/curves.png").exists()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_unfinished_runs_are_named_and_not_fatal(cli: Cli, tmp_path: Path) -> None:
     write_run(tmp_path / "sweep/done", FIRST)
     write_run(tmp_path / "sweep/killed", SECOND, status="running")
@@ -174,7 +155,6 @@ def test_unfinished_runs_are_named_and_not_fatal(cli: Cli, tmp_path: Path) -> No
     assert re.search(r"1 run is not finished and left out: \S*sweep/killed\.", outcome.out)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_where_the_report_lies(cli: Cli, tmp_path: Path) -> None:
     runs = [str(write_run(tmp_path / f"sweep/{name}", FIRST, model=name)) for name in ("CNN", "CRNN")]
     places = [

@@ -85,6 +85,7 @@ def test_evaluations_inside_a_run_count_only_if_named(tmp_path: Path) -> None:
     assert len(compare([run, again]).experiments) == 2
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("draw", [draw_accuracy_parameters, draw_curves, draw_genre_recall])
 def test_long_names_stay_within_a_picture(
     tmp_path: Path, draw: Callable[[Path, Sequence[ExperimentPlot]], None]

@@ -18,12 +18,6 @@ from genreclf.sweep.process import warm_up
 FIRST = "ckpt_path=first/checkpoints/last.ckpt"
 
 
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw few pixels."""
-    monkeypatch.setattr("genreclf.plots.style.DPI", 30)
-
-
 def end_of(run: str) -> tuple[list[dict[str, str]], str, object]:
     """Return all that does not depend on the time: the history, the test's clips and the best epoch."""
     directory = RunDirectory(run)

@@ -28,6 +28,7 @@ def history_without_times(run: Path) -> list[dict[str, str]]:
         return [{key: row[key] for key in row if not key.endswith("_s")} for row in csv.DictReader(lines)]
 
 
+@pytest.mark.pictures
 def test_leaves_all_files_of_a_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     outcome = cli(*tiny, "run_dir=run", "regularization=strong")
     assert outcome.code == 0, outcome.err
@@ -402,7 +403,7 @@ def test_a_sweep_gives_each_job_its_own_run(cli: Cli, tiny: list[str], tmp_path:
         metrics = RunDirectory(sweep / row["job"]).read_metrics()
         assert float(row["objective"]) == metrics["objective"]
         assert [float(row["ci95_low"]), float(row["ci95_high"])] == metrics["test"]["track"]["accuracy_ci95"]
-    assert (sweep / "figures/axes.png").stat().st_size > 10_000
+    assert (sweep / "figures/axes.png").is_file()
     assert "[comparison](comparison/comparison.md)" in (sweep / "sweep.md").read_text()
     again = cli(*arguments)
     assert again.out.count("finished and left as it is") == 2

@@ -35,12 +35,6 @@ def shares(run: str) -> dict[str, bool]:
         return {row["track_id"]: row["genre"] == row["predicted"] for row in csv.DictReader(lines)}
 
 
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw few pixels."""
-    monkeypatch.setattr("genreclf.plots.style.DPI", 30)
-
-
 @pytest.fixture
 def copied(trained: Trained, tmp_path: Path) -> str:
     shutil.copytree(trained.run.path, tmp_path / "mine")

@@ -77,6 +77,7 @@ def test_json_lines(cli: Cli, trained: Trained) -> None:
         assert share == pytest.approx(np.mean([window["probabilities"][genre] for window in windows]), abs=1e-6)
 
 
+@pytest.mark.pictures
 def test_table_and_pictures(cli: Cli, trained: Trained, tmp_path: Path) -> None:
     songs = [str(trained.music / genre / "0.wav") for genre in ("blues", "metal")]
     outcome = cli("predict", str(trained.run.path), *songs, "--timeline-dir", "pictures", "--top", "1")

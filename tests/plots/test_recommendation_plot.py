@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,6 +21,7 @@ def count(pixels: NDArray[np.uint8], color: str) -> int:
     return int((pixels == [int(color[i : i + 2], 16) for i in (1, 3, 5)]).all(1).sum())
 
 
+@pytest.mark.pictures
 def test_the_genres_have_their_colors(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     genres = [number % 11 for number in range(60)]

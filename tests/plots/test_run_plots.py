@@ -17,12 +17,6 @@ NAMES = {"curves.png", "confusion.png", "confusion_normalized.png", "genre_score
 
 
 @pytest.fixture
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw few pixels, where only the content matters."""
-    monkeypatch.setattr(style, "DPI", 50)
-
-
-@pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Collect the figures by file name as they are saved, to read their words."""
     found: dict[str, Figure] = {}
@@ -36,6 +30,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     return found
 
 
+@pytest.mark.pictures
 def test_all_figures_are_sizeable_pictures_with_titles(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     tracks = predictions(absent=2).per_track()
     metrics = {"split": {"leaky": True}}
@@ -52,7 +47,6 @@ def test_all_figures_are_sizeable_pictures_with_titles(tmp_path: Path, drawn: di
         assert drawn[path.name].get_suptitle() == "LEAKY SPLIT: CRNN on gtzan, split chunk"
 
 
-@pytest.mark.usefixtures("coarse")
 def test_without_epochs_there_are_no_curves(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     paths = draw_all(tmp_path, [], predictions(tracks=4).per_track(), {"split": {"leaky": False}}, "title")
     assert {path.name for path in paths} == NAMES - {"curves.png"}
@@ -63,7 +57,6 @@ def words(figure: Figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-@pytest.mark.usefixtures("coarse")
 def test_confusion_shows_counts_and_shares(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     tracks = predictions(tracks=90).per_track()
     for name, normalized in (("confusion.png", False), ("confusion_normalized.png", True)):
@@ -76,7 +69,6 @@ def test_confusion_shows_counts_and_shares(tmp_path: Path, drawn: dict[str, Figu
     assert words(drawn["confusion_normalized.png"]) == [f"{share:.0f}" for share in shares.ravel() if share]
 
 
-@pytest.mark.usefixtures("coarse")
 def test_curves_mark_the_tested_epoch_and_bear_gaps(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     rows: list[dict[str, Any]] = [*history(5), {"epoch": 5, "val/loss": None, "val/track_accuracy": float("nan")}]
     draw_curves(tmp_path / "curves.png", rows, 3, "title")
@@ -93,7 +85,6 @@ def test_curves_mark_the_tested_epoch_and_bear_gaps(tmp_path: Path, drawn: dict[
     assert np.asarray(line.get_ydata()).tolist() == pytest.approx([50, 50, 70, 50])
 
 
-@pytest.mark.usefixtures("coarse")
 def test_genres_stand_in_the_order_of_f1(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     tracks = predictions(absent=0).per_track()
     draw_genre_scores(tmp_path / "genre_scores.png", tracks, "title")
@@ -105,7 +96,7 @@ def test_genres_stand_in_the_order_of_f1(tmp_path: Path, drawn: dict[str, Figure
     assert "no test tracks" in words(drawn["genre_scores.png"])
 
 
-@pytest.mark.usefixtures("coarse")
+@pytest.mark.pictures
 def test_one_epoch_and_strange_names(tmp_path: Path) -> None:
     draw_curves(tmp_path / "curves.png", history(2)[:1], None, "a $x$ of $\\broken{ on y")
     assert (tmp_path / "curves.png").stat().st_size > 2_000

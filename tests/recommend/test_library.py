@@ -202,6 +202,7 @@ def test_formats(cli: Cli, indexed: tuple[str, Path]) -> None:
     assert "metal/1.flac" in cli(*ask, "table").out
 
 
+@pytest.mark.pictures
 def test_a_picture(cli: Cli, indexed: tuple[str, Path], tmp_path: Path) -> None:
     ask = ("recommend", indexed[0], "metal/1.flac", "--format", "csv", "--picture")
     assert len(rows(cli(*ask, "new/like.png"))) == 10

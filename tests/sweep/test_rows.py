@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import Cli
+from PIL import Image
 
-from genreclf.plots.sweep import _positions
+from genreclf.plots.sweep import JobLine, _positions, draw_axes
 from genreclf.run_directory import RunBusy
 from genreclf.sweep.rows import axes_of, read_rows
 from genreclf.sweep.summary import report
@@ -85,6 +86,17 @@ def test_a_job_that_another_process_does_is_left_alone(
     (job,) = tmp_path.glob("sweep/*/job.json")
     assert json.loads(job.read_text())["exit_code"] == RunBusy.exit_code
     assert not (job.parent / "metrics.json").exists()
+
+
+@pytest.mark.pictures
+def test_each_job_is_a_line_of_its_color(tmp_path: Path) -> None:
+    jobs = [JobLine(varies={"lr": lr}, objective=objective, leaky=False) for lr, objective in (("1", 0.2), ("2", 0.9))]
+    assert draw_axes(tmp_path / "axes.png", ["lr"], jobs, "title")
+    pixels = np.asarray(Image.open(tmp_path / "axes.png").convert("RGB")).reshape(-1, 3)
+    for low_or_high in ((68, 1, 84), (253, 231, 37)):  # The ends of viridis.
+        assert (pixels == low_or_high).all(1).sum() > 500
+    assert not draw_axes(tmp_path / "one.png", ["lr"], jobs[:1], "title")
+    assert not (tmp_path / "one.png").exists()
 
 
 def test_numbers_lie_to_scale_and_words_evenly() -> None:
