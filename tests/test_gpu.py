@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT, Cli, python_m, write_music
-from torch import Tensor
+from torch import Tensor, nn
 
 import genreclf
 from genreclf.audio.log_mel import FeatureSpec
@@ -22,6 +22,7 @@ from genreclf.data.encoding import store_of
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.devices import exactly
 from genreclf.models import CRNN, StatisticsCRNN
+from genreclf.models.pooling import MaxPool2d
 from genreclf.run_directory import RunDirectory
 from genreclf.training.compilation import compiled
 
@@ -116,6 +117,28 @@ def test_a_compiled_network_computes_the_same(mode: str) -> None:
                 output.square().mean().backward()
     for parameter, same in zip(model.network.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, same.grad, atol=1e-3, rtol=1e-2)
+
+
+WINDOWS = [((4, 32, 128, 431), (2, 2)), ((4, 64, 64, 215), (4, 2)), ((4, 96, 17, 107), (4, 2)), ((4, 5, 9, 53), (3, 3))]
+"""Shapes of images, some with rows and columns outside of all windows."""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("shape", "window"), WINDOWS, ids=str)
+def test_pools_as_pytorch_to_the_last_bit(shape: tuple[int, ...], window: tuple[int, int], dtype: torch.dtype) -> None:
+    image = torch.randint(-30, 30, shape, device=GPU).to(dtype).contiguous(memory_format=torch.channels_last)
+    image[0, 0, :2, :2] = torch.tensor([[1.0, torch.nan], [torch.nan, torch.inf]])
+    ours, theirs = image.clone().requires_grad_(), image.clone().requires_grad_()
+    maxima, expected = MaxPool2d(window)(ours), nn.MaxPool2d(window)(theirs)
+    assert "MaxPool2DWithIndices" not in str(maxima.grad_fn)
+    slopes = torch.randn_like(expected)
+    maxima.backward(slopes)
+    expected.backward(slopes)
+    torch.testing.assert_close(maxima, expected, rtol=0, atol=0, equal_nan=True)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.equal(ours.grad, theirs.grad)
+    assert maxima.stride() == expected.stride()
 
 
 def test_a_run_is_tested_and_predicts_exactly(cli: Cli, on_gpu: list[str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.errors import UserError
+from genreclf.models.pooling import MaxPool2d
 from genreclf.values import shown
 
 
@@ -208,7 +209,7 @@ def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:
     """
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.MaxPool2d((pool[0], pool[1])),
+        MaxPool2d((pool[0], pool[1])),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )

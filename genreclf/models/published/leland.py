@@ -5,6 +5,7 @@ from typing import Unpack
 from torch import nn
 
 from genreclf.models.layers import AsImage, Network, draw_as_keras
+from genreclf.models.pooling import MaxPool2d
 from genreclf.models.published.whole_track import Resize, WholeTrack
 from genreclf.training.module import Training
 
@@ -53,10 +54,10 @@ class LelandCNN(WholeTrack):
             convolutions=nn.Sequential(
                 nn.Conv2d(1, 16, 3),
                 nn.ReLU(inplace=True),
-                nn.MaxPool2d((2, 4)),
+                MaxPool2d((2, 4)),
                 nn.Conv2d(16, 32, 3),
                 nn.ReLU(inplace=True),
-                nn.MaxPool2d((2, 4)),
+                MaxPool2d((2, 4)),
             ),
             flatten=nn.Flatten(),
             layers=nn.Sequential(nn.Linear(38400, 64), nn.ReLU(inplace=True), nn.Dropout(0.25)),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genreclf.models.crnn import FramesAsSequence
 from genreclf.models.layers import AsImage, Network, OutputsOf, draw_as_keras
+from genreclf.models.pooling import MaxPool2d
 from genreclf.models.published.whole_track import Resize, WholeTrack
 from genreclf.training.module import Training
 
@@ -87,7 +88,7 @@ def _stack(
             nn.Sequential(
                 nn.Conv2d(inputs[i], channels[i], kernel, padding=padding),
                 nn.ReLU(inplace=True),
-                nn.MaxPool2d(pools[i]),
+                MaxPool2d(pools[i]),
                 nn.Dropout(dropout),
             )
             for i in range(len(channels))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from genreclf.models.crnn import FramesAsSequence
 from genreclf.models.layers import AsImage, Network, OutputsOf, draw_glorot
+from genreclf.models.pooling import MaxPool2d
 from genreclf.models.published.fixed import FixedInput
 from genreclf.training.module import Training
 
@@ -159,7 +160,7 @@ def convolutions(channels: Sequence[int], pools: Sequence[int], kernels: Sequenc
             nn.Sequential(
                 nn.Conv2d(inputs[i], channels[i], sizes[i], padding=1),
                 nn.BatchNorm2d(channels[i]),
-                nn.MaxPool2d(pools[i]),
+                MaxPool2d((pools[i], pools[i])),
                 nn.ReLU(inplace=True),
             )
             for i in range(len(channels))
