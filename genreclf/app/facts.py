@@ -3,6 +3,7 @@
 from typing import Any
 
 from genreclf.errors import UserError
+from genreclf.evaluation.leaks import interval_words
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.run_directory import RunDirectory
 
@@ -15,8 +16,7 @@ def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
         test = metrics["test"]["track"]
         found = {
             "accuracy": float(test["accuracy"]),
-            "low": float(test["accuracy_ci95"][0]),
-            "high": float(test["accuracy_ci95"][1]),
+            "interval": interval_words(test),
             "tracks": int(test["n"]),
             "split": str(metrics["split"]["name"]),
             "leaky": bool(metrics["split"]["leaky"]),

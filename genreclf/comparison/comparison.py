@@ -11,7 +11,10 @@ from genreclf.comparison.naming import recipe_of, shown, varying_keys
 from genreclf.comparison.runs import FinishedRun, find_runs
 from genreclf.comparison.significance import PairedTest, holm, paired_test
 from genreclf.config.identity import digest
+from genreclf.datasets.identity import artist_of, credited, read_artists
+from genreclf.errors import UserError
 from genreclf.evaluation.leaks import seen_before
+from genreclf.experiment.lineage import Key, track_key
 
 SOURCE_KEYS = ("data._target_", "data.root", "data.seed")
 """Settings that identify where the tracks come from."""
@@ -29,12 +32,14 @@ class Pair:
         second: The other.
         test: On the tracks.
         p_holm: Its p, corrected for all pairs tested.
+        p_holm_artists: Its p over artists, corrected likewise; None where no artists are known.
     """
 
     first: Experiment
     second: Experiment
     test: PairedTest
     p_holm: float
+    p_holm_artists: float | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,20 +76,26 @@ class Comparison:
         return [run for experiment in self.experiments for run in experiment.runs]
 
 
-def compare(paths: Iterable[Path]) -> Comparison:
+def compare(paths: Iterable[Path], artists: Path | None = None) -> Comparison:
     """Compare the finished runs that some folders are or hold.
+
+    Args:
+        paths: The folders.
+        artists: A file of artists, see `genreclf.datasets.identity.read_artists`, for runs that knew none.
 
     Raises:
         UserError: A folder does not exist, no run is finished, or a file of one is damaged.
     """
     finished, unfinished = find_runs(paths)
-    experiments, warnings = group_runs([FinishedRun.read(path) for path in finished])
+    runs = [FinishedRun.read(path) for path in finished]
+    experiments, warnings = group_runs(runs, _artists(runs, artists))
     classes: dict[str, list[Experiment]] = defaultdict(list)
     for experiment in experiments:
         classes[_test_of(experiment)].append(experiment)
     alike = [pair for members in classes.values() for pair in combinations(members, 2)]
     tests = [paired_test(first.scores, second.scores) for first, second in alike]
     corrected = holm([test.p for test in tests])
+    corrected_artists = iter(holm([test.p_artists for test in tests if test.p_artists is not None]))
     for members in classes.values():
         warnings += _doubts(members)
     if len(devices := {run.device for run in (run for e in experiments for run in e.runs) if run.device}) > 1:
@@ -95,7 +106,13 @@ def compare(paths: Iterable[Path]) -> Comparison:
     return Comparison(
         experiments=tuple(experiments),
         pairs=tuple(
-            Pair(first=first, second=second, test=test, p_holm=p)
+            Pair(
+                first=first,
+                second=second,
+                test=test,
+                p_holm=p,
+                p_holm_artists=None if test.p_artists is None else next(corrected_artists),
+            )
             for (first, second), test, p in zip(alike, tests, corrected, strict=True)
         ),
         leaks=tuple(_leaks(experiments)),
@@ -103,6 +120,23 @@ def compare(paths: Iterable[Path]) -> Comparison:
         warnings=tuple(warnings),
         unfinished=tuple(unfinished),
     )
+
+
+def _artists(runs: Sequence[FinishedRun], path: Path | None) -> dict[Key, Sequence[str]]:
+    """Return what is known of the artists of all tracks, by the file first and else by any of the runs.
+
+    Raises:
+        UserError: The file cannot be read, or names the artist of no track.
+    """
+    known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
+    if path is None:
+        return known
+    listed = read_artists(path)
+    keys = {track_key(run.dataset, id): id for run in runs for id in run.tracks.track_ids}
+    named = {key: names for key, id in keys.items() if (names := credited(artist_of(id, listed)))}
+    if not named:
+        raise UserError(f"--artists {path} names the artist of none of the {len(keys)} test tracks: give their file.")
+    return {**known, **named}
 
 
 def _test_of(experiment: Experiment) -> str:

@@ -27,6 +27,7 @@ CURVES = ("val/track_accuracy", "val/track_loss", "train/loss", "train/accuracy"
 EPOCH = "epoch"
 OBJECTIVE = "objective"
 SCORES = (OBJECTIVE, "test/track/accuracy", "test/track/f1_macro")
+INTERVALS = {"accuracy_ci95": "95 % interval", "accuracy_ci95_artists": "95 % interval over artists"}
 CONFUSION = "test/confusion"
 TRACKS = "test/tracks"
 SPECTROGRAMS = "test/spectrograms"
@@ -137,6 +138,10 @@ class Dashboard:
         ]
         scores = [wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(key), display_name=key) for key in SCORES]
         compared: list[Any] = [wr.BarPlot(title=key, metrics=[key], groupby=by_model) for key in SCORES]
+        compared += [
+            wr.BarPlot(title=title, metrics=[f"test/track/{key}/{end}" for end in ("low", "high")])
+            for key, title in INTERVALS.items()
+        ]
         if axes:
             compared += [
                 wr.ParallelCoordinatesPlot(title="Settings and scores", columns=[*axes, *scores]),

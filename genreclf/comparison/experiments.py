@@ -14,7 +14,10 @@ from genreclf.comparison.naming import recipe_names, recipe_of, settings_of, spl
 from genreclf.comparison.runs import FinishedRun
 from genreclf.comparison.significance import Interval, TrackScores, accuracy_interval
 from genreclf.config.identity import digest
+from genreclf.datasets.identity import artist_groups
+from genreclf.evaluation.intervals import artist_accuracy, artist_index, effective_tracks
 from genreclf.evaluation.metrics import confusion, get_metric
+from genreclf.experiment.lineage import Key, track_key
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,6 +30,7 @@ class Experiment:
         title: Name and split, as far as needed to distinguish experiments; says LEAKY where the split leaks.
         settings: The configuration less what repeats, flat.
         runs: At least one.
+        artists: Known artists of the tracks, by `genreclf.experiment.lineage.track_key`.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Experiment:
     title: str
     settings: Mapping[str, Any]
     runs: tuple[FinishedRun, ...]
+    artists: Mapping[Key, Sequence[str]]
 
     @property
     def leaky(self) -> bool:
@@ -43,17 +48,21 @@ class Experiment:
     @cached_property
     def scores(self) -> TrackScores:
         """How often each distinct test track was recognized."""
-        right: dict[str, int] = defaultdict(int)
-        times: dict[str, int] = defaultdict(int)
+        ids = tuple(sorted({track_id for run in self.runs for track_id in run.tracks.track_ids}))
+        row_of = {seed: row for row, seed in enumerate(sorted({str(run.config.get("seed")) for run in self.runs}))}
+        right, times = np.zeros((2, len(row_of), len(ids)), dtype=np.int64)
         for run in self.runs:
-            for track_id, hit in zip(run.tracks.track_ids, run.right, strict=True):
-                right[track_id] += int(hit)
-                times[track_id] += 1
-        ids = tuple(sorted(times))
+            cells = row_of[str(run.config.get("seed"))], np.searchsorted(ids, run.tracks.track_ids)
+            right[cells] += run.right
+            times[cells] += 1
+        keys = {track_id: track_key(run.dataset, track_id) for run in self.runs for track_id in run.tracks.track_ids}
+        groups = artist_groups(ids, {track_id: self.artists.get(key, ()) for track_id, key in keys.items()})
         return TrackScores(
             track_ids=ids,
-            right=np.array([right[track_id] for track_id in ids], dtype=np.int64),
-            times=np.array([times[track_id] for track_id in ids], dtype=np.int64),
+            right=right.sum(axis=0),
+            times=times.sum(axis=0),
+            by_seed=right / times if times.all() else None,
+            artist=artist_index(ids, groups),
         )
 
     @cached_property
@@ -111,6 +120,18 @@ class Experiment:
         return TrackScores(track_ids=ids, right=self.scores.right[chosen], times=self.scores.times[chosen])
 
     @cached_property
+    def effective_n(self) -> float | None:
+        """See `genreclf.evaluation.intervals.effective_tracks`; None where no artists are known."""
+        artist = self.scores.artist
+        return None if artist is None else effective_tracks(self.scores.shares, artist)
+
+    @property
+    def artist_accuracy(self) -> float | None:
+        """Accuracy with each artist counting once; None where none are known."""
+        artist = self.scores.artist
+        return None if artist is None else artist_accuracy(self.scores.shares, artist)
+
+    @cached_property
     def genres(self) -> tuple[str, ...]:
         """All genres of the runs, sorted."""
         return tuple(sorted({genre for run in self.runs for genre in run.tracks.genres}))
@@ -124,8 +145,14 @@ class Experiment:
         return counts
 
 
-def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Experiment], list[str]]:
+def group_runs(
+    runs: Sequence[FinishedRun], artists: Mapping[Key, Sequence[str]] | None = None
+) -> tuple[list[Experiment], list[str]]:
     """Group runs over seeds and folds.
+
+    Args:
+        runs: All runs.
+        artists: See `Experiment`.
 
     Returns:
         The experiments, leaky splits last, then by split, and within the same tracks by falling
@@ -141,7 +168,7 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Experiment], list[str]
         else:
             group[cell] = run
     groups = [tuple(cells.values()) for cells in members.values()]
-    experiments = sorted(_named(groups), key=_order)
+    experiments = sorted(_named(groups, artists or {}), key=_order)
     warnings = []
     if left_out:
         named = ", ".join(str(run.path) for run in left_out)
@@ -153,7 +180,7 @@ def group_runs(runs: Sequence[FinishedRun]) -> tuple[list[Experiment], list[str]
     return experiments, warnings
 
 
-def _named(groups: Sequence[tuple[FinishedRun, ...]]) -> list[Experiment]:
+def _named(groups: Sequence[tuple[FinishedRun, ...]], artists: Mapping[Key, Sequence[str]]) -> list[Experiment]:
     settings = [settings_of(runs[0].config) for runs in groups]
     recipes = {digest(recipe_of(each)): recipe_of(each) for each in settings}
     name_of = dict(zip(recipes, recipe_names(list(recipes.values())), strict=True))
@@ -174,7 +201,12 @@ def _named(groups: Sequence[tuple[FinishedRun, ...]]) -> list[Experiment]:
         title = f"{name}, {split}" if several else name
         experiments.append(
             Experiment(
-                name=name, split=split, title=f"{title} (LEAKY)" if leaky else title, settings=each, runs=tuple(runs)
+                name=name,
+                split=split,
+                title=f"{title} (LEAKY)" if leaky else title,
+                settings=each,
+                runs=tuple(runs),
+                artists=artists,
             )
         )
     return experiments

@@ -1,7 +1,7 @@
 """Find and read finished runs."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class FinishedRun:
         history: A row an epoch; empty for an evaluation.
         tracks: Predictions of the test.
         device: What it ran on, if known.
+        dataset: What its tracks are told apart by from those of other datasets, see `track_key`.
+        artists: Known artists of its tracks, as its ``split.json`` tells.
     """
 
     path: Path
@@ -46,6 +48,8 @@ class FinishedRun:
     history: tuple[Mapping[str, float], ...]
     tracks: TrackPredictions
     device: str | None
+    dataset: str
+    artists: Mapping[str, Sequence[str]]
 
     @classmethod
     def read(cls, path: Path) -> "FinishedRun":
@@ -66,7 +70,7 @@ class FinishedRun:
                 f"{run.predictions} does not belong to metrics.json beside it ({right} of {n} tracks right there): "
                 f"write both anew with `python -m genreclf evaluate {path}`."
             )
-        environment = run.read_json(run.environment) if run.environment.exists() else {}
+        environment, split = (run.read_json(path) if path.exists() else {} for path in (run.environment, run.split))
         return cls(
             path=path,
             config=run.read_config(),
@@ -74,6 +78,8 @@ class FinishedRun:
             history=tuple(run.read_history()),
             tracks=tracks,
             device=environment.get("device"),
+            dataset=str(split.get("dataset", "")),
+            artists=split.get("artists") or {},
         )
 
     @property

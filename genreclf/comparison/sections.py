@@ -8,10 +8,10 @@ from pathlib import Path
 from genreclf.comparison.comparison import NAMED, Comparison
 from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.naming import recipe_of, shown, varying_keys
-from genreclf.comparison.significance import RESAMPLES
 from genreclf.comparison.tables import PAIR_COLUMNS, interval, split_cell, table_of
+from genreclf.evaluation.intervals import RESAMPLES
 from genreclf.evaluation.metrics import get_metric
-from genreclf.reports.tables import MISSING, Table, percent
+from genreclf.reports.tables import MISSING, Table, percent, span
 
 PAIRS_SHOWN = 100
 """With more pairs than this, the report shows only those of the top experiments."""
@@ -39,13 +39,22 @@ LIMITS = (
     "Wilson's (1927); otherwise it is the bias-corrected and accelerated bootstrap (Efron, 1987) of the mean over "
     f"tracks, {RESAMPLES:,} samples, all runs of a track kept together. It says how far the accuracy of these trained "
     "models could lie from the figure had other tracks been drawn; training again, another split, and errors in labels "
-    "move it as well, and several tracks of one artist make it too narrow. Folds share training tracks, which no "
-    "interval can account for (Bengio and Grandvalet, 2004).",
+    "move it as well. Folds share training tracks, which no interval can account for (Bengio and Grandvalet, 2004).",
+    "A model is right or wrong about the tracks of one artist together, which makes the interval over tracks too "
+    "narrow. The one over artists is the bootstrap that draws all tracks of an artist together (Field and Welsh, "
+    f"2007), and with several seeds these as well, independently of the artists: {RESAMPLES:,} samples, percentiles; "
+    "Wilson's for the number of artists where all have the same share. Artists of a joint credit, and known repeats of "
+    "a recording, are one; a track whose artist is unknown is an artist of its own. Effective tracks: how many tracks "
+    "of as many different artists would tell the accuracy as exactly, n over the design effect (Kish, 1965). Without "
+    "artists (data.artists in training, or --artists here) these columns say n/a.",
     "The paired test asks whether two experiments, as trained, are equally good on tracks like these: McNemar's, "
     "exact, where each track was tested once in both; otherwise the permutation test of the mean difference, which "
     "swaps both experiments track by track, its distribution computed in full. p (Holm) is corrected for all pairs "
-    "tested (Holm, 1979). The interval of a difference is Student's of a mean over tracks, not corrected. Neither "
-    "covers the randomness of training: see the SD over runs.",
+    "tested (Holm, 1979). Over artists it is the permutation test that swaps both experiments artist by artist, also "
+    "exact, corrected likewise: only where this p is small does the difference hold for other artists. The interval of "
+    "a difference over tracks is Student's of a mean; over artists it is the bootstrap of artists, drawn for both "
+    "experiments together, and of each one's seeds. Neither is corrected; no test covers the randomness of training: "
+    "see the SD over runs.",
 )
 
 CAPTIONS = {
@@ -103,8 +112,7 @@ def first_of_each_split(comparison: Comparison) -> list[str]:
 
 def _tested(experiment: Experiment) -> str:
     scores = experiment.scores
-    tracks = len(scores.track_ids)
-    return f"{percent(scores.accuracy)} % of {tracks} tracks (95 % interval {interval(experiment)})"
+    return f"{percent(scores.accuracy)} % of {len(scores.track_ids)} tracks (95 % interval {_intervals(experiment)})"
 
 
 def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) -> list[Section]:
@@ -132,14 +140,23 @@ def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) ->
     ]
 
 
+def _intervals(experiment: Experiment) -> str:
+    artists = experiment.scores.artist_interval
+    return interval(experiment) + (f", over artists {span(*artists)}" if artists else "")
+
+
+def _with_intervals(experiment: Experiment) -> str:
+    return f"{percent(experiment.scores.accuracy)} ({_intervals(experiment)})"
+
+
 def _leaks(comparison: Comparison) -> Section:
     rows = [
         [
             leak.leaky.name,
             split_cell(leak.leaky),
             split_cell(leak.honest),
-            f"{percent(leak.leaky.scores.accuracy)} ({interval(leak.leaky)})",
-            f"{percent(leak.honest.scores.accuracy)} ({interval(leak.honest)})",
+            _with_intervals(leak.leaky),
+            _with_intervals(leak.honest),
             f"{100 * (leak.leaky.scores.accuracy - leak.honest.scores.accuracy):+.1f}",
             percent(leak.leaky.mean("test.clip.accuracy")),
             percent(leak.honest.mean("test.clip.accuracy")),

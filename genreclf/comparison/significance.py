@@ -1,21 +1,26 @@
-"""Intervals and paired tests over tracks, for experiments of one run or of several.
+"""Intervals and paired tests over tracks and over artists, for experiments of one run or of several.
 
-The unit of sampling is the track, not the clip or the run: clips of one track, and runs tested on the same track, are
-not independent. An experiment is therefore represented by how many of its runs tested each distinct track, and how many
-of those classified it correctly.
+The unit of sampling is the track, or the artist with all its tracks, not the clip or the run: clips of one track, and
+runs tested on the same track, are not independent. An experiment is therefore represented by how many of its runs
+tested each distinct track, and how many of those classified it correctly.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.evaluation.metrics import wilson_interval
-
-RESAMPLES = 4999
-"""Bootstrap samples of an interval."""
+from genreclf.evaluation.intervals import (
+    RESAMPLES,
+    artist_interval,
+    over_artists,
+    over_seeds,
+    percentiles,
+    wilson_interval,
+)
 
 FINEST = 2520
 """Differences between shares are counted in steps of 1/2520 at the finest; every share of up to ten runs fits."""
@@ -32,11 +37,16 @@ class TrackScores:
         track_ids: Distinct tracks, sorted.
         right: Runs that classified each track correctly, shape ``(track,)``.
         times: Runs that tested each track, at least 1, shape ``(track,)``.
+        by_seed: Share of the runs of each seed that classified each track correctly, shape ``(seed, track)``; None
+            where the seeds were not tested on the same tracks.
+        artist: Number of the artist of each track, see `genreclf.evaluation.intervals.artist_index`; None if unknown.
     """
 
     track_ids: tuple[str, ...]
     right: NDArray[np.int64]
     times: NDArray[np.int64]
+    by_seed: NDArray[np.float64] | None = None
+    artist: NDArray[np.int64] | None = None
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -48,6 +58,21 @@ class TrackScores:
     def accuracy(self) -> float:
         """Mean of `shares`: the mean over seeds on the same tracks; folds pooled, each distinct track counting once."""
         return float(self.shares.mean())
+
+    @property
+    def seeds(self) -> NDArray[np.float64]:
+        """What is drawn from where seeds are: `by_seed`, or `shares` as those of one seed, shape ``(seed, track)``."""
+        return self.shares[None] if self.by_seed is None else self.by_seed
+
+    @cached_property
+    def over_artists(self) -> NDArray[np.float64] | None:
+        """Accuracy of each seed in each sample of the artists, ``(sample, seed)``; None where no artists are known."""
+        return None if self.artist is None else over_artists(self.seeds, self.artist)
+
+    @cached_property
+    def artist_interval(self) -> tuple[float, float] | None:
+        """95 % interval of the accuracy over artists and seeds; None where no artists are known."""
+        return None if self.artist is None else artist_interval(self.seeds, self.artist)
 
     @property
     def once(self) -> bool:
@@ -76,6 +101,8 @@ class PairedTest:
         second_better: The same for the second.
         p: Two-sided.
         method: `MCNEMAR` or `PERMUTATION`.
+        ci95_artists: 95 % interval of the difference over artists and seeds; None where no artists are known.
+        p_artists: Two-sided, over artists; None where none are known.
     """
 
     difference: float
@@ -85,6 +112,8 @@ class PairedTest:
     second_better: int
     p: float
     method: str
+    ci95_artists: tuple[float, float] | None
+    p_artists: float | None
 
 
 def accuracy_interval(scores: TrackScores) -> Interval:
@@ -112,16 +141,27 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
     case. Its distribution is computed in full instead of drawn (M. Pagano and D. Tritchler, "On obtaining permutation
     distributions in polynomial time", Journal of the American Statistical Association 78 (382), 1983).
 
+    Over artists it is the same test of the sums of the differences of each artist's tracks, which swaps the two
+    experiments artist by artist. The interval is a bootstrap: artists are drawn for both experiments together, seeds
+    for each of them.
+
     Raises:
-        ValueError: The tracks are not the same.
+        ValueError: The tracks or their artists are not the same.
     """
     if first.track_ids != second.track_ids:
         raise ValueError("the experiments were tested on different tracks")
+    if first.artist is not None and second.artist is not None and not np.array_equal(first.artist, second.artist):
+        raise ValueError("the tracks have different artists in the experiments")
     differences = first.shares - second.shares
     low, high = _student(differences)
     once = first.once and second.once
     steps = _whole_steps(first, second)
     first_better, second_better = int((steps > 0).sum()), int((steps < 0).sum())
+    p_artists, ci95_artists = None, None
+    samples, others = first.over_artists, second.over_artists
+    if first.artist is not None and samples is not None and others is not None:
+        p_artists = permutation(np.bincount(first.artist, weights=steps).astype(np.int64))
+        ci95_artists = percentiles(over_seeds(samples, 1) - over_seeds(others, 2))
     return PairedTest(
         difference=float(differences.mean()),
         low=low,
@@ -130,6 +170,8 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
         second_better=second_better,
         p=mcnemar(first_better, second_better) if once else permutation(steps),
         method=MCNEMAR if once else PERMUTATION,
+        ci95_artists=ci95_artists,
+        p_artists=p_artists,
     )
 
 

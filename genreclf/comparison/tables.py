@@ -7,7 +7,7 @@ from genreclf.comparison.comparison import Comparison, Pair
 from genreclf.comparison.experiments import Experiment
 from genreclf.escaping import printable
 from genreclf.evaluation.metrics import METRICS, Metric, get_metric
-from genreclf.reports.tables import Column, Table, csv_text, decimal, percent, seconds, span
+from genreclf.reports.tables import MISSING, Column, Table, csv_text, decimal, percent, seconds, span, span_or_missing
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -49,6 +49,29 @@ def _of_metric(metric: Metric) -> Column[Experiment]:
     return _number(metric.key, title, lambda experiment: experiment.mean(f"test.track.{metric.key}"), text)
 
 
+def _end(interval: tuple[float, float] | None, end: int) -> float | None:
+    return None if interval is None else interval[end]
+
+
+def _whole(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.0f}"
+
+
+def _p_column(key: str, title: str, p: Callable[[Pair], float | None]) -> Column[Pair]:
+    def text(pair: Pair, digits: int, missing: str) -> str:
+        return missing if (value := p(pair)) is None else f"{value:.{digits}g}"
+
+    return Column(key, lambda pair: text(pair, 6, ""), title, lambda pair: text(pair, 3, MISSING))
+
+
+def _verdict(pair: Pair) -> str:
+    """Return what two experiments differ by: tracks as well as artists, tracks alone, or nothing that is proved."""
+    if pair.p_holm_artists is None:
+        return "yes" if pair.p_holm < LEVEL else "no"
+    found = [unit for unit, p in (("tracks", pair.p_holm), ("artists", pair.p_holm_artists)) if p < LEVEL]
+    return ("no", f"{''.join(found)} only", "yes")[len(found)]
+
+
 COLUMNS: tuple[Column[Experiment], ...] = (
     Column("experiment", lambda each: each.name, "experiment", lambda each: each.name, words=True),
     Column("split", lambda each: each.split, "split", split_cell, words=True),
@@ -62,6 +85,15 @@ COLUMNS: tuple[Column[Experiment], ...] = (
     Column("ci95_low", lambda each: each.interval.low, "95 % interval", interval),
     Column("ci95_high", lambda each: each.interval.high),
     Column("ci95_method", lambda each: each.interval.method, "method", lambda each: each.interval.method),
+    Column(
+        "ci95_artists_low",
+        lambda each: _end(each.scores.artist_interval, 0),
+        "95 % interval, artists",
+        lambda each: span_or_missing(each.scores.artist_interval),
+    ),
+    Column("ci95_artists_high", lambda each: _end(each.scores.artist_interval, 1)),
+    _number("artist_accuracy", "each artist once (%)", lambda each: each.artist_accuracy, percent),
+    _number("effective_n", "effective tracks", lambda each: each.effective_n, _whole),
     _number("clip_accuracy", "test accuracy, clips (%)", lambda each: each.mean("test.clip.accuracy"), percent),
     *(_of_metric(metric) for metric in METRICS if metric.is_compared),
     _number("val_accuracy", "validation accuracy, tracks (%)", lambda each: each.mean("val.track.accuracy"), percent),
@@ -103,14 +135,18 @@ PAIR_COLUMNS: tuple[Column[Pair], ...] = (
         lambda pair: str(pair.test.second_better),
     ),
     Column("test", lambda pair: pair.test.method, "test", lambda pair: pair.test.method),
-    Column("p", lambda pair: f"{pair.test.p:.6g}", "p", lambda pair: f"{pair.test.p:.3g}"),
-    Column("p_holm", lambda pair: f"{pair.p_holm:.6g}", "p (Holm)", lambda pair: f"{pair.p_holm:.3g}"),
+    _p_column("p", "p", lambda pair: pair.test.p),
+    _p_column("p_holm", "p (Holm)", lambda pair: pair.p_holm),
     Column(
-        "",
-        lambda pair: pair.p_holm < LEVEL,
-        f"differ at {100 * LEVEL:.0f} %",
-        lambda pair: "yes" if pair.p_holm < LEVEL else "no",
+        "ci95_artists_low",
+        lambda pair: _end(pair.test.ci95_artists, 0),
+        "95 % interval, artists",
+        lambda pair: span_or_missing(pair.test.ci95_artists),
     ),
+    Column("ci95_artists_high", lambda pair: _end(pair.test.ci95_artists, 1)),
+    _p_column("p_artists", "p, artists", lambda pair: pair.test.p_artists),
+    _p_column("p_holm_artists", "p (Holm), artists", lambda pair: pair.p_holm_artists),
+    Column("", _verdict, f"differ at {100 * LEVEL:.0f} %", _verdict),
 )
 """The table of paired tests."""
 
@@ -128,7 +164,14 @@ def terminal_table(comparison: Comparison) -> "RichTable":
 
     table = RichTable(title="Experiments, by validation accuracy", title_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("experiment\nsplit, test, runs", overflow="fold")
-    for header in ("tracks % ±SD\n95 % interval", "clips\n%", "macro\nF1", "val.\n%", "para-\nmeters", "train\ns/run"):
+    for header in (
+        "tracks % ±SD\n95 % interval\n... artists",
+        "clips\n%",
+        "macro\nF1",
+        "val.\n%",
+        "para-\nmeters",
+        "train\ns/run",
+    ):
         table.add_column(header, justify="right", no_wrap=True)
     for experiment in comparison.experiments:
         cells = {column.key: printable(column.text(experiment)) for column in COLUMNS if column.title}
@@ -137,7 +180,7 @@ def terminal_table(comparison: Comparison) -> "RichTable":
         words.stylize("bold", 0, len(cells["experiment"]))
         words.highlight_words(["LEAKY"], "bold red")
         spread = "" if experiment.deviation is None else f" ±{cells['accuracy_sd']}"
-        accuracy = f"{cells['accuracy']}{spread}\n{cells['ci95_low']}"
+        accuracy = f"{cells['accuracy']}{spread}\n{cells['ci95_low']}\n{cells['ci95_artists_low']}"
         figures = (cells[key] for key in ("clip_accuracy", "f1_macro", "val_accuracy"))
         count = most_parameters(experiment)
         short = f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count / 1e3:.1f} k"

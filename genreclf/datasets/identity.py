@@ -129,6 +129,17 @@ def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
     return names
 
 
+def artist_groups(tracks: Iterable[str], artists: Mapping[str, Iterable[str]]) -> dict[str, str] | None:
+    """Return the group of each track, see `groups`; None if no artist of any of them is known.
+
+    Args:
+        tracks: Ids of the tracks.
+        artists: Artists by track id, as `credited` returns them; a track without one is left out or has none.
+    """
+    credits = {track: "; ".join(artists.get(track, ())) for track in tracks}
+    return groups(credits) if any(credits.values()) else None
+
+
 def connected(marks_of: Mapping[str, Iterable[str | None]]) -> list[list[str]]:
     """Return the connected components of tracks that share a mark.
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.errors import UserError
+from genreclf.evaluation.intervals import artist_index, artist_metrics, wilson_interval
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 
 CALIBRATION_BINS = 15
@@ -42,18 +43,19 @@ METRICS = (
 """What reports show beside the accuracy, in this order."""
 
 
-def evaluate(clips: ClipPredictions) -> dict[str, Any]:
+def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Score one subset of a split, in validation and in the test alike.
 
     Args:
         clips: The predictions of all ranks; see `ClipPredictions.gathered`.
+        artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None where none are known.
 
     Returns:
         ``clip`` with ``accuracy``, ``f1_macro``, ``loss``, ``n``; ``track`` with the same and ``accuracy_ci95``
-        (Wilson, ``[low, high]``), ``top3_accuracy`` and ``calibration_error``; ``per_genre`` with ``precision``,
-        ``recall``, ``f1`` and ``n`` of the tracks of each genre. Nothing is rounded; see `rounded`. Losses are mean
-        negative log likelihoods in nats, that of tracks of the averaged probabilities. A genre without tracks has
-        ``n`` 0 and no part in macro F1. Losses are nan where logits are.
+        (Wilson, ``[low, high]``), what `artist_metrics` returns, ``top3_accuracy`` and ``calibration_error``;
+        ``per_genre`` with ``precision``, ``recall``, ``f1`` and ``n`` of the tracks of each genre. Nothing is rounded;
+        see `rounded`. Losses are mean negative log likelihoods in nats, that of tracks of the averaged probabilities.
+        A genre without tracks has ``n`` 0 and no part in macro F1. Losses are nan where logits are.
 
     Raises:
         UserError: There are no clips.
@@ -78,6 +80,7 @@ def evaluate(clips: ClipPredictions) -> dict[str, Any]:
         "track": {
             "accuracy": right / n,
             "accuracy_ci95": list(wilson_interval(right, n)),
+            **artist_metrics(tracks.predicted == tracks.targets, artist_index(tracks.track_ids, artists)),
             "f1_macro": _macro_f1(counts),
             "top3_accuracy": _top_accuracy(tracks, 3),
             "calibration_error": calibration_error(tracks),
@@ -88,51 +91,35 @@ def evaluate(clips: ClipPredictions) -> dict[str, Any]:
     }
 
 
-def apart(tracks: TrackPredictions, seen: Collection[str]) -> dict[str, Any]:
+def apart(tracks: TrackPredictions, seen: Collection[str], artists: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Score the test tracks that were seen before the test separately from the others.
 
     Args:
         tracks: The predictions.
         seen: Ids of the tracks that were seen.
+        artists: See `evaluate`.
 
     Returns:
         ``seen`` and ``unseen``, each with ``track`` that holds ``accuracy`` (None of no tracks), ``accuracy_ci95``
-        (Wilson) and ``n``; nothing if no track was seen.
+        (Wilson), what `artist_metrics` returns, and ``n``; nothing if no track was seen.
     """
     was_seen = np.array([track_id in seen for track_id in tracks.track_ids], dtype=bool)
     if not was_seen.any():
         return {}
     figures: dict[str, Any] = {}
     for name, chosen in (("seen", was_seen), ("unseen", ~was_seen)):
-        n, right = int(chosen.sum()), int((tracks.predicted == tracks.targets)[chosen].sum())
-        interval = list(wilson_interval(right, n)) if n else None
-        figures[name] = {"track": {"accuracy": right / n if n else None, "accuracy_ci95": interval, "n": n}}
+        hits = (tracks.predicted == tracks.targets)[chosen]
+        n, right = len(hits), int(hits.sum())
+        ids = [track_id for track_id, is_chosen in zip(tracks.track_ids, chosen, strict=True) if is_chosen]
+        figures[name] = {
+            "track": {
+                "accuracy": right / n if n else None,
+                "accuracy_ci95": list(wilson_interval(right, n)) if n else None,
+                **artist_metrics(hits, artist_index(ids, artists)),
+                "n": n,
+            }
+        }
     return figures
-
-
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the score interval of a proportion.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
-    Statistical Association 22 (158), 1927.
-
-    Args:
-        correct: How many were right.
-        n: Of how many.
-        confidence: How often such intervals hold the true proportion.
-
-    Returns:
-        Low and high end, within 0 and 1; ``(0, 1)`` if `n` is 0.
-
-    Raises:
-        ValueError: `correct` does not lie within 0 and `n`, or `confidence` not between 0 and 1.
-    """
-    from scipy.stats import binomtest
-
-    if n == 0:
-        return 0.0, 1.0
-    interval = binomtest(correct, n).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def confusion(tracks: TrackPredictions) -> NDArray[np.int64]:

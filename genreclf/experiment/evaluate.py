@@ -6,6 +6,7 @@ from typing import Any
 
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
+from genreclf.datasets.identity import artist_groups
 from genreclf.devices import device_errors, exactly
 from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
@@ -61,10 +62,11 @@ def test(
     fit_s = sum(row["epoch_s"] for row in history)
     clips_seen = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
     described: dict[str, Any] = {"name": split.name, "hash": split.hash, "leaky": split.leaky}
-    scores = evaluate(clips)
+    artists = artist_groups(clips.track_ids, prepared.split_record["artists"])
+    scores = evaluate(clips, artists)
     if (seen := prepared.seen) is not None:
         described["seen"] = seen.counts
-        scores |= apart(clips.per_track(), seen.ids)
+        scores |= apart(clips.per_track(), seen.ids, artists)
     metrics: dict[str, Any] = {
         "status": "finished",
         "objective": val_accuracy,

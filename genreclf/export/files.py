@@ -170,6 +170,7 @@ def describe(run: RunDirectory, predictor: GenrePredictor) -> dict[str, str]:
         "leaky": split.get("leaky"),
         "test_track_accuracy": track.get("accuracy"),
         "test_track_accuracy_ci95": track.get("accuracy_ci95"),
+        "test_track_accuracy_ci95_artists": track.get("accuracy_ci95_artists"),
         "test_tracks": track.get("n"),
     }
     return {key: json.dumps(value) for key, value in known.items()}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, number, wilson_interval
+from genreclf.evaluation.intervals import wilson_interval
+from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, number
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.plots.style import BLUE, EDGE, FAINT, GRAY, INK, ORANGE, SKY, VERMILION, new_figure, save, tidy
 

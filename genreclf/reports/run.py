@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genreclf.evaluation.leaks import apart_rows, leaky_warning, seen_before
-from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, confusion, get_metric, number, wilson_interval
+from genreclf.evaluation.intervals import wilson_interval
+from genreclf.evaluation.leaks import apart_rows, interval_words, leaky_warning, seen_before
+from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, confusion, get_metric, number
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.reports.rendering import render
 from genreclf.reports.tables import MISSING, Table, decimal, percent
@@ -104,7 +105,7 @@ def answer(metrics: Mapping[str, Any]) -> str:
         return "Nothing was tested."
     return (
         f"{_per_cent(metrics, 'test.track.accuracy')} of {_count(metrics, 'test.track.n')} test tracks right, "
-        f"95 % interval {_interval(metrics)}."
+        f"95 % interval {interval_words(get_metric(metrics, 'test.track') or {})}."
     )
 
 
@@ -122,12 +123,26 @@ def run_title(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 def _results(metrics: Mapping[str, Any]) -> Table:
     rows = [
         ("accuracy", _per_cent(metrics, "test.track.accuracy"), _per_cent(metrics, "test.clip.accuracy")),
-        ("95 % interval of accuracy", _interval(metrics), ""),
+        ("95 % interval of accuracy", _range(get_metric(metrics, "test.track.accuracy_ci95")), ""),
+        *_artist_rows(metrics),
         *((metric.title, _cell(metric, metrics, "track"), _cell(metric, metrics, "clip", "")) for metric in METRICS),
         ("loss (nats)", _plain(metrics, "test.track.loss"), _plain(metrics, "test.clip.loss")),
         ("number", _count(metrics, "test.track.n"), _count(metrics, "test.clip.n")),
     ]
     return Table(header=("test", "tracks", "clips"), cells=rows)
+
+
+def _artist_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what is known of the accuracy by the artists of the test; nothing where these are not known."""
+    track = get_metric(metrics, "test.track") or {}
+    if not track.get("accuracy_ci95_artists"):
+        return []
+    effective = track["effective_n"]
+    return [
+        (f"95 % interval over {track['artists']} artists", _range(track["accuracy_ci95_artists"]), ""),
+        ("accuracy, each artist counting once", _share(track["artist_accuracy"]), ""),
+        ("effective number of tracks", MISSING if effective is None else f"{effective:.0f}", ""),
+    ]
 
 
 def genre_table(metrics: Mapping[str, Any]) -> Table | None:
@@ -228,10 +243,6 @@ def _per_cent(metrics: Mapping[str, Any], dotted: str) -> str:
 
 def _plain(metrics: Mapping[str, Any], dotted: str) -> str:
     return decimal(get_metric(metrics, dotted))
-
-
-def _interval(metrics: Mapping[str, Any]) -> str:
-    return _range(get_metric(metrics, "test.track.accuracy_ci95"))
 
 
 def _count(metrics: Mapping[str, Any], dotted: str) -> str:

@@ -99,6 +99,11 @@ def span(low: float, high: float) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
+def span_or_missing(interval: Sequence[float] | None) -> str:
+    """Return an interval of fractions in per cent, `MISSING` for None."""
+    return MISSING if interval is None else span(*interval)
+
+
 def seconds(value: float | None) -> str:
     """Return a time, to the tenth of a second below a minute."""
     return MISSING if value is None else f"{value:.1f}" if value < 60 else f"{value:,.0f}"

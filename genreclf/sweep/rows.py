@@ -26,7 +26,8 @@ class Row:
         exit_code: Of its process.
         objective: What a sweeper maximizes, the accuracy on validation tracks.
         accuracy: On test tracks.
-        ci95: 95 % interval of the accuracy.
+        ci95: 95 % interval of the accuracy, over tracks.
+        ci95_artists: The same over artists, where these are known.
         leaky: Whether its split leaks, if known.
         wall_s: How long its last attempt took.
         in_last_call: Whether the last call of the sweep came to it.
@@ -41,6 +42,7 @@ class Row:
     objective: float | None
     accuracy: float | None
     ci95: tuple[float, float] | None
+    ci95_artists: tuple[float, float] | None
     leaky: bool | None
     wall_s: float | None
     in_last_call: bool
@@ -87,6 +89,7 @@ def _row(path: Path, call: Any) -> Row:
         objective=metrics.get("objective") if finished else None,
         accuracy=track.get("accuracy"),
         ci95=tuple(track["accuracy_ci95"]) if "accuracy_ci95" in track else None,
+        ci95_artists=tuple(track["accuracy_ci95_artists"]) if track.get("accuracy_ci95_artists") else None,
         leaky=metrics.get("split", {}).get("leaky"),
         wall_s=record.get("wall_s"),
         in_last_call=in_last_call,

@@ -157,6 +157,13 @@ def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
             lambda row: " to ".join(map(percent, row.ci95 or ())),
         ),
         Column("ci95_high", lambda row: row.ci95 and row.ci95[1]),
+        Column(
+            "ci95_artists_low",
+            lambda row: row.ci95_artists and row.ci95_artists[0],
+            "95 % interval, artists",
+            lambda row: " to ".join(map(percent, row.ci95_artists or ())),
+        ),
+        Column("ci95_artists_high", lambda row: row.ci95_artists and row.ci95_artists[1]),
         Column("leaky", lambda row: row.leaky),
         Column(
             "wall_s", lambda row: row.wall_s, "time (s)", lambda row: "" if row.wall_s is None else f"{row.wall_s:.1f}"

@@ -273,6 +273,8 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         name = f"{prefix}/{key}" if prefix else key
         if isinstance(value, Mapping):
             flat |= _flat(value, name)
+        elif isinstance(value, list | tuple):  # An interval.
+            flat |= _flat(dict(zip(("low", "high"), value, strict=True)), name)
         elif isinstance(value, int | float):
             flat[name] = value
     return flat

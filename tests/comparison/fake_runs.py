@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from genreclf.evaluation.metrics import wilson_interval
+from genreclf.evaluation.intervals import wilson_interval
 
 GENRES = ("blues", "jazz", "rock")
 

@@ -249,3 +249,26 @@ def test_names_of_others_steer_neither_terminal_nor_spreadsheet(cli: Cli, tmp_pa
         assert "\x1b" not in outcome.out + outcome.err
         assert "\x9b" not in outcome.out + outcome.err
     assert "\n'=1+1," in Path("out/comparison.csv").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_artists_of_a_file_are_the_unit_of_intervals_and_tests(cli: Cli, tmp_path: Path) -> None:
+    sweep = three_models(tmp_path / "sweep")
+    tracks = [line.split(",")[0] for line in (sweep / "a/predictions.csv").read_text().splitlines()[1:]]
+    artists = tmp_path / "artists.csv"
+    artists.write_text("".join(f"{track},{int(track[-5:]) % 6}\n" for track in tracks))
+    assert "over artists" not in cli("compare", str(sweep)).out
+    rows = csv.DictReader((sweep / "comparison/comparison.csv").read_text().splitlines())
+    assert {row["ci95_artists_low"] for row in rows} == {""}
+    outcome = cli("compare", str(sweep), "--artists", str(artists))
+    assert outcome.code == 0, outcome.err
+    assert "over artists" in outcome.out
+    row = next(csv.DictReader((sweep / "comparison/comparison.csv").read_text().splitlines()))
+    assert float(row["ci95_artists_low"]) < 0.55 < float(row["ci95_artists_high"])
+    assert 1 < float(row["effective_n"]) <= 20
+    pairs = list(csv.DictReader((sweep / "comparison/pairs.csv").read_text().splitlines()))
+    assert all(2 / 2**6 <= float(pair["p_artists"]) <= float(pair["p_holm_artists"]) for pair in pairs)
+
+    artists.write_text("other.00000,somebody\n")
+    outcome = cli("compare", str(sweep), "--artists", str(artists))
+    assert (outcome.code, "names the artist of none of the 20 test tracks" in outcome.err) == (2, True)

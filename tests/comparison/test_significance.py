@@ -10,7 +10,7 @@ from scipy.stats import ttest_1samp
 
 from genreclf.comparison import significance
 from genreclf.comparison.significance import TrackScores, accuracy_interval, holm, mcnemar, paired_test, permutation
-from genreclf.evaluation.metrics import wilson_interval
+from genreclf.evaluation.intervals import wilson_interval
 
 
 def scores(right: Sequence[int], times: int | Sequence[int] = 1) -> TrackScores:
@@ -131,3 +131,34 @@ def test_equal_experiments_are_seldom_told_apart() -> None:
     p_values = [paired_test(*(scores(list(draws(rng, 60, 3)), 3) for _ in range(2))).p for _ in range(300)]
     assert np.mean(np.array(p_values) < 0.05) < 0.09
     assert np.mean(np.array(p_values) < 0.5) > 0.4
+
+
+def test_over_artists_whole_artists_are_swapped() -> None:
+    artist = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5])
+    right = np.array([[2, 2, 2, 1, 2, 0, 2, 1, 1, 2], [0, 0, 1, 0, 2, 1, 0, 1, 0, 2]])
+    first, second = (
+        TrackScores(
+            track_ids=tuple("abcdefghij"),
+            right=row,
+            times=np.full(10, 2),
+            by_seed=np.stack([row > 0, row > 1]).astype(float),
+            artist=artist,
+        )
+        for row in right
+    )
+    test = paired_test(first, second)
+    sums = np.bincount(artist, weights=right[0] - right[1])
+    reached = [abs(np.dot(signs, sums)) >= abs(sums.sum()) for signs in product((-1, 1), repeat=6)]
+    assert test.p_artists == pytest.approx(np.mean(reached))
+    assert test.p_artists != test.p
+    assert test.ci95_artists is not None
+    assert test.ci95_artists[0] < test.difference < test.ci95_artists[1]
+
+
+def test_over_artists_of_one_track_each_nothing_changes() -> None:
+    ids, ones = tuple(f"t{number:02}" for number in range(40)), np.ones(40, dtype=np.int64)
+    rights = [(np.arange(40) % step == 0).astype(np.int64) for step in (2, 3)]
+    first, second = (TrackScores(track_ids=ids, right=r, times=ones, artist=np.arange(40)) for r in rights)
+    test = paired_test(first, second)
+    assert test.p_artists == pytest.approx(test.p)
+    assert test.ci95_artists == pytest.approx((test.low, test.high), abs=0.03)

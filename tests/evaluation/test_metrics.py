@@ -17,6 +17,7 @@ from sklearn.metrics import (
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_f1_score
 
 from genreclf.errors import UserError
+from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.metrics import (
     best_epoch,
     calibration_error,
@@ -24,7 +25,6 @@ from genreclf.evaluation.metrics import (
     evaluate,
     genre_scores,
     rounded,
-    wilson_interval,
 )
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 
@@ -90,7 +90,8 @@ def test_keys_are_those_of_metrics_json() -> None:
     assert set(result) == {"clip", "track", "per_genre"}
     assert set(result["clip"]) == {"accuracy", "f1_macro", "loss", "n"}
     assert set(result["track"]) == {
-        *("accuracy", "accuracy_ci95", "f1_macro", "top3_accuracy", "calibration_error", "loss", "n")
+        *("accuracy", "accuracy_ci95", "f1_macro", "top3_accuracy", "calibration_error", "loss", "n"),
+        *("accuracy_ci95_artists", "artist_accuracy", "effective_n", "artists"),
     }
     assert tuple(result["per_genre"]) == GENRES
 
