@@ -232,7 +232,7 @@ def _heard(entry: Entry, described: Described, predictor: GenrePredictor) -> Son
 def make_searchable(directory: Path, records: Records) -> None:
     """Write the search index, if songs changed since it was written."""
     path = vectors_file(directory)
-    if not records.about()["changed"] and _loads(path):
+    if not records.about().get("changed", True) and _loads(path):
         return
     ids = np.empty(len(records), np.int64)
     if not len(ids):

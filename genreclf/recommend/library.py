@@ -221,7 +221,7 @@ def checked_records(directory: Path, key: str) -> Records:
     """
     path = songs_file(directory)
     about = Records(path, ()).about()
-    if about.get("checkpoint") != key:
+    if about.get("checkpoint") != key or "genres" not in about:
         raise UserError(
             f"The library {directory} belongs to another checkpoint (or version of genreclf), whose vectors cannot be "
             "compared: "

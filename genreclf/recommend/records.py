@@ -1,11 +1,13 @@
 """The songs of a library in one SQLite file: the prediction of a model for each, and its file."""
 
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ CREATE INDEX IF NOT EXISTS song_path ON song (path);
 CREATE INDEX IF NOT EXISTS song_genre ON song (genre);
 """
 BATCH_SONGS = 10_000
+_ABOUT = {"checkpoint": str, "genres": list, "changed": bool, "searchable_up_to": int}
 _COLUMNS = "id, origin, name, path, fingerprint, genre, probabilities, artist, duration_s, embedding"
 
 
@@ -102,9 +105,10 @@ class Records:
                 connection.executescript(_SCHEMA)
             with connection:
                 yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, IndexError, TypeError, ValueError) as error:  # The last three for odd cells.
+            reason = error if isinstance(error, sqlite3.Error) else "it holds what index never writes"
             raise UserError(
-                f"The library's {self.path} cannot be used ({error}); if it is damaged, delete it and index again."
+                f"The library's {self.path} cannot be used ({reason}); if it is damaged, delete it and index again."
             ) from error
         finally:
             if connection is not None:
@@ -113,8 +117,12 @@ class Records:
     def about(self) -> dict[str, Any]:
         """Return what is known of the library as a whole."""
         with self.connection() as connection:
-            rows = connection.execute("SELECT key, value FROM about").fetchall()
-        return {key: json.loads(value) for key, value in rows}
+            about = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM about")}
+            if not all(isinstance(value, _ABOUT.get(key, object)) for key, value in about.items()):
+                raise TypeError
+            if not all(isinstance(genre, str) for genre in about.get("genres", ())):
+                raise TypeError
+        return about
 
     def note(self, **values: Any) -> None:
         """Keep something about the library as a whole."""
@@ -154,6 +162,8 @@ class Records:
             rows = connection.execute("SELECT id, embedding, probabilities FROM song ORDER BY id")
             while batch := rows.fetchmany(BATCH_SONGS):
                 ids, embeddings, probabilities = zip(*batch, strict=True)
+                if {*map(len, embeddings)} != {self._embedding_bytes} or len({*map(len, probabilities)}) > 1:
+                    raise ValueError
                 shape = len(ids), -1
                 yield (
                     ids,
@@ -206,6 +216,11 @@ class Records:
         """Return the ids of the songs of which this genre is the likeliest."""
         return self._ids("SELECT id FROM song WHERE genre = ?", [self.genres.index(genre)])
 
+    @cached_property
+    def _embedding_bytes(self) -> int:
+        """How long the embedding of a song is."""
+        return int(self._first("SELECT length(embedding) FROM song ORDER BY id LIMIT 1"))
+
     def _ids(self, query: str, values: Sequence[Any]) -> NDArray[np.int64]:
         with self.connection() as connection:
             return np.array([song_id for (song_id,) in connection.execute(query, values)], np.int64)
@@ -229,6 +244,16 @@ class Records:
 
     def _song(self, row: Sequence[Any]) -> Song:
         song_id, origin, name, path, fingerprint, genre, probabilities, artist, duration_s, embedding = row
+        shares, features = np.frombuffer(probabilities, np.float64), np.frombuffer(embedding, np.float32)
+        texts = (origin, name, path, fingerprint, "" if artist is None else artist)
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or not (genre >= 0 and math.isfinite(duration_s))
+            or len(shares) != len(self.genres)
+            or len(embedding) != self._embedding_bytes
+            or not ((shares >= 0).all() and np.isfinite(features).all())
+        ):
+            raise ValueError
         return Song(
             id=song_id,
             origin=origin,
@@ -236,10 +261,10 @@ class Records:
             path=Path(path),
             fingerprint=fingerprint,
             genre=self.genres[genre],
-            probabilities=np.frombuffer(probabilities, np.float64),
+            probabilities=shares,
             artist=artist,
             duration_s=duration_s,
-            embedding=np.frombuffer(embedding, np.float32),
+            embedding=features,
         )
 
 

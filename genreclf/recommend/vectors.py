@@ -6,6 +6,7 @@ search is exact.
 """
 
 import math
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ EXACT_SONGS = 50_000
 
 PROBED_CELLS = 32
 """Cells that a query looks into."""
+
+CHECKSUM = b"crc32:%08x"
+"""Ends the file: the CRC-32 of all bytes before it, which FAISS leaves unread."""
 
 
 class Vectors:
@@ -60,8 +64,9 @@ class Vectors:
         """
         faiss = load_faiss()
         try:
+            _check_whole(path)
             index = faiss.read_index(str(path))
-        except RuntimeError as error:
+        except (MemoryError, OSError, RuntimeError, ValueError) as error:
             raise UserError(f"{path} is missing or damaged; index again: no song is computed anew.") from error
         if not isinstance(index, faiss.IndexIVFFlat):
             raise UserError(f"{path} was not made by index; delete it and index again.")
@@ -71,6 +76,9 @@ class Vectors:
         """Write to `path`, whole or not at all."""
         with atomic_path(path) as partial:
             load_faiss().write_index(self.index, str(partial))
+            checksum = CHECKSUM % zlib.crc32(np.memmap(partial, np.uint8, "r"))
+            with partial.open("ab") as file:
+                file.write(checksum)
 
     def __len__(self) -> int:
         """Return the number of vectors."""
@@ -93,8 +101,13 @@ class Vectors:
             among: Ids that may be found; None is all.
             without: Ids that may not.
             probed_cells: How many cells are looked into, at first; all if those hold fewer than `k`.
+
+        Raises:
+            UserError: The vectors have another dimension.
         """
         faiss = load_faiss()
+        if len(vector) != self.index.d:
+            raise UserError("The library's vectors are not those of its songs; delete the library and index again.")
         query = np.array(vector, np.float32)[None]
         faiss.normalize_L2(query)
         if among is not None and without is not None:
@@ -115,6 +128,20 @@ class Vectors:
             if len(found) >= reachable:
                 break
         return [int(song_id) for song_id in found]
+
+
+def _check_whole(path: Path) -> None:
+    """Check a file before FAISS believes the sizes in it; one without a checksum, from an older version, is not checked.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged.
+    """
+    content = np.memmap(path, np.uint8, "r")
+    size = len(CHECKSUM % 0)
+    checksum = content[-size:].tobytes()
+    if checksum.startswith(CHECKSUM[:6]) and checksum != CHECKSUM % zlib.crc32(content[:-size]):
+        raise ValueError(f"{path} has another checksum")
 
 
 def load_faiss() -> Any:
