@@ -2,6 +2,7 @@
 
 import io
 import os
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: It is not there, cannot be read or is damaged.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"The checkpoint {path} is no regular file.")
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -69,9 +72,36 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             memoryview(content)[:-CHECKSUM_BYTES]
         ):
             raise ValueError("its checksum is another one")
+        _check_size(content)
         checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        _check_parts(checkpoint)
     except Exception as error:  # Damage can look like anything.
         raise UserError(
             f"The checkpoint {path} is damaged; put a copy in its place or delete {path.parent.parent} and train again."
         ) from error
     return checkpoint
+
+
+def _check_size(content: bytes) -> None:
+    """Check that an archive unpacks to no more than it takes; PyTorch compresses nothing.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: It unpacks to more, or is no archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > len(content):
+            raise ValueError("it unpacks to more than it takes")
+
+
+def _check_parts(checkpoint: Any) -> None:
+    """Check that a checkpoint holds weights, and that what else a training writes is what it should be.
+
+    Raises:
+        KeyError, TypeError: It is not.
+    """
+    for name, kind in (("state_dict", dict), ("hyper_parameters", dict), ("epoch", int)):
+        if not isinstance(checkpoint.get(name, kind()), kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
+    for key, values in checkpoint["state_dict"].items():
+        if not isinstance(key, str) or not (isinstance(values, torch.Tensor) or key.endswith("_extra_state")):
+            raise TypeError(f"{key!r} is no tensor")

@@ -5,8 +5,10 @@ import os
 import random
 import shutil
 import tempfile
+import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +45,31 @@ def test_no_flipped_bit_changes_what_is_read(tmp_path: Path) -> None:
 def test_a_checkpoint_without_a_checksum_is_read(tmp_path: Path) -> None:
     torch.save(CONTENT, tmp_path / "best.ckpt")
     torch.testing.assert_close(load_checkpoint(tmp_path / "best.ckpt"), CONTENT)
+
+
+def test_no_checkpoint_unpacks_to_more_than_it_takes(tmp_path: Path) -> None:
+    torch.save({**CONTENT, "state_dict": {"weight": torch.zeros(1_000_000)}}, tmp_path / "whole.ckpt")
+    bomb = zipfile.ZipFile(tmp_path / "best.ckpt", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "whole.ckpt") as whole, bomb:
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name))
+    assert (tmp_path / "best.ckpt").stat().st_size < 10_000
+    assert load_checkpoint(tmp_path / "whole.ckpt")["state_dict"]["weight"].numel() == 1_000_000
+    with pytest.raises(UserError, match=r"best.ckpt is damaged"):
+        load_checkpoint(tmp_path / "best.ckpt")
+
+
+@pytest.mark.parametrize("part", [{"state_dict": [1]}, {"state_dict": {"weight": 1}}, {"epoch": "x"}])
+def test_parts_of_another_kind_are_damage(part: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({**CONTENT, **part}, tmp_path / "best.ckpt")
+    with pytest.raises(UserError, match=r"best.ckpt is damaged"):
+        load_checkpoint(tmp_path / "best.ckpt")
+
+
+def test_a_device_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "best.ckpt")
+    with pytest.raises(UserError, match=r"best.ckpt is no regular file"):
+        load_checkpoint(tmp_path / "best.ckpt")
 
 
 def test_damaged_weights_do_not_predict(cli: Cli, trained: Trained, tmp_path: Path) -> None:

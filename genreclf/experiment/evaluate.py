@@ -1,13 +1,14 @@
 """Test a checkpoint exactly and write the results."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
 from genreclf.datasets.identity import artist_groups
 from genreclf.devices import device_errors, exactly
+from genreclf.errors import UserError
 from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
 from genreclf.experiment.fit import is_first_rank
@@ -36,7 +37,7 @@ def test(
     yield "test"
     split, data, model = prepared.split, prepared.data, prepared.model
     checkpoint = load_checkpoint(trained.best)
-    model.float().load_state_dict(checkpoint["state_dict"])
+    best_epoch = _load(model, checkpoint, trained)
     trainer = trainer_of(
         config,
         precision="32-true",
@@ -73,7 +74,7 @@ def test(
         "seed": config.seed,
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "epochs": len(history),
-        "best_epoch": checkpoint["epoch"],
+        "best_epoch": best_epoch,
         "split": described,
         "val": {"track": {"accuracy": val_accuracy}},
         "test": scores,
@@ -87,6 +88,22 @@ def test(
     metrics = rounded(metrics)
     write_track_csv(run.val_predictions, val.per_track())
     yield from _write(config, run, metrics, clips, history, prepared, tracking, draw)
+
+
+def _load(model: GenreClassifier, checkpoint: Mapping[str, Any], trained: RunDirectory) -> int:
+    """Give a model the weights of the best checkpoint of a run, in float32; return the epoch they are of.
+
+    Raises:
+        UserError: They are not of this model.
+    """
+    try:
+        model.float().load_state_dict(checkpoint["state_dict"])
+        return int(checkpoint["epoch"])
+    except (KeyError, RuntimeError) as error:
+        raise UserError(
+            f"The checkpoint {trained.best} is not one of this model ({str(error).strip().splitlines()[-1].strip()}); "
+            f"put a copy in its place or delete {trained.path} and train again."
+        ) from error
 
 
 def _write(

@@ -114,8 +114,10 @@ def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:
     try:
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         started, processed = int(progress["ready"]), int(progress["processed"])
-        whole = "optimizer_states" in checkpoint
-    except (KeyError, TypeError, ValueError):
+        states = [state for name, state in checkpoint["callbacks"].items() if "EarlyStopping" in name]
+        numbers = [checkpoint["global_step"], *(state["wait_count"] for state in states)]
+        whole = "optimizer_states" in checkpoint and all(isinstance(number, int) for number in numbers)
+    except (AttributeError, KeyError, TypeError, ValueError):
         whole = False
     if not whole:
         raise UserError(f"{path} holds weights alone, from which no training can go on; fine-tune with init_from.")

@@ -48,18 +48,14 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
     if metrics.get("status") != "finished":
         raise UserError(f"{run.path} is not finished, so there are no figures to share; finish it first.")
     checkpoint = load_checkpoint(run.best)
-    known = checkpoint["hyper_parameters"]
     try:
         metrics, shared = shareable_metrics(metrics), shareable(run.read_config())
         check_sizes(shared)
+        known = checkpoint["hyper_parameters"]
+        genres, spec = list(known["genres"]), dict(known["spec"])
     except _NOT_OURS as error:
-        raise UserError(f"{run.config} or {run.metrics} cannot be shared ({_reason(error)}).") from error
-    config = {
-        "genreclf": __version__,
-        "genres": list(known["genres"]),
-        "spec": dict(known["spec"]),
-        "config": shared,
-    }
+        raise UserError(f"{run.config}, {run.metrics} or {run.best} cannot be shared ({_reason(error)}).") from error
+    config = {"genreclf": __version__, "genres": genres, "spec": spec, "config": shared}
     state = {key: values.contiguous() for key, values in checkpoint["state_dict"].items() if is_models(key)}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     for name, content in ((CONFIG, config), (METRICS, metrics), (SPLIT, split_record)):

@@ -131,7 +131,7 @@ class Vectors:
 
 
 def _check_whole(path: Path) -> None:
-    """Check a file before FAISS believes the sizes in it; one without a checksum, from an older version, is not checked.
+    """Check a file before FAISS believes the sizes in it; one of an older version has no checksum and is not checked.
 
     Raises:
         OSError: It cannot be read.

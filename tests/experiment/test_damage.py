@@ -58,6 +58,17 @@ def test_a_checkpoint_of_something_else_is_named(cli: Cli, run: Path, go_on: lis
     assert "Traceback" not in outcome.err
 
 
+def test_a_best_checkpoint_without_a_buffer_is_named(cli: Cli, run: Path, go_on: list[str]) -> None:
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    del checkpoint["state_dict"]["network.convolutions.1.2.running_var"]
+    torch.save(checkpoint, run / "checkpoints/best.ckpt")
+    outcome = cli(*go_on)
+    assert outcome.code == 2, outcome
+    assert "run/checkpoints/best.ckpt is not one of this model" in outcome.err
+    assert "network.convolutions.1.2.running_var" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
 @pytest.mark.parametrize("name", ["split.json", "val_predictions.csv"])
 def test_a_folder_in_the_place_of_a_file_is_named(name: str, cli: Cli, run: Path, go_on: list[str]) -> None:
     (run / name).unlink()
