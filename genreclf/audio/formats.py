@@ -13,5 +13,8 @@ SONG_SUFFIXES = (
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 """Spectrogram pictures."""
 
-TRACK_SUFFIXES = (*SONG_SUFFIXES, *PICTURE_SUFFIXES, ".bmp", ".gif", ".npy", ".webp")
+UNREAD_SUFFIXES = (".bmp", ".gif", ".npy", ".webp")
+"""Spectrograms in other formats, which are not read."""
+
+TRACK_SUFFIXES = (*SONG_SUFFIXES, *PICTURE_SUFFIXES, *UNREAD_SUFFIXES)
 """Suffixes that a list of tracks may write and that do not matter: the same track may lie there in another format."""

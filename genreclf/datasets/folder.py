@@ -1,6 +1,7 @@
 """A dataset of audio in folders named by genre, and what all datasets of files share."""
 
 import os
+import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.audio.decode import decode
-from genreclf.audio.formats import AUDIO_SUFFIXES
+from genreclf.audio.formats import AUDIO_SUFFIXES, SONG_SUFFIXES
 from genreclf.audio.resample import resample
 from genreclf.datasets import identity
 from genreclf.datasets.base import AudioDataset, Track
 from genreclf.errors import UserError
+from genreclf.escaping import printable
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,33 @@ class GenreFile:
     fingerprint: str
 
 
-def genre_files(root: Path, suffixes: Collection[str]) -> list[GenreFile]:
-    """List the files ``<root>/<genre>/<file>`` with one of `suffixes`, in any case, except for hidden ones."""
-    found = []
+def genre_files(
+    root: Path, suffixes: Collection[str], warnings: list[str], *, unread: Collection[str] = ()
+) -> list[GenreFile]:
+    """List the files ``<root>/<genre>/<file>`` with one of `suffixes`, in any case, except for hidden ones.
+
+    Args:
+        root: The folder of genre folders.
+        suffixes: Of the files.
+        warnings: Takes a sentence about links to missing folders, and one about files with a suffix of `unread`.
+        unread: Suffixes of files that a user might expect to be read.
+
+    Raises:
+        UserError: A folder cannot be listed, or a name cannot be printed.
+    """
+    found, left_out = [], []
     for folder in sorted(_visible(root), key=lambda entry: entry.name):
         if not Path(folder.path).is_dir():
+            if folder.is_symlink() and not os.path.exists(folder.path):
+                warnings.append(f"{printable(folder.path)} is left out: a link to nothing.")
             continue
         for entry in _visible(Path(folder.path)):
-            if os.path.splitext(entry.name)[1].lower() not in suffixes or (fingerprint := _fingerprint(entry)) is None:
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if suffix in unread and suffix not in suffixes:
+                left_out.append(entry.path)
+            if suffix not in suffixes or (fingerprint := _fingerprint(entry)) is None:
                 continue
-            if not entry.name.isprintable():
+            if not f"{folder.name}{entry.name}".isprintable():
                 raise UserError(f"{entry.path!r} has a name that is not UTF-8 or cannot be printed: rename it.")
             found.append(
                 GenreFile(
@@ -52,6 +71,11 @@ def genre_files(root: Path, suffixes: Collection[str]) -> list[GenreFile]:
                     fingerprint=fingerprint,
                 )
             )
+    if left_out:
+        such = f"{len(left_out)} file{'s' * (len(left_out) > 1)}, such as {printable(min(left_out))},"
+        warnings.append(
+            f"Left out of {printable(str(root))}: {such} as only {', '.join(suffixes)} are read; convert them."
+        )
     return found
 
 
@@ -61,7 +85,7 @@ def as_tracks(files: list[GenreFile], artists: str | Path | None, warnings: list
     Args:
         files: What `genre_files` found.
         artists: A file for `genreclf.datasets.identity.read_artists`, or None.
-        warnings: Filled with what was left out; emptied first.
+        warnings: Takes a sentence about the track that is left out.
 
     Returns:
         The tracks, sorted by id.
@@ -69,7 +93,6 @@ def as_tracks(files: list[GenreFile], artists: str | Path | None, warnings: list
     Raises:
         UserError: Two files have the same id, or the artists are those of other tracks.
     """
-    warnings.clear()
     by_id: dict[str, GenreFile] = {}
     for file in sorted(files, key=lambda file: file.id):
         if (twin := by_id.setdefault(file.id, file)) is not file:
@@ -138,7 +161,8 @@ class Folder(AudioDataset):
         """
         looked_for = f"<genre>/<file> ({', '.join(AUDIO_SUFFIXES)})"
         root = root_folder(self.root, looked_for)
-        files = genre_files(root, AUDIO_SUFFIXES)
+        self.warnings.clear()
+        files = genre_files(root, AUDIO_SUFFIXES, self.warnings, unread=SONG_SUFFIXES)
         if not files:
             raise UserError(f"data.root={root} holds no audio: {looked_for} was looked for in it.")
         return as_tracks(files, self.artists, self.warnings)
@@ -155,10 +179,10 @@ class Folder(AudioDataset):
 def _fingerprint(entry: os.DirEntry[str]) -> str | None:
     """Return size and modification time, or None if it is not a file."""
     try:
-        status = entry.stat() if entry.is_file() else None
+        status = entry.stat()
     except OSError as error:
-        return str(error.strerror)  # Such as a link to itself; reading it fails for the same reason.
-    return None if status is None else f"{status.st_size}-{status.st_mtime_ns}"
+        return str(error.strerror)  # Such as a link to nothing or to itself; reading it fails for the same reason.
+    return f"{status.st_size}-{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:

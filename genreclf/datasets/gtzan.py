@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from genreclf.audio.decode import header_duration_s
-from genreclf.audio.formats import AUDIO_SUFFIXES
+from genreclf.audio.formats import AUDIO_SUFFIXES, SONG_SUFFIXES
 from genreclf.datasets import download, identity
 from genreclf.datasets.base import Track
 from genreclf.datasets.folder import Folder, GenreFile, as_tracks, genre_files
@@ -44,7 +44,7 @@ class Gtzan(Folder):
             UserError: There are none and they cannot be downloaded, or there are two files of a track.
         """
         root = Path(self.root or DEFAULT_ROOT).expanduser()
-        files = _gtzan_files(root)
+        files = self._files(root)
         if not files:
             if self.artists is not None:
                 identity.read_artists(self.artists)  # Read again below; report errors in it before the download.
@@ -56,18 +56,18 @@ class Gtzan(Folder):
                     f"genres_original/), and {reason}: {download.ways_out(root)}."
                 )
             download.fetch(root)
-            files = _gtzan_files(root)
+            files = self._files(root)
         index = root / "index.txt"
         artists = self.artists if self.artists is not None or not index.is_file() else index
         tracks = as_tracks(files, artists, self.warnings)
         return [replace(track, duration_s=header_duration_s(track.path)) for track in tracks]
 
-
-def _gtzan_files(root: Path) -> list[GenreFile]:
-    homes = (home for home in (root, root / "genres", root / "genres_original") if home.is_dir())
-    return [
-        replace(file, genre=gtzan.partition(".")[0])
-        for home in homes
-        for file in genre_files(home, AUDIO_SUFFIXES)
-        if (gtzan := identity.gtzan_id(file.path.name)) == file.id
-    ]
+    def _files(self, root: Path) -> list[GenreFile]:
+        self.warnings.clear()
+        homes = (home for home in (root, root / "genres", root / "genres_original") if home.is_dir())
+        return [
+            replace(file, genre=gtzan.partition(".")[0])
+            for home in homes
+            for file in genre_files(home, AUDIO_SUFFIXES, self.warnings, unread=SONG_SUFFIXES)
+            if (gtzan := identity.gtzan_id(file.path.name)) == file.id
+        ]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from genreclf.audio.formats import PICTURE_SUFFIXES
+from genreclf.audio.formats import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 from genreclf.datasets.base import ImageDataset, Track
 from genreclf.datasets.folder import as_tracks, genre_files, root_folder
 from genreclf.errors import UnreadableTrack, UserError
@@ -104,7 +104,8 @@ class SpectrogramImages(ImageDataset):
         """
         looked_for = f"<genre>/<file> ({', '.join(PICTURE_SUFFIXES)})"
         root = root_folder(self.root, looked_for)
-        files = genre_files(root, PICTURE_SUFFIXES)
+        self.warnings.clear()
+        files = genre_files(root, PICTURE_SUFFIXES, self.warnings, unread=UNREAD_SUFFIXES)
         if not files:
             raise UserError(f"data.root={root} holds no pictures: {looked_for} was looked for in it.")
         reading = f"{self.n_mels}-{self.colormap or 'any'}"

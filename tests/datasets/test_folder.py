@@ -125,3 +125,28 @@ def test_a_name_that_cannot_be_printed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rock/a\nb.wav").touch()
     with pytest.raises(UserError, match=r"'.*/rock/a\\nb.wav' has a name that is not UTF-8 or cannot be printed"):
         Folder(root=tmp_path).tracks()
+
+
+def test_what_is_left_out_is_told(tmp_path: Path) -> None:
+    for name in ("rock/a.wav", "jazz/a.wav"):
+        sound(tmp_path / name)
+    for name in ("rock/a\n.m4a", "rock/b.opus", "jazz/notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "blues").symlink_to(tmp_path / "gone")
+    folder = Folder(root=tmp_path)
+    assert [track.id for track in folder.tracks()] == ["jazz/a", "rock/a"]
+    assert folder.warnings == [
+        f"{tmp_path}/blues is left out: a link to nothing.",
+        f"Left out of {tmp_path}: 2 files, such as {tmp_path}/rock/a\\n.m4a, as only .wav, .au, .flac, .ogg, .mp3 are "
+        "read; convert them.",
+    ]
+    assert len(folder.tracks()) == len(folder.warnings) == 2
+
+
+def test_a_link_to_nothing_is_a_track_that_cannot_be_read(tmp_path: Path) -> None:
+    sound(tmp_path / "rock/a.wav")
+    (tmp_path / "rock/b.wav").symlink_to(tmp_path / "gone.wav")
+    folder = Folder(root=tmp_path)
+    assert [track.id for track in folder.tracks()] == ["rock/a", "rock/b"]
+    with pytest.raises(UnreadableTrack, match="a link to a missing file"):
+        folder.waveform(folder.tracks()[1], 22050)
