@@ -76,7 +76,7 @@ class Vectors:
         """Write to `path`, whole or not at all."""
         with atomic_path(path) as partial:
             load_faiss().write_index(self.index, str(partial))
-            checksum = CHECKSUM % zlib.crc32(np.memmap(partial, np.uint8, "r"))
+            checksum = CHECKSUM % zlib.crc32(np.memmap(partial, np.uint8, "r").data)
             with partial.open("ab") as file:
                 file.write(checksum)
 
@@ -140,7 +140,7 @@ def _check_whole(path: Path) -> None:
     content = np.memmap(path, np.uint8, "r")
     size = len(CHECKSUM % 0)
     checksum = content[-size:].tobytes()
-    if checksum.startswith(CHECKSUM[:6]) and checksum != CHECKSUM % zlib.crc32(content[:-size]):
+    if checksum.startswith(CHECKSUM[:6]) and checksum != CHECKSUM % zlib.crc32(content[:-size].data):
         raise ValueError(f"{path} has another checksum")
 
 
