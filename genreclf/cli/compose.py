@@ -63,6 +63,7 @@ def checked_again(
     plain = {**run.read_config(), **given}
     if isinstance(split := plain.get("split"), dict):
         split.setdefault("unseen", False)  # Runs of earlier versions do not have it.
+    plain.setdefault("encoder", {"_target_": None})  # As it is where the network started from scratch.
     fresh = _composed([], config_dir)
     config = fresh.copy()
     for key in (*GROUPS, "features", *(entry.name for entry in fields(RootConfig))):
@@ -109,7 +110,7 @@ def refuse_without_effect(overrides: Sequence[str]) -> None:
         key, typed = override.key_or_group, override.input_line
         if override.is_sweep_override():
             raise UserError(f"{typed} names several values; give one.")
-        if key.partition(".")[0] == "model":
+        if key.partition(".")[0] in ("model", "encoder") and key != "encoder.weights":
             raise UserError(f"{typed}: the network is the one that the run trained; leave it out, or train another.")
         group, _, name = key.partition(".")
         of_a_test = name in (*SETTINGS_OF_A_TEST, *OF_A_TEST)

@@ -29,7 +29,7 @@ from genreclf.values import value_problems
 PICTURES_BRING = ("sample_rate", "n_fft", "hop_length", "n_mels")
 """What pictures know themselves, so that ``features=`` beside them is a mistake."""
 
-MADE = ("split", "model", "loss", "optimizer", "scheduler")
+MADE = ("split", "encoder", "model", "loss", "optimizer", "scheduler")
 """Sections that name a class or a function, beside `data`, which holds the keys of `ClipConfig` too."""
 
 BUNDLED = (("model", "dropout"), ("loss", "label_smoothing"), ("optimizer", "weight_decay"))
@@ -46,6 +46,8 @@ class Config:
     unseen: bool
     """See `SplitConfig`."""
     features: FeaturesConfig
+    encoder: Section
+    """Without a ``_target_``, and then without a place in ``config.yaml``, for a network that starts from scratch."""
     model: Section
     loss: Section
     optimizer: Section
@@ -91,6 +93,7 @@ class Config:
         from genreclf.config import instantiate
         from genreclf.datasets.base import ImageDataset
 
+        plain = {"encoder": {"_target_": None}, **plain}  # As it is not kept where there is none.
         values = {**plain, "run_dir": plain.get("run_dir") or "-"}
         if problems := [*_unknown_keys(plain), *value_problems(values)]:
             raise UserError("\n".join(dict.fromkeys(problems)))
@@ -116,6 +119,7 @@ class Config:
             features=typed_section(FeaturesConfig, "features", features, problems),
             split=split,
             unseen=of_split.unseen,
+            encoder=section_of(plain, "encoder", problems),
             model=section_of(plain, "model", problems),
             loss=section_of(plain, "loss", problems),
             optimizer=section_of(plain, "optimizer", problems),
@@ -150,6 +154,8 @@ class Config:
         root = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(RootConfig)}
         made = {name: copy.deepcopy(getattr(self, name)) for name in (*MADE, *COMBINED)}
         made["split"]["unseen"] = self.unseen
+        if self.encoder.get("_target_") is None:
+            del made["encoder"]
         data = {**copy.deepcopy(self.source), **dataclasses.asdict(self.clips)}
         features = dataclasses.asdict(self.features)
         return {**root, "features": features, **made, "trainer": self.trainer.plain(), "data": data}

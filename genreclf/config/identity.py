@@ -5,7 +5,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-ELSEWHERE = ("run_dir", "debug", "logger", "callbacks.progress", "data.store_dir", "data.download", "trainer.step")
+ELSEWHERE = (
+    *("run_dir", "debug", "logger", "callbacks.progress", "data.store_dir", "data.download", "trainer.step"),
+    "encoder.weights",
+)
 """Keys that say where an experiment lies, who watches it and how its steps are started, not what it is."""
 
 

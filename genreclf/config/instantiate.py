@@ -23,7 +23,7 @@ from genreclf.values import argument_problems, shown
 GIVEN = {
     "data": (),
     "split": (),
-    "model": ("spec", "genres", "scale", "loss", "augment", "optimizer", "scheduler"),
+    "model": ("spec", "genres", "scale", "encoder", "loss", "augment", "optimizer", "scheduler"),
     "loss": ("genre_counts",),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "steps"),
@@ -43,6 +43,7 @@ REFUSALS = (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, 
 KINDS = {
     "data": "genreclf.datasets.base.Dataset",
     "split": "genreclf.splits.base.Splitter",
+    "encoder": "genreclf.models.encoders.base.Encoder",
     "model": "genreclf.models.GenreClassifier",
     "loss": "torch.nn.Module",
     "optimizer": "torch.optim.Optimizer",
@@ -64,7 +65,7 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
     """
     name = section.get("_target_")
     if name is None:
-        if group != "scheduler":
+        if group not in ("scheduler", "encoder"):
             problems.append(f"{group} has no _target_; choose one with {group.partition('.')[0]}=NAME.")
         return None
     module_name, _, attribute = str(name).rpartition(".")
@@ -111,6 +112,27 @@ def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
         settings = ", ".join(chosen) or "its defaults"
         reason = reason_of(error).removeprefix("ValueError: ").removeprefix("TypeError: ").rstrip(".")
         raise UserError(f"{group}: {name} cannot be made of {settings}: {reason}.") from error
+
+
+def make_model(section: Mapping[str, Any], encoder: Mapping[str, Any], **given: Any) -> Any:
+    """Return the model that a checked section names, with a pretrained encoder if it takes one.
+
+    The encoder has no pretrained weights yet, see `genreclf.models.encoders.base.Encoder.load`.
+
+    Args:
+        section: `model` of the configuration.
+        encoder: `encoder` of the configuration.
+        **given: Arguments that the experiment gives.
+
+    Raises:
+        UserError: See `make`; or the model takes an encoder, and none is chosen.
+    """
+    if accepts("model", section, "encoder"):
+        if encoder.get("_target_") is None:
+            name = str(section["_target_"]).rpartition(".")[2]
+            raise UserError(f"{name} needs a pretrained encoder: choose one with encoder=NAME.")
+        given["encoder"] = make("encoder", encoder)
+    return make("model", section, **given)
 
 
 def is_node(value: Any) -> bool:

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf.config.keys import CONFIG_DIR, hint
 from genreclf.errors import UserError
 
-SINGLE = ("data", "split", "features", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
+SINGLE = ("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
 """Groups of which a run has one option, whereas those of others combine."""
 
 HELP = "python -m genreclf --help shows how."

@@ -13,10 +13,10 @@ from typing import Any
 from genreclf.config import instantiate
 from genreclf.errors import UserError
 
-GROUPS = ("data", "split", "model", "loss", "optimizer", "scheduler")
+GROUPS = ("data", "split", "encoder", "model", "loss", "optimizer", "scheduler")
 """Sections of a configuration that name a class or a function."""
 
-_OF_GENRECLF = ("data", "split", "model")
+_OF_GENRECLF = ("data", "split", "encoder", "model")
 """Groups whose classes derive from one of genreclf's, so that nothing else in a module can be meant."""
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)

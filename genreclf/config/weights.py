@@ -74,6 +74,7 @@ def checked_spec(values: Any) -> FeatureSpec:
 def check_weights(
     shapes: Mapping[str, Sequence[int]],
     section: Mapping[str, Any],
+    encoder: Mapping[str, Any],
     *,
     spec: FeatureSpec,
     genres: Sequence[str],
@@ -84,6 +85,7 @@ def check_weights(
     Args:
         shapes: Of the tensors of the weights; what is not the model's may be among them.
         section: `model` of the configuration.
+        encoder: `encoder` of the configuration.
         spec: What the spectrograms are.
         genres: Of the model.
         scale: See `genreclf.audio.log_mel.Scaling`.
@@ -94,7 +96,7 @@ def check_weights(
     """
     theirs = {key: tuple(shape) for key, shape in shapes.items() if is_models(key)}
     with torch.device("meta"), _at_most(MODULES_PER_TENSOR * (len(theirs) + 10)):
-        model = instantiate.make("model", section, spec=spec, genres=list(genres), scale=scale)
+        model = instantiate.make_model(section, encoder, spec=spec, genres=list(genres), scale=scale)
     ours = {key: tuple(values.shape) for key, values in model.state_dict().items() if is_models(key)}
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
@@ -102,7 +104,9 @@ def check_weights(
             raise ValueError(f"{key} is {found} in the weights and {wanted} in the model")
 
 
-def check_checkpoint(checkpoint: Mapping[str, Any], section: Mapping[str, Any], *, scale: Scale) -> FeatureSpec:
+def check_checkpoint(
+    checkpoint: Mapping[str, Any], section: Mapping[str, Any], encoder: Mapping[str, Any], *, scale: Scale
+) -> FeatureSpec:
     """Check that a checkpoint is of the model that a section names, if that is genreclf's; return its spectrograms.
 
     Models of other modules are not checked, as they may need memory to be built at all.
@@ -114,7 +118,7 @@ def check_checkpoint(checkpoint: Mapping[str, Any], section: Mapping[str, Any], 
     spec = checked_spec(known["spec"])
     if str(section["_target_"]).startswith("genreclf."):
         shapes = {key: values.shape for key, values in state.items()}
-        check_weights(shapes, section, spec=spec, genres=known["genres"], scale=scale)
+        check_weights(shapes, section, encoder, spec=spec, genres=known["genres"], scale=scale)
     return spec
 
 

@@ -44,9 +44,9 @@ def build_data(config: Config, corpus: Corpus, split: Split, genres: list[str] |
 
 def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tuple[GenreClassifier, list[str]]:
     """Return the model, ready to be trained on `data`, and what a user should know about it."""
-    model: GenreClassifier = instantiate.make(
-        "model",
+    model: GenreClassifier = instantiate.make_model(
         config.model,
+        config.encoder,
         spec=spec,
         genres=data.genres,
         scale=config.features.scale,

@@ -32,6 +32,7 @@ from genreclf.experiment.build import (
 from genreclf.experiment.corpus import audio_spec
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
+from genreclf.models.encoders.base import Encoder
 from genreclf.run_directory import RunDirectory
 from genreclf.training.best_epoch import LOGGED
 
@@ -59,6 +60,7 @@ def check_training(config: Config) -> None:
             lambda: instantiate.make("split", config.split),
             lambda: make_loss(config, [1] * GENRES),
             lambda: make_augmentation(config),
+            lambda: _check_encoder(config),
             lambda: _check_monitors(config),
             lambda: _check_trainer(config),
             lambda: _check_steps(config),
@@ -95,7 +97,9 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
         return
     names = [str(number) for number in range(genres)]
     with torch.device("meta"):
-        model = instantiate.make("model", config.model, spec=spec, genres=names, scale=config.features.scale)
+        model = instantiate.make_model(
+            config.model, config.encoder, spec=spec, genres=names, scale=config.features.scale
+        )
     sizes = [parameter.numel() for parameter in model.parameters()]
     if not all(sizes):
         raise UserError("A layer of the network would be empty; the sizes in model are to be 1 or more.")
@@ -114,7 +118,7 @@ def spec_of(path: Path, checkpoint: Mapping[str, Any], config: Config) -> Featur
         UserError: It is not of the configured model and features.
     """
     try:
-        spec = check_checkpoint(checkpoint, config.model, scale=cast(Scale, config.features.scale))
+        spec = check_checkpoint(checkpoint, config.model, config.encoder, scale=cast(Scale, config.features.scale))
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"{path} is not of the model that is configured ({error}).") from error
     if spec.sample_rate is not None and config.features.sample_rate is not None:
@@ -224,6 +228,17 @@ def _check_monitors(config: Config) -> None:
         monitor = node.get("monitor")
         if monitor is not None and monitor not in LOGGED:
             raise UserError(f"callbacks.{name}.monitor={monitor} is none of {', '.join(LOGGED)}.")
+
+
+def _check_encoder(config: Config) -> None:
+    """See that the pretrained weights are there, are the right ones, and are of use to the model."""
+    if config.encoder.get("_target_") is None:
+        return
+    if not instantiate.accepts("model", config.model, "encoder"):
+        name = str(config.model["_target_"]).rpartition(".")[2]
+        raise UserError(f"{name} does not use encoder: leave it out, or choose a model that does, such as model=probe.")
+    encoder: Encoder = instantiate.make("encoder", config.encoder)
+    encoder.fetch()
 
 
 def _check_start(config: Config) -> None:

@@ -178,7 +178,8 @@ def _weights(path: Path, config: "Config", spec: "FeatureSpec", genres: list[str
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
-            check_weights(shapes, config.model, spec=spec, genres=genres, scale=cast("Scale", config.features.scale))
+            scale = cast("Scale", config.features.scale)
+            check_weights(shapes, config.model, config.encoder, spec=spec, genres=genres, scale=scale)
             state = {key: file.get_tensor(key) for key in shapes if is_models(key)}
     except ValueError as error:
         raise UserError(

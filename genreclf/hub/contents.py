@@ -16,6 +16,9 @@ from genreclf.config_file import LARGEST_BYTES, dump_config
 SECTIONS = (*GROUPS, "features")
 """Sections of a configuration that are shared; of the others, see `shareable`."""
 
+NEEDED = tuple(group for group in GROUPS if group != "encoder")
+"""Of these, what every configuration has."""
+
 OF_TRAINER = ("max_epochs", "precision", "gradient_clip_val")
 """What of the trainer's section says how the network came about."""
 
@@ -53,7 +56,7 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
         KeyError, TypeError: A section is missing or is none.
     """
     shared: dict[str, Any] = {}
-    for name in (name for name in (*SECTIONS, "trainer") if name in config or name in GROUPS):
+    for name in (name for name in (*SECTIONS, "trainer") if name in config or name in NEEDED):
         if not isinstance(config[name], dict):
             raise TypeError(f"{name} is no section")
         shared[name] = _without_folders(copy.deepcopy(config[name]))
@@ -106,6 +109,9 @@ def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
         KeyError, TypeError, ValueError: One is missing or cannot be: scores lie within 0 and 1, or are None.
     """
     shared = {key: metrics[key] for key in ("status", *COUNTS, "split", *FIGURES)}
+    if "pretrained" in metrics:
+        shared["pretrained"] = {str(key): value for key, value in metrics["pretrained"].items()}
+        _check_values(shared["pretrained"], "pretrained")
     if shared["status"] != "finished":
         raise ValueError(f"status of {shared['status']!r}")
     split = shared["split"]

@@ -83,13 +83,16 @@ class GenrePredictor:
         device = str(find_device(device))  # Before anything is read.
         directory = RunDirectory(fspath(run))
         config = directory.read_config()
-        check_trust(config, trust, place=directory.config, groups=("model",))
+        check_trust(config, trust, place=directory.config, groups=("model", "encoder"))
         checkpoint = load_checkpoint(directory.best)
         try:
             known, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
             section, scale = config["model"], config["features"]["scale"]
-            spec = check_checkpoint(checkpoint, section, scale=scale)
-            model: GenreClassifier = instantiate.make("model", section, spec=spec, genres=known["genres"], scale=scale)
+            encoder = config.get("encoder", {})
+            spec = check_checkpoint(checkpoint, section, encoder, scale=scale)
+            model: GenreClassifier = instantiate.make_model(
+                section, encoder, spec=spec, genres=known["genres"], scale=scale
+            )
             overlap, short = float(config["data"]["grid_overlap"]), config["data"]["short"]
             # The loss of the training is not needed.
             model.load_state_dict({key: values for key, values in state.items() if not key.startswith("loss.")})

@@ -1,0 +1,73 @@
+"""Files of pretrained weights: found, checked by their hash, converted once, and kept without pickle."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from platformdirs import user_cache_path
+from torch import Tensor
+
+from genreclf.errors import UserError, require
+from genreclf.run_directory import atomic_path
+
+
+def cached_weights(
+    name: str, sha256: str, read: Callable[[], bytes], convert: Callable[[bytes], Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Return the tensors of a file of weights, which is converted the first time it is used.
+
+    What was converted is kept in the user's cache folder as safetensors, under the hash of the file and with one of its
+    own: that copy is used as long as it is as it was written.
+
+    Args:
+        name: Short name of the encoder.
+        sha256: The hash that the file must have.
+        read: Returns the content of the file; called only if nothing is kept.
+        convert: Makes tensors of it.
+
+    Raises:
+        UserError: The hash is another one, or the package safetensors is missing.
+    """
+    require(f"encoder={name}", "encoders", "safetensors")
+    from safetensors import SafetensorError
+    from safetensors.torch import load, save
+
+    kept = user_cache_path("genreclf") / "encoders" / f"{name}-{sha256[:16]}.safetensors"
+    checksum = kept.with_suffix(".sha256")
+    try:
+        content = kept.read_bytes()
+        if checksum.read_text() == hashlib.sha256(content).hexdigest():
+            return load(content)
+    except (OSError, UnicodeDecodeError, SafetensorError):
+        pass
+    tensors = {key: values.contiguous() for key, values in convert(checked(name, sha256, read())).items()}
+    content = save(tensors)
+    for path, written in ((kept, content), (checksum, hashlib.sha256(content).hexdigest().encode())):
+        with atomic_path(path) as partial:
+            partial.write_bytes(written)
+    return tensors
+
+
+def checked(name: str, sha256: str, content: bytes) -> bytes:
+    """Return the content of a file of weights if it has the right hash.
+
+    Raises:
+        UserError: It has another one.
+    """
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise UserError(
+            f"encoder={name}: the file of the weights has the hash {found}, and encoder.sha256 says {sha256}: it is "
+            "damaged or another version; get it again, or set encoder.sha256 if it is what you want."
+        )
+    return content
+
+
+def file_of(path: str | Path) -> Path:
+    """Return the path of a file of weights that the user named.
+
+    Raises:
+        UserError: There is no such file or folder.
+    """
+    if not (found := Path(path).expanduser()).exists():
+        raise UserError(f"encoder.weights={path} does not exist; set it to the file of the weights.")
+    return found
