@@ -47,13 +47,30 @@ class ClipBatch(NamedTuple):
     track_ids: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> "ClipBatch":
-        """Return the batch on a device."""
-        return self.each(partial(to_device, device=device))
+        """Return the batch on a device; from the CPU it goes in one copy."""
+        if self.stored.device.type == "cpu" != device.type:
+            return self.packed(device)
+        return ClipBatch._make([*(to_device(values, device) for values in self[:4]), self.track_ids])
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> "ClipBatch":
-        """Return the batch with each of its tensors changed."""
-        stored, genre, segment, start_frame = map(change, self[:4])
-        return ClipBatch(stored, genre, segment, start_frame, self.track_ids)
+    def packed(self, device: torch.device, *, pinned: bool = False) -> "ClipBatch":
+        """Return the batch in one piece of memory, which is copied to a device.
+
+        Args:
+            device: Where to.
+            pinned: Whether it is copied out of pinned memory.
+        """
+        parts = (torch.stack(self[1:4]), self.stored.mT)  # The wider numbers first, for their alignment.
+        sizes = [part.nbytes for part in parts]
+
+        def views(memory: Tensor) -> list[Tensor]:
+            split = zip(torch.split(memory, sizes), parts, strict=True)
+            return [piece.view(part.dtype).view(part.shape) for piece, part in split]
+
+        memory = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=pinned)
+        for place, part in zip(views(memory), parts, strict=True):
+            place.copy_(part)
+        numbers, stored = views(to_device(memory, device))
+        return ClipBatch._make([stored.mT, *numbers.unbind(), self.track_ids])
 
 
 @dataclass(frozen=True)
@@ -220,7 +237,7 @@ class Arriving:
         if stream is not None:
             # Within it, for another thread's device is the first GPU, whatever the rank.
             with torch.cuda.stream(stream):
-                self._clips = self._clips.each(Tensor.pin_memory).to(stream.device)
+                self._clips = self._clips.packed(stream.device, pinned=True)
                 self._copied = stream.record_event()
 
     def batch(self) -> ClipBatch:
@@ -228,8 +245,7 @@ class Arriving:
         if self._stream is not None:
             here = torch.cuda.current_stream(self._stream.device)
             here.wait_event(self._copied)
-            for values in self._clips[:4]:
-                values.record_stream(here)  # Its memory was taken for the other stream.
+            self._clips.stored.record_stream(here)  # Its memory, which is that of all, was taken for the other stream.
         return self._clips
 
 

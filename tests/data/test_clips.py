@@ -2,6 +2,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -181,17 +182,22 @@ def test_what_a_gpu_computes_waits_for_its_clips(monkeypatch: pytest.MonkeyPatch
         yield
         notes.append(f"off {stream.name}")
 
-    def pinned(values: torch.Tensor) -> torch.Tensor:
-        notes.append("pinned")
-        return values
+    empty = torch.empty
+
+    def memory(*sizes: int, pin_memory: bool, **settings: Any) -> torch.Tensor:
+        notes.append(f"pinned: {pin_memory}")
+        return empty(*sizes, **settings)
 
     monkeypatch.setattr(torch.cuda, "stream", within)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: here)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
+    monkeypatch.setattr(torch, "empty", memory)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda values, stream: notes.append(f"kept for {stream.name}"))
-    rows = torch.arange(6).reshape(2, 3)
-    arriving = Arriving(lambda rows: ClipBatch(rows, *rows.unbind(1)), rows, stream=side)  # type: ignore[arg-type]
-    assert notes == ["on side", *["pinned"] * 4, "event of side", "off side"]
+    clips = ClipBatch(torch.arange(30, dtype=torch.int16).view(2, 3, 5), *torch.arange(6).view(3, 2).unbind(), ("a",))
+    arriving = Arriving(lambda rows: clips, torch.empty_like(clips.genre), stream=side)  # type: ignore[arg-type]
+    assert notes == ["on side", "pinned: True", "event of side", "off side"]
     notes.clear()
-    assert torch.equal(arriving.batch().stored, rows)
-    assert notes == ["here waits for event of side", *["kept for here"] * 4]
+    batch = arriving.batch()
+    assert notes == ["here waits for event of side", "kept for here"]
+    assert all(torch.equal(values, same) for values, same in zip(batch[:4], clips[:4], strict=True))
+    assert batch.track_ids == ("a",)
+    assert {values.untyped_storage().data_ptr() for values in batch[:4]} == {batch.genre.data_ptr()}
