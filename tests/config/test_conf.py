@@ -2,8 +2,8 @@
 
 import re
 from importlib.util import find_spec
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers import ROOT, Cli
@@ -14,42 +14,52 @@ FILES = [path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "co
 OF_HYDRA = [f"{path.parent}={path.name}" for path in FILES if path.parts[0] == "hydra"]
 OURS = [path for path in FILES if path.parts[0] != "hydra" and not path.stem.startswith("_")]
 OPTIONS = sorted(f"{path.parts[0]}={'/'.join(path.parts[1:])}" for path in OURS)
-NEEDS_FILES = {"data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"}
-NEEDS_A_DEVICE = {"trainer=gpu": "trainer.accelerator=cpu", "trainer=mps": "trainer.accelerator=cpu"}
+NOT_RUN = {
+    *("data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"),  # need files
+    *("trainer=ddp", *(() if find_spec("psutil") else ("callbacks=device_stats",))),
+}
+"""The rest runs here, but sweeps, in sweep/, and published systems, in test_published.py."""
+
+FAST_MODELS = ("band_statistics", "cnn", "crnn", "ffnn", "statistics_crnn")
+NEEDS_A_DEVICE = ("trainer=gpu", "trainer=mps")
 LOGS = ("callbacks=learning_rate_monitor", "callbacks=device_stats")
 STEP = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
 RESULTS = re.findall(r"^(?:experiment|sweep)=.*", (ROOT / "RESULTS.md").read_text(), re.MULTILINE)
-OF_THE_CRNN = ("model.channels", "model.hidden")
-RUN_ELSEWHERE = ("experiment=published/", "sweep=")  # in test_published.py and sweep/
 
 
-def run_options() -> list[Any]:
-    """Return what runs here; variants and what other tests build, such as test_published.py, with the slow tests."""
-    options = [option for option in OPTIONS if option not in NEEDS_FILES | {"trainer=ddp"}]
-    if find_spec("psutil") is None:
-        options.remove("callbacks=device_stats")
-    published = ("model=xiplus", "model=wu", "model=leland", "model=liang")
-    modern = ("model=short_chunk_cnn", "model=musicnn", "model=attention_crnn", "model=patch_transformer")
-    variants = ("experiment=ablation/",)
-    return [
-        pytest.param(option, marks=[pytest.mark.slow] if option.startswith(published + modern + variants) else [])
-        for option in options
-        if not option.startswith(RUN_ELSEWHERE)
-    ]
+def combinations() -> list[list[str]]:
+    """Return settings in which each option of each group occurs at least once."""
+    groups: dict[str, list[str]] = {"model": [f"model={name}" for name in FAST_MODELS]}
+    for option in OPTIONS:
+        group = option.partition("=")[0]
+        if option not in NOT_RUN and group not in ("experiment", "model", "sweep"):
+            groups.setdefault(group, []).append(option)
+    rows = max(map(len, groups.values()))
+    return [list(row) for row in zip(*(islice(cycle(options), rows) for options in groups.values()), strict=True)]
 
 
-@pytest.mark.parametrize("option", run_options())
-def test_runs_one_step(option: str, cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    overrides = [override for override in tiny if not override.startswith(option.partition("=")[0] + "=")]
-    if option.startswith("model="):
-        overrides = [override for override in overrides if not override.startswith(OF_THE_CRNN)]
-        overrides.append("data.batch_size=4")
-    if option.startswith("experiment="):  # which has a model of its own
-        overrides = [override for override in overrides if not override.startswith("model")]
-    if option in LOGS:
-        overrides.append("logger=csv")
-    forced = [NEEDS_A_DEVICE[option]] if option in NEEDS_A_DEVICE else []
-    outcome = cli(option, *overrides, *forced, *STEP, "run_dir=run")
+def others(*starts: str) -> list[list[str]]:
+    """Return the options that begin so, and are not in `combinations`, each alone."""
+    fast = [f"model={name}" for name in FAST_MODELS]
+    return [[option] for option in OPTIONS if option.startswith(starts) and option not in fast]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(pytest.param(options, id=" ".join(options)) for options in combinations()),
+        *(pytest.param(options, id=options[0]) for options in others("experiment=best", "experiment=quickstart")),
+        *(
+            pytest.param(options, id=options[0], marks=pytest.mark.slow)
+            for options in others("model=", "experiment=ablation/")
+        ),
+    ],
+)
+def test_runs_one_step(options: list[str], cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    kept = [word for word in tiny if not word.startswith(("model", "logger="))]
+    forced = ["trainer.accelerator=cpu"] if set(options) & set(NEEDS_A_DEVICE) else []
+    logged = ["logger=csv"] if set(options) & set(LOGS) else []
+    outcome = cli(*kept, "logger=none", *options, *forced, *logged, *STEP, "data.batch_size=4", "run_dir=run")
     assert outcome.code == 0, outcome.err
     assert RunDirectory(tmp_path / "run").read_metrics()["status"] == "finished"
 
