@@ -40,7 +40,11 @@ def _blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Call the command line as ``python -m genreclf`` does, in this process."""
+    """Call the command line as ``python -m genreclf`` does, in this process.
+
+    The process that the jobs of sweeps are forked from, which takes long to start, lives on from one test to the next.
+    """
+    monkeypatch.setattr("genreclf.cli.train.cool_down", lambda: None)
 
     def call(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["genreclf", *arguments])

@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from genreclf.__main__ import main
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.run_directory import RunDirectory
+from genreclf.sweep.process import warm_up
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,6 +76,25 @@ def write_music(root: Path) -> None:
         path = root / track.genre / f"{number}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, samples, rate)
+
+
+def forked(function: Callable[..., None], *arguments: object) -> BaseProcess:
+    """Start a function in a process that is forked where all is imported, in the working directory of this one."""
+    warm_up()
+    process = multiprocessing.get_context("forkserver").Process(target=_in, args=(Path.cwd(), function, arguments))
+    process.start()
+    return process
+
+
+def _in(folder: Path, function: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    os.chdir(folder)
+    function(*arguments)
+
+
+def run_main(arguments: Sequence[str]) -> None:
+    """Call the command line in a process that has nothing else to do."""
+    sys.argv = ["genreclf", *arguments]
+    main()
 
 
 def python_m(*arguments: str, **options: object) -> "subprocess.Popen[str]":

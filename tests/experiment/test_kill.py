@@ -1,18 +1,16 @@
 """Runs that are killed at named places go on to the end of an unbroken one."""
 
 import csv
-import multiprocessing
 import os
 import shutil
 import signal
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from helpers import Cli
+from helpers import Cli, forked, run_main
 
 from genreclf.run_directory import RunDirectory
-from genreclf.sweep.process import warm_up
 
 SETTINGS = [
     *("trainer.max_epochs=30", "callbacks=[default,early_stopping,ema]", "callbacks.early_stopping.patience=2"),
@@ -22,11 +20,10 @@ SETTINGS = [
 """A training that stops early, whose learning rate falls and whose weights are averaged."""
 
 
-def train_and_be_killed(place: str, epoch: int, arguments: list[str], folder: Path) -> None:
+def train_and_be_killed(place: str, epoch: int, arguments: Sequence[str]) -> None:
     """Train in this process, which is killed at a place of an epoch."""
     from lightning.pytorch import Trainer
 
-    from genreclf.__main__ import main
     from genreclf.training import callbacks
 
     reached, written = False, ""
@@ -56,18 +53,12 @@ def train_and_be_killed(place: str, epoch: int, arguments: list[str], folder: Pa
     callbacks.History.on_train_epoch_end = row  # type: ignore[method-assign]
     Trainer.save_checkpoint = saved  # type: ignore[assignment, method-assign]
     os.fsync = synced
-    os.chdir(folder)
-    sys.argv = ["genreclf", *arguments]
-    main()
+    run_main(arguments)
 
 
 def killed(place: str, epoch: int, *arguments: str) -> None:
-    """Train in a process that is forked where all is imported, and killed at a place of an epoch."""
-    warm_up()
-    process = multiprocessing.get_context("forkserver").Process(
-        target=train_and_be_killed, args=(place, epoch, list(arguments), Path.cwd())
-    )
-    process.start()
+    """Train in another process, which is killed at a place of an epoch."""
+    process = forked(train_and_be_killed, place, epoch, arguments)
     process.join()
     assert process.exitcode == -signal.SIGKILL
 

@@ -1,19 +1,16 @@
 """A finished run goes on for more epochs in another directory."""
 
 import csv
-import multiprocessing
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import Cli
+from helpers import Cli, forked, run_main
 
 from genreclf.run_directory import RunDirectory
-from genreclf.sweep.process import warm_up
 
 FIRST = "ckpt_path=first/checkpoints/last.ckpt"
 
@@ -26,11 +23,9 @@ def end_of(run: str) -> tuple[list[dict[str, str]], str, object]:
     return history, directory.clip_predictions.read_text(), directory.read_metrics()["best_epoch"]
 
 
-def train_and_be_killed(arguments: list[str], folder: Path) -> None:
+def train_and_be_killed(arguments: list[str]) -> None:
     """Train in this process, which is killed when it has written the first checkpoint of its own."""
     from lightning.pytorch import Trainer
-
-    from genreclf.__main__ import main
 
     save = Trainer.save_checkpoint
 
@@ -40,9 +35,7 @@ def train_and_be_killed(arguments: list[str], folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Trainer.save_checkpoint = saved  # type: ignore[assignment, method-assign]
-    os.chdir(folder)
-    sys.argv = ["genreclf", *arguments]
-    main()
+    run_main(arguments)
 
 
 AVERAGED = [
@@ -73,15 +66,11 @@ def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[s
 
 
 @pytest.mark.slow
-def test_a_longer_run_that_is_killed_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+def test_a_longer_run_that_is_killed_goes_on_to_the_same_end(cli: Cli, tiny: list[str]) -> None:
     assert cli(*tiny, *AVERAGED, "trainer.max_epochs=5", "run_dir=first").code == 0
     longer = [*tiny, *AVERAGED, "trainer.max_epochs=7", FIRST]
     assert cli(*longer, "run_dir=longer").code == 0
-    warm_up()
-    process = multiprocessing.get_context("forkserver").Process(
-        target=train_and_be_killed, args=([*longer, "run_dir=killed"], tmp_path)
-    )
-    process.start()
+    process = forked(train_and_be_killed, [*longer, "run_dir=killed"])
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert len(RunDirectory("killed").read_history()) == 6

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from helpers import Cli, python_m
+from helpers import Cli, forked, python_m, run_main
 
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
@@ -298,10 +298,9 @@ def test_two_devices_train_as_one_experiment(cli: Cli, tiny: list[str], tmp_path
     """Two ranks, one of which has a clip more in each batch, end where one device does, but for rounding."""
     (tmp_path / "watched.py").write_text(WATCHED)
     settings = [*tiny, "model._target_=watched.Turned", "model.dropout=0", "trainer.max_epochs=2", "data.batch_size=5"]
-    process = python_m(*settings, "trainer.devices=2", "run_dir=run")
-    assert cli(*settings, "run_dir=alone").code == 0
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
+    for words in (["trainer.devices=2", "run_dir=run"], ["run_dir=alone"]):
+        outcome = cli(*settings, *words)
+        assert outcome.code == 0, outcome.err
     run = RunDirectory(tmp_path / "run")
     ranks = run.read_json(run.environment)["ranks"]
     assert [rank["rank"] for rank in ranks] == [0, 1]
@@ -343,14 +342,14 @@ def test_a_clip_a_device_is_enough_for_batch_normalization(cli: Cli, tiny: list[
 
 
 def kill_after_epochs(arguments: list[str], run: Path, epochs: int) -> None:
-    process = python_m(*arguments, start_new_session=True)
+    process = forked(run_main, arguments)
     deadline = time.monotonic() + 240
     while not (run / "history.csv").exists() or len(history_without_times(run)) < epochs:
-        assert process.poll() is None, process.communicate()[0]
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.join()
 
 
 def test_a_killed_run_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

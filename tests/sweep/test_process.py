@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import Cli
 
-from genreclf.sweep.process import hide_gpus_from
+from genreclf.sweep.process import cool_down, hide_gpus_from
 
 
 def servers() -> list[int]:
@@ -26,6 +26,8 @@ def interrupt(*_: object) -> None:
 def test_ends_with_the_sweep(
     code: int, reason: str, cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cool_down()  # The one that other tests may have left.
+    monkeypatch.setattr("genreclf.cli.train.cool_down", cool_down)
     assert not servers()
     if code == 130:
         monkeypatch.setattr("genreclf.sweep.job.compute_apart", interrupt)
