@@ -47,19 +47,22 @@ def cosine(optimizer: Optimizer, steps: int, *, warmup: float = 0.1, final: floa
     return _every_step(LambdaLR(optimizer, factor))
 
 
-def onecycle(optimizer: Optimizer, steps: int, *, warmup: float = 0.3) -> LRSchedulerConfigType:
+def onecycle(
+    optimizer: Optimizer, steps: int, *, warmup: float = 0.3, cycle_momentum: bool = True
+) -> LRSchedulerConfigType:
     """Rise and fall along cosines, momentum the other way round (Smith and Topin, 2018).
 
     Args:
         optimizer: Whose learning rate is the peak.
         steps: Optimizer steps of the training.
         warmup: Fraction of the steps in which it rises.
+        cycle_momentum: Whether the momentum of SGD, or the first beta of Adam, falls and rises as well.
     """
     if not 0 < warmup < 1:
         raise ValueError(f"warmup={warmup} must lie between 0 and 1.")
     peaks = [group["lr"] for group in optimizer.param_groups]
     cycles = any("momentum" in group or "betas" in group for group in optimizer.param_groups)
-    momentum = cycles and all(group.get("momentum", 1) > 0 for group in optimizer.param_groups)
+    momentum = cycle_momentum and cycles and all(group.get("momentum", 1) > 0 for group in optimizer.param_groups)
     return _every_step(
         OneCycle(optimizer, max_lr=peaks, total_steps=steps + 1, pct_start=warmup, cycle_momentum=momentum)
     )

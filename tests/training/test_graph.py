@@ -184,6 +184,7 @@ TRAININGS: dict[str, Make] = {
     "rmsprop, equalizer": lambda: crnn(
         optimizer=partial(torch.optim.RMSprop, lr=1e-3), scheduler=cosine, augment=Augment(FilterAugment())
     ),
+    "one cycle of the rate": lambda: crnn(optimizer=ADAMW, scheduler=partial(onecycle, cycle_momentum=False)),
     "bce": lambda: crnn(optimizer=ADAMW, loss=BCESoftmax(label_smoothing=0.1), scale="unit"),
 }
 
