@@ -4,8 +4,8 @@
 
 Prints JSON: milliseconds of a step under Lightning, one operation at a time (eager), recorded as one CUDA graph, and
 compiled, of three models and three sizes of batch; whether both ways give the same losses; which models, optimizers and
-augmentations can be recorded; for how much of the time the GPU is busy; what waits for it; and a GRU alone in three
-precisions. The music is noise. A part that fails costs itself only, and none starts after ``--seconds``.
+augmentations can be recorded; for how much of the time the GPU is busy; what waits for it; and max pooling and a GRU
+alone, in three ways each. The music is noise. A part that fails costs itself only, and none starts after ``--seconds``.
 ``--quick --accelerator cpu`` shows that everything runs.
 """
 
@@ -40,6 +40,7 @@ from genreclf.experiment.build import build_model
 from genreclf.models import GenreClassifier
 from genreclf.models.cnn import CNN
 from genreclf.models.crnn import CRNN
+from genreclf.models.pooling import MaxPool2d
 from genreclf.models.statistics_crnn import StatisticsCRNN
 from genreclf.splits.base import Segment, Split
 from genreclf.training.augment import Augment, FilterAugment, Mixup
@@ -285,11 +286,11 @@ class Bench:
             spent_us = sum(event.device_time_total for event in kernels)
             longest = Counter[str]()
             for event in kernels:
-                longest[event.name[:60]] += event.device_time_total / 1e3 / steps
+                longest[event.name[:100]] += event.device_time_total / 1e3 / steps
             figures[way] = {
                 "busy": round(spent_us / (watch.step_ms * 1e3 * steps), 3),
                 "kernels_per_step": round(len(kernels) / steps, 1),
-                "longest_ms": {name: round(ms, 4) for name, ms in longest.most_common(8)},
+                "longest_ms": {name: round(ms, 4) for name, ms in longest.most_common(30)},
             }
         return figures
 
@@ -331,6 +332,39 @@ class Bench:
 
                 figures[f"{name} {batch}"] = attempt(measure)
         return figures
+
+    def pooling(self) -> dict[str, Any]:
+        """Return microseconds of the max pooling of `crnn`, forward and backward, each layer's and in three ways."""
+        device = torch.device("cuda" if self.accelerator == "gpu" else "cpu")
+        dtype = torch.bfloat16 if self.precision == "bf16-mixed" else torch.float32
+        figures: dict[str, Any] = {}
+        height, width = self.spec.n_mels, self.spec.clip_frames
+        for channels, window in zip((32, 64, 96, 128), ((2, 2), (4, 2), (4, 2), (4, 1)), strict=True):
+            x = torch.randn(self.batches[0], channels, height, width, dtype=dtype, device=device)
+            x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+            ways: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+                "PyTorch": nn.MaxPool2d(window),
+                "ours": MaxPool2d(window),
+                "amax": partial(_largest, window=window),
+            }
+            for way, pool in ways.items():
+
+                def work(pool: Any = pool, x: torch.Tensor = x) -> torch.Tensor:
+                    maxima = pool(x)
+                    (gradient,) = torch.autograd.grad(maxima, x, torch.ones_like(maxima))
+                    return gradient
+
+                took = attempt(lambda work=work: {"us": round(replayed_ms(work, 3 if self.quick else 100) * 1e3, 1)})  # type: ignore[misc]
+                figures[f"{tuple(x.shape)} {window} {way}"] = took
+            height, width = height // window[0], width // window[1]
+        return figures
+
+
+def _largest(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
+    """Return the maxima of windows, the gradient of which PyTorch divides among equal ones."""
+    rows, columns = x.shape[2] // window[0], x.shape[3] // window[1]
+    inside = x[:, :, : rows * window[0], : columns * window[1]]
+    return inside.reshape(*inside.shape[:2], rows, window[0], columns, window[1]).amax((3, 5))
 
 
 class _Waits(nn.Module):
@@ -398,7 +432,21 @@ def milliseconds(work: Callable[[], Any], times: int) -> float:
     return (time.perf_counter() - started_s) / times * 1e3
 
 
-PARTS = ("steps", "same", "busy", "waits", "gru", "recorded", "compiled")
+def replayed_ms(work: Callable[[], Any], times: int) -> float:
+    """Return what the kernels of `work` take, without the time to start them where there is a GPU."""
+    if not torch.cuda.is_available():
+        return milliseconds(work, times)
+    side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            work()
+    wait()
+    with torch.cuda.graph(graph, stream=side):
+        work()
+    return milliseconds(graph.replay, times)
+
+
+PARTS = ("steps", "same", "busy", "pooling", "waits", "gru", "recorded", "compiled")
 
 
 def main() -> None:
