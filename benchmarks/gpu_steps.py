@@ -81,7 +81,7 @@ class Watch(Callback):
             wait()
             self.step_ms = (time.perf_counter() - self._started_s) / self.steps * 1e3
             self._open.close()
-            if (step := pl_module.graph_step) is not None:
+            if (step := pl_module.whole_step) is not None:
                 self.recorded = step.is_recorded
                 self.alone_ms = milliseconds(partial(step, batch), self.steps)
 

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -20,6 +21,13 @@ from genreclf.splits.base import Segment, Split, Splitter
 
 RESIDENT_SHARE = 0.5
 """The largest share of a device's memory, or of the page cache, that the store may take."""
+
+_SUBSETS: dict[RunningStage | None, str] = {
+    RunningStage.VALIDATING: "val",
+    RunningStage.SANITY_CHECKING: "val",
+    RunningStage.TESTING: "test",
+}
+"""What Lightning's stages other than the training use."""
 
 _copies: WeakKeyDictionary[Store, dict[torch.device, Tensor]] = WeakKeyDictionary()
 """Frames of stores on the devices that hold them, which all runs of this process share."""
@@ -56,8 +64,8 @@ class ClipDataModule(LightningDataModule):
     Attributes:
         tables: The segments of each subset, on the CPU, where clips are planned; where they are cut there is a copy.
         read_ahead: The argument, which may be changed until a loader is made.
-        cuts_training_clips: Whether training batches are clips; where it is False and the store lies on the device,
-            they stay rows, for `clips` to cut them within the training step.
+        subsets_as_rows: Subsets whose batches stay rows where the store lies on the device, for `clips` to cut them
+            within what is recorded.
     """
 
     def __init__(
@@ -90,7 +98,7 @@ class ClipDataModule(LightningDataModule):
         self.short = short
         self.seed = seed
         self.read_ahead = read_ahead
-        self.cuts_training_clips = True
+        self.subsets_as_rows: set[str] = set()
         self.genres = tuple(genres or ())
         self._is_set_up = False
         self._settled = self._has_no_room = False
@@ -224,9 +232,10 @@ class ClipDataModule(LightningDataModule):
         """Cut the clips of the rows `batch` on `device`, or on the CPU and move them there."""
         if not isinstance(batch, Tensor):
             return batch.to(device)
-        if self._side() == "train" and not self.cuts_training_clips and self._frames.device == device:
+        subset = self._side()
+        if subset in self.subsets_as_rows and self._frames.device == device:
             return to_device(batch, device)
-        return self.clips(self._side(), batch).to(device)
+        return self.clips(subset, batch).to(device)
 
     def clips(self, subset: str, rows: Tensor) -> ClipBatch:
         """Cut the clips of `rows`, see `grid_clips`, out of a subset."""
@@ -261,9 +270,7 @@ class ClipDataModule(LightningDataModule):
 
     def _side(self) -> str:
         assert self.trainer is not None
-        if self.trainer.testing:
-            return "test"
-        return "val" if self.trainer.validating or self.trainer.sanity_checking else "train"
+        return _SUBSETS.get(self.trainer.state.stage, "train")
 
     def settle(self, device: torch.device) -> None:
         """Copy the store to a GPU with memory of its own if there is room; later calls change nothing."""

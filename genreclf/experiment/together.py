@@ -18,7 +18,7 @@ from genreclf.experiment.run import Steps, choose_device, steps, terminated_by_s
 from genreclf.hardware import cores
 from genreclf.plots.apart import drawing_processes
 from genreclf.plots.run import draw_all
-from genreclf.training.graph import RECORDERS
+from genreclf.training.recorder import RECORDERS
 from genreclf.training.turns import Turns
 
 
@@ -58,7 +58,7 @@ def run_together(configs: Sequence[Config], *, at_once: int = 1) -> Iterator[Mem
     """Compute runs in this process, each with the results that it has alone.
 
     They are set up and tested one after the other. At most `at_once` of them train at the same time, each in a thread,
-    if the device can record their steps (see `genreclf.training.graph`); else they take turns as a whole.
+    if the device can record their steps (see `genreclf.training.recorder`); else they take turns as a whole.
 
     Args:
         configs: Of one dataset and one device.

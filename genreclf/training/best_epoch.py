@@ -46,6 +46,11 @@ class RunCheckpoint(ModelCheckpoint):
         self.dirpath = str(RunDirectory(trainer.default_root_dir).checkpoints.absolute())
         super().setup(trainer, pl_module, stage)
 
+    def on_train_batch_end(self, *arguments: Any, **keywords: Any) -> None:
+        """Save after the step if that is wanted after some steps; to find out, Lightning takes long."""
+        if self._every_n_train_steps or self._train_time_interval:
+            super().on_train_batch_end(*arguments, **keywords)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a killed run; Lightning would forget its best epoch where the directory was moved."""
 

@@ -14,8 +14,8 @@ from torch import nn
 from genreclf.errors import TrainingDiverged, UserError
 from genreclf.hardware import device_name
 from genreclf.run_directory import RunDirectory
-from genreclf.training.graph import DRAWS
 from genreclf.training.module import GenreClassifier
+from genreclf.training.recorder import GENERATOR_LOCK
 
 
 class LogEpoch(Callback):
@@ -65,10 +65,10 @@ class EpochSeed(Callback):
         """Seed from (seed, epoch, rank)."""
         words = f"{self.seed} {trainer.current_epoch} {trainer.global_rank}"
         seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "little") >> 1
-        with DRAWS:
+        with GENERATOR_LOCK:
             torch.manual_seed(seed)
-        if isinstance(pl_module, GenreClassifier) and pl_module.graph_step is not None:
-            pl_module.graph_step.seed(seed)
+        if isinstance(pl_module, GenreClassifier) and pl_module.whole_step is not None:
+            pl_module.whole_step.seed(seed)
 
 
 class History(Callback):
@@ -183,7 +183,18 @@ class RankGuard(Callback):
 
 
 class EpochProgress(RichProgressBar):
-    """Lightning's rich progress bar with one short figure behind it."""
+    """Lightning's rich progress bar with one short figure behind it, which follows steps as often as it is drawn."""
+
+    _shown_s = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar, if it is to be drawn anew or the epoch ends."""
+        now_s = time.monotonic()
+        if (now_s - self._shown_s) * self.refresh_rate >= 1 or batch_idx + 1 == trainer.num_training_batches:
+            self._shown_s = now_s
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return the accuracy on validation tracks."""

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -18,14 +16,14 @@ from genreclf.data.clips import ClipBatch
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.distributed.batch_norm import broadcast_buffers
 from genreclf.errors import UserError
-from genreclf.escaping import say
 from genreclf.evaluation.gather import GatheredPredictions
 from genreclf.evaluation.metrics import evaluate
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.training.augment import Augment
 from genreclf.training.compilation import compiled
-from genreclf.training.graph import RECORDERS, GraphStep, obstacle
+from genreclf.training.loops import use_short_loops
 from genreclf.training.losses import CrossEntropy
+from genreclf.training.steps import StepModule
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRSchedulerConfigType]
@@ -43,7 +41,7 @@ class Training(TypedDict):
     scheduler: NotRequired[MakeScheduler | None]
 
 
-class GenreClassifier(LightningModule):
+class GenreClassifier(StepModule):
     """Classifies clips, given as stored spectrograms, by genre.
 
     An architecture is a subclass whose ``__init__`` sets `network`, which maps scaled spectrograms
@@ -93,10 +91,6 @@ class GenreClassifier(LightningModule):
         """Of the clips of an epoch: their losses, how many were right, how many there were; on the device, in place."""
         self.gathered = GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second)
         self._train_network: Callable[[Tensor], Tensor] | None = None
-        self.records_steps = False
-        """Whether training steps are recorded once and replayed, see `genreclf.training.graph`, where they can be."""
-        self.graph_step: GraphStep | None = None
-        """The recorded step, while a training has one."""
 
     def compile_training(self, mode: str) -> None:
         """Compile `network` for training; validation and test keep the uncompiled one, whose values never change.
@@ -113,12 +107,14 @@ class GenreClassifier(LightningModule):
             UserError: The genres of the data are others than the model's, or in another order.
         """
         # A prediction has no trainer.
-        if self._trainer is not None and isinstance(data := self._data, ClipDataModule):
+        if self._trainer is not None and isinstance(data := self.clip_data, ClipDataModule):
             if list(data.genres) != self.genres:
                 known, given = ", ".join(self.genres), ", ".join(data.genres)
                 raise UserError(f"The genres of the model ({known}) and of the data ({given}) are not the same.")
             if stage == "fit" and not self.scaling.is_fitted:
                 self.scaling.fit(data.sample("train"))
+        if stage == "fit" and self._trainer is not None:
+            use_short_loops(self.trainer)
         self.network.to(memory_format=torch.channels_last)
 
     def forward(self, stored: Tensor) -> Tensor:
@@ -127,74 +123,23 @@ class GenreClassifier(LightningModule):
         return logits
 
     def on_train_start(self) -> None:
-        """Put the sums on the device, and prepare to record the training step if that is wanted."""
+        """Put the sums on the device, and prepare the steps."""
         self.train_sums = self.train_sums.to(self.device)
-        if not self.records_steps:
-            return
-        if reason := obstacle(self):
-            self._say_not_recorded(reason)
-            return
-        optimizer, device = self.trainer.optimizers[0], self.trainer.strategy.root_device
-        norm, kind = self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
-        self.graph_step = GraphStep(
-            self._loss_of,
-            optimizer=optimizer,
-            clip=lambda: self.configure_gradient_clipping(optimizer, norm, kind),
-            recorder=RECORDERS[device.type](device),
-            device=device,
-            warn=self._say_not_recorded,
-        )
-        if isinstance(data := self._data, ClipDataModule):
-            data.cuts_training_clips = False  # They are cut within the step.
+        self.prepare_steps(validates_rows=type(self).validation_step is GenreClassifier.validation_step)
 
     def on_train_end(self) -> None:
-        """Give back the memory of the recorded step."""
-        if self.graph_step is not None and isinstance(data := self._data, ClipDataModule):
-            data.cuts_training_clips = True
-        self.graph_step = None
+        """Give back the memory of what was recorded."""
+        self.end_steps()
 
     def on_train_epoch_start(self) -> None:
-        """Start the sums of an epoch, and end the recording if a callback has changed what it depends on."""
+        """Start the sums of an epoch, and look whether a callback has changed what a step is."""
         self.train_sums.zero_()
-        if self.graph_step is not None and (reason := obstacle(self)):
-            self.on_train_end()
-            self._say_not_recorded(reason)
+        self.check_steps()
 
-    def _say_not_recorded(self, reason: str) -> None:
-        if self.trainer.is_global_zero:
-            say(f"Note: trainer.step=graph does not record the training step, as {reason}; it runs as with step=eager.")
-
-    def training_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch of random clips; a recorded step has updated the weights then."""
-        return self._loss_of(batch) if self.graph_step is None else self.graph_step(batch)
-
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients, unless the recorded step has done so."""
-        if self.graph_step is None:
-            super().backward(loss, *args, **kwargs)
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """Forget the gradients, unless the recorded step does so."""
-        if self.graph_step is None:
-            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
-
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: Optimizer | LightningOptimizer,
-        optimizer_closure: Callable[[], Any] | None = None,
-    ) -> None:
-        """Update the weights; a recorded step does so within the closure."""
-        if self.graph_step is None or optimizer_closure is None:
-            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        else:
-            optimizer_closure()
-
-    def _loss_of(self, batch: Tensor | ClipBatch) -> Tensor:
+    def loss_of(self, batch: Tensor | ClipBatch) -> Tensor:
         """Return the loss of rows, see `genreclf.data.clips.random_clips`, or of clips; count it in the epoch's."""
         if isinstance(batch, Tensor):
-            batch = self._data.clips("train", batch)
+            batch = self.clip_data.clips("train", batch)
         x = self.scaling(batch.stored)
         y = (batch.genre[:, None] == torch.arange(len(self.genres), device=x.device)).to(x.dtype)
         if self.augment is not None:
@@ -225,9 +170,21 @@ class GenreClassifier(LightningModule):
         self.log("train/loss", losses / count, batch_size=1)
         self.log("train/accuracy", right / count, batch_size=1)
 
-    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Gather the logits of a batch of the grid."""
-        self.gathered.update(batch.segment, batch.start_frame, batch.genre, self(batch.stored), batch.track_ids)
+    def validation_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> None:
+        """Gather the logits of a batch of the grid, or of its rows where the forward pass is recorded."""
+        if isinstance(batch, Tensor):
+            assert self.recorded_forward is not None
+            clips, logits = self.recorded_forward(batch)
+            # The next batch overwrites them.
+            values = (clips.segment.clone(), clips.start_frame.clone(), clips.genre.clone(), logits.clone())
+            self.gathered.update(*values, clips.track_ids)
+        else:
+            self.gathered.update(batch.segment, batch.start_frame, batch.genre, self(batch.stored), batch.track_ids)
+
+    def predict_rows(self, rows: Tensor) -> tuple[ClipBatch, Tensor]:
+        """Return the clips of rows of the validation and their logits."""
+        clips = self.clip_data.clips("val", rows)
+        return clips, self(clips.stored)
 
     test_step = validation_step
 
@@ -268,26 +225,6 @@ class GenreClassifier(LightningModule):
         """Skip the step that Lightning takes after the checkpoint, which a resumed run would miss."""
         if metric is None:
             scheduler.step()
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the gradient, for fused optimizers too, which Lightning refuses in bf16 without need."""
-        if not gradient_clip_val:
-            return
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            scaler.unscale_(optimizer)  # Lightning leaves it to the optimizer, too late for the norm.
-        clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
-        clip(self.network.parameters(), gradient_clip_val)
-
-    @property
-    def _data(self) -> ClipDataModule:
-        data: ClipDataModule = cast(Any, self.trainer).datamodule
-        return data
 
     def _gathered(self) -> ClipPredictions:
         predictions = self.gathered.predictions()

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from genreclf.errors import Terminated
-from genreclf.training.graph import DRAWS
 from genreclf.training.module import GenreClassifier
+from genreclf.training.recorder import GENERATOR_LOCK
 
 
 class Turns(Callback):
@@ -60,7 +60,8 @@ class Turns(Callback):
             Terminated: All trainings are to end.
         """
         self._end_if_told()
-        if isinstance(pl_module, GenreClassifier) and pl_module.graph_step is not None:
+        step = pl_module.whole_step if isinstance(pl_module, GenreClassifier) else None
+        if step is not None and step.recorder is not None:
             self._give()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,10 +78,10 @@ class Turns(Callback):
 
     def _take(self) -> None:
         if not self._has_turn:
-            DRAWS.acquire()
+            GENERATOR_LOCK.acquire()
             self._has_turn = True
 
     def _give(self) -> None:
         if self._has_turn:
             self._has_turn = False
-            DRAWS.release()
+            GENERATOR_LOCK.release()

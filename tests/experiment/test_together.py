@@ -16,7 +16,7 @@ from genreclf.errors import Terminated
 from genreclf.experiment.together import run_together
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
-from genreclf.training.graph import RECORDERS, Work
+from genreclf.training.recorder import RECORDERS, Work
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 RUNS = 3

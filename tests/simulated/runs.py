@@ -23,7 +23,8 @@ from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.training import augment
 from genreclf.training.augment import Mixup
-from genreclf.training.graph import EAGER_STEPS, RECORDERS, Work
+from genreclf.training.recorder import RECORDERS, Work
+from genreclf.training.whole_step import EAGER_STEPS
 
 FAST = ["band_statistics", "crnn", "ffnn", "leland_cnn", "patch_transformer", "statistics_crnn"]
 """Models of all kinds of layers; the others are large, or much like these."""
@@ -196,8 +197,10 @@ class Repeats:
         work()
 
     def record(self, work: Work) -> Work:
+        is_step = torch.is_grad_enabled()
+
         def replay() -> None:
-            Repeats.replayed += 1
+            Repeats.replayed += is_step
             work()
 
         return replay

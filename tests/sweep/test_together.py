@@ -129,7 +129,7 @@ def test_a_job_that_fails_or_is_killed_costs_no_other(
 
 RECORDED = '''
 from genreclf.models import CRNN
-from genreclf.training.graph import RECORDERS
+from genreclf.training.recorder import RECORDERS
 
 class Same:
     """Records on a CPU, by doing the same again."""

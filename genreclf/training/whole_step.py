@@ -1,153 +1,67 @@
-"""A whole training step recorded once and replayed: on an NVIDIA GPU as one CUDA graph.
+"""A whole training step in one call; on an NVIDIA GPU it can be recorded once and replayed.
 
 A step of a small network starts hundreds of kernels that each take microseconds, so that the GPU waits for the process
 that starts them. A graph starts all of them at once.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from genreclf.data.clips import ClipBatch
-
-Work = Callable[[], None]
-"""A piece of work without arguments: what is recorded, and what replays it."""
+from genreclf.training.recorder import RECORDERS, Recorder, Work
 
 EAGER_STEPS = 3
 """Steps before the recording, in which cuDNN, cuBLAS and the optimizer allocate what they keep."""
 
-DRAWS = threading.RLock()
-"""Held by the thread that seeds the generators of the process or puts its own in their place."""
-
 _OF_GRADIENTS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
-_OF_STEPS = ("training_step", "backward", "optimizer_step", "optimizer_zero_grad")
+_PRECISIONS = (Precision, MixedPrecision, DoublePrecision, HalfPrecision)
 _SWAPPED = ("lr", "capturable")
-_broken: list[object] = []
 
 
-class Recorder(Protocol):
-    """Records work on one kind of device."""
-
-    def __init__(self, device: torch.device) -> None:
-        """Prepare to record on `device`."""
-
-    def seed(self, seed: int) -> None:
-        """Seed the random numbers that work draws."""
-
-    def run(self, work: Work) -> None:
-        """Do `work` once, without recording it."""
-
-    def record(self, work: Work) -> Work:
-        """Record `work` without doing it.
-
-        Returns:
-            A function that does it anew, at the same addresses.
-
-        Raises:
-            RuntimeError: Something in it cannot be recorded.
-        """
-
-
-class CudaRecorder:
-    """Records CUDA graphs on a stream of its own, with random numbers of its own.
-
-    So several threads can each train a model on one GPU, and each draws the numbers it would draw alone.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        """Start with the random numbers that the process would draw next."""
-        self.device = device
-        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        with DRAWS:
-            self.generator = self._default().clone_state()
-
-    def seed(self, seed: int) -> None:
-        """Seed the random numbers that work draws."""
-        self.generator.manual_seed(seed)
-
-    def run(self, work: Work) -> None:
-        """Do `work` once, without recording it."""
-        here = torch.cuda.current_stream(self.device)
-        self.stream.wait_stream(here)
-        with torch.cuda.stream(self.stream), self._own_draws():
-            work()
-        here.wait_stream(self.stream)
-
-    def record(self, work: Work) -> Work:
-        """Record `work` as a CUDA graph, and return a function that replays it on the stream of the caller."""
-        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
-        before = self.generator.get_state()
-        try:
-            # The outer stream is put back even where the end of a broken recording raises.
-            with (
-                torch.cuda.stream(torch.cuda.current_stream(self.device)),
-                self._own_draws(),
-                torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"),
-            ):
-                work()
-        except Exception:
-            # What broke holds on to its generator and its memory, and is asked about pinned memory ever after.
-            _broken.append(graph)
-            with suppress(RuntimeError):  # Where CUDA ended the recording, but something else broke.
-                torch._C._cuda_endAllocateToPool(self.device.index or 0, pool)
-                torch._C._cuda_releasePool(self.device.index or 0, pool)
-            self.generator = torch.Generator(self.device)
-            self.generator.set_state(before)
-            raise
-        return graph.replay
-
-    def _default(self) -> torch.Generator:
-        return torch.cuda.default_generators[self.device.index or 0]
-
-    @contextmanager
-    def _own_draws(self) -> Iterator[None]:
-        default = self._default()
-        with DRAWS:
-            others = default.graphsafe_get_state()
-            default.graphsafe_set_state(self.generator)
-            try:
-                yield
-            finally:
-                default.graphsafe_set_state(others)
-
-
-RECORDERS: dict[str, type[Recorder]] = {"cuda": CudaRecorder}
-"""What records steps, by the type of the device."""
-
-
-def obstacle(module: LightningModule) -> str | None:
-    """Say why the steps of a training cannot be recorded, or return None; `module` is being trained."""
+def why_not_whole(module: LightningModule) -> str | None:
+    """Say why a training must take its steps as Lightning does, or return None; `module` is being trained."""
     trainer: Any = module.trainer
-    device = trainer.strategy.root_device.type
-    if device not in RECORDERS:
-        return f"the device is {device}, not an NVIDIA GPU"
-    if not isinstance(trainer.strategy, SingleDeviceStrategy):
+    if type(trainer.strategy) is not SingleDeviceStrategy:
         return f"the strategy is {type(trainer.strategy).__name__}, and a recorded step has one device for itself"
     if trainer.accumulate_grad_batches != 1:
         return "gradients are accumulated over several batches"
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
         return "trainer.precision=16-mixed decides after each step whether it counts; bf16-mixed and 32-true do not"
+    if type(trainer.precision_plugin) not in _PRECISIONS:
+        return f"{type(trainer.precision_plugin).__name__} may work within the step"
     for optimizer in trainer.optimizers:
-        if not all("capturable" in group or group.get("fused") for group in optimizer.param_groups):
-            return f"{type(optimizer).__name__} takes its learning rate from the CPU unless optimizer.fused=true"
+        if isinstance(optimizer, LBFGS) or not type(optimizer).__module__.startswith("torch.optim."):
+            return f"{type(optimizer).__name__} may take several looks at a batch"
     for callback in trainer.callbacks:
         if any(getattr(type(callback), name) is not getattr(Callback, name) for name in _OF_GRADIENTS):
             return f"the callback {type(callback).__name__} works within the step"
-    if own := [name for name in _OF_STEPS if getattr(type(module), name).__module__ != GraphStep.owner]:
-        return f"{type(module).__name__} has a {own[0]} of its own"
+    own = [name for name in _OF_GRADIENTS if getattr(type(module), name) is not getattr(LightningModule, name)]
+    return f"{type(module).__name__} has a {own[0]} of its own" if own else None
+
+
+def why_not_recorded(module: LightningModule) -> str | None:
+    """Say why steps that can be taken in one call cannot be recorded, or return None; `module` is being trained."""
+    trainer: Any = module.trainer
+    device = trainer.strategy.root_device.type
+    if device not in RECORDERS:
+        return f"the device is {device}, not an NVIDIA GPU"
+    for optimizer in trainer.optimizers:
+        if not all("capturable" in group or group.get("fused") for group in optimizer.param_groups):
+            return f"{type(optimizer).__name__} takes its learning rate from the CPU unless optimizer.fused=true"
     return None
 
 
-class GraphStep:
-    """One step of a training, from a batch to the updated weights; recorded after `EAGER_STEPS` steps.
+class WholeStep:
+    """One step of a training, from a batch to the updated weights; recorded after `EAGER_STEPS` steps, if at all.
 
     What changes from step to step has its place on the device: the batch, the learning rates and the loss. A batch of
     another size, and every batch once something cannot be recorded, is trained on without a recording.
@@ -156,12 +70,11 @@ class GraphStep:
         loss: Returns the loss of a batch that is on the device.
         optimizer: Of the parameters.
         clip: Clips the gradients.
-        recorder: Of the device.
+        recorder: Of the device; None to record nothing.
         device: Where the parameters are.
         warn: Called with a reason if the step turns out not to be one that can be recorded.
+        precision: Returns what the loss is computed in, such as autocast.
     """
-
-    owner = "genreclf.training.module"
 
     def __init__(
         self,
@@ -169,24 +82,29 @@ class GraphStep:
         *,
         optimizer: Optimizer,
         clip: Work,
-        recorder: Recorder,
+        recorder: Recorder | None,
         device: torch.device,
         warn: Callable[[str], None],
+        precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         """Make the places on the device."""
-        self.seed = recorder.seed
-        self._loss_of, self._optimizer, self._clip, self._recorder, self._warn = loss, optimizer, clip, recorder, warn
+        self.recorder = recorder
+        self._loss_of, self._optimizer, self._clip, self._warn = loss, optimizer, clip, warn
+        self._precision = precision
         self._on_cpu = device.type == "cpu"
+        self._loss = torch.zeros((), device=device)
+        self._rates: list[Tensor] = []
+        self._inputs: list[Tensor] = []
+        self._replay: Work | None = None
+        self._eager_steps = 0
+        self._records = recorder is not None
+        if recorder is None:
+            return
         # In float64, a CPU computes with it what it computes with a number; fused optimizers on GPUs take float32.
         dtype = torch.float64 if self._on_cpu else torch.float32
         self._rates = [torch.zeros((), dtype=dtype, device=device) for _ in optimizer.param_groups]
         self._rates_now: list[float] = []
         self._settings = _settings(optimizer)
-        self._loss = torch.zeros((), device=device)
-        self._inputs: list[Tensor] = []
-        self._replay: Work | None = None
-        self._eager_steps = 0
-        self._records = True
         if not self._on_cpu:
             for group in optimizer.param_groups:
                 for parameter in group["params"] if "capturable" in group else ():
@@ -198,8 +116,16 @@ class GraphStep:
         """Whether steps are replayed by now."""
         return self._replay is not None
 
+    def seed(self, seed: int) -> None:
+        """Seed the random numbers that steps draw, where these are not those of the process."""
+        if self.recorder is not None:
+            self.recorder.seed(seed)
+
     def __call__(self, batch: Tensor | ClipBatch) -> Tensor:
         """Train on a batch, rows ``(batch, 3)`` or clips; return its loss, which the next step overwrites."""
+        if self.recorder is None:
+            self._work(batch)
+            return self._loss
         if (rates := [group["lr"] for group in self._optimizer.param_groups]) != self._rates_now:
             for place, rate in zip(self._rates, rates, strict=True):
                 place.fill_(rate)
@@ -210,26 +136,23 @@ class GraphStep:
             self._give_up(f"{' and '.join(changed)} of {type(self._optimizer).__name__} change during the training")
         tensors = _tensors(batch)
         if self._records and self._replay is None and self._eager_steps >= EAGER_STEPS:
-            self._record(batch)
+            self._record(batch, self.recorder)
         if self._replay is not None and [place.shape for place in self._inputs] == [item.shape for item in tensors]:
             for place, values in zip(self._inputs, tensors, strict=True):
                 place.copy_(values)
             self._replay()
         else:
-            self._recorder.run(partial(self._work, batch))
+            self.recorder.run(partial(self._work, batch))
             self._eager_steps += 1
         return self._loss
 
-    def _record(self, batch: Tensor | ClipBatch) -> None:
+    def _record(self, batch: Tensor | ClipBatch, recorder: Recorder) -> None:
         self._inputs = [values.clone() for values in _tensors(batch)]
         held = self._inputs[0] if isinstance(batch, Tensor) else ClipBatch._make([*self._inputs, ()])
         try:
-            self._replay = self._recorder.record(partial(self._work, held))
+            self._replay = recorder.record(partial(self._work, held))
         except RuntimeError as error:
-            first: BaseException = error
-            while first.__context__ is not None:
-                first = first.__context__
-            self._give_up(f"recording it failed ({str(first).splitlines()[0]})")
+            self._give_up(f"recording it failed ({reason_of(error)})")
 
     def _give_up(self, reason: str) -> None:
         self._records, self._replay = False, None
@@ -240,8 +163,9 @@ class GraphStep:
         with self._recordable():
             # Before the backward pass, so that a recorded one writes the gradients instead of adding to them.
             self._optimizer.zero_grad(set_to_none=True)
-            loss = self._loss_of(batch)
-            # Lightning's autocast ends before the backward pass, but this runs inside of it.
+            with self._precision():
+                loss = self._loss_of(batch)
+            # Under Lightning's own loop this runs within its autocast, which is to end before the backward pass.
             with torch.autocast(device, enabled=False):
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._clip()
@@ -250,8 +174,8 @@ class GraphStep:
 
     @contextmanager
     def _recordable(self) -> Iterator[None]:
-        """Have the optimizer read its learning rates and count its steps on the device."""
-        groups = self._optimizer.param_groups
+        """Have the optimizer read its learning rates and count its steps on the device, if steps are recorded."""
+        groups = self._optimizer.param_groups if self.recorder is not None else []
         before: list[dict[str, Any]] = [{key: group[key] for key in _SWAPPED if key in group} for group in groups]
         for group, rate in zip(groups, self._rates, strict=True):
             group["lr"] = rate
@@ -262,6 +186,13 @@ class GraphStep:
         finally:
             for group, kept in zip(groups, before, strict=True):
                 group.update(kept)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of what went wrong first."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).splitlines()[0]
 
 
 def _tensors(batch: Tensor | ClipBatch) -> Sequence[Tensor]:

@@ -1,5 +1,6 @@
 """A recorded training step trains as the same steps one by one do, and says where it cannot be recorded."""
 
+import copy
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +12,8 @@ import pytest
 import torch
 from helpers import Cli
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateMonitor
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -27,26 +29,31 @@ from genreclf.models.crnn import CRNN
 from genreclf.models.statistics_crnn import StatisticsCRNN
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Segment, Split
-from genreclf.training import graph
+from genreclf.training import module, recorder, steps
 from genreclf.training.augment import Augment, FilterAugment, Mixup, SpecAugment
 from genreclf.training.callbacks import EpochSeed, LogEpoch
-from genreclf.training.graph import EAGER_STEPS, GraphStep, Work
+from genreclf.training.ema import EMA
+from genreclf.training.loops import TrainingLoop
 from genreclf.training.losses import BCESoftmax
+from genreclf.training.recorder import Work
 from genreclf.training.schedulers import cosine, onecycle, plateau
+from genreclf.training.whole_step import EAGER_STEPS, WholeStep
 
 GENRES = ("blues", "metal")
 SPEC = FeatureSpec.of_audio(sample_rate=8000, n_fft=512, hop_length=256, n_mels=128, clip_seconds=0.5)
 STEPS = 7
+VALIDATED = 2
+"""Batches of a validation."""
 
 
 class Repeater:
     """Records on a CPU: does the same work anew, with the tensors it was recorded with."""
 
     def __init__(self, device: torch.device) -> None:
-        """Count what is recorded and replayed, over all trainings of a test."""
+        """Count what is recorded and replayed, steps and passes forward, over all trainings of a test."""
         self.seeds: list[int] = []
         Repeater.made.append(self)
-        self.recorded = self.replayed = 0
+        self.recorded = self.replayed = self.forwards_recorded = self.forwards_replayed = 0
 
     made: list["Repeater"]
 
@@ -60,10 +67,13 @@ class Repeater:
 
     def record(self, work: Work) -> Work:
         """Return `work`, counted."""
-        self.recorded += 1
+        is_step = torch.is_grad_enabled()
+        self.recorded += is_step
+        self.forwards_recorded += not is_step
 
         def replay() -> None:
-            self.replayed += 1
+            self.replayed += is_step
+            self.forwards_replayed += not is_step
             work()
 
         return replay
@@ -73,7 +83,7 @@ class Repeater:
 def repeaters(monkeypatch: pytest.MonkeyPatch) -> list[Repeater]:
     """Let CPUs record, and return who does it."""
     Repeater.made = []
-    monkeypatch.setitem(graph.RECORDERS, "cpu", Repeater)
+    monkeypatch.setitem(recorder.RECORDERS, "cpu", Repeater)
     return Repeater.made
 
 
@@ -120,7 +130,7 @@ class Addresses(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
         """Look at weights, statistics, sums, the state of the optimizer and the inputs of the step."""
         self.losses.append(outputs["loss"].clone())
-        step = pl_module.graph_step
+        step = pl_module.whole_step
         if step is None or not step.is_recorded:
             return
         tensors = [*pl_module.parameters(), *pl_module.buffers(), pl_module.train_sums]
@@ -132,11 +142,10 @@ class Addresses(Callback):
 def fit(model: GenreClassifier, data: ClipDataModule, *, step: str, **settings: Any) -> dict[str, Any]:
     """Train, and return everything that came of it."""
     addresses = Addresses()
-    defaults: dict[str, Any] = {"max_epochs": 2, "precision": "32-true", "gradient_clip_val": 1.0}
+    defaults: dict[str, Any] = {"max_epochs": 2, "precision": "32-true", "gradient_clip_val": 1.0, "logger": False}
     callbacks = [LogEpoch(), EpochSeed(0), addresses, *settings.pop("callbacks", [])]
     trainer = Trainer(
         accelerator="cpu",
-        logger=False,
         callbacks=callbacks,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -147,7 +156,7 @@ def fit(model: GenreClassifier, data: ClipDataModule, *, step: str, **settings: 
     )
     model.records_steps = step == "graph"
     trainer.fit(model, datamodule=data)
-    assert model.graph_step is None
+    assert model.whole_step is None
     assert all(seen == addresses.seen[0] for seen in addresses.seen)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     optimizer = trainer.optimizers[0]
@@ -196,6 +205,87 @@ def test_equals_the_same_steps_one_by_one(make: Make, store: Store, repeaters: l
     assert_same(fit(make(), data_of(store), step="graph"), eager)
     assert repeaters[0].recorded == 1
     assert repeaters[0].replayed == eager["step"] - EAGER_STEPS > STEPS
+    assert repeaters[0].forwards_recorded == 1
+    assert repeaters[0].forwards_replayed == 2 * VALIDATED - 1
+
+
+class Diary(Callback):
+    """Notes at each batch what a callback can see, and logs something."""
+
+    def __init__(self, *, stops_after: int = -1) -> None:
+        """Begin empty; end the training after a step."""
+        self.lines: list[Any] = []
+        self.stops_after = stops_after
+
+    def note(self, trainer: Trainer, *more: Any) -> None:
+        """Write a line."""
+        rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
+        state = copy.deepcopy(trainer.fit_loop.state_dict())
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        self.lines.append([*more, trainer.global_step, trainer.current_epoch, rates, state, metrics])
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Note it."""
+        self.note(trainer, "start", batch_idx)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Note it with the loss, and log."""
+        self.note(trainer, "end", batch_idx, outputs["loss"].clone())
+        if trainer.global_step > 3:
+            pl_module.log("diary", float(batch_idx), on_step=True, on_epoch=True, batch_size=2)
+        if trainer.global_step == self.stops_after:
+            trainer.should_stop = True
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int, *_: Any) -> None:
+        """Note it."""
+        self.note(trainer, "validate", batch_idx)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
+        """Note it, and log."""
+        self.note(trainer, "validated", outputs)
+        pl_module.log("validated", 1.0, batch_size=2)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Note it."""
+        self.note(trainer, "epoch")
+
+
+LOOPS: dict[str, dict[str, Any]] = {
+    "epochs": {},
+    "max_steps": {"max_steps": STEPS + 2},
+    "bf16": {"precision": "bf16-mixed", "limit_train_batches": 4},
+    "validation within epochs": {"val_check_interval": 3},
+    "validation across epochs": {"val_check_interval": 5, "check_val_every_n_epoch": None},
+    "an end within an epoch": {"stops_after": STEPS + 3},
+    "another profiler": {"profiler": "simple"},
+}
+
+
+@pytest.mark.parametrize("way", ["eager", "graph"])
+@pytest.mark.parametrize("settings", LOOPS.values(), ids=LOOPS)
+def test_callbacks_and_loggers_see_what_lightning_shows_them(
+    settings: dict[str, Any], way: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(step: str, folder: str) -> dict[str, Any]:
+        others = dict(settings)
+        diary = Diary(stops_after=others.pop("stops_after", -1))
+        logger = CSVLogger(tmp_path, folder, version=0)
+        callbacks = [diary, EMA(0.5), LearningRateMonitor("step")]
+        logged = {"logger": logger, "log_every_n_steps": 2}
+        came = fit(
+            TRAININGS["adamw, cosine, mixup"](), data_of(store), step=step, callbacks=callbacks, **logged, **others
+        )
+        return {**came, "diary": diary.lines, "logged": Path(logger.log_dir, "metrics.csv").read_text()}
+
+    taken: list[int] = []
+    take = TrainingLoop._take_steps
+    monkeypatch.setattr(TrainingLoop, "_take_steps", lambda loop, *args: (taken.append(args[-1]), take(loop, *args)))
+    ours = seen(way, "ours")
+    assert any(count > 1 for count in taken) is ("profiler" not in settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "use_short_loops", lambda trainer: None)
+        patch.setattr(steps, "why_not_whole", lambda model: "as Lightning does")
+        assert_same(ours, seen("eager", "lightning"))
 
 
 BY_VALUE = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"}
@@ -366,7 +456,7 @@ def test_says_before_the_training_why_it_records_nothing(
 def test_a_cpu_trains_eagerly_and_says_so(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(graph.RECORDERS, "cpu")
+    monkeypatch.delitem(recorder.RECORDERS, "cpu")
     assert_same(*(fit(crnn(), data_of(store), step=step) for step in ("eager", "graph")))
     (note,) = notes(capsys)
     assert note.startswith("Note: trainer.step=graph does not record the training step, as the device is cpu, not an")
@@ -394,10 +484,10 @@ def test_a_recording_that_fails_leaves_the_training_as_it_was(
             except RuntimeError:
                 raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
 
-    monkeypatch.setitem(graph.RECORDERS, "cpu", Failing)
+    monkeypatch.setitem(recorder.RECORDERS, "cpu", Failing)
     assert_same(*(fit(crnn(), data_of(store), step=step) for step in ("eager", "graph")))
-    (note,) = notes(capsys)
-    assert "recording it failed (operation not permitted when stream is capturing)" in note
+    for what, note in zip(("the training step", "the validation"), notes(capsys), strict=True):
+        assert f"does not record {what}, as recording it failed (operation not permitted when stream" in note
 
 
 def test_compilers_with_graphs_of_their_own_are_refused(cli: Cli, tiny: list[str]) -> None:
@@ -414,7 +504,7 @@ def test_several_threads_record_side_by_side(repeaters: list[Repeater]) -> None:
         with torch.no_grad():
             layer.weight.copy_(torch.randn(1, 3, generator=draws))
         optimizer = torch.optim.Adam(layer.parameters(), lr=0.1, fused=True)
-        step = GraphStep(
+        step = WholeStep(
             lambda batch: layer(batch).square().mean(),
             optimizer=optimizer,
             clip=lambda: None,

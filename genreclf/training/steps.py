@@ -1,0 +1,157 @@
+"""A LightningModule whose training steps each are one call, which can be recorded on a GPU."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from genreclf.data.clips import ClipBatch
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.escaping import say
+from genreclf.training.forward import RecordedForward
+from genreclf.training.recorder import RECORDERS
+from genreclf.training.whole_step import WholeStep, why_not_recorded, why_not_whole
+
+_OF_STEPS = ("training_step", "backward", "optimizer_step", "optimizer_zero_grad")
+
+
+class StepModule(LightningModule):
+    """Takes its training steps by a `WholeStep`, unless something in the Trainer needs Lightning's own way.
+
+    A subclass computes losses and predictions in `loss_of` and `predict_rows`, and calls `prepare_steps`, `check_steps`
+    and `end_steps` at the start of a training, at the start of each epoch and at the end.
+
+    Attributes:
+        network: Whose parameters are trained.
+        records_steps: Whether steps are recorded and replayed where they can be.
+        whole_step: What takes the steps of the training that is going on, if Lightning does not.
+        recorded_forward: What predicts the validation's batches during a training whose steps are recorded.
+    """
+
+    network: nn.Module
+
+    def __init__(self) -> None:
+        """Have no training yet."""
+        super().__init__()
+        self.records_steps = False
+        self.whole_step: WholeStep | None = None
+        self.recorded_forward: RecordedForward | None = None
+
+    def loss_of(self, batch: Tensor | ClipBatch) -> Tensor:
+        """Return the loss of a training batch."""
+        raise NotImplementedError
+
+    def predict_rows(self, rows: Tensor) -> tuple[ClipBatch, Tensor]:
+        """Return the clips of rows ``(batch, 3)`` of the validation and their logits."""
+        raise NotImplementedError
+
+    def prepare_steps(self, *, validates_rows: bool) -> None:
+        """Prepare to take each step in one call, and to record it if that is wanted.
+
+        Args:
+            validates_rows: Whether ``validation_step`` takes rows, and predicts them with `recorded_forward`.
+        """
+        reason = self._why_not_whole()
+        if self.records_steps and (unrecorded := why_not_recorded(self) or reason):
+            self._say_not_recorded(unrecorded)
+            records = False
+        else:
+            records = self.records_steps
+        if reason:
+            return
+        optimizer, device = self.trainer.optimizers[0], self.trainer.strategy.root_device
+        recorder = RECORDERS[device.type](device) if records else None
+        self.whole_step = WholeStep(
+            self.loss_of,
+            optimizer=optimizer,
+            clip=lambda: self.configure_gradient_clipping(
+                optimizer, self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
+            ),
+            recorder=recorder,
+            device=device,
+            warn=self._say_not_recorded,
+            precision=self.trainer.precision_plugin.train_step_context,
+        )
+        if recorder is None or not isinstance(data := self.clip_data, ClipDataModule):
+            return
+        data.subsets_as_rows = {"train"}  # Their clips are cut within the step.
+        if validates_rows:
+            data.subsets_as_rows.add("val")
+            warn = partial(self._say_not_recorded, what="the validation")
+            self.recorded_forward = RecordedForward(self.predict_rows, recorder=recorder, warn=warn)
+
+    def check_steps(self) -> None:
+        """Leave the steps to Lightning if a callback has changed what they are."""
+        if self.whole_step is None:
+            return
+        records = self.whole_step.recorder is not None
+        if reason := (why_not_recorded(self) if records else None) or self._why_not_whole():
+            self.end_steps()
+            if records:
+                self._say_not_recorded(reason)
+
+    def end_steps(self) -> None:
+        """Give back the memory of what was recorded."""
+        if self.whole_step is not None and isinstance(data := self.clip_data, ClipDataModule):
+            data.subsets_as_rows = set()
+        self.whole_step = self.recorded_forward = None
+
+    @property
+    def clip_data(self) -> ClipDataModule:
+        """The datamodule of the Trainer."""
+        data: ClipDataModule = cast(Any, self.trainer).datamodule
+        return data
+
+    def _why_not_whole(self) -> str | None:
+        own = [name for name in _OF_STEPS if getattr(type(self), name) is not getattr(StepModule, name)]
+        return f"{type(self).__name__} has a {own[0]} of its own" if own else why_not_whole(self)
+
+    def _say_not_recorded(self, reason: str, what: str = "the training step") -> None:
+        if self.trainer.is_global_zero:
+            say(f"Note: trainer.step=graph does not record {what}, as {reason}; it runs as with step=eager.")
+
+    def training_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of random clips; a whole step has updated the weights then."""
+        return self.loss_of(batch) if self.whole_step is None else self.whole_step(batch)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients, unless the whole step has done so."""
+        if self.whole_step is None:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Forget the gradients, unless the whole step does so."""
+        if self.whole_step is None:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Update the weights; a whole step does so within the closure."""
+        if self.whole_step is None or optimizer_closure is None:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        else:
+            optimizer_closure()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient, for fused optimizers too, which Lightning refuses in bf16 without need."""
+        if not gradient_clip_val:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # Lightning leaves it to the optimizer, too late for the norm.
+        clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
+        clip(self.network.parameters(), gradient_clip_val)
