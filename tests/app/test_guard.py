@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from genreclf.app.facts import facts
 from genreclf.app.media_registry import MediaRegistry
 from genreclf.app.song_page import Limits, SongPage
 
-pytest.importorskip("gradio", reason="needs the extra app")
+pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra app")
 
 NOT_MINE = (403, b"Not a song that was uploaded here.")
 NOT_HERE = (404, b"Not an address of this page.")

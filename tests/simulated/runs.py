@@ -36,6 +36,16 @@ SMALL = [
 ]
 
 
+REGULARIZATION = [
+    "none",
+    "strong",
+    "filter_augment",
+    "[dropout,ema,weight_decay]",
+    "[label_smoothing,mixup,spec_augment]",
+]
+"""All options of the group."""
+
+
 def options(group: str) -> list[str]:
     """Return the options of a group of the configuration."""
     return [path.stem for path in sorted((ROOT / "conf" / group).glob("*.yaml")) if not path.stem.startswith("_")]
@@ -43,8 +53,8 @@ def options(group: str) -> list[str]:
 
 def combinations(models: list[str]) -> list[list[str]]:
     """Return settings in which each model, and each option of what else a step does, occurs at least once."""
-    groups = {f"{group}=": options(group) for group in ("optimizer", "loss", "scheduler", "regularization")}
-    groups["features.scale="] = list(get_args(Scale))
+    groups = {f"{group}=": options(group) for group in ("optimizer", "loss", "scheduler")}
+    groups |= {"regularization=": REGULARIZATION, "features.scale=": list(get_args(Scale))}
     rows = max(len(models), *map(len, groups.values()))
     columns = [[key + option for option in islice(cycle(values), rows)] for key, values in groups.items()]
     return [list(row) for row in zip(islice(cycle(f"model={model}" for model in models), rows), *columns, strict=True)]
@@ -128,6 +138,10 @@ def _built_store(tiny: list[str], stores: Path) -> None:
 def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("company.draw_all", "evaluate.write_report"):
         monkeypatch.setattr(f"genreclf.experiment.{name}", lambda *_, **__: None)
+
+
+def test_all_regularization_is_combined() -> None:
+    assert sorted(",".join(REGULARIZATION).replace("[", "").replace("]", "").split(",")) == options("regularization")
 
 
 @pytest.mark.parametrize("combination", combinations(FAST), ids=" ".join)
