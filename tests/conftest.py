@@ -7,12 +7,13 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
 
 import logging
+import shutil
 import signal
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import Cli, Outcome, Trained, train, write_music
+from helpers import SMALL, Cli, Outcome, Trained, train, write_music
 from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 from PIL import Image
@@ -70,7 +71,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("stores")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(stores: Path) -> list[str]:
     """Overrides of a run that takes a second or two."""
     return [
@@ -93,6 +94,19 @@ def tiny(stores: Path) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="session")
+def _trained_tiny(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("tiny") / "run"
+    train(*tiny, f"run_dir={run}")
+    return run
+
+
+@pytest.fixture
+def finished(_trained_tiny: Path, tmp_path: Path) -> RunDirectory:
+    """A run of `tiny`, in ``run``."""
+    return RunDirectory(shutil.copytree(_trained_tiny, tmp_path / "run"))
+
+
 @pytest.fixture
 def no_val(tmp_path: Path) -> list[str]:
     """Overrides of a split of `tiny` without validation tracks."""
@@ -110,6 +124,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     root = tmp_path_factory.mktemp("trained")
     write_music(root / "music")
     train(
+        *SMALL,
         "data=folder",
         f"data.root={root / 'music'}",
         f"data.store_dir={root / 'stores'}",

@@ -53,7 +53,7 @@ class Trained:
 def train(*overrides: str) -> None:
     """Train a small model through the real command."""
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
-        patch.setattr(sys, "argv", ["genreclf", *SMALL, *overrides])
+        patch.setattr(sys, "argv", ["genreclf", *overrides])
         patch.setattr(sys, "path", sys.path.copy())
         GlobalHydra.instance().clear()
         main()

@@ -136,10 +136,9 @@ def test_every_published_system_is_listed() -> None:
         assert ("LEAKY" in rows[path.stem]) is leaky, path.stem
 
 
-def test_every_file_of_a_run_is_listed(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    assert cli(*tiny, "run_dir=run").code == 0
+def test_every_file_of_a_run_is_listed(finished: RunDirectory) -> None:
     table = README.split("## What a run directory holds")[1].split("##")[0]
-    for path in (tmp_path / "run").rglob("*"):
+    for path in finished.path.rglob("*"):
         if path.is_file():
             assert path.name in table or (path.suffix == ".png" and "figures/*.png" in table), path
 

@@ -1,7 +1,6 @@
 """The door itself: what it imports, where it works from, what the loggers leave."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from omegaconf import OmegaConf
 
 from genreclf.cli import COMMANDS
 from genreclf.cli.directories import job_folder, sweep_folder
+from genreclf.run_directory import RunDirectory
 
 
 def test_the_configuration_is_shown_without_torch() -> None:
@@ -112,9 +112,8 @@ def test_an_installed_wheel_works_from_anywhere(tmp_path: Path) -> None:
         assert str(tmp_path / "site/genreclf/conf") in shown.stdout or "genreclf.models.CNN" in shown.stdout
 
 
-def test_the_record_of_the_environment(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    assert cli(*tiny, "run_dir=run").code == 0
-    environment = json.loads((tmp_path / "run/environment.json").read_text())
+def test_the_record_of_the_environment(finished: RunDirectory) -> None:
+    environment = finished.read_json(finished.environment)
     assert environment["versions"]["torch"].startswith("2.")
     assert environment["command"].startswith("python -m genreclf data=synthetic")
     assert environment["device"]

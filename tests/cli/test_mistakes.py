@@ -9,6 +9,8 @@ import soundfile
 from helpers import Cli, Outcome
 from PIL import Image
 
+from genreclf.run_directory import RunDirectory
+
 COMMANDS = {
     "unknown key": (["trainer.devcies=2"], "There is no key trainer.devcies; did you mean trainer.devices?"),
     "key of another model": (["model=cnn", "model.hidden=8"], "There is no key model.hidden; the model that is chosen"),
@@ -241,17 +243,15 @@ def test_picture_of_the_wrong_kind(cli: Cli, tmp_path: Path) -> None:
     assert "photo.png" in outcome.err
 
 
-def test_damaged_checkpoint(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    assert cli(*tiny, "run_dir=run").code == 0
-    checkpoint = tmp_path / "run/checkpoints/best.ckpt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+def test_damaged_checkpoint(cli: Cli, finished: RunDirectory) -> None:
+    finished.best.write_bytes(finished.best.read_bytes()[:1000])
     outcome = cli("evaluate", "run", "run_dir=again")
     assert is_a_sentence(outcome)
     assert "best.ckpt is damaged" in outcome.err
 
 
-def test_checkpoint_of_other_genres(cli: Cli, tiny: list[str], songs: Path, tmp_path: Path) -> None:
-    assert cli(*tiny, "run_dir=run").code == 0
+@pytest.mark.usefixtures("finished")
+def test_checkpoint_of_other_genres(cli: Cli, songs: Path, tmp_path: Path) -> None:
     override = ["data=folder", f"data.root={songs}", "data.clip_seconds=1", f"data.store_dir={tmp_path / 'stores'}"]
     outcome = cli("evaluate", "run", *override, "split=track", "split.train=0.5", "split.val=0.25", "split.test=0.25")
     assert is_a_sentence(outcome)

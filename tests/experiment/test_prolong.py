@@ -107,10 +107,9 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(cli: Cli, tiny: lis
 
 
 def test_what_does_not_fit_is_told_before_anything_is_computed(
-    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tiny: list[str], finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli(*tiny, "run_dir=first").code == 0
-    run = RunDirectory("first")
+    run = RunDirectory(finished.path.rename("first"))
     shutil.copytree("first", "damaged")
     Path("damaged/checkpoints/last.ckpt").write_bytes(run.last.read_bytes()[:-50])
     shutil.copytree("first", "weights")

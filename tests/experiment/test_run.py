@@ -62,20 +62,19 @@ def test_leaves_all_files_of_a_run(cli: Cli, tiny: list[str], tmp_path: Path) ->
     assert "95 %" in run.report.read_text()
 
 
-def test_a_finished_run_is_left_alone(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    assert cli(*tiny, "run_dir=run").code == 0
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
+def test_a_finished_run_is_left_alone(cli: Cli, tiny: list[str], finished: RunDirectory) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*") if path.is_file()}
     again = cli(*tiny, "run_dir=run")
     assert again.code == 0
     assert "finished and left as it is" in again.out
-    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert before == {path: path.stat().st_mtime_ns for path in finished.path.rglob("*") if path.is_file()}
     other = cli(*tiny, "run_dir=run", "optimizer.lr=0.5")
     assert other.code == 2
     assert "optimizer.lr=0.001 there, 0.5 here" in other.err
 
 
-def test_the_saved_config_composes_to_the_same_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    assert cli(*tiny, "run_dir=first").code == 0
+def test_the_saved_config_composes_to_the_same_run(cli: Cli, finished: RunDirectory, tmp_path: Path) -> None:
+    finished.path.rename("first")
     assert cli("--config-dir", str(tmp_path / "first"), "--config-name", "config", "run_dir=second").code == 0
     assert {path.name for path in tmp_path.glob("second/*")} == {path.name for path in tmp_path.glob("first/*")}
     assert not (tmp_path / "outputs").exists()
@@ -89,10 +88,9 @@ def test_the_saved_config_composes_to_the_same_run(cli: Cli, tiny: list[str], tm
         assert (tmp_path / "first" / name).read_text() == (tmp_path / "second" / name).read_text()
 
 
-def test_another_seed_is_another_run_on_the_same_split(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    for seed in (0, 1):
-        assert cli(*tiny, f"run_dir=run{seed}", f"seed={seed}").code == 0
-    runs = [RunDirectory(tmp_path / f"run{seed}") for seed in (0, 1)]
+def test_another_seed_is_another_run_on_the_same_split(cli: Cli, tiny: list[str], finished: RunDirectory) -> None:
+    assert cli(*tiny, "run_dir=other", "seed=1").code == 0
+    runs = [finished, RunDirectory("other")]
     assert runs[0].read_metrics()["split"] == runs[1].read_metrics()["split"]
     assert runs[0].predictions.read_text() != runs[1].predictions.read_text()
 
@@ -165,8 +163,10 @@ def test_what_needs_validation_tracks_says_so_before_training(
     assert not (tmp_path / "run").exists()
 
 
-def test_fine_tunes_from_another_run_with_other_genres(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    assert cli(*tiny, "run_dir=first").code == 0
+def test_fine_tunes_from_another_run_with_other_genres(
+    cli: Cli, tiny: list[str], finished: RunDirectory, tmp_path: Path
+) -> None:
+    finished.path.rename("first")
     for subset, number in (("train", 0), ("val", 1), ("test", 2)):
         (tmp_path / f"{subset}.txt").write_text(f"blues/{number:05d}\nrock/{number:05d}\n")
     lists = ["split=list", "split.train=train.txt", "split.val=val.txt", "split.test=test.txt"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from helpers import Cli, Trained, train
+from helpers import SMALL, Cli, Trained, train
 from PIL import Image
 
 from benchmarks.audio_and_pictures import compared
@@ -51,6 +51,7 @@ def pictures(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def train_on(pictures: Path, run: Path, *overrides: str) -> None:
     train(
+        *SMALL,
         "data=spectrogram_images",
         f"data.root={pictures / 'drawn'}",
         f"data.store_dir={pictures / 'stores'}",

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from helpers import ROOT, Cli, Outcome, Trained, train
+from helpers import ROOT, SMALL, Cli, Outcome, Trained, train
 
 import genreclf
 from genreclf.errors import UserError
@@ -242,6 +242,7 @@ def test_real_audio_equals_the_test_of_the_run(cli: Cli, tmp_path: Path) -> None
         for subset, name in zip(("train", "val", "test"), ("train", "valid", "test"), strict=True)
     ]
     train(
+        *SMALL,
         "data=gtzan",
         f"data.root={audio}",
         "data.download=false",
