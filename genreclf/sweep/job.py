@@ -171,7 +171,7 @@ class Job:
             self._record(wall_s=round(wall_s, 3))
         self._record(exit_code=code, reason=reason)
         if reason is not None:
-            say(f"{self.name} failed: {reason}")
+            say(f"{self.name} {'is left out' if code == RunBusy.exit_code else 'failed'}: {reason}")
 
     def _explain(self, outcome: int | Exception) -> tuple[int, str | None]:
         """Return the exit code and why the job failed; keep the objective of one that did not."""

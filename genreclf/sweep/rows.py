@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.errors import UserError
-from genreclf.run_directory import RunDirectory
+from genreclf.run_directory import RunBusy, RunDirectory
 from genreclf.sweep.job import NO_WORD, read_object
 from genreclf.sweep.process import CRASHED
 
@@ -21,8 +21,8 @@ class Row:
         path: Its run directory.
         overrides: All that was set for it.
         varies: Of these, what the sweep varies.
-        status: `FINISHED`, `FAILED` or `UNFINISHED`.
-        reason: Why it failed.
+        status: `FINISHED`, `FAILED` or `UNFINISHED`; the last, too, while another process works in its directory.
+        reason: Why it is not finished, if known.
         exit_code: Of its process.
         objective: What a sweeper maximizes, the accuracy on validation tracks.
         accuracy: On test tracks.
@@ -76,7 +76,8 @@ def _row(path: Path, call: Any) -> Row:
     code = record.get("exit_code")
     finished = metrics.get("status") == FINISHED
     in_last_call = call is not None and record.get("call") == call
-    failed = bool(code) or metrics.get("status") == FAILED or (in_last_call and not finished)
+    busy = code == RunBusy.exit_code
+    failed = not busy and (bool(code) or metrics.get("status") == FAILED or (in_last_call and not finished))
     reason = record.get("reason") or metrics.get("reason") or NO_WORD
     track = metrics.get("test", {}).get("track", {}) if finished else {}
     return Row(
@@ -84,7 +85,7 @@ def _row(path: Path, call: Any) -> Row:
         overrides=list(record.get("overrides", [])),
         varies=dict(record.get("varies", {})),
         status=FAILED if failed else FINISHED if finished else UNFINISHED,
-        reason=str(reason) if failed else "",
+        reason=str(reason) if failed or (busy and not finished) else "",
         exit_code=code if code is not None or not failed else CRASHED,
         objective=metrics.get("objective") if finished else None,
         accuracy=track.get("accuracy"),

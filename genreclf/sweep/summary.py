@@ -9,10 +9,10 @@ from typing import Any
 from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.reports.tables import Column, Table, csv_text
-from genreclf.run_directory import atomic_write_text
+from genreclf.run_directory import RunBusy, atomic_write_text
 from genreclf.sweep.job import read_object
 from genreclf.sweep.process import CRASHED
-from genreclf.sweep.rows import FAILED, FINISHED, Row, axes_of, read_rows
+from genreclf.sweep.rows import FAILED, FINISHED, UNFINISHED, Row, axes_of, read_rows
 
 NAMED = 20
 """So many failed jobs are named in the terminal."""
@@ -27,8 +27,8 @@ def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
 
     Returns:
         What the command should end with: 0 if all jobs of its last call are finished and the summary is written,
-        `UserError.exit_code` if each of the others failed with a sentence about something that a user can mend, else
-        `CRASHED`.
+        `RunBusy.exit_code` if the others are left to other processes, `UserError.exit_code` if each job that failed
+        did so with a sentence about something that a user can mend, else `CRASHED`.
 
     Raises:
         UserError: The last call has no job.
@@ -50,12 +50,15 @@ def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
         say(f"Failed: {row.name}: {row.reason}")
     if len(failed) > NAMED:
         print(f"...and {len(failed) - NAMED} more.", file=sys.stderr)
-    if failed:
+    left = [row for row in now if row.status == UNFINISHED]
+    if left:
+        say(f"Left to other processes: {', '.join(row.name for row in left[:NAMED])}{', ...' * (len(left) > NAMED)}.")
+    if failed or left:
         print("The same command repeats only what is not finished.", file=sys.stderr)
     if page:
         say(f"Summary: {page}", sys.stdout)
     if not failed:
-        return 0 if page else CRASHED
+        return CRASHED if not page else RunBusy.exit_code if left else 0
     return UserError.exit_code if {row.exit_code for row in failed} == {UserError.exit_code} else CRASHED
 
 

@@ -81,11 +81,16 @@ def test_a_job_that_another_process_does_is_left_alone(
     monkeypatch.setattr("genreclf.sweep.job.warm_up", lambda: None)
     monkeypatch.setattr("genreclf.sweep.job.compute_apart", lambda *_: RunBusy.exit_code)
     outcome = cli("-m", *tiny, "seed=4", "hydra.sweep.dir=sweep")
-    assert outcome.code == 1
-    assert "Another process works in" in outcome.err
     (job,) = tmp_path.glob("sweep/*/job.json")
+    assert outcome.code == RunBusy.exit_code
+    assert "Job 0 is left out: Another process works in" in outcome.err
+    assert f"Left to other processes: {job.parent.name}.\n" in outcome.err
+    assert "ailed" not in outcome.err
+    assert "1 job: 1 unfinished." in outcome.out
     assert json.loads(job.read_text())["exit_code"] == RunBusy.exit_code
     assert not (job.parent / "metrics.json").exists()
+    (job.parent / "metrics.json").write_text(json.dumps({"status": "finished"}))  # By that process, since.
+    assert [row.status for row in read_rows(tmp_path / "sweep")] == ["finished"]
 
 
 @pytest.mark.pictures
