@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from genreclf.errors import UserError
+from genreclf.limits import refuse_device
 from genreclf.run_directory import atomic_path
 
 CHECKSUM = b"crc32:%08x"
@@ -57,9 +58,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: It is not there, cannot be read or is damaged.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"The checkpoint {path} is no regular file.")
     try:
+        refuse_device(path)
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"There is no {path}: the run has not finished an epoch.") from error

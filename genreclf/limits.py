@@ -1,5 +1,6 @@
-"""Limits on audio files and pictures, so that no single file uses up the memory or the time of all others."""
+"""Limits on files, so that no single file uses up the memory or the time of all others."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -23,6 +24,16 @@ LARGEST_PICTURE_PIXELS = 2**24
 
 WIDEST_PICTURE = 2**17
 """Maximal number of columns of a picture; 50 min of music at 43 frames a second."""
+
+
+def refuse_device(path: Path) -> None:
+    """Check that a path is no device or pipe, whose reading would not end or not begin; it need not exist.
+
+    Raises:
+        OSError: It is.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "a device or a pipe, not a file", str(path))
 
 
 def check_is_file(path: Path) -> None:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from genreclf.config_file import dump_config, parse_config
 from genreclf.errors import UserError
+from genreclf.limits import refuse_device
 
 HANDOVER_S = 20.0
 """How long a process waits for another one to leave a run directory: one whose sweep was killed takes some seconds."""
@@ -129,6 +130,10 @@ class RunDirectory:
         finally:
             lock.release()
 
+    def holds(self, path: Path) -> bool:
+        """Return whether a path is a file of the directory, and no link that leads out of it or to a device."""
+        return path.is_file() and path.resolve().is_relative_to(self.path.resolve())
+
     @property
     def status(self) -> str | None:
         """``running``, ``finished`` or ``failed``, or None where no run has begun."""
@@ -197,6 +202,7 @@ class RunDirectory:
             UserError: It cannot be read.
         """
         try:
+            refuse_device(path)
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read ({error}).") from error
@@ -217,6 +223,7 @@ class RunDirectory:
         if not self.history.exists():
             return []
         try:
+            refuse_device(self.history)
             with self.history.open(newline="", encoding="utf-8") as lines:
                 rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
             if [row.get("epoch") for row in rows] != list(range(len(rows))):

@@ -1,5 +1,6 @@
 """Files that would take all of the memory: each is named, and the others go on."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -12,7 +13,9 @@ from PIL import Image
 
 from genreclf import limits
 from genreclf.audio.decode import decode, stream_of
-from genreclf.errors import UnreadableTrack
+from genreclf.errors import UnreadableTrack, UserError
+from genreclf.evaluation.predictions import read_track_csv
+from genreclf.run_directory import RunDirectory
 
 RATE = 22050
 NOISE = np.random.default_rng(0).normal(0, 0.1, RATE)
@@ -130,3 +133,16 @@ def test_a_prediction_names_them_too(cli: Cli, trained: Trained, tmp_path: Path)
     assert "endless.flac: not readable as audio" in outcome.err
     assert "slow.wav: a sample rate of 1 Hz" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a device"])
+def test_files_of_a_run_are_no_devices(kind: str, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for path in (run.metrics, run.history, run.predictions):
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+    for read in (run.read_metrics, run.read_history, lambda: read_track_csv(run.predictions)):
+        with pytest.raises(UserError, match="a device or a pipe, not a file"):
+            read()

@@ -30,7 +30,7 @@ def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
         "run": run.path.resolve().name,
         "source": source,
         "warning": predictor.warning,
-        "report": run.report.is_file(),
+        "report": run.holds(run.report),
         "notice": predictor.feature_extractor.notice,
     }
 

@@ -138,14 +138,14 @@ def application(
     def report() -> HTMLResponse:
         from markdown_it import MarkdownIt
 
-        if not run.report.is_file():
+        if not run.holds(run.report):
             raise HTTPException(404)
         words = MarkdownIt("commonmark", {"html": False}).enable("table").render(run.report.read_text("utf-8"))
         return HTMLResponse(f"{_REPORT}{words}</body></html>")
 
     @app.get("/figures/{name}")
     def figure(name: str) -> FileResponse:
-        path = {path.name: path for path in run.figures.glob("*.png")}.get(name)
+        path = {path.name: path for path in run.figures.glob("*.png") if run.holds(path)}.get(name)
         if path is None:
             raise HTTPException(404)
         return FileResponse(path)

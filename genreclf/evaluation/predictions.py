@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from genreclf.errors import UserError
+from genreclf.limits import refuse_device
 from genreclf.run_directory import atomic_write_text
 
 TRACK_COLUMNS = ("track_id", "genre", "predicted")
@@ -228,6 +229,7 @@ def read_track_csv(path: Path) -> TrackPredictions:
         UserError: The file is missing or is not such a table; the message names the line.
     """
     try:
+        refuse_device(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except OSError as error:

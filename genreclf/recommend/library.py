@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from genreclf.errors import UserError
 from genreclf.inference.prediction import Prediction
+from genreclf.limits import refuse_device
 from genreclf.recommend.records import Records, Song
 from genreclf.recommend.similarity import vectors_of
 from genreclf.recommend.vectors import Vectors
@@ -207,6 +208,7 @@ def checkpoint_key(run: RunDirectory) -> str:
     settings = [config.get("model"), config.get("features"), data.get("grid_overlap"), data.get("short")]
     digest = hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True, default=str).encode())
     try:
+        refuse_device(run.best)
         digest.update(run.best.read_bytes())
     except OSError as error:
         raise UserError(f"{run.best} cannot be read ({error.strerror}): give a run that has finished.") from error

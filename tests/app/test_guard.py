@@ -22,6 +22,7 @@ from genreclf.app.examples import Examples
 from genreclf.app.facts import facts
 from genreclf.app.media_registry import MediaRegistry
 from genreclf.app.song_page import Limits, SongPage
+from genreclf.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra app")
 
@@ -114,7 +115,10 @@ def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
     folder = tmp_path_factory.mktemp("page")
     uploads = folder / "uploads"
-    predictor = load(trained.run.path)
+    run = RunDirectory(shutil.copytree(trained.run.path, folder / "run"))
+    (folder / "secret.png").write_text("secret")
+    (run.figures / "secret.png").symlink_to(folder / "secret.png")
+    predictor = load(run.path)
     media = MediaRegistry(copies=folder / "copies")
     limits = Limits(megabytes=1)
     song_page = SongPage(predictor=predictor, library=None, without_library="", media=media, limits=limits)
@@ -123,7 +127,7 @@ def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         patch.setattr("safehttpx.async_validate_url", public)
         patch.setenv("GRADIO_TEMP_DIR", str(uploads))
         examples = Examples.of_folder(trained.music)
-        app = application(trained.run, song_page, examples, facts(trained.run, predictor), uploads=uploads)
+        app = application(run, song_page, examples, facts(run, predictor), uploads=uploads)
         server = http_server(app)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
@@ -210,6 +214,8 @@ def test_only_what_the_page_reads_is_shown(
             status, content = page.ask("GET", f"/{start}/{path}")
             assert status in (403, 404)
             assert b"root:" not in content
+    assert page.ask("GET", "/figures/curves.png")[0] == 200
+    assert page.ask("GET", "/figures/secret.png")[0] == 404
     assert not fetched
     for path in ("/", "/config", "/theme.css", "/report", "/gradio_api/info", f"/gradio_api/file={page.mine}"):
         assert page.ask("GET", path)[0] == 200
