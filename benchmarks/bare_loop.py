@@ -4,7 +4,7 @@ import copy
 import itertools
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from genreclf.experiment.setup import Prepared
 from genreclf.hardware import resolve_accelerator, resolve_precision
 from genreclf.training.compilation import compiled
 from genreclf.training.module import MakeOptimizer
+from genreclf.training.recorder import RECORDERS, Recorder
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,44 @@ class Ready:
     val: Sequence[tuple[Tensor, Tensor]]
 
 
+class Replayed:
+    """A function of tensors that is recorded at its fourth call and replayed from then on, into the same result.
+
+    Args:
+        function: What is recorded.
+        recorder: Of the device.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], recorder: Recorder) -> None:
+        """Record nothing yet."""
+        self.function, self.recorder = function, recorder
+        self._calls = 0
+        self._replay: Callable[[], None] | None = None
+
+    def __call__(self, *given: Tensor) -> Tensor:
+        """Return what the function returns."""
+        self._calls += 1
+        if self._calls < 4:
+            self.recorder.run(lambda: self._work(*given))
+            return self._result
+        if self._replay is None:
+            self._places = [values.clone() for values in given]
+            self._replay = self.recorder.record(lambda: self._work(*self._places))
+        for place, values in zip(self._places, given, strict=True):
+            place.copy_(values)
+        self._replay()
+        return self._result
+
+    def _work(self, *given: Tensor) -> None:
+        self._result = self.function(*given)
+
+
 class BareLoop:
     """What remains of a training without a framework: forward, loss, backward, clip, step, validate, save.
 
     Args:
-        config: Its precision, device, clipping and compilation are used.
+        config: Its precision, device, clipping and compilation are used; with ``trainer.step=graph`` on a GPU, steps
+            and predictions are replayed as CUDA graphs here as well.
         prepared: The network, which is copied, and its optimizer.
         ready: What it trains on, the same batches each epoch.
     """
@@ -47,6 +81,13 @@ class BareLoop:
         self.optimizer = make(network.parameters())
         self.largest_norm = config.trainer.gradient_clip_val
         self.ready = ready
+        self._train: Callable[..., Tensor] = self._update
+        self._predict: Callable[..., Tensor] = self._logits
+        if config.trainer.step == "graph" and self.device.type == "cuda":
+            recorder = RECORDERS["cuda"](self.device)
+            self._train, self._predict = Replayed(self._update, recorder), Replayed(self._logits, recorder)
+            for group in self.optimizer.param_groups:
+                group["capturable"] = True
 
     def epochs(self, count: int) -> float:
         """Return the seconds of so many epochs, with validation and two checkpoints each."""
@@ -56,8 +97,8 @@ class BareLoop:
             for x, y in self.ready.train:
                 self.step(x, y)
             self.network.eval()
-            with torch.inference_mode(), self._autocast():
-                torch.cat([self.network(x).float() for x, _ in self.ready.val]).cpu()
+            with torch.no_grad():
+                torch.cat([self._predict(x).clone() for x, _ in self.ready.val]).cpu()
             self.network.train()
             with tempfile.TemporaryFile() as file:
                 for _ in ("best", "last"):
@@ -77,13 +118,22 @@ class BareLoop:
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Train on one batch."""
+        self._train(x, y)
+
+    def _update(self, x: Tensor, y: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
         with self._autocast():
             loss = functional.cross_entropy(self.forward(x), y)
-        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.largest_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.largest_norm)
         self.optimizer.step()
+        return loss
+
+    def _logits(self, x: Tensor) -> Tensor:
+        with self._autocast():
+            logits: Tensor = self.network(x)
+        return logits.float()
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "16-mixed" else torch.bfloat16

@@ -38,15 +38,15 @@ def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:
     loop = BareLoop(config, prepared, ready)
     loop.steps(3)
     bare_s: list[float] = []
-    fit_s: list[float] = []
+    fits_s: list[float] = []
     outside_s: list[float] = []
     for _ in range(rounds):
         bare_s += [loop.epochs(1) for _ in range(epochs)]
         history: list[dict[str, float]] = []
-        whole_s = _fit_s(config, history)
-        fit_s += [row["epoch_s"] for row in history]
+        whole_s = fit_s(config, history)
+        fits_s += [row["epoch_s"] for row in history]
         outside_s.append(whole_s - sum(row["epoch_s"] for row in history))
-    fastest_s = epochs * min(fit_s) + min(outside_s)
+    fastest_s = epochs * min(fits_s) + min(outside_s)
     clips = sum(len(y) for _, y in ready.train)
     return {
         "model": config.model["_target_"].rpartition(".")[2],
@@ -55,7 +55,7 @@ def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:
         "train_clips": clips,
         "val_clips": sum(len(y) for _, y in ready.val),
         "bare_epochs_s": [round(seconds, 3) for seconds in bare_s],
-        "fit_epochs_s": [round(seconds, 3) for seconds in fit_s],
+        "fit_epochs_s": [round(seconds, 3) for seconds in fits_s],
         "bare_s": round(epochs * min(bare_s), 3),
         "fit_s": round(fastest_s, 3),
         "clips_per_s": round(epochs * clips / fastest_s, 1),
@@ -99,7 +99,7 @@ def measure_steps(config: Config, *, steps: int) -> dict[str, Any]:
 def epoch_s(config: Config) -> float:
     """Return the seconds of the second epoch of a fit, validation included."""
     history: list[dict[str, float]] = []
-    _fit_s(replace(config, trainer=replace(config.trainer, max_epochs=2)), history)
+    fit_s(replace(config, trainer=replace(config.trainer, max_epochs=2)), history)
     return history[1]["epoch_s"]
 
 
@@ -107,12 +107,12 @@ def _fixed_cost_s(config: Config, loop: BareLoop) -> float:
     """Return what an epoch of one batch of each kind takes longer than those batches, the median of several."""
     small = replace(config.trainer, max_epochs=6, limit_train_batches=1, limit_val_batches=1)
     history: list[dict[str, float]] = []
-    _fit_s(replace(config, trainer=small), history)
+    fit_s(replace(config, trainer=small), history)
     loop.ready = Ready(loop.ready.train[:1], loop.ready.val[:1])
     return median(row["epoch_s"] for row in history[1:]) - loop.epochs(3) / 3
 
 
-def _fit_s(config: Config, history: list[dict[str, float]] | None = None) -> float:
+def fit_s(config: Config, history: list[dict[str, float]] | None = None) -> float:
     """Return the seconds of a fit in a run directory of its own; put its history into `history`."""
     with tempfile.TemporaryDirectory() as directory:
         run = RunDirectory(directory)
