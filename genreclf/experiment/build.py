@@ -1,6 +1,6 @@
 """From a configuration to the batches and the model of a run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.checkpoint import load_checkpoint
@@ -19,7 +20,7 @@ from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
 from genreclf.experiment.corpus import Corpus
-from genreclf.models import GenreClassifier
+from genreclf.models import FineTune, GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
 from genreclf.training.augment import Augment
@@ -64,6 +65,8 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
     warnings = model.warnings.copy()
     if config.init_from is None:
         model.scaling.fit(data.sample("train"))
+        if isinstance(model, FineTune):
+            model.load_pretrained()
     else:
         warnings += _start_from(model, RunDirectory(config.init_from))
     return model, warnings
@@ -126,7 +129,7 @@ def is_best_checkpoint(name: str, node: Mapping[str, Any]) -> bool:
     return isinstance(found, type) and issubclass(found, BestCheckpoint)
 
 
-def make_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> Optimizer:
+def make_optimizer(config: Config, parameters: ParamsT) -> Optimizer:
     """Return the optimizer of the parameters."""
     optimizer: Optimizer = instantiate.make("optimizer", config.optimizer, params=parameters)
     return optimizer

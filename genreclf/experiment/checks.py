@@ -238,7 +238,8 @@ def _check_encoder(config: Config) -> None:
         name = str(config.model["_target_"]).rpartition(".")[2]
         raise UserError(f"{name} does not use encoder: leave it out, or choose a model that does, such as model=probe.")
     encoder: Encoder = instantiate.make("encoder", config.encoder)
-    encoder.fetch()
+    if config.model.get("pretrained", True):
+        encoder.fetch()
 
 
 def _check_start(config: Config) -> None:

@@ -5,6 +5,7 @@ from genreclf.models.band_statistics import BandStatisticsClassifier
 from genreclf.models.cnn import CNN
 from genreclf.models.crnn import CRNN
 from genreclf.models.ffnn import FFNN
+from genreclf.models.finetune import FineTune
 from genreclf.models.musicnn import Musicnn
 from genreclf.models.patch_transformer import PatchTransformer
 from genreclf.models.published.leland import LelandCNN, LelandFFNN
@@ -21,6 +22,7 @@ __all__ = [
     "FFNN",
     "AttentionCRNN",
     "BandStatisticsClassifier",
+    "FineTune",
     "GenreClassifier",
     "LelandCNN",
     "LelandFFNN",

@@ -1,6 +1,6 @@
 """The LightningModule that all architectures share: scaling, training step, evaluation, optimizer."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NotRequired, TypedDict
 
@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.optimizer import ParamsT
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.scaling import Scale, Scaling
@@ -25,7 +26,7 @@ from genreclf.training.loops import use_short_loops
 from genreclf.training.losses import CrossEntropy
 from genreclf.training.steps import StepModule
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeOptimizer = Callable[[ParamsT], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRSchedulerConfigType]
 
 
@@ -74,7 +75,7 @@ class GenreClassifier(StepModule):
     ) -> None:
         """Keep the parts of the training; the subclass then sets `network`."""
         super().__init__()
-        self.save_hyperparameters(ignore=["spec", "genres", "loss", "augment", "optimizer", "scheduler"])
+        self.save_hyperparameters(ignore=["spec", "genres", "loss", "augment", "optimizer", "scheduler", "encoder"])
         self.spec = FeatureSpec.from_plain(spec)
         self.genres = list(genres)
         self.save_hyperparameters({"spec": self.spec.plain(), "genres": self.genres})

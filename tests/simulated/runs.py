@@ -150,7 +150,7 @@ def test_a_broken_run_is_that_of_the_cpu(combination: list[str], tiny: list[str]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("combination", combinations(sorted(set(options("model")) - set(FAST))), ids=" ".join)
+@pytest.mark.parametrize("combination", combinations(sorted({*options("model")} - {*FAST, "finetune"})), ids=" ".join)
 def test_a_broken_run_of_another_model_is_that_of_the_cpu(
     combination: list[str], tiny: list[str], stores: Path
 ) -> None:

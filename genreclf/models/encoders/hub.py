@@ -1,0 +1,27 @@
+"""Files of the Hugging Face hub."""
+
+import os
+from pathlib import Path
+
+from genreclf.errors import UserError
+
+
+def hub_file(repo: str | None, file: str, *, revision: str) -> Path:
+    """Return a file of a repository of the hub, which is fetched the first time.
+
+    Raises:
+        UserError: There is none, or no network; the message names the ways out.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub import hf_hub_download
+
+    if repo is None:
+        raise UserError("The hub has no weights of this network: set encoder.weights to a file of safetensors.")
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    try:
+        return Path(hf_hub_download(repo, file, revision=revision, endpoint=endpoint))
+    except (HTTPError, OSError, ValueError) as error:
+        raise UserError(
+            f"{file} of {repo} cannot be fetched from the hub ({type(error).__name__}): go online once, set "
+            "HF_ENDPOINT to a hub that can be reached, or set encoder.weights to a copy of the file."
+        ) from error

