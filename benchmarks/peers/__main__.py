@@ -118,6 +118,7 @@ def genreclf_command(task: Task) -> list[str]:
         *(f"data.batch_size={BATCH_SIZE}", f"data.store_dir='{folder / 'stores'}'", "model=crnn"),
         *("optimizer=adamw", f"optimizer.lr={LEARNING_RATE}", f"optimizer.weight_decay={WEIGHT_DECAY}"),
         *("scheduler=constant", "regularization=none", f"trainer={task.accelerator}"),
+        f"trainer.step={'graph' if task.accelerator == 'gpu' else 'eager'}",
         *(f"trainer.max_epochs={task.epochs}", "trainer.gradient_clip_val=null", "logger=csv"),
         f"trainer.precision={'bf16-mixed' if task.precision == 'bf16' else '32-true'}",
         f"run_dir={folder / 'run'}",
