@@ -13,14 +13,15 @@ ELSEWHERE = (
 
 
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what makes an experiment the same: dotted keys to values, less places and logging.
+    """Return what makes an experiment the same: dotted keys to values, less places, logging and ``_partial_``.
 
     Args:
         config: A resolved configuration of nested dictionaries.
         ignore: Further keys to leave out.
     """
     left_out = (*ELSEWHERE, *ignore)
-    return {key: value for key, value in flat(config).items() if not within(key, left_out)}
+    settings = flat(config).items()
+    return {key: value for key, value in settings if not within(key, left_out) and not key.endswith("._partial_")}
 
 
 def difference(

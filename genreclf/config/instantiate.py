@@ -32,7 +32,7 @@ GIVEN = {
 """Arguments that the experiment gives; a configuration does not set them."""
 
 FACTORIES = ("loss", "optimizer", "scheduler")
-"""Groups whose objects are made during a run, so that Hydra's users write them with ``_partial_: true``."""
+"""Groups whose objects get their last arguments from the run, so that they are made with ``_partial_: true``."""
 
 HYDRAS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 """Keys of `hydra.utils.instantiate`, which any section may have."""
@@ -81,6 +81,8 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
         problems.append(f"{group}._partial_={shown(partial)} must be true or false.")
     elif partial and group not in FACTORIES:
         problems.append(f"{group}._partial_=true: a run needs the {group} itself; leave it out.")
+    elif "_partial_" in section and not partial and group in FACTORIES:
+        problems.append(f"{group}._partial_=false: the {group} is made within the run; leave it true.")
     known, given = arguments(target), GIVEN.get(group, ())
     for key in () if takes_any(group, target) else section:
         if key not in HYDRAS and (key not in known or key in given):

@@ -23,6 +23,7 @@ CONFIG: dict[str, Any] = {
         ({"run_dir": "b", "debug": True, "logger": None}, True),
         ({"data": {**CONFIG["data"], "store_dir": "there", "download": False}}, True),
         ({"optimizer": {"lr": 1.0}}, True),
+        ({"optimizer": {"lr": 1, "_partial_": True}}, True),
         ({"trainer": {"step": "graph"}}, True),
         ({"data": {**CONFIG["data"], "root": "other"}}, False),
         ({"optimizer": {"lr": 1.5}}, False),

@@ -20,6 +20,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"_target_": "genreclf.splits.rules.TrackSplitter", "_partial_": True},
         "split._partial_=true: a run needs the split itself; leave it out.",
     ),
+    "no function of an optimizer": (
+        "optimizer",
+        {**OPTIMIZER, "_partial_": False},
+        "optimizer._partial_=false: the optimizer is made within the run; leave it true.",
+    ),
     "an argument that is not there": (
         "loss",
         {**LOSS, "weight": {"_target_": "torch.onez"}},
@@ -43,7 +48,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 
 def test_all_that_hydra_instantiates_is_made() -> None:
     words = [
-        *("data=synthetic", "optimizer=sgd", "+optimizer._partial_=true", "loss._target_=torch.nn.CrossEntropyLoss"),
+        *("data=synthetic", "optimizer=sgd", "optimizer._partial_=true", "loss._target_=torch.nn.CrossEntropyLoss"),
         *("~loss.class_weights", "+loss.weight._target_=torch.ones", "+loss.weight._args_=[10]"),
     ]
     config = checked(words, run_dir="-")
