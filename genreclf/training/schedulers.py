@@ -11,13 +11,29 @@ FALLING = ("val/loss", "val/track_loss", "train/loss")
 """Columns of ``history.csv`` that should fall."""
 
 
-class OneCycle(OneCycleLR):
-    """PyTorch's schedule, which keeps its length where it takes the state of a schedule of another length."""
+class Cosine(LambdaLR):
+    """PyTorch's schedule, which follows itself at once where it takes the state of one of another length."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the number of steps that were made, and the other values that depend on them."""
+        """Take the number of steps that were made, and set the learning rate of the next one."""
+        super().load_state_dict(state_dict)
+        _repeat_last_step(self)
+
+
+class OneCycle(OneCycleLR):
+    """PyTorch's schedule, which keeps its length where it takes the state of one of another length."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the number of steps that were made, and set the learning rate of the next one."""
         own = {"total_steps": self.total_steps, "_schedule_phases": self._schedule_phases}
         super().load_state_dict({**state_dict, **own})
+        _repeat_last_step(self)
+
+
+def _repeat_last_step(scheduler: LRScheduler) -> None:
+    scheduler.last_epoch -= 1
+    scheduler._step_count -= 1
+    scheduler.step()
 
 
 def _every_step(scheduler: LRScheduler) -> LRSchedulerConfigType:
@@ -44,7 +60,7 @@ def cosine(optimizer: Optimizer, steps: int, *, warmup: float = 0.1, final: floa
         done = min(1.0, (step - rising) / max(1, steps - rising))
         return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
 
-    return _every_step(LambdaLR(optimizer, factor))
+    return _every_step(Cosine(optimizer, factor))
 
 
 def onecycle(
