@@ -26,6 +26,9 @@ from genreclf.splits.base import Split
 from genreclf.training.augment import Augment
 from genreclf.training.best_epoch import BestCheckpoint
 
+LOGGERS_ARE_GIVEN = ("config", "job_type", "beside_others")
+"""Arguments that a run gives those loggers that have them, beside the place to write to."""
+
 
 def build_data(config: Config, corpus: Corpus, split: Split, genres: list[str] | None = None) -> ClipDataModule:
     """Return the batches of a run; `genres` are those of a checkpoint, if it has more than the split."""
@@ -109,7 +112,7 @@ def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str
 
     Args:
         config: Of the run.
-        given: Arguments for the loggers that have them and do not set them.
+        given: Some of `LOGGERS_ARE_GIVEN`, for the loggers that have them and do not set them.
         tags: Added to those of a logger that has some.
     """
     loggers = []

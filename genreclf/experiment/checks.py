@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning_utilities.core.imports import RequirementCache
 from torch import nn
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -23,6 +25,7 @@ from genreclf.data.datamodule import ClipDataModule
 from genreclf.datasets.base import ImageDataset
 from genreclf.errors import UserError, require
 from genreclf.experiment.build import (
+    LOGGERS_ARE_GIVEN,
     make_augmentation,
     make_callbacks,
     make_loss,
@@ -249,9 +252,20 @@ def _check_start(config: Config) -> None:
 
 def _check_loggers(config: Config) -> None:
     for name, node in config.logger.items():
-        kind = instantiate.find(f"logger.{name}", node, [])
+        group = f"logger.{name}"
+        kind = instantiate.find(group, node, [])
+        if kind is None:
+            continue
         if kind is TensorBoardLogger and find_spec("tensorboardX") is None:
             require("logger=tensorboard", "tensorboard", "tensorboard")
+        of_module = vars(sys.modules[kind.__module__]).values()
+        needed = next((each for each in of_module if isinstance(each, RequirementCache)), None)
+        if needed is not None and not needed:
+            raise UserError(f"{group}: {kind.__name__} needs another package. {needed}")
+        needs = [] if "_args_" in node else [*instantiate.arguments(kind)]
+        needs = [key for key in needs if instantiate.requires(group, node, key)]
+        if lacking := [key for key in sorted(needs) if key not in ("save_dir", *LOGGERS_ARE_GIVEN, *node)]:
+            raise UserError(f"{group}: {kind.__name__} needs {' and '.join(lacking)}; set {group}.{lacking[0]}.")
         wandb = isinstance(kind, type) and issubclass(kind, WandbLogger)
         if wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
             raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")
