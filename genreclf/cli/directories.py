@@ -46,8 +46,10 @@ def check_directories(arguments: Sequence[str]) -> None:
     elif len(places) > 1:
         raise UserError("run_dir and hydra.run.dir are one setting; leave one of them out.")
     for override in places.values():
-        if "${" not in (path := str(override.value())):
-            _make(str(override.input_line), path)
+        if isinstance(path := override.value(), bool | list | dict):
+            raise UserError(f"{override.input_line} is no path; name one folder.")
+        if "${" not in str(path):
+            _make(str(override.input_line), str(path))
 
 
 def _is_place(override: Override) -> bool:
@@ -129,7 +131,7 @@ def _readable(text: str) -> str:
 
 
 # What is cached is the same for all jobs of a sweep, in whatever process they are composed.
-OmegaConf.register_new_resolver("or", lambda first, second: first or second, replace=True)
+OmegaConf.register_new_resolver("or", lambda first, second: second if first in (None, "") else first, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
 OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("fixed_keys", fixed_keys, use_cache=True, replace=True)

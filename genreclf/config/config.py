@@ -84,7 +84,8 @@ class Config:
             raise UserError(f"{error.full_key or 'The configuration'}: {first_line(error)}") from error
         if plain.get("run_dir") == "":
             raise UserError("run_dir is empty; give it a value, or leave it out.")
-        plain["run_dir"] = plain.get("run_dir") or run_dir
+        if plain.get("run_dir") is None:
+            plain["run_dir"] = run_dir
         return cls.from_plain(plain, overrides=overrides)
 
     @classmethod

@@ -41,6 +41,10 @@ def typed_section(kind: type[Any], name: str, values: Mapping[str, Any], problem
             whole = False
             problems.append(f"{full_key}={shown(value)} must be true or false.")
             continue
+        if kinds[key] in (str, str | None) and type(value) is bool:  # OmegaConf would take it for a text.
+            whole = False
+            problems.append(f"{full_key}={shown(value)} must be text; quote it if it is meant so.")
+            continue
         try:
             typed[key] = value
         except OmegaConfBaseException as error:

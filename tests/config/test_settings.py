@@ -11,6 +11,7 @@ from helpers import Cli, Trained
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
 
+from genreclf.cli import directories
 from genreclf.cli.compose import checked, checked_again
 from genreclf.config.config import Config
 from genreclf.config.keys import MOVED, hint, turned_on
@@ -187,6 +188,11 @@ BEFORE_ANY_DATA = {
     "init_from=nowhere": "There is no nowhere/checkpoints/best.ckpt",
     "init_from=": "init_from= is empty",
     "run_dir=": "run_dir is empty",
+    "run_dir=false": "run_dir=false is no path; name one folder.",
+    "run_dir=[a]": "run_dir=[a] is no path; name one folder.",
+    "init_from=true": "init_from=true must be text; quote it if it is meant so.",
+    "init_from=0": "There is no 0/checkpoints/best.ckpt",
+    "+logger.x._target_=lightning.pytorch.loggers.CometLogger": "logger.x: CometLogger needs another package. Req",
     "trainer.fast_dev_run=[1]": "trainer.fast_dev_run=[1] must be",
     "run_dir=NAME": "cannot be made (File name too long)",
     "hydra.run.dir=file": "hydra.run.dir=file cannot be made (File exists)",
@@ -210,6 +216,13 @@ BEFORE_ANY_DATA = {
     "trainer.devices=1000000000 data.batch_size=1000000000": "trainer.devices=1000000000 must be at most 10000.",
     "data=synthetic data.tracks_per_genre=1000000000": "data.tracks_per_genre must be 100000 or less",
 }
+
+
+def test_a_run_directory_may_be_called_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert composed("run_dir=0").run_dir == "0"
+    directories.check_directories(["run_dir=0"])  # The module adds Hydra's resolvers.
+    assert OmegaConf.create({"dir": "${or:0,elsewhere}"}).dir == 0
 
 
 @pytest.mark.parametrize("words", BEFORE_ANY_DATA)
