@@ -11,9 +11,11 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import SMALL, Cli, Outcome, Trained, train, write_music
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 from PIL import Image
@@ -43,9 +45,17 @@ def _blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Call the command line as ``python -m genreclf`` does, in this process.
 
-    The process that the jobs of sweeps are forked from, which takes long to start, lives on from one test to the next.
+    Two things that take long are left out: the process that the jobs of sweeps are forked from lives on from one test
+    to the next, and Hydra does not compose everything once more to read ``hydra.mode``, which is null in ``conf/``.
     """
     monkeypatch.setattr("genreclf.cli.train.cool_down", lambda: None)
+    get_mode = Hydra.get_mode
+
+    def mode_if_set(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        is_set = any(word.startswith("hydra.mode=") for word in overrides)
+        return get_mode(self, config_name, overrides) if is_set else None
+
+    monkeypatch.setattr(Hydra, "get_mode", mode_if_set)
 
     def call(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["genreclf", *arguments])
