@@ -1,6 +1,5 @@
 """The door itself: what it imports, where it works from, what the loggers leave."""
 
-import csv
 import os
 import subprocess
 import sys
@@ -77,22 +76,14 @@ def test_two_runs_in_one_second_have_two_directories(cli: Cli, tiny: list[str], 
 def test_wandb_offline_leaves_a_record_and_ends_it(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     import wandb
 
-    for name in ("first", "second"):
-        outcome = cli(*tiny, "logger=wandb", f"run_dir={name}", "logger.wandb.tags=[a,b]")
+    for name, loggers in (("first", "wandb"), ("second", "[csv,wandb]")):
+        outcome = cli(*tiny, f"logger={loggers}", f"run_dir={name}", "logger.wandb.tags=[a,b]")
         assert outcome.code == 0, outcome.err
         assert wandb.run is None
         (record,) = (tmp_path / name / "wandb").glob("offline-run-*")
         assert list(record.glob("*.wandb"))
         assert not (tmp_path / "wandb").exists()
-
-
-def test_csv_and_tensorboard_loggers(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    assert cli(*tiny, "logger=csv", "run_dir=csv").code == 0
-    with (tmp_path / "csv/csv/metrics.csv").open(newline="") as lines:
-        columns = next(csv.reader(lines))
-    assert {"train/loss", "val/track_accuracy", "test/track/accuracy"} <= set(columns)
-    assert cli(*tiny, "logger=tensorboard", "run_dir=board").code == 0
-    assert list((tmp_path / "board/tensorboard").rglob("events.out.tfevents.*"))
+    assert "test/track/accuracy" in Path("second/csv/metrics.csv").read_text()
 
 
 @pytest.mark.slow

@@ -115,18 +115,14 @@ def test_every_key_of_an_earlier_version_has_a_new_name(key: str) -> None:
     assert now in str(hint(key))
 
 
-def test_the_network_has_what_its_config_says_and_loggers_combine(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    watched = [override for override in tiny if not override.startswith("logger=")]
-    words = ["regularization=strong", "model.dropout=0.5", "logger=[csv,wandb]", "trainer.limit_train_batches=1"]
-    outcome = cli(*watched, *words, "run_dir=run")
+def test_the_network_has_what_its_config_says(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    outcome = cli(*tiny, "regularization=strong", "model.dropout=0.5", "run_dir=run")
     assert outcome.code == 0, outcome.err
     run = RunDirectory(tmp_path / "run")
     config = run.read_config()
     assert config["model"]["dropout"] == 0.5
     assert torch.load(run.best, weights_only=True)["hyper_parameters"]["dropout"] == 0.5
     assert config["loss"]["label_smoothing"] == 0.1
-    assert "test/track/accuracy" in (run.path / "csv/metrics.csv").read_text()
-    assert list((run.path / "wandb").glob("offline-run-*/*.wandb"))
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_one_command_does_all_of_it(cli: Cli, tiny: list[str], tmp_path: Path) -
     assert torch.load(run.last, weights_only=True)["global_step"] == 2 * 2
     assert "optimizer_step" in (run.path / "fit-profile.txt").read_text()
     logged = (run.path / "csv/metrics.csv").read_text()
-    assert all(name in logged for name in ("lr-AdamW", "val/track_loss", "test/track/accuracy"))
+    assert all(name in logged for name in ("lr-AdamW", "train/loss", "val/track_loss", "test/track/accuracy"))
     assert list((run.path / "tensorboard").glob("events.out.tfevents.*"))
     assert cli("--config-dir", "run", "--config-name", "config", "run_dir=again").code == 0
     assert RunDirectory(tmp_path / "again").predictions.read_text() == run.predictions.read_text()
