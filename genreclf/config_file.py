@@ -10,6 +10,13 @@ LARGEST_BYTES = 2**16
 """How large a ``config.yaml`` may be; those that training writes have a few kilobytes."""
 
 
+SECTIONS = (
+    *("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler"),
+    *("augmentation", "callbacks", "trainer", "logger"),
+)
+"""Keys below which others lie, where they are not null."""
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses aliases, with which a kilobyte can stand for gigabytes."""
 
@@ -47,6 +54,9 @@ def parse_config(path: Path) -> dict[str, Any]:
         raise ValueError(" ".join(str(error).split())) from None
     if not isinstance(config, dict):
         raise ValueError("it holds no settings")
+    for name in SECTIONS:
+        if not isinstance(config.get(name), dict | None):
+            raise ValueError(f"{name} is no section")
     check_resolved(config)
     return config
 

@@ -26,7 +26,7 @@ FIGURES = {
     **dict.fromkeys(("objective", "seed", "parameters", "epochs", "best_epoch"), 0),
     **dict.fromkeys(("val", "test", "timing"), 9),
 }
-"""Keys of ``metrics.json`` that are numbers, or below which only numbers lie, and how many levels deep."""
+"""Keys of ``metrics.json`` that are numbers, or below which only numbers and intervals lie, and how deep."""
 
 
 class RunBusy(UserError):
@@ -243,12 +243,12 @@ class RunDirectory:
             writer.writerows({key: f"{value:.7g}" for key, value in row.items()} for row in rows)
 
 
-def _holds_numbers(value: Any, depth: int) -> bool:
-    """Return whether a value is a number or None, or holds only such, at most so many levels deep."""
-    if isinstance(value, dict | list):
-        return depth > 0 and all(
-            _holds_numbers(entry, depth - 1) for entry in (value.values() if isinstance(value, dict) else value)
-        )
+def _holds_numbers(value: Any, depth: int, key: str = "") -> bool:
+    """Return whether a value is a number, None or an interval, or holds only such, at most so many levels deep."""
+    if isinstance(value, dict):
+        return depth > 0 and all(_holds_numbers(entry, depth - 1, name) for name, entry in value.items())
+    if key.startswith("accuracy_ci95") and value is not None:
+        return isinstance(value, list) and len(value) == 2 and all(_holds_numbers(entry, 0) for entry in value)
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 

@@ -34,6 +34,7 @@ DAMAGED = {
     "size": (f"a: {'x' * LARGEST_BYTES}\n", f"larger than {LARGEST_BYTES} bytes"),
     "a list": ("[1]\n", "it holds no settings"),
     "nothing": ("", "it holds no settings"),
+    "a word for a section": ("model: x\n", "model is no section"),
     "two documents": ("a: 1\n---\na: 2\n", "expected a single document"),
     "no text": (b"\xff\xfe\x00", "can't decode"),
     "control codes": (b"a: \x1b[2J\n", "special characters are not allowed"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from genreclf.errors import UserError
 from genreclf.evaluation.metrics import get_metric
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
+from genreclf.experiment.lineage import artists_of
 from genreclf.run_directory import RunDirectory
 
 NEEDED = (
@@ -79,7 +80,7 @@ class FinishedRun:
             tracks=tracks,
             device=environment.get("device"),
             dataset=str(split.get("dataset", "")),
-            artists=split.get("artists") or {},
+            artists=artists_of(split),
         )
 
     @property

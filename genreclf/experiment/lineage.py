@@ -60,7 +60,7 @@ class RunTracks:
             dataset=str(data["dataset"]),
             train=tuple(map(str, data["train"])),
             val=tuple(map(str, data["val"])),
-            artists={str(id): tuple(map(str, names)) for id, names in data["artists"].items()},
+            artists=_artists(data),
         )
 
     def keys(self, ids: Collection[str]) -> set[Key]:
@@ -129,6 +129,16 @@ def earlier_runs(split: Mapping[str, Any]) -> list[RunTracks]:
         return [RunTracks.from_json(entry) for entry in split.get("started_from", ())]
 
 
+def artists_of(split: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the known artists of tracks by id, by a run's ``split.json``.
+
+    Raises:
+        UserError: It is not what `split_json` returned.
+    """
+    with _complete():
+        return _artists({"artists": split.get("artists") or {}})
+
+
 def is_computed_only(run: RunDirectory, config: Mapping[str, Any]) -> bool:
     """Return whether all that a run, and the runs it started from as far as known, learned from is computed music.
 
@@ -174,6 +184,10 @@ def _read(run: RunDirectory, config: Config) -> tuple[dict[str, Any], RunTracks,
         tracks = RunTracks.from_json({**own, "train": ids["train"], "val": ids["val"]})
     test, others = tracks.keys(ids["test"]), tracks.keys((*tracks.train, *tracks.val))
     return split, tracks, frozenset() if test & others else frozenset(test)
+
+
+def _artists(data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {str(id): tuple(map(str, names)) for id, names in data["artists"].items()}
 
 
 @contextmanager
