@@ -18,17 +18,19 @@ from genreclf.run_directory import RunDirectory, reason_of
 from genreclf.training.best_epoch import RunCheckpoint
 from genreclf.training.callbacks import EpochSeed, History, LogEpoch, RankGuard, StopWhenDiverged
 from genreclf.training.loggers import Tracking
-from genreclf.training.turns import Turns
+from genreclf.training.shared_device import SharedDevice
 
 
-def fit(config: Config, run: RunDirectory, prepared: Prepared, tracking: Tracking, turns: Turns | None = None) -> None:
-    """Train, from the last epoch that a killed run finished, in a turn of `turns` if beside others."""
+def fit(
+    config: Config, run: RunDirectory, prepared: Prepared, tracking: Tracking, shared: SharedDevice | None = None
+) -> None:
+    """Train, from the last epoch that a killed run finished, on a device that is perhaps shared."""
     data = prepared.data
     settings = config.trainer
     history = History(run, len(data.tables["train"]) * config.clips.crops_per_track)
     chosen = make_callbacks(config, validates=bool(prepared.split.val))
-    if turns is not None:
-        chosen = [*(each for each in chosen if turns.shows_progress or not isinstance(each, ProgressBar)), turns]
+    if shared is not None:
+        chosen = [*(each for each in chosen if shared.shows_progress or not isinstance(each, ProgressBar)), shared]
     precision = run.read_json(run.environment)["precision"]
     trainer = trainer_of(
         config,

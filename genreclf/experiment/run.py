@@ -22,8 +22,8 @@ from genreclf.distributed.external_ranks import ExternalRanks, adopt_slurm, exte
 from genreclf.distributed.launch import RankDied, launch
 from genreclf.errors import Terminated, TrainingDiverged, UserError
 from genreclf.escaping import say
-from genreclf.experiment.company import ALONE, Company
 from genreclf.experiment.fit import is_first_rank
+from genreclf.experiment.sharing import ALONE, Sharing
 from genreclf.experiment.tasks import TASKS, compute
 from genreclf.experiment.trainer import device_count
 from genreclf.hardware import describe_devices, environment, resolve_accelerator, resolve_precision
@@ -154,18 +154,18 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
             raise UserError("" if rank else sentence)
 
 
-def steps(config: Config, ranks: ExternalRanks | None = None, company: Company = ALONE) -> Steps:
+def steps(config: Config, ranks: ExternalRanks | None = None, sharing: Sharing = ALONE) -> Steps:
     """Return the steps of `run`.
 
     Args:
         config: Of the run.
         ranks: Those that were started outside, if there are several.
-        company: The other runs of the process.
+        sharing: With other runs of the process.
     """
-    return finished(config) or (yield from _carry_out("train", config, ranks, company))
+    return finished(config) or (yield from _carry_out("train", config, ranks, sharing))
 
 
-def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, company: Company = ALONE) -> Steps:
+def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: Sharing = ALONE) -> Steps:
     run = RunDirectory(config.run_dir)
     devices = device_count(config)
     if ranks is None:
@@ -175,7 +175,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, company: 
     asked, used = config.trainer.accelerator, precision if task == "train" else "32-true"
     say(describe_devices(asked, accelerator, devices, used), sys.stdout)
     started_s = time.perf_counter()
-    prepared = TASKS[task].prepare(config, company.load)
+    prepared = TASKS[task].prepare(config, sharing.load)
     prepared.data.store.check(SAMPLE_BYTES if prepared.data.streams else None)
     for notice in prepared.warnings:
         say(f"Note: {notice}", sys.stdout)
@@ -198,7 +198,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, company: 
             else:
                 if ranks is not None:
                     ranks.broadcast((task, str(run.path)))
-                yield from compute(task, config, prepared, company)
+                yield from compute(task, config, prepared, sharing)
         except (KeyboardInterrupt, Terminated) as end:
             raise type(end)(f"Run the same command with run_dir={run.path} to go on.") from None
         except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".

@@ -10,11 +10,11 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from genreclf.config.config import Config
 from genreclf.errors import Terminated
 from genreclf.experiment.build import make_loggers
-from genreclf.experiment.company import Company
 from genreclf.experiment.corpus import Corpus
 from genreclf.experiment.evaluate import test
 from genreclf.experiment.fit import fit, is_first_rank
 from genreclf.experiment.setup import Prepared, prepare, prepare_evaluation
+from genreclf.experiment.sharing import Sharing
 from genreclf.run_directory import RunDirectory
 from genreclf.training.loggers import Tracking
 
@@ -22,7 +22,7 @@ Share = Generator[str, None, None]
 """What a rank does for a task; it yields the name of a step before it takes it."""
 
 
-def compute(task: str, config: Config, prepared: Prepared, company: Company) -> Share:
+def compute(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> Share:
     """Do this rank's share of a task.
 
     Raises:
@@ -30,36 +30,36 @@ def compute(task: str, config: Config, prepared: Prepared, company: Company) -> 
         Terminated: It was told to end.
     """
     try:
-        yield from TASKS[task].compute(config, prepared, company)
+        yield from TASKS[task].compute(config, prepared, sharing)
     except SIGTERMException:
         raise Terminated from None
     except SystemExit:  # Lightning's answer to Ctrl-C.
         raise KeyboardInterrupt from None
 
 
-def train(config: Config, prepared: Prepared, company: Company) -> Share:
+def train(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
     """Do one rank's share of fitting and testing, a step each; the first rank writes the report."""
     run = RunDirectory(config.run_dir)
-    with _tracking(config, run, prepared, "train", company) as tracking:
+    with _tracking(config, run, prepared, "train", sharing) as tracking:
         if not run.read_metrics().get("fitted"):
             tracking.add_pictures(lambda: [_genre_map(run, prepared)])
             yield "fit"
-            fit(config, run, prepared, tracking, company.turns)
-        yield from test(config, run, run, prepared, tracking, company.draw)
+            fit(config, run, prepared, tracking, sharing.device)
+        yield from test(config, run, run, prepared, tracking, sharing.draw)
 
 
-def evaluate_again(config: Config, prepared: Prepared, company: Company) -> Share:
+def evaluate_again(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
     """Do one rank's share of testing the best checkpoint of the run that `Config.init_from` names."""
     run = RunDirectory(config.run_dir)
-    with _tracking(config, run, prepared, "evaluate", company) as tracking:
-        yield from test(config, run, RunDirectory(config.init_from or ""), prepared, tracking, company.draw)
+    with _tracking(config, run, prepared, "evaluate", sharing) as tracking:
+        yield from test(config, run, RunDirectory(config.init_from or ""), prepared, tracking, sharing.draw)
 
 
 class Task(NamedTuple):
     """Something a rank can be asked to do."""
 
     prepare: Callable[[Config, Callable[[Config], Corpus]], Prepared]
-    compute: Callable[[Config, Prepared, Company], Share]
+    compute: Callable[[Config, Prepared, Sharing], Share]
 
 
 TASKS = {"train": Task(prepare, train), "evaluate": Task(prepare_evaluation, evaluate_again)}
@@ -75,10 +75,10 @@ def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
     return run.figures / "genres.png"
 
 
-def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str, company: Company) -> Tracking:
+def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str, sharing: Sharing) -> Tracking:
     split = prepared.split
     ours = [config.model["_target_"].rpartition(".")[2], split.name, *(["LEAKY"] if split.leaky else [])]
     if not is_first_rank():  # Callbacks that log want one on every rank.
         return Tracking([DummyLogger()] if config.logger else [])
-    given = {"config": config.plain, "job_type": job_type, "beside_others": company.turns is not None}
+    given = {"config": config.plain, "job_type": job_type, "beside_others": sharing.device is not None}
     return Tracking(make_loggers(config, given, tags=ours))

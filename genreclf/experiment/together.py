@@ -12,18 +12,18 @@ from genreclf.config.config import Config
 from genreclf.config.identity import digest
 from genreclf.devices import first_device
 from genreclf.errors import Terminated
-from genreclf.experiment.company import Company
 from genreclf.experiment.corpus import Corpus, load_corpus
 from genreclf.experiment.run import Steps, choose_device, steps, terminated_by_sigterm
+from genreclf.experiment.sharing import Sharing
 from genreclf.hardware import cores
 from genreclf.plots.apart import drawing_processes
 from genreclf.plots.run import draw_all
 from genreclf.training.recorder import RECORDERS
-from genreclf.training.turns import Turns
+from genreclf.training.shared_device import SharedDevice
 
 
 @dataclass
-class Member:
+class RunInProgress:
     """One of several runs.
 
     Attributes:
@@ -54,7 +54,7 @@ class Member:
         self.wall_s += time.perf_counter() - started_s
 
 
-def run_together(configs: Sequence[Config], *, at_once: int = 1) -> Iterator[Member]:
+def run_together(configs: Sequence[Config], *, at_once: int = 1) -> Iterator[RunInProgress]:
     """Compute runs in this process, each with the results that it has alone.
 
     They are set up and tested one after the other. At most `at_once` of them train at the same time, each in a thread,
@@ -82,11 +82,11 @@ def run_together(configs: Sequence[Config], *, at_once: int = 1) -> Iterator[Mem
             yield from _at_once(configs, at_once, load, drawers, ends)
             return
         for number, config in enumerate(configs):
-            member = Member(number, steps(config, company=Company(load)))
-            yield member
-            while not member.ended:
-                member.advance()
-            yield member
+            run = RunInProgress(number, steps(config, sharing=Sharing(load)))
+            yield run
+            while not run.ended:
+                run.advance()
+            yield run
 
 
 def _records_steps(config: Config) -> bool:
@@ -95,47 +95,47 @@ def _records_steps(config: Config) -> bool:
 
 def _at_once(
     configs: Sequence[Config], at_once: int, load: "_Loaded", drawers: ProcessPoolExecutor, ends: ExitStack
-) -> Iterator[Member]:
+) -> Iterator[RunInProgress]:
     """Take the steps of `at_once` runs at a time, the training beside each other, the report when all are tested."""
 
     def draw(*arguments: Any) -> Callable[[], object]:
         return drawers.submit(draw_all, *arguments).result
 
     for first in range(0, len(configs), at_once):
-        told_to_end = threading.Event()
-        members: list[Member] = []
-        turns: list[Turns] = []
+        stop = threading.Event()
+        runs: list[RunInProgress] = []
+        devices: list[SharedDevice] = []
         for number, config in list(enumerate(configs))[first : first + at_once]:
             device = first_device(config.trainer.accelerator)
-            turns.append(Turns(device, told_to_end, shows_progress=number == first))
-            members.append(Member(number, steps(config, company=Company(load, draw, turns[-1]))))
-            ends.callback(members[-1].steps.close)
-            yield members[-1]
-            members[-1].advance()
-        _fit(members, turns, told_to_end)
-        for member in members:
-            if not member.ended:
-                member.advance()
-        for member in members:
-            while not member.ended:
-                member.advance()
-            yield member
+            devices.append(SharedDevice(device, stop, shows_progress=number == first))
+            runs.append(RunInProgress(number, steps(config, sharing=Sharing(load, draw, devices[-1]))))
+            ends.callback(runs[-1].steps.close)
+            yield runs[-1]
+            runs[-1].advance()
+        _fit(runs, devices, stop)
+        for run in runs:
+            if not run.ended:
+                run.advance()
+        for run in runs:
+            while not run.ended:
+                run.advance()
+            yield run
 
 
-def _fit(members: Sequence[Member], turns: Sequence[Turns], told_to_end: threading.Event) -> None:
-    """Take the step of all members that are about to fit, each in a thread."""
+def _fit(runs: Sequence[RunInProgress], devices: Sequence[SharedDevice], stop: threading.Event) -> None:
+    """Take the step of all runs that are about to fit, each in a thread."""
 
-    def fit(member: Member, turn: Turns) -> None:
-        with suppress(Terminated), turn:
-            member.advance()
+    def fit(run: RunInProgress, device: SharedDevice) -> None:
+        with suppress(Terminated), device:
+            run.advance()
 
-    pairs = [pair for pair in zip(members, turns, strict=True) if pair[0].next == "fit" and not pair[0].ended]
-    with ThreadPoolExecutor(len(members), "fit") as threads:
+    pairs = [pair for pair in zip(runs, devices, strict=True) if pair[0].next == "fit" and not pair[0].ended]
+    with ThreadPoolExecutor(len(runs), "fit") as threads:
         ends = [threads.submit(fit, *pair) for pair in pairs]
         try:
             wait(ends)
         except BaseException:  # Ctrl-C or SIGTERM, which reach the main thread alone.
-            told_to_end.set()
+            stop.set()
             wait(ends)
             raise
         for end in ends:

@@ -136,7 +136,7 @@ def _built_store(tiny: list[str], stores: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("company.draw_all", "evaluate.write_report"):
+    for name in ("sharing.draw_all", "evaluate.write_report"):
         monkeypatch.setattr(f"genreclf.experiment.{name}", lambda *_, **__: None)
 
 

@@ -1,4 +1,4 @@
-"""What a run shares with others of its process."""
+"""How a run shares work and the device with other runs of its process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from genreclf.config.config import Config
 from genreclf.experiment.corpus import Corpus, load_corpus
 from genreclf.plots.run import draw_all
-from genreclf.training.turns import Turns
+from genreclf.training.shared_device import SharedDevice
 
 
 def _draw_here(*arguments: Any) -> Callable[[], object]:
@@ -16,20 +16,20 @@ def _draw_here(*arguments: Any) -> Callable[[], object]:
 
 
 @dataclass(frozen=True)
-class Company:
-    """How a run goes about what others of its process do as well.
+class Sharing:
+    """What a run leaves to its process, which may do it once for several runs or elsewhere.
 
     Attributes:
-        load: Returns what the run is made of.
+        load: Returns the tracks and spectrograms of a run.
         draw: Takes the arguments of `genreclf.plots.run.draw_all`, starts to draw, and returns a function that waits
             for the end.
-        turns: Of its training, if others train at the same time.
+        device: The callback of a training beside which others train on the same device; None if none do.
     """
 
     load: Callable[[Config], Corpus] = load_corpus
     draw: Callable[..., Callable[[], object]] = _draw_here
-    turns: Turns | None = None
+    device: SharedDevice | None = None
 
 
-ALONE = Company()
-"""Of a run without others."""
+ALONE = Sharing()
+"""For a run that shares nothing."""
