@@ -1,6 +1,7 @@
 """What several test modules share. The fixtures are in conftest.py, which sets the environment first."""
 
 import contextlib
+import hashlib
 import io
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from genreclf.__main__ import main
@@ -104,3 +106,15 @@ def python_m(*arguments: str, **options: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, **options
     )  # type: ignore[call-overload, no-any-return]
+
+
+def small_encoder(folder: Path) -> list[str]:
+    """Make weights for timm's smallest network in a folder; return the overrides that choose them."""
+    timm, safetensors = pytest.importorskip("timm"), pytest.importorskip("safetensors.torch")
+    path = folder / "model.safetensors"
+    torch.manual_seed(5)
+    safetensors.save_file(timm.create_model("test_efficientnet").state_dict(), path)
+    return [
+        *("encoder=timm", "encoder.model=test_efficientnet", "encoder.pretrained_on=nothing", "encoder.license=MIT"),
+        *(f"encoder.weights={path}", f"encoder.sha256={hashlib.sha256(path.read_bytes()).hexdigest()}"),
+    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import Cli
+from helpers import Cli, small_encoder
 from torch import Tensor, nn
 
 import genreclf
@@ -50,31 +50,24 @@ class Layers(Encoder):
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A file of weights of timm's smallest network, and its hash."""
-    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    torch.manual_seed(5)
-    safetensors.save_file(timm.create_model("test_efficientnet").state_dict(), path)
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return small_encoder(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture
-def finetune(tiny: list[str], weights: tuple[Path, str]) -> list[str]:
+def finetune(tiny: list[str], encoder: list[str]) -> list[str]:
     """Overrides of a fine-tuning that takes a second or two."""
-    return [
-        *(word for word in tiny if not word.startswith("model")),
-        *("encoder=timm", "encoder.model=test_efficientnet", "encoder.pretrained_on=nothing", "encoder.license=MIT"),
-        *(f"encoder.weights={weights[0]}", f"encoder.sha256={weights[1]}", "model=finetune"),
-    ]
+    return [*(word for word in tiny if not word.startswith("model")), *encoder, "model=finetune"]
 
 
-def test_the_frozen_keep_their_weights_and_statistics(
-    cli: Cli, finetune: list[str], weights: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_the_frozen_keep_their_weights_and_statistics(cli: Cli, finetune: list[str], tmp_path: Path) -> None:
     outcome = cli(*finetune, "model.train_blocks=1", "regularization=[mixup,spec_augment]", "run_dir=run")
     assert outcome.code == 0, outcome.err
     run = RunDirectory(tmp_path / "run")
-    before, after = safetensors.load_file(weights[0]), load_checkpoint(run.last)["state_dict"]
+    before, after = (
+        safetensors.load_file(run.read_config()["encoder"]["weights"]),
+        load_checkpoint(run.last)["state_dict"],
+    )
     changed = {
         key
         for key, values in before.items()

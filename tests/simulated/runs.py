@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, Cli, write_music
+from helpers import ROOT, Cli, small_encoder, write_music
 from simulated.device import KIND, Event, Log, simulated_devices
 
 import genreclf
@@ -236,3 +236,20 @@ def test_a_recorded_step_waits_for_nothing(optimizer: str, tiny: list[str], monk
     assert Repeats.replayed == 8 - EAGER_STEPS
     assert steps.events == [[]] * 6
     np.testing.assert_allclose(probabilities(on_device), probabilities(on_cpu), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_fine_tuning_is_recorded_anew_when_the_encoder_thaws(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*(word for word in tiny if not word.startswith("model")), *SMALL, "trainer.limit_train_batches=5"]
+    words += ["model=finetune", "model.frozen_epochs=1", *small_encoder(tmp_path)]
+    on_cpu = run(checked(words, run_dir="cpu")).run
+    monkeypatch.setitem(RECORDERS, KIND, Repeats)
+    Repeats.replayed = 0
+    with simulated_devices() as log, pytest.MonkeyPatch.context() as patch:
+        steps = TrainingSteps(log, patch)
+        on_device = run(checked([*words, *GPU, "trainer.step=graph"], run_dir="gpu")).run
+    assert Repeats.replayed == 2 * (5 - EAGER_STEPS)
+    assert steps.events == [[]] * 8
+    np.testing.assert_allclose(probabilities(on_device), probabilities(on_cpu), atol=1e-5)
