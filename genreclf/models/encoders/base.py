@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from torch import Tensor, nn
 
@@ -79,7 +79,7 @@ class Encoder(nn.Module, ABC):
         ValueError: One of them is missing.
     """
 
-    name: ClassVar[str]
+    name: str
     """Short name, used in the names of stores and of files of weights."""
 
     sample_rate: int | None

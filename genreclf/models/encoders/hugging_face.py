@@ -1,0 +1,229 @@
+"""Audio encoders whose networks are those of the package transformers."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genreclf.errors import UserError, require
+from genreclf.models.encoders.base import Encoder, Origin
+from genreclf.models.encoders.hub import hub_file
+from genreclf.models.encoders.weights import checked, file_of
+from genreclf.run_directory import reason_of
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is particular about a kind of network.
+
+    Attributes:
+        config: transformers' class of its sizes.
+        network: transformers' class of it, with its module.
+        features: transformers' class that makes its input of waveforms.
+        settings: Arguments of that class: values, or keys of the sizes.
+        prefix: Of the network's tensors in files that hold more than it.
+        to_frames: Makes ``(batch, frame, dimension)`` of a layer's output, the sizes and the samples of a waveform.
+        blocks: From the network to its parts, from input to output.
+    """
+
+    config: str
+    network: str
+    features: str
+    settings: Mapping[str, Any]
+    prefix: str
+    to_frames: Callable[[Tensor, Any, int], Tensor]
+    blocks: Callable[[Any], list[nn.Module]]
+
+
+def _as_they_are(layer: Tensor, sizes: Any, samples: int) -> Tensor:
+    return layer
+
+
+def _mean_of_bands(layer: Tensor, sizes: Any, samples: int) -> Tensor:
+    """Average the patches of a time; the first two tokens stand for the whole."""
+    bands = (sizes.num_mel_bins - sizes.patch_size) // sizes.frequency_stride + 1
+    patches = layer[:, 2:]
+    return patches.reshape(len(patches), bands, -1, patches.shape[2]).mean(1)
+
+
+def _without_padding(layer: Tensor, sizes: Any, samples: int) -> Tensor:
+    """Leave out what was added to fill the 30 seconds; a frame is of two hops of 160 samples."""
+    return layer[:, : max(1, math.ceil(samples / 320))]
+
+
+def _over_time(layer: Tensor, sizes: Any, samples: int) -> Tensor:
+    """Average a map of mels and frames, folded as the network does, into one frame."""
+    return layer.flatten(2).mean(2)[:, None] if layer.ndim == 4 else layer.mean(1, keepdim=True)
+
+
+def _convolutions_first(network: Any) -> list[nn.Module]:
+    encoder = network.encoder
+    first = [network.feature_extractor, network.feature_projection, encoder.pos_conv_embed, encoder.layer_norm]
+    return [nn.ModuleList(first), *encoder.layers]
+
+
+def _embeddings_first(network: Any) -> list[nn.Module]:
+    *layers, last = network.layers
+    return [network.embeddings, *layers, nn.ModuleList([last, network.layernorm])]
+
+
+def _whisper_blocks(network: Any) -> list[nn.Module]:
+    *layers, last = network.layers
+    return [nn.ModuleList([network.conv1, network.conv2]), *layers, nn.ModuleList([last, network.layer_norm])]
+
+
+def _clap_blocks(network: Any) -> list[nn.Module]:
+    encoder = network.audio_encoder
+    *layers, last = encoder.layers
+    first = nn.ModuleList([encoder.batch_norm, encoder.patch_embed])
+    return [first, *layers, nn.ModuleList([last, encoder.norm])]
+
+
+NORMALIZED = {"do_normalize": True, "return_attention_mask": False}
+ARCHITECTURES = {
+    "wav2vec2": Architecture(
+        config="Wav2Vec2Config",
+        network="wav2vec2.modeling_wav2vec2.Wav2Vec2Model",
+        features="Wav2Vec2FeatureExtractor",
+        settings=NORMALIZED,
+        prefix="wav2vec2.",
+        to_frames=_as_they_are,
+        blocks=_convolutions_first,
+    ),
+    "hubert": Architecture(
+        config="HubertConfig",
+        network="hubert.modeling_hubert.HubertModel",
+        features="Wav2Vec2FeatureExtractor",
+        settings=NORMALIZED,
+        prefix="hubert.",
+        to_frames=_as_they_are,
+        blocks=_convolutions_first,
+    ),
+    "ast": Architecture(
+        config="ASTConfig",
+        network="audio_spectrogram_transformer.modeling_audio_spectrogram_transformer.ASTModel",
+        features="ASTFeatureExtractor",
+        settings={"num_mel_bins": "num_mel_bins", "max_length": "max_length"},
+        prefix="audio_spectrogram_transformer.",
+        to_frames=_mean_of_bands,
+        blocks=_embeddings_first,
+    ),
+    "whisper": Architecture(
+        config="WhisperConfig",
+        network="whisper.modeling_whisper.WhisperEncoder",
+        features="WhisperFeatureExtractor",
+        settings={"feature_size": "num_mel_bins"},
+        prefix="model.encoder.",
+        to_frames=_without_padding,
+        blocks=_whisper_blocks,
+    ),
+    "clap": Architecture(
+        config="ClapAudioConfig",
+        network="clap.modeling_clap.ClapAudioModel",
+        features="ClapFeatureExtractor",
+        settings={"feature_size": "num_mel_bins", "truncation": "rand_trunc", "padding": "repeatpad"},
+        prefix="audio_model.",
+        to_frames=_over_time,
+        blocks=_clap_blocks,
+    ),
+}
+"""By the names that the configuration has for them."""
+
+
+class TransformersEncoder(Encoder):
+    """A network of the package transformers, with weights of the Hugging Face hub; no code comes from there.
+
+    Its layers are what the first one gets and the outputs of all. CLAP's are averaged over the waveform.
+
+    Args:
+        architecture: One of `ARCHITECTURES`.
+        repo: Of the weights, on the hub.
+        sample_rate: Of the waveform, in Hz.
+        window_s: Seconds of it that are embedded at a time.
+        sizes: Sizes of the network, where they differ from those of transformers' class of its configuration.
+        **origin: Of `Encoder`; `weights` is a file of safetensors; without it, it comes from the hub.
+
+    Raises:
+        UserError: transformers is not installed.
+        ValueError: There is no such architecture.
+    """
+
+    def __init__(
+        self,
+        *,
+        architecture: str,
+        repo: str,
+        sample_rate: int = 16000,
+        window_s: float = 5.0,
+        sizes: Mapping[str, Any] | None = None,
+        **origin: Unpack[Origin],
+    ) -> None:
+        """Build the network with random weights."""
+        super().__init__(**origin)
+        if architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture is one of {', '.join(ARCHITECTURES)}")
+        require(f"An encoder of architecture {architecture}", "transformers", "transformers")
+        import transformers
+
+        self.name, self.repo, self.kind = architecture, repo, ARCHITECTURES[architecture]
+        self.sample_rate, self.window_s, self.hop_s = sample_rate, window_s, window_s
+        self.sizes = getattr(transformers, self.kind.config)(**sizes or {})
+        self.network = self._class()(self.sizes)
+        settings = {key: getattr(self.sizes, str(value), value) for key, value in self.kind.settings.items()}
+        self.features = getattr(transformers, self.kind.features)(sampling_rate=sample_rate, **settings)
+        depth = self.sizes.num_hidden_layers
+        self.layers = ("input", *(f"layer{number}" for number in range(1, depth + 1)))
+        if architecture == "clap":  # Its stages halve mels and frames, but for the last, and double the dimension.
+            self.dimension = tuple(
+                self.sizes.patch_embeds_hidden_size * 2 ** min(stage, depth - 1) for stage in range(depth + 1)
+            )
+        else:
+            self.dimension = self.sizes.hidden_size
+
+    def _class(self) -> Any:
+        module, _, name = self.kind.network.rpartition(".")
+        return getattr(import_module(f"transformers.models.{module}"), name)
+
+    def load(self) -> None:
+        """Put the pretrained weights into the network.
+
+        Raises:
+            UserError: They are not there, have another hash, or are of another network.
+        """
+        import transformers
+        from safetensors.torch import load
+
+        given, provenance = self.weights, self.provenance
+        path = file_of(given) if given else hub_file(self.repo, "model.safetensors", revision=provenance.revision)
+        tensors = load(checked(self.name, provenance.sha256, path.read_bytes()))
+        prefix = self.kind.prefix if any(key.startswith(self.kind.prefix) for key in tensors) else ""
+        theirs = {key.removeprefix(prefix): values for key, values in tensors.items() if key.startswith(prefix)}
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            # transformers knows how its layers were called when the file was written.
+            loaded, report = self._class().from_pretrained(
+                None, config=self.sizes, state_dict=theirs, output_loading_info=True
+            )
+        except RuntimeError as error:
+            raise UserError(f"encoder={self.name}: the weights do not fit ({reason_of(error)}).") from error
+        if missing := sorted(set(report["missing_keys"]) - {"masked_spec_embed"}):
+            raise UserError(f"encoder={self.name}: the weights lack {', '.join(missing[:3])}; see encoder.sizes.")
+        self.network.load_state_dict(loaded.state_dict())
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the outputs of the layers of waveforms ``(batch, sample)``: ``(batch, layer, frame, dimension)``."""
+        waveforms = list(x.detach().float().cpu().numpy())
+        inputs = self.features(waveforms, sampling_rate=self.sample_rate, return_tensors="pt").to(x.device)
+        outputs = self.network(**inputs, output_hidden_states=True).hidden_states
+        layers = [self.kind.to_frames(layer, self.sizes, x.shape[1]) for layer in outputs]
+        widest = max(self.dimensions)
+        return torch.stack([functional.pad(layer, (0, widest - layer.shape[-1])) for layer in layers], 1)
+
+    def blocks(self) -> list[nn.Module]:
+        """Return what lies before the layers, and these."""
+        return self.kind.blocks(self.network)

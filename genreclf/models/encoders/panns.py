@@ -1,0 +1,130 @@
+"""The network CNN14 of PANNs (Kong et al., 2020), which tags sounds."""
+
+import io
+from pickle import UnpicklingError
+from typing import Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchaudio.functional import melscale_fbanks
+
+from genreclf.errors import UserError
+from genreclf.models.encoders.base import Encoder, Origin
+from genreclf.models.encoders.weights import cached_weights, file_of
+
+RATE, WINDOW, HOP, MELS = 32000, 1024, 320, 64
+"""Of the log-mel: samples a second, of a window and of a hop, and bands, from 50 to 14,000 Hz."""
+
+CHANNELS = (64, 128, 256, 512, 1024, 2048)
+"""Of each block."""
+
+
+class ConvBlock(nn.Module):
+    """Two 3x3 convolutions with batch normalization.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, output, frame, mel)``."""
+        return functional.relu(self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x))))))
+
+
+class Cnn14(Encoder):
+    """Six blocks of convolutions over the log-mel, and a dense layer; a tagger of sounds.
+
+    Its layers are the blocks, averaged over the bands and brought to the frames of the last one, and the dense layer,
+    which is computed of the whole waveform and so is the same in all frames.
+
+    Args:
+        **origin: Of `Encoder`; `weights` is the published checkpoint, which is needed once.
+    """
+
+    name = "panns_cnn14"
+    sample_rate = RATE
+    layers = (*(f"block{number}" for number in range(1, 7)), "embedding")
+    window_s = hop_s = 10.0
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self, **origin: Unpack[Origin]) -> None:
+        """Build the network with random weights, under the names that its checkpoint has for them."""
+        super().__init__(**origin)
+        self.bn0 = nn.BatchNorm2d(MELS)
+        for number, (inputs, outputs) in enumerate(zip((1, *CHANNELS), CHANNELS, strict=False), 1):
+            self.add_module(f"conv_block{number}", ConvBlock(inputs, outputs))
+        self.fc1 = nn.Linear(CHANNELS[-1], CHANNELS[-1])
+        self.dimension = (*CHANNELS, CHANNELS[-1])
+        filters = melscale_fbanks(WINDOW // 2 + 1, 50.0, 14000.0, MELS, RATE, norm="slaney", mel_scale="slaney")
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+
+    def load(self) -> None:
+        """Put the pretrained weights into the network.
+
+        Raises:
+            UserError: They are not there, have another hash, or are of another network.
+        """
+        try:
+            self.load_state_dict(cached_weights(self.name, self.provenance.sha256, self._read, self._convert))
+        except RuntimeError as error:
+            raise UserError(f"encoder.weights={self.weights} are not of CNN14 ({error}).") from error
+
+    def _read(self) -> bytes:
+        if self.weights is None:
+            raise UserError(
+                "encoder=panns_cnn14 needs its weights once: get Cnn14_mAP=0.431.pth of doi:10.5281/zenodo.3987831, "
+                "and set encoder.weights to that file and encoder.sha256 to its hash."
+            )
+        return file_of(self.weights).read_bytes()
+
+    def _convert(self, content: bytes) -> dict[str, Tensor]:
+        try:
+            checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return {key: checkpoint["model"][key] for key in self.state_dict()}
+        except (KeyError, TypeError, RuntimeError, UnpicklingError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"encoder.weights={self.weights} holds no weights of CNN14, or code ({reason}).") from error
+
+    def log_mel(self, x: Tensor) -> Tensor:
+        """Return the log-mel in dB, ``(batch, 1, frame, mel)``, of waveforms ``(batch, sample)``."""
+        with torch.autocast(x.device.type, enabled=False):
+            spectrum = torch.stft(x.float(), WINDOW, HOP, window=self.window, return_complex=True).abs().square()
+            return 10 * (spectrum.transpose(1, 2) @ self.filters).clamp(min=1e-10).log10()[:, None]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the outputs of the layers of waveforms ``(batch, sample)``: ``(batch, layer, frame, dimension)``."""
+        x = self.bn0(self.log_mel(x).transpose(1, 3)).transpose(1, 3)
+        outputs: list[Tensor] = []
+        for number in range(1, 7):
+            x = self.get_submodule(f"conv_block{number}")(x)
+            x = functional.avg_pool2d(x, 2) if number < 6 else x
+            outputs.append(x.mean(3))
+        last = outputs[-1]
+        outputs.append(functional.relu(self.fc1(last.amax(2) + last.mean(2)))[:, :, None])
+        frames = last.shape[2]
+        return torch.stack(
+            [
+                functional.pad(
+                    functional.adaptive_avg_pool1d(each, frames).transpose(1, 2), (0, CHANNELS[-1] - each.shape[1])
+                )
+                for each in outputs
+            ],
+            1,
+        )
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the blocks of convolutions, and the dense layer."""
+        first, *others = (self.get_submodule(f"conv_block{number}") for number in range(1, 7))
+        return [nn.ModuleList([self.bn0, first]), *others, self.fc1]

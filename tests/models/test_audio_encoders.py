@@ -1,0 +1,96 @@
+"""Encoders of waveforms on small networks, whose weights the test makes."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import Cli
+
+from genreclf.errors import UserError
+from genreclf.models.encoders import panns
+from genreclf.models.encoders.base import Origin
+from genreclf.models.encoders.panns import Cnn14
+
+ORIGIN = Origin(pretrained_on="nothing", license="MIT", revision="main", sha256="0" * 64, citation="nobody")
+
+LAYERS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+WAVES = {
+    **{"conv_dim": (8, 8), "conv_kernel": (10, 8), "conv_stride": (5, 4), "num_feat_extract_layers": 2},
+    **{"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2},
+}
+SIZES = {
+    "wav2vec2": LAYERS | WAVES,
+    "hubert": LAYERS | WAVES,
+    "ast": {**LAYERS, "max_length": 64, "num_mel_bins": 32},
+    "whisper": {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 16},
+    "clap": {"depths": [1] * 4, "num_attention_heads": [1] * 4, "patch_embeds_hidden_size": 4, "hidden_size": 32},
+}
+SHAPES = {
+    "wav2vec2": (3, 798, 16),
+    "hubert": (3, 798, 16),
+    "ast": (3, 5, 16),
+    "whisper": (3, 50, 16),
+    "clap": (5, 1, 32),
+}
+
+
+@pytest.mark.parametrize("architecture", SIZES)
+def test_networks_of_transformers_take_the_weights_of_larger_files(architecture: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from safetensors.torch import load_file, save_file
+
+    from genreclf.models.encoders.hugging_face import ARCHITECTURES, TransformersEncoder
+
+    def encoder(**changed: str) -> TransformersEncoder:
+        rate = 48000 if architecture == "clap" else 16000
+        return TransformersEncoder(
+            architecture=architecture, repo="a/b", sample_rate=rate, sizes=SIZES[architecture], **ORIGIN | changed
+        ).eval()
+
+    published = encoder()
+    published.network.save_pretrained(tmp_path / "theirs")
+    prefix, theirs = ARCHITECTURES[architecture].prefix, load_file(tmp_path / "theirs" / "model.safetensors")
+    whole = {prefix + key: values for key, values in theirs.items()} | {"decoder.weight": torch.zeros(2)}
+    path = tmp_path / "whole.safetensors"
+    save_file(whole, path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = encoder(weights=str(path), sha256=sha256)
+    loaded.load()
+    x = torch.randn(2, loaded.sample_rate, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        embedded = loaded.embed(x)
+        torch.testing.assert_close(embedded, published.embed(x))
+    assert embedded.shape == (2, *SHAPES[architecture])
+    assert len(loaded.layers) == len(loaded.dimensions) == embedded.shape[1]
+    assert len(loaded.blocks()) == len(loaded.layers)
+    save_file({key: values for key, values in whole.items() if "layers.1" not in key and "layer.1" not in key}, path)
+    with pytest.raises(UserError, match="lack"):
+        encoder(weights=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()).load()
+
+
+def test_cnn14_takes_the_model_of_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panns, "CHANNELS", (2, 3, 4, 5, 6, 7))
+    theirs = Cnn14(**ORIGIN).eval()
+    path = tmp_path / "Cnn14.pth"
+    torch.save({"iteration": 3, "model": {**theirs.state_dict(), "fc_audioset.weight": torch.zeros(2)}}, path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    ours = Cnn14(**ORIGIN | {"weights": str(path), "sha256": sha256}).eval()
+    ours.load()
+    x = torch.randn(2, 32000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        embedded = ours.embed(x)
+        torch.testing.assert_close(embedded, theirs.embed(x))
+    assert embedded.shape == (2, 7, 3, 7)
+    assert not embedded[:, 0, :, 2:].any()
+    assert embedded[:, 6].std(1).max() == 0
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="holds no weights of CNN14"):
+        Cnn14(**ORIGIN | {"weights": str(path), "sha256": hashlib.sha256(b"not a checkpoint").hexdigest()}).load()
+
+
+def test_the_hash_of_the_weights_is_to_be_named(cli: Cli, tiny: list[str]) -> None:
+    settings = [word for word in tiny if not word.startswith("model")]
+    outcome = cli(*settings, "encoder=panns_cnn14", "model=finetune")
+    assert outcome.code == 2
+    assert "encoder.sha256" in outcome.err
