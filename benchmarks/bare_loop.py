@@ -38,7 +38,6 @@ class Replayed:
     """
 
     def __init__(self, function: Callable[..., Tensor], recorder: Recorder) -> None:
-        """Record nothing yet."""
         self.function, self.recorder = function, recorder
         self._calls = 0
         self._replay: Callable[[], None] | None = None

@@ -44,7 +44,6 @@ class Measurement:
     """
 
     def __init__(self, *, accelerator: str, quick: bool, gtzan: Path | None, out: Path) -> None:
-        """Keep the settings."""
         self.accelerator = accelerator
         self.quick = quick
         self.gtzan = gtzan

@@ -62,7 +62,6 @@ class Watch(Callback):
     """
 
     def __init__(self, steps: int, around: Callable[[], contextlib.AbstractContextManager[Any]]) -> None:
-        """Keep the settings."""
         self.steps, self.around = steps, around
         self.losses: list[torch.Tensor] = []
         self.step_ms = self.alone_ms = 0.0
@@ -108,7 +107,6 @@ class Bench:
         batches: Sequence[int],
         folder: Path,
     ) -> None:
-        """Write the noise."""
         self.accelerator, self.quick, self.models, self.batches = accelerator, quick, models, batches
         self.ends_s = time.perf_counter() + seconds
         self.precision = "bf16-mixed" if accelerator == "gpu" else "32-true"

@@ -58,7 +58,6 @@ class Clocks:
     monotonic = staticmethod(time.monotonic)
 
     def __init__(self, *, at_once: int) -> None:
-        """Choose the clock."""
         self.perf_counter = time.thread_time if at_once == 1 else time.perf_counter
 
 

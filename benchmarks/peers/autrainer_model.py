@@ -15,7 +15,6 @@ class GenreCRNN(AbstractModel):  # type: ignore[misc, unused-ignore]
     """
 
     def __init__(self, output_dim: int, channels_last: bool) -> None:
-        """Build the network."""
         super().__init__(output_dim)
         self.channels_last = channels_last
         self.network = build_network(output_dim, channels_last=channels_last)

@@ -101,7 +101,6 @@ class Classifier(nn.Module):
     """The network in the form that the Trainer wants: loss and logits."""
 
     def __init__(self, genres: int) -> None:
-        """Build the network."""
         super().__init__()
         self.network = build_network(genres, channels_last=False)
         self.loss = nn.CrossEntropyLoss()

@@ -42,18 +42,15 @@ class Clips(Dataset[tuple[Tensor, int]]):
     """The clips of one subset, each read and transformed when it is asked for."""
 
     def __init__(self, task: Task, subset: str) -> None:
-        """List the clips."""
         self.paths = [Path(task.music, track) for track in task.subsets[subset] for _ in range(CLIPS_PER_TRACK)]
         self.labels = [task.genres.index(path.parent.name) for path in self.paths]
         self.random = subset == "train"
         self.room_s = [max(0.0, soundfile.info(path).duration - CLIP_SECONDS) for path in self.paths]
 
     def __len__(self) -> int:
-        """Return the number of clips."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return a scaled log-mel spectrogram ``(mel, frame)`` and its genre."""
         place = random.random() if self.random else index % CLIPS_PER_TRACK / (CLIPS_PER_TRACK - 1)
         offset_s = place * self.room_s[index]
         waveform, _ = librosa.load(self.paths[index], sr=SAMPLE_RATE, offset=offset_s, duration=CLIP_SECONDS)
@@ -69,7 +66,6 @@ class Classifier(LightningModule):
     """The network and its training."""
 
     def __init__(self, genres: int) -> None:
-        """Build the network."""
         super().__init__()
         self.network = build_network(genres, channels_last=False)
         self.loss = nn.CrossEntropyLoss()

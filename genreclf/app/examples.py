@@ -44,7 +44,6 @@ class Examples:
     """
 
     def __init__(self, songs: Sequence[Example], *, source: Synthetic | None = None) -> None:
-        """Remember them."""
         self.songs = tuple(songs)
         self.source = source
         self._one_at_a_time = Lock()

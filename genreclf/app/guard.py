@@ -56,7 +56,6 @@ class Refused(MultiPartException):
     """A request that is not let through; gradio deletes the half of an upload that came before."""
 
     def __init__(self, status: int, message: str) -> None:
-        """Take the HTTP status and what the client is told."""
         super().__init__(message)
         self.status = status
 
@@ -71,7 +70,6 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, *, uploads: Path, largest_song_bytes: int) -> None:
-        """Remember them."""
         self.app = app
         self.folders = (uploads, uploads.resolve())
         self.largest_upload_bytes = largest_song_bytes + FORM_BYTES

@@ -30,7 +30,6 @@ class MediaRegistry:
     """
 
     def __init__(self, *, copies: Path) -> None:
-        """Start empty, with a secret that makes the addresses."""
         self.copies = copies
         copies.mkdir(parents=True, exist_ok=True)
         self._secret = secrets.token_bytes(16)

@@ -87,7 +87,6 @@ class Table:
     """A row a song: its most probable genres with their shares, and the most probable over time."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
-        """Begin the table."""
         from rich.table import Table as RichTable
 
         self.top = top or TABLE_TOP
@@ -128,7 +127,6 @@ class JsonLines:
     """A JSON object a line and song; with a top, ``top`` holds the names of so many genres, the most probable first."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
-        """Remember the top and the warning."""
         self.top, self.warning = top, predictor.warning
 
     def add(self, name: str, prediction: "Prediction") -> None:
@@ -148,7 +146,6 @@ class Csv:
     """A row a song; with a top, columns ``top_1``, ``top_2``... name the most probable genres."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
-        """Print the names of the columns."""
         self.top = min(top or 0, len(predictor.genres))
         self.writer = csv.writer(sys.stdout, lineterminator="\n")
         ranks = [f"top_{rank + 1}" for rank in range(self.top)]
@@ -177,7 +174,6 @@ class Pictures:
     """Draws a timeline a song into a folder, each named after its file."""
 
     def __init__(self, directory: Path) -> None:
-        """Make the folder."""
         self.directory = directory
         self.taken: set[str] = set()
         try:

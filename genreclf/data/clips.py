@@ -105,7 +105,6 @@ class SegmentTable:
         return SegmentTable(*(to_device(getattr(self, field.name), device) for field in fields(self)))
 
     def __len__(self) -> int:
-        """Return the number of segments."""
         return len(self.genre)
 
 
@@ -202,7 +201,6 @@ class ClipLoader:
         self.stream = _side_stream(target) if cut is not None else None
 
     def __len__(self) -> int:
-        """Return the number of steps in an epoch."""
         return -(-self.clips // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor | ClipBatch]:

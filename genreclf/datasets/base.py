@@ -44,7 +44,6 @@ class Dataset(ABC):
     """What a user should know about the tracks, such as a known broken one that was left out; filled by `tracks`."""
 
     def __init__(self) -> None:
-        """Start without warnings."""
         self.warnings = []
 
     @property

@@ -46,7 +46,6 @@ class ExternalRanks:
     """
 
     def __init__(self, accelerator: str, gpu_backend: str = "nccl") -> None:
-        """Wait for all ranks."""
         from torch import distributed
 
         exit_with_parent(os.getppid())
@@ -82,7 +81,6 @@ class ExternalRanks:
         return values[0]
 
     def __enter__(self) -> Self:
-        """Return the ranks."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:

@@ -30,7 +30,6 @@ class LauncherFailed(UserError):
     exit_code = 1
 
     def __init__(self, error: Exception) -> None:
-        """Build the message from its first lines."""
         said = " ".join(str(error).split("\n")[:2]).strip()
         super().__init__(
             f"The launcher stopped ({said or type(error).__name__}); jobs that run elsewhere go on, "

@@ -23,7 +23,6 @@ class GatheredPredictions(Metric):
     full_state_update = False
 
     def __init__(self, *, genres: Sequence[str], frames_per_second: float) -> None:
-        """Declare what every rank contributes."""
         super().__init__()
         self.genres = tuple(genres)
         self.frames_per_second = frames_per_second

@@ -29,7 +29,6 @@ class WaveformClassifier(nn.Module):
     """
 
     def __init__(self, *, model: GenreClassifier, grid_overlap: float = 0.5, short: Short = "pad") -> None:
-        """Take the parts of the model, in the state they have in the test."""
         super().__init__()
         spec = model.spec
         if not (spec.sample_rate and spec.n_fft and spec.hop_length):

@@ -35,7 +35,6 @@ class AttentionCRNN(GenreClassifier):
         dropout: float = 0.3,
         **training: Unpack[Training],
     ) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Network(
             **recurrent_stages(self.spec, channels, pools, hidden),
@@ -54,7 +53,6 @@ class AttentionOverTime(nn.Module):
     """
 
     def __init__(self, features: int, heads: int) -> None:
-        """Create the layers that compute the weights."""
         super().__init__()
         if heads < 1 or features % heads:
             raise ValueError(f"heads={heads} does not divide {features} features.")

@@ -27,7 +27,6 @@ class BandStatisticsClassifier(GenreClassifier):
     """
 
     def __init__(self, *, dropout: float = 0.5, **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         statistics = BandStatistics(spec=self.spec)
         self.network = Network(
@@ -59,7 +58,6 @@ class BandStatistics(nn.Module):
     covariances: Tensor
 
     def __init__(self, *, spec: FeatureSpec) -> None:
-        """Compute the transforms."""
         super().__init__()
         frames, mels = spec.clip_frames, spec.n_mels
         coefficients = min(COEFFICIENTS, mels)

@@ -27,7 +27,6 @@ class CNN(GenreClassifier):
         dropout: float = 0.3,
         **training: Unpack[Training],
     ) -> None:
-        """Build the network."""
         super().__init__(**training)
         pooled_size(self.spec, pools)
         self.network = Network(

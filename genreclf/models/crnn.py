@@ -30,7 +30,6 @@ class CRNN(GenreClassifier):
         dropout: float = 0.3,
         **training: Unpack[Training],
     ) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Network(
             **recurrent_stages(self.spec, channels, pools, hidden),
@@ -65,7 +64,6 @@ class BidirectionalGRU(nn.GRU):
     """A bidirectional GRU over ``(batch, frame, feature)`` that returns only its outputs."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
-        """Make one layer of `hidden` units in each direction."""
         super().__init__(inputs, hidden, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]

@@ -21,7 +21,6 @@ class FFNN(GenreClassifier):
     def __init__(
         self, *, hidden: Sequence[int] = (128, 64), dropout: float = 0.3, **training: Unpack[Training]
     ) -> None:
-        """Build the network."""
         super().__init__(**training)
         sizes = [self.spec.n_mels * self.spec.clip_frames, *hidden]
         self.network = Network(

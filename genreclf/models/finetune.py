@@ -50,7 +50,6 @@ class FineTune(GenreClassifier):
         dropout: float = 0.2,
         **training: Unpack[Training],
     ) -> None:
-        """Build the network with random weights."""
         super().__init__(**training)
         count = len(encoder.blocks())
         if encoder.sample_rate is not None:
@@ -137,7 +136,6 @@ class ClipEmbedding(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, *, frozen: int, lora_rank: int) -> None:
-        """Keep the encoder."""
         super().__init__()
         self.encoder, self.lora_rank = encoder, lora_rank
         if lora_rank:
@@ -209,7 +207,6 @@ class LowRankUpdate(nn.Module):
     """
 
     def __init__(self, layer: nn.Linear, rank: int) -> None:
-        """Draw one of its two factors."""
         super().__init__()
         self.down = nn.Parameter(torch.empty(rank, layer.in_features))
         self.up = nn.Parameter(torch.zeros(layer.out_features, rank))

@@ -41,7 +41,6 @@ class Network(nn.Sequential):
     classifier: nn.Module
 
     def __init__(self, **stages: nn.Module) -> None:
-        """Keep the stages under their names."""
         if list(stages)[-1:] != ["classifier"]:
             raise ValueError(f"the last stage must be the classifier, not one of {', '.join(stages)}")
         super().__init__(OrderedDict(stages))
@@ -64,7 +63,6 @@ class Ensemble(nn.ModuleList):
     """
 
     def __init__(self, networks: Iterable[nn.Module]) -> None:
-        """Keep the networks, each in two steps."""
         members = [as_embedding(network) for network in networks]
         if not all(isinstance(member, nn.Module) and hasattr(member.classifier, "in_features") for member in members):
             raise ValueError("every network of an Ensemble must end in a linear layer")
@@ -128,7 +126,6 @@ class FitTo(nn.Module):
     """
 
     def __init__(self, *, mels: int, frames: int) -> None:
-        """Keep the size."""
         super().__init__()
         self.size = (mels, frames)
 
@@ -164,7 +161,6 @@ class OutputsOf(nn.Module):
     """
 
     def __init__(self, layer: nn.GRU | nn.LSTM) -> None:
-        """Keep the layer."""
         super().__init__()
         self.layer = layer
 

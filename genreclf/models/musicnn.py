@@ -42,7 +42,6 @@ class Musicnn(GenreClassifier):
         dropout: float = 0.5,
         **training: Unpack[Training],
     ) -> None:
-        """Build the network."""
         super().__init__(**training)
         if not heights or not all(0 < height <= 1 for height in heights):
             raise ValueError("heights must be fractions of the mels, above 0 and at most 1")
@@ -73,7 +72,6 @@ class Timbral(nn.Module):
     """Filters almost as tall as the spectrogram, with the maximum over pitch."""
 
     def __init__(self, filters: int, height_mels: int, width_frames: int) -> None:
-        """Make `filters` of ``height_mels x width_frames``."""
         super().__init__()
         self.filters = nn.Sequential(
             nn.Conv2d(1, filters, (height_mels, width_frames), padding=(0, width_frames // 2), bias=False),
@@ -91,7 +89,6 @@ class Temporal(nn.Module):
     """Long filters over the mean of all mels."""
 
     def __init__(self, filters: int, width_frames: int) -> None:
-        """Make `filters` of `width_frames`."""
         super().__init__()
         self.filters = nn.Sequential(
             nn.Conv1d(1, filters, width_frames, padding="same", bias=False),
@@ -109,7 +106,6 @@ class SideBySide(nn.Module):
     """The outputs of several layers for the same input, concatenated along the channels."""
 
     def __init__(self, *layers: nn.Module) -> None:
-        """Keep the layers."""
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
@@ -122,7 +118,6 @@ class DenseOverTime(nn.Module):
     """Three convolutions over time with residual connections, concatenated with their input."""
 
     def __init__(self, inputs: int, channels: int) -> None:
-        """Make filters of 7 frames."""
         super().__init__()
         self.layers = nn.ModuleList(
             nn.Sequential(

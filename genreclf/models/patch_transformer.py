@@ -45,7 +45,6 @@ class PatchTransformer(GenreClassifier):
         dropout: float = 0.1,
         **training: Unpack[Training],
     ) -> None:
-        """Build the network."""
         super().__init__(**training)
         if any(len(size) != 2 or min(size) < 1 for size in (patch, stride)):
             raise ValueError("patch and stride must be pairs (mels, frames) of whole numbers of 1 or more")
@@ -91,7 +90,6 @@ class PlaceOfPatch(nn.Module):
     rates: Tensor
 
     def __init__(self, rows: int, width: int) -> None:
-        """Initialize the vectors of the rows."""
         super().__init__()
         self.row = nn.Parameter(0.02 * torch.randn(width, rows, 1))
         rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))

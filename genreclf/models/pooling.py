@@ -22,7 +22,6 @@ class MaxPool2d(nn.MaxPool2d):
     kernel_size: tuple[int, int]
 
     def __init__(self, window: tuple[int, int]) -> None:
-        """Keep the window."""
         super().__init__(window)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -30,7 +30,6 @@ class ShortChunkCNN(GenreClassifier):
         dropout: float = 0.5,
         **training: Unpack[Training],
     ) -> None:
-        """Build the network."""
         super().__init__(**training)
         inputs, width = [1, *channels], channels[-1]
         self.network = Network(
@@ -47,7 +46,6 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, the first with stride 2, and a shortcut convolution with stride 2."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        """Create the convolutions and the shortcut."""
         super().__init__()
         self.way = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),

@@ -43,7 +43,6 @@ class StatisticsCRNN(GenreClassifier):
         branch_dropout: float = 0.5,
         **training: Unpack[Training],
     ) -> None:
-        """Build the network."""
         super().__init__(**training)
         statistics = BandStatistics(spec=self.spec)
         branches = {
@@ -77,7 +76,6 @@ class Masks(nn.Module):
     """
 
     def __init__(self, fraction: float) -> None:
-        """Keep the width."""
         super().__init__()
         self.augment = SpecAugment(mel_fraction=fraction, frame_fraction=fraction)
 
@@ -98,7 +96,6 @@ class Beside(nn.ModuleDict):
     """
 
     def __init__(self, branches: Mapping[str, nn.Module], *, branch_dropout: float) -> None:
-        """Keep the branches."""
         super().__init__(branches)
         if not 0 <= branch_dropout <= 1:
             raise ValueError(f"branch_dropout={branch_dropout} must lie between 0 and 1")

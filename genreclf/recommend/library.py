@@ -56,7 +56,6 @@ class Library:
     """
 
     def __init__(self, *, directory: Path, records: Records) -> None:
-        """Take the parts; `of_run` opens a library."""
         self.directory = directory
         self.records = records
 
@@ -91,7 +90,6 @@ class Library:
         return self.records.genres
 
     def __len__(self) -> int:
-        """Return the number of songs."""
         return len(self.records)
 
     @property

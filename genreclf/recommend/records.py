@@ -86,7 +86,6 @@ class Records:
     """
 
     def __init__(self, path: Path, genres: Sequence[str]) -> None:
-        """Remember where the file lies."""
         self.path = path
         self.genres = tuple(genres)
 
@@ -130,7 +129,6 @@ class Records:
             _note(connection, values)
 
     def __len__(self) -> int:
-        """Return the number of songs."""
         return int(self._first("SELECT count(*) FROM song"))
 
     def newer_than(self, song_id: int) -> int:

@@ -37,7 +37,6 @@ class Vectors:
     """
 
     def __init__(self, index: "faiss.IndexIVFFlat") -> None:
-        """Take what `build` or `load` made."""
         self.index = index
 
     @classmethod
@@ -81,7 +80,6 @@ class Vectors:
                 file.write(checksum)
 
     def __len__(self) -> int:
-        """Return the number of vectors."""
         return int(self.index.ntotal)
 
     def search(

@@ -131,7 +131,6 @@ class TrackIndex:
     """Finds the track that a line of a list names."""
 
     def __init__(self, tracks: Sequence[Track]) -> None:
-        """Index the tracks by id and by file name, with and without suffix and genre folder."""
         self._ids: dict[str, set[str]] = {}
         for track in tracks:
             names = {form for name in (track.id.rpartition("/")[2], track.path.name) for form in _forms(name)}

@@ -47,7 +47,6 @@ class Job:
     def __init__(
         self, *, run_dir: Path, sweep_dir: Path, number: int, overrides: Sequence[str], fixed: Sequence[str]
     ) -> None:
-        """Keep them; nothing is written."""
         self.run = RunDirectory(run_dir)
         self.sweep_dir = sweep_dir
         self.number = number

@@ -32,7 +32,6 @@ class SweepStart(Callback):
     """Whether its sweeper starts no job where all of them are done, as a study does."""
 
     def __init__(self, fixed: Sequence[str] = ()) -> None:
-        """Keep them."""
         self.fixed = fixed
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

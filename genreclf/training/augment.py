@@ -21,7 +21,6 @@ class SpecAugment(nn.Module):
     def __init__(
         self, *, mel_masks: int = 2, mel_fraction: float = 0.15, frame_masks: int = 2, frame_fraction: float = 0.15
     ) -> None:
-        """Keep the sizes."""
         super().__init__()
         for fraction in (mel_fraction, frame_fraction):
             if not 0 <= fraction < 1:
@@ -57,7 +56,6 @@ class FilterAugment(nn.Module):
     """
 
     def __init__(self, *, deviation: float = 1.0, knots: int = 7) -> None:
-        """Keep the size of the curve."""
         super().__init__()
         if deviation < 0 or knots < 2:
             raise ValueError("deviation must not be below 0, and knots must be 2 or more")
@@ -78,7 +76,6 @@ class Mixup(nn.Module):
     """
 
     def __init__(self, *, alpha: float = 0.2) -> None:
-        """Keep the shape of the distribution."""
         super().__init__()
         if alpha < 0:
             raise ValueError(f"alpha={alpha} must not be below 0")
@@ -104,7 +101,6 @@ class Augment(nn.Module):
     """
 
     def __init__(self, *steps: nn.Module) -> None:
-        """Keep the steps."""
         super().__init__()
         self.steps = nn.ModuleList(steps)
 

@@ -38,7 +38,6 @@ class RunCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, **arguments: Any) -> None:
-        """Do without versions of the name."""
         super().__init__(enable_version_counter=False, **arguments)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -72,7 +71,6 @@ class BestCheckpoint(RunCheckpoint):
     """
 
     def __init__(self, *, monitor: str | None = "val/track_loss", mode: str | None = None, ties: str = "first") -> None:
-        """Keep the choice."""
         if ties not in ("first", "last"):
             raise ValueError(f"ties={ties} is none of first, last")
         # Where epochs do without validation, or have several, Lightning saves after each validation.
@@ -115,7 +113,6 @@ class LastingEarlyStopping(EarlyStopping):
     """
 
     def __init__(self, *, monitor: str | None = "val/track_loss", mode: str | None = None, **arguments: Any) -> None:
-        """Work out the mode."""
         if monitor is None:
             raise ValueError("it needs a monitor, such as val/track_loss")
         if arguments.get("patience", 1) < 1:

@@ -58,7 +58,6 @@ class EpochSeed(Callback):
     """
 
     def __init__(self, seed: int) -> None:
-        """Keep the seed."""
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,7 +79,6 @@ class History(Callback):
     """
 
     def __init__(self, run: RunDirectory, clips: int) -> None:
-        """Start empty."""
         self.run = run
         self.clips = clips
         self.rows: list[dict[str, float]] = []
@@ -148,7 +146,6 @@ class RankGuard(Callback):
     """
 
     def __init__(self, run: RunDirectory, config_hash: str) -> None:
-        """Keep the hash."""
         self.run = run
         self.config_hash = config_hash
 

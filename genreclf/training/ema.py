@@ -21,7 +21,6 @@ class ExponentialAverage(AveragedModel):
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """Copy the model."""
         super().__init__(model, use_buffers=True)
         self.decay = decay
 
@@ -69,7 +68,6 @@ class EMA(EMAWeightAveraging):
         update_starting_at_step: int | None = None,
         update_starting_at_epoch: int | None = None,
     ) -> None:
-        """Keep the decay."""
         if not 0 <= decay < 1:
             raise ValueError(f"decay={decay} must be at least 0 and below 1")
         super().__init__(

@@ -22,7 +22,6 @@ class RecordedForward:
     """
 
     def __init__(self, forward: Forward, *, recorder: Recorder, warn: Callable[[str], None]) -> None:
-        """Record nothing yet."""
         self._forward, self._recorder, self._warn = forward, recorder, warn
         self._rows: Tensor | None = None
         self._replay: Work | None = None

@@ -165,7 +165,6 @@ class Tracking:
     """
 
     def __init__(self, loggers: Sequence[Logger]) -> None:
-        """Keep the loggers."""
         self.loggers = list(loggers)
 
     @property
@@ -199,7 +198,6 @@ class Tracking:
                 logger.log_metrics(flat)
 
     def __enter__(self) -> Self:
-        """Return the record."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:

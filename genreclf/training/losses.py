@@ -25,7 +25,6 @@ class CrossEntropy(nn.Module):
         class_weights: str = "none",
         genre_counts: Sequence[int] | None = None,
     ) -> None:
-        """Work out the weights."""
         super().__init__()
         self.label_smoothing = _share(label_smoothing)
         weight = None
@@ -51,7 +50,6 @@ class BCESoftmax(nn.Module):
     """
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
-        """Keep the smoothing."""
         super().__init__()
         self.label_smoothing = _share(label_smoothing)
 

@@ -87,7 +87,6 @@ class WholeStep:
         warn: Callable[[str], None],
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        """Make the places on the device."""
         self.recorder = recorder
         self._loss_of, self._optimizer, self._clip, self._warn = loss, optimizer, clip, warn
         self._precision = precision

@@ -43,7 +43,6 @@ class SeededByTrial(BaseSampler):
     """
 
     def __init__(self, sampler: Callable[..., BaseSampler], seed: int) -> None:
-        """Keep how samplers are made."""
         self.sampler, self.seed = sampler, seed
         self._by_number: dict[int, BaseSampler] = {}
 

@@ -14,7 +14,6 @@ class OptunaSweeper(Sweeper):
     """A sweeper that searches with Optuna; `conf/hydra/sweeper/optuna.yaml` explains its settings."""
 
     def __init__(self, **settings: Any) -> None:
-        """Keep the settings."""
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -22,7 +22,6 @@ class TogetherLauncher(Launcher):
     """A launcher whose jobs share a process and a device; `conf/hydra/launcher/together.yaml` explains its settings."""
 
     def __init__(self, *, at_once: int) -> None:
-        """Keep how many jobs train at a time."""
         self.at_once = at_once
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

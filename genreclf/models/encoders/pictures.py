@@ -42,7 +42,6 @@ class TimmEncoder(Encoder):
     layers = ("pooled",)
 
     def __init__(self, *, model: str, **origin: Unpack[Origin]) -> None:
-        """Build the network with random weights."""
         super().__init__(**origin)
         require(f"encoder={self.name}", "encoders", "timm")
         import timm
@@ -118,7 +117,6 @@ class EfficientNetLite0(TimmEncoder):
     file = f"{package}/models/efficientnet-lite0-57934424.pth"
 
     def __init__(self, **origin: Unpack[Origin]) -> None:
-        """Build the network with random weights."""
         super().__init__(model="tf_efficientnet_lite0", **origin)
 
     def _tensors(self) -> Mapping[str, Tensor]:

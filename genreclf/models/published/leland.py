@@ -19,7 +19,6 @@ class LelandFFNN(WholeTrack):
     """
 
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Network(
             input=self.resized(resize),
@@ -46,7 +45,6 @@ class LelandCNN(WholeTrack):
     """
 
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Network(
             input=self.resized(resize),

@@ -27,7 +27,6 @@ class LiangCNN(WholeTrack):
     """
 
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Network(
             input=self.resized(resize),
@@ -51,7 +50,6 @@ class LiangCRNN(WholeTrack):
     """
 
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Network(
             input=self.resized(resize),

@@ -44,7 +44,6 @@ class Shear(nn.Module):
     """
 
     def __init__(self, *, track_frames: int) -> None:
-        """Keep the width."""
         super().__init__()
         self.track_frames = track_frames
 

@@ -21,7 +21,6 @@ class WuCNN(FixedInput):
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Network(
             input=self.fit_to(),

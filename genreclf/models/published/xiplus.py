@@ -23,7 +23,6 @@ class XiplusCNN(FixedInput):
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Network(
             input=self.fit_to(),
@@ -47,7 +46,6 @@ class XiplusCRNN1(FixedInput):
     """
 
     def __init__(self, *, sequence: SequenceOf = "time", glorot: bool = True, **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         stack = glorot_convolutions if glorot else convolutions
         self.network = Network(
@@ -75,7 +73,6 @@ class XiplusCRNN2(FixedInput):
     frames: ClassVar[int] = 256
 
     def __init__(self, *, sequence: SequenceOf = "time", **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Network(
             input=self.fit_to(),
@@ -101,7 +98,6 @@ class XiplusRCNN(FixedInput):
     frames: ClassVar[int] = 256
 
     def __init__(self, **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         sizes = (11520, 4096, 2048, 1024, 256)
         self.network = Network(
