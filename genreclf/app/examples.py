@@ -39,13 +39,13 @@ class Examples:
     """Ten songs at most; computed ones are computed when they are first asked for.
 
     Args:
-        songs: Given, in the order of the buttons.
-        source: Of the computed ones.
+        songs: In the order of the buttons.
+        music: What computes those that are computed.
     """
 
-    def __init__(self, songs: Sequence[Example], *, source: Synthetic | None = None) -> None:
+    def __init__(self, songs: Sequence[Example], *, music: Synthetic | None = None) -> None:
         self.songs = tuple(songs)
-        self.source = source
+        self.music = music
         self._one_at_a_time = Lock()
 
     @classmethod
@@ -63,25 +63,25 @@ class Examples:
     @classmethod
     def computed(cls, folder: Path) -> "Examples":
         """Describe a computed song of each of the ten genres, to be written into a folder."""
-        source = Synthetic(tracks_per_genre=1, artists_per_genre=1, duration_s=DURATION_S, seed=SEED)
+        music = Synthetic(tracks_per_genre=1, artists_per_genre=1, duration_s=DURATION_S, seed=SEED)
         folder.mkdir(parents=True, exist_ok=True)
-        tracks = source.tracks()
+        tracks = music.tracks()
         return cls(
-            [Example(track.genre, folder / f"{track.genre}.wav", i) for i, track in enumerate(tracks)], source=source
+            [Example(track.genre, folder / f"{track.genre}.wav", i) for i, track in enumerate(tracks)], music=music
         )
 
     @property
     def are_computed(self) -> bool:
         """Whether they are computed music."""
-        return self.source is not None
+        return self.music is not None
 
     def path(self, number: int) -> Path:
         """Return the file of a song, computed if it is not there."""
         song = self.songs[number]
-        if self.source is not None and song.track is not None:
+        if self.music is not None and song.track is not None:
             with self._one_at_a_time:
                 if not song.path.exists():
-                    samples = self.source.waveform(self.source.tracks()[song.track], SAMPLE_RATE)
+                    samples = self.music.waveform(self.music.tracks()[song.track], SAMPLE_RATE)
                     with atomic_path(song.path) as partial:
                         soundfile.write(partial, samples, SAMPLE_RATE)
         return song.path

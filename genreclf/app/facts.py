@@ -23,12 +23,11 @@ def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
         }
     except (UserError, KeyError, TypeError, ValueError, IndexError):
         found = {"accuracy": None, "split": _named(config, "split"), "leaky": False}
-    source = _named(config, "data")
     return {
         **found,
         "model": type(predictor.model).__name__,
         "run": run.path.resolve().name,
-        "source": source,
+        "dataset": _named(config, "data"),
         "warning": predictor.warning,
         "report": run.holds(run.report),
         "notice": predictor.feature_extractor.notice,

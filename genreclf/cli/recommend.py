@@ -121,14 +121,8 @@ def _table(found: "list[Recommendation]") -> None:
     from rich.text import Text
 
     table = Table()
-    for name, settings in (
-        ("", "right"),
-        ("song", "left"),
-        ("artist", "left"),
-        ("genre", "left"),
-        ("likeness", "right"),
-    ):
-        table.add_column(name, justify=settings, overflow="fold")  # type: ignore[arg-type]
+    for name in ("", "song", "artist", "genre", "similarity"):
+        table.add_column(name, justify="right" if name in ("", "similarity") else "left", overflow="fold")
     for one in found:
         genre = f"{one.song.genre} {100 * one.song.probabilities.max():.0f} %"
         cells = (str(one.rank), one.song.name, one.song.artist or "", genre, f"{one.similarity:.3f}")

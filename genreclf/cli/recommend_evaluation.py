@@ -16,7 +16,7 @@ from genreclf.escaping import say
 def evaluate(
     run: str, overrides: Sequence[str], *, k: int, form: str, device: str, trust: Sequence[str], config_dir: Path | None
 ) -> None:
-    """Print the precision of the likeness, and of either half of it, beside that of MFCCs and of chance."""
+    """Print the precision of the similarity, and of either half of it, beside that of MFCCs and of chance."""
     import torch
 
     from genreclf.cli.compose import load_corpus_for
@@ -50,17 +50,17 @@ def evaluate(
     probabilities = np.stack([shares for shares, _ in heard])
     embeddings = np.stack([embedding for _, embedding in heard if embedding is not None])
     vectors = similarity_vectors(embeddings, probabilities)
-    similarities = {
-        "likeness": vectors @ vectors.T,
+    similarity_by = {
+        "similarity": vectors @ vectors.T,
         "embedding": q.cosines(embeddings),
         "genres": q.cosines(np.sqrt(probabilities)),
         **q.mfcc_similarities([q.mfcc_moments(stored, corpus.spec) for stored in spectrograms]),
     }
-    per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarities.items()}
+    per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarity_by.items()}
     per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
     rows: list[dict[str, Any]] = []
     for name, values in per_query.items():
-        own, less = q.quality(values, collection), q.quality(per_query["likeness"] - values, collection)
+        own, less = q.quality(values, collection), q.quality(per_query["similarity"] - values, collection)
         row = {"method": name, "k": k, "precision": own.precision, "low": own.ci95[0], "high": own.ci95[1]}
         row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
         rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
@@ -84,7 +84,7 @@ def _show(rows: list[dict[str, Any]], k: int, form: str) -> None:
         for row in rows:
             figures = [row[key] for key in ("precision", "low", "high", "less", "less_low", "less_high")]
             mean, low, high, less, less_low, less_high = (f"{figure:.3f}" for figure in figures)
-            own = row["method"] == "likeness"
+            own = row["method"] == "similarity"
             apart = ("", "") if own else (less, f"{less_low} to {less_high}")
             table.add_row(row["method"], mean, f"{low} to {high}", *apart)
         Console().print(table)

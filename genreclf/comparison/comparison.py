@@ -16,8 +16,8 @@ from genreclf.errors import UserError
 from genreclf.evaluation.leaks import seen_before
 from genreclf.experiment.lineage import Key, track_key
 
-SOURCE_KEYS = ("data._target_", "data.root", "data.seed")
-"""Settings that identify where the tracks come from."""
+DATASET_KEYS = ("data._target_", "data.root", "data.seed")
+"""Settings that identify the dataset."""
 
 NAMED = 4
 """Number of experiments that a sentence names before it counts the others."""
@@ -191,11 +191,11 @@ def _doubts(members: Sequence[Experiment]) -> list[str]:
     if len({experiment.split_hashes for experiment in members}) > 1:
         warnings.append(f"{_listed(members)} share their test tracks, but not those of training and validation.")
     warnings += _differing_beside_the_model(members)
-    sources = {" ".join(shown(experiment.settings, key) for key in SOURCE_KEYS).strip() for experiment in members}
-    if len(sources) > 1:
+    datasets = {" ".join(shown(experiment.settings, key) for key in DATASET_KEYS).strip() for experiment in members}
+    if len(datasets) > 1:
         warnings.append(
-            f"{_listed(members)} read tracks of the same names from different sources ({'; '.join(sorted(sources))}): "
-            "the tests between them hold only if these are the same music."
+            f"{_listed(members)} read tracks of the same names from different datasets "
+            f"({'; '.join(sorted(datasets))}): the tests between them hold only if these are the same music."
         )
     return warnings
 

@@ -16,7 +16,7 @@ CLIP_SHAPES = ("square", "whole")
 
 @dataclass
 class ClipConfig:
-    """How tracks become clips and batches, whatever their source (`data`)."""
+    """How tracks become clips and batches, whatever the dataset (`data`)."""
 
     batch_size: int = 32
     """Clips of a training step, on all devices together."""

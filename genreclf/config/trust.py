@@ -28,9 +28,8 @@ def check_trust(
     """Check that a configuration names no code but genreclf's, PyTorch's, and that of trusted modules.
 
     Allowed are what genreclf defines itself, the losses of `torch.nn`, the optimizers of `torch.optim`, all of the
-    modules in `trust` and those below them, and the models, sources and splits of modules that the program has imported
-    already; as arguments of these, only layers of `torch.nn` in a model, and what is in `trust`. No other module is
-    imported to find out.
+    modules in `trust` and those below them, and the models, datasets and splits of modules that are imported already;
+    as arguments of these, only layers of `torch.nn` in a model, and what is in `trust`. Nothing else is imported.
 
     Args:
         config: What was read, resolved.

@@ -1,1 +1,1 @@
-"""From files to batches: source -> tracks -> store -> split -> clips -> LightningDataModule."""
+"""From files to batches: dataset -> tracks -> store -> split -> clips -> LightningDataModule."""

@@ -61,7 +61,7 @@ def entries_of_folders(
     known = read_artists(artists) if artists is not None else {}
     for folder in folders:
         if not Path(folder).is_dir():
-            raise UserError(f"{folder} is no folder: give one of audio files, or a source as data=NAME.")
+            raise UserError(f"{folder} is no folder: give one of audio files, or a dataset as data=NAME.")
 
     def entries(root: Path) -> Iterator[Entry]:
         for path, reason in audio_files([str(root)]):
@@ -83,7 +83,7 @@ def entries_of_folders(
     return {str(root): entries(root) for root in (Path(folder).resolve() for folder in folders)}
 
 
-def entries_of_source(name: str, tracks: Iterable[Track]) -> dict[str, Iterator[Entry]]:
+def entries_of_dataset(name: str, tracks: Iterable[Track]) -> dict[str, Iterator[Entry]]:
     """Return the tracks of a dataset as songs."""
     entries = (
         Entry(

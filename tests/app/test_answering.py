@@ -93,7 +93,7 @@ def test_songs_like_it_are_played_if_they_are_there(
     assert played == [song, *(like.song.path for like in found[1:])]
     assert len(played) == 10
     assert html.count("its file is gone") == 1
-    assert re.findall(r"likeness (\S+?)<", html) == [f"{like.similarity:.3f}" for like in found]
+    assert re.findall(r"similarity (\S+?)<", html) == [f"{like.similarity:.3f}" for like in found]
 
 
 def write(path: Path, samples: np.ndarray) -> Path:

@@ -141,7 +141,7 @@ def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path])
     assert song.artist == "Bob"
     vectors = {one.name: one.embedding for one in library.records.songs(range(1, 16))}
     shares = {one.name: one.probabilities for one in library.records.songs(range(1, 16))}
-    likenesses = {
+    similarities = {
         name: (
             float(np.dot(v, song.embedding) / np.linalg.norm(v) / np.linalg.norm(song.embedding))
             + float(np.sqrt(shares[name] * song.probabilities).sum())
@@ -150,8 +150,8 @@ def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path])
         for name, v in vectors.items()
         if name != song.name
     }
-    assert found[0]["name"] == max(likenesses, key=likenesses.__getitem__)
-    assert similarity == pytest.approx(sorted(likenesses.values(), reverse=True), abs=2e-6)
+    assert found[0]["name"] == max(similarities, key=similarities.__getitem__)
+    assert similarity == pytest.approx(sorted(similarities.values(), reverse=True), abs=2e-6)
 
     assert {row["genre"] for row in rows(cli(*ask, "20", "--same-genre"))} == {song.genre}
     assert "Ann" not in {row["artist"] for row in rows(cli(*ask, "20", "--exclude-artist", "ANN"))}
@@ -162,14 +162,14 @@ def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path])
     plain, diverse = (rows(cli(*ask, "5", *more)) for more in ((), ("--diverse",)))
     assert plain[0]["name"] == diverse[0]["name"]
 
-    def likeness(chosen: list[dict[str, str]]) -> float:
+    def similarity_within(chosen: list[dict[str, str]]) -> float:
         names = [row["name"] for row in chosen]
         units = similarity_vectors(
             np.stack([vectors[name] for name in names]), np.stack([shares[name] for name in names])
         )
         return float((units @ units.T).mean())
 
-    assert likeness(diverse) < likeness(plain)
+    assert similarity_within(diverse) < similarity_within(plain)
 
 
 def test_a_song_from_elsewhere_and_a_copy(cli: Cli, indexed: tuple[str, Path], tmp_path: Path) -> None:
@@ -244,11 +244,11 @@ def test_another_checkpoint_and_damage_are_refused(cli: Cli, run: str, music: Pa
         assert "songs.sqlite cannot be used" in outcome.err
 
 
-def test_a_source_is_indexed_with_its_artists(cli: Cli, run: str, trained: Trained, tmp_path: Path) -> None:
+def test_a_dataset_is_indexed_with_its_artists(cli: Cli, run: str, trained: Trained, tmp_path: Path) -> None:
     artists = tmp_path / "artists.csv"
     artists.write_text("metal/0,Cleo; Eve\nmetal/1,CLEO\nblues/0,Dan; Cleo\nblues/1,Cleopatra\n")
-    source = ("data=folder", f"data.root={trained.music}", f"data.store_dir={trained.run.path.parent / 'stores'}")
-    outcome = cli("index", run, *source, f"data.artists={artists}", "--library", "elsewhere")
+    dataset = ("data=folder", f"data.root={trained.music}", f"data.store_dir={trained.run.path.parent / 'stores'}")
+    outcome = cli("index", run, *dataset, f"data.artists={artists}", "--library", "elsewhere")
     assert outcome.out.startswith("15 indexed"), outcome.err
     found = rows(
         cli("recommend", run, "metal/0", "--library", "elsewhere", "--other-artists", "--format", "csv", "-k", "20")
@@ -261,5 +261,5 @@ def test_a_source_is_indexed_with_its_artists(cli: Cli, run: str, trained: Train
     prediction = GenrePredictor.of_run(run).predict(trained.music / "metal/0.wav")
     assert prediction.embedding is not None
     np.testing.assert_allclose(stored.embedding, prediction.embedding, atol=1e-4)
-    assert "other spectrograms" in cli("index", run, *source, "features.n_mels=64").err
+    assert "other spectrograms" in cli("index", run, *dataset, "features.n_mels=64").err
     assert "not both" in cli("index", run, "music", "data=folder").err

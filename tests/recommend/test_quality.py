@@ -71,4 +71,4 @@ def test_embeddings_of_synthetic_music_are_above_chance(cli: Cli, stores: object
     outcome = cli("recommend", "run", "--evaluate", "-k", "1", "--format", "json")
     assert outcome.code == 0, outcome.err
     by_method = {row["method"]: row for row in json.loads(outcome.out)}
-    assert by_method["likeness"]["low"] > by_method["random"]["high"]
+    assert by_method["similarity"]["low"] > by_method["random"]["high"]
