@@ -140,12 +140,14 @@ class ProposedSplit:
         listed: How many tracks a list names, without the known broken one; 0 where there is no list.
         missing: Tracks that the list names and the data lacks, as a user should read them.
         warnings: What a user should know, one sentence each.
+        whole_tracks: Whether every segment is a whole track.
     """
 
     subsets: Mapping[str, Sequence[Segment]]
     listed: int = 0
     missing: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    whole_tracks: bool = True
 
 
 class Splitter(ABC):
@@ -153,7 +155,6 @@ class Splitter(ABC):
 
     name: ClassVar[str]
     leaky: ClassVar[bool] = False
-    whole_tracks: ClassVar[bool] = True
     remedy: ClassVar[str] = "add tracks"
     """The way out where a subset lacks a genre, besides ``split.allow_missing=true``."""
 
@@ -202,7 +203,7 @@ class Splitter(ABC):
             leaky=self.leaky,
             genres=tuple(sorted(set().union(*held.values()))),
             warnings=tuple(warnings),
-            whole_tracks=self.whole_tracks,
+            whole_tracks=proposed.whole_tracks,
             **{subset: tuple(sorted(segments)) for subset, segments in proposed.subsets.items()},
         )
 

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from genreclf.datasets.base import Track
 from genreclf.datasets.identity import connected, credited
@@ -159,7 +160,14 @@ class TrackSplitter(_FractionSplitter):
     name = "track"
 
     def __init__(
-        self, *, train: float = 0.7, val: float = 0.15, test: float = 0.15, seed: int = 0, allow_missing: bool = False
+        self,
+        *,
+        train: float = 0.7,
+        val: float = 0.15,
+        test: float = 0.15,
+        seed: int = 0,
+        pieces: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         """Set the fractions.
 
@@ -168,12 +176,15 @@ class TrackSplitter(_FractionSplitter):
             val: Fraction to choose the epoch by.
             test: Fraction to report on.
             seed: Draws the tracks; independent of the training's seed.
+            pieces: Cut the tracks of each subset into the pieces that ``chunk`` cuts, instead of drawing clips anywhere
+                in them, so that the two differ in nothing but the leak.
             allow_missing: See `Splitter`.
 
         Raises:
             UserError: The fractions are not positive or do not sum to 1.
         """
         super().__init__(train=train, val=val, test=test, seed=seed, allow_missing=allow_missing)
+        self.pieces = pieces
 
     def _propose(
         self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
@@ -181,7 +192,14 @@ class TrackSplitter(_FractionSplitter):
         segments_of: dict[str, list[Segment]] = {}
         for track in usable:
             segments_of.setdefault(track.genre, []).append(Segment(track.id, 0, frames[track.id]))
-        return self._divide(segments_of)
+        proposed = self._divide(segments_of)
+        if not self.pieces:
+            return proposed
+        subsets = {
+            subset: [piece for whole in segments for piece in _pieces(whole.track_id, whole.stop_frame, clip_frames)]
+            for subset, segments in proposed.subsets.items()
+        }
+        return ProposedSplit(subsets, whole_tracks=False)
 
 
 class ChunkSplitter(_FractionSplitter):
@@ -193,7 +211,6 @@ class ChunkSplitter(_FractionSplitter):
 
     name = "chunk"
     leaky = True
-    whole_tracks = False
 
     def __init__(
         self, *, train: float = 0.8, val: float = 0.1, test: float = 0.1, seed: int = 0, allow_missing: bool = False
@@ -217,12 +234,14 @@ class ChunkSplitter(_FractionSplitter):
     ) -> ProposedSplit:
         segments_of: dict[str, list[Segment]] = {}
         for track in usable:
-            length_frames = min(clip_frames, frames[track.id])
-            starts = range(0, frames[track.id] - length_frames + 1, clip_frames)
-            segments_of.setdefault(track.genre, []).extend(
-                Segment(track.id, start, start + length_frames) for start in starts
-            )
-        return self._divide(segments_of)
+            segments_of.setdefault(track.genre, []).extend(_pieces(track.id, frames[track.id], clip_frames))
+        return replace(self._divide(segments_of), whole_tracks=False)
+
+
+def _pieces(track_id: str, frames: int, clip_frames: int) -> list[Segment]:
+    """Return the consecutive segments of one clip that a track is cut into; the whole of a shorter one."""
+    length = min(clip_frames, frames)
+    return [Segment(track_id, start, start + length) for start in range(0, frames - length + 1, clip_frames)]
 
 
 def _groups(tracks: Sequence[Track]) -> dict[str, list[Track]]:

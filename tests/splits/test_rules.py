@@ -355,3 +355,15 @@ def test_each_artist_of_a_joint_credit_counts_in_the_notice() -> None:
     tracks = [replace(t, artist=f"{t.genre}; {t.id}" if t.genre == "rock" else t.id) for t in gtzan(20)]
     (notice,) = assign(TrackSplitter(), tracks).warnings
     assert notice.startswith("1 of 201 known artists are in more than one subset")
+
+
+def test_pieces_of_whole_tracks_are_those_of_chunk_and_do_not_leak() -> None:
+    tracks = gtzan(20)
+    pieces, chunk, whole = (
+        assign(splitter, tracks) for splitter in (TrackSplitter(pieces=True), ChunkSplitter(), TrackSplitter())
+    )
+    assert sorted(pieces.train + pieces.val + pieces.test) == sorted(chunk.train + chunk.val + chunk.test)
+    assert not pieces.leaky
+    for subset, segments in pieces.subsets.items():
+        assert {piece.track_id for piece in segments} == {track.track_id for track in whole.subsets[subset]}
+    assert Split.from_json(json.loads(json.dumps(pieces.to_json()))) == pieces
