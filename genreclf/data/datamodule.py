@@ -51,6 +51,8 @@ class ClipDataModule(LightningDataModule):
         store: Spectrograms of all tracks; with `split` and `genre_of`, instead of `dataset` and `splitter`.
         split: Which segments train, validate and test.
         genre_of: Genre of each track by its id.
+        group_of: Group of each track by its id, see `genreclf.datasets.base.Track.group`; one of its own where it is
+            not in here.
         genres: The classes in the order of the logits; by default those of the model, or of the split where there is
             no model yet.
         batch_size: Clips in a training step, over all devices.
@@ -78,6 +80,7 @@ class ClipDataModule(LightningDataModule):
         store: Store | None = None,
         split: Split | None = None,
         genre_of: Mapping[str, str] | None = None,
+        group_of: Mapping[str, str] | None = None,
         genres: Sequence[str] | None = None,
         batch_size: int = 32,
         crops_per_track: int = 2,
@@ -103,7 +106,7 @@ class ClipDataModule(LightningDataModule):
         self._is_set_up = False
         self._settled = self._has_no_room = False
         if store is not None and split is not None and genre_of is not None and not (dataset or splitter):
-            self._hold(store, split, genre_of)
+            self._hold(store, split, genre_of, group_of or {})
         elif dataset is None or splitter is None or store or split or genre_of:
             raise TypeError("ClipDataModule takes either dataset and splitter, or store, split and genre_of.")
 
@@ -123,7 +126,8 @@ class ClipDataModule(LightningDataModule):
         store, tracks = self._open()
         assert self.splitter is not None
         split = self.splitter.split(tracks, store.lengths_frames, self.spec.clip_frames)
-        self._hold(store, split, {track.id: track.genre for track in tracks})
+        genre_of = {track.id: track.genre for track in tracks}
+        self._hold(store, split, genre_of, {track.id: track.group for track in tracks if track.group})
 
     def _open(self) -> tuple[Store, list[Track]]:
         """Return the store, which the device of the training computes if it is not there, and all tracks."""
@@ -132,11 +136,12 @@ class ClipDataModule(LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else CPU
         return store_of(self.dataset, tracks, self.spec, directory=self.store_dir, device=device), tracks
 
-    def _hold(self, store: Store, split: Split, genre_of: Mapping[str, str]) -> None:
+    def _hold(self, store: Store, split: Split, genre_of: Mapping[str, str], group_of: Mapping[str, str]) -> None:
         """Find every segment in the store."""
         self.store = store
         self.split = split
         self.genre_of = genre_of
+        self.group_of = group_of
         self._is_set_up = True
         model = self.trainer.lightning_module if self.trainer else None
         self.genres = self.genres or tuple(getattr(model, "genres", split.genres))

@@ -36,6 +36,7 @@ def build_data(config: Config, corpus: Corpus, split: Split, genres: list[str] |
         store=corpus.store,
         split=split,
         genre_of=corpus.genre_of,
+        group_of={track.id: track.group for track in corpus.tracks.values() if track.group},
         spec=corpus.spec,
         genres=genres,
         batch_size=config.clips.batch_size,
@@ -66,6 +67,11 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
             "spectrograms (batch, mel, frame) to logits (batch, genre)."
         )
     warnings = model.warnings.copy()
+    if model.fits_at_once and config.init_from is None:
+        warnings.append(
+            f"{type(model).__name__} is fitted at once: trainer.max_epochs, optimizer, scheduler, loss and "
+            "augmentation have no part in it."
+        )
     if config.init_from is None:
         model.scaling.fit(data.sample("train"))
         if isinstance(model, FineTune):

@@ -248,6 +248,12 @@ def _check_encoder(config: Config) -> None:
 def _check_start(config: Config) -> None:
     if config.init_from is not None and not (best := RunDirectory(config.init_from).best).is_file():
         raise UserError(f"There is no {best}: init_from={config.init_from} is no run that has finished an epoch.")
+    if getattr(instantiate.find("model", config.model, []), "fits_at_once", False):
+        for key, value in (("init_from", config.init_from), ("ckpt_path", config.ckpt_path)):
+            if value is not None:
+                raise UserError(f"{key}={value} has no part in a model that is fitted at once: leave it out.")
+        if device_count(config) > 1:
+            raise UserError("A model that is fitted at once is so on one device: set trainer.devices=1.")
 
 
 def _check_loggers(config: Config) -> None:

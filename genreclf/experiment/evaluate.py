@@ -60,7 +60,8 @@ def test(
         return
     clips = _predictions(model)
     history = trained.read_history()
-    fit_s = sum(row["epoch_s"] for row in history)
+    timing = run.read_metrics()["timing"]
+    fit_s = sum(row["epoch_s"] for row in history) if history else timing.get("fit_s", 0.0)
     clips_seen = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
     described: dict[str, Any] = {"name": split.name, "hash": split.hash, "leaky": split.leaky}
     artists = artist_groups(clips.track_ids, prepared.split_record["artists"])
@@ -74,12 +75,12 @@ def test(
         "seed": config.seed,
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "epochs": len(history),
-        "best_epoch": best_epoch,
+        "best_epoch": best_epoch if history else None,
         "split": described,
         "val": {"track": {"accuracy": val_accuracy}},
         "test": scores,
         "timing": {
-            **run.read_metrics()["timing"],
+            **timing,
             "fit_s": fit_s,
             "test_s": test_s,
             "clips_per_s": clips_seen / fit_s if fit_s else 0.0,

@@ -1,6 +1,7 @@
 """Training on the devices of a run."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,13 +56,17 @@ def fit(
     way_out = f"lower data.batch_size={config.clips.batch_size}"
     if precision.startswith("32"):
         way_out += ", or set trainer.precision=bf16-mixed or 16-mixed"
+    started_s = time.perf_counter()
     with _named_if_unfit(resume, history), device_errors(way_out):
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     # There is none of a development run, or where no epoch was validated. All ranks save together.
     for missing in trainer.strategy.broadcast([path for path in (run.best, run.last) if not path.exists()]):
         trainer.save_checkpoint(missing)
     if is_first_rank():
-        run.write_json(run.metrics, {**run.read_metrics(), "fitted": True})
+        metrics = run.read_metrics()
+        if prepared.model.fits_at_once:
+            metrics["timing"]["fit_s"] = round(time.perf_counter() - started_s, 3)
+        run.write_json(run.metrics, {**metrics, "fitted": True})
 
 
 @contextmanager

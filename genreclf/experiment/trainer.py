@@ -43,7 +43,9 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     noise = "LeafSpec|sync_dist|does not have many workers|`srun` command|exists and is not empty|across ranks is zero"
-    warnings.filterwarnings("ignore", f".*({noise}|overriding `LightningModule.optimizer_|callbacks used to create)")
+    warnings.filterwarnings(
+        "ignore", f".*({noise}|overriding `LightningModule.optimizer_|callbacks used to create|.*run with no optimizer)"
+    )
     settings = config.trainer
     others = {key: value for key, value in settings.others.items() if fits or key in OF_A_TEST}
     others = instantiate.make_nodes("trainer", others)

@@ -257,7 +257,7 @@ def _times(metrics: Mapping[str, Any]) -> str:
         if get_metric(metrics, f"timing.{name}_s") is not None
     ]
     speed = get_metric(metrics, "timing.clips_per_s")
-    return ", ".join(parts + ([] if speed is None else [f"{speed:,.0f} clips/s"])) or MISSING
+    return ", ".join(parts + ([f"{speed:,.0f} clips/s"] if speed else [])) or MISSING
 
 
 def _text(value: Any) -> str:

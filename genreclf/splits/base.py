@@ -290,8 +290,7 @@ class Splitter(ABC):
         left_out = [track.id for track in tracks if track.id not in held]
         if not left_out:
             return []
-        unreadable = sum(id not in frames for id in left_out)
-        detail = f", {unreadable} of them unreadable" if unreadable else ""
+        detail = f", {n} of them unreadable" if (n := sum(id not in frames for id in left_out)) else ""
         return [f"split={self.name} leaves {len(left_out)} of {len(tracks)} tracks in no subset{detail}"]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NotRequired, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict
 
 import torch
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
@@ -61,6 +61,8 @@ class GenreClassifier(StepModule):
     """
 
     network: nn.Module
+    fits_at_once: ClassVar[bool] = False
+    """Whether it is fitted before the first epoch, of which there is none; see `genreclf.models.closed_form`."""
 
     def __init__(
         self,

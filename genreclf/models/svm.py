@@ -1,0 +1,157 @@
+"""A support vector machine on block-level features: the strongest baseline without a deep network."""
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.errors import UserError
+from genreclf.escaping import say
+from genreclf.models.block_level import BlockLevel
+from genreclf.models.closed_form import ClosedFormClassifier
+from genreclf.models.layers import Network
+from genreclf.training.module import Training
+
+PENALTIES = (0.3, 1.0, 3.0, 10.0)
+"""Values of the constant C that are tried."""
+FOLDS = 5
+MOST_CLIPS = 20_000
+"""The similarities of all pairs of more training clips would not fit into memory."""
+FARTHEST = 5.0
+"""Standard deviations at which a feature is clipped."""
+
+
+class SVM(ClosedFormClassifier):
+    """A linear support vector machine on block-level features, one genre against the others.
+
+    Features are standardized, and the six patterns weigh the same, however many features they have. The constant C, and
+    the temperature that makes probabilities of decisions (the one-parameter form of J. Platt, "Probabilistic outputs
+    for support vector machines", 1999), are chosen by the loss of training clips whose artist was held out. The weights
+    are then a linear layer, so that prediction needs no scikit-learn.
+
+    Args:
+        **training: Of `GenreClassifier`.
+    """
+
+    def __init__(self, **training: Unpack[Training]) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        features = BlockLevel(spec=self.spec)
+        self.network = Network(
+            features=features,
+            norm=Standardize(features.sizes),
+            classifier=nn.Linear(sum(features.sizes), len(self.genres)),
+        )
+        self.network.requires_grad_(False)
+
+    def fit_clips(self, data: ClipDataModule) -> None:
+        """Compute the features of all training clips, choose the constants, and solve.
+
+        Raises:
+            UserError: There are too many clips.
+        """
+        segments = data.segments("train")
+        rows = data.grid("train")
+        if len(rows) > MOST_CLIPS:
+            raise UserError(
+                f"model=svm compares all pairs of training clips, and takes {MOST_CLIPS:,}; here are {len(rows):,}: "
+                "set data.clip_seconds=whole or data.grid_overlap=0, or choose another model."
+            )
+        network: Any = self.network
+        features = torch.cat(list(self.each(data, network.features)))
+        network.norm.fit(features)
+        x = network.norm(features).double().numpy()
+        genre = data.tables["train"].genre[rows[:, 0]].numpy()
+        artist = [data.group_of.get(id, id) for id in (segments[row].track_id for row in rows[:, 0])]
+        kernel = x @ x.T
+        penalty, temperature, right = _choose(kernel, genre, artist, len(self.genres))
+        say(
+            f"Note: model=svm takes C={penalty:g}, with which {100 * right:.1f} % of the training clips are right when "
+            "their artist is held out."
+        )
+        dual, bias = solve(kernel, genre, penalty, len(self.genres))
+        network.classifier.weight.copy_(torch.from_numpy(dual.T @ x / temperature))
+        network.classifier.bias.copy_(torch.from_numpy(bias / temperature))
+
+
+class Standardize(nn.Module):
+    """Standardizes features, clips them, and gives groups of them the same weight.
+
+    Args:
+        sizes: Number of features of each group.
+    """
+
+    weight: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        """Leave the features as they are."""
+        super().__init__()
+        weights = [(size * len(sizes)) ** -0.5 for size in sizes]
+        repeated = [torch.full((size,), weight) for size, weight in zip(sizes, weights, strict=True)]
+        self.register_buffer("weight", torch.cat(repeated), persistent=False)
+        self.register_buffer("mean", torch.zeros(sum(sizes)))
+        self.register_buffer("scale", torch.ones(sum(sizes)))
+
+    def fit(self, x: Tensor) -> None:
+        """Take mean and deviation of features ``(clip, feature)``."""
+        self.mean.copy_(x.mean(0))
+        self.scale.copy_(1 / x.std(0, correction=0).clamp(min=1e-6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features ``(batch, feature)`` of features of the same shape."""
+        return ((x - self.mean) * self.scale).clamp(-FARTHEST, FARTHEST) * self.weight
+
+
+def solve(
+    kernel: NDArray[np.float64], genre: NDArray[np.int64], penalty: float, genres: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit a support vector machine for each genre against the others.
+
+    Args:
+        kernel: Similarity of each pair of clips, shape ``(clip, clip)``.
+        genre: Of each clip, shape ``(clip,)``.
+        penalty: The constant C.
+        genres: Number of genres; one without a clip is never predicted.
+
+    Returns:
+        Weight of each clip in the decision for each genre, ``(clip, genre)``, and the biases ``(genre,)``.
+    """
+    from sklearn.svm import SVC
+
+    dual, bias = np.zeros((len(genre), genres)), np.full(genres, -1.0)
+    for number in np.unique(genre):
+        machine = SVC(kernel="precomputed", C=penalty).fit(kernel, genre == number)
+        dual[machine.support_, number], bias[number] = machine.dual_coef_[0], machine.intercept_[0]
+    return dual, bias
+
+
+def _choose(
+    kernel: NDArray[np.float64], genre: NDArray[np.int64], artist: Sequence[str], genres: int
+) -> tuple[float, float, float]:
+    """Return C and the temperature of the least loss when artists are held out, and the accuracy then."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = StratifiedGroupKFold(min(FOLDS, len(set(artist))), shuffle=True, random_state=0)
+    parts = list(folds.split(genre, genre, artist))
+    found = []
+    for penalty in PENALTIES:
+        decisions = np.zeros((len(genre), genres))
+        for fitted, held_out in parts:
+            dual, bias = solve(kernel[np.ix_(fitted, fitted)], genre[fitted], penalty, genres)
+            decisions[held_out] = kernel[np.ix_(held_out, fitted)] @ dual + bias
+
+        def loss(log_temperature: float, decisions: NDArray[np.float64] = decisions) -> float:
+            scores = log_softmax(decisions / np.exp(log_temperature), axis=1)
+            return -float(scores[np.arange(len(genre)), genre].mean())
+
+        best = minimize_scalar(loss, bounds=(-5, 5), method="bounded")
+        found.append((best.fun, penalty, float(np.exp(best.x)), float((decisions.argmax(axis=1) == genre).mean())))
+    return min(found)[1:]
