@@ -148,7 +148,7 @@ class ClipEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the embeddings ``(batch, dimension)`` of scaled log-mels ``(batch, mel, frame)``."""
-        return self.encoder.embed(x)[:, -1, :, : self.encoder.dimensions[-1]].mean(1)
+        return self.encoder.embed_scaled(x)[:, -1, :, : self.encoder.dimensions[-1]].mean(1)
 
     def load(self) -> None:
         """Put the pretrained weights into the encoder; what LoRA adds to them stays."""

@@ -165,3 +165,10 @@ def test_a_standardized_spectrogram_gets_the_deviation_of_photographs() -> None:
     encoder = TimmEncoder(model="test_efficientnet", **ORIGIN)  # Normalized with the mean and deviation of ImageNet.
     assert torch.allclose(encoder.gain, torch.ones(3, 1, 1))
     assert torch.allclose(encoder.shift, torch.zeros(3, 1, 1))
+
+
+def test_pictures_are_embedded_whatever_their_level() -> None:
+    encoder = TimmEncoder(model="test_efficientnet", **ORIGIN).eval()
+    x = torch.randn(2, 32, 40)
+    with torch.no_grad():
+        assert torch.allclose(encoder.embed(15 * x - 40), encoder.embed(x), atol=1e-5)

@@ -153,6 +153,14 @@ class Encoder(nn.Module, ABC):
             A layer of fewer values than the largest ends in zeros.
         """
 
+    def embed_scaled(self, x: Tensor) -> Tensor:
+        """Return what `embed` does of log-mels ``(batch, mel, frame)`` as a network gets them in training.
+
+        Args:
+            x: Scaled as `genreclf.audio.scaling.Scaling` does, by default to mean 0 and deviation 1 in each band.
+        """
+        return self.embed(x)
+
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
         """Return the parts of the network from input to output, of which the last ones may be trained on."""

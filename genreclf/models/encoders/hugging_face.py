@@ -163,7 +163,6 @@ class TransformersEncoder(Encoder):
         sizes: Mapping[str, Any] | None = None,
         **origin: Unpack[Origin],
     ) -> None:
-        """Build the network with random weights."""
         super().__init__(**origin)
         if architecture not in ARCHITECTURES:
             raise ValueError(f"architecture is one of {', '.join(ARCHITECTURES)}")

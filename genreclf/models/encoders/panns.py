@@ -29,7 +29,6 @@ class ConvBlock(nn.Module):
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        """Make the layers."""
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)

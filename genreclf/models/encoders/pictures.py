@@ -86,6 +86,11 @@ class TimmEncoder(Encoder):
         return load(checked(self.name, self.provenance.sha256, path.read_bytes()))
 
     def embed(self, x: Tensor) -> Tensor:
+        """Return the embeddings ``(batch, 1, 1, dimension)`` of log-mels ``(batch, mel, frame)``, standardized each."""
+        deviation, mean = torch.std_mean(x, (1, 2), keepdim=True)
+        return self.embed_scaled((x - mean) / deviation.clamp(min=1e-3))
+
+    def embed_scaled(self, x: Tensor) -> Tensor:
         """Return the embeddings ``(batch, 1, 1, dimension)`` of standardized log-mels ``(batch, mel, frame)``."""
         picture = x[:, None] * self.gain + self.shift
         pooled: Tensor = self.network.forward_head(self.network.forward_features(picture), pre_logits=True)
