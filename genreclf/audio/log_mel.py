@@ -17,6 +17,9 @@ FLOOR_DB = -100.0
 PICTURE_RANGE_DB = 80.0
 """The range of a picture's 256 values, in dB."""
 
+WAVEFORM_SAMPLES = 160
+"""Samples of a waveform that are stored, and cut, as one column."""
+
 TOP_DB = 80.0
 """How far below a track's peak `librosa.power_to_db` clips by default, in dB."""
 
@@ -40,6 +43,9 @@ class FeatureSpec:
         hop_length: Samples from one column to the next.
         rendering: How pictures were rendered from audio, one of `genreclf.datasets.images.RENDERINGS`; None if unknown.
         top_db: Levels are clipped at so many dB below their track's peak; None does not clip.
+        kind: ``log_mel``; or ``waveform``, with `WAVEFORM_SAMPLES` samples in a column, or ``embedding``, with the
+            values of an encoder's layers one after the other. Of these two, levels in dB mean nothing.
+        layers: Name and number of values of each layer of the embeddings.
     """
 
     n_mels: int
@@ -53,6 +59,40 @@ class FeatureSpec:
     hop_length: int | None = None
     rendering: str | None = None
     top_db: float | None = None
+    kind: str = "log_mel"
+    layers: tuple[tuple[str, int], ...] | None = None
+
+    @classmethod
+    def of_waveform(cls, *, sample_rate: int, clip_seconds: float) -> "FeatureSpec":
+        """Return the parameters of clips of `clip_seconds` of 16-bit waveforms."""
+        frames_per_second = sample_rate / WAVEFORM_SAMPLES
+        return cls(
+            n_mels=WAVEFORM_SAMPLES,
+            clip_frames=max(1, round(clip_seconds * frames_per_second)),
+            frames_per_second=frames_per_second,
+            step_db=1.0,
+            zero_db=0.0,
+            silence=0,
+            sample_rate=sample_rate,
+            kind="waveform",
+        )
+
+    @classmethod
+    def of_embeddings(
+        cls, *, layers: Mapping[str, int], frames_per_second: float, sample_rate: int | None, clip_seconds: float
+    ) -> "FeatureSpec":
+        """Return the parameters of clips of `clip_seconds` of the embeddings of an encoder with such layers."""
+        return cls(
+            n_mels=sum(layers.values()),
+            clip_frames=max(1, round(clip_seconds * frames_per_second)),
+            frames_per_second=frames_per_second,
+            step_db=1.0,
+            zero_db=0.0,
+            silence=0,
+            sample_rate=sample_rate,
+            kind="embedding",
+            layers=tuple(layers.items()),
+        )
 
     @classmethod
     def of_audio(
@@ -98,7 +138,10 @@ class FeatureSpec:
     @classmethod
     def from_plain(cls, values: "FeatureSpec | Mapping[str, Any]") -> "FeatureSpec":
         """Return `values` as a `FeatureSpec`; a mapping is what `plain` returned."""
-        return values if isinstance(values, FeatureSpec) else cls(**values)
+        if isinstance(values, FeatureSpec):
+            return values
+        layers = values.get("layers")
+        return cls(**{**values, "layers": None if layers is None else tuple((name, size) for name, size in layers)})
 
     def plain(self) -> dict[str, Any]:
         """Return the parameters as a dictionary, as checkpoints keep them."""

@@ -12,6 +12,13 @@ Scale = Literal["standardize", "decibel", "peak_decibel", "unit", "power"]
 """Kinds of scaling; `Scaling` explains each."""
 
 
+FULL_SCALE = 2**15
+"""The stored value of a waveform's full scale."""
+
+LEAST_DEVIATION = 0.1
+"""The least standard deviation of an embedding's value, as a share of the mean of those of its layer."""
+
+
 class Scaling(nn.Module):
     """Scales a network's input, in the same way in training, test, prediction and export.
 
@@ -40,7 +47,13 @@ class Scaling(nn.Module):
         self.register_buffer("std", torch.ones(spec.n_mels, 1))
 
     def forward(self, log_mel_q: Tensor) -> Tensor:
-        """Return the scaled float32 spectrograms of quantized ones, both ``(batch, mel, frame)``."""
+        """Return the scaled float32 spectrograms of quantized ones, both ``(batch, mel, frame)``.
+
+        Of waveforms, these are ``(batch, sample)`` with full scale at 1, however they are scaled; of embeddings, each
+        value is standardized.
+        """
+        if self.spec.kind == "waveform":
+            return log_mel_q.transpose(1, 2).flatten(1).float() / FULL_SCALE
         if self.scale == "standardize":
             offset, gain = (self.spec.zero_db - self.mean) / self.std, self.spec.step_db / self.std
             return torch.addcmul(offset, log_mel_q.float(), gain)
@@ -55,14 +68,19 @@ class Scaling(nn.Module):
     @property
     def is_fitted(self) -> bool:
         """Whether the mean and the standard deviation, where they count, come from `fit` or from a checkpoint."""
-        return self.scale != "standardize" or bool(self.mean.any())
+        return self.scale != "standardize" or self.spec.kind == "waveform" or bool(self.mean.any())
 
     def fit(self, log_mel_q: Tensor) -> None:
         """Estimate each band's mean and standard deviation from training clips ``(batch, mel, frame)``."""
-        if self.scale != "standardize":
+        if self.scale != "standardize" or self.spec.kind == "waveform":
             return
         level_db = log_mel_q.double() * self.spec.step_db + self.spec.zero_db
         # Of a band that is always silent, the standard deviation is 0.
         std, mean = torch.std_mean(level_db, dim=(0, 2), correction=0)
         self.mean.copy_(mean[:, None])
-        self.std.copy_(std.clamp(min=1.0)[:, None])
+        if self.spec.layers is not None:
+            for layer in torch.split(std, [size for _, size in self.spec.layers]):
+                layer.clamp_(min=LEAST_DEVIATION * float(layer.mean()) or 1.0)
+        else:
+            std.clamp_(min=1.0)
+        self.std.copy_(std[:, None])

@@ -106,8 +106,15 @@ class Config:
         of_split = typed_section(SplitConfig, "split", {"unseen": split.pop("unseen", False)}, problems)
         features = dict(section_of(plain, "features", problems))
         source = instantiate.find("data", data, problems)
-        if isinstance(source, type) and issubclass(source, ImageDataset):
-            problems += _features_beside_pictures(overrides)
+        takes = instantiate.input_of(section_of(plain, "model", []), section_of(plain, "encoder", []))
+        if takes != "log_mel":
+            brought = PICTURES_BRING if takes == "embedding" else PICTURES_BRING[1:]
+            problems += _features_beside(overrides, brought, "What the network takes has no such features")
+            features |= dict.fromkeys(brought)
+            if features.get("scale") != "standardize":
+                problems.append("features.scale is of spectrograms, and the network takes none: leave it out.")
+        elif isinstance(source, type) and issubclass(source, ImageDataset):
+            problems += _features_beside(overrides, PICTURES_BRING, "Pictures bring their own features")
             features |= dict.fromkeys(PICTURES_BRING)
         root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
         checked = typed_section(RootConfig, "", root, problems)
@@ -148,6 +155,13 @@ class Config:
                 "init_from, use the command evaluate, or leave split.unseen out."
             ]
         return []
+
+    @property
+    def takes(self) -> str:
+        """What the network is given: ``log_mel``, ``waveform`` or ``embedding``."""
+        from genreclf.config import instantiate
+
+        return instantiate.input_of(self.model, self.encoder)
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -199,9 +213,9 @@ def _unknown_keys(plain: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _features_beside_pictures(overrides: Sequence[str]) -> list[str]:
+def _features_beside(overrides: Sequence[str], brought: Sequence[str], reason: str) -> list[str]:
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if key == "features" or key in {f"features.{name}" for name in PICTURES_BRING}:
-            return [f"Pictures bring their own features; leave out {override} (features.scale may stay)."]
+        if key == "features" or key in {f"features.{name}" for name in brought}:
+            return [f"{reason}; leave out {override} (features.scale may stay)."]
     return []

@@ -137,6 +137,20 @@ def make_model(section: Mapping[str, Any], encoder: Mapping[str, Any], **given: 
     return make("model", section, **given)
 
 
+def input_of(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
+    """Return what the network of a configuration is given: ``log_mel``, ``waveform`` or ``embedding``.
+
+    Args:
+        model: Its section.
+        encoder: Its section.
+    """
+    takes: str = getattr(find("model", model, []), "takes", "log_mel")
+    if takes == "encoder":
+        rate = getattr(find("encoder", encoder, []), "sample_rate", None)
+        return "log_mel" if rate is None else "waveform"
+    return takes
+
+
 def is_node(value: Any) -> bool:
     """Return whether a value names a class to be made, or is a list of such values."""
     return any(map(is_node, value)) if isinstance(value, list) else isinstance(value, Mapping) and "_target_" in value

@@ -14,7 +14,7 @@ from genreclf.audio.scaling import Scale
 from genreclf.config import instantiate
 
 LARGEST = {
-    "n_mels": 2**12,
+    "n_mels": 2**16,
     "clip_frames": 2**20,
     "frames_per_second": 2**16,
     "step_db": 2**10,
@@ -29,6 +29,9 @@ LARGEST = {
 
 LARGEST_CLIP, LARGEST_FILTER_BANK = 2**27, 2**27
 """How many values a clip, and `n_fft` times `n_mels`, may have."""
+
+LONGEST_NAME = 100
+"""How many letters the name of an encoder's layer may have."""
 
 MODULES_PER_TENSOR = 20
 """How many modules a network may have for each tensor of its weights; those of genreclf have fewer than 3."""
@@ -58,6 +61,15 @@ def checked_spec(values: Any) -> FeatureSpec:
         lowest = -largest if key in ("zero_db", "silence") else 0
         if not lowest <= value <= largest or (value == 0 and lowest == 0):
             raise ValueError(f"{key} of {value}")
+    kind, layers = values.get("kind", "log_mel"), values.get("layers")
+    if kind not in ("log_mel", "waveform", "embedding"):
+        raise ValueError(f"kind of {kind!r}")
+    if (kind == "embedding") != (layers is not None):
+        raise ValueError(f"kind of {kind!r} with layers of {layers!r}")
+    if layers is not None:
+        sizes = [size for name, size in layers if isinstance(name, str) and len(name) <= LONGEST_NAME]
+        if not all(type(size) is int and size > 0 for size in sizes) or sum(sizes) != values["n_mels"]:
+            raise ValueError(f"layers of {layers!r}")
     spec = FeatureSpec.from_plain(values)
     if spec.n_mels * spec.clip_frames > LARGEST_CLIP:
         raise ValueError(f"n_mels of {spec.n_mels} with clip_frames of {spec.clip_frames}")

@@ -15,7 +15,7 @@ Encode = Callable[[Track], NDArray[Any]]
 
 
 def encode_all(
-    tracks: Sequence[Track], encode: Encode, workers: int
+    tracks: Sequence[Track], encode: Encode, workers: int, what: str = "Spectrograms"
 ) -> Iterator[tuple[Track, NDArray[Any] | UnreadableTrack]]:
     """Yield each track with its spectrogram, in order, several at a time, under a progress bar."""
     if not tracks:
@@ -23,7 +23,7 @@ def encode_all(
     import torch
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("Spectrograms"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     waiting: deque[tuple[Track, Future[NDArray[Any]]]] = deque()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from genreclf.audio.log_mel import FeatureSpec, LogMel, in_steps, to_steps
+from genreclf.audio.log_mel import WAVEFORM_SAMPLES, FeatureSpec, LogMel, in_steps, to_steps
+from genreclf.audio.scaling import FULL_SCALE
 from genreclf.data.encode_all import Encode
 from genreclf.data.store import Recipe, Store, open_or_build
 from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
@@ -49,32 +50,59 @@ def store_of(
     Raises:
         UserError: Tracks cannot be read, or the disk is full.
     """
+    recipe, encode = log_mel_recipe(source, spec, device)
+    return open_store(recipe, encode, tracks, directory=directory, skip_unreadable=skip_unreadable)
+
+
+def open_store(
+    recipe: Recipe,
+    encode: Encode,
+    tracks: Sequence[Track],
+    *,
+    directory: str | Path | None = None,
+    skip_unreadable: bool = False,
+) -> Store:
+    """Open the store of `tracks` that a recipe describes, building it with `encode` if it is not there.
+
+    Args:
+        recipe: What the stored values depend on.
+        encode: Computes those of a track.
+        tracks: The tracks to store.
+        directory: Where stores are kept; None for the user's cache folder.
+        skip_unreadable: Leave out tracks that cannot be read instead of stopping.
+
+    Raises:
+        UserError: Tracks cannot be read, or the disk is full.
+    """
     reuse_memory()  # For what follows too: every training opens a store first.
     try:
-        return _open_or_build(source, tracks, spec, directory, skip_unreadable, device)
+        return open_or_build(
+            directory=Path(directory).expanduser() if directory else user_cache_path("genreclf") / "stores",
+            recipe=recipe,
+            tracks=tracks,
+            encode=encode,
+            skip_unreadable=skip_unreadable,
+        )
     finally:
         torch.cuda.empty_cache()
 
 
-def _open_or_build(
-    source: Dataset,
-    tracks: Sequence[Track],
-    spec: FeatureSpec,
-    directory: str | Path | None,
-    skip_unreadable: bool,
-    device: torch.device,
-) -> Store:
-    recipe, encode = _making(source, spec, device)
-    return open_or_build(
-        directory=Path(directory).expanduser() if directory else user_cache_path("genreclf") / "stores",
-        recipe=recipe,
-        tracks=tracks,
-        encode=encode,
-        skip_unreadable=skip_unreadable,
-    )
+def waveform_recipe(source: Dataset, sample_rate: int) -> tuple[Recipe, Encode]:
+    """Return what stored waveforms depend on, and the function that reads that of a track, ``(column, sample)``."""
+    if not isinstance(source, AudioDataset):
+        raise UserError(f"data: {type(source).__name__} has no waveforms; choose a dataset of audio.")
+
+    def encode(track: Track) -> NDArray[np.int16]:
+        samples = source.waveform(track, sample_rate)
+        columns = max(1, -(-len(samples) // WAVEFORM_SAMPLES))
+        filled = np.pad(samples, (0, columns * WAVEFORM_SAMPLES - len(samples))).reshape(columns, WAVEFORM_SAMPLES)
+        limits = np.iinfo(np.int16)
+        return np.clip(np.rint(filled * FULL_SCALE), limits.min, limits.max).astype(np.int16)
+
+    return Recipe(source.name, "int16", WAVEFORM_SAMPLES, {"waveform": sample_rate}, "Waveforms"), encode
 
 
-def _making(source: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
+def log_mel_recipe(source: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
     """Return what the stored values depend on, and the function that computes those of a track."""
     if isinstance(source, ImageDataset):
         return Recipe(source.name, "uint8", spec.n_mels, {}), lambda track: source.picture(track).T

@@ -46,12 +46,14 @@ class Recipe:
         dtype: Of the stored values, ``int16`` or ``uint8``.
         n_mels: Values a frame.
         settings: Everything else that changes a value, such as sample rate and hop.
+        what: What the values are called under the progress bar.
     """
 
     source: str
     dtype: str
     n_mels: int
     settings: Mapping[str, Any]
+    what: str = "Spectrograms"
 
     def key(self, tracks: Iterable[Track] = ()) -> str:
         """Return a hash of the recipe and of the files of `tracks`."""
@@ -225,7 +227,7 @@ def _build(
     end = max((offset + length for offset, length, _ in done.values()), default=0)
     with (building / "frames.bin").open("ab") as frames, (building / "journal.jsonl").open("a") as journal:
         frames.truncate(end * frame_bytes)
-        for track, result in encode_all(missing, encode, workers):
+        for track, result in encode_all(missing, encode, workers, recipe.what):
             if isinstance(result, UnreadableTrack):
                 unreadable[track.id] = (track, str(result))
                 continue

@@ -42,7 +42,8 @@ def build_data(config: Config, corpus: Corpus, split: Split, genres: list[str] |
         batch_size=config.clips.batch_size,
         crops_per_track=config.clips.crops_per_track,
         grid_overlap=config.clips.grid_overlap,
-        short="pad" if config.clips.short == "pad" else "wrap",
+        # Of embeddings, zeros are no silence.
+        short="pad" if config.clips.short == "pad" and corpus.spec.kind != "embedding" else "wrap",
         seed=config.seed,
     )
 

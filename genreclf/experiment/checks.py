@@ -32,10 +32,9 @@ from genreclf.experiment.build import (
     make_optimizer,
     make_scheduler,
 )
-from genreclf.experiment.corpus import audio_spec
+from genreclf.experiment.corpus import audio_spec, make_encoder
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
-from genreclf.models.encoders.base import Encoder
 from genreclf.run_directory import RunDirectory
 from genreclf.training.best_epoch import LOGGED
 
@@ -237,12 +236,11 @@ def _check_encoder(config: Config) -> None:
     """See that the pretrained weights are there, are the right ones, and are of use to the model."""
     if config.encoder.get("_target_") is None:
         return
-    if not instantiate.accepts("model", config.model, "encoder"):
+    if config.takes != "embedding" and not instantiate.accepts("model", config.model, "encoder"):
         name = str(config.model["_target_"]).rpartition(".")[2]
         raise UserError(f"{name} does not use encoder: leave it out, or choose a model that does, such as model=probe.")
-    encoder: Encoder = instantiate.make("encoder", config.encoder)
     if config.model.get("pretrained", True):
-        encoder.fetch()
+        make_encoder(config).fetch()
 
 
 def _check_start(config: Config) -> None:

@@ -1,6 +1,6 @@
 """What a run is made of before any training: tracks, their spectrograms and the split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,11 +8,14 @@ import torch
 from genreclf.audio.log_mel import TOP_DB, FeatureSpec
 from genreclf.config import instantiate
 from genreclf.config.config import Config
-from genreclf.data.encoding import store_of
-from genreclf.data.store import Store
+from genreclf.data.encode_all import Encode
+from genreclf.data.encoding import log_mel_recipe, open_store, waveform_recipe
+from genreclf.data.store import Recipe, Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
 from genreclf.devices import first_device
 from genreclf.errors import UserError
+from genreclf.models.encoders.base import Encoder
+from genreclf.models.encoders.store import embedding_recipe
 from genreclf.splits.base import Split
 
 
@@ -61,14 +64,10 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
     source: Dataset = instantiate.make("data", config.source)
     tracks = source.tracks()
     spec = _spec(config, source, tracks)
-    store = store_of(
-        source,
-        tracks,
-        spec,
-        directory=config.clips.store_dir,
-        skip_unreadable=config.clips.skip_unreadable,
-        device=device or first_device(config.trainer.accelerator),
-    )
+    device = device or first_device(config.trainer.accelerator)
+    recipe, encode = _recipe(config, source, tracks, spec, device)
+    clips = config.clips
+    store = open_store(recipe, encode, tracks, directory=clips.store_dir, skip_unreadable=clips.skip_unreadable)
     if config.clips.clip_seconds == "square":
         spec = replace(spec, clip_frames=spec.n_mels)
     elif config.clips.clip_seconds == "whole":
@@ -80,12 +79,46 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
     return Corpus(source.name, source.dataset, {track.id: track for track in tracks}, store, spec, tuple(warnings))
 
 
-def _spec(config: Config, source: Dataset, tracks: list[Track]) -> FeatureSpec:
-    """Return what the spectrograms of the source are, or shall be, with clips of 1 s where seconds do not say."""
+def _recipe(
+    config: Config, source: Dataset, tracks: Sequence[Track], spec: FeatureSpec, device: torch.device
+) -> tuple[Recipe, Encode]:
+    """Return what the store of a run depends on, and the function that computes the values of a track."""
+    if spec.kind == "embedding":
+        encoder = make_encoder(config)
+        log_mel = _log_mel_spec(config, source, tracks) if encoder.sample_rate is None else None
+        return embedding_recipe(source, encoder, device, log_mel)
+    if spec.kind == "waveform":
+        assert spec.sample_rate is not None
+        return waveform_recipe(source, spec.sample_rate)
+    return log_mel_recipe(source, spec, device)
+
+
+def make_encoder(config: Config) -> Encoder:
+    """Return the pretrained encoder of a run, without its weights.
+
+    Raises:
+        UserError: None is chosen, or it lacks a license or a hash.
+    """
+    if config.encoder.get("_target_") is None:
+        name = str(config.model["_target_"]).rpartition(".")[2]
+        raise UserError(f"{name} needs a pretrained encoder: choose one with encoder=NAME.")
+    encoder: Encoder = instantiate.make("encoder", config.encoder)
+    return encoder
+
+
+def _spec(config: Config, source: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
+    """Return what the network is given, with clips of 1 s where seconds do not say."""
+    if config.takes == "log_mel":
+        return _log_mel_spec(config, source, tracks)
+    return audio_spec(config)
+
+
+def _log_mel_spec(config: Config, source: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
+    """Return what the spectrograms of the source are, or shall be."""
     if isinstance(source, ImageDataset):
         return FeatureSpec.of_pictures(
             n_mels=source.n_mels,
-            frames_per_second=source.frames_per_second(tracks),
+            frames_per_second=source.frames_per_second(list(tracks)),
             clip_seconds=_clip_seconds(config),
             rendering=source.rendering,
         )
@@ -93,12 +126,26 @@ def _spec(config: Config, source: Dataset, tracks: list[Track]) -> FeatureSpec:
 
 
 def audio_spec(config: Config) -> FeatureSpec:
-    """Return what the spectrograms of audio shall be, with clips of 1 s where seconds do not say.
+    """Return what the network is given of audio, with clips of 1 s where seconds do not say.
 
     Raises:
-        UserError: The features leave out what audio needs.
+        UserError: The features leave out what audio needs, or there is no encoder.
     """
+    clip_seconds = _clip_seconds(config)
+    if config.takes == "embedding":
+        encoder = make_encoder(config)
+        return FeatureSpec.of_embeddings(
+            layers=dict(zip(encoder.layers, encoder.dimensions, strict=True)),
+            frames_per_second=1 / encoder.hop_s,
+            sample_rate=encoder.sample_rate,
+            clip_seconds=clip_seconds,
+        )
     features = config.features
+    if config.takes == "waveform":
+        rate = make_encoder(config).sample_rate if config.encoder.get("_target_") else features.sample_rate
+        if not rate:
+            raise UserError("features.sample_rate must be set for a network that takes waveforms.")
+        return FeatureSpec.of_waveform(sample_rate=rate, clip_seconds=clip_seconds)
     if not (features.sample_rate and features.n_fft and features.hop_length and features.n_mels):
         raise UserError("features.sample_rate, n_fft, hop_length and n_mels must be set for audio: features=log_mel.")
     return FeatureSpec.of_audio(
@@ -106,7 +153,7 @@ def audio_spec(config: Config) -> FeatureSpec:
         n_fft=features.n_fft,
         hop_length=features.hop_length,
         n_mels=features.n_mels,
-        clip_seconds=_clip_seconds(config),
+        clip_seconds=clip_seconds,
         top_db=TOP_DB if features.scale == "decibel" else None,
     )
 

@@ -11,6 +11,7 @@ from genreclf.devices import device_errors, exactly
 from genreclf.errors import UserError
 from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
+from genreclf.experiment.corpus import make_encoder
 from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.setup import Prepared
 from genreclf.experiment.trainer import trainer_of
@@ -73,10 +74,12 @@ def test(
         "status": "finished",
         "objective": val_accuracy,
         "seed": config.seed,
-        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "parameters": model.n_parameters,
         "epochs": len(history),
         "best_epoch": best_epoch if history else None,
         "split": described,
+        **({"pretrained": make_encoder(config).record()} if config.encoder.get("_target_") else {}),
+        **model.summary(load_checkpoint(trained.last)["state_dict"] if trained.last.exists() else {}),
         "val": {"track": {"accuracy": val_accuracy}},
         "test": scores,
         "timing": {

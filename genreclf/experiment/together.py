@@ -149,7 +149,7 @@ class _Loaded:
         self._corpora: dict[str, Corpus] = {}
 
     def __call__(self, config: Config) -> Corpus:
-        key = digest({name: config.plain[name] for name in ("data", "features")})
+        key = digest({name: config.plain.get(name) for name in ("data", "features", "encoder")} | {"of": config.takes})
         if key not in self._corpora:
             self._corpora[key] = load_corpus(config)
         return self._corpora[key]

@@ -9,6 +9,7 @@ from genreclf.models.ffnn import FFNN
 from genreclf.models.finetune import FineTune
 from genreclf.models.musicnn import Musicnn
 from genreclf.models.patch_transformer import PatchTransformer
+from genreclf.models.probe import Probe
 from genreclf.models.published.leland import LelandCNN, LelandFFNN
 from genreclf.models.published.liang import LiangCNN, LiangCRNN
 from genreclf.models.published.wu import WuCNN
@@ -34,6 +35,7 @@ __all__ = [
     "LiangCRNN",
     "Musicnn",
     "PatchTransformer",
+    "Probe",
     "ShortChunkCNN",
     "StatisticsCRNN",
     "WuCNN",

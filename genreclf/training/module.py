@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, NotRequired, TypedDict
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict
 
 import torch
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
@@ -63,6 +63,10 @@ class GenreClassifier(StepModule):
     network: nn.Module
     fits_at_once: ClassVar[bool] = False
     """Whether it is fitted before the first epoch, of which there is none; see `genreclf.models.closed_form`."""
+
+    takes: ClassVar[Literal["log_mel", "waveform", "embedding", "encoder"]] = "log_mel"
+    """What the network is given: ``(batch, mel, frame)`` spectrograms, ``(batch, sample)`` waveforms at
+    ``features.sample_rate``, ``(batch, value, frame)`` embeddings of the encoder, or what the encoder itself takes."""
 
     def __init__(
         self,
@@ -147,10 +151,19 @@ class GenreClassifier(StepModule):
         y = (batch.genre[:, None] == torch.arange(len(self.genres), device=x.device)).to(x.dtype)
         if self.augment is not None:
             x, y = self.augment(x, y)
-        logits = (self._train_network or self.network)(x)
-        loss: Tensor = self.loss(logits, y)
+        loss, logits = self.clip_loss(x, y)
         self._sum_up(loss.detach(), logits.detach(), y)
         return self._of_all_ranks(loss, len(logits))
+
+    def clip_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss that is trained on, and the logits ``(batch, genre)``.
+
+        Args:
+            x: Scaled and augmented clips.
+            y: Targets ``(batch, genre)``.
+        """
+        logits = (self._train_network or self.network)(x)
+        return self.loss(logits, y), logits
 
     def _of_all_ranks(self, loss: Tensor, clips: int) -> Tensor:
         """Weigh the mean loss of a rank's clips so that the mean over the ranks is the mean over all their clips."""
@@ -198,8 +211,12 @@ class GenreClassifier(StepModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracy of the validation clips and tracks."""
-        self.predictions = self._gathered()
-        figures = evaluate(self.predictions)
+        self.log_validation(self._gathered())
+
+    def log_validation(self, predictions: ClipPredictions) -> None:
+        """Keep the predictions of the validation clips; log their loss and accuracy, and those of the tracks."""
+        self.predictions = predictions
+        figures = evaluate(predictions)
         self.log("val/loss", figures["clip"]["loss"])
         self.log("val/clip_accuracy", figures["clip"]["accuracy"])
         self.log("val/track_loss", figures["track"]["loss"])
@@ -211,11 +228,28 @@ class GenreClassifier(StepModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the scheduler."""
-        optimizer = self.make_optimizer(self.network.parameters())
+        optimizer = self.optimizer_of_network()
         if self.make_scheduler is None:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, steps)}
+
+    def optimizer_of_network(self) -> Optimizer:
+        """Return the optimizer of what is trained."""
+        return self.make_optimizer(self.network.parameters())
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters of the network."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def summary(self, last: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return what ``metrics.json`` says of the model beside the figures.
+
+        Args:
+            last: The state after the last epoch; the model itself has that of the best one.
+        """
+        return {}
 
     def on_train_epoch_end(self) -> None:
         """Step a scheduler that monitors a metric before the checkpoint of the epoch is written."""

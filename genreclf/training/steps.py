@@ -154,4 +154,9 @@ class StepModule(LightningModule):
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)  # Lightning leaves it to the optimizer, too late for the norm.
         clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
-        clip(self.network.parameters(), gradient_clip_val)
+        for module in self.clipped_apart():
+            clip(module.parameters(), gradient_clip_val)
+
+    def clipped_apart(self) -> list[nn.Module]:
+        """Return the modules whose gradients are clipped, each by its own norm."""
+        return [self.network]

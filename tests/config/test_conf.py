@@ -16,7 +16,8 @@ OURS = [path for path in FILES if path.parts[0] != "hydra" and not path.stem.sta
 OPTIONS = sorted(f"{path.parts[0]}={'/'.join(path.parts[1:])}" for path in OURS)
 NOT_RUN = {
     *("data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"),  # need files
-    "model=finetune",  # needs an encoder: test_finetune.py
+    *("model=finetune", "model=probe", "sweep=layers"),  # in models/test_encoders.py and test_finetune.py
+    *(f"encoder={name}" for name in ("musicnn_mtt", "musicnn_msd", "vgg_mtt", "vgg_msd")),
     *("trainer=ddp", *(() if find_spec("psutil") else ("callbacks=device_stats",))),
 }
 """The rest runs here, but sweeps, in sweep/, and published systems, in test_published.py."""

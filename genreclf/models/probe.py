@@ -1,0 +1,299 @@
+"""A classifier on the embeddings of a pretrained encoder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
+
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from genreclf.data.clips import ClipBatch
+from genreclf.errors import UserError
+from genreclf.evaluation.gather import GatheredPredictions
+from genreclf.evaluation.metrics import evaluate
+from genreclf.evaluation.predictions import ClipPredictions
+from genreclf.training.module import GenreClassifier, Training
+
+
+class Probe(GenreClassifier):
+    """A linear or a dense layer on the mean, and the deviation, of an encoder's embeddings over a clip.
+
+    Of each pair of a learning rate and a weight decay a probe is trained, all in the same steps. After each epoch the
+    one with the lowest loss on validation tracks counts, so that the epoch and the pair are chosen together, on them
+    alone; without validation tracks it is the first one.
+
+    Args:
+        layer: Name of the encoder's layer, or its number; or ``all``: a weighted sum, whose weights are learned. Of
+            layers of different sizes, the weighted layers lie side by side.
+        deviation: Whether the standard deviation over the clip is used beside the mean.
+        hidden: Units of a layer before the classifier; None: the classifier alone, a linear probe.
+        dropout: Before the classifier.
+        lr_factors: The learning rates that are tried, as multiples of the optimizer's.
+        weight_decay_factors: The same for the weight decay.
+        **training: Of `GenreClassifier`.
+
+    Raises:
+        ValueError: There is no such layer, or nothing to try.
+    """
+
+    takes = "embedding"
+    network: "ProbeNetwork"
+
+    def __init__(
+        self,
+        *,
+        layer: int | str = "all",
+        deviation: bool = False,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+        lr_factors: Sequence[float] = (1.0,),
+        weight_decay_factors: Sequence[float] = (1.0,),
+        **training: Unpack[Training],
+    ) -> None:
+        """Build the network."""
+        super().__init__(**training)
+        if self.spec.layers is None:
+            raise ValueError("a probe takes embeddings, not spectrograms")
+        self.factors = [(lr, decay) for lr in lr_factors for decay in weight_decay_factors]
+        if not self.factors or any(lr <= 0 or decay < 0 for lr, decay in self.factors):
+            raise ValueError("lr_factors must hold numbers above 0, and weight_decay_factors numbers of at least 0")
+        self.network = ProbeNetwork(
+            dict(self.spec.layers),
+            len(self.genres),
+            layer=layer,
+            deviation=deviation,
+            hidden=hidden,
+            dropout=dropout,
+            heads=len(self.factors),
+        )
+        self.tried = nn.ModuleList(
+            GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second) for _ in self.factors
+        )
+
+    def clip_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of the losses of all heads, and the logits of the one that counts."""
+        logits: Tensor = (self._train_network or self.network)(x)
+        loss = torch.stack([self.loss(each, y) for each in logits.unbind()]).sum()
+        return loss, logits.index_select(0, self.network.chosen)[0]
+
+    def _sum_up(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        """Add the loss of the head that counts."""
+        super()._sum_up(self.loss(logits, y), logits, y)
+
+    def optimizer_of_network(self) -> Optimizer:
+        """Return the optimizer, in which each head has a learning rate and a weight decay of its own."""
+        optimizer = self.make_optimizer([{"params": list(head.parameters())} for head in self.network.heads])
+        for row, (group, (lr, decay)) in enumerate(zip(optimizer.param_groups, self.factors, strict=True)):
+            if decay != 1 and "weight_decay" not in group:
+                raise UserError("optimizer has no weight_decay to be searched: set model.weight_decay_factors=[1].")
+            group["lr"] = group["lr"] * lr
+            group["weight_decay"] = group.get("weight_decay", 0.0) * decay
+            self.network.search[row, :2] = torch.tensor([group["lr"], group["weight_decay"]])
+        return optimizer
+
+    def clipped_apart(self) -> list[nn.Module]:
+        """Return the heads, whose gradients do not depend on each other."""
+        return list(self.network.heads)
+
+    @property
+    def _is_searching(self) -> bool:
+        return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+
+    def validation_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> None:
+        """Gather the logits of a batch of the grid, in training those of every head."""
+        if not self._is_searching or isinstance(batch, Tensor):
+            super().validation_step(batch, batch_idx)
+            return
+        every = self.network.logits(self.scaling(batch.stored))
+        for gathered, logits in zip(self.tried, every.unbind(), strict=True):
+            assert isinstance(gathered, GatheredPredictions)
+            gathered.update(batch.segment, batch.start_frame, batch.genre, logits, batch.track_ids)
+
+    def on_validation_epoch_end(self) -> None:
+        """Choose the head of the lowest loss on validation tracks, and log its figures."""
+        if not self._is_searching:
+            super().on_validation_epoch_end()
+            return
+        predictions: list[ClipPredictions] = []
+        for gathered in self.tried:
+            assert isinstance(gathered, GatheredPredictions)
+            predictions.append(gathered.predictions())
+            gathered.reset()
+        figures = [evaluate(each)["track"] for each in predictions]
+        network = self.network
+        for row, found in enumerate(figures):
+            if self.current_epoch == 0 or found["loss"] < float(network.search[row, 2]):
+                network.search[row, 2:] = torch.tensor([found["loss"], found["accuracy"], self.current_epoch])
+        best = min(range(len(figures)), key=lambda row: (figures[row]["loss"], -figures[row]["accuracy"]))
+        network.chosen.fill_(best)
+        self.log_validation(predictions[best])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the choice of this epoch, also where the weights are those of an average."""
+        for name in ("chosen", "search"):
+            checkpoint["state_dict"][f"network.{name}"] = getattr(self.network, name).detach().cpu().clone()
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters of the head that counts."""
+        return sum(parameter.numel() for parameter in self.network.head.parameters())
+
+    def summary(self, last: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the layer, the learned weights of the layers, and the search.
+
+        Args:
+            last: The state after the last epoch, whose record of the search is complete.
+        """
+        network = self.network
+        keys = ("lr", "weight_decay", "val_track_loss", "val_track_accuracy", "epoch")
+        rows = last.get("network.search", network.search).tolist()
+        search = [dict(zip(keys, row, strict=True)) | {"epoch": int(row[-1])} for row in rows]
+        weights = network.head.shares
+        found: dict[str, Any] = {
+            "layer": network.layer,
+            "chosen": search[int(network.chosen)] if len(search) > 1 else None,
+            "search": search,
+        }
+        if weights is not None:
+            found["layer_weights"] = dict(zip(network.sizes, weights.tolist(), strict=True))
+        return {"probe": found}
+
+
+class ProbeNetwork(nn.Module):
+    """Several heads on the same embeddings, one of which counts.
+
+    Args:
+        sizes: Values of each layer of the embeddings, by its name.
+        genres: Number of classes.
+        layer: Name or number of a layer, or ``all``.
+        deviation: Whether the standard deviation over the clip is used beside the mean.
+        hidden: See `Probe`.
+        dropout: See `Probe`.
+        heads: Number of heads.
+
+    Attributes:
+        chosen: The head that counts, shape ``(1,)``.
+        search: Learning rate, weight decay, lowest loss on validation tracks, the accuracy and the epoch of it, of each
+            head, shape ``(head, 5)``.
+
+    Raises:
+        ValueError: There is no such layer.
+    """
+
+    chosen: Tensor
+    search: Tensor
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        genres: int,
+        *,
+        layer: int | str,
+        deviation: bool,
+        hidden: int | None,
+        dropout: float,
+        heads: int,
+    ) -> None:
+        """Make the heads."""
+        super().__init__()
+        names = list(sizes)
+        number = names.index(str(layer)) if str(layer) in names else layer
+        if layer != "all" and not (isinstance(number, int) and 0 <= number < len(names)):
+            raise ValueError(f"layer={layer} is none of all, {', '.join(names)}, and no number below {len(names)}")
+        self.sizes = dict(sizes)
+        self.deviation = deviation
+        self.number = number if isinstance(number, int) else None
+        self.layer = "all" if self.number is None else names[self.number]
+        widths = [size * (1 + deviation) for size in sizes.values()]
+        self.is_even = len(set(widths)) == 1
+        width = widths[self.number or 0] if self.is_even or self.number is not None else sum(widths)
+        self.heads = nn.ModuleList(
+            Head(width, genres, hidden=hidden, dropout=dropout, widths=widths if self.number is None else None)
+            for _ in range(heads)
+        )
+        self.register_buffer("chosen", torch.zeros(1, dtype=torch.long))
+        self.register_buffer("search", torch.zeros(heads, 5))
+
+    @property
+    def head(self) -> "Head":
+        """The head that counts."""
+        head: Head = self.heads[int(self.chosen)]  # type: ignore[assignment]
+        return head
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return what the heads take of embeddings ``(batch, value, frame)``.
+
+        Returns:
+            ``(batch, feature)`` of one layer, or of several of different sizes; else ``(batch, layer, feature)``.
+        """
+        parts = torch.split(x, list(self.sizes.values()), 1)
+        chosen = parts if self.number is None else [parts[self.number]]
+        each = [part.mean(2) for part in chosen]
+        if self.deviation:
+            each = [torch.cat([mean, part.std(2, correction=0)], 1) for mean, part in zip(each, chosen, strict=True)]
+        if self.number is not None:
+            return each[0]
+        return torch.stack(each, 1) if self.is_even else torch.cat(each, 1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits ``(head, batch, genre)`` of embeddings ``(batch, value, frame)``."""
+        pooled = self.pooled(x)
+        return torch.stack([head(pooled) for head in self.heads])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits ``(batch, genre)``, in training those of every head, ``(head, batch, genre)``."""
+        return self.logits(x) if self.training else self.classifier(self.embed(x))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the input ``(batch, feature)`` of the classifier of embeddings ``(batch, value, frame)``."""
+        return self.head.embed(self.pooled(x))
+
+    def classifier(self, embedding: Tensor) -> Tensor:
+        """Return the logits ``(batch, genre)``."""
+        logits: Tensor = self.head.classifier(embedding)
+        return logits
+
+
+class Head(nn.Module):
+    """A classifier of pooled embeddings.
+
+    Args:
+        width: Number of its features.
+        genres: Number of classes.
+        hidden: Units of a layer before the classifier; None: there is none.
+        dropout: Before the classifier.
+        widths: Features of each layer, if they are weighted; the weights start equal.
+    """
+
+    def __init__(
+        self, width: int, genres: int, *, hidden: int | None, dropout: float, widths: Sequence[int] | None
+    ) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.widths = widths
+        self.layer_weights = None if widths is None else nn.Parameter(torch.zeros(len(widths)))
+        dense = [] if hidden is None else [nn.Linear(width, hidden), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*dense, nn.Dropout(dropout))
+        self.classifier = nn.Linear(width if hidden is None else hidden, genres)
+
+    @property
+    def shares(self) -> Tensor | None:
+        """The weights of the layers, which sum to 1; None where there is one."""
+        return None if self.layer_weights is None else self.layer_weights.softmax(0)
+
+    def embed(self, pooled: Tensor) -> Tensor:
+        """Return the input ``(batch, feature)`` of the classifier."""
+        if self.widths is not None and (shares := self.shares) is not None:
+            if pooled.ndim == 3:
+                pooled = torch.einsum("blf,l->bf", pooled, shares)
+            else:
+                each = [share.expand(width) for share, width in zip(shares.unbind(), self.widths, strict=True)]
+                pooled = pooled * (torch.cat(each) * len(self.widths))
+        features: Tensor = self.features(pooled)
+        return features
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Return the logits ``(batch, genre)``."""
+        logits: Tensor = self.classifier(self.embed(pooled))
+        return logits
