@@ -107,8 +107,9 @@ class Config:
         features = dict(section_of(plain, "features", problems))
         source = instantiate.find("data", data, problems)
         takes = instantiate.input_of(section_of(plain, "model", []), section_of(plain, "encoder", []))
-        if takes != "log_mel":
-            brought = PICTURES_BRING if takes == "embedding" else PICTURES_BRING[1:]
+        encoder = instantiate.find("encoder", section_of(plain, "encoder", []), problems)
+        if takes == "waveform" or (takes == "embedding" and getattr(encoder, "sample_rate", None)):
+            brought = PICTURES_BRING if encoder is not None else PICTURES_BRING[1:]
             problems += _features_beside(overrides, brought, "What the network takes has no such features")
             features |= dict.fromkeys(brought)
             if features.get("scale") != "standardize":
@@ -155,6 +156,11 @@ class Config:
                 "init_from, use the command evaluate, or leave split.unseen out."
             ]
         return []
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the network, or what it takes, has weights that were trained on other data."""
+        return self.encoder.get("_target_") is not None and self.model.get("pretrained", True) is True
 
     @property
     def takes(self) -> str:

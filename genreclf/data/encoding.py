@@ -87,17 +87,21 @@ def open_store(
         torch.cuda.empty_cache()
 
 
+def columns_of(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Return a waveform ``(sample,)`` as it is stored, ``(column, sample)``; the last column ends in silence."""
+    columns = max(1, -(-len(waveform) // WAVEFORM_SAMPLES))
+    filled = np.pad(waveform, (0, columns * WAVEFORM_SAMPLES - len(waveform))).reshape(columns, WAVEFORM_SAMPLES)
+    limits = np.iinfo(np.int16)
+    return np.clip(np.rint(filled * FULL_SCALE), limits.min, limits.max).astype(np.int16)
+
+
 def waveform_recipe(source: Dataset, sample_rate: int) -> tuple[Recipe, Encode]:
     """Return what stored waveforms depend on, and the function that reads that of a track, ``(column, sample)``."""
     if not isinstance(source, AudioDataset):
         raise UserError(f"data: {type(source).__name__} has no waveforms; choose a dataset of audio.")
 
     def encode(track: Track) -> NDArray[np.int16]:
-        samples = source.waveform(track, sample_rate)
-        columns = max(1, -(-len(samples) // WAVEFORM_SAMPLES))
-        filled = np.pad(samples, (0, columns * WAVEFORM_SAMPLES - len(samples))).reshape(columns, WAVEFORM_SAMPLES)
-        limits = np.iinfo(np.int16)
-        return np.clip(np.rint(filled * FULL_SCALE), limits.min, limits.max).astype(np.int16)
+        return columns_of(source.waveform(track, sample_rate))
 
     return Recipe(source.name, "int16", WAVEFORM_SAMPLES, {"waveform": sample_rate}, "Waveforms"), encode
 

@@ -78,7 +78,7 @@ def test(
         "epochs": len(history),
         "best_epoch": best_epoch if history else None,
         "split": described,
-        **({"pretrained": make_encoder(config).record()} if config.encoder.get("_target_") else {}),
+        **({"pretrained": make_encoder(config).record()} if config.is_pretrained else {}),
         **model.summary(load_checkpoint(trained.last)["state_dict"] if trained.last.exists() else {}),
         "val": {"track": {"accuracy": val_accuracy}},
         "test": scores,

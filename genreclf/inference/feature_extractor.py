@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genreclf.audio.decode import AudioStream
-from genreclf.audio.log_mel import PICTURE_RANGE_DB, STEP_DB, FeatureSpec, LogMel, in_steps, to_steps
+from genreclf.audio.log_mel import PICTURE_RANGE_DB, STEP_DB, WAVEFORM_SAMPLES, FeatureSpec, LogMel, in_steps, to_steps
 from genreclf.audio.streaming import log_mel_frames, resampled, without_ends
+from genreclf.data.encoding import columns_of
 from genreclf.data.store import mapped
 from genreclf.errors import UnreadableTrack, UserError
+from genreclf.models.encoders.store import EmbeddingExtractor
 from genreclf.run_directory import sentence_when_full
 
 LIBROSA_PEAK80 = {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512}
@@ -26,6 +28,9 @@ OVERVIEW_COLUMNS = 1500
 """Maximal number of columns of the spectrogram that is kept for display."""
 
 _CHUNK_FRAMES = 1 << 14
+
+BLOCK_SAMPLES = WAVEFORM_SAMPLES << 14
+"""Samples of a waveform that are read back at a time."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,23 @@ class FeatureExtractor:
 
     Args:
         spec: The parameters of the spectrograms.
+        embedding_extractor: What embeds waveforms, if `spec` is of embeddings.
 
     Raises:
         UserError: They are pictures of unknown rendering.
     """
 
-    def __init__(self, spec: FeatureSpec) -> None:
+    def __init__(self, spec: FeatureSpec, embedding_extractor: EmbeddingExtractor | None = None) -> None:
         """Prepare the log-mel."""
         self.spec = spec
-        if spec.rendering == "librosa_peak80":
+        self.embedding_extractor = embedding_extractor
+        n_mels = spec.n_mels
+        if spec.kind != "log_mel":
+            if spec.sample_rate is None or (spec.kind == "embedding") != (embedding_extractor is not None):
+                raise UserError("The model takes embeddings of spectrograms, which are not computed of songs yet.")
+            # For display alone.
+            settings, n_mels = {"sample_rate": spec.sample_rate, "n_fft": 2048, "hop_length": 512}, 128
+        elif spec.rendering == "librosa_peak80":
             settings = LIBROSA_PEAK80
         elif spec.sample_rate and spec.n_fft and spec.hop_length:
             settings = {"sample_rate": spec.sample_rate, "n_fft": spec.n_fft, "hop_length": spec.hop_length}
@@ -71,7 +84,7 @@ class FeatureExtractor:
             )
         self.sample_rate = settings["sample_rate"]
         self.n_fft, self.hop_length = settings["n_fft"], settings["hop_length"]
-        self.log_mel = LogMel(**settings, n_mels=spec.n_mels)
+        self.log_mel, self.n_mels = LogMel(**settings, n_mels=n_mels), n_mels
 
     @property
     def notice(self) -> str | None:
@@ -96,7 +109,7 @@ class FeatureExtractor:
             NoSpace: There is no space for temporary files.
         """
         skips = round(skip_start_s * stream.sample_rate), round(skip_end_s * stream.sample_rate)
-        with sentence_when_full(), tempfile.TemporaryFile() as file:
+        with sentence_when_full(), tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as samples:
             used_samples = 0
 
             def blocks() -> Iterator[NDArray[np.float32]]:
@@ -110,8 +123,11 @@ class FeatureExtractor:
                         f"and the last {skip_end_s:g} s"
                     )
 
+            waveform: Iterator[Tensor] = resampled(blocks(), stream.sample_rate, self.sample_rate)
+            if self.spec.kind != "log_mel":
+                waveform = _kept(waveform, cast(BinaryIO, samples))
             for part in log_mel_frames(
-                resampled(blocks(), stream.sample_rate, self.sample_rate),
+                waveform,
                 self.log_mel,
                 n_fft=self.n_fft,
                 hop_length=self.hop_length,
@@ -119,11 +135,13 @@ class FeatureExtractor:
                 if not part.isfinite().all():
                     raise UnreadableTrack("samples far beyond full scale")
                 file.write(to_steps(part).T.contiguous().numpy().data)
-            steps = _mapped(cast(BinaryIO, file), np.dtype(np.int16), self.spec.n_mels)
+            steps = _mapped(cast(BinaryIO, file), np.dtype(np.int16), self.n_mels)
             overview_db = _columns(steps, min(len(steps), OVERVIEW_COLUMNS)) * STEP_DB
             with tempfile.TemporaryFile() as beside:
                 log_mel_q: NDArray[np.generic] = steps
-                if self.spec.rendering is not None:
+                if self.spec.kind != "log_mel":
+                    log_mel_q = self._values(cast(BinaryIO, samples), cast(BinaryIO, beside))
+                elif self.spec.rendering is not None:
                     length_s = used_samples / stream.sample_rate
                     columns = max(1, round(length_s * self.spec.frames_per_second))
                     log_mel_q = _picture(steps, columns, cast(BinaryIO, beside))
@@ -136,6 +154,25 @@ class FeatureExtractor:
                     length_s=used_samples / stream.sample_rate,
                     duration_s=stream.duration_s,
                 )
+
+    def _values(self, samples: BinaryIO, file: BinaryIO) -> NDArray[np.generic]:
+        """Return what the network takes of a waveform that is kept in `samples`, ``(frame, value)``."""
+        waveform: NDArray[Any] = _mapped(samples, np.dtype(np.float32), 1)[:, 0]
+        blocks = (waveform[i : i + BLOCK_SAMPLES] for i in range(0, len(waveform), BLOCK_SAMPLES))
+        if self.embedding_extractor is None:
+            for block in blocks:
+                file.write(columns_of(block).data)
+            return _mapped(file, np.dtype(np.int16), self.spec.n_mels)
+        for values in self.embedding_extractor.of_blocks(map(torch.from_numpy, blocks)):
+            file.write(values.data)
+        return _mapped(file, np.dtype(np.float16), self.spec.n_mels)
+
+
+def _kept(blocks: Iterator[Tensor], file: BinaryIO) -> Iterator[Tensor]:
+    """Yield blocks ``(sample,)`` after writing them to a file."""
+    for block in blocks:
+        file.write(block.numpy().data)
+        yield block
 
 
 def _mapped(file: BinaryIO, dtype: np.dtype[np.generic], n_mels: int) -> NDArray[np.generic]:

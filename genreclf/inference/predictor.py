@@ -28,6 +28,8 @@ from genreclf.experiment.lineage import is_computed_only
 from genreclf.inference.feature_extractor import FeatureExtractor, SongFeatures
 from genreclf.inference.prediction import Prediction, Timeline
 from genreclf.models import GenreClassifier
+from genreclf.models.encoders.base import Encoder
+from genreclf.models.encoders.store import EmbeddingExtractor
 from genreclf.models.layers import Embeds, as_embedding
 from genreclf.run_directory import RunDirectory
 
@@ -54,6 +56,7 @@ class GenrePredictor:
         short: How songs shorter than a window are filled.
         device: Where the network runs, see `find_device`.
         warning: One sentence that a user should read before trusting the predictions.
+        encoder: Whose embeddings the model takes, if it takes some.
     """
 
     def __init__(
@@ -64,12 +67,14 @@ class GenrePredictor:
         short: Short = "pad",
         device: str = "cpu",
         warning: str | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         """Move the model to the device and set it to evaluation mode."""
         self.warning = warning
         self.model = model
         self.grid_overlap = grid_overlap
-        self.short = short
+        self.short = "wrap" if model.spec.kind == "embedding" else short
+        self.encoder = encoder
         self.device = find_device(device)
         self._one_at_a_time = Lock()
         model.setup("test")
@@ -108,6 +113,7 @@ class GenrePredictor:
             short="wrap" if short == "wrap" else "pad",
             device=device,
             warning=warning,
+            encoder=instantiate.make("encoder", encoder) if spec.kind == "embedding" else None,
         )
 
     @property
@@ -127,7 +133,9 @@ class GenrePredictor:
         Raises:
             UserError: The model was trained on pictures of unknown rendering.
         """
-        return FeatureExtractor(self.spec)
+        if self.encoder is None or self.spec.kind != "embedding":
+            return FeatureExtractor(self.spec)
+        return FeatureExtractor(self.spec, EmbeddingExtractor(self.encoder, self.device))
 
     def predict(
         self, song: Song, *, sample_rate: int | None = None, skip_start_s: float = 0.0, skip_end_s: float = 0.0

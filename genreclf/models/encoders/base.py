@@ -51,11 +51,11 @@ class Provenance:
 class Origin(TypedDict):
     """The arguments of `Encoder`, which every encoder passes on."""
 
-    pretrained_on: str
-    license: str
-    revision: str
-    sha256: str
-    citation: str
+    pretrained_on: NotRequired[str | None]
+    license: NotRequired[str | None]
+    revision: NotRequired[str | None]
+    sha256: NotRequired[str | None]
+    citation: NotRequired[str | None]
     overlap: NotRequired[str]
     weights: NotRequired[str | None]
 
@@ -67,7 +67,7 @@ class Encoder(nn.Module, ABC):
     its `provenance` without them.
 
     Args:
-        pretrained_on: See `Provenance`, as the next five.
+        pretrained_on: See `Provenance`, as the next five; all must be given.
         license: Of the weights.
         revision: Of the weights.
         sha256: Of the file that holds them.
@@ -100,22 +100,22 @@ class Encoder(nn.Module, ABC):
     def __init__(
         self,
         *,
-        pretrained_on: str,
-        license: str,
-        revision: str,
-        sha256: str,
-        citation: str,
+        pretrained_on: str | None = None,
+        license: str | None = None,
+        revision: str | None = None,
+        sha256: str | None = None,
+        citation: str | None = None,
         overlap: str = "unknown",
         weights: str | None = None,
     ) -> None:
         """Keep where the weights come from."""
         super().__init__()
         self.provenance = Provenance(
-            pretrained_on=pretrained_on,
-            license=license,
-            revision=revision,
-            sha256=sha256,
-            citation=citation,
+            pretrained_on=pretrained_on or "",
+            license=license or "",
+            revision=revision or "",
+            sha256=sha256 or "",
+            citation=citation or "",
             overlap=overlap,
         )
         self.weights = weights

@@ -14,20 +14,17 @@ from torch.nn import functional
 from genreclf.audio.log_mel import LogMel
 from genreclf.errors import UserError
 from genreclf.models.encoders.base import Encoder, Origin
+from genreclf.models.encoders.musicnn_networks import MELS, MusicnnNetwork, VGGNetwork
 from genreclf.models.encoders.tensorflow import read_checkpoint
 from genreclf.models.encoders.weights import cached_weights, file_of
-from genreclf.models.musicnn import SideBySide
 
 WHEEL = "musicnn-0.1.0-py3-none-any.whl"
 
-RATE, WINDOW, HOP, MELS = 16000, 512, 256, 96
-"""Of the log-mel: samples a second, of a window and of a hop, and bands."""
+RATE, WINDOW, HOP = 16000, 512, 256
+"""Of the log-mel: samples a second, of a window and of a hop."""
 
 FRAMES = 187
 """Frames of the log-mel that are embedded at a time, 3 s."""
-
-EPSILON = 1e-3
-"""Of TensorFlow's batch normalization."""
 
 KINDS = {
     (nn.BatchNorm1d, nn.BatchNorm2d): "batch_normalization",
@@ -62,110 +59,6 @@ MSD_TAGS = (
     *("sexy", "catchy", "funk", "electro", "heavy metal", "Progressive rock", "60s", "rnb", "indie pop", "sad"),
     *("House", "happy"),
 )
-
-
-class HighestMel(nn.Module):
-    """``(batch, channel, mel, frame)`` to ``(batch, channel, frame)``."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the maximum over the mels."""
-        return x.amax(2)
-
-
-def _highest(layer: nn.Conv2d) -> nn.Sequential:
-    """Return a layer of the front end, which keeps the number of frames."""
-    frames = layer.kernel_size[1]
-    around = nn.ZeroPad2d(((frames - 1) // 2, frames // 2, 0, 0))
-    return nn.Sequential(around, layer, nn.ReLU(), nn.BatchNorm2d(layer.out_channels, EPSILON), HighestMel())
-
-
-class MusicnnNetwork(nn.Module):
-    """Filters in the shapes of timbre and rhythm, three layers over time, maximum and mean, and a dense layer.
-
-    Unlike `genreclf.models.Musicnn`, which learned from it, it normalizes after the activation, and its temporal
-    filters are applied to every mel.
-    """
-
-    layers = ("front_end", "cnn1", "cnn2", "cnn3", "pooled", "penultimate")
-    dimensions = (561, 64, 64, 64, 1506, 200)
-
-    def __init__(self) -> None:
-        """Build the layers, in the order in which TensorFlow numbers them."""
-        super().__init__()
-        timbral = [nn.Conv2d(1, 204, (int(share * MELS), 7)) for share in (0.4, 0.7)]
-        temporal = [nn.Conv2d(1, 51, (1, width)) for width in (128, 64, 32)]
-        self.norm = nn.BatchNorm2d(1, EPSILON)
-        self.front_end = SideBySide(*map(_highest, (*timbral, *temporal)))
-        self.over_time = nn.ModuleList(
-            nn.Sequential(nn.Conv1d(features, 64, 7, padding=3), nn.ReLU(), nn.BatchNorm1d(64, EPSILON))
-            for features in (561, 64, 64)
-        )
-        self.pooled = nn.BatchNorm1d(1506, EPSILON)
-        self.dense = nn.Sequential(nn.Linear(1506, 200), nn.ReLU(), nn.BatchNorm1d(200, EPSILON))
-        self.tags = nn.Linear(200, 50)
-
-    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the outputs ``(batch, dimension)`` of the layers, and the logits ``(batch, tag)``.
-
-        Args:
-            images: Scaled log-mels ``(batch, 1, mel, frame)``.
-        """
-        front = self.front_end(self.norm(images))
-        first = self.over_time[0](front)
-        second = first + self.over_time[1](first)
-        third = second + self.over_time[2](second)
-        together = torch.cat([front, first, second, third], 1)
-        pooled = torch.stack([together.amax(2), together.mean(2)], 2).flatten(1)
-        last = self.dense(self.pooled(pooled))
-        return [*(each.mean(2) for each in (front, first, second, third)), pooled, last], self.tags(last)
-
-    def blocks(self) -> list[nn.Module]:
-        """Return the front end, the layers over time, and the dense layer."""
-        return [
-            nn.ModuleList([self.norm, self.front_end]),
-            *self.over_time,
-            nn.ModuleList([self.pooled, self.dense]),
-        ]
-
-
-class VGGNetwork(nn.Module):
-    """Five layers of 3x3 filters."""
-
-    layers = ("pool1", "pool2", "pool3", "pool4", "pool5")
-    dimensions = (128,) * 5
-
-    def __init__(self) -> None:
-        """Build the layers, in the order in which TensorFlow numbers them."""
-        super().__init__()
-        self.norm = nn.BatchNorm2d(1, EPSILON)
-        pools = [((1, 4), 2), *[((2, 2), 2)] * 3, ((4, 4), 4)]
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(128 if place else 1, 128, 3, padding=1),
-                nn.ReLU(),
-                nn.BatchNorm2d(128, EPSILON),
-                nn.MaxPool2d(size, stride),
-            )
-            for place, (size, stride) in enumerate(pools)
-        )
-        self.tags = nn.Linear(256, 50)
-
-    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the outputs ``(batch, dimension)`` of the layers, and the logits ``(batch, tag)``.
-
-        Args:
-            images: Scaled log-mels ``(batch, 1, mel, frame)``.
-        """
-        x, outputs = self.norm(images), []
-        for stage in self.stages:
-            x = stage(x)
-            outputs.append(x.mean((2, 3)))
-        return outputs, self.tags(x[:, :, 0].transpose(1, 2).flatten(1))
-
-    def blocks(self) -> list[nn.Module]:
-        """Return the stages."""
-        first, *others = self.stages
-        return [nn.ModuleList([self.norm, first]), *others]
 
 
 class MusicTagger(Encoder):
@@ -205,7 +98,10 @@ class MusicTagger(Encoder):
         """
         read = partial(self._read, ".data-00000-of-00001")
         theirs = cached_weights(self.name, self.provenance.sha256, read, self._tensors)
-        self.network.load_state_dict(_by_our_names(theirs, self.network))
+        try:
+            self.network.load_state_dict(_by_our_names(theirs, self.network))
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"The weights of {self.name} are not those of its network ({error}).") from error
 
     def _read(self, part: str) -> bytes:
         """Return the content of a file of the checkpoint."""

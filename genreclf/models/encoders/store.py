@@ -66,8 +66,7 @@ class EmbeddingExtractor:
         """Keep the encoder."""
         self.encoder = encoder
         self.device = torch.device("cpu") if device.type == "mps" else device
-        rate = encoder.sample_rate or frames_per_second
-        assert rate is not None
+        rate = encoder.sample_rate or frames_per_second or 1.0
         self.window, self.hop = max(1, round(encoder.window_s * rate)), max(1, round(encoder.hop_s * rate))
         self._lock, self._is_ready = Lock(), False
 
