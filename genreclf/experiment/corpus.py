@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -9,7 +10,7 @@ from genreclf.audio.log_mel import TOP_DB, FeatureSpec
 from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.data.encode_all import Encode
-from genreclf.data.encoding import log_mel_recipe, open_store, waveform_recipe
+from genreclf.data.encoding import open_store, store_of, waveform_recipe
 from genreclf.data.store import Recipe, Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
 from genreclf.devices import first_device
@@ -65,9 +66,11 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
     tracks = source.tracks()
     spec = _spec(config, source, tracks)
     device = device or first_device(config.trainer.accelerator)
-    recipe, encode = _recipe(config, source, tracks, spec, device)
-    clips = config.clips
-    store = open_store(recipe, encode, tracks, directory=clips.store_dir, skip_unreadable=clips.skip_unreadable)
+    kept: dict[str, Any] = {"directory": config.clips.store_dir, "skip_unreadable": config.clips.skip_unreadable}
+    if spec.kind == "log_mel":
+        store = store_of(source, tracks, spec, device=device, **kept)
+    else:
+        store = open_store(*_recipe(config, source, tracks, spec, device), tracks, **kept)
     if config.clips.clip_seconds == "square":
         spec = replace(spec, clip_frames=spec.n_mels)
     elif config.clips.clip_seconds == "whole":
@@ -82,15 +85,13 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
 def _recipe(
     config: Config, source: Dataset, tracks: Sequence[Track], spec: FeatureSpec, device: torch.device
 ) -> tuple[Recipe, Encode]:
-    """Return what the store of a run depends on, and the function that computes the values of a track."""
-    if spec.kind == "embedding":
-        encoder = make_encoder(config)
-        log_mel = _log_mel_spec(config, source, tracks) if encoder.sample_rate is None else None
-        return embedding_recipe(source, encoder, device, log_mel)
+    """Return what a store of waveforms or embeddings depends on, and the function that computes those of a track."""
     if spec.kind == "waveform":
         assert spec.sample_rate is not None
         return waveform_recipe(source, spec.sample_rate)
-    return log_mel_recipe(source, spec, device)
+    encoder = make_encoder(config)
+    log_mel = _log_mel_spec(config, source, tracks) if encoder.sample_rate is None else None
+    return embedding_recipe(source, encoder, device, log_mel)
 
 
 def make_encoder(config: Config) -> Encoder:
@@ -122,7 +123,7 @@ def _log_mel_spec(config: Config, source: Dataset, tracks: Sequence[Track]) -> F
             clip_seconds=_clip_seconds(config),
             rendering=source.rendering,
         )
-    return audio_spec(config)
+    return _log_mel_of_audio(config)
 
 
 def audio_spec(config: Config) -> FeatureSpec:
@@ -146,6 +147,11 @@ def audio_spec(config: Config) -> FeatureSpec:
         if not rate:
             raise UserError("features.sample_rate must be set for a network that takes waveforms.")
         return FeatureSpec.of_waveform(sample_rate=rate, clip_seconds=clip_seconds)
+    return _log_mel_of_audio(config)
+
+
+def _log_mel_of_audio(config: Config) -> FeatureSpec:
+    features = config.features
     if not (features.sample_rate and features.n_fft and features.hop_length and features.n_mels):
         raise UserError("features.sample_rate, n_fft, hop_length and n_mels must be set for audio: features=log_mel.")
     return FeatureSpec.of_audio(
@@ -153,7 +159,7 @@ def audio_spec(config: Config) -> FeatureSpec:
         n_fft=features.n_fft,
         hop_length=features.hop_length,
         n_mels=features.n_mels,
-        clip_seconds=clip_seconds,
+        clip_seconds=_clip_seconds(config),
         top_db=TOP_DB if features.scale == "decibel" else None,
     )
 
