@@ -7,7 +7,18 @@ from genreclf.comparison.comparison import Comparison, Pair
 from genreclf.comparison.experiments import Experiment
 from genreclf.escaping import printable
 from genreclf.evaluation.metrics import METRICS, Metric, get_metric
-from genreclf.reports.tables import MISSING, Column, Table, csv_text, decimal, percent, seconds, span, span_or_missing
+from genreclf.reports.tables import (
+    MISSING,
+    Column,
+    Table,
+    csv_text,
+    decimal,
+    of_interval,
+    of_value,
+    percent,
+    seconds,
+    span,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -38,19 +49,9 @@ def interval(experiment: Experiment) -> str:
     return span(experiment.interval.low, experiment.interval.high)
 
 
-def _number(
-    key: str, title: str, value: Callable[[Experiment], float | None], text: Callable[[float | None], str]
-) -> Column[Experiment]:
-    return Column(key, value, title, lambda experiment: text(value(experiment)))
-
-
 def _of_metric(metric: Metric) -> Column[Experiment]:
     title, text = (f"{metric.title}, tracks (%)", percent) if metric.is_share else (f"{metric.title}, tracks", decimal)
-    return _number(metric.key, title, lambda experiment: experiment.mean(f"test.track.{metric.key}"), text)
-
-
-def _end(interval: tuple[float, float] | None, end: int) -> float | None:
-    return None if interval is None else interval[end]
+    return of_value(metric.key, title, lambda experiment: experiment.mean(f"test.track.{metric.key}"), text)
 
 
 def _whole(value: float | None) -> str:
@@ -80,25 +81,18 @@ COLUMNS: tuple[Column[Experiment], ...] = (
     Column("seeds", lambda each: each.seeds),
     Column("splits", lambda each: len(each.split_hashes)),
     Column("test_tracks", lambda each: len(each.scores.track_ids)),
-    _number("accuracy", "test accuracy, tracks (%)", lambda each: each.scores.accuracy, percent),
-    _number("accuracy_sd", "SD over runs", lambda each: each.deviation, percent),
-    Column("ci95_low", lambda each: each.interval.low, "95 % interval", interval),
-    Column("ci95_high", lambda each: each.interval.high),
-    Column("ci95_method", lambda each: each.interval.method, "method", lambda each: each.interval.method),
-    Column(
-        "ci95_artists_low",
-        lambda each: _end(each.scores.artist_interval, 0),
-        "95 % interval, artists",
-        lambda each: span_or_missing(each.scores.artist_interval),
-    ),
-    Column("ci95_artists_high", lambda each: _end(each.scores.artist_interval, 1)),
-    _number("artist_accuracy", "each artist once (%)", lambda each: each.artist_accuracy, percent),
-    _number("effective_n", "effective tracks", lambda each: each.effective_n, _whole),
-    _number("clip_accuracy", "test accuracy, clips (%)", lambda each: each.mean("test.clip.accuracy"), percent),
+    of_value("accuracy", "test accuracy, tracks (%)", lambda each: each.scores.accuracy, percent),
+    of_value("accuracy_sd", "SD over runs", lambda each: each.deviation, percent),
+    *of_interval("ci95", "95 % interval", lambda each: (each.interval.low, each.interval.high)),
+    of_value("ci95_method", "method", lambda each: each.interval.method, str),
+    *of_interval("ci95_artists", "95 % interval, artists", lambda each: each.scores.artist_interval),
+    of_value("artist_accuracy", "each artist once (%)", lambda each: each.artist_accuracy, percent),
+    of_value("effective_n", "effective tracks", lambda each: each.effective_n, _whole),
+    of_value("clip_accuracy", "test accuracy, clips (%)", lambda each: each.mean("test.clip.accuracy"), percent),
     *(_of_metric(metric) for metric in METRICS if metric.is_compared),
-    _number("val_accuracy", "validation accuracy, tracks (%)", lambda each: each.mean("val.track.accuracy"), percent),
+    of_value("val_accuracy", "validation accuracy, tracks (%)", lambda each: each.mean("val.track.accuracy"), percent),
     Column("parameters", most_parameters, "parameters", parameters),
-    _number("fit_s", "training (s a run)", lambda each: each.mean("timing.fit_s"), seconds),
+    of_value("fit_s", "training (s a run)", lambda each: each.mean("timing.fit_s"), seconds),
 )
 """The table of experiments."""
 
@@ -109,41 +103,14 @@ PAIR_COLUMNS: tuple[Column[Pair], ...] = (
     Column("second_split", lambda pair: pair.second.split),
     Column("leaky", lambda pair: pair.first.leaky),
     Column("test_tracks", lambda pair: len(pair.first.scores.track_ids)),
-    Column(
-        "difference",
-        lambda pair: pair.test.difference,
-        "difference (points)",
-        lambda pair: f"{100 * pair.test.difference:+.1f}",
-    ),
-    Column(
-        "ci95_low",
-        lambda pair: pair.test.low,
-        "95 % interval",
-        lambda pair: span(pair.test.low, pair.test.high),
-    ),
-    Column("ci95_high", lambda pair: pair.test.high),
-    Column(
-        "first_better",
-        lambda pair: pair.test.first_better,
-        "first better (tracks)",
-        lambda pair: str(pair.test.first_better),
-    ),
-    Column(
-        "second_better",
-        lambda pair: pair.test.second_better,
-        "second better (tracks)",
-        lambda pair: str(pair.test.second_better),
-    ),
-    Column("test", lambda pair: pair.test.method, "test", lambda pair: pair.test.method),
+    of_value("difference", "difference (points)", lambda pair: pair.test.difference, lambda by: f"{100 * by:+.1f}"),
+    *of_interval("ci95", "95 % interval", lambda pair: (pair.test.low, pair.test.high)),
+    of_value("first_better", "first better (tracks)", lambda pair: pair.test.first_better, str),
+    of_value("second_better", "second better (tracks)", lambda pair: pair.test.second_better, str),
+    of_value("test", "test", lambda pair: pair.test.method, str),
     _p_column("p", "p", lambda pair: pair.test.p),
     _p_column("p_holm", "p (Holm)", lambda pair: pair.p_holm),
-    Column(
-        "ci95_artists_low",
-        lambda pair: _end(pair.test.ci95_artists, 0),
-        "95 % interval, artists",
-        lambda pair: span_or_missing(pair.test.ci95_artists),
-    ),
-    Column("ci95_artists_high", lambda pair: _end(pair.test.ci95_artists, 1)),
+    *of_interval("ci95_artists", "95 % interval, artists", lambda pair: pair.test.ci95_artists),
     _p_column("p_artists", "p, artists", lambda pair: pair.test.p_artists),
     _p_column("p_holm_artists", "p (Holm), artists", lambda pair: pair.p_holm_artists),
     Column("", _verdict, f"differ at {100 * LEVEL:.0f} %", _verdict),

@@ -33,6 +33,25 @@ class Column(Generic[T]):
     words: bool = False
 
 
+def of_value(key: str, title: str, value: Callable[[T], Any], text: Callable[[Any], str]) -> Column[T]:
+    """Return a column of which readers see `text` of the value."""
+    return Column(key, value, title, lambda row: text(value(row)))
+
+
+def of_interval(
+    key: str, title: str, ends: Callable[[T], Sequence[float] | None], missing: str = MISSING
+) -> tuple[Column[T], Column[T]]:
+    """Return the columns of both ends of an interval, of which readers see one: from the low end to the high one."""
+
+    def end(row: T, index: int) -> float | None:
+        return None if (interval := ends(row)) is None else interval[index]
+
+    def text(row: T) -> str:
+        return missing if (interval := ends(row)) is None else span(*interval)
+
+    return Column(f"{key}_low", lambda row: end(row, 0), title, text), Column(f"{key}_high", lambda row: end(row, 1))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A table for readers.
@@ -97,11 +116,6 @@ def decimal(value: float | None) -> str:
 def span(low: float, high: float) -> str:
     """Return an interval of fractions in per cent."""
     return f"{100 * low:.1f} to {100 * high:.1f}"
-
-
-def span_or_missing(interval: Sequence[float] | None) -> str:
-    """Return an interval of fractions in per cent, `MISSING` for None."""
-    return MISSING if interval is None else span(*interval)
 
 
 def seconds(value: float | None) -> str:

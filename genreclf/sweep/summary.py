@@ -8,7 +8,7 @@ from typing import Any
 
 from genreclf.errors import UserError
 from genreclf.escaping import say
-from genreclf.reports.tables import Column, Table, csv_text
+from genreclf.reports.tables import Column, Table, csv_text, of_interval, of_value, percent
 from genreclf.run_directory import RunBusy, atomic_write_text
 from genreclf.sweep.job import read_object
 from genreclf.sweep.process import CRASHED
@@ -127,8 +127,8 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
 def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
     """Return the columns of the table of jobs, one of them for each key that varies."""
 
-    def percent(value: float | None) -> str:
-        return "" if value is None else f"{100 * value:.1f}"
+    def share(value: float | None) -> str:
+        return "" if value is None else percent(value)
 
     def axis(key: str) -> Column[Row]:
         return Column(key, lambda row: row.varies.get(key, ""), key, lambda row: row.varies.get(key, ""), words=True)
@@ -144,32 +144,13 @@ def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
             words=True,
         ),
         Column("reason", lambda row: row.reason),
-        Column(
-            "objective",
-            lambda row: row.objective,
-            "validation accuracy, tracks (%)",
-            lambda row: percent(row.objective),
-        ),
-        Column(
-            "test_accuracy", lambda row: row.accuracy, "test accuracy, tracks (%)", lambda row: percent(row.accuracy)
-        ),
-        Column(
-            "ci95_low",
-            lambda row: row.ci95 and row.ci95[0],
-            "95 % interval",
-            lambda row: " to ".join(map(percent, row.ci95 or ())),
-        ),
-        Column("ci95_high", lambda row: row.ci95 and row.ci95[1]),
-        Column(
-            "ci95_artists_low",
-            lambda row: row.ci95_artists and row.ci95_artists[0],
-            "95 % interval, artists",
-            lambda row: " to ".join(map(percent, row.ci95_artists or ())),
-        ),
-        Column("ci95_artists_high", lambda row: row.ci95_artists and row.ci95_artists[1]),
+        of_value("objective", "validation accuracy, tracks (%)", lambda row: row.objective, share),
+        of_value("test_accuracy", "test accuracy, tracks (%)", lambda row: row.accuracy, share),
+        *of_interval("ci95", "95 % interval", lambda row: row.ci95, missing=""),
+        *of_interval("ci95_artists", "95 % interval, artists", lambda row: row.ci95_artists, missing=""),
         Column("leaky", lambda row: row.leaky),
-        Column(
-            "wall_s", lambda row: row.wall_s, "time (s)", lambda row: "" if row.wall_s is None else f"{row.wall_s:.1f}"
+        of_value(
+            "wall_s", "time (s)", lambda row: row.wall_s, lambda wall_s: "" if wall_s is None else f"{wall_s:.1f}"
         ),
         Column("in_last_call", lambda row: row.in_last_call),
         Column("overrides", lambda row: shlex.join(row.overrides)),
