@@ -1,4 +1,4 @@
-"""What a user can do something about."""
+"""Errors that a user can do something about, and exit codes."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Whether the values of a configuration can be meant, and fit the annotations of the arguments they are for."""
+"""Check that the values of a configuration are usable and fit the annotations of the arguments they are for."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Closes connections on which no request arrives.
+"""Close connections on which no request arrives.
 
 Uvicorn waits without end for the first request of a connection, and for the rest of one whose head came half.
 """

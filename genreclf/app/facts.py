@@ -1,4 +1,4 @@
-"""What the head of the page says of the run."""
+"""Collect what the header of the page says about the run."""
 
 from typing import Any
 

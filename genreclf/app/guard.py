@@ -1,4 +1,4 @@
-"""Lets through what the page's own script sends and refuses everything else.
+"""Let the requests of the page's own script through, and refuse all others.
 
 Gradio answers many more requests than the page needs. It takes any path of this machine for a song, fetches what an
 address on the network holds, and reads as much, for as long, as a client likes to send.

@@ -1,4 +1,4 @@
-"""Serves the page, the songs that it plays, and the run's report."""
+"""Serve the page, the songs that it plays, and the run's report."""
 
 import os
 import socket

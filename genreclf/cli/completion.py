@@ -1,4 +1,4 @@
-"""What completes a command line that is being typed; Hydra's scripts for the shells ask for it."""
+"""Complete a command line that is being typed, for Hydra's completion scripts of the shells."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""``python -m genreclf``, with nothing behind it or with ``--help``: what the commands are."""
+"""``python -m genreclf`` without arguments or with ``--help``: list the commands."""
 
 from genreclf.cli import COMMANDS
 

@@ -1,4 +1,4 @@
-"""``python -m genreclf recommend RUN --evaluate [overrides]``: how good they are on the run's test tracks."""
+"""``python -m genreclf recommend RUN --evaluate [overrides]``: measure them on the run's test tracks."""
 
 import csv
 import json

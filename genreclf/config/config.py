@@ -1,4 +1,4 @@
-"""The typed truth behind conf/: one run, checked, with all problems named at once.
+"""The typed configuration of a run, checked, with all problems reported at once.
 
 A section with a ``_target_`` is a class (or a function) and its arguments; `genreclf.config.instantiate` checks those.
 """

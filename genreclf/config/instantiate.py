@@ -1,4 +1,4 @@
-"""From a section with a ``_target_`` to the object it names, with sentences for what does not fit.
+"""Make the object that the ``_target_`` of a section names, or say in a sentence why it cannot be made.
 
 Only classes of the kind a group asks for are ever called. To find one, its module is imported, which runs that module's
 code: a configuration from elsewhere is checked by `genreclf.config.trust` before.

@@ -1,4 +1,4 @@
-"""Sentences for what Hydra and OmegaConf refuse: the key, the nearest one there is, and the way out."""
+"""Explain in a sentence what Hydra or OmegaConf refuses: the key, the nearest one there is, and what to do."""
 
 import argparse
 import difflib

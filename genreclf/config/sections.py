@@ -1,4 +1,4 @@
-"""From the sections of a resolved configuration to checked ones; what is wrong with them is noted, all of it."""
+"""Check the sections of a resolved configuration and turn them into typed ones; all problems are collected."""
 
 import difflib
 import inspect

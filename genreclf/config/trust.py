@@ -1,4 +1,4 @@
-"""What the configuration of a run directory or a bundle may name, as it may come from somebody else.
+"""Restrict the code that the configuration of a run directory or a bundle from elsewhere may name.
 
 What a user composes and types is open: it may name any class that Python finds.
 """

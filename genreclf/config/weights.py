@@ -1,4 +1,4 @@
-"""Whether the weights of a run and what its files say of the model belong together, before memory is spent on it."""
+"""Check that the weights of a run fit the model that its files describe, before memory is spent on either."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence

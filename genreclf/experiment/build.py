@@ -1,4 +1,4 @@
-"""From a configuration to the batches and the model of a run."""
+"""Build the batches and the model of a run from its configuration."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""What can be wrong with the parts of a run, found before any data are fetched or spectrograms computed."""
+"""Check the parts of a run before any data are downloaded or spectrograms computed."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""What a run is made of before any training: tracks, their spectrograms and the split."""
+"""Load what a run trains on: tracks, their spectrograms and the split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a run, and the runs that it started from, trained and validated on; `split.json`, which keeps that."""
+"""The tracks that a run, and the runs it started from, trained and validated on, as ``split.json`` keeps them."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A training that goes on from a checkpoint of another run, in a directory of its own, for more epochs."""
+"""Continue the training of another run for more epochs, in a directory of its own."""
 
 import shutil
 from collections.abc import Mapping

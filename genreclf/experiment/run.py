@@ -1,4 +1,4 @@
-"""The one place that knows the order of a run: prepare, write down, fit, test, report.
+"""Carry out a run: prepare, write the configuration, fit, test, report.
 
 A run is a generator of the type `Steps`, which yields before each: `finish` goes through it, and
 `genreclf.experiment.together` goes through several, step by step.

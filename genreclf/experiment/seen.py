@@ -1,4 +1,4 @@
-"""Test tracks that the run under test, or a run it started from, has seen."""
+"""Find test tracks that the run under test, or a run it started from, has seen."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace

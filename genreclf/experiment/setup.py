@@ -1,4 +1,4 @@
-"""From a checked configuration to all that a run needs before it computes anything."""
+"""Prepare the split, the batches and the model of a run from its checked configuration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a rank does for a run, once the configuration is checked and the run directory is there."""
+"""What each rank does to train or to test a run, once its configuration is checked."""
 
 from collections.abc import Callable, Generator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Processes that draw while this one computes: to draw a run takes seconds."""
+"""Draw in other processes while this one computes: the plots of a run take seconds."""
 
 import multiprocessing
 import os

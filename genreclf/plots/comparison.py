@@ -1,4 +1,4 @@
-"""Plots of experiments beside each other; an experiment has the same color and line in all of them.
+"""Plots that compare experiments; an experiment has the same color and line in all of them.
 
 With more experiments than colors, line patterns and marker shapes tell those of one color apart.
 """

@@ -1,4 +1,4 @@
-"""One look for all plots: resolution, ink, grid, colors, and one color a genre.
+"""The style of all plots: resolution, ink, grid, colors, and one color a genre.
 
 Plots are drawn through matplotlib's objects, never pyplot: no window, no shared state. Colors are those of M. Okabe and
 K. Ito, "Color universal design" (2008), those of genres begin with P. Tol's "muted" scheme, "Colour schemes" (SRON

@@ -1,4 +1,4 @@
-"""How good recommendations are: the share of songs of the same genre among the nearest ones.
+"""Measure the quality of recommendations: the share of songs of the same genre among the nearest ones.
 
 Songs of the query's own artist are left out, as else the artist or the album is found rather than the genre
 (E. Pampalk, A. Flexer and G. Widmer, "Improvements of audio-based music similarity and genre classification", ISMIR

@@ -1,4 +1,4 @@
-"""One job of a sweep: skipped if it is finished, else computed apart; what became of it is written down."""
+"""One job of a sweep: skipped if it is finished, else run in a process of its own; its outcome is recorded."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""A job in a process of its own, forked from a server that has imported all it needs and has done nothing else."""
+"""Run a job in a process of its own, forked from a server that has only imported what jobs need."""
 
 import atexit
 import multiprocessing

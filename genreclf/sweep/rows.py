@@ -1,4 +1,4 @@
-"""What became of the jobs of a sweep, a row each."""
+"""The outcome of the jobs of a sweep, a row each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

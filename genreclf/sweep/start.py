@@ -1,4 +1,4 @@
-"""What is known of a sweep before its first job: where it lies, and which call of it this is."""
+"""Record that a sweep starts: its directory, and an id of this call of it."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""What happens around training: seeds, history, progress, the guard of the ranks."""
+"""Callbacks of every training: seeds, history, progress, and whether all ranks train the same experiment."""
 
 import hashlib
 import math

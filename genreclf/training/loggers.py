@@ -1,4 +1,4 @@
-"""Loggers. A run meets wandb nowhere else."""
+"""Loggers, and the only place where a run uses W&B."""
 
 import netrc
 import os
