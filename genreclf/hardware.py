@@ -203,7 +203,7 @@ def environment(accelerator: str, devices: int, precision: str) -> dict[str, Any
     if accelerator == "gpu":
         versions |= cuda_versions()
     return {
-        "command": shlex.join(["python", "-m", "genreclf", *_typed_words()]),
+        "command": shlex.join(["python", "-m", "genreclf", *sys.argv[1:]]),
         "versions": versions,
         "platform": platform.platform(),
         "device": device_name(accelerator),
@@ -213,11 +213,6 @@ def environment(accelerator: str, devices: int, precision: str) -> dict[str, Any
         "precision": precision,
         "git": _git_commit(),
     }
-
-
-def _typed_words() -> list[str]:
-    """Return the words of the command, without the directory that the door adds for Hydra."""
-    return [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
 
 
 def _git_commit() -> str | None:
