@@ -254,7 +254,6 @@ def test_names_of_others_steer_neither_terminal_nor_spreadsheet(cli: Cli, tmp_pa
     assert "\n'=1+1," in Path("out/comparison.csv").read_text()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_artists_of_a_file_are_the_unit_of_intervals_and_tests(cli: Cli, tmp_path: Path) -> None:
     sweep = three_models(tmp_path / "sweep")
     tracks = [line.split(",")[0] for line in (sweep / "a/predictions.csv").read_text().splitlines()[1:]]
