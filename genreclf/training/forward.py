@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from genreclf.data.clips import ClipBatch
+from genreclf.training.gate import DEVICE_GATE
 from genreclf.training.recorder import Recorder, Work
 from genreclf.training.whole_step import reason_of
 
@@ -47,6 +48,7 @@ class RecordedForward:
             self._result = self._forward(rows)
 
         try:
-            self._replay = self._recorder.record(work)
+            with DEVICE_GATE.alone():
+                self._replay = self._recorder.record(work)
         except RuntimeError as error:
             self._warn(f"recording it failed ({reason_of(error)})")

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from genreclf.errors import Terminated
+from genreclf.training.gate import DEVICE_GATE
 from genreclf.training.module import GenreClassifier
-from genreclf.training.recorder import GENERATOR_LOCK
 
 
 class SharedDevice(Callback):
@@ -28,14 +28,13 @@ class SharedDevice(Callback):
     """
 
     def __init__(self, device: torch.device, stop: threading.Event, *, shows_progress: bool) -> None:
-        """Keep the settings."""
         self.device, self.stop, self.shows_progress = device, stop, shows_progress
-        self._is_exclusive = False
+        self._is_alone = False
         self._stream = ExitStack()
 
     def __enter__(self) -> Self:
-        """Wait until no other training starts, ends or records."""
-        self._acquire()
+        """Wait until this training may start."""
+        self._take()
         if self.device.type == "cuda":
             stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             self._stream.enter_context(torch.cuda.stream(stream))
@@ -47,7 +46,8 @@ class SharedDevice(Callback):
         try:
             self._stream.close()
         finally:
-            self._release()
+            self._is_alone = False
+            DEVICE_GATE.leave()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End a training that is to end before its first step."""
@@ -60,28 +60,31 @@ class SharedDevice(Callback):
             Terminated: All trainings are to end.
         """
         self._end_if_stopped()
+        if not self._is_alone:
+            DEVICE_GATE.pause()
+            return
         step = pl_module.whole_step if isinstance(pl_module, GenreClassifier) else None
         if step is not None and step.recorder is not None:
-            self._release()
+            self._is_alone = False
+            DEVICE_GATE.give(works=True)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Let those go first that start, end or record."""
+        DEVICE_GATE.pause()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait until no other training starts, ends or records."""
-        self._acquire()
+        """Wait until this training may end."""
+        self._take()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Wait until no other training starts, ends or records."""
-        self._acquire()
+        """Wait until this training may end."""
+        self._take()
 
     def _end_if_stopped(self) -> None:
         if self.stop.is_set():
             raise Terminated
 
-    def _acquire(self) -> None:
-        if not self._is_exclusive:
-            GENERATOR_LOCK.acquire()
-            self._is_exclusive = True
-
-    def _release(self) -> None:
-        if self._is_exclusive:
-            self._is_exclusive = False
-            GENERATOR_LOCK.release()
+    def _take(self) -> None:
+        if not self._is_alone:
+            DEVICE_GATE.take()
+            self._is_alone = True

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from genreclf.data.clips import ClipBatch
+from genreclf.training.gate import DEVICE_GATE
 from genreclf.training.recorder import RECORDERS, Recorder, Work
 
 EAGER_STEPS = 3
@@ -149,7 +150,8 @@ class WholeStep:
         self._inputs = [values.clone() for values in _tensors(batch)]
         held = self._inputs[0] if isinstance(batch, Tensor) else ClipBatch._make([*self._inputs, ()])
         try:
-            self._replay = recorder.record(partial(self._work, held))
+            with DEVICE_GATE.alone():
+                self._replay = recorder.record(partial(self._work, held))
         except RuntimeError as error:
             self._give_up(f"recording it failed ({reason_of(error)})")
 
@@ -165,7 +167,10 @@ class WholeStep:
             with self._precision():
                 loss = self._loss_of(batch)
             # Under Lightning's own loop this runs within its autocast, which is to end before the backward pass.
-            with torch.autocast(device, enabled=False):
+            # A recorded one stays in this thread: what cuBLAS and cuDNN keep for one is not to be shared with trainings
+            # in other threads, whose backward passes PyTorch would all compute in one thread of its own.
+            single = self.recorder is not None
+            with torch.autocast(device, enabled=False), torch.autograd.set_multithreading_enabled(not single):
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._clip()
                 self._optimizer.step()

@@ -1,0 +1,90 @@
+"""Lets threads of a process work on a device side by side, or one of them alone."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class Gate:
+    """A lock of two kinds: held by one thread alone, or by several that work beside each other.
+
+    To record a CUDA graph, or to empty the memory cache, while other threads use the device is not safe. A thread that
+    wants to be alone waits until all that work have come to a `pause`, and their work on the device is done.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._working: set[int] = set()
+        self._alone, self._depth, self._waiting = 0, 0, 0
+
+    def take(self) -> None:
+        """Wait until no other thread works, and keep them waiting."""
+        thread = threading.get_ident()
+        if self._alone != thread:
+            self._finish(thread)
+        with self._changed:
+            if self._alone != thread:
+                self._working.discard(thread)
+                self._waiting += 1
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: not self._alone and not self._working)
+                self._waiting -= 1
+                self._alone = thread
+            self._depth += 1
+
+    def give(self, *, works: bool) -> None:
+        """Let others in after `take`.
+
+        Args:
+            works: Whether this thread works beside them from now on.
+        """
+        with self._changed:
+            self._depth -= 1
+            if not self._depth:
+                self._alone = 0
+                if works:
+                    self._working.add(threading.get_ident())
+                self._changed.notify_all()
+
+    def pause(self) -> None:
+        """Let those go first that want to be alone, if this thread works beside others."""
+        thread = threading.get_ident()
+        if not self._waiting or thread not in self._working:
+            return
+        self._finish(thread)
+        with self._changed:
+            self._working.discard(thread)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._alone and not self._waiting)
+            self._working.add(thread)
+
+    def leave(self) -> None:
+        """End the work of this thread, beside others or alone."""
+        thread = threading.get_ident()
+        self._finish(thread)
+        with self._changed:
+            self._working.discard(thread)
+            if self._alone == thread:
+                self._alone = self._depth = 0
+            self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep all other threads waiting, then go on as before."""
+        works = threading.get_ident() in self._working
+        self.take()
+        try:
+            yield
+        finally:
+            self.give(works=works)
+
+    def _finish(self, thread: int) -> None:
+        """Wait for what this thread has started on the device."""
+        if (thread in self._working or thread == self._alone) and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.current_stream().synchronize()
+
+
+DEVICE_GATE = Gate()
+"""Of the device that the trainings of this process share."""

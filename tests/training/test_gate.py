@@ -1,0 +1,65 @@
+"""A gate keeps threads apart that must be alone."""
+
+import random
+import threading
+
+from genreclf.training.gate import Gate
+
+THREADS, ROUNDS = 4, 50
+
+
+def test_a_thread_that_is_alone_has_no_other_at_work() -> None:
+    gate = Gate()
+    at_work: set[int] = set()
+    most, seen, alone = 0, [], []
+
+    def train(number: int) -> None:
+        nonlocal most
+        draws = random.Random(number)
+        gate.take()
+        seen.append(at_work.copy())
+        gate.give(works=True)
+        for _ in range(ROUNDS):
+            at_work.add(number)
+            most = max(most, len(at_work))
+            if draws.random() < 0.2:
+                at_work.discard(number)
+                with gate.alone(), gate.alone():
+                    alone.append(number)
+                    seen.append(at_work.copy())
+            at_work.discard(number)
+            gate.pause()
+        gate.take()
+        seen.append(at_work.copy())
+        gate.leave()
+
+    threads = [threading.Thread(target=train, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    assert set(alone) == set(range(THREADS))
+    assert seen == [set()] * len(seen)
+
+
+def test_threads_work_beside_each_other() -> None:
+    gate, meeting = Gate(), threading.Barrier(THREADS)
+    started: list[int] = []
+
+    def train(number: int) -> None:
+        gate.take()
+        started.append(number)
+        gate.give(works=True)
+        while len(started) < THREADS:
+            gate.pause()
+        meeting.wait(timeout=60)
+        gate.leave()
+
+    threads = [threading.Thread(target=train, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    assert not meeting.broken
