@@ -154,7 +154,7 @@ def load_corpus_for(
     if ours != spec:
         differing = [key for key, value in ours.plain().items() if value != spec.plain()[key]]
         raise UserError(
-            f"The model was trained on other spectrograms than data={corpus.source_name} gives "
+            f"The model was trained on other spectrograms than data={corpus.dataset_name} gives "
             f"({', '.join(differing)}): choose a dataset of the same kind and features."
         )
     return corpus

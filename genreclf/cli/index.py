@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
             predictor.spec, run, overrides, device=predictor.device, trust=options.trust, config_dir=options.config_dir
         )
         stored = [track for track in corpus.tracks.values() if track.id in corpus.store.lengths_frames]
-        entries = indexing.entries_of_dataset(corpus.source_name, stored)
+        entries = indexing.entries_of_dataset(corpus.dataset_name, stored)
         describe = indexing.describe_stored(predictor, corpus.store)
         warnings = list(corpus.warnings)
     else:

@@ -60,21 +60,21 @@ def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[
     genre = genre if genre is not None else next(iter(tracks_of))
     if genre not in tracks_of:
         raise UserError(f"--genre {genre} is none of {', '.join(tracks_of)}.")
-    directory = directory or Path("outputs/show") / corpus.source_name
+    directory = directory or Path("outputs/show") / corpus.dataset_name
     track_id = tracks_of[genre][0]
     chosen = plots.spread(tracks_of[genre], plots.MOSAIC_TRACKS)
     stored, spec = corpus.store.spectrogram(track_id), corpus.spec
     drawings: dict[str, Callable[[Path], None]] = {
-        "genres.png": lambda path: plots.draw_genre_map(path, corpus.store, corpus.genre_of, spec, corpus.source_name),
+        "genres.png": lambda path: plots.draw_genre_map(path, corpus.store, corpus.genre_of, spec, corpus.dataset_name),
         f"mosaic_{genre}.png": lambda path: plots.draw_mosaic(
             path,
             {name: corpus.store.spectrogram(name) for name in chosen},
             spec,
-            f"{corpus.source_name}: {genre}, {len(chosen)} of {len(tracks_of[genre])}",
+            f"{corpus.dataset_name}: {genre}, {len(chosen)} of {len(tracks_of[genre])}",
         ),
         f"log_mel_{genre}.png": lambda path: plots.draw_log_mel(path, stored, spec, f"{track_id}: log-mel"),
     }
-    dataset = instantiate.make("data", config.source)
+    dataset = instantiate.make("data", config.data)
     if isinstance(dataset, AudioDataset) and spec.sample_rate is not None:
         rate = spec.sample_rate
         waveform = dataset.waveform(corpus.tracks[track_id], rate)

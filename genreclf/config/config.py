@@ -40,7 +40,7 @@ BUNDLED = (("model", "dropout"), ("loss", "label_smoothing"), ("optimizer", "wei
 class Config:
     """One run, checked. Sections that are plain dictionaries hold a ``_target_`` and its arguments."""
 
-    source: Section
+    data: Section
     clips: ClipConfig
     split: Section
     unseen: bool
@@ -105,7 +105,7 @@ class Config:
         split = dict(section_of(plain, "split", problems))
         of_split = typed_section(SplitConfig, "split", {"unseen": split.pop("unseen", False)}, problems)
         features = dict(section_of(plain, "features", problems))
-        source = instantiate.find("data", data, problems)
+        dataset = instantiate.find("data", data, problems)
         takes = instantiate.input_of(section_of(plain, "model", []), section_of(plain, "encoder", []))
         encoder = instantiate.find("encoder", section_of(plain, "encoder", []), problems)
         if takes == "waveform" or (takes == "embedding" and getattr(encoder, "sample_rate", None)):
@@ -114,7 +114,7 @@ class Config:
             features |= dict.fromkeys(brought)
             if features.get("scale") != "standardize":
                 problems.append("features.scale is of spectrograms, and the network takes none: leave it out.")
-        elif isinstance(source, type) and issubclass(source, ImageDataset):
+        elif isinstance(dataset, type) and issubclass(dataset, ImageDataset):
             problems += _features_beside(overrides, PICTURES_BRING, "Pictures bring their own features")
             features |= dict.fromkeys(PICTURES_BRING)
         root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
@@ -123,7 +123,7 @@ class Config:
         plain |= {group: nodes_of(plain, group, problems) for group in COMBINED}
         warnings = [*_without_effect(plain, overrides), *trainer.warnings()]
         config = cls(
-            source=data,
+            data=data,
             clips=clips,
             features=typed_section(FeaturesConfig, "features", features, problems),
             split=split,
@@ -177,7 +177,7 @@ class Config:
         made["split"]["unseen"] = self.unseen
         if self.encoder.get("_target_") is None:
             del made["encoder"]
-        data = {**copy.deepcopy(self.source), **dataclasses.asdict(self.clips)}
+        data = {**copy.deepcopy(self.data), **dataclasses.asdict(self.clips)}
         features = dataclasses.asdict(self.features)
         return {**root, "features": features, **made, "trainer": self.trainer.plain(), "data": data}
 

@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 
 def store_of(
-    source: Dataset,
+    dataset: Dataset,
     tracks: Sequence[Track],
     spec: FeatureSpec,
     *,
@@ -38,7 +38,7 @@ def store_of(
     """Open the store of `tracks`, building it first if it is not there.
 
     Args:
-        source: Of the tracks.
+        dataset: Of the tracks.
         tracks: The tracks to store.
         spec: How the spectrograms are computed; the length of a clip does not matter.
         directory: Where stores are kept; None for the user's cache folder.
@@ -50,7 +50,7 @@ def store_of(
     Raises:
         UserError: Tracks cannot be read, or the disk is full.
     """
-    recipe, encode = log_mel_recipe(source, spec, device)
+    recipe, encode = log_mel_recipe(dataset, spec, device)
     return open_store(recipe, encode, tracks, directory=directory, skip_unreadable=skip_unreadable)
 
 
@@ -95,23 +95,23 @@ def columns_of(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.clip(np.rint(filled * FULL_SCALE), limits.min, limits.max).astype(np.int16)
 
 
-def waveform_recipe(source: Dataset, sample_rate: int) -> tuple[Recipe, Encode]:
+def waveform_recipe(dataset: Dataset, sample_rate: int) -> tuple[Recipe, Encode]:
     """Return what stored waveforms depend on, and the function that reads that of a track, ``(column, sample)``."""
-    if not isinstance(source, AudioDataset):
-        raise UserError(f"data: {type(source).__name__} has no waveforms; choose a dataset of audio.")
+    if not isinstance(dataset, AudioDataset):
+        raise UserError(f"data: {type(dataset).__name__} has no waveforms; choose a dataset of audio.")
 
     def encode(track: Track) -> NDArray[np.int16]:
-        return columns_of(source.waveform(track, sample_rate))
+        return columns_of(dataset.waveform(track, sample_rate))
 
-    return Recipe(source.name, "int16", WAVEFORM_SAMPLES, {"waveform": sample_rate}, "Waveforms"), encode
+    return Recipe(dataset.name, "int16", WAVEFORM_SAMPLES, {"waveform": sample_rate}, "Waveforms"), encode
 
 
-def log_mel_recipe(source: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
+def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
     """Return what the stored values depend on, and the function that computes those of a track."""
-    if isinstance(source, ImageDataset):
-        return Recipe(source.name, "uint8", spec.n_mels, {}), lambda track: source.picture(track).T
-    if not isinstance(source, AudioDataset):
-        raise UserError(f"data: {type(source).__name__} is neither an AudioDataset nor an ImageDataset.")
+    if isinstance(dataset, ImageDataset):
+        return Recipe(dataset.name, "uint8", spec.n_mels, {}), lambda track: dataset.picture(track).T
+    if not isinstance(dataset, AudioDataset):
+        raise UserError(f"data: {type(dataset).__name__} is neither an AudioDataset nor an ImageDataset.")
     settings = {
         "sample_rate": spec.sample_rate or 0,
         "n_fft": spec.n_fft or 0,
@@ -138,8 +138,8 @@ def log_mel_recipe(source: Dataset, spec: FeatureSpec, device: torch.device) -> 
         return stored
 
     def encode(track: Track) -> NDArray[np.int16]:
-        waveform = torch.from_numpy(source.waveform(track, settings["sample_rate"]))
+        waveform = torch.from_numpy(dataset.waveform(track, settings["sample_rate"]))
         return transform(waveform) if device.type == "cpu" else gpu_thread.submit(transform, waveform).result()
 
     clipping = {} if spec.top_db is None else {"top_db": spec.top_db}
-    return Recipe(source.name, "int16", spec.n_mels, settings | clipping), encode
+    return Recipe(dataset.name, "int16", spec.n_mels, settings | clipping), encode

@@ -42,14 +42,14 @@ class Recipe:
     """What the spectrograms of a store depend on besides the tracks.
 
     Attributes:
-        source: Short name of the dataset, the first part of the folder's name.
+        dataset: Its short name, the first part of the folder's name.
         dtype: Of the stored values, ``int16`` or ``uint8``.
         n_mels: Values a frame.
         settings: Everything else that changes a value, such as sample rate and hop.
         what: What the values are called under the progress bar.
     """
 
-    source: str
+    dataset: str
     dtype: str
     n_mels: int
     settings: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Recipe:
 
     def key(self, tracks: Iterable[Track] = ()) -> str:
         """Return a hash of the recipe and of the files of `tracks`."""
-        parts = [FORMAT, self.source, self.dtype, self.n_mels, sorted(self.settings.items())]
+        parts = [FORMAT, self.dataset, self.dtype, self.n_mels, sorted(self.settings.items())]
         parts += [[track.id, track.fingerprint] for track in tracks]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -172,8 +172,8 @@ def open_or_build(
     """
     from genreclf.hardware import cores
 
-    final = directory / f"{recipe.source}-{recipe.key(tracks)}"
-    building = directory / f"{recipe.source}-{recipe.key()}.building"
+    final = directory / f"{recipe.dataset}-{recipe.key(tracks)}"
+    building = directory / f"{recipe.dataset}-{recipe.key()}.building"
     if os.path.exists(final / "index.json"):  # Perhaps on a disk that cannot be written to.
         return _opened(final, tracks, skip_unreadable)
     try:
@@ -211,7 +211,7 @@ def _damaged_error(directory: Path, reason: str) -> UserError:
 def _unreadable_error(unreadable: Mapping[str, tuple[Track, str]]) -> UserError:
     named = "".join(f"\n  {track.path}: {reason}" for track, reason in unreadable.values())
     files = "1 file" if len(unreadable) == 1 else f"{len(unreadable)} files"
-    return UserError(f"{files} cannot be read; mend or remove them, or set data.skip_unreadable=true:{named}")
+    return UserError(f"{files} cannot be read; repair or remove them, or set data.skip_unreadable=true:{named}")
 
 
 def _build(

@@ -283,8 +283,8 @@ def _check_steps(config: Config) -> None:
 
 def _check_network_ahead(config: Config) -> None:
     """Check the network if what it hears is known without the data, which pictures and whole tracks bring."""
-    source, seconds = instantiate.find("data", config.source, []), config.clips.clip_seconds
-    if not isinstance(source, type) or issubclass(source, ImageDataset) or seconds == "whole":
+    dataset, seconds = instantiate.find("data", config.data, []), config.clips.clip_seconds
+    if not isinstance(dataset, type) or issubclass(dataset, ImageDataset) or seconds == "whole":
         return
     spec = audio_spec(config)
     check_network(config, replace(spec, clip_frames=spec.n_mels) if seconds == "square" else spec)

@@ -25,15 +25,15 @@ class Corpus:
     """What a run is made of.
 
     Attributes:
-        source_name: Short name of the source.
+        dataset_name: Short name of the dataset.
         dataset: See `genreclf.datasets.base.Dataset.dataset`.
-        tracks: All tracks of the source by id.
+        tracks: All tracks by id.
         store: Their spectrograms.
         spec: What these are.
         warnings: What a user should know about them.
     """
 
-    source_name: str
+    dataset_name: str
     dataset: str
     tracks: Mapping[str, Track]
     store: Store
@@ -62,36 +62,36 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
     Raises:
         UserError: There is nothing to read, or it cannot be read.
     """
-    source: Dataset = instantiate.make("data", config.source)
-    tracks = source.tracks()
-    spec = _spec(config, source, tracks)
+    dataset: Dataset = instantiate.make("data", config.data)
+    tracks = dataset.tracks()
+    spec = _spec(config, dataset, tracks)
     device = device or first_device(config.trainer.accelerator)
     kept: dict[str, Any] = {"directory": config.clips.store_dir, "skip_unreadable": config.clips.skip_unreadable}
     if spec.kind == "log_mel":
-        store = store_of(source, tracks, spec, device=device, **kept)
+        store = store_of(dataset, tracks, spec, device=device, **kept)
     else:
-        store = open_store(*_recipe(config, source, tracks, spec, device), tracks, **kept)
+        store = open_store(*_recipe(config, dataset, tracks, spec, device), tracks, **kept)
     if config.clips.clip_seconds == "square":
         spec = replace(spec, clip_frames=spec.n_mels)
     elif config.clips.clip_seconds == "whole":
         spec = replace(spec, clip_frames=max(store.lengths_frames.values()))
-    warnings = list(source.warnings)
+    warnings = list(dataset.warnings)
     if store.unreadable:
         named = ", ".join(f"{name} ({reason})" for name, reason in store.unreadable.items())
         warnings.append(f"{len(store.unreadable)} tracks that cannot be read are left out: {named}.")
-    return Corpus(source.name, source.dataset, {track.id: track for track in tracks}, store, spec, tuple(warnings))
+    return Corpus(dataset.name, dataset.dataset, {track.id: track for track in tracks}, store, spec, tuple(warnings))
 
 
 def _recipe(
-    config: Config, source: Dataset, tracks: Sequence[Track], spec: FeatureSpec, device: torch.device
+    config: Config, dataset: Dataset, tracks: Sequence[Track], spec: FeatureSpec, device: torch.device
 ) -> tuple[Recipe, Encode]:
     """Return what a store of waveforms or embeddings depends on, and the function that computes those of a track."""
     if spec.kind == "waveform":
         assert spec.sample_rate is not None
-        return waveform_recipe(source, spec.sample_rate)
+        return waveform_recipe(dataset, spec.sample_rate)
     encoder = make_encoder(config)
-    log_mel = _log_mel_spec(config, source, tracks) if encoder.sample_rate is None else None
-    return embedding_recipe(source, encoder, device, log_mel)
+    log_mel = _log_mel_spec(config, dataset, tracks) if encoder.sample_rate is None else None
+    return embedding_recipe(dataset, encoder, device, log_mel)
 
 
 def make_encoder(config: Config) -> Encoder:
@@ -107,21 +107,21 @@ def make_encoder(config: Config) -> Encoder:
     return encoder
 
 
-def _spec(config: Config, source: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
+def _spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
     """Return what the network is given, with clips of 1 s where seconds do not say."""
     if config.takes == "log_mel":
-        return _log_mel_spec(config, source, tracks)
+        return _log_mel_spec(config, dataset, tracks)
     return audio_spec(config)
 
 
-def _log_mel_spec(config: Config, source: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
-    """Return what the spectrograms of the source are, or shall be."""
-    if isinstance(source, ImageDataset):
+def _log_mel_spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
+    """Return what the spectrograms of the dataset are, or shall be."""
+    if isinstance(dataset, ImageDataset):
         return FeatureSpec.of_pictures(
-            n_mels=source.n_mels,
-            frames_per_second=source.frames_per_second(list(tracks)),
+            n_mels=dataset.n_mels,
+            frames_per_second=dataset.frames_per_second(list(tracks)),
             clip_seconds=_clip_seconds(config),
-            rendering=source.rendering,
+            rendering=dataset.rendering,
         )
     return _log_mel_of_audio(config)
 

@@ -176,7 +176,7 @@ def _read(run: RunDirectory, config: Config) -> tuple[dict[str, Any], RunTracks,
     subsets = Split.from_json(split).subsets
     ids = {subset: sorted({segment.track_id for segment in segments}) for subset, segments in subsets.items()}
     if (dataset := split.get("dataset")) is None:
-        theirs, ours = run.read_config().get("data") or {}, config.source
+        theirs, ours = run.read_config().get("data") or {}, config.data
         same = all(theirs.get(key) == ours.get(key) for key in ("_target_", "seed"))
         dataset = instantiate.make("data", ours).dataset if same else theirs.get("_target_")
     with _complete():

@@ -80,7 +80,7 @@ class FeatureExtractor:
         else:
             raise UserError(
                 "The model was trained on pictures, and how they were made of audio is not known: "
-                "train with data.rendering=librosa_peak80 if that is how, or with a source of audio."
+                "train with data.rendering=librosa_peak80 if that is how, or with a dataset of audio."
             )
         self.sample_rate = settings["sample_rate"]
         self.n_fft, self.hop_length = settings["n_fft"], settings["hop_length"]

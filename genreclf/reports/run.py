@@ -110,7 +110,7 @@ def answer(metrics: Mapping[str, Any]) -> str:
 
 
 def run_title(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Return "model on source, split name", for reports and figures.
+    """Return "model on dataset, split name", for reports and figures.
 
     Args:
         metrics: The run's metrics.

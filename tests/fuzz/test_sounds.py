@@ -100,7 +100,7 @@ def test_no_sound_keeps_the_others_from_being_prepared(
     again = run("prepare", *data, place=tmp_path)
     again.check()
     if again.code:
-        assert "cannot be read; mend or remove" in again.err
+        assert "cannot be read; repair or remove" in again.err
 
 
 def write_sound(folder: Path, sounds: dict[str, bytes], chance: random.Random) -> None:

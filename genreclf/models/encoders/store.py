@@ -109,12 +109,12 @@ class EmbeddingExtractor:
 
 
 def embedding_recipe(
-    source: Dataset, encoder: Encoder, device: torch.device, log_mel: FeatureSpec | None = None
+    dataset: Dataset, encoder: Encoder, device: torch.device, log_mel: FeatureSpec | None = None
 ) -> tuple[Recipe, Encode]:
     """Return what stored embeddings depend on, and the function that computes those of a track.
 
     Args:
-        source: Of the tracks.
+        dataset: Of the tracks.
         encoder: Whose embeddings they are.
         device: Where it runs, one track at a time if it is a GPU.
         log_mel: The spectrograms, for an encoder that takes them.
@@ -132,21 +132,21 @@ def embedding_recipe(
     }
     if encoder.sample_rate is None:
         assert log_mel is not None
-        recipe, spectrogram = log_mel_recipe(source, log_mel, device)
+        recipe, spectrogram = log_mel_recipe(dataset, log_mel, device)
         settings["log_mel"] = sorted(recipe.settings.items())
 
         def signal(track: Track) -> Tensor:
             stored = torch.from_numpy(spectrogram(track)).T.float()
             return stored * log_mel.step_db + log_mel.zero_db
 
-    elif isinstance(source, AudioDataset):
+    elif isinstance(dataset, AudioDataset):
         rate = encoder.sample_rate
 
         def signal(track: Track) -> Tensor:
-            return torch.from_numpy(source.waveform(track, rate))
+            return torch.from_numpy(dataset.waveform(track, rate))
 
     else:
-        raise UserError(f"data: {type(source).__name__} has no waveforms, which encoder={encoder.name} takes.")
+        raise UserError(f"data: {type(dataset).__name__} has no waveforms, which encoder={encoder.name} takes.")
 
     def embed(heard: Tensor) -> NDArray[np.float16]:
         return np.concatenate(list(extractor.of_blocks([heard])))
@@ -155,4 +155,4 @@ def embedding_recipe(
         heard = signal(track)
         return embed(heard) if extractor.device.type == "cpu" else gpu_thread.submit(embed, heard).result()
 
-    return Recipe(source.name, "float16", sum(encoder.dimensions), settings, "Embeddings"), encode
+    return Recipe(dataset.name, "float16", sum(encoder.dimensions), settings, "Embeddings"), encode
