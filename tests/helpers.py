@@ -7,10 +7,12 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -24,6 +26,8 @@ from genreclf.run_directory import RunDirectory
 from genreclf.sweep.process import warm_up
 
 ROOT = Path(__file__).parent.parent
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,17 @@ def small_encoder(folder: Path) -> list[str]:
         *("encoder=timm", "encoder.model=test_efficientnet", "encoder.pretrained_on=nothing", "encoder.license=MIT"),
         *(f"encoder.weights={path}", f"encoder.sha256={hashlib.sha256(path.read_bytes()).hexdigest()}"),
     ]
+
+
+def wait_until(condition: Callable[[], Value], process: "subprocess.Popen[str] | None" = None) -> Value:
+    """Wait until a condition holds, for at most 15 minutes and while the process that is to bring it about lives.
+
+    Returns:
+        What the condition returned.
+    """
+    deadline_s = time.monotonic() + 900
+    while not (value := condition()):
+        assert process is None or process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline_s, value
+        time.sleep(0.05)
+    return value

@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, Cli, python_m
+from helpers import ROOT, Cli, python_m, wait_until
 from ranked_sweeps import hashes_of
 
 from genreclf.run_directory import RunDirectory
@@ -110,19 +109,12 @@ def test_ranks_end_with_their_parent(cli: Cli, tiny: list[str], tmp_path: Path) 
     settings = [*tiny, "trainer.devices=2", "run_dir=run"]
     process = python_m(*settings, "trainer.max_epochs=400")
     run = RunDirectory(tmp_path / "run")
-    deadline = time.monotonic() + 600
-    while len(run.read_history()) < 2:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: len(run.read_history()) > 1, process)
     ranks = ranks_of(process.pid)
     assert len(ranks) == 2
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 60
-    while any(alive(rank) for rank in ranks):
-        assert time.monotonic() < deadline, "the ranks outlived their parent"
-        time.sleep(0.1)
+    wait_until(lambda: not any(alive(rank) for rank in ranks))
     assert 2 <= len(run.read_history()) < 400
     assert run.status == "running"
 

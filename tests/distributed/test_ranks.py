@@ -2,11 +2,10 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
-from helpers import python_m
+from helpers import python_m, wait_until
 from ranked_sweeps import ONE_WRONG
 
 from genreclf.run_directory import RunDirectory
@@ -42,11 +41,7 @@ def test_a_single_rank_s_reason_is_told_once(error: str, code: int, said: str, t
 def test_two_ranks_are_interrupted(sent: signal.Signals, code: int, tiny: list[str], tmp_path: Path) -> None:
     process = python_m(*tiny, "trainer.devices=2", "run_dir=run", "trainer.max_epochs=400", start_new_session=True)
     run = RunDirectory(tmp_path / "run")
-    deadline = time.monotonic() + 600
-    while not run.read_history():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(run.read_history, process)
     os.killpg(process.pid, sent)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == code, output
@@ -58,11 +53,7 @@ def test_two_ranks_are_interrupted(sent: signal.Signals, code: int, tiny: list[s
 def test_a_rank_that_is_told_to_end_ends_the_run(tiny: list[str], tmp_path: Path) -> None:
     process = python_m(*tiny, "trainer.devices=2", "run_dir=run", "trainer.max_epochs=400")
     run = RunDirectory(tmp_path / "run")
-    deadline = time.monotonic() + 600
-    while not run.read_history():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(run.read_history, process)
     ranks = [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     (second,) = (pid for pid in ranks if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
     os.kill(second, signal.SIGTERM)

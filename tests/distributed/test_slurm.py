@@ -6,12 +6,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, python_m
+from helpers import ROOT, python_m, wait_until
 from ranked_sweeps import ONE_WRONG, hashes_of, jobs_of
 from wandb_records import record_of
 
@@ -71,13 +70,6 @@ def requeue_in_the_middle(job: str, run: RunDirectory) -> None:
     assert 3 <= len(run.read_history()) < EPOCHS
     wait_until(lambda: run.status == "finished")
     assert "Restarts=1" in output_of("scontrol", "show", "job", job)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 900
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def same(one: Path, two: Path) -> None:

@@ -2,7 +2,6 @@ import csv
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from helpers import Cli, forked, python_m, run_main
+from helpers import Cli, forked, python_m, run_main, wait_until
 
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
@@ -341,20 +340,17 @@ def test_a_clip_a_device_is_enough_for_batch_normalization(cli: Cli, tiny: list[
     assert "Batch normalization needs two clips of a step or more" in outcome.err
 
 
-def kill_after_epochs(arguments: list[str], run: Path, epochs: int) -> None:
+def kill_after_epochs(arguments: list[str], run: RunDirectory, epochs: int) -> None:
     process = forked(run_main, arguments)
-    deadline = time.monotonic() + 240
-    while not (run / "history.csv").exists() or len(history_without_times(run)) < epochs:
-        assert process.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(run.read_history()) >= epochs or not process.is_alive())
     process.kill()
     process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_a_killed_run_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     settings = [*tiny, "regularization=strong", "trainer.max_epochs=8", "model.dropout=0.5", "data.crops_per_track=4"]
-    kill_after_epochs([*settings, "run_dir=killed"], tmp_path / "killed", 3)
+    kill_after_epochs([*settings, "run_dir=killed"], RunDirectory(tmp_path / "killed"), 3)
     assert len(history_without_times(tmp_path / "killed")) < 8
     assert json.loads((tmp_path / "killed/metrics.json").read_text())["status"] == "running"
     for name in ("killed", "unbroken"):

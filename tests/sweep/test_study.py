@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import optuna
 import pytest
 import yaml
 from filelock import FileLock
-from helpers import Cli, python_m
+from helpers import Cli, python_m, wait_until
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
@@ -258,11 +257,7 @@ def metrics_of(sweep: Path) -> dict[str, dict[str, Any]]:
 def test_a_killed_study_continues(tiny: list[str], tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     process = python_m(*sweep_of(tiny, 3, "trainer.max_epochs=6"), start_new_session=True)
-    deadline = time.monotonic() + 500
-    while not (len(metrics_of(sweep)) == 2 and list(sweep.glob("*/checkpoints/last.ckpt"))[1:]):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(metrics_of(sweep)) == 2 and list(sweep.glob("*/checkpoints/last.ckpt"))[1:], process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     before = metrics_of(sweep)

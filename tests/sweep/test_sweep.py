@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, python_m
+from helpers import ROOT, python_m, wait_until
 from wandb_records import record_of
 
 from genreclf.run_directory import RunDirectory
@@ -183,17 +182,11 @@ def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
     if launcher == "together":
         arguments += ["hydra/launcher=together", "optimizer.lr=0.01,0.02"]
     process = python_m(*arguments, start_new_session=True)
-    deadline = time.monotonic() + 400
-    while not (begun := list(tmp_path.glob("outputs/sweeps/*/*/history.csv"))):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    begun = wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/history.csv")), process)
     os.kill(process.pid, sent)
     process.communicate(timeout=200)
     assert process.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL)
-    while alive := [pid for pid in Path("/proc").glob("[0-9]*") if works_in(pid, tmp_path)]:
-        assert time.monotonic() < deadline, alive
-        time.sleep(0.2)
+    wait_until(lambda: not any(works_in(pid, tmp_path) for pid in Path("/proc").glob("[0-9]*")))
     epochs = len(RunDirectory(begun[0].parent).read_history())
     assert 0 < epochs < 60
     code, output = sweep(*arguments)
@@ -205,17 +198,11 @@ def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
 def test_jobs_end_with_the_process_they_are_forked_from(tiny: list[str], tmp_path: Path) -> None:
     """The sweep takes a job for dead then, and goes on with the next."""
     process = python_m("-m", *tiny, "trainer.max_epochs=60,30")
-    deadline = time.monotonic() + 400
-    while not (begun := list(tmp_path.glob("outputs/sweeps/*/*/history.csv"))):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    begun = wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/history.csv")), process)
     (server,) = (pid for pid in children_of(process.pid) if b"forkserver" in words_of(pid))
     (job,) = children_of(server)
     os.kill(server, signal.SIGKILL)
-    while words_of(job):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not words_of(job))
     assert process.poll() is None
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 1, output
