@@ -48,7 +48,12 @@ def made(name: str) -> GenreClassifier:
 
 @pytest.mark.parametrize(
     ("name", "parts", "convolutions"),
-    [("CRNN", 2, 4), ("StatisticsCRNN", 4, 4), ("LiangCRNN", 2, 4), ("CNN", 1, 4)],
+    [
+        ("CRNN", 2, 4),
+        ("StatisticsCRNN", 4, 4),
+        ("CNN", 1, 4),
+        pytest.param("LiangCRNN", 2, 4, marks=pytest.mark.slow),
+    ],
 )
 def test_all_but_recurrent_layers_is_compiled(
     name: str, parts: int, convolutions: int, graphs: list[Operations]
