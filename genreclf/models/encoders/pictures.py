@@ -19,6 +19,43 @@ PIXEL_MEAN, PIXEL_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the red, green and blue values, from 0 to 1, of the photographs of ImageNet."""
 
 
+class NormAndActivation(nn.Module):
+    """A batch normalization and what timm does behind it in the same layer.
+
+    PyTorch and Lightning put another layer in the place of a batch normalization that is computed over several devices,
+    and would lose the activation with timm's own.
+
+    Args:
+        layer: timm's, whose weights are shared.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.batch_norm = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum)
+        self.batch_norm.weight, self.batch_norm.bias = layer.weight, layer.bias
+        self.drop, self.act = layer.drop, layer.act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, channel, ...)`` normalized and activated."""
+        activated: Tensor = self.act(self.drop(self.batch_norm(x)))
+        return activated
+
+
+def separate_activations(network: nn.Module) -> None:
+    """Put `NormAndActivation` in the place of each batch normalization of timm's that is one layer with it."""
+    from timm.layers.norm_act import BatchNormAct2d
+
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BatchNormAct2d):
+                setattr(parent, name, NormAndActivation(child))
+
+
+def timm_name(key: str) -> str:
+    """Return what timm calls a tensor of a network with separate activations."""
+    return key.replace(".batch_norm.", ".")
+
+
 class TimmEncoder(Encoder):
     """A network of timm that was trained on photographs.
 
@@ -50,6 +87,7 @@ class TimmEncoder(Encoder):
             self.network = timm.create_model(model, num_classes=0)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"encoder.model={model}: timm cannot make it ({error}).") from error
+        separate_activations(self.network)
         known = self.network.pretrained_cfg
         self.hub_id: str | None = known.get("hf_hub_id")
         self.dimension = int(getattr(self.network, "head_hidden_size", None) or self.network.num_features)
@@ -63,13 +101,13 @@ class TimmEncoder(Encoder):
         Raises:
             UserError: They are not there, have another hash, or are of another network.
         """
-        tensors, own = self._tensors(), self.network.state_dict()
+        tensors, own = self._tensors(), {timm_name(key): key for key in self.network.state_dict()}
         if missing := sorted(own.keys() - tensors.keys()):
             raise UserError(
                 f"encoder={self.name}: the weights lack {', '.join(missing[:3])}; they are of another network."
             )
         try:
-            self.network.load_state_dict({key: tensors[key] for key in own})
+            self.network.load_state_dict({ours: tensors[theirs] for theirs, ours in own.items()})
         except RuntimeError as error:
             raise UserError(
                 f"encoder={self.name}: the weights do not fit ({str(error).splitlines()[-1].strip()})."
@@ -152,5 +190,5 @@ class EfficientNetLite0(TimmEncoder):
     def _convert(self, content: bytes) -> dict[str, Tensor]:
         """Give the tensors, which stand in the order of timm's, their names there."""
         tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        names = list(self.network.state_dict())
+        names = map(timm_name, self.network.state_dict())
         return dict(zip(names, tensors.values(), strict=False))  # Its classifier stands last, and is left out.
