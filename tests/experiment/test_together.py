@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,7 @@ def test_runs_that_train_at_once_equal_runs_alone(
         at_work.add(number_of(model))
         while meets and len(at_work) < RUNS:  # So that none is over before the last begins.
             DEVICE_GATE.pause()
+            time.sleep(0.01)
         in_the_way.get(number_of(model), lambda epoch: None)(model.current_epoch)
 
     monkeypatch.setattr(GenreClassifier, "on_train_epoch_end", end_epoch)
@@ -79,12 +82,14 @@ def test_runs_that_train_at_once_equal_runs_alone(
     meets = True
     in_the_way[0] = terminate
     before = threading.active_count()
-    with pytest.raises(Terminated):
+    with pytest.raises(Terminated), monkeypatch.context() as patch:
+        patch.setattr("genreclf.experiment.together.drawing_processes", ThreadPoolExecutor)  # None comes to draw.
         list(run_together(configs, at_once=RUNS))
     assert threading.active_count() <= before
     assert [run.status for run in runs] == ["running"] * RUNS
     assert all(0 < len(run.read_history()) < 4 for run in runs)
 
+    monkeypatch.setattr("genreclf.experiment.together.cores", lambda: 1)  # One process that draws is enough.
     meets = False
     del in_the_way[0]
     in_the_way[1] = fail
