@@ -20,12 +20,16 @@ import soundfile
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
+from genreclf import models
 from genreclf.__main__ import main
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.run_directory import RunDirectory
 from genreclf.sweep.process import warm_up
 
 ROOT = Path(__file__).parent.parent
+
+ARCHITECTURES = [name for name in models.__all__ if name not in ("GenreClassifier", "FineTune", "Probe")]
+"""Classes of models of spectrograms, which are made without an encoder."""
 
 Value = TypeVar("Value")
 

@@ -82,9 +82,10 @@ def test_runs_that_train_at_once_equal_runs_alone(
     meets = True
     in_the_way[0] = terminate
     before = threading.active_count()
-    with pytest.raises(Terminated), monkeypatch.context() as patch:
+    with monkeypatch.context() as patch:
         patch.setattr("genreclf.experiment.together.drawing_processes", ThreadPoolExecutor)  # None comes to draw.
-        list(run_together(configs, at_once=RUNS))
+        with pytest.raises(Terminated):
+            list(run_together(configs, at_once=RUNS))
     assert threading.active_count() <= before
     assert [run.status for run in runs] == ["running"] * RUNS
     assert all(0 < len(run.read_history()) < 4 for run in runs)

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from fake_hub import TOKEN, Hub
-from helpers import Cli, Trained
+from helpers import ARCHITECTURES, Cli, Trained
 from safetensors.torch import load, save
 
 import genreclf
@@ -89,7 +89,7 @@ def test_a_pulled_model_is_a_run_for_the_other_commands(
     assert "not finished" not in cli("push", "pulled", "--repo", REPO).err
 
 
-@pytest.mark.parametrize("name", [name for name in models.__all__ if name != "GenreClassifier"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_shape_of_a_model_is_known_without_memory_for_it(name: str) -> None:
     spec = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=1)
     with torch.device("meta"):
