@@ -68,6 +68,9 @@ class CudaRecorder:
         """Record `work` as a CUDA graph, and return a function that replays it on the stream of the caller."""
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         before = self.generator.get_state()
+        # So that the workspace of matrix products is the graph's own: Lightning frees those of the process whenever a
+        # training starts or ends, one in another thread included.
+        torch._C._cuda_clearCublasWorkspaces()
         try:
             # The outer stream is put back even where the end of a broken recording raises.
             with (
@@ -85,6 +88,8 @@ class CudaRecorder:
             self.generator = torch.Generator(self.device)
             self.generator.set_state(before)
             raise
+        finally:
+            torch._C._cuda_clearCublasWorkspaces()
         return graph.replay
 
     def _default(self) -> torch.Generator:
