@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,6 +68,35 @@ def test_networks_of_transformers_take_the_weights_of_larger_files(architecture:
     save_file({key: values for key, values in whole.items() if "layers.1" not in key and "layer.1" not in key}, path)
     with pytest.raises(UserError, match="lack"):
         encoder(weights=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()).load()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"attn_implementation": "someone/code"},
+        {"_attn_implementation": "someone/code"},
+        {"dtype": "float16"},
+        {"hidden_act": "someone/code"},
+        {"num_hidden_layers": 10**9},
+        {"hidden_size": 10**9},
+        {"vocab_size": {"x": 1}},
+        {"num_hidden_layers": 150, "hidden_size": 2**15, "intermediate_size": 2**15},
+    ],
+)
+def test_sizes_name_no_code_and_take_no_memory(sizes: dict[str, Any]) -> None:
+    pytest.importorskip("transformers")
+    from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+    with pytest.raises(ValueError, match=r"is no size of Wav2Vec2Config|a network of more than"):
+        TransformersEncoder(architecture="wav2vec2", repo="a/b", sizes={**LAYERS, **WAVES, **sizes}, **ORIGIN)
+
+
+def test_a_network_of_timm_is_none_of_a_repository() -> None:
+    pytest.importorskip("timm")
+    from genreclf.models.encoders.pictures import TimmEncoder
+
+    with pytest.raises(UserError, match="is no name of timm's"):
+        TimmEncoder(model="hf-hub:someone/network", **ORIGIN)
 
 
 def test_cnn14_takes_the_model_of_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,9 @@ def _clap_blocks(network: Any) -> list[nn.Module]:
     return [first, *layers, nn.ModuleList([last, encoder.norm])]
 
 
+LARGEST_SIZE, DEEPEST, LARGEST_NETWORK = 2**18, 200, 2**31
+"""How large a number among the sizes may be, that of layers, and that of a network's weights."""
+
 NORMALIZED = {"do_normalize": True, "return_attention_mask": False}
 ARCHITECTURES = {
     "wav2vec2": Architecture(
@@ -135,6 +138,25 @@ ARCHITECTURES = {
 """By the names that the configuration has for them."""
 
 
+def _check_sizes(config: Any, sizes: Mapping[str, Any]) -> None:
+    """Check that the sizes of a network, which may come from somebody else's run, are no more than that.
+
+    transformers takes other keys as well, such as a repository of code that computes the attention.
+
+    Raises:
+        ValueError: A key is no size of the network, or its value cannot be one.
+    """
+    from transformers import PretrainedConfig
+
+    known = vars(config()).keys() - vars(PretrainedConfig()).keys()
+    for key, value in sizes.items():
+        largest = DEEPEST if "layers" in key else LARGEST_SIZE
+        for entry in value if isinstance(value, list | tuple) else [value]:
+            fits = abs(entry) <= largest if isinstance(entry, int | float) else str(entry).isidentifier()
+            if key not in known or not fits:
+                raise ValueError(f"sizes.{key}={value} is no size of {config.__name__}")
+
+
 class TransformersEncoder(Encoder):
     """A network of the package transformers, with weights of the Hugging Face hub; no code comes from there.
 
@@ -150,7 +172,7 @@ class TransformersEncoder(Encoder):
 
     Raises:
         UserError: transformers is not installed.
-        ValueError: There is no such architecture.
+        ValueError: There is no such architecture, or `sizes` holds something else or too large a network.
     """
 
     def __init__(
@@ -171,7 +193,12 @@ class TransformersEncoder(Encoder):
 
         self.name, self.repo, self.kind = architecture, repo, ARCHITECTURES[architecture]
         self.sample_rate, self.window_s, self.hop_s = sample_rate, window_s, window_s
-        self.sizes = getattr(transformers, self.kind.config)(**sizes or {})
+        config = getattr(transformers, self.kind.config)
+        _check_sizes(config, sizes or {})
+        self.sizes = config(**sizes or {})
+        with torch.device("meta"):
+            if sum(parameter.numel() for parameter in self._class()(self.sizes).parameters()) > LARGEST_NETWORK:
+                raise ValueError(f"a network of more than {LARGEST_NETWORK:,} weights")
         self.network = self._class()(self.sizes)
         settings = {key: getattr(self.sizes, str(value), value) for key, value in self.kind.settings.items()}
         self.features = getattr(transformers, self.kind.features)(sampling_rate=sample_rate, **settings)

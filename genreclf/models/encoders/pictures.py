@@ -83,6 +83,8 @@ class TimmEncoder(Encoder):
         require(f"encoder={self.name}", "encoders", "timm")
         import timm
 
+        if not model.replace(".", "_").isidentifier():  # It could name a folder or a repository of anybody's.
+            raise UserError(f"encoder.model={model} is no name of timm's, such as resnet18.a1_in1k.")
         try:
             self.network = timm.create_model(model, num_classes=0)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:

@@ -68,6 +68,6 @@ def file_of(path: str | Path) -> Path:
     Raises:
         UserError: There is no such file or folder.
     """
-    if not (found := Path(path).expanduser()).exists():
-        raise UserError(f"encoder.weights={path} does not exist; set it to the file of the weights.")
+    if not ((found := Path(path).expanduser()).is_file() or found.is_dir()):
+        raise UserError(f"encoder.weights={path} is no file; set it to the file of the weights.")
     return found
