@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import tempfile
+import threading
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_damaged_weights_do_not_predict(cli: Cli, trained: Trained, tmp_path: Pa
     outcome = cli("predict", "run", str(trained.music / "blues/0.wav"))
     assert outcome.code == 2
     assert "run/checkpoints/best.ckpt is damaged" in outcome.err
+
+
+def test_a_thread_writes_one_checkpoint_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr("genreclf.checkpoint.os.fsync", lambda descriptor: goes_on.wait(60))
+    files = SafeCheckpointIO()
+    files.in_background = True
+    for number in range(2):
+        files.save_checkpoint({"number": number}, tmp_path / "last.ckpt")
+    assert not (tmp_path / "last.ckpt").exists()
+    goes_on.set()
+    files.teardown()
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True) == {"number": 1}
 
 
 def test_a_full_disk_leaves_the_last_whole_checkpoint(

@@ -6,8 +6,10 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from genreclf.checkpoint import SafeCheckpointIO
 from genreclf.run_directory import RunDirectory
 
 LOGGED = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy", "train/loss", "train/accuracy")
@@ -49,6 +51,17 @@ class RunCheckpoint(ModelCheckpoint):
         """Save after the step if that is wanted after some steps; to find out, Lightning takes long."""
         if self._every_n_train_steps or self._train_time_interval:
             super().on_train_batch_end(*arguments, **keywords)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        """Save in the background, unless a logger wants to read the file at once."""
+        files = trainer.strategy.checkpoint_io
+        if isinstance(files, SafeCheckpointIO):
+            files.in_background = not any(
+                type(logger).after_save_checkpoint is not Logger.after_save_checkpoint for logger in trainer.loggers
+            )
+        super()._save_checkpoint(trainer, filepath)
+        if isinstance(files, SafeCheckpointIO):
+            files.in_background = False
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a killed run; Lightning would forget its best epoch where the directory was moved."""
