@@ -141,13 +141,15 @@ def grid_clips(table: SegmentTable, *, clip_frames: int, overlap: float) -> Tens
     return torch.stack([segment, number, start], 1)
 
 
-def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_frames: int, silence: int | None) -> Tensor:
+def cut(
+    frames: Tensor, offset: Tensor, length: Tensor | None, start: Tensor, clip_frames: int, silence: int | None
+) -> Tensor:
     """Cut a batch of clips out of the store with one gather.
 
     Args:
         frames: All stored frames ``(frame, mel)``.
         offset: First frame of each clip's segment in the store ``(batch,)``.
-        length: Frames of that segment ``(batch,)``.
+        length: Frames of that segment ``(batch,)``; None if no segment is shorter than a clip.
         start: First frame of the clip within the segment ``(batch,)``.
         clip_frames: Frames of a clip.
         silence: Stored value that fills a short segment; None repeats the segment.
@@ -156,8 +158,8 @@ def cut(frames: Tensor, offset: Tensor, length: Tensor, start: Tensor, clip_fram
         Stored values ``(batch, mel, frame)``.
     """
     place = start[:, None] + torch.arange(clip_frames, device=start.device)
-    stored = frames[offset[:, None] + place % length[:, None]]
-    if silence is not None:
+    stored = frames[offset[:, None] + (place if length is None else place % length[:, None])]
+    if silence is not None and length is not None:
         stored = stored.masked_fill((place >= length[:, None])[..., None], silence)
     return stored.transpose(1, 2)
 

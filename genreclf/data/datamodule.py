@@ -162,7 +162,7 @@ class ClipDataModule(LightningDataModule):
             subset: tuple(segment.track_id for segment in self.segments(subset)) if subset != "train" else ()
             for subset in self.tables
         }
-        self._padded = {
+        self._with_short = {
             subset for subset, table in self.tables.items() if (table.length_frames < self.spec.clip_frames).any()
         }
 
@@ -250,10 +250,10 @@ class ClipDataModule(LightningDataModule):
         stored = cut(
             self._frames,
             table.offset_frames[segment],
-            table.length_frames[segment],
+            table.length_frames[segment] if subset in self._with_short else None,
             start,
             self.spec.clip_frames,
-            self.spec.silence if self.short == "pad" and subset in self._padded else None,
+            self.spec.silence if self.short == "pad" else None,
         )
         return ClipBatch(
             stored, table.genre[segment], segment, table.start_frame[segment] + start, self._track_ids[subset]

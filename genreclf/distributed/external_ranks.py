@@ -49,7 +49,9 @@ class ExternalRanks:
         from torch import distributed
 
         exit_with_parent(os.getppid())
-        distributed.init_process_group(f"cpu:gloo,cuda:{gpu_backend}" if accelerator == "gpu" else "gloo")
+        # Not gloo as one of two, in which batch normalization would not recognize it.
+        shares_gloo = accelerator != "gpu" or gpu_backend == "gloo"
+        distributed.init_process_group("gloo" if shares_gloo else f"cpu:gloo,cuda:{gpu_backend}")
         self.rank = distributed.get_rank()
         self.sent = False
         """Whether this rank has broadcast anything."""

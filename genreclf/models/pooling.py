@@ -8,12 +8,16 @@ from torch import Tensor, nn
 LARGEST_WINDOW = 128
 """Values whose places fit in a byte."""
 
+LARGE = 2**26
+"""Values of an image batch that keep a GPU busy for longer than it takes to start a kernel of Triton."""
+
 
 class MaxPool2d(nn.MaxPool2d):
     """`torch.nn.MaxPool2d` of windows side by side, the same to the last bit.
 
-    In training on a GPU, the kernels of `genreclf.models.pooling_kernels` compute it, where Triton compiles them.
-    Validation, prediction, export and compiled networks take PyTorch's.
+    On a GPU, the kernels of `genreclf.models.pooling_kernels` compute it where Triton compiles them: in steps that are
+    recorded, which have a stream of their own, and of large batches in training. A small one waits for the processor,
+    which starts PyTorch's kernels sooner. Prediction, export and compiled networks take PyTorch's.
 
     Args:
         window: Height and width of a window.
@@ -36,14 +40,19 @@ class MaxPool2d(nn.MaxPool2d):
         return pooled
 
     def _takes_kernels(self, x: Tensor) -> bool:
-        """Return whether `x` is trained on, on a GPU, and is what the kernels pool."""
-        if torch.compiler.is_compiling() or not (x.is_cuda and x.requires_grad and torch.is_grad_enabled()):
+        """Return whether the kernels are faster for `x`, and can pool it."""
+        if torch.compiler.is_compiling() or not x.is_cuda or type(x) is not Tensor or x.dim() != 4:
             return False
+        is_trained_on = x.requires_grad and torch.is_grad_enabled()
+        is_recorded = torch.cuda.current_stream(x.device) != torch.cuda.default_stream(x.device)
         height, width = self.kernel_size
-        places_fit = height * width <= LARGEST_WINDOW
-        has_windows = x.dim() == 4 and len(x) > 0 and x.shape[2] >= height and x.shape[3] >= width
-        is_plain = type(x) is Tensor and has_windows and x.is_contiguous(memory_format=torch.channels_last)
-        return places_fit and is_plain and _compiles(x.device, x.dtype)
+        return (
+            (is_recorded or (is_trained_on and x.numel() >= LARGE))
+            and height * width <= LARGEST_WINDOW
+            and min(len(x), x.shape[2] // height, x.shape[3] // width) > 0
+            and x.is_contiguous(memory_format=torch.channels_last)
+            and _compiles(x.device, x.dtype)
+        )
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Batch normalization over the clips of all ranks on CPUs."""
+"""Batch normalization over the clips of all ranks."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor, distributed, nn
 
+from genreclf.distributed import external_ranks
 from genreclf.distributed.batch_norm import CPUSyncBatchNorm
+from genreclf.distributed.external_ranks import ExternalRanks
 
 
 @pytest.fixture
@@ -53,3 +55,19 @@ def test_one_rank_computes_what_pytorch_does(layer: nn.Module, shape: tuple[int,
     plugin.revert(model)
     torch.testing.assert_close(model.eval()(x), type(layer).forward(layer, x), atol=0, rtol=0)
     assert "forward" not in vars(layer)
+
+
+def test_ranks_that_share_a_gpu_have_a_group_of_gloo_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`SyncBatchNorm` takes a group of several backends for one that gathers into one tensor, as NCCL does."""
+
+    class Asked(Exception):
+        """What would be initialized."""
+
+    def initialize(backend: str) -> None:
+        raise Asked(backend)
+
+    monkeypatch.setattr(external_ranks, "exit_with_parent", lambda parent: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", initialize)
+    for gpu_backend, expected in (("gloo", "gloo"), ("nccl", "cpu:gloo,cuda:nccl")):
+        with pytest.raises(Asked, match=f"^{expected}$"):
+            ExternalRanks("gpu", gpu_backend)
