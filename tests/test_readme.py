@@ -28,14 +28,11 @@ OURS = [shlex.split(line.split("-m genreclf ", 1)[1]) for line in COMMANDS if "-
 
 def write_examples(folder: Path) -> None:
     """Write the files that the README tells its reader to write."""
-    model, source = (
-        next(code for code in blocks("python") if name in code) for name in ("class Linear", "class Tones")
-    )
-    assert len(model.splitlines()) < 40
-    assert len(source.splitlines()) < 40
-    (folder / "my_model.py").write_text(model)
-    (folder / "my_source.py").write_text(source)
-    for name, content in zip(("model/linear", "data/tones"), blocks("yaml"), strict=True):
+    for name, file in (("Linear", "my_model.py"), ("Waves", "my_waves.py"), ("Tones", "my_source.py")):
+        code = next(code for code in blocks("python") if f"class {name}" in code)
+        assert len(code.splitlines()) < 40
+        (folder / file).write_text(code)
+    for name, content in zip(("model/linear", "model/waves", "data/tones"), blocks("yaml"), strict=True):
         path = folder / "my_conf" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
@@ -58,19 +55,22 @@ def test_commands_compose(arguments: list[str], cli: Cli, tmp_path: Path) -> Non
     assert outcome.code == 0, outcome.err
 
 
-@pytest.mark.parametrize("example", ["linear", "tones"])
+@pytest.mark.parametrize("example", ["linear", "waves", "tones"])
 def test_own_model_and_source_run(
     example: str, cli: Cli, stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_examples(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     arguments = next(words for words in OURS if any(word.endswith(f"={example}") for word in words))
-    small = ["data.tracks_per_genre=5", "data.duration_s=2", "data.clip_seconds=1"] if example == "linear" else []
+    small = ["data.tracks_per_genre=5", "data.duration_s=2", "data.clip_seconds=1"] if example != "tones" else []
     quick = ["trainer.max_epochs=2", "trainer=cpu", "logger=none", "run_dir=run", f"data.store_dir={stores}"]
     outcome = cli(*arguments, *small, *quick)
     assert outcome.code == 0, outcome.err
     assert RunDirectory(tmp_path / "run").read_metrics()["status"] == "finished"
-    genreclf.load(tmp_path / "run", trust=["my_model"]).check_embeds()
+    predictor = genreclf.load(tmp_path / "run", trust=["my_model", "my_waves"])
+    predictor.check_embeds()
+    heard = predictor.predict(0.1 * np.sin(np.arange(44100.0)), sample_rate=22050)
+    assert heard.probabilities.sum() == pytest.approx(1)
 
 
 def test_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

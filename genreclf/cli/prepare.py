@@ -1,4 +1,4 @@
-"""``python -m genreclf prepare [overrides]``: build the store of a dataset and check it."""
+"""``python -m genreclf prepare [overrides]``: build a store of spectrograms, waveforms or embeddings, and check it."""
 
 import sys
 
@@ -10,9 +10,14 @@ def main(arguments: list[str]) -> None:
     """Build what is missing, read everything back, say where it lies."""
     options = parser().parse(arguments)
     from genreclf.cli.compose import checked
-    from genreclf.experiment.corpus import load_corpus
+    from genreclf.experiment.checks import check_encoder
+    from genreclf.experiment.corpus import expected_bytes, load_corpus
 
-    corpus = load_corpus(checked(options.overrides, run_dir="-", config_dir=options.config_dir))
+    config = checked(options.overrides, run_dir="-", config_dir=options.config_dir)
+    check_encoder(config)
+    if (size := expected_bytes(config)) is not None:
+        print(f"The store takes about {size / 1e6:.0f} MB; the time that is left stands beside the bar.")
+    corpus = load_corpus(config)
     corpus.store.check()
     for warning in corpus.warnings:
         say(f"Note: {warning}")

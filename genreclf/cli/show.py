@@ -55,6 +55,8 @@ def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[
     from genreclf.plots import spectrograms as plots
     from genreclf.run_directory import sentence_when_full
 
+    if config.takes != "log_mel":
+        raise UserError("show draws spectrograms, and this model takes none: leave model and encoder out.")
     corpus = load_corpus(config)
     tracks_of = plots.ids_by_genre(corpus.store, corpus.genre_of)
     genre = genre if genre is not None else next(iter(tracks_of))

@@ -148,4 +148,15 @@ def _follow(config: DictConfig, settings: HydraConf) -> float:
         return float("nan")
 
 
+def _layers_of(encoder: DictConfig) -> str:
+    """Return what a probe of an encoder is swept over: each of its layers, and all."""
+    from genreclf.config import instantiate
+
+    if encoder.get("_target_") is None:
+        raise UserError("sweep=layers is of a pretrained encoder: choose one with encoder=NAME.")
+    made = instantiate.make("encoder", OmegaConf.to_container(encoder, resolve=True))  # type: ignore[arg-type]
+    return ",".join([*made.layers, "all"])
+
+
 OmegaConf.register_new_resolver("gpus_of_job", gpus_of_job, replace=True)
+OmegaConf.register_new_resolver("layers_of", _layers_of, replace=True)

@@ -17,6 +17,7 @@ from genreclf.config.identity import digest
 from genreclf.datasets.identity import artist_groups
 from genreclf.evaluation.intervals import artist_accuracy, artist_index, effective_tracks
 from genreclf.evaluation.metrics import confusion, get_metric
+from genreclf.evaluation.pretrained import pretrained_name
 from genreclf.experiment.lineage import Key, track_key
 
 
@@ -27,7 +28,8 @@ class Experiment:
     Attributes:
         name: What is trained, different for each recipe.
         split: Name of the split, with what varies between splits of that name.
-        title: Name and split, as far as needed to distinguish experiments; says LEAKY where the split leaks.
+        title: Name and split, as far as needed to distinguish experiments; says LEAKY where the split leaks, and
+            PRETRAINED where an encoder has learned from other data.
         settings: The configuration less what repeats, flat.
         runs: At least one.
         artists: Known artists of the tracks, by `genreclf.experiment.lineage.track_key`.
@@ -44,6 +46,11 @@ class Experiment:
     def leaky(self) -> bool:
         """Whether the split leaks."""
         return any(get_metric(run.metrics, "split.leaky") for run in self.runs)
+
+    @property
+    def pretrained(self) -> str | None:
+        """The pretrained encoder; None if the networks started from scratch."""
+        return next(filter(None, (pretrained_name(run.metrics) for run in self.runs)), None)
 
     @cached_property
     def scores(self) -> TrackScores:
@@ -199,6 +206,8 @@ def _named(groups: Sequence[tuple[FinishedRun, ...]], artists: Mapping[Key, Sequ
     for runs, each, name, split in zip(groups, settings, names, splits, strict=True):
         leaky = any(get_metric(run.metrics, "split.leaky") for run in runs)
         title = f"{name}, {split}" if several else name
+        if any(pretrained_name(run.metrics) for run in runs):
+            title = f"{title} (PRETRAINED)"
         experiments.append(
             Experiment(
                 name=name,

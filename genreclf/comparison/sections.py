@@ -24,6 +24,11 @@ LEAKY = (
     "the genre. Their figures must not be compared with those of other splits."
 )
 
+PRETRAINED = (
+    "Rows marked PRETRAINED: their encoder has learned from other data, which may hold songs of the test; the report "
+    "of a run says which, and under what license. They are not the equals of networks from scratch."
+)
+
 HOW = (
     "A row is an experiment: the runs that differ in their seed or fold only. Its accuracy is the mean over its "
     "distinct test tracks of the share of runs that classified the track correctly: the mean over seeds on the same "
@@ -123,10 +128,11 @@ def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) ->
         pictures: Paths and captions.
     """
     leaky = any(experiment.leaky for experiment in comparison.experiments)
+    pretrained = any(experiment.pretrained for experiment in comparison.experiments)
     return [
         Section(
             title="Experiments",
-            warning=LEAKY if leaky else "",
+            warning=" ".join([LEAKY] * leaky + [PRETRAINED] * pretrained),
             table=table_of(comparison),
             text=(*first_of_each_split(comparison), *HOW),
             points=comparison.warnings,

@@ -33,6 +33,11 @@ def split_cell(experiment: Experiment) -> str:
     return f"{experiment.split}{mark}, {len(experiment.scores.track_ids)} tracks"
 
 
+def name_cell(experiment: Experiment) -> str:
+    """Return the name, and PRETRAINED where an encoder has learned from other data."""
+    return f"{experiment.name} (PRETRAINED)" if experiment.pretrained else experiment.name
+
+
 def parameters(experiment: Experiment) -> str:
     """Return the number of parameters; the range where runs differ, as when some folds lack a genre."""
     counts = sorted({int(get_metric(run.metrics, "parameters")) for run in experiment.runs})
@@ -74,7 +79,8 @@ def _verdict(pair: Pair) -> str:
 
 
 COLUMNS: tuple[Column[Experiment], ...] = (
-    Column("experiment", lambda each: each.name, "experiment", lambda each: each.name, words=True),
+    Column("experiment", lambda each: each.name, "experiment", name_cell, words=True),
+    Column("pretrained", lambda each: each.pretrained),
     Column("split", lambda each: each.split, "split", split_cell, words=True),
     Column("leaky", lambda each: each.leaky),
     Column("runs", lambda each: len(each.runs), "runs", lambda each: each.repeats, words=True),
@@ -124,7 +130,7 @@ def table_of(comparison: Comparison) -> Table:
 
 
 def terminal_table(comparison: Comparison) -> "RichTable":
-    """Return the table for the terminal, LEAKY in red."""
+    """Return the table for the terminal, LEAKY in red and PRETRAINED in yellow."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -146,6 +152,7 @@ def terminal_table(comparison: Comparison) -> "RichTable":
         words = Text(f"{cells['experiment']}\n{cells['split']}, {runs}")
         words.stylize("bold", 0, len(cells["experiment"]))
         words.highlight_words(["LEAKY"], "bold red")
+        words.highlight_words(["PRETRAINED"], "bold yellow")
         spread = "" if experiment.deviation is None else f" ±{cells['accuracy_sd']}"
         accuracy = f"{cells['accuracy']}{spread}\n{cells['ci95_low']}\n{cells['ci95_artists_low']}"
         figures = (cells[key] for key in ("clip_accuracy", "f1_macro", "val_accuracy"))

@@ -62,7 +62,7 @@ def check_training(config: Config) -> None:
             lambda: instantiate.make("split", config.split),
             lambda: make_loss(config, [1] * GENRES),
             lambda: make_augmentation(config),
-            lambda: _check_encoder(config),
+            lambda: check_encoder(config),
             lambda: _check_monitors(config),
             lambda: _check_trainer(config),
             lambda: _check_steps(config),
@@ -232,7 +232,7 @@ def _check_monitors(config: Config) -> None:
             raise UserError(f"callbacks.{name}.monitor={monitor} is none of {', '.join(LOGGED)}.")
 
 
-def _check_encoder(config: Config) -> None:
+def check_encoder(config: Config) -> None:
     """See that the pretrained weights are there, are the right ones, and are of use to the model."""
     if config.encoder.get("_target_") is None:
         return

@@ -82,6 +82,21 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
     return Corpus(dataset.name, dataset.dataset, {track.id: track for track in tracks}, store, spec, tuple(warnings))
 
 
+def expected_bytes(config: Config) -> int | None:
+    """Return how large the store will be; None where the lengths of the tracks are not known before they are decoded.
+
+    Raises:
+        UserError: See `load_corpus`.
+    """
+    source: Dataset = instantiate.make("data", config.source)
+    tracks = source.tracks()
+    spec = _spec(config, source, tracks)
+    lengths_s = [track.duration_s for track in tracks if track.duration_s is not None]
+    if isinstance(source, ImageDataset) or len(lengths_s) < len(tracks):
+        return None
+    return round(sum(lengths_s) * spec.frames_per_second * spec.n_mels * 2)  # int16 or float16
+
+
 def _recipe(
     config: Config, dataset: Dataset, tracks: Sequence[Track], spec: FeatureSpec, device: torch.device
 ) -> tuple[Recipe, Encode]:

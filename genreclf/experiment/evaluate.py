@@ -136,7 +136,8 @@ def _write(
         tracks=tracks,
         warnings=prepared.warnings,
     )
-    tracking.finish(metrics, tracks, prepared.data.store.spectrogram)
+    data = prepared.data
+    tracking.finish(metrics, tracks, data.store.spectrogram if data.spec.kind == "log_mel" else None)
     run.write_json(run.metrics, metrics)
 
 

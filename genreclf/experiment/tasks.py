@@ -42,7 +42,8 @@ def train(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "train", sharing) as tracking:
         if not run.read_metrics().get("fitted"):
-            tracking.add_pictures(lambda: [_genre_map(run, prepared)])
+            if prepared.data.spec.kind == "log_mel":
+                tracking.add_pictures(lambda: [_genre_map(run, prepared)])
             yield "fit"
             fit(config, run, prepared, tracking, sharing.device)
         yield from test(config, run, run, prepared, tracking, sharing.draw)
@@ -77,7 +78,8 @@ def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
 
 def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str, sharing: Sharing) -> Tracking:
     split = prepared.split
-    ours = [config.model["_target_"].rpartition(".")[2], split.name, *(["LEAKY"] if split.leaky else [])]
+    marks = [*["LEAKY"] * split.leaky, *["PRETRAINED"] * config.is_pretrained]
+    ours = [config.model["_target_"].rpartition(".")[2], split.name, *marks]
     if not is_first_rank():  # Callbacks that log want one on every rank.
         return Tracking([DummyLogger()] if config.logger else [])
     given = {"config": config.plain, "job_type": job_type, "beside_others": sharing.device is not None}

@@ -7,6 +7,7 @@ from typing import Any
 
 from genreclf import __version__
 from genreclf.evaluation.leaks import leaky_warning
+from genreclf.evaluation.pretrained import pretrained_note
 from genreclf.reports.rendering import render
 from genreclf.reports.run import answer, genre_table, run_title
 from genreclf.reports.tables import Table
@@ -35,6 +36,7 @@ def write_card(folder: Path, *, repo: str, license: str = UNKNOWN_LICENSE) -> No
         answer=answer(metrics),
         split=split,
         leaky_warning=leaky_warning(metrics),
+        pretrained=pretrained_note(metrics),
         subsets=Table(
             header=("subset", unit), cells=[(name, str(len(split[name]))) for name in ("train", "val", "test")]
         ),
@@ -71,11 +73,12 @@ def _front_matter(
                 metric_value=accuracy,
             )
         ]
+    marks = [*(["leaky-split"] if split["leaky"] else []), *(["pretrained"] if pretrained_note(metrics) else [])]
     data = ModelCardData(
         license=license,
         library_name="genreclf",
         pipeline_tag="audio-classification",
-        tags=["music", "music-genre-classification", *(["leaky-split"] if split["leaky"] else [])],
+        tags=["music", "music-genre-classification", *marks],
         model_name=repo,
         eval_results=results,
     )
@@ -88,13 +91,22 @@ def _settings(shared: Mapping[str, Any], metrics: Mapping[str, Any]) -> Table:
     rows = [
         ("model", str(config["model"]["_target_"])),
         ("parameters", f"{metrics['parameters']:,}"),
-        ("log-mel", f"{audio or 'pictures'}, n_mels {spec['n_mels']}, scale {config['features']['scale']}"),
+        _input(spec, f"{audio or 'pictures'}, n_mels {spec['n_mels']}, scale {config['features']['scale']}"),
         ("clips", f"{spec['clip_frames'] / spec['frames_per_second']:.2f} s"),
         ("seed", str(metrics["seed"])),
         ("epochs trained", str(metrics["epochs"])),
         ("genreclf", str(shared["genreclf"])),
     ]
     return Table(header=("what", "value"), cells=rows, words=2)
+
+
+def _input(spec: Mapping[str, Any], log_mel: str) -> tuple[str, str]:
+    """Return what the network takes, and what that is."""
+    if spec.get("kind") == "waveform":
+        return "waveform", f"sample_rate {spec['sample_rate']}"
+    if spec.get("kind") == "embedding":
+        return "embeddings", ", ".join(f"{name} {size}" for name, size in spec["layers"])
+    return "log-mel", log_mel
 
 
 def _dataset(config: Mapping[str, Any]) -> str:

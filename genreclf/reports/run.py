@@ -12,6 +12,7 @@ from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.leaks import apart_rows, interval_words, leaky_warning, seen_before
 from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, confusion, get_metric, number
 from genreclf.evaluation.predictions import TrackPredictions
+from genreclf.evaluation.pretrained import pretrained_name, pretrained_note, provenance_words
 from genreclf.reports.rendering import render
 from genreclf.reports.tables import MISSING, Table, decimal, percent
 from genreclf.run_directory import atomic_write_text
@@ -56,6 +57,7 @@ def write_report(
         title=run_title(metrics, config),
         leaky=bool(get_metric(metrics, "split.leaky")),
         leaky_warning=leaky_warning(metrics),
+        pretrained=pretrained_note(metrics),
         answer=answer(metrics),
         results=_results(metrics),
         commonest=np.bincount(tracks.targets).max() / len(tracks.targets) if len(tracks.targets) else None,
@@ -89,6 +91,7 @@ def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
     table.add_row("split", split)
     table.add_row("accuracy, tracks", Text(answer(metrics), style="bold"))
     for label, text in (
+        *([("PRETRAINED", provenance_words(metrics))] if pretrained_name(metrics) is not None else []),
         *apart_rows(metrics),
         ("accuracy, clips", _per_cent(metrics, "test.clip.accuracy")),
         *((f"{metric.title}, tracks", _cell(metric, metrics, "track")) for metric in METRICS),
@@ -184,10 +187,11 @@ def _making(
     tested = MISSING if best is None else str(best)
     if at_best and not math.isnan(at_best[0]):
         tested += f" ({_share(at_best[0])} of the validation tracks right)"
-    groups = ("model", "data", "features", "loss", "optimizer", "scheduler", "augmentation", "callbacks")
+    groups = ("model", "encoder", "data", "features", "loss", "optimizer", "scheduler", "augmentation", "callbacks")
     rows = [
         *((group, _settings(config, group)) for group in groups if config.get(group)),
         ("split", f"{_text(get_metric(metrics, 'split.name'))}, hash {_text(get_metric(metrics, 'split.hash'))}"),
+        *_probe_rows(metrics),
         ("seed", _text(get_metric(metrics, "seed"))),
         ("parameters", _count(metrics, "parameters")),
         ("epochs trained", _count(metrics, "epochs")),
@@ -199,6 +203,20 @@ def _making(
         ("versions", _text(environment.get("versions"))),
     ]
     return Table(header=("what", "value"), cells=rows, words=2)
+
+
+def _probe_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the layer of a probe, the weights of the layers, and what the search chose."""
+    probe = metrics.get("probe")
+    if not isinstance(probe, Mapping):
+        return []
+    rows = [("layer of the encoder", _text(probe.get("layer")))]
+    if weights := probe.get("layer_weights"):
+        rows.append(("weights of the layers", ", ".join(f"{name} {share:.3f}" for name, share in weights.items())))
+    if chosen := probe.get("chosen"):
+        settings = f"lr {chosen['lr']:.3g}, weight_decay {chosen['weight_decay']:.3g}"
+        rows.append(("chosen on validation", f"{settings}, of {len(probe['search'])} (`probe.search` in metrics.json)"))
+    return rows
 
 
 def _settings(config: Mapping[str, Any], group: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.errors import UserError
+from genreclf.evaluation.pretrained import pretrained_name
 from genreclf.run_directory import RunBusy, RunDirectory
 from genreclf.sweep.job import NO_WORD, read_object
 from genreclf.sweep.process import CRASHED
@@ -29,6 +30,7 @@ class Row:
         ci95: 95 % interval of the accuracy, over tracks.
         ci95_artists: The same over artists, where these are known.
         leaky: Whether its split leaks, if known.
+        pretrained: Its pretrained encoder, if it has one.
         wall_s: How long its last attempt took.
         in_last_call: Whether the last call of the sweep came to it.
     """
@@ -44,6 +46,7 @@ class Row:
     ci95: tuple[float, float] | None
     ci95_artists: tuple[float, float] | None
     leaky: bool | None
+    pretrained: str | None
     wall_s: float | None
     in_last_call: bool
 
@@ -92,6 +95,7 @@ def _row(path: Path, call: Any) -> Row:
         ci95=tuple(track["accuracy_ci95"]) if "accuracy_ci95" in track else None,
         ci95_artists=tuple(track["accuracy_ci95_artists"]) if track.get("accuracy_ci95_artists") else None,
         leaky=metrics.get("split", {}).get("leaky"),
+        pretrained=pretrained_name(metrics),
         wall_s=record.get("wall_s"),
         in_last_call=in_last_call,
     )

@@ -140,7 +140,7 @@ def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
             "status",
             lambda row: row.status,
             "status",
-            lambda row: f"{row.status}, LEAKY" if row.leaky else row.status,
+            lambda row: ", ".join([row.status, *["LEAKY"] * bool(row.leaky), *["PRETRAINED"] * bool(row.pretrained)]),
             words=True,
         ),
         Column("reason", lambda row: row.reason),
@@ -149,6 +149,7 @@ def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
         *of_interval("ci95", "95 % interval", lambda row: row.ci95, missing=""),
         *of_interval("ci95_artists", "95 % interval, artists", lambda row: row.ci95_artists, missing=""),
         Column("leaky", lambda row: row.leaky),
+        Column("pretrained", lambda row: row.pretrained),
         of_value(
             "wall_s", "time (s)", lambda row: row.wall_s, lambda wall_s: "" if wall_s is None else f"{wall_s:.1f}"
         ),

@@ -124,13 +124,15 @@ class PatientWandbLogger(WandbLogger):
         flat: Mapping[str, float],
         metrics: Mapping[str, Any],
         tracks: TrackPredictions | None,
-        spectrogram: Callable[[str], NDArray[Any]],
+        spectrogram: Callable[[str], NDArray[Any]] | None,
     ) -> None:
         """Add the figures of the test, the confusion matrix, and tables of the test tracks; see `Tracking.finish`."""
         import wandb
 
         run = self.experiment
-        run.summary.update({**flat, "objective": metrics.get("objective"), "parameters": metrics.get("parameters")})
+        marks = {"PRETRAINED": found} if (found := metrics.get("pretrained")) else {}
+        figures = {key: metrics.get(key) for key in ("objective", "parameters")}
+        run.summary.update({**flat, **figures, **marks})
         if tracks is None:
             return
         names = list(tracks.genres)
@@ -140,19 +142,21 @@ class PatientWandbLogger(WandbLogger):
                 tracks.track_ids, tracks.targets, tracks.predicted, tracks.probabilities, strict=True
             )
         ]
+        pictures = {}
+        if spectrogram is not None:
+            shown = [
+                [wandb.Image(picture_of(spectrogram(track_id))), genre, predicted, probability, track_id]
+                for track_id, genre, predicted, probability in examples(rows)
+            ]
+            columns: list[str | int] = ["spectrogram", "genre", "predicted", "probability", "track_id"]
+            pictures = {"test/spectrograms": wandb.Table(columns, data=shown)}
         run.log(
             {
                 "test/tracks": wandb.Table(["track_id", "genre", "predicted", "probability"], data=rows),
                 "test/confusion": wandb.plot.confusion_matrix(
                     y_true=tracks.targets.tolist(), preds=tracks.predicted.tolist(), class_names=names
                 ),
-                "test/spectrograms": wandb.Table(
-                    ["spectrogram", "genre", "predicted", "probability", "track_id"],
-                    data=[
-                        [wandb.Image(picture_of(spectrogram(track_id))), genre, predicted, probability, track_id]
-                        for track_id, genre, predicted, probability in examples(rows)
-                    ],
-                ),
+                **pictures,
             }
         )
 
@@ -179,14 +183,17 @@ class Tracking:
                 logger.log_pictures(paths)
 
     def finish(
-        self, metrics: Mapping[str, Any], tracks: TrackPredictions | None, spectrogram: Callable[[str], NDArray[Any]]
+        self,
+        metrics: Mapping[str, Any],
+        tracks: TrackPredictions | None,
+        spectrogram: Callable[[str], NDArray[Any]] | None,
     ) -> None:
         """Add the figures of the test, and to W&B the confusion matrix and tables of the test tracks.
 
         Args:
             metrics: As in ``metrics.json``.
             tracks: The test.
-            spectrogram: Stored values of a track by its id, shape ``(mel, frame)``.
+            spectrogram: Stored values of a track by its id, shape ``(mel, frame)``, if these are spectrograms.
         """
         flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
         flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
