@@ -88,7 +88,7 @@ def expected_bytes(config: Config) -> int | None:
     Raises:
         UserError: See `load_corpus`.
     """
-    source: Dataset = instantiate.make("data", config.source)
+    source: Dataset = instantiate.make("data", config.data)
     tracks = source.tracks()
     spec = _spec(config, source, tracks)
     lengths_s = [track.duration_s for track in tracks if track.duration_s is not None]
