@@ -1,0 +1,83 @@
+"""What a split that leaks is worth to models that only remember: nearest neighbor and support vector machine.
+
+    python -m benchmarks.leak data=spectrogram_images data.root=pictures/data/spectrograms data.artists=index.txt
+
+Both work on the statistics of the bands of each piece (`genreclf.models.band_statistics`), standardized over the
+training pieces, once with the pieces of a track in several subsets (``chunk``, LEAKY), once with the same pieces and
+whole tracks in one (``track``). The constants of the machine are those with most validation pieces right.
+"""
+
+import sys
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from genreclf.cli.compose import checked
+from genreclf.datasets.identity import artist_groups
+from genreclf.errors import UserError
+from genreclf.evaluation.intervals import artist_index, artist_interval, wilson_interval
+from genreclf.experiment.setup import Prepared, prepare
+from genreclf.reports.tables import Table, percent, span, span_or_missing
+
+SPLITS = {"chunk, LEAKY": ["split=chunk"], "track": ["split=track", "split.pieces=true"]}
+FRACTIONS = ("split.train=0.8", "split.val=0.1", "split.test=0.1")
+PENALTIES, WIDTHS = (1.0, 10.0, 100.0), (0.25, 1.0, 4.0)
+"""Constants of the machine that are tried: C, and gamma in units of one over the number of statistics."""
+
+
+def main(overrides: list[str]) -> None:
+    """Print a row a split and model."""
+    rows = [row for name in SPLITS for row in measure(name, overrides)]
+    header = ("model", "split", "test pieces", "right (%)", "95 % interval", "95 % interval, artists")
+    print(Table(header=header, cells=rows, words=2).markdown())
+
+
+def measure(name: str, overrides: list[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the row of each model under a split."""
+    settings = ["model=band_statistics", "logger=none", "trainer=cpu", "data.grid_overlap=0", *FRACTIONS]
+    config = checked([*settings, *overrides, *SPLITS[name]], run_dir="outputs/leak")
+    prepared = prepare(config)
+    x, genre, _ = pieces_of(prepared, "train")
+    scaler = StandardScaler().fit(x)
+    fitted = scaler.transform(x)
+    val, val_genre, _ = pieces_of(prepared, "val")
+    test, test_genre, test_tracks = pieces_of(prepared, "test")
+    machines = [
+        SVC(C=penalty, gamma=width / x.shape[1]).fit(fitted, genre) for penalty, width in product(PENALTIES, WIDTHS)
+    ]
+    best = max(machines, key=lambda machine: machine.score(scaler.transform(val), val_genre))
+    groups = artist_groups(test_tracks, prepared.split_record["artists"])
+    for title, model in (
+        ("nearest neighbor", KNeighborsClassifier(1).fit(fitted, genre)),
+        (f"SVM, C={best.C:g}, gamma={best.gamma * x.shape[1]:g}/d", best),
+    ):
+        right = model.predict(scaler.transform(test)) == test_genre
+        artist = artist_index(test_tracks, groups)
+        over_artists = None if artist is None else artist_interval(right[None].astype(np.float64), artist)
+        tracks_interval = span(*wilson_interval(int(right.sum()), len(right)))
+        yield title, name, str(len(right)), percent(right.mean()), tracks_interval, span_or_missing(over_artists)
+
+
+def pieces_of(prepared: Prepared, subset: str) -> tuple[NDArray[Any], NDArray[Any], list[str]]:
+    """Return the statistics ``(piece, statistic)``, the genre and the track of each piece of a subset."""
+    data, network = prepared.data, prepared.model.network
+    rows, segments = data.grid(subset), data.segments(subset)
+    statistics: Any = network.statistics
+    with torch.inference_mode():
+        found = [statistics(prepared.model.scaling(data.clips(subset, some).stored)) for some in rows.split(64)]
+    genre = data.tables[subset].genre[rows[:, 0]].numpy()
+    return torch.cat(found).numpy(), genre, [segments[row].track_id for row in rows[:, 0].tolist()]
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"leak: {error}")
