@@ -39,7 +39,6 @@ class RunBusy(UserError):
     exit_code = 75
 
     def __init__(self, path: Path) -> None:
-        """Make the sentence."""
         super().__init__(f"Another process works in {path}; let it end, or end it, then run the same command again.")
 
 
@@ -79,7 +78,6 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Name the files; nothing is read or made."""
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"

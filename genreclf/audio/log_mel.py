@@ -166,7 +166,6 @@ class LogMel(nn.Module):
     window: Tensor
 
     def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> None:
-        """Compute the window and the filter bank."""
         super().__init__()
         from torchaudio.functional import melscale_fbanks
 

@@ -89,7 +89,6 @@ class ClipDataModule(LightningDataModule):
         seed: int = 0,
         read_ahead: bool | None = None,
     ) -> None:
-        """Keep the settings; find every segment in the store if it is given."""
         super().__init__()
         self.dataset = dataset
         self.splitter = splitter

@@ -64,7 +64,6 @@ class FeatureExtractor:
     """
 
     def __init__(self, spec: FeatureSpec, embedding_extractor: EmbeddingExtractor | None = None) -> None:
-        """Prepare the log-mel."""
         self.spec = spec
         self.embedding_extractor = embedding_extractor
         n_mels = spec.n_mels

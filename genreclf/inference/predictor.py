@@ -69,7 +69,6 @@ class GenrePredictor:
         warning: str | None = None,
         encoder: Encoder | None = None,
     ) -> None:
-        """Move the model to the device and set it to evaluation mode."""
         self.warning = warning
         self.model = model
         self.grid_overlap = grid_overlap

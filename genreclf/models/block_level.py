@@ -45,7 +45,6 @@ class BlockLevel(nn.Module):
     pairs: Tensor
 
     def __init__(self, *, spec: FeatureSpec) -> None:
-        """Compute the transform to rates of modulation."""
         super().__init__()
         self.frames = spec.clip_frames
         self.lag = max(1, round(DELTA_LAG_S * spec.frames_per_second))

@@ -55,7 +55,6 @@ class Constant(ClosedFormClassifier):
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         self.network = Shares(len(self.genres))
 
@@ -75,7 +74,6 @@ class Shares(nn.Module):
     """
 
     def __init__(self, genres: int) -> None:
-        """Start with equal shares."""
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(genres), requires_grad=False)
 

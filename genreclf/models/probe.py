@@ -51,7 +51,6 @@ class Probe(GenreClassifier):
         weight_decay_factors: Sequence[float] = (1.0,),
         **training: Unpack[Training],
     ) -> None:
-        """Build the network."""
         super().__init__(**training)
         if self.spec.layers is None:
             raise ValueError("a probe takes embeddings, not spectrograms")
@@ -195,7 +194,6 @@ class ProbeNetwork(nn.Module):
         dropout: float,
         heads: int,
     ) -> None:
-        """Make the heads."""
         super().__init__()
         names = list(sizes)
         number = names.index(str(layer)) if str(layer) in names else layer
@@ -269,7 +267,6 @@ class Head(nn.Module):
     def __init__(
         self, width: int, genres: int, *, hidden: int | None, dropout: float, widths: Sequence[int] | None
     ) -> None:
-        """Make the layers."""
         super().__init__()
         self.widths = widths
         self.layer_weights = None if widths is None else nn.Parameter(torch.zeros(len(widths)))

@@ -38,7 +38,6 @@ class SVM(ClosedFormClassifier):
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:
-        """Build the network."""
         super().__init__(**training)
         features = BlockLevel(spec=self.spec)
         self.network = Network(
@@ -90,7 +89,6 @@ class Standardize(nn.Module):
     scale: Tensor
 
     def __init__(self, sizes: Sequence[int]) -> None:
-        """Leave the features as they are."""
         super().__init__()
         weights = [(size * len(sizes)) ** -0.5 for size in sizes]
         repeated = [torch.full((size,), weight) for size, weight in zip(sizes, weights, strict=True)]

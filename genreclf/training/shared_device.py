@@ -33,7 +33,6 @@ class SharedDevice(Callback):
         self._stream = ExitStack()
 
     def __enter__(self) -> Self:
-        """Wait until this training may start."""
         self._take()
         if self.device.type == "cuda":
             stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]

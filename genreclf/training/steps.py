@@ -35,7 +35,6 @@ class StepModule(LightningModule):
     network: nn.Module
 
     def __init__(self) -> None:
-        """Have no training yet."""
         super().__init__()
         self.records_steps = False
         self.whole_step: WholeStep | None = None

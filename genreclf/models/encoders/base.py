@@ -108,7 +108,6 @@ class Encoder(nn.Module, ABC):
         overlap: str = "unknown",
         weights: str | None = None,
     ) -> None:
-        """Keep where the weights come from."""
         super().__init__()
         self.provenance = Provenance(
             pretrained_on=pretrained_on or "",

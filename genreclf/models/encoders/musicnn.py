@@ -80,7 +80,6 @@ class MusicTagger(Encoder):
     def __init__(
         self, *, architecture: Literal["musicnn", "vgg"], dataset: Literal["MTT", "MSD"], **origin: Unpack[Origin]
     ) -> None:
-        """Build the network."""
         super().__init__(**origin)
         if architecture not in ("musicnn", "vgg") or dataset not in ("MTT", "MSD"):
             raise ValueError("architecture is musicnn or vgg, and dataset MTT or MSD")

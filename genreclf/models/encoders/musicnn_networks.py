@@ -23,7 +23,6 @@ class HighestMel(nn.Module):
     """
 
     def __init__(self, filters: int, mels: int, frames: int) -> None:
-        """Make the layers."""
         super().__init__()
         self.around = nn.ZeroPad2d(((frames - 1) // 2, frames // 2, 0, 0))
         self.filters = nn.Conv2d(1, filters, (mels, frames))
@@ -49,7 +48,6 @@ class MusicnnNetwork(nn.Module):
     dimensions = (561, 64, 64, 64, 1506, 200)
 
     def __init__(self) -> None:
-        """Build the layers, in the order in which TensorFlow numbers them."""
         super().__init__()
         self.norm = nn.BatchNorm2d(1, EPSILON)
         timbral = (HighestMel(204, int(share * MELS), 7) for share in (0.4, 0.7))
@@ -94,7 +92,6 @@ class VGGNetwork(nn.Module):
     dimensions = (128,) * 5
 
     def __init__(self) -> None:
-        """Build the layers, in the order in which TensorFlow numbers them."""
         super().__init__()
         self.norm = nn.BatchNorm2d(1, EPSILON)
         pools = [((1, 4), 2), *[((2, 2), 2)] * 3, ((4, 4), 4)]

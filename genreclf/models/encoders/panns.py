@@ -58,7 +58,6 @@ class Cnn14(Encoder):
     window: Tensor
 
     def __init__(self, **origin: Unpack[Origin]) -> None:
-        """Build the network with random weights, under the names that its checkpoint has for them."""
         super().__init__(**origin)
         self.bn0 = nn.BatchNorm2d(MELS)
         for number, (inputs, outputs) in enumerate(zip((1, *CHANNELS), CHANNELS, strict=False), 1):

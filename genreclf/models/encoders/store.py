@@ -63,7 +63,6 @@ class EmbeddingExtractor:
     """
 
     def __init__(self, encoder: Encoder, device: torch.device, frames_per_second: float | None = None) -> None:
-        """Keep the encoder."""
         self.encoder = encoder
         self.device = torch.device("cpu") if device.type == "mps" else device
         rate = encoder.sample_rate or frames_per_second or 1.0
