@@ -119,22 +119,31 @@ def as_tracks(files: list[GenreFile], artists: str | Path | None, warnings: list
     ]
 
 
-def root_folder(root: str | Path | None, looked_for: str) -> Path:
-    """Return `root` as a path.
+def files_of(
+    root: str | Path | None, what: str, suffixes: Collection[str], warnings: list[str], *, unread: Collection[str]
+) -> list[GenreFile]:
+    """List the `genre_files` of the setting ``data.root``.
 
     Args:
-        root: The setting ``data.root``.
-        looked_for: What should be in it, for the message.
+        root: The setting.
+        what: The files are, for the message.
+        suffixes: See `genre_files`, as the next two.
+        warnings: Emptied first.
+        unread: Suffixes of files that are not read.
 
     Raises:
-        UserError: It is None or not a folder.
+        UserError: It is None, not a folder, or holds none.
     """
+    looked_for = f"<genre>/<file> ({', '.join(suffixes)})"
     if root is None:
         raise UserError(f"data.root is missing: set it to the folder that holds {looked_for}.")
     path = Path(root).expanduser()
     if not path.is_dir():
         raise UserError(f"data.root={root} is not a folder: set it to the one that holds {looked_for}.")
-    return path
+    warnings.clear()
+    if not (files := genre_files(path, suffixes, warnings, unread=unread)):
+        raise UserError(f"data.root={path} holds no {what}: {looked_for} was looked for in it.")
+    return files
 
 
 class Folder(AudioDataset):
@@ -159,12 +168,7 @@ class Folder(AudioDataset):
         Raises:
             UserError: There is no such folder, no audio in it, or there are two files of a track.
         """
-        looked_for = f"<genre>/<file> ({', '.join(AUDIO_SUFFIXES)})"
-        root = root_folder(self.root, looked_for)
-        self.warnings.clear()
-        files = genre_files(root, AUDIO_SUFFIXES, self.warnings, unread=SONG_SUFFIXES)
-        if not files:
-            raise UserError(f"data.root={root} holds no audio: {looked_for} was looked for in it.")
+        files = files_of(self.root, "audio", AUDIO_SUFFIXES, self.warnings, unread=SONG_SUFFIXES)
         return as_tracks(files, self.artists, self.warnings)
 
     def waveform(self, track: Track, sample_rate: int) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from genreclf.audio.formats import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 from genreclf.datasets.base import ImageDataset, Track
-from genreclf.datasets.folder import as_tracks, genre_files, root_folder
+from genreclf.datasets.folder import as_tracks, files_of
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.limits import check_is_file, check_picture
 
@@ -102,12 +102,7 @@ class SpectrogramImages(ImageDataset):
         Raises:
             UserError: There is no such folder, no picture in it, or there are two files of a track.
         """
-        looked_for = f"<genre>/<file> ({', '.join(PICTURE_SUFFIXES)})"
-        root = root_folder(self.root, looked_for)
-        self.warnings.clear()
-        files = genre_files(root, PICTURE_SUFFIXES, self.warnings, unread=UNREAD_SUFFIXES)
-        if not files:
-            raise UserError(f"data.root={root} holds no pictures: {looked_for} was looked for in it.")
+        files = files_of(self.root, "pictures", PICTURE_SUFFIXES, self.warnings, unread=UNREAD_SUFFIXES)
         reading = f"{self.n_mels}-{self.colormap or 'any'}"
         files = [replace(file, fingerprint=f"{file.fingerprint}-{reading}") for file in files]
         return as_tracks(files, self.artists, self.warnings)

@@ -25,7 +25,7 @@ class WuCNN(FixedInput):
         self.network = Network(
             input=self.fit_to(),
             image=AsImage(),
-            convolutions=convolutions((64, 128), (2, 2)),
+            convolutions=convolutions((64, 128), (2, 2), glorot=False),
             flatten=nn.Flatten(),
             classifier=nn.Linear(128 * 32 * 32, len(self.genres)),
         )

@@ -27,7 +27,7 @@ class XiplusCNN(FixedInput):
         self.network = Network(
             input=self.fit_to(),
             image=AsImage(),
-            convolutions=glorot_convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
+            convolutions=convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
             flatten=nn.Flatten(),
             layers=nn.Sequential(linear(2048, 1024), linear(1024, 256)),
             classifier=nn.Linear(256, len(self.genres)),
@@ -47,11 +47,10 @@ class XiplusCRNN1(FixedInput):
 
     def __init__(self, *, sequence: SequenceOf = "time", glorot: bool = True, **training: Unpack[Training]) -> None:
         super().__init__(**training)
-        stack = glorot_convolutions if glorot else convolutions
         self.network = Network(
             input=self.fit_to(),
             image=AsImage(),
-            convolutions=stack((64, 128, 256), (2, 2, 4)),
+            convolutions=convolutions((64, 128, 256), (2, 2, 4), glorot=glorot),
             sequence=sequence_of(sequence),
             recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
             flatten=nn.Flatten(),
@@ -77,7 +76,7 @@ class XiplusCRNN2(FixedInput):
         self.network = Network(
             input=self.fit_to(),
             image=AsImage(),
-            convolutions=glorot_convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
+            convolutions=convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
             sequence=sequence_of(sequence),
             recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
             flatten=nn.Flatten(),
@@ -105,7 +104,7 @@ class XiplusRCNN(FixedInput):
             sequence=FramesFirst(),
             recurrence=OutputsOf(nn.GRU(self.mels, 1024, num_layers=2, batch_first=True)),
             image=AsImage(),
-            convolutions=glorot_convolutions((32, 64, 128, 256), (2, 2, 4, 4), kernels=(3, 3, 5, 3)),
+            convolutions=convolutions((32, 64, 128, 256), (2, 2, 4, 4), kernels=(3, 3, 5, 3)),
             flatten=nn.Flatten(),
             layers=nn.Sequential(*(linear(sizes[i], sizes[i + 1]) for i in range(len(sizes) - 1))),
             classifier=nn.Linear(256, len(self.genres)),
@@ -144,14 +143,17 @@ def sequence_of(kind: SequenceOf) -> nn.Module:
     return kinds[kind]
 
 
-def convolutions(channels: Sequence[int], pools: Sequence[int], kernels: Sequence[int] | None = None) -> nn.Sequential:
+def convolutions(
+    channels: Sequence[int], pools: Sequence[int], kernels: Sequence[int] | None = None, *, glorot: bool = True
+) -> nn.Sequential:
     """Return convolutions with bias and padding 1, each with batch norm, ReLU and square max pooling.
 
-    Pooling comes before the ReLU, which gives the same values sooner.
+    Pooling comes before the ReLU, which gives the same values sooner. With `glorot` they are drawn as in Glorot and
+    Bengio (2010).
     """
     inputs = [1, *channels]
     sizes = kernels or [3] * len(channels)
-    return nn.Sequential(
+    stack = nn.Sequential(
         *(
             nn.Sequential(
                 nn.Conv2d(inputs[i], channels[i], sizes[i], padding=1),
@@ -162,14 +164,8 @@ def convolutions(channels: Sequence[int], pools: Sequence[int], kernels: Sequenc
             for i in range(len(channels))
         )
     )
-
-
-def glorot_convolutions(
-    channels: Sequence[int], pools: Sequence[int], kernels: Sequence[int] | None = None
-) -> nn.Sequential:
-    """Return `convolutions` drawn as in Glorot and Bengio (2010)."""
-    stack = convolutions(channels, pools, kernels)
-    draw_glorot(stack)
+    if glorot:
+        draw_glorot(stack)
     return stack
 
 
