@@ -91,6 +91,15 @@ def test_sizes_name_no_code_and_take_no_memory(sizes: dict[str, Any]) -> None:
         TransformersEncoder(architecture="wav2vec2", repo="a/b", sizes={**LAYERS, **WAVES, **sizes}, **ORIGIN)
 
 
+@pytest.mark.parametrize("changed", [{"window_s": 1e9}, {"window_s": float("nan")}, {"sample_rate": 10**9}])
+def test_windows_take_no_memory(changed: dict[str, Any]) -> None:
+    pytest.importorskip("transformers")
+    from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+    with pytest.raises(ValueError, match=r"window_s is from 0\.1 to 300"):
+        TransformersEncoder(architecture="wav2vec2", repo="a/b", sizes=LAYERS | WAVES, **changed, **ORIGIN)
+
+
 def test_a_network_of_timm_is_none_of_a_repository() -> None:
     pytest.importorskip("timm")
     from genreclf.models.encoders.pictures import TimmEncoder

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genreclf.errors import UserError, require
+from genreclf.limits import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from genreclf.models.encoders.base import Encoder, Origin
 from genreclf.models.encoders.hub import hub_file
 from genreclf.models.encoders.weights import checked, file_of
@@ -86,6 +87,9 @@ def _clap_blocks(network: Any) -> list[nn.Module]:
 
 LARGEST_SIZE, DEEPEST, LARGEST_NETWORK = 2**18, 200, 2**31
 """How large a number among the sizes may be, that of layers, and that of a network's weights."""
+
+LONGEST_WINDOW_S = 300
+"""Of a waveform, in seconds, to be embedded at a time."""
 
 NORMALIZED = {"do_normalize": True, "return_attention_mask": False}
 ARCHITECTURES = {
@@ -172,7 +176,7 @@ class TransformersEncoder(Encoder):
 
     Raises:
         UserError: transformers is not installed.
-        ValueError: There is no such architecture, or `sizes` holds something else or too large a network.
+        ValueError: There is no such architecture, or a number is out of range, or `sizes` holds something else.
     """
 
     def __init__(
@@ -188,6 +192,8 @@ class TransformersEncoder(Encoder):
         super().__init__(**origin)
         if architecture not in ARCHITECTURES:
             raise ValueError(f"architecture is one of {', '.join(ARCHITECTURES)}")
+        if not (0.1 <= window_s <= LONGEST_WINDOW_S and LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ):
+            raise ValueError(f"window_s is from 0.1 to {LONGEST_WINDOW_S}, sample_rate from 1 kHz to 1 MHz")
         require(f"An encoder of architecture {architecture}", "transformers", "transformers")
         import transformers
 
