@@ -114,6 +114,8 @@ class GenreClassifier(StepModule):
             UserError: The genres of the data are others than the model's, or in another order.
         """
         # A prediction has no trainer.
+        if self._trainer is not None:
+            self.end_steps()  # Those of a training that broke off.
         if self._trainer is not None and isinstance(data := self.clip_data, ClipDataModule):
             if list(data.genres) != self.genres:
                 known, given = ", ".join(self.genres), ", ".join(data.genres)

@@ -490,6 +490,26 @@ def test_a_recording_that_fails_leaves_the_training_as_it_was(
         assert f"does not record {what}, as recording it failed (operation not permitted when stream" in note
 
 
+class Breaking(Callback):
+    """Breaks off the training after its first epoch."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Break off the second."""
+        if trainer.current_epoch == 1:
+            raise ValueError("broken off")
+
+
+def test_nothing_is_replayed_after_a_training_that_broke_off(store: Store, repeaters: list[Repeater]) -> None:
+    model, data = crnn(), data_of(store)
+    with pytest.raises(ValueError, match="broken off"):
+        fit(model, data, step="graph", callbacks=[Breaking()])
+    replayed = repeaters[0].forwards_replayed
+    assert replayed == VALIDATED - 1
+    Trainer(accelerator="cpu", logger=False, enable_progress_bar=False).validate(model, data, verbose=False)
+    assert repeaters[0].forwards_replayed == replayed
+    assert not data.subsets_as_rows
+
+
 def test_compilers_with_graphs_of_their_own_are_refused(cli: Cli, tiny: list[str]) -> None:
     outcome = cli(*tiny, "trainer.step=graph", "trainer.compile=reduce-overhead")
     assert outcome.code == 2
