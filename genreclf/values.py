@@ -47,12 +47,12 @@ def value_problems(values: Mapping[str, Any], prefix: str = "") -> list[str]:
         for entry in entries:
             if isinstance(entry, list):
                 problems += value_problems({name: entry})
-            elif problem := _fault(entry):
+            elif problem := _problem(entry):
                 problems.append(f"{name}={shown(value)} {problem}.")
     return problems
 
 
-def _fault(value: Any) -> str | None:
+def _problem(value: Any) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return "is no finite number"
     if isinstance(value, int) and abs(value) >= 2**63:

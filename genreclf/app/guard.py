@@ -35,7 +35,7 @@ UPLOAD_S = 900.0
 
 UPLOAD = "/gradio_api/upload"
 
-_ASKED = re.compile(
+_READABLE = re.compile(
     r"/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|report)?"
     r"|/(assets|static|svelte|figures|song)/.+"
     r"|/gradio_api/(theme\.css|info|app_id|startup-events|upload_progress|queue/data|queue/status|login_check)"
@@ -48,7 +48,7 @@ _FILE = "/gradio_api/file="
 _MOST_DIGITS = 15
 """Of a length that is looked at."""
 
-_TOLD = ("/gradio_api/queue/join", "/gradio_api/call/hear", "/gradio_api/cancel", "/gradio_api/reset")
+_POSTED = ("/gradio_api/queue/join", "/gradio_api/call/hear", "/gradio_api/cancel", "/gradio_api/reset")
 """Addresses that JSON may be sent to."""
 
 
@@ -96,12 +96,12 @@ class Guard:
         if scope["method"] in ("GET", "HEAD"):
             if path.startswith(_FILE):
                 self._check_is_upload(path.removeprefix(_FILE))
-            elif not _ASKED.fullmatch(path):
+            elif not _READABLE.fullmatch(path):
                 raise Refused(404, "Not an address of this page.")
             if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
                 raise Refused(413, "Too large.")
             return scope, receive
-        if scope["method"] != "POST" or path not in (UPLOAD, *_TOLD):
+        if scope["method"] != "POST" or path not in (UPLOAD, *_POSTED):
             raise Refused(404, "Not an address of this page.")
         is_upload = path == UPLOAD
         if _media_type(headers) != ("multipart/form-data" if is_upload else "application/json"):

@@ -12,14 +12,14 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from genreclf.config.config import Config
-from genreclf.config.keys import CONFIG_DIR, OF_A_TEST, SETTINGS_OF_A_TEST
+from genreclf.config.keys import CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS
 from genreclf.config.messages import check_single
 from genreclf.config.schema import RootConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
-OF_TRAINING = (
+TRAINING_ONLY = (
     *("loss", "optimizer", "scheduler", "augmentation", "regularization", "callbacks", "experiment"),
     *("sweep", "seed", "init_from", "ckpt_path", "data.crops_per_track"),
 )
@@ -70,7 +70,7 @@ def checked_again(
         config[key] = plain.get(key)
     config.logger = _loggers_of(plain.get("logger"), config_dir)
     if isinstance(trainer := plain.get("trainer"), dict):
-        config.trainer.update({key: trainer[key] for key in SETTINGS_OF_A_TEST if key in trainer})
+        config.trainer.update({key: trainer[key] for key in TEST_SETTINGS if key in trainer})
     options: list[Override] = []
     values: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -113,8 +113,8 @@ def refuse_without_effect(overrides: Sequence[str]) -> None:
         if key.partition(".")[0] in ("model", "encoder") and key != "encoder.weights":
             raise UserError(f"{typed}: the network is the one that the run trained; leave it out, or train another.")
         group, _, name = key.partition(".")
-        of_a_test = name in (*SETTINGS_OF_A_TEST, *OF_A_TEST)
-        if key in OF_TRAINING or group in OF_TRAINING or (group == "trainer" and name and not of_a_test):
+        of_a_test = name in (*TEST_SETTINGS, *TEST_ARGUMENTS)
+        if key in TRAINING_ONLY or group in TRAINING_ONLY or (group == "trainer" and name and not of_a_test):
             raise UserError(f"{typed} has no effect on a run that is trained; leave it out.")
 
 

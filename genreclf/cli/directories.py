@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.identity import ELSEWHERE, digest, identity
+from genreclf.config.identity import OUTSIDE_IDENTITY, digest, identity
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.distributed.external_ranks import external_ranks
 from genreclf.distributed.launchers import check_launcher
@@ -114,7 +114,7 @@ def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictCo
 def config_hash(config: DictConfig) -> str:
     """Return a hash of a composed configuration less Hydra's own, places and logging."""
     plain: Any
-    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *ELSEWHERE)])
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *OUTSIDE_IDENTITY)])
     try:
         plain = OmegaConf.to_container(ours, resolve=True)
     except OmegaConfBaseException:  # The job itself will say what is wrong with it.

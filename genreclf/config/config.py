@@ -26,10 +26,10 @@ from genreclf.config.sections import Section, first_line, nodes_of, section_of, 
 from genreclf.errors import UserError
 from genreclf.values import value_problems
 
-PICTURES_BRING = ("sample_rate", "n_fft", "hop_length", "n_mels")
+FEATURES_OF_PICTURES = ("sample_rate", "n_fft", "hop_length", "n_mels")
 """What pictures know themselves, so that ``features=`` beside them is a mistake."""
 
-MADE = ("split", "encoder", "model", "loss", "optimizer", "scheduler")
+INSTANTIATED = ("split", "encoder", "model", "loss", "optimizer", "scheduler")
 """Sections that name a class or a function, beside `data`, which holds the keys of `ClipConfig` too."""
 
 BUNDLED = (("model", "dropout"), ("loss", "label_smoothing"), ("optimizer", "weight_decay"))
@@ -109,14 +109,14 @@ class Config:
         takes = instantiate.input_of(section_of(plain, "model", []), section_of(plain, "encoder", []))
         encoder = instantiate.find("encoder", section_of(plain, "encoder", []), problems)
         if takes == "waveform" or (takes == "embedding" and getattr(encoder, "sample_rate", None)):
-            brought = PICTURES_BRING if encoder is not None else PICTURES_BRING[1:]
+            brought = FEATURES_OF_PICTURES if encoder is not None else FEATURES_OF_PICTURES[1:]
             problems += _features_beside(overrides, brought, "What the network takes has no such features")
             features |= dict.fromkeys(brought)
             if features.get("scale") != "standardize":
                 problems.append("features.scale is of spectrograms, and the network takes none: leave it out.")
         elif isinstance(dataset, type) and issubclass(dataset, ImageDataset):
-            problems += _features_beside(overrides, PICTURES_BRING, "Pictures bring their own features")
-            features |= dict.fromkeys(PICTURES_BRING)
+            problems += _features_beside(overrides, FEATURES_OF_PICTURES, "Pictures bring their own features")
+            features |= dict.fromkeys(FEATURES_OF_PICTURES)
         root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
         checked = typed_section(RootConfig, "", root, problems)
         trainer = trainer_section(section_of(plain, "trainer", problems), problems)
@@ -140,7 +140,7 @@ class Config:
             **vars(checked),
             warnings=warnings,
         )
-        for name in MADE:
+        for name in INSTANTIATED:
             instantiate.find(name, getattr(config, name), problems)
         problems += config._problems()
         if problems:
@@ -173,7 +173,7 @@ class Config:
     def plain(self) -> dict[str, Any]:
         """The configuration as it is kept in ``config.yaml``."""
         root = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(RootConfig)}
-        made = {name: copy.deepcopy(getattr(self, name)) for name in (*MADE, *COMBINED)}
+        made = {name: copy.deepcopy(getattr(self, name)) for name in (*INSTANTIATED, *COMBINED)}
         made["split"]["unseen"] = self.unseen
         if self.encoder.get("_target_") is None:
             del made["encoder"]
@@ -205,7 +205,7 @@ def _without_effect(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[
 
 def _unknown_keys(plain: Mapping[str, Any]) -> list[str]:
     """Name the keys of the root that nothing reads, each with the key that may have been meant."""
-    known = [*MADE, "data", "features", "trainer", *COMBINED]
+    known = [*INSTANTIATED, "data", "features", "trainer", *COMBINED]
     known += [entry.name for entry in dataclasses.fields(RootConfig)]
     dotted = list(flat({name: plain.get(name) for name in known}))
     problems = []

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-ELSEWHERE = (
+OUTSIDE_IDENTITY = (
     *("run_dir", "debug", "logger", "callbacks.progress", "data.store_dir", "data.download", "trainer.step"),
     "encoder.weights",
 )
@@ -19,7 +19,7 @@ def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[s
         config: A resolved configuration of nested dictionaries.
         ignore: Further keys to leave out.
     """
-    left_out = (*ELSEWHERE, *ignore)
+    left_out = (*OUTSIDE_IDENTITY, *ignore)
     settings = flat(config).items()
     return {key: value for key, value in settings if not within(key, left_out) and not key.endswith("._partial_")}
 

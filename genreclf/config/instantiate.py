@@ -15,7 +15,7 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.keys import COMBINED, OF_A_RUN, hint
+from genreclf.config.keys import COMBINED, SET_BY_THE_RUN, hint
 from genreclf.errors import UserError
 from genreclf.run_directory import reason_of
 from genreclf.values import argument_problems, shown
@@ -27,18 +27,27 @@ GIVEN = {
     "loss": ("genre_counts",),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "steps"),
-    "trainer": tuple(OF_A_RUN),
+    "trainer": tuple(SET_BY_THE_RUN),
 }
 """Arguments that the experiment gives; a configuration does not set them."""
 
 FACTORIES = ("loss", "optimizer", "scheduler")
 """Groups whose objects get their last arguments from the run, so that they are made with ``_partial_: true``."""
 
-HYDRAS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
+HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 """Keys of `hydra.utils.instantiate`, which any section may have."""
 
-REFUSALS = (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError, ImportError)
-"""What classes raise that cannot be made of their arguments."""
+CONSTRUCTION_ERRORS = (
+    AttributeError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    IndexError,
+    RuntimeError,
+    MemoryError,
+    ImportError,
+)
+"""What a class raises that cannot be made of its arguments."""
 
 KINDS = {
     "data": "genreclf.datasets.base.Dataset",
@@ -85,7 +94,7 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
         problems.append(f"{group}._partial_=false: the {group} is made within the run; leave it true.")
     known, given = arguments(target), GIVEN.get(group, ())
     for key in () if takes_any(group, target) else section:
-        if key not in HYDRAS and (key not in known or key in given):
+        if key not in HYDRA_KEYS and (key not in known or key in given):
             settable = sorted(known - set(given))
             near = difflib.get_close_matches(key, settable, 1)
             way = f"did you mean {group}.{near[0]}?" if near else f"its keys are {', '.join(settable) or 'none'}."
@@ -108,9 +117,9 @@ def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
     factory = _instantiate(group, {**section, "_partial_": True})
     try:
         return factory(**given)
-    except (InstantiationException, *REFUSALS) as error:
+    except (InstantiationException, *CONSTRUCTION_ERRORS) as error:
         name = str(section["_target_"]).rpartition(".")[2]
-        chosen = (f"{key}={shown(value)}" for key, value in section.items() if key not in HYDRAS)
+        chosen = (f"{key}={shown(value)}" for key, value in section.items() if key not in HYDRA_KEYS)
         settings = ", ".join(chosen) or "its defaults"
         reason = reason_of(error).removeprefix("ValueError: ").removeprefix("TypeError: ").rstrip(".")
         raise UserError(f"{group}: {name} cannot be made of {settings}: {reason}.") from error

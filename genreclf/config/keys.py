@@ -10,7 +10,7 @@ CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent /
 COMBINED = ("augmentation", "callbacks", "logger")
 """Groups of several classes, each under a name of its own, or of none."""
 
-OF_A_RUN: dict[str, tuple[Any, str]] = {
+SET_BY_THE_RUN: dict[str, tuple[Any, str]] = {
     "callbacks": (None, "choose callbacks with callbacks=NAME"),
     "logger": (None, "choose loggers with logger=NAME"),
     "default_root_dir": (None, "set run_dir"),
@@ -23,10 +23,10 @@ OF_A_RUN: dict[str, tuple[Any, str]] = {
 """Arguments of Lightning's Trainer that a run sets itself, the one value each may have, and what to do instead."""
 
 
-SETTINGS_OF_A_TEST = ("accelerator", "devices", "limit_val_batches", "limit_test_batches")
+TEST_SETTINGS = ("accelerator", "devices", "limit_val_batches", "limit_test_batches")
 """Settings of the trainer, plain values, with which a run is tested, and by default tested again."""
 
-OF_A_TEST = ("strategy", "plugins", "deterministic", "inference_mode", "fast_dev_run")
+TEST_ARGUMENTS = ("strategy", "plugins", "deterministic", "inference_mode", "fast_dev_run")
 """Arguments of Lightning's Trainer, beside those, that count outside training too."""
 
 MOVED = {
@@ -47,8 +47,8 @@ MOVED = {
 def hint(key: str) -> str | None:
     """Return what to do about a dotted key that is set elsewhere; None if it is no such key."""
     group, _, name = key.partition(".")
-    if group == "trainer" and name in OF_A_RUN:
-        return f"{OF_A_RUN[name][1]}."
+    if group == "trainer" and name in SET_BY_THE_RUN:
+        return f"{SET_BY_THE_RUN[name][1]}."
     if now := MOVED.get(key):
         way = turned_on(now)
         return f"it is {now} now{f', with {way}' if way else ''}."

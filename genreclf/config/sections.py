@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.keys import OF_A_RUN
+from genreclf.config.keys import SET_BY_THE_RUN
 from genreclf.config.schema import TrainerConfig
 from genreclf.values import shown
 
@@ -67,7 +67,7 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
         TrainerConfig, "trainer", {key: section[key] for key in section if key in named}, problems
     )
     others = {key: value for key, value in section.items() if key not in named}
-    for key, (fixed, _) in OF_A_RUN.items():
+    for key, (fixed, _) in SET_BY_THE_RUN.items():
         if key in others and others[key] == fixed:
             del others[key]
     if isinstance(strategy := others.get("strategy"), str) and re.search("spawn|fork|notebook", strategy):

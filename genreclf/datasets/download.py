@@ -69,15 +69,15 @@ def fetch(root: str | Path, *, size: int = SIZE_BYTES, md5: str = MD5) -> None:
 
 def _check_own(archive: Path, size: int, md5: str) -> None:
     """Check an archive that the user put there; it stays as it is."""
-    if not archive.is_file() or _fault(archive, size, md5):
-        found = _fault(archive, size, md5) if archive.is_file() else "no file"
+    if not archive.is_file() or _deviation(archive, size, md5):
+        found = _deviation(archive, size, md5) if archive.is_file() else "no file"
         raise UserError(
             f"{archive} is not GTZAN's archive ({found}; it should be {size} bytes with MD5 {md5}): move it away to "
             f"have GTZAN downloaded, or {ways_out(archive.parent)}."
         )
 
 
-def _fault(path: Path, size: int, md5: str) -> str:
+def _deviation(path: Path, size: int, md5: str) -> str:
     """Return how a file differs from the archive, or an empty string."""
     if (found_bytes := path.stat().st_size) != size:
         return f"{found_bytes} bytes"
@@ -102,14 +102,14 @@ def _check_room(root: Path, size: int) -> None:
 def _download_checked(part: Path, size: int, md5: str) -> None:
     resumed = part.is_file()
     _download(part, size)
-    if not (fault := _fault(part, size, md5)):
+    if not (deviation := _deviation(part, size, md5)):
         return
     part.unlink()
     if resumed:
         _download_checked(part, size, md5)
         return
     raise UserError(
-        f"{ARCHIVE} of {REPO} is not the archive it was ({fault}, not {size} bytes with MD5 {md5}): "
+        f"{ARCHIVE} of {REPO} is not the archive it was ({deviation}, not {size} bytes with MD5 {md5}): "
         f"{ways_out(part.parent)}."
     )
 

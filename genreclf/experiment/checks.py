@@ -52,7 +52,7 @@ def check_training(config: Config) -> None:
     """Make every part of a training for nothing, the network without memory.
 
     Raises:
-        UserError: All faults that need no data to be seen, one sentence each.
+        UserError: All problems that need no data to be seen, one sentence each.
     """
     _check(
         [
@@ -75,7 +75,7 @@ def check_evaluation(config: Config) -> None:
     """Do as `check_training` does for what an evaluation uses.
 
     Raises:
-        UserError: All faults that need no data to be seen, one sentence each.
+        UserError: All problems that need no data to be seen, one sentence each.
     """
     _check(
         [
@@ -152,7 +152,7 @@ def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = 
         UserError: It is.
     """
     loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
-    faults = []
+    problems = []
     in_epochs = config.trainer.others.get("check_val_every_n_epoch", 1) is not None
     for subset in filter(data.segments, subsets):
         limit, clips = getattr(config.trainer, f"limit_{subset}_batches"), loaders[subset]().clips
@@ -161,26 +161,26 @@ def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = 
         batches = math.ceil(clips / at_once)
         if isinstance(limit, float) and batches and int(limit * batches) < 1:
             sentence = f"trainer.limit_{subset}_batches={limit} of {batches} batches is less than one"
-            faults.append(f"{sentence}; a number without a decimal point, such as 1, counts batches.")
+            problems.append(f"{sentence}; a number without a decimal point, such as 1, counts batches.")
         every = config.trainer.others.get("val_check_interval")
         if subset == "train" and type(every) is int and every > batches and in_epochs:
             sentence = f"trainer.val_check_interval={every} is more than the {batches} batches of an epoch"
-            faults.append(f"{sentence}; trainer.check_val_every_n_epoch=null counts them over several.")
-    if faults:
-        raise UserError("\n".join(faults))
+            problems.append(f"{sentence}; trainer.check_val_every_n_epoch=null counts them over several.")
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def _check(parts: list[Callable[[], object]]) -> None:
-    faults = []
+    problems = []
     for part in parts:
         try:
             part()
         except UserError as error:
-            faults.append(error)
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        raise UserError("\n".join(dict.fromkeys(map(str, faults))))
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(map(str, problems))))
 
 
 def _check_batch(config: Config) -> None:

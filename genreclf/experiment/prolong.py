@@ -19,7 +19,7 @@ from genreclf.experiment.checks import check_spectrograms, spec_of
 from genreclf.run_directory import RunDirectory, atomic_path
 from genreclf.splits.base import Split
 
-FREE = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks", "data.root")
+MAY_DIFFER = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks", "data.root")
 """Keys in which a run and the longer one may differ, but for `_kept`."""
 
 
@@ -59,7 +59,7 @@ class Start:
         checkpoint = load_checkpoint(path)
         before = run.read_config()
         now = config.plain
-        if changed := difference(before, now, ignore=FREE) or difference(_kept(before, now), _kept(now, now)):
+        if changed := difference(before, now, ignore=MAY_DIFFER) or difference(_kept(before, now), _kept(now, now)):
             raise UserError(
                 f"ckpt_path goes on with the experiment of {run.path} for more epochs, and this is another one "
                 f"({changed}); set it as it was, or fine-tune with init_from={run.path}."

@@ -15,7 +15,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 from genreclf.checkpoint import SafeCheckpointIO
 from genreclf.config import instantiate
 from genreclf.config.config import Config
-from genreclf.config.keys import OF_A_TEST
+from genreclf.config.keys import TEST_ARGUMENTS
 from genreclf.distributed.batch_norm import CPUSyncBatchNorm
 from genreclf.distributed.external_ranks import external_ranks, ranks_here
 from genreclf.errors import UserError
@@ -47,7 +47,7 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
         "ignore", f".*({noise}|overriding `LightningModule.optimizer_|callbacks used to create|.*run with no optimizer)"
     )
     settings = config.trainer
-    others = {key: value for key, value in settings.others.items() if fits or key in OF_A_TEST}
+    others = {key: value for key, value in settings.others.items() if fits or key in TEST_ARGUMENTS}
     others = instantiate.make_nodes("trainer", others)
     if fits:
         names = ("max_epochs", "gradient_clip_val", "limit_train_batches")

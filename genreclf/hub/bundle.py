@@ -25,7 +25,7 @@ CONFIG, WEIGHTS, METRICS, SPLIT, CARD = "config.json", "model.safetensors", "met
 LARGEST_BYTES = {CONFIG: 2**16, METRICS: 2**22, SPLIT: 2**26, WEIGHTS: 2**32}
 """The files of a bundle, and how large each may be, in bytes."""
 
-_NOT_OURS = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+_FOREIGN_ERRORS = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """Exceptions that files raise that `write_bundle` did not write."""
 
 
@@ -53,7 +53,7 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
         check_sizes(shared)
         known = checkpoint["hyper_parameters"]
         genres, spec = list(known["genres"]), dict(known["spec"])
-    except _NOT_OURS as error:
+    except _FOREIGN_ERRORS as error:
         raise UserError(f"{run.config}, {run.metrics} or {run.best} cannot be shared ({_reason(error)}).") from error
     config = {"genreclf": __version__, "genres": genres, "spec": spec, "config": shared}
     state = {key: values.contiguous() for key, values in checkpoint["state_dict"].items() if is_models(key)}
@@ -99,7 +99,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         check_sizes(config)
         described = checked_spec(spec)
         metrics = shareable_metrics(metrics)
-    except _NOT_OURS as error:
+    except _FOREIGN_ERRORS as error:
         raise UserError(f"{CONFIG} or {METRICS} is not what push writes ({_reason(error)}).") from None
     nodes = {f"{group}.{name}": node for group in COMBINED for name, node in config[group].items()}
     check_trust(config | nodes, trusted, place=CONFIG, groups=(*GROUPS, *nodes))
@@ -111,7 +111,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         scored, best_epoch = answer(metrics), int(metrics["best_epoch"])
         if claimed != (split.hash, split.leaky):
             raise UserError(f"{METRICS} tells of another split than {SPLIT} holds, so its figures cannot be trusted.")
-    except _NOT_OURS as error:
+    except _FOREIGN_ERRORS as error:
         raise UserError(f"{CONFIG}, {METRICS} or {SPLIT} is not what push writes ({_reason(error)}).") from None
     state = _weights(folder / WEIGHTS, checked, described, genres)
     partial = RunDirectory(path.parent / f".{path.name}.{secrets.token_hex(4)}.partial")

@@ -196,7 +196,7 @@ def _update_origin(
     try:
         for entry in track(fresh, "Songs", console=console, disable=not sys.stderr.isatty()):
             try:
-                waiting.append(_heard(entry, describe(entry), predictor))
+                waiting.append(_song_of(entry, describe(entry), predictor))
                 added += 1
             except NoSpace:
                 raise
@@ -212,7 +212,7 @@ def _update_origin(
     return added, len(same), len(gone), left_out
 
 
-def _heard(entry: Entry, described: Described, predictor: GenrePredictor) -> Song:
+def _song_of(entry: Entry, described: Described, predictor: GenrePredictor) -> Song:
     probabilities, embedding, duration_s, artist = described
     assert embedding is not None
     return Song(

@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 
 from genreclf.cli.compose import checked
 from genreclf.config.config import Config
-from genreclf.config.keys import OF_A_RUN
+from genreclf.config.keys import SET_BY_THE_RUN
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
@@ -24,7 +24,7 @@ OTHER_DEFAULTS |= {"sync_batchnorm", "log_every_n_steps", "enable_model_summary"
 def test_lists_every_argument_with_the_default_of_lightning() -> None:
     listed: dict[str, Any] = yaml.safe_load((ROOT / "conf/trainer/auto.yaml").read_text())
     known = inspect.signature(Trainer).parameters
-    assert listed.keys() - OURS == known.keys() - OF_A_RUN.keys()
+    assert listed.keys() - OURS == known.keys() - SET_BY_THE_RUN.keys()
     for key in listed.keys() - OURS - OTHER_DEFAULTS:
         assert listed[key] == known[key].default, key
 
