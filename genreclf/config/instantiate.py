@@ -37,16 +37,7 @@ FACTORIES = ("loss", "optimizer", "scheduler")
 HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 """Keys of `hydra.utils.instantiate`, which any section may have."""
 
-CONSTRUCTION_ERRORS = (
-    AttributeError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    IndexError,
-    RuntimeError,
-    MemoryError,
-    ImportError,
-)
+ERRORS = (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError, ImportError)
 """What a class raises that cannot be made of its arguments."""
 
 KINDS = {
@@ -117,7 +108,7 @@ def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
     factory = _instantiate(group, {**section, "_partial_": True})
     try:
         return factory(**given)
-    except (InstantiationException, *CONSTRUCTION_ERRORS) as error:
+    except (InstantiationException, *ERRORS) as error:
         name = str(section["_target_"]).rpartition(".")[2]
         chosen = (f"{key}={shown(value)}" for key, value in section.items() if key not in HYDRA_KEYS)
         settings = ", ".join(chosen) or "its defaults"
