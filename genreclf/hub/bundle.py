@@ -108,7 +108,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         split = Split.from_json(split_record)
         earlier_runs(split_record)
         claimed = (metrics["split"]["hash"], metrics["split"]["leaky"])
-        scored, best_epoch = answer(metrics), int(metrics["best_epoch"])
+        scored, best_epoch = answer(metrics), int(metrics["best_epoch"] or 0)
         if claimed != (split.hash, split.leaky):
             raise UserError(f"{METRICS} tells of another split than {SPLIT} holds, so its figures cannot be trusted.")
     except _FOREIGN_ERRORS as error:

@@ -122,7 +122,8 @@ def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None or key != "artists":
             _check_count(f"split.seen.{key}", value)
     for key in COUNTS:
-        _check_count(key, shared[key])
+        if key != "best_epoch" or shared[key] is not None:
+            _check_count(key, shared[key])
     for key in FIGURES:
         _check_figures(key, shared[key])
     return shared
@@ -167,17 +168,17 @@ def _check_count(key: str, value: Any) -> None:
 
 
 def _check_figures(key: str, value: Any) -> None:
-    """Check scores, however deep they lie: counts are called ``n``, losses end in ``loss``, all others are shares."""
+    """Check scores, however deep they lie: losses end in ``loss``, all that are no counts are shares."""
     if isinstance(value, dict):
         for name, entry in value.items():
             _check_figures(f"{key}.{name}", entry)
     elif isinstance(value, list):
         for entry in value:
             _check_figures(key, entry)
-    elif key.endswith(".n"):
+    elif key.endswith(".n") or (key.endswith(".artists") and value is not None):
         _check_count(key, value)
     elif value is not None:
-        largest = math.inf if key.endswith("loss") else 1
+        largest = math.inf if key.endswith(("loss", ".effective_n")) else 1
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= largest:
             raise ValueError(f"{key} of {value!r}")
         if not math.isfinite(value):

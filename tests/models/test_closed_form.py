@@ -11,6 +11,7 @@ from sklearn.svm import SVC
 
 import genreclf
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.hub.bundle import rebuild, write_bundle
 from genreclf.models import svm
 from genreclf.models.block_level import BlockLevel
 from genreclf.run_directory import RunDirectory
@@ -92,6 +93,10 @@ def test_a_run_of_the_machine_is_a_run_like_any_other(cli: Cli, tiny: list[str],
     assert again["test"]["track"] == metrics["test"]["track"]
     song = np.random.default_rng(0).normal(size=22050 * 3).astype(np.float32) / 10
     assert genreclf.load("run").predict(song, sample_rate=22050).probabilities.sum() == pytest.approx(1)
+    (tmp_path / "bundle").mkdir()
+    write_bundle(RunDirectory(tmp_path / "run"), tmp_path / "bundle")
+    assert "over artists" in rebuild(tmp_path / "bundle", tmp_path / "pulled")
+    assert genreclf.load("pulled").genres == genreclf.load("run").genres
     for mistake in ("init_from=run", "trainer.devices=2"):
         assert cli(*overrides, "model=svm", mistake, "run_dir=other").code == 2
 
