@@ -9,7 +9,6 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from genreclf.errors import UserError
 from genreclf.models.encoders.base import Encoder
 from genreclf.models.layers import Network
 from genreclf.training.module import GenreClassifier, MakeOptimizer, Training
@@ -34,9 +33,10 @@ class FineTune(GenreClassifier):
         **training: Of `GenreClassifier`.
 
     Raises:
-        UserError: The encoder takes waveforms.
         ValueError: The settings do not fit together, or not the encoder.
     """
+
+    takes = "encoder"
 
     def __init__(
         self,
@@ -52,8 +52,6 @@ class FineTune(GenreClassifier):
     ) -> None:
         super().__init__(**training)
         count = len(encoder.blocks())
-        if encoder.sample_rate is not None:
-            raise UserError(f"model=finetune needs an encoder that takes the log-mel; {encoder.name} takes a waveform.")
         if min(frozen_epochs, lora_rank) < 0 or not 0 < rate_decay <= 1:
             raise ValueError("frozen_epochs and lora_rank must not be below 0, and rate_decay must lie within (0, 1]")
         if not pretrained and (frozen_epochs or lora_rank or train_blocks is not None):
@@ -147,7 +145,7 @@ class ClipEmbedding(nn.Module):
         self.freeze(frozen)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the embeddings ``(batch, dimension)`` of scaled log-mels ``(batch, mel, frame)``."""
+        """Return the embeddings ``(batch, dimension)`` of waveforms, or of scaled log-mels ``(batch, mel, frame)``."""
         return self.encoder.embed_scaled(x)[:, -1, :, : self.encoder.dimensions[-1]].mean(1)
 
     def load(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import Cli
 
+import genreclf
 from genreclf.errors import UserError
 from genreclf.models.encoders import panns
 from genreclf.models.encoders.base import Origin
@@ -133,3 +134,28 @@ def test_the_hash_of_the_weights_is_to_be_named(cli: Cli, tiny: list[str]) -> No
     outcome = cli(*settings, "encoder=panns_cnn14", "model=finetune")
     assert outcome.code == 2
     assert "encoder.sha256" in outcome.err
+
+
+def test_an_encoder_of_waveforms_is_trained_on(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+    encoder = TransformersEncoder(architecture="hubert", repo="a/b", sizes=SIZES["hubert"], **ORIGIN)
+    encoder.network.save_pretrained(tmp_path / "theirs")
+    path = tmp_path / "theirs" / "model.safetensors"
+    sizes = ",".join(
+        f"{key}: {list(size) if isinstance(size, tuple) else size}" for key, size in SIZES["hubert"].items()
+    )
+    outcome = cli(
+        *(word for word in tiny if not word.startswith("model")),
+        *("encoder=hubert", f"encoder.weights={path}", f"encoder.sizes={{{sizes}}}", "model=finetune", "run_dir=run"),
+        *(
+            f"encoder.sha256={hashlib.sha256(path.read_bytes()).hexdigest()}",
+            "model.lora_rank=2",
+            "model.train_blocks=1",
+        ),
+    )
+    assert outcome.code == 0, outcome.err
+    assert "PRETRAINED" in outcome.out
+    song = torch.randn(32000, generator=torch.Generator().manual_seed(0)).numpy() / 10
+    assert genreclf.load("run").predict(song, sample_rate=16000).probabilities.shape == (10,)

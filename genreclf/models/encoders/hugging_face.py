@@ -179,6 +179,8 @@ class TransformersEncoder(Encoder):
         ValueError: There is no such architecture, or a number is out of range, or `sizes` holds something else.
     """
 
+    sample_rate: int = 16000
+
     def __init__(
         self,
         *,
