@@ -24,7 +24,7 @@ from genreclf.datasets.identity import artist_groups
 from genreclf.errors import UserError
 from genreclf.evaluation.intervals import artist_index, artist_interval, wilson_interval
 from genreclf.experiment.setup import Prepared, prepare
-from genreclf.reports.tables import Table, percent, span, span_or_missing
+from genreclf.reports.tables import MISSING, Table, percent, span
 
 SPLITS = {"chunk, LEAKY": ["split=chunk"], "track": ["split=track", "split.pieces=true"]}
 FRACTIONS = ("split.train=0.8", "split.val=0.1", "split.test=0.1")
@@ -61,8 +61,9 @@ def measure(name: str, overrides: list[str]) -> Iterator[tuple[str, ...]]:
         right = model.predict(scaler.transform(test)) == test_genre
         artist = artist_index(test_tracks, groups)
         over_artists = None if artist is None else artist_interval(right[None].astype(np.float64), artist)
+        artists_interval = MISSING if over_artists is None else span(*over_artists)
         tracks_interval = span(*wilson_interval(int(right.sum()), len(right)))
-        yield title, name, str(len(right)), percent(right.mean()), tracks_interval, span_or_missing(over_artists)
+        yield title, name, str(len(right)), percent(right.mean()), tracks_interval, artists_interval
 
 
 def pieces_of(prepared: Prepared, subset: str) -> tuple[NDArray[Any], NDArray[Any], list[str]]:
@@ -71,7 +72,7 @@ def pieces_of(prepared: Prepared, subset: str) -> tuple[NDArray[Any], NDArray[An
     rows, segments = data.grid(subset), data.segments(subset)
     statistics: Any = network.statistics
     with torch.inference_mode():
-        found = [statistics(prepared.model.scaling(data.clips(subset, some).stored)) for some in rows.split(64)]
+        found = [statistics(prepared.model.scaling(data.clips(subset, some).stored)) for some in rows.split(64)]  # type: ignore[no-untyped-call]
     genre = data.tables[subset].genre[rows[:, 0]].numpy()
     return torch.cat(found).numpy(), genre, [segments[row].track_id for row in rows[:, 0].tolist()]
 
