@@ -204,3 +204,15 @@ def test_windows_are_the_same_whatever_the_blocks(samples: int) -> None:
     blocks = torch.cat(list(windows_of(signal.split(2), 7, 5)))
     assert torch.equal(whole, blocks)
     assert len(whole) == max(1, (samples - 7) // 5 + 1)
+
+
+def test_a_network_of_waveforms_is_trained_on(cli: Cli, weights: list[str], tiny: list[str]) -> None:
+    kept = [word for word in tiny if not word.startswith("model")]
+    step = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
+    outcome = cli(*kept, *weights, "model=finetune", "model.train_blocks=1", *step, "data.batch_size=4", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory("run").read_metrics()["pretrained"]["name"] == "vgg_mtt"
+    predictor = genreclf.load("run")
+    assert (predictor.spec.kind, predictor.spec.sample_rate) == ("waveform", 16000)
+    heard = predictor.predict(0.1 * np.sin(np.arange(16000.0)), sample_rate=16000)
+    assert heard.probabilities.sum() == pytest.approx(1)

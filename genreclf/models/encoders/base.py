@@ -153,10 +153,11 @@ class Encoder(nn.Module, ABC):
         """
 
     def embed_scaled(self, x: Tensor) -> Tensor:
-        """Return what `embed` does of log-mels ``(batch, mel, frame)`` as a network gets them in training.
+        """Return what `embed` does of its input as a network gets it in training.
 
         Args:
-            x: Scaled as `genreclf.audio.scaling.Scaling` does, by default to mean 0 and deviation 1 in each band.
+            x: Waveforms, or log-mels ``(batch, mel, frame)`` scaled as `genreclf.audio.scaling.Scaling` does, by
+                default to mean 0 and deviation 1 in each band.
         """
         return self.embed(x)
 
