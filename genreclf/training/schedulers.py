@@ -32,8 +32,8 @@ class OneCycle(OneCycleLR):
 
 def _repeat_last_step(scheduler: LRScheduler) -> None:
     scheduler.last_epoch -= 1
-    scheduler._step_count -= 1
     scheduler.step()
+    scheduler._step_count -= 1  # After it, for PyTorch warns at the first step.
 
 
 def _every_step(scheduler: LRScheduler) -> LRSchedulerConfigType:
