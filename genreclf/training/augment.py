@@ -82,14 +82,14 @@ class Mixup(nn.Module):
         self.alpha = alpha
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mixed `x` ``(batch, mel, frame)`` and `y` ``(batch, genre)``."""
+        """Return mixed `x` ``(batch, ...)`` and `y` ``(batch, genre)``."""
         if self.alpha == 0:
             return x, y
         drawn_on = "cpu" if x.device.type in WITHOUT_BETA else x.device
         concentration = torch.full((x.shape[0],), self.alpha, device=drawn_on)
         share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample().to(x.device)
         other = torch.randperm(x.shape[0], device=x.device)
-        share_x, share_y = share[:, None, None], share[:, None]
+        share_x, share_y = share.view(-1, *(1,) * (x.dim() - 1)), share[:, None]
         return share_x * x + (1 - share_x) * x[other], share_y * y + (1 - share_y) * y[other]
 
 

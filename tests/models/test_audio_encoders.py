@@ -153,9 +153,25 @@ def test_an_encoder_of_waveforms_is_trained_on(cli: Cli, tiny: list[str], tmp_pa
             f"encoder.sha256={hashlib.sha256(path.read_bytes()).hexdigest()}",
             "model.lora_rank=2",
             "model.train_blocks=1",
+            "regularization=mixup",
         ),
     )
     assert outcome.code == 0, outcome.err
     assert "PRETRAINED" in outcome.out
     song = torch.randn(32000, generator=torch.Generator().manual_seed(0)).numpy() / 10
     assert genreclf.load("run").predict(song, sample_rate=16000).probabilities.shape == (10,)
+
+
+def test_augmentation_of_spectrograms_is_refused_for_waveforms(cli: Cli, tiny: list[str]) -> None:
+    pytest.importorskip("transformers")
+    settings = [word for word in tiny if not word.startswith("model")]
+    outcome = cli(
+        *settings,
+        "encoder=hubert",
+        "encoder.weights=-",
+        "encoder.sha256=" + "0" * 64,
+        "model=finetune",
+        "augmentation=spec_augment",
+    )
+    assert outcome.code == 2
+    assert "augmentation.spec_augment is of spectrograms" in outcome.err
