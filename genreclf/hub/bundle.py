@@ -84,6 +84,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     from genreclf.checkpoint import SafeCheckpointIO
     from genreclf.config.config import Config
     from genreclf.config.weights import checked_spec
+    from genreclf.evaluation.pretrained import provenance_words
     from genreclf.experiment.lineage import earlier_runs
     from genreclf.hub.contents import check_sizes, shareable, shareable_metrics
     from genreclf.reports.run import answer
@@ -129,6 +130,8 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
             raise UserError(f"--to {path} cannot be made ({error.strerror}); choose a new folder.") from error
     finally:
         shutil.rmtree(partial.path, ignore_errors=True)
+    if "pretrained" in metrics:
+        scored += f" PRETRAINED: {provenance_words(metrics)}."
     return f"{scored} LEAKY: not to be compared with other splits." if split.leaky else scored
 
 

@@ -134,7 +134,7 @@ def test_the_highest_mel_is_that_of_all_mels() -> None:
     [
         (["encoder.license=null"], "license is missing"),
         (["encoder.sha256=" + "0" * 64], "and encoder.sha256 says 0000"),
-        (["encoder.weights=nowhere.whl"], "encoder.weights=nowhere.whl does not exist"),
+        (["encoder.weights=nowhere.whl"], "encoder.weights=nowhere.whl is no file"),
         (["encoder.weights=null"], "python -m pip download --no-deps musicnn==0.1.0"),
         (["model=cnn"], "CNN does not use encoder"),
         (["encoder=none"], "choose one with encoder=NAME"),
@@ -174,6 +174,8 @@ def test_a_probe_trains_and_predicts_as_it_was_tested(cli: Cli, weights: list[st
     metrics = run.read_metrics()
     assert metrics["pretrained"]["name"] == "vgg_mtt"
     assert metrics["pretrained"]["overlap"] == "unknown"
+    assert "PRETRAINED" in outcome.out
+    assert run.report.read_text().splitlines()[0].endswith("(PRETRAINED)")
     found: dict[str, Any] = metrics["probe"]
     assert len(found["search"]) == 12
     assert found["chosen"] in found["search"]
@@ -185,6 +187,7 @@ def test_a_probe_trains_and_predicts_as_it_was_tested(cli: Cli, weights: list[st
         (path,) = (tmp_path / "music").glob(f"{track_id}.*")
         np.testing.assert_allclose(predictor.predict(path).probabilities, row, atol=1e-5)
     assert cli("index", "run", "music").code == 0
+    assert "(PRETRAINED)" in cli("compare", "run", "--out", "compared", "--format", "markdown").out
     assert cli("evaluate", "run", "run_dir=again", "encoder.sha256=" + "0" * 64).code == 2
 
 

@@ -107,7 +107,7 @@ def test_random_weights_need_no_file(cli: Cli, finetune: list[str]) -> None:
         (["model.train_blocks=99"], "timm has 7 blocks"),
         (["model.lora_rank=4"], "has a linear layer"),
         (["model.pretrained=false", "model.frozen_epochs=1"], "random weights are all to be trained"),
-        (["encoder.weights=gone"], "does not exist"),
+        (["encoder.weights=gone"], "is no file"),
     ],
 )
 def test_settings_that_do_not_fit(settings: Sequence[str], sentence: str, cli: Cli, finetune: list[str]) -> None:
