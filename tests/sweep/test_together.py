@@ -68,15 +68,15 @@ def test_jobs_share_a_process_that_differ_in_numbers_of_the_training(
 
     def compute(plains: list[dict[str, Any]], tell: Tell, *, at_once: int) -> None:
         assert at_once == 1
-        groups.append([(plain["seed"], plain["split"]["fold"], plain["optimizer"]["lr"]) for plain in plains])
+        groups.append([(plain["split"]["fold"], plain["optimizer"]["lr"]) for plain in plains])
         for number in range(len(plains)):
             tell(number, UserError.exit_code, 1.0)
 
     monkeypatch.setattr("genreclf.sweep.together.compute_together", compute)
-    outcome = cli(*together(*tiny, "seed=0,1", "split.fold=0,1", "optimizer.lr=0.1,0.2", "model.hidden=4,8"))
+    outcome = cli(*together(*tiny, "split.fold=0,1", "optimizer.lr=0.1,0.2", "model.hidden=4,8"))
     assert outcome.code == 2
     assert len(groups) == 2
-    assert sorted(groups[0]) == sorted(groups[1]) == list(itertools.product((0, 1), (0, 1), (0.1, 0.2)))
+    assert sorted(groups[0]) == sorted(groups[1]) == list(itertools.product((0, 1), (0.1, 0.2)))
 
 
 def test_jobs_of_several_devices_are_refused(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
