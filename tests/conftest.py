@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from helpers import SMALL, Cli, Outcome, Trained, train, write_music
 from hydra._internal.hydra import Hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 from PIL import Image
@@ -56,6 +57,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return get_mode(self, config_name, overrides) if is_set else None
 
     monkeypatch.setattr(Hydra, "get_mode", mode_if_set)
+    stored = ConfigStore.instance().repo["hydra"]
+    monkeypatch.setitem(stored, "config.yaml", stored["config.yaml"])  # A command with --config-name replaces it.
 
     def call(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["genreclf", *arguments])
