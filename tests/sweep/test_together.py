@@ -128,6 +128,8 @@ def test_a_job_that_fails_or_is_killed_costs_no_other(
 
 
 RECORDED = '''
+import torch
+
 from genreclf.models import CRNN
 from genreclf.training.recorder import RECORDERS
 
@@ -144,7 +146,7 @@ class Same:
         work()
 
     def record(self, work):
-        print("A step is recorded.", flush=True)
+        print("A step is recorded." if torch.is_grad_enabled() else "A validation is recorded.", flush=True)
         return work
 
 RECORDERS["cpu"] = Same
@@ -158,10 +160,10 @@ class Recorded(CRNN):
 def test_jobs_that_train_at_once_equal_runs_alone(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "recorded.py").write_text(RECORDED)
     words = [*tiny, "model._target_=recorded.Recorded", "model.dropout=0", "trainer.max_epochs=3", "trainer.step=graph"]
-    process = python_m(*together(*words, "seed=0,1"))
+    process = python_m(*together(*words, "seed=0,1", "hydra.launcher.at_once=2"))
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
-    assert output.count("A step is recorded.") == 2
+    assert output.count("A step is recorded.") == output.count("A validation is recorded.") == 2
     assert "take turns" not in output
     for varied, run in jobs(tmp_path / "sweep").items():
         assert cli(*words, varied, f"run_dir=alone-{varied[-1]}").code == 0
