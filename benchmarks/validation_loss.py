@@ -15,7 +15,7 @@ from genreclf.comparison.comparison import compare
 from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.runs import FinishedRun
 from genreclf.errors import UserError
-from genreclf.reports.tables import percent, span
+from genreclf.reports.tables import MISSING, percent, span
 
 EPOCHS = 5
 """In a row, that a mean is taken of."""
@@ -34,7 +34,16 @@ def main() -> None:
 def table(experiments: Sequence[Experiment]) -> list[str]:
     """Return the lines of the table, in Markdown."""
     ordered = sorted(experiments, key=lambda each: fmean(least_mean(losses_of(run)) for run in each.runs))
-    header = ("experiment", "mean of five epochs", "by seed", "at one epoch", "accuracy there", "test", "95 % interval")
+    figures = (
+        "mean of five epochs",
+        "by seed",
+        "at one epoch",
+        "accuracy there",
+        "test",
+        "95 %, tracks",
+        "95 %, artists",
+    )
+    header = ("experiment", *figures)
     lines = [header, ("---",) * len(header), *map(cells, ordered)]
     return [f"| {' | '.join(line)} |" for line in lines]
 
@@ -51,6 +60,7 @@ def cells(experiment: Experiment) -> tuple[str, ...]:
         percent(experiment.mean("val.track.accuracy")),
         percent(experiment.scores.accuracy),
         span(experiment.interval.low, experiment.interval.high),
+        MISSING if (artists := experiment.scores.artist_interval) is None else span(*artists),
     )
 
 
