@@ -140,6 +140,11 @@ def _without_validation(config: Config, split: Split) -> str:
                 f"callbacks.{name} needs validation tracks, and split={split.name} has none: add some, or set "
                 f"callbacks.{name}=null."
             )
+    if any(len(config.model.get(key) or ()) > 1 for key in ("lr_factors", "weight_decay_factors")):
+        raise UserError(
+            f"The search of a probe needs validation tracks, and split={split.name} has none: add some, or set "
+            "model.lr_factors=[1] and model.weight_decay_factors=[1]."
+        )
     if str(monitor := config.scheduler.get("monitor")).startswith("val/"):
         raise UserError(
             f"scheduler.monitor={monitor} needs validation tracks, and split={split.name} has none: add some, or "

@@ -21,7 +21,7 @@ class Probe(GenreClassifier):
 
     Of each pair of a learning rate and a weight decay a probe is trained, all in the same steps. After each epoch the
     one with the lowest loss on validation tracks counts, so that the epoch and the pair are chosen together, on them
-    alone; without validation tracks it is the first one.
+    alone.
 
     Args:
         layer: Name of the encoder's layer, or its number; or ``all``: a weighted sum, whose weights are learned. Of

@@ -219,3 +219,14 @@ def test_a_network_of_waveforms_is_trained_on(cli: Cli, weights: list[str], tiny
     assert (predictor.spec.kind, predictor.spec.sample_rate) == ("waveform", 16000)
     heard = predictor.predict(0.1 * np.sin(np.arange(16000.0)), sample_rate=16000)
     assert heard.probabilities.sum() == pytest.approx(1)
+
+
+def test_a_search_needs_validation_tracks(cli: Cli, weights: list[str], tiny: list[str], no_val: list[str]) -> None:
+    kept = [word for word in tiny if not word.startswith("model")]
+    outcome = cli(*kept, *no_val, *weights, "model=probe", "run_dir=run")
+    assert outcome.code == 2
+    assert "model.lr_factors=[1]" in outcome.err
+    factors = ["model.lr_factors=[1]", "model.weight_decay_factors=[1]"]
+    outcome = cli(*kept, *no_val, *weights, "model=probe", *factors, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory("run").read_metrics()["probe"]["chosen"] is None
