@@ -136,4 +136,4 @@ def test_pictures_span_80_db() -> None:
 
 def test_a_spec_survives_a_checkpoint() -> None:
     assert FeatureSpec.from_plain(spec().plain()) == spec()
-    assert all(isinstance(value, int | float | None) for value in spec().plain().values())
+    assert all(isinstance(value, int | float | str | None) for value in spec().plain().values())
