@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmarks.command import measure_command
 from benchmarks.data_path import measure_data_path
 from benchmarks.device import describe
+from benchmarks.measuring import models_that_train
 from benchmarks.noise import write_pictures, write_songs
 from benchmarks.sizes import measure_sizes
 from benchmarks.store import measure_store
@@ -23,7 +24,6 @@ from benchmarks.table import show
 from benchmarks.training import measure_fit, measure_steps
 from genreclf.cli.compose import checked
 from genreclf.config.config import Config
-from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import explain
 from genreclf.errors import UserError
 
@@ -92,7 +92,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         epochs = options.epochs or (2 if quick else 3)
         fits |= measure_fit(config, epochs=epochs, rounds=1 if quick else 4)
     if "steps" in wanted:
-        for name in MODELS if quick else _models():
+        for name in MODELS if quick else models_that_train():
             _say(f"steps of {name}")
             model = _config([*overrides, f"model={name}"])
             fits[name] = measure_steps(model, steps=3 if quick or name == "xiplus_rcnn" else 15)
@@ -123,10 +123,6 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _config(overrides: list[str]) -> Config:
     return checked(overrides, run_dir="-")
-
-
-def _models() -> list[str]:
-    return sorted(path.stem for path in Path(CONFIG_DIR, "model").glob("[!_]*.yaml"))
 
 
 def _say(part: str) -> None:

@@ -29,7 +29,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from torch import nn
 
 from benchmarks.gpu import attempt
-from benchmarks.measuring import machine
+from benchmarks.measuring import machine, models_that_train
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.cli.compose import checked
 from genreclf.config.keys import CONFIG_DIR
@@ -237,10 +237,9 @@ class Bench:
 
     def recorded(self) -> dict[str, Any]:
         """Return which models, optimizers and augmentations are recorded, and why the others are not."""
-        names = sorted(path.stem for path in Path(CONFIG_DIR, "model").glob("[!_]*.yaml"))
         optimizers = sorted(path.stem for path in Path(CONFIG_DIR, "optimizer").glob("[!_]*.yaml"))
         regularizations = ("mixup", "spec_augment", "filter_augment", "strong")
-        choices = [f"model={name}" for name in names]
+        choices = [f"model={name}" for name in models_that_train()]
         choices += [f"model=cnn optimizer={name}" for name in optimizers]
         choices += [f"model=cnn regularization={name}" for name in regularizations]
         choices += ["model=cnn scheduler=onecycle"]

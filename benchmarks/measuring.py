@@ -14,6 +14,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ROOT / "outputs/benchmarks"
 SAMPLE_RATE = 22050
+NOT_TRAINED_ALONE = ("constant", "svm", "finetune", "probe")
+"""Models that are fitted at once, or are made of a pretrained encoder."""
+
+
+def models_that_train() -> list[str]:
+    """Return the options of ``conf/model`` that take training steps and need no encoder."""
+    names = {path.stem for path in (ROOT / "conf/model").glob("[!_]*.yaml")}
+    return sorted(names.difference(NOT_TRAINED_ALONE))
 
 
 def write_music(folder: Path, *, tracks: int, duration_s: float = 30.0) -> Path:

@@ -10,14 +10,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from helpers import ROOT, Cli
 
 from benchmarks.__main__ import _parser, main
+from benchmarks.measuring import NOT_TRAINED_ALONE, models_that_train
 from benchmarks.noise import DURATION_S, PICTURE_SIZE, write_pictures, write_songs
 from benchmarks.streaming import measure_streaming
 from genreclf.audio.decode import decode
 from genreclf.cli.compose import checked
+from genreclf.config import instantiate
 from genreclf.datasets.images import read_levels
+from genreclf.models import FineTune, GenreClassifier, Probe
+
+
+def test_only_models_that_train_on_their_own_are_measured() -> None:
+    def trains_alone(name: str) -> bool:
+        model = instantiate.find("model", yaml.safe_load((ROOT / f"conf/model/{name}.yaml").read_text()), [])
+        assert isinstance(model, type)
+        assert issubclass(model, GenreClassifier)
+        return not model.fits_at_once and not issubclass(model, FineTune | Probe)
+
+    measured = models_that_train()
+    assert all(map(trains_alone, measured))
+    assert not any(map(trains_alone, NOT_TRAINED_ALONE))
+    assert len(measured) >= 19
 
 
 def test_noise_is_of_gtzans_size(tmp_path: Path) -> None:
