@@ -79,7 +79,7 @@ class CudaRecorder:
                 torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"),
             ):
                 work()
-        except Exception:
+        except Exception:  # Whatever it was, it is raised again once the device can be used.
             # What broke holds on to its generator and its memory, and is asked about pinned memory ever after.
             _broken.append(graph)
             with suppress(RuntimeError):  # Where CUDA ended the recording, but something else broke.

@@ -41,11 +41,11 @@ class StepModule(LightningModule):
         self.recorded_forward: RecordedForward | None = None
 
     def loss_of(self, batch: Tensor | ClipBatch) -> Tensor:
-        """Return the loss of a training batch."""
+        """Return the loss of a training batch; a subclass computes it."""
         raise NotImplementedError
 
     def predict_rows(self, rows: Tensor) -> tuple[ClipBatch, Tensor]:
-        """Return the clips of rows ``(batch, 3)`` of the validation and their logits."""
+        """Return the clips of rows ``(batch, 3)`` of the validation and their logits; a subclass does."""
         raise NotImplementedError
 
     def prepare_steps(self, *, validates_rows: bool) -> None:
