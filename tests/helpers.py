@@ -5,6 +5,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,9 @@ from genreclf.run_directory import RunDirectory
 from genreclf.sweep.process import warm_up
 
 ROOT = Path(__file__).parent.parent
+
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
+"""The manual: the text of README.md and of each page of docs/ by its name."""
 
 ARCHITECTURES = [name for name in models.__all__ if name not in ("GenreClassifier", "FineTune", "Probe")]
 """Classes of models of spectrograms, which are made without an encoder."""
@@ -86,6 +90,11 @@ def write_music(root: Path) -> None:
         path = root / track.genre / f"{number}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, samples, rate)
+
+
+def documented(language: str) -> list[str]:
+    """Return the code blocks of the manual in one language."""
+    return [block for page in PAGES.values() for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
 
 
 def forked(function: Callable[..., None], *arguments: object) -> BaseProcess:

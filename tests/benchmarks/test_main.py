@@ -98,7 +98,8 @@ def test_all_parts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "first step" in capsys.readouterr().out
 
 
-DOCUMENTS = ("README.md", "PERFORMANCE.md", "RESULTS.md", "CLUSTERS.md", "benchmarks/README.md")
+PAGES = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")]
+DOCUMENTS = (*PAGES, "PERFORMANCE.md", "RESULTS.md", "CLUSTERS.md", "benchmarks/README.md")
 COMMANDS = [
     line
     for name in DOCUMENTS

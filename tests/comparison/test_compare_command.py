@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from fake_runs import FIRST, SECOND, leaky_and_honest, three_models, write_run
-from helpers import ROOT, Cli
+from helpers import PAGES, ROOT, Cli
 from PIL import Image
 
 from genreclf.cli.compare import parser
@@ -236,8 +236,8 @@ def test_a_mistake_is_found_before_anything_heavy_is_imported() -> None:
     assert not {"torch", "lightning", "matplotlib", "scipy", "jinja2"} & set(modules)
 
 
-def test_the_readme_shows_commands_that_parse() -> None:
-    lines = re.findall(r"^python -m genreclf compare (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_the_manual_shows_commands_that_parse() -> None:
+    lines = re.findall(r"^python -m genreclf compare (.*)$", PAGES["comparing"], re.MULTILINE)
     assert len(lines) >= 2
     for line in lines:
         assert parser().parse_args(shlex.split(line)).paths

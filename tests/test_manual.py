@@ -1,4 +1,4 @@
-"""What the README says is what happens."""
+"""What README.md and the pages of docs/ say is what happens."""
 
 import importlib
 import re
@@ -9,37 +9,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from helpers import ROOT, Cli, Trained
+from helpers import PAGES, ROOT, Cli, Trained, documented
 
 import genreclf
 from genreclf.cli import COMMANDS as NAMED
 from genreclf.run_directory import RunDirectory
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-COMMANDS = [line for block in blocks("bash") for line in block.strip().splitlines()]
+COMMANDS = [line for block in documented("bash") for line in block.strip().splitlines()]
 OURS = [shlex.split(line.split("-m genreclf ", 1)[1]) for line in COMMANDS if "-m genreclf " in line]
 
 
 def write_examples(folder: Path) -> None:
-    """Write the files that the README tells its reader to write."""
-    for name, file in (("Linear", "my_model.py"), ("Waves", "my_waves.py"), ("Tones", "my_source.py")):
-        code = next(code for code in blocks("python") if f"class {name}" in code)
-        assert len(code.splitlines()) < 40
-        (folder / file).write_text(code)
-    for name, content in zip(("model/linear", "model/waves", "data/tones"), blocks("yaml"), strict=True):
-        path = folder / "my_conf" / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+    """Write the files that the manual tells its reader to write: blocks whose first line is a comment with the name."""
+    for code in (*documented("python"), *documented("yaml")):
+        if name := re.match(r"# ([\w/]+\.(?:py|yaml))\n", code):
+            (folder / name[1]).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name[1]).write_text(code)
 
 
 def test_opens_with_the_two_commands() -> None:
-    first, second = (block.strip().splitlines() for block in blocks("bash")[:2])
+    first, second = (
+        block.strip().splitlines() for block in re.findall(r"```bash\n(.*?)```", PAGES["README"], re.DOTALL)[:2]
+    )
     assert first == ["python -m pip install -e .", "python -m genreclf experiment=quickstart"]
     assert second[0] == 'python -m pip install -e ".[dev]"'
     assert second[1].startswith("python -m pytest")
@@ -74,8 +65,8 @@ def test_own_model_and_source_run(
 
 
 def test_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    code = next(code for code in blocks("python") if "Trainer(" in code)
-    exec(compile(code, "README.md", "exec"), {})
+    code = next(code for code in documented("python") if "Trainer(" in code)
+    exec(compile(code, "docs", "exec"), {})
     assert "accuracy_ci95" in capsys.readouterr().out
 
 
@@ -97,8 +88,8 @@ def test_songs_are_predicted_as_shown(
             outcome.err
         )
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
-    for code in (code for code in blocks("python") if "genreclf.load" in code):
-        exec(compile(code, "README.md", "exec"), {})
+    for code in (code for code in documented("python") if "genreclf.load" in code):
+        exec(compile(code, "docs", "exec"), {})
     said = capsys.readouterr().out
     assert "(8,)" in said
     assert "my/songs/0.wav" in said
@@ -122,22 +113,21 @@ def test_words_of_a_command_are_known(command: str) -> None:
 
 
 def test_every_option_and_group_is_listed() -> None:
-    rows = {row.split("`")[1]: row for row in README.splitlines() if row.startswith("| `")}
+    rows = {row.split("`")[1]: row for row in PAGES["configuration"].splitlines() if row.startswith("| `")}
     for group in (path for path in (ROOT / "conf").iterdir() if path.is_dir()):
         for option in (path.stem for path in group.glob("*.yaml") if not path.stem.startswith("_")):
             assert f"`{option}`" in rows[group.name], (group.name, option)
 
 
 def test_every_published_system_is_listed() -> None:
-    table = README.split("## Published systems")[1].split("##")[0]
-    rows = {row.split("`")[1]: row for row in table.splitlines() if row.startswith("| `")}
+    rows = {row.split("`")[1]: row for row in PAGES["published_systems"].splitlines() if row.startswith("| `")}
     for path in (ROOT / "conf/experiment/published").glob("[!_]*.yaml"):
         leaky = "LEAKY" in path.read_text(encoding="utf-8")
         assert ("LEAKY" in rows[path.stem]) is leaky, path.stem
 
 
 def test_every_file_of_a_run_is_listed(finished: RunDirectory) -> None:
-    table = README.split("## What a run directory holds")[1].split("##")[0]
+    table = PAGES["training"].split("## What a run directory holds")[1].split("##")[0]
     for path in finished.path.rglob("*"):
         if path.is_file():
             assert path.name in table or (path.suffix == ".png" and "figures/*.png" in table), path
@@ -148,3 +138,9 @@ def test_quickstart_is_well_above_chance(cli: Cli, tmp_path: Path) -> None:
     outcome = cli("experiment=quickstart", "run_dir=run")
     assert outcome.code == 0, outcome.err
     assert RunDirectory(tmp_path / "run").read_metrics()["test"]["track"]["accuracy_ci95"][0] > 0.3
+
+
+def test_links_lead_somewhere() -> None:
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks/README.md"):
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), f"{path.name}: {link}"
