@@ -16,6 +16,9 @@ REPEATED = ("seed", "split.seed", "split.fold")
 GROUPS = ("model", "augmentation", "optimizer", "scheduler", "loss", "features", "data", "callbacks", "trainer")
 """Which of two keys with equally many values stands first in a name."""
 
+NAMED = 4
+"""Number of settings in which different models differ that a name has; the report lists all."""
+
 Settings = Mapping[str, Any]
 """Dotted keys to values."""
 
@@ -40,15 +43,20 @@ def recipe_of(settings: Settings) -> dict[str, Any]:
 def recipe_names(recipes: Sequence[Settings]) -> list[str]:
     """Name recipes, each differently: the model, then every key that differs among those of one model.
 
+    Of the keys beside the model's own that differ from one model to another, each name has the first `NAMED`.
+
     Args:
         recipes: No two of them equal.
     """
     models = [shown(recipe, "model._target_") for recipe in recipes]
     names = [""] * len(recipes)
+    beside = [key for key in varying_keys(recipes) if not within(key, ("model", "init_from", "ckpt_path"))]
+    beside = [key for key in beside if not _comes_with_a_class(key, recipes)][:NAMED]
     for model in dict.fromkeys(models):
         members = [index for index, other in enumerate(models) if other == model]
         alike = [recipes[index] for index in members]
         keys = [key for key in varying_keys(alike) if key != "model._target_" and not _comes_with_a_class(key, alike)]
+        keys += [key for key in beside if key not in keys]
         times = Counter(key.rpartition(".")[2] for key in keys)
         for index in members:
             names[index] = " ".join(filter(None, [model, *(_part(recipes[index], key, times) for key in keys)]))
@@ -61,8 +69,10 @@ def recipe_names(recipes: Sequence[Settings]) -> list[str]:
 
 
 def _comes_with_a_class(key: str, recipes: Sequence[Settings]) -> bool:
-    """Return whether a key differs only because some of the classes that a group chooses lack it."""
-    target = f"{key.partition('.')[0]}._target_"
+    """Return whether a key differs only because some recipes choose another class, or none, which lacks it."""
+    target = f"{key.rpartition('.')[0]}._target_"
+    if key == target:
+        return False
     having = [recipe for recipe in recipes if key in recipe]
     classes = {shown(recipe, target) for recipe in having}
     same_value = len({shown(recipe, key) for recipe in having}) == 1

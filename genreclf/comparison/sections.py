@@ -107,10 +107,11 @@ def first_of_each_split(comparison: Comparison) -> list[str]:
                     f"{first[0].name} has the highest validation accuracy; its test accuracy is {_tested(first[0])}."
                 )
             else:
-                words = f"{len(first)} share the highest validation accuracy ({percent(highest)} %), which ranks none "
-                words += "of them first; their test accuracies: "
-                words += "; ".join(f"{each.name}, {_tested(each)}" for each in first[:NAMED])
-                words += f" and {len(first) - NAMED} more." if len(first) > NAMED else "."
+                names = [each.name for each in first[:NAMED]]
+                names += [f"{more} more"] if (more := len(first) - NAMED) > 0 else []
+                words = f"{', '.join(names[:-1])} and {names[-1]} have the highest validation accuracy, "
+                words += f"{percent(highest)} % each; their test accuracies, in that order: "
+                words += f"{'; '.join(map(_tested, first[:NAMED]))}."
             sentences.append(start + words)
     return sentences
 

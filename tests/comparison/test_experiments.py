@@ -83,7 +83,10 @@ def test_names_say_all_that_varies_and_no_more(tmp_path: Path) -> None:
     }
     for name, variant in variants.items():
         write_run(tmp_path / name, RIGHT, **variant)
-    assert names(compare([tmp_path])) == {"FFNN", "CNN AdamW lr=0.01", "CNN AdamW lr=0.001", "CNN SGD lr=0.001"}
+    assert names(compare([tmp_path])) == {
+        *("FFNN lr=0.1 AdamW", "CNN AdamW lr=0.01"),
+        *("CNN AdamW lr=0.001", "CNN SGD lr=0.001"),
+    }
 
 
 def test_keys_of_one_last_name_are_told_apart(tmp_path: Path) -> None:
@@ -108,16 +111,26 @@ def test_no_difference_hides_behind_another(tmp_path: Path) -> None:
 
 def test_keys_that_a_class_brings_are_not_named(tmp_path: Path) -> None:
     write_run(tmp_path / "a", RIGHT)
+    masks = {"spec_augment": {"_target_": "SpecAugment", "mel_masks": 2, "frame_masks": 2}}
     momentum = {"optimizer._target_": "torch.optim.SGD", "optimizer.momentum": 0.9}
-    write_run(tmp_path / "b", RIGHT, settings=momentum)
-    assert names(compare([tmp_path])) == {"CNN AdamW", "CNN SGD"}
+    write_run(tmp_path / "b", RIGHT, settings={**momentum, "augmentation": masks, "trainer": {"max_epochs": 3}})
+    assert names(compare([tmp_path])) == {"CNN AdamW", "CNN SpecAugment SGD max_epochs=3"}
+
+
+def test_different_models_are_named_with_what_else_differs(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", RIGHT, settings={"trainer": {"max_epochs": 8}})
+    write_run(tmp_path / "b", RIGHT, model="CRNN", settings={"trainer": {"max_epochs": 3}})
+    assert names(compare([tmp_path])) == {"CNN max_epochs=8", "CRNN max_epochs=3"}
 
 
 def test_models_that_differ_in_more_than_the_model_are_told(tmp_path: Path) -> None:
     write_run(tmp_path / "a", RIGHT, settings={"optimizer.lr": 0.1})
     write_run(tmp_path / "b", RIGHT, model="CRNN", settings={"model.hidden": 8})
     (notice,) = compare([tmp_path]).warnings
-    assert notice == "CNN; CRNN differ in more than the model (optimizer.lr): see the settings that differ."
+    assert (
+        notice
+        == "CNN lr=0.1; CRNN lr=0.001 differ in more than the model (optimizer.lr): see the settings that differ."
+    )
 
 
 def test_a_tie_has_no_highest(tmp_path: Path) -> None:
@@ -126,10 +139,10 @@ def test_a_tie_has_no_highest(tmp_path: Path) -> None:
     write_run(tmp_path / "c", pattern("++++"), model="CRNN", val=0.6)
     (sentence,) = first_of_each_split(compare([tmp_path]))
     assert sentence.startswith(
-        "Of 3 experiments on split fault_filtered, 2 share the highest validation accuracy (70.0 %), which ranks none "
-        "of them first; their test accuracies: CNN, 50.0 % of 4 tracks ("
+        "Of 3 experiments on split fault_filtered, CNN and FFNN have the highest validation accuracy, 70.0 % each; "
+        "their test accuracies, in that order: 50.0 % of 4 tracks ("
     )
-    assert "; FFNN, 100.0 % of 4 tracks (" in sentence
+    assert "; 100.0 % of 4 tracks (" in sentence
     assert "CRNN" not in sentence
 
 
