@@ -19,7 +19,7 @@ from genreclf.hardware import environment
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.training.callbacks import EpochSeed
-from genreclf.training.loggers import Tracking
+from genreclf.training.tracking import Tracking
 
 
 def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:

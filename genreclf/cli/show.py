@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
         say(f"Note: {warning}")
     if asked.wandb:
         from genreclf.experiment.build import make_loggers
-        from genreclf.training.loggers import Tracking
+        from genreclf.training.tracking import Tracking
 
         node = {"_target_": "genreclf.training.loggers.PatientWandbLogger", **config.logger.get("wandb", {})}
         config = dataclasses.replace(config, run_dir=str(paths[0].parent), logger={"wandb": node})

@@ -19,7 +19,7 @@ from genreclf.models import GenreClassifier
 from genreclf.reports.run import run_title, write_report
 from genreclf.run_directory import RunDirectory
 from genreclf.training.callbacks import RankGuard
-from genreclf.training.loggers import Tracking
+from genreclf.training.tracking import Tracking
 
 
 def test(

@@ -18,8 +18,8 @@ from genreclf.experiment.trainer import trainer_of
 from genreclf.run_directory import RunDirectory, reason_of
 from genreclf.training.best_epoch import RunCheckpoint
 from genreclf.training.callbacks import EpochSeed, History, LogEpoch, RankGuard, StopWhenDiverged
-from genreclf.training.loggers import Tracking
 from genreclf.training.shared_device import SharedDevice
+from genreclf.training.tracking import Tracking
 
 
 def fit(

@@ -16,7 +16,7 @@ from genreclf.experiment.fit import fit, is_first_rank
 from genreclf.experiment.setup import Prepared, prepare, prepare_evaluation
 from genreclf.experiment.sharing import Sharing
 from genreclf.run_directory import RunDirectory
-from genreclf.training.loggers import Tracking
+from genreclf.training.tracking import Tracking
 
 Share = Generator[str, None, None]
 """What a rank does for a task; it yields the name of a step before it takes it."""

@@ -18,7 +18,8 @@ import wandb
 from helpers import python_m, wait_until
 
 from genreclf.run_directory import RunDirectory
-from genreclf.training.loggers import PatientWandbLogger, Tracking
+from genreclf.training.loggers import PatientWandbLogger
+from genreclf.training.tracking import Tracking
 
 
 @contextlib.contextmanager

@@ -1,0 +1,81 @@
+"""The record that the loggers of a run keep of it beside its directory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Self
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+from numpy.typing import NDArray
+
+from genreclf.evaluation.predictions import TrackPredictions
+from genreclf.training.loggers import PatientWandbLogger
+
+
+class Tracking:
+    """The record of one run beside its directory.
+
+    Args:
+        loggers: Lightning's, as the Trainer takes them.
+    """
+
+    def __init__(self, loggers: Sequence[Logger]) -> None:
+        self.loggers = list(loggers)
+
+    @property
+    def _wandb(self) -> list[PatientWandbLogger]:
+        return [logger for logger in self.loggers if isinstance(logger, PatientWandbLogger)]
+
+    def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
+        """Add pictures of the data, drawn for W&B alone."""
+        if self._wandb:
+            paths = draw()
+            for logger in self._wandb:
+                logger.log_pictures(paths)
+
+    def finish(
+        self,
+        metrics: Mapping[str, Any],
+        tracks: TrackPredictions | None,
+        spectrogram: Callable[[str], NDArray[Any]] | None,
+    ) -> None:
+        """Add the figures of the test, and to W&B the confusion matrix and tables of the test tracks.
+
+        Args:
+            metrics: As in ``metrics.json``.
+            tracks: The test.
+            spectrogram: Stored values of a track by its id, shape ``(mel, frame)``, if these are spectrograms.
+        """
+        flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
+        flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
+        for logger in self.loggers:
+            if isinstance(logger, PatientWandbLogger):
+                with logger.patience():
+                    logger.log_test(flat, metrics, tracks, spectrogram)
+            else:
+                logger.log_metrics(flat)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        """End the record, so that another run in this process begins another."""
+        for logger in self.loggers:
+            patience = logger.patience() if isinstance(logger, PatientWandbLogger) else nullcontext()
+            with patience:
+                logger.finalize("success" if kind is None else "failed")
+                if isinstance(logger, WandbLogger):
+                    logger.experiment.finish(exit_code=0 if kind is None else 1)
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for key, value in nested.items():
+        name = f"{prefix}/{key}" if prefix else key
+        if isinstance(value, Mapping):
+            flat |= _flat(value, name)
+        elif isinstance(value, list | tuple):  # An interval.
+            flat |= _flat(dict(zip(("low", "high"), value, strict=True)), name)
+        elif isinstance(value, int | float):
+            flat[name] = value
+    return flat
