@@ -23,6 +23,10 @@ WAVEFORM_SAMPLES = 160
 TOP_DB = 80.0
 """How far below a track's peak `librosa.power_to_db` clips by default, in dB."""
 
+LIBROSA_PEAK80 = {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512}
+"""The rendering of librosa's log-mel (`power_to_db` with ref=max and top_db=80) by `matplotlib`: black at the track's
+lowest level, white at its peak, the frames averaged over the area of each column."""
+
 MELS_AT_ONCE = 16
 """Mel bands that `LogMel` computes in one matrix product; faster than 8, 32, 64 and all 128."""
 
@@ -146,6 +150,21 @@ class FeatureSpec:
     def plain(self) -> dict[str, Any]:
         """Return the parameters as a dictionary, as checkpoints keep them."""
         return asdict(self)
+
+    @property
+    def source_rate(self) -> int | None:
+        """Sample rate in Hz of the audio whose half the mels reach up to; None if it is not known."""
+        return self.sample_rate or (None if self.rendering is None else LIBROSA_PEAK80["sample_rate"])
+
+    @property
+    def centers_hz(self) -> Tensor | None:
+        """Frequency in Hz at the center of each mel band, shape ``(mel,)``; None where there are no mels in Hz."""
+        if self.kind != "log_mel" or self.source_rate is None:
+            return None
+        import librosa
+
+        edges_hz = librosa.mel_frequencies(self.n_mels + 2, fmin=0.0, fmax=self.source_rate / 2)
+        return torch.from_numpy(edges_hz[1:-1]).float()
 
 
 class LogMel(nn.Module):

@@ -65,6 +65,24 @@ class Scaling(nn.Module):
         below_peak = (level_db - level_db.amax((-2, -1), keepdim=True)).clamp(min=-PICTURE_RANGE_DB)
         return below_peak if self.scale == "peak_decibel" else below_peak / PICTURE_RANGE_DB + 1.0
 
+    def floor(self, x: Tensor) -> Tensor:
+        """Return the value of silence in each band of scaled spectrograms, ``(1 or batch, mel or 1, 1)``.
+
+        Where levels are clipped below their track's peak, it is the lowest level of each clip.
+
+        Args:
+            x: Shape ``(batch, mel, frame)``.
+        """
+        is_standardized = self.scale == "standardize"
+        if self.spec.top_db is not None:
+            lowest = (x * self.std + self.mean if is_standardized else x).amin((1, 2), keepdim=True)
+            return (lowest - self.mean) / self.std if is_standardized else lowest
+        silence_db = self.spec.silence * self.spec.step_db + self.spec.zero_db
+        if is_standardized:
+            return (silence_db - self.mean[None]) / self.std
+        values = {"decibel": silence_db, "peak_decibel": -PICTURE_RANGE_DB, "unit": 0.0}
+        return x.new_full((1, 1, 1), values.get(self.scale, 10 ** (silence_db / 10)))
+
     @property
     def is_fitted(self) -> bool:
         """Whether the mean and the standard deviation, where they count, come from `fit` or from a checkpoint."""

@@ -22,7 +22,7 @@ COLORMAPS = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet",
 """Color maps that are tried to read a picture; gray needs none."""
 
 RENDERINGS = ("librosa_peak80",)
-"""Renderings of audio that prediction can repeat, see `genreclf.inference.feature_extractor.LIBROSA_PEAK80`."""
+"""Renderings of audio that prediction can repeat, see `genreclf.audio.log_mel.LIBROSA_PEAK80`."""
 
 MOST_MELS = 4096
 """Maximal number of rows of a spectrogram."""

@@ -23,7 +23,7 @@ from genreclf.experiment.corpus import Corpus
 from genreclf.models import FineTune, GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
-from genreclf.training.augment import Augment
+from genreclf.training.augment import BANDS_UNKNOWN, Augment, BandLimit, FilterAugment, SpecAugment
 from genreclf.training.best_epoch import BestCheckpoint
 
 LOGGERS_ARE_GIVEN = ("config", "job_type", "beside_others")
@@ -90,8 +90,22 @@ def make_loss(config: Config, genre_counts: list[int]) -> nn.Module:
 
 
 def make_augmentation(config: Config) -> Augment | None:
-    """Return the augmentations, one after the other in the order of the configuration; None if there are none."""
-    steps = [instantiate.make(f"augmentation.{name}", node) for name, node in config.augmentation.items()]
+    """Return the augmentations, one after the other in the order of the configuration; None if there are none.
+
+    Raises:
+        UserError: One of them cannot change what the network takes.
+    """
+    steps = []
+    for name, node in config.augmentation.items():
+        step = instantiate.make(f"augmentation.{name}", node)
+        of_bands = isinstance(step, BandLimit) and config.takes != "log_mel"
+        if of_bands or (config.takes == "waveform" and isinstance(step, FilterAugment | SpecAugment)):
+            raise UserError(
+                f"augmentation.{name} is of spectrograms, and the network takes {config.takes}s; set it to null."
+            )
+        if isinstance(step, BandLimit) and config.data.get("rendering", "") is None:
+            raise UserError(BANDS_UNKNOWN)
+        steps.append(step)
     return Augment(*steps) if steps else None
 
 

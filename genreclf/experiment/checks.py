@@ -36,7 +36,6 @@ from genreclf.experiment.corpus import audio_spec, make_encoder
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
 from genreclf.run_directory import RunDirectory
-from genreclf.training.augment import FilterAugment, SpecAugment
 from genreclf.training.best_epoch import LOGGED
 
 WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
@@ -62,7 +61,7 @@ def check_training(config: Config) -> None:
             lambda: _check_loggers(config),
             lambda: instantiate.make("split", config.split),
             lambda: make_loss(config, [1] * GENRES),
-            lambda: _check_augmentation(config),
+            lambda: make_augmentation(config),
             lambda: check_encoder(config),
             lambda: _check_monitors(config),
             lambda: _check_trainer(config),
@@ -242,14 +241,6 @@ def check_encoder(config: Config) -> None:
         raise UserError(f"{name} does not use encoder: leave it out, or choose a model that does, such as model=probe.")
     if config.model.get("pretrained", True):
         make_encoder(config).fetch()
-
-
-def _check_augmentation(config: Config) -> None:
-    """Make the augmentations, and see that none of spectrograms is to change waveforms."""
-    make_augmentation(config)
-    for name, node in config.augmentation.items() if config.takes == "waveform" else ():
-        if instantiate.find(f"augmentation.{name}", node, []) in (FilterAugment, SpecAugment):
-            raise UserError(f"augmentation.{name} is of spectrograms, and the network takes waveforms; set it to null.")
 
 
 def _check_start(config: Config) -> None:

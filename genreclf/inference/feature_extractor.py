@@ -12,17 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genreclf.audio.decode import AudioStream
-from genreclf.audio.log_mel import PICTURE_RANGE_DB, STEP_DB, WAVEFORM_SAMPLES, FeatureSpec, LogMel, in_steps, to_steps
+from genreclf.audio.log_mel import (
+    LIBROSA_PEAK80,
+    PICTURE_RANGE_DB,
+    STEP_DB,
+    WAVEFORM_SAMPLES,
+    FeatureSpec,
+    LogMel,
+    in_steps,
+    to_steps,
+)
 from genreclf.audio.streaming import log_mel_frames, resampled, without_ends
 from genreclf.data.encoding import columns_of
 from genreclf.data.store import mapped
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.models.encoders.store import EmbeddingExtractor
 from genreclf.run_directory import sentence_when_full
-
-LIBROSA_PEAK80 = {"sample_rate": 22050, "n_fft": 2048, "hop_length": 512}
-"""The rendering of librosa's log-mel (`power_to_db` with ref=max and top_db=80) by `matplotlib`: black at the track's
-lowest level, white at its peak, the frames averaged over the area of each column."""
 
 OVERVIEW_COLUMNS = 1500
 """Maximal number of columns of the spectrogram that is kept for display."""

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
-PICTURE_RATE = 22050
-"""Sample rate in Hz of all renderings in `genreclf.datasets.images.RENDERINGS`."""
 
 
 def level_db(stored: NDArray[Any], spec: FeatureSpec) -> NDArray[np.float32]:
@@ -48,11 +46,10 @@ def draw_mel(axes: "Axes", stored: NDArray[Any], spec: FeatureSpec, *, labels: b
         vmin=-PICTURE_RANGE_DB,
         vmax=0,
     )
-    sample_rate = spec.sample_rate or (PICTURE_RATE if spec.rendering else None)
-    if sample_rate is not None:
-        axes.set_yticks(*mel_ticks(n_mels, sample_rate))
+    if spec.source_rate is not None:
+        axes.set_yticks(*mel_ticks(n_mels, spec.source_rate))
     if labels:
-        axes.set_ylabel("mel band" if sample_rate is None else "frequency (Hz)")
+        axes.set_ylabel("mel band" if spec.source_rate is None else "frequency (Hz)")
         axes.set_xlabel("time (s)")
     return shown
 

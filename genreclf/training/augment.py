@@ -4,8 +4,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genreclf.audio.scaling import Scaling
+from genreclf.errors import UserError
+
 WITHOUT_BETA = {"mps"}
 """Types of devices on which PyTorch draws nothing from the Beta distribution."""
+
+BANDS_UNKNOWN = (
+    "augmentation.band_limit needs the frequencies of the bands: set data.rendering=librosa_peak80 if that is how the "
+    "pictures were made, or augmentation.band_limit=null."
+)
+"""What to do where nobody says what the rows of pictures are."""
 
 
 class SpecAugment(nn.Module):
@@ -68,6 +77,48 @@ class FilterAugment(nn.Module):
         return x + curve.transpose(1, 2), y
 
 
+class BandLimit(nn.Module):
+    """Silence all that lies above a random frequency, another for every clip.
+
+    A network so learns to do without the highest bands, which lossy files and old recordings do not have.
+
+    Args:
+        low_hz: The lowest frequency that is drawn.
+        high_hz: The highest one; those between are equally likely.
+        probability: How likely it is that a clip is changed.
+    """
+
+    centers_hz: Tensor
+
+    def __init__(self, *, low_hz: float = 4000.0, high_hz: float = 11000.0, probability: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < low_hz <= high_hz:
+            raise ValueError("low_hz must be above 0 and at most high_hz")
+        if not 0 <= probability <= 1:
+            raise ValueError(f"a probability of {probability} must lie between 0 and 1")
+        self.low_hz, self.high_hz, self.probability = low_hz, high_hz, probability
+        self.register_buffer("centers_hz", torch.zeros(0), persistent=False)
+        self._scaling: tuple[Scaling, ...] = ()  # The model's, not a part of this module.
+
+    def use(self, scaling: Scaling) -> None:
+        """Learn from a model's scaling where its bands lie, and what silence is.
+
+        Raises:
+            UserError: The network takes no spectrograms whose frequencies are known.
+        """
+        if (centers_hz := scaling.spec.centers_hz) is None:
+            raise UserError(BANDS_UNKNOWN)
+        self.centers_hz, self._scaling = centers_hz, (scaling,)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x` ``(batch, mel, frame)`` without its highest bands and `y` ``(batch, genre)`` as it is."""
+        (scaling,) = self._scaling
+        drawn = torch.rand(2, x.shape[0], 1, 1, device=x.device)
+        cutoff_hz = self.low_hz + drawn[0] * (self.high_hz - self.low_hz)
+        silent = (self.centers_hz[:, None] > cutoff_hz) & (drawn[1] < self.probability)
+        return torch.where(silent, scaling.floor(x), x), y
+
+
 class Mixup(nn.Module):
     """Mix every clip and its target with another of the batch (Zhang et al., 2018).
 
@@ -103,6 +154,12 @@ class Augment(nn.Module):
     def __init__(self, *steps: nn.Module) -> None:
         super().__init__()
         self.steps = nn.ModuleList(steps)
+
+    def use(self, scaling: Scaling) -> None:
+        """Tell those that must know it how a model scales spectrograms."""
+        for step in self.steps:
+            if isinstance(step, BandLimit):
+                step.use(scaling)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return augmented `x` ``(batch, mel, frame)`` and `y` ``(batch, genre)``."""

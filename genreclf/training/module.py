@@ -88,6 +88,8 @@ class GenreClassifier(StepModule):
         self.scaling = Scaling(spec=self.spec, scale=scale)
         self.loss = loss or CrossEntropy()
         self.augment = augment
+        if augment is not None:
+            augment.use(self.scaling)
         self.make_optimizer = optimizer or partial(AdamW, lr=1e-3)
         self.make_scheduler = scheduler
         self.warnings: list[str] = []

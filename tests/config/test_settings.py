@@ -36,6 +36,7 @@ def composed(*overrides: str) -> Config:
     [
         ("[mixup,spec_augment]", ["spec_augment", "mixup"], 0.01, False),
         ("[strong,filter_augment]", ["filter_augment", "spec_augment", "mixup"], 0.05, True),
+        ("[strong,band_limit]", ["band_limit", "spec_augment", "mixup"], 0.05, True),
         ("[strong,spec_augment]", ["spec_augment", "mixup"], 0.05, True),
         ("[weight_decay,ema]", [], 0.1, True),
         ("none", [], 0.01, False),
@@ -57,6 +58,13 @@ def test_augmentations_are_set_by_their_names() -> None:
     augmentation = make_augmentation(config)
     assert augmentation is not None
     assert [type(step).__name__ for step in augmentation.steps] == ["SpecAugment", "Mixup"]
+
+
+def test_bands_are_limited_where_their_frequencies_are_known(cli: Cli, tmp_path: Path) -> None:
+    settings = ["data=spectrogram_images", f"data.root={tmp_path}", "augmentation=band_limit", "trainer=cpu"]
+    outcome = cli(*settings, "logger=none")
+    assert outcome.code == 2
+    assert "set data.rendering=librosa_peak80" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import librosa
 import pytest
 import torch
 
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.audio.scaling import Scale
 from genreclf.errors import UserError
 from genreclf.models import CNN, CRNN, FFNN, GenreClassifier
-from genreclf.training.augment import Augment, FilterAugment, Mixup, SpecAugment
+from genreclf.training.augment import Augment, BandLimit, FilterAugment, Mixup, SpecAugment
 from genreclf.training.losses import BCESoftmax, CrossEntropy
 from genreclf.training.schedulers import cosine, onecycle, plateau
 
@@ -91,6 +94,28 @@ def test_random_equalizer_moves_every_band_by_a_smooth_curve() -> None:
     torch.testing.assert_close(curve[:, ::10].std(0), torch.full((7,), 0.5), atol=0.03, rtol=0)
     torch.testing.assert_close(curve[:, 5::10], (curve[:, :-1:10] + curve[:, 10::10]) / 2, atol=1e-5, rtol=0)
     assert (curve[0] - curve[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("scale", get_args(Scale))
+@pytest.mark.parametrize("top_db", [None, 80.0])
+def test_band_limit_silences_what_lies_above_a_frequency(scale: Scale, top_db: float | None) -> None:
+    torch.manual_seed(0)
+    features = replace(spec(64, 1), top_db=top_db)
+    stored = torch.randint(-10000, 1000, (400, 64, 43), dtype=torch.int16)
+    stored[:, 0, 0] = 2000  # The peak stays.
+    model = CNN(spec=features, genres=GENRES, scale=scale, augment=Augment(BandLimit(low_hz=4000, high_hz=8000)))
+    model.scaling.fit(stored)
+    assert model.augment is not None
+    changed, _ = model.augment(x := model.scaling(stored), torch.eye(3)[torch.arange(400) % 3])
+    silent = (changed != x).any(2)
+    hz = librosa.mel_frequencies(66, fmin=0, fmax=11025)[1:-1]
+    assert not silent[:, hz < 4000].any()
+    assert 0.4 < silent[:, hz > 8000].any(1).float().mean() < 0.6
+    assert (silent.int().diff(dim=1) >= 0).all()
+    lowest = stored.amin((1, 2), keepdim=True) if top_db else torch.full((400, 1, 1), features.silence)
+    quiet = model.scaling(torch.where(silent[:, :, None], lowest, stored).to(torch.int16))
+    torch.testing.assert_close(changed, quiet, atol=1e-5, rtol=1e-4)
+    assert not [name for name in model.state_dict() if name.startswith("augment")]
 
 
 def test_mixup_mixes_clips_and_targets_alike() -> None:

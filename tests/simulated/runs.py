@@ -39,7 +39,7 @@ SMALL = [
 REGULARIZATION = [
     "none",
     "strong",
-    "filter_augment",
+    "[band_limit,filter_augment]",
     "[dropout,ema,weight_decay]",
     "[label_smoothing,mixup,spec_augment]",
 ]

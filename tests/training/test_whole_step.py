@@ -30,7 +30,7 @@ from genreclf.models.statistics_crnn import StatisticsCRNN
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Segment, Split
 from genreclf.training import module, recorder, steps
-from genreclf.training.augment import Augment, FilterAugment, Mixup, SpecAugment
+from genreclf.training.augment import Augment, BandLimit, FilterAugment, Mixup, SpecAugment
 from genreclf.training.callbacks import EpochSeed, LogEpoch
 from genreclf.training.ema import EMA
 from genreclf.training.loops import TrainingLoop
@@ -190,8 +190,8 @@ TRAININGS: dict[str, Make] = {
     "adam, not fused": lambda: crnn(optimizer=partial(torch.optim.Adam, lr=1e-2), scheduler=cosine),
     "sgd, cosine, masks": lambda: crnn(optimizer=SGD, scheduler=cosine, augment=Augment(SpecAugment())),
     "sgd without momentum": lambda: crnn(optimizer=partial(torch.optim.SGD, lr=1e-2, fused=True), scheduler=cosine),
-    "rmsprop, equalizer": lambda: crnn(
-        optimizer=partial(torch.optim.RMSprop, lr=1e-3), scheduler=cosine, augment=Augment(FilterAugment())
+    "rmsprop, equalizer, band limit": lambda: crnn(
+        optimizer=partial(torch.optim.RMSprop, lr=1e-3), scheduler=cosine, augment=Augment(FilterAugment(), BandLimit())
     ),
     "one cycle of the rate": lambda: crnn(optimizer=ADAMW, scheduler=partial(onecycle, cycle_momentum=False)),
     "bce": lambda: crnn(optimizer=ADAMW, loss=BCESoftmax(label_smoothing=0.1), scale="unit"),
