@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "train": "train, test and report a run; the default, so that its name can be left out",
+    "refit": "train on training and validation tracks what a run has chosen",
     "evaluate": "test a finished run again, on any data and devices",
     "predict": "predict the genres of audio files",
     "index": "index a music collection for recommend",
@@ -18,5 +19,5 @@ COMMANDS = {
 }
 """The commands, each a module of this package, with a line of help."""
 
-OVERRIDDEN = ("train", "evaluate", "index", "recommend", "prepare", "show")
+OVERRIDDEN = ("train", "refit", "evaluate", "index", "recommend", "prepare", "show")
 """The commands that take overrides (``KEY=VALUE``)."""

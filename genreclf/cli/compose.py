@@ -21,9 +21,12 @@ from genreclf.run_directory import RunDirectory
 
 TRAINING_ONLY = (
     *("loss", "optimizer", "scheduler", "augmentation", "regularization", "callbacks", "experiment"),
-    *("sweep", "seed", "init_from", "ckpt_path", "data.crops_per_track"),
+    *("sweep", "seed", "init_from", "ckpt_path", "refit", "data.crops_per_track"),
 )
 """Groups and keys that only a training uses."""
+
+TRAINER = ("_target_", "lightning.pytorch.Trainer")
+"""What of a run's Trainer needs no trust."""
 
 if TYPE_CHECKING:
     import torch
@@ -43,18 +46,20 @@ def checked_again(
     *,
     trust: Sequence[str] = (),
     config_dir: Path | None = None,
+    trains: bool = False,
     **given: Any,
 ) -> Config:
     """Check a run's own configuration with overrides on top, options of groups among them (``split=track``).
 
     Nothing is made of the run's Trainer, callbacks and augmentation: they are as ``conf/`` has them, on the devices of
-    the run.
+    the run, unless it is to be trained again.
 
     Args:
         run: Whose configuration it is.
         overrides: What the user typed; it may name any class.
         trust: Modules whose classes the run's own configuration may name.
         config_dir: Folder with options of the user's own.
+        trains: Take the Trainer, callbacks and augmentation of the run as well.
         **given: Keys of the root that are other than the run's.
 
     Raises:
@@ -71,6 +76,8 @@ def checked_again(
     config.logger = _loggers_of(plain.get("logger"), config_dir)
     if isinstance(trainer := plain.get("trainer"), dict):
         config.trainer.update({key: trainer[key] for key in TEST_SETTINGS if key in trainer})
+    for group in ("trainer", "augmentation", "callbacks") if trains else ():
+        config[group] = plain[group]
     options: list[Override] = []
     values: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -85,6 +92,43 @@ def checked_again(
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
     check_trust(plain, trust, place=run.config, groups=kept)
     return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)
+
+
+def checked_refit(
+    run: RunDirectory, overrides: Sequence[str], *, run_dir: str, trust: Sequence[str], config_dir: Path | None
+) -> Config:
+    """Check the configuration of a run that is to be trained on its validation tracks as well; see `checked_again`.
+
+    It has as many epochs as the run chose, and no callback that needs validation tracks.
+
+    Raises:
+        UserError: All mistakes, one sentence each.
+    """
+    from genreclf.experiment.build import is_best_checkpoint
+    from genreclf.experiment.refit import chosen_epochs
+
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        group = override.key_or_group.partition(".")[0]
+        if override.is_sweep_override():
+            raise UserError(f"{override.input_line} names several values; give one.")
+        if group in ("split", "experiment", "regularization", "sweep", "refit", "init_from", "ckpt_path"):
+            raise UserError(f"{override.input_line}: a refit takes {group} from {run.path}; leave it out.")
+    epochs, plain = chosen_epochs(run), run.read_config()
+    trainer, augmentation, callbacks = (plain.get(name) or {} for name in ("trainer", "augmentation", "callbacks"))
+    # Before anything that the run names is imported.
+    nodes = {f"augmentation.{name}": node for name, node in augmentation.items()}
+    nodes |= {f"callbacks.{name}": node for name, node in callbacks.items()}
+    nodes["trainer"] = {key: value for key, value in trainer.items() if (key, value) != TRAINER}
+    check_trust(nodes, trust, place=run.config, groups=nodes)
+    for name, node in list(callbacks.items()):
+        if str(node.get("monitor")).startswith("val/") and not is_best_checkpoint(name, node):
+            del callbacks[name]
+            print(f"Note: callbacks.{name} needs validation tracks, which train now: it is off.")
+    if epochs is not None:
+        trainer["max_epochs"] = epochs
+    given = {"trainer": trainer, "augmentation": augmentation, "callbacks": callbacks}
+    given |= {"refit": str(run.path), "ckpt_path": None, "run_dir": run_dir}
+    return checked_again(run, overrides, trust=trust, config_dir=config_dir, trains=True, **given)
 
 
 def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:

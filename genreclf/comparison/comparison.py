@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 from genreclf.comparison.experiments import Experiment, group_runs
-from genreclf.comparison.naming import recipe_of, shown, varying_keys
+from genreclf.comparison.naming import STARTS, recipe_of, shown, varying_keys
 from genreclf.comparison.runs import FinishedRun, find_runs
 from genreclf.comparison.significance import PairedTest, holm, paired_test
 from genreclf.config.identity import digest
@@ -205,7 +205,7 @@ def _differing_beside_the_model(members: Sequence[Experiment]) -> list[str]:
     if len({shown(experiment.settings, "model._target_") for experiment in members}) < 2:
         return []
     recipes = [recipe_of(experiment.settings) for experiment in members]
-    keys = [key for key in varying_keys(recipes) if not key.startswith(("model.", "init_from", "ckpt_path"))]
+    keys = [key for key in varying_keys(recipes) if not key.startswith(("model.", *STARTS))]
     if not keys:
         return []
     more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""

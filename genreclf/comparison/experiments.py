@@ -18,6 +18,7 @@ from genreclf.datasets.identity import artist_groups
 from genreclf.evaluation.intervals import artist_accuracy, artist_index, effective_tracks
 from genreclf.evaluation.metrics import confusion, get_metric
 from genreclf.evaluation.pretrained import pretrained_name
+from genreclf.evaluation.provenance import marks_of
 from genreclf.experiment.lineage import Key, track_key
 
 
@@ -28,8 +29,8 @@ class Experiment:
     Attributes:
         name: What is trained, different for each recipe.
         split: Name of the split, with what varies between splits of that name.
-        title: Name and split, as far as needed to distinguish experiments; says LEAKY where the split leaks, and
-            PRETRAINED where an encoder has learned from other data.
+        title: Name and split, as far as needed to distinguish experiments; says LEAKY where the split leaks,
+            and what else `marks_of` returns.
         settings: The configuration less what repeats, flat.
         runs: At least one.
         artists: Known artists of the tracks, by `genreclf.experiment.lineage.track_key`.
@@ -51,6 +52,11 @@ class Experiment:
     def pretrained(self) -> str | None:
         """The pretrained encoder; None if the networks started from scratch."""
         return next(filter(None, (pretrained_name(run.metrics) for run in self.runs)), None)
+
+    @property
+    def marks(self) -> list[str]:
+        """What stands behind the name, see `genreclf.evaluation.provenance.marks_of`."""
+        return list(dict.fromkeys(mark for run in self.runs for mark in marks_of(run.metrics)))
 
     @cached_property
     def scores(self) -> TrackScores:
@@ -206,8 +212,8 @@ def _named(groups: Sequence[tuple[FinishedRun, ...]], artists: Mapping[Key, Sequ
     for runs, each, name, split in zip(groups, settings, names, splits, strict=True):
         leaky = any(get_metric(run.metrics, "split.leaky") for run in runs)
         title = f"{name}, {split}" if several else name
-        if any(pretrained_name(run.metrics) for run in runs):
-            title = f"{title} (PRETRAINED)"
+        for mark in dict.fromkeys(mark for run in runs for mark in marks_of(run.metrics)):
+            title += f" ({mark})"
         experiments.append(
             Experiment(
                 name=name,

@@ -19,6 +19,9 @@ GROUPS = ("model", "augmentation", "optimizer", "scheduler", "loss", "features",
 NAMED = 4
 """Number of settings in which different models differ that a name has; the report lists all."""
 
+STARTS = ("init_from", "ckpt_path", "refit")
+"""Keys that name another run from which a run takes something."""
+
 Settings = Mapping[str, Any]
 """Dotted keys to values."""
 
@@ -26,10 +29,10 @@ Settings = Mapping[str, Any]
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes an experiment: the flat configuration less seeds, folds, places and logging.
 
-    A run that starts from another, from its weights or its checkpoint, is identified by the experiment of that other
-    run, so that seeds that each start from a seed of their own stay together.
+    A run that starts from another, from its weights, its checkpoint or its choice, is identified by the experiment of
+    that other run, so that seeds that each start from a seed of their own stay together.
     """
-    kept = identity(config, ignore=(*REPEATED, "init_from", "ckpt_path"))
+    kept = identity(config, ignore=(*REPEATED, *STARTS, *["trainer.max_epochs"] * bool(config.get("refit"))))
     if kept.get("split.unseen") is False:  # As in runs of earlier versions, which do not have it.
         del kept["split.unseen"]
     return kept | {key: _start(path) for key, path in _starts(config).items()}
@@ -125,7 +128,7 @@ def _part(settings: Settings, key: str, times: Mapping[str, int]) -> str:
 
 def _starts(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the directory of the run that a run starts from, if any, by the key that names it."""
-    runs = {"init_from": config.get("init_from"), "ckpt_path": config.get("ckpt_path")}
+    runs = {key: config.get(key) for key in STARTS}
     return {key: str(Path(str(run)).parent.parent if key == "ckpt_path" else run) for key, run in runs.items() if run}
 
 
@@ -135,7 +138,7 @@ def _start(path: str, depth: int = 0) -> str:
         config = RunDirectory(Path(path)).read_config()
     except UserError:
         return path
-    settings = settings_of({**config, "init_from": None, "ckpt_path": None})
+    settings = settings_of({**config, **dict.fromkeys(STARTS)})
     settings |= {key: _start(path, depth + 1) if depth < 9 else path for key, path in _starts(config).items()}
     return f"{_short(settings.get('model._target_'))}-{digest(settings)[:6]}"
 

@@ -29,6 +29,11 @@ PRETRAINED = (
     "of a run says which, and under what license. They are not the equals of networks from scratch."
 )
 
+REFIT = (
+    "Rows marked REFIT: they trained on the validation tracks as well, with the settings and for the epochs that "
+    "another run chose by them. Nothing was chosen in them, and they have no validation accuracy to be ordered by."
+)
+
 HOW = (
     "A row is an experiment: the runs that differ in their seed or fold only. Its accuracy is the mean over its "
     "distinct test tracks of the share of runs that classified the track correctly: the mean over seeds on the same "
@@ -129,11 +134,12 @@ def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) ->
         pictures: Paths and captions.
     """
     leaky = any(experiment.leaky for experiment in comparison.experiments)
-    pretrained = any(experiment.pretrained for experiment in comparison.experiments)
+    marks = {mark for experiment in comparison.experiments for mark in experiment.marks}
+    notes = {"PRETRAINED": PRETRAINED, "REFIT": REFIT}
     return [
         Section(
             title="Experiments",
-            warning=" ".join([LEAKY] * leaky + [PRETRAINED] * pretrained),
+            warning=" ".join([LEAKY] * leaky + [notes[mark] for mark in notes if mark in marks]),
             table=table_of(comparison),
             text=(*first_of_each_split(comparison), *HOW),
             points=comparison.warnings,

@@ -34,8 +34,8 @@ def split_cell(experiment: Experiment) -> str:
 
 
 def name_cell(experiment: Experiment) -> str:
-    """Return the name, and PRETRAINED where an encoder has learned from other data."""
-    return f"{experiment.name} (PRETRAINED)" if experiment.pretrained else experiment.name
+    """Return the name with its marks, see `Experiment.marks`."""
+    return " ".join([experiment.name, *(f"({mark})" for mark in experiment.marks)])
 
 
 def parameters(experiment: Experiment) -> str:
@@ -81,6 +81,7 @@ def _verdict(pair: Pair) -> str:
 COLUMNS: tuple[Column[Experiment], ...] = (
     Column("experiment", lambda each: each.name, "experiment", name_cell, words=True),
     Column("pretrained", lambda each: each.pretrained),
+    Column("refit", lambda each: "REFIT" in each.marks),
     Column("split", lambda each: each.split, "split", split_cell, words=True),
     Column("leaky", lambda each: each.leaky),
     Column("runs", lambda each: len(each.runs), "runs", lambda each: each.repeats, words=True),
@@ -130,7 +131,7 @@ def table_of(comparison: Comparison) -> Table:
 
 
 def terminal_table(comparison: Comparison) -> "RichTable":
-    """Return the table for the terminal, LEAKY in red and PRETRAINED in yellow."""
+    """Return the table for the terminal, LEAKY in red and other marks in yellow."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -152,7 +153,7 @@ def terminal_table(comparison: Comparison) -> "RichTable":
         words = Text(f"{cells['experiment']}\n{cells['split']}, {runs}")
         words.stylize("bold", 0, len(cells["experiment"]))
         words.highlight_words(["LEAKY"], "bold red")
-        words.highlight_words(["PRETRAINED"], "bold yellow")
+        words.highlight_words(experiment.marks, "bold yellow")
         spread = "" if experiment.deviation is None else f" ±{cells['accuracy_sd']}"
         accuracy = f"{cells['accuracy']}{spread}\n{cells['ci95_low']}\n{cells['ci95_artists_low']}"
         figures = (cells[key] for key in ("clip_accuracy", "f1_macro", "val_accuracy"))

@@ -61,6 +61,8 @@ class Config:
     run_dir: str
     init_from: str | None
     ckpt_path: str | None
+    refit: str | None
+    """A run whose choice is trained on its validation tracks as well."""
     debug: bool
     warnings: list[str]
     """What a user may not expect of a setting."""
@@ -150,6 +152,8 @@ class Config:
     def _problems(self) -> list[str]:
         if self.init_from is not None and self.ckpt_path is not None:
             return ["init_from and ckpt_path each say where training starts; leave one of them out."]
+        if self.refit is not None and self.ckpt_path is not None:
+            return ["refit trains anew on other tracks than ckpt_path goes on with; leave one of them out."]
         if self.unseen and self.init_from is None and self.ckpt_path is None:
             return [
                 "split.unseen=true leaves out the test tracks that an earlier run has seen, and there is none: set "

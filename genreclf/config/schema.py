@@ -170,6 +170,7 @@ class RootConfig:
     seed: int = 0
     init_from: str | None = None
     ckpt_path: str | None = None
+    refit: str | None = None
     debug: bool = False
     run_dir: str = ""
 

@@ -11,7 +11,6 @@ from genreclf.devices import device_errors, exactly
 from genreclf.errors import UserError
 from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
-from genreclf.experiment.corpus import make_encoder
 from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.setup import Prepared
 from genreclf.experiment.trainer import trainer_of
@@ -78,7 +77,7 @@ def test(
         "epochs": len(history),
         "best_epoch": best_epoch if history else None,
         "split": described,
-        **({"pretrained": make_encoder(config).record()} if config.is_pretrained else {}),
+        **prepared.provenance,
         **model.summary(load_checkpoint(trained.last)["state_dict"] if trained.last.exists() else {}),
         "val": {"track": {"accuracy": val_accuracy}},
         "test": scores,

@@ -10,6 +10,7 @@ from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
+from genreclf.evaluation.provenance import provenance_of
 from genreclf.experiment.build import build_data, build_model, is_best_checkpoint
 from genreclf.experiment.checks import (
     check_evaluation,
@@ -19,9 +20,10 @@ from genreclf.experiment.checks import (
     check_training,
     spec_of,
 )
-from genreclf.experiment.corpus import Corpus, load_corpus
+from genreclf.experiment.corpus import Corpus, load_corpus, make_encoder
 from genreclf.experiment.lineage import Lineage, read_lineage, split_json
 from genreclf.experiment.prolong import Start
+from genreclf.experiment.refit import Refit, with_validation
 from genreclf.experiment.seen import Seen, check_test
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
@@ -39,6 +41,7 @@ class Prepared:
         warnings: What a user should know.
         split_record: What ``split.json`` holds.
         seen: Which test tracks the run that the weights come from has seen, if they come from one.
+        provenance: What ``metrics.json`` says of where the network comes from, see `genreclf.evaluation.provenance`.
         start: What training goes on from, if it does not begin anew.
     """
 
@@ -48,6 +51,7 @@ class Prepared:
     warnings: tuple[str, ...]
     split_record: dict[str, Any]
     seen: Seen | None
+    provenance: dict[str, Any]
     start: Start | None = None
 
 
@@ -69,8 +73,9 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
         lineage = read_lineage(tuned, config)
     if (start := Start.of(config)) is not None:
         lineage = read_lineage(start.run, config)
+    refit = Refit.of(config)
     corpus = load(config)
-    split, seen = _split(config, corpus, lineage)
+    split, seen = _split(config, corpus, lineage, refit)
     if start is not None:
         start.check_data(split, corpus.spec)
     unvalidated = [] if split.val else [_without_validation(config, split)]
@@ -87,6 +92,7 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
         (*config.warnings, *corpus.warnings, *split.warnings, *unvalidated, *warnings, *begins),
         split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
         seen=seen,
+        provenance=_own_provenance(config) | ({"refit": refit.record} if refit else {}),
         start=start,
     )
 
@@ -121,11 +127,21 @@ def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_c
         (*corpus.warnings, *split.warnings, *model.warnings),
         split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
         seen=seen,
+        provenance=_own_provenance(config) | provenance_of(trained.read_metrics() if trained.status else {}),
     )
 
 
-def _split(config: Config, corpus: Corpus, lineage: Lineage) -> tuple[Split, Seen | None]:
-    return check_test(corpus.split(config), corpus.dataset, corpus.tracks, lineage, unseen=config.unseen)
+def _split(config: Config, corpus: Corpus, lineage: Lineage, refit: Refit | None = None) -> tuple[Split, Seen | None]:
+    split = corpus.split(config)
+    if refit is not None:
+        refit.check_split(split)
+    if config.refit is not None:
+        split = with_validation(split)
+    return check_test(split, corpus.dataset, corpus.tracks, lineage, unseen=config.unseen)
+
+
+def _own_provenance(config: Config) -> dict[str, Any]:
+    return {"pretrained": make_encoder(config).record()} if config.is_pretrained else {}
 
 
 def _without_validation(config: Config, split: Split) -> str:
@@ -150,4 +166,6 @@ def _without_validation(config: Config, split: Split) -> str:
             f"scheduler.monitor={monitor} needs validation tracks, and split={split.name} has none: add some, or "
             "set it to train/loss."
         )
+    if config.refit is not None:
+        return "REFIT: validation tracks are trained on as well, so the last epoch is tested."
     return "There are no validation tracks, so the last epoch is tested."

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from genreclf.config.config import Config
 from genreclf.errors import Terminated
+from genreclf.evaluation.provenance import marks_of
 from genreclf.experiment.build import make_loggers
 from genreclf.experiment.corpus import Corpus
 from genreclf.experiment.evaluate import test
@@ -78,7 +79,7 @@ def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
 
 def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str, sharing: Sharing) -> Tracking:
     split = prepared.split
-    marks = [*["LEAKY"] * split.leaky, *["PRETRAINED"] * config.is_pretrained]
+    marks = [*["LEAKY"] * split.leaky, *marks_of(prepared.provenance)]
     ours = [config.model["_target_"].rpartition(".")[2], split.name, *marks]
     if not is_first_rank():  # Callbacks that log want one on every rank.
         return Tracking([DummyLogger()] if config.logger else [])

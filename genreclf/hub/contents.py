@@ -12,6 +12,7 @@ from genreclf.config.schema import ClipConfig, TrainerConfig
 from genreclf.config.trust import GROUPS
 from genreclf.config.weights import LARGEST as LARGEST_OF_SPECTROGRAMS
 from genreclf.config_file import LARGEST_BYTES, dump_config
+from genreclf.evaluation.provenance import provenance_of
 
 SECTIONS = (*GROUPS, "features")
 """Sections of a configuration that are shared; of the others, see `shareable`."""
@@ -76,6 +77,7 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config.get("seed", 0),
         "init_from": None,
         "ckpt_path": None,
+        "refit": PurePosixPath(str(refit)).name if (refit := config.get("refit")) else None,
         "debug": False,
         "run_dir": "",
     }
@@ -109,9 +111,9 @@ def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
         KeyError, TypeError, ValueError: One is missing or cannot be: scores lie within 0 and 1, or are None.
     """
     shared = {key: metrics[key] for key in ("status", *COUNTS, "split", *FIGURES)}
-    if "pretrained" in metrics:
-        shared["pretrained"] = {str(key): value for key, value in metrics["pretrained"].items()}
-        _check_values(shared["pretrained"], "pretrained")
+    for name in provenance_of(metrics):
+        shared[name] = {str(key): value for key, value in metrics[name].items()}
+        _check_values(shared[name], name)
     if shared["status"] != "finished":
         raise ValueError(f"status of {shared['status']!r}")
     split = shared["split"]

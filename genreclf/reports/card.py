@@ -8,6 +8,7 @@ from typing import Any
 from genreclf import __version__
 from genreclf.evaluation.leaks import leaky_warning
 from genreclf.evaluation.pretrained import pretrained_note
+from genreclf.evaluation.provenance import marks_of, refit_note
 from genreclf.reports.rendering import render
 from genreclf.reports.run import answer, genre_table, run_title
 from genreclf.reports.tables import Table
@@ -37,6 +38,7 @@ def write_card(folder: Path, *, repo: str, license: str = UNKNOWN_LICENSE) -> No
         split=split,
         leaky_warning=leaky_warning(metrics),
         pretrained=pretrained_note(metrics),
+        refit=refit_note(metrics),
         subsets=Table(
             header=("subset", unit), cells=[(name, str(len(split[name]))) for name in ("train", "val", "test")]
         ),
@@ -73,7 +75,7 @@ def _front_matter(
                 metric_value=accuracy,
             )
         ]
-    marks = [*(["leaky-split"] if split["leaky"] else []), *(["pretrained"] if pretrained_note(metrics) else [])]
+    marks = [*(["leaky-split"] if split["leaky"] else []), *map(str.lower, marks_of(metrics))]
     data = ModelCardData(
         license=license,
         library_name="genreclf",

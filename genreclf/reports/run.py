@@ -13,6 +13,7 @@ from genreclf.evaluation.leaks import apart_rows, interval_words, leaky_warning,
 from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, confusion, get_metric, number
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.evaluation.pretrained import pretrained_name, pretrained_note, provenance_words
+from genreclf.evaluation.provenance import refit_note, refit_words
 from genreclf.reports.rendering import render
 from genreclf.reports.tables import MISSING, Table, decimal, percent
 from genreclf.run_directory import atomic_write_text
@@ -58,6 +59,7 @@ def write_report(
         leaky=bool(get_metric(metrics, "split.leaky")),
         leaky_warning=leaky_warning(metrics),
         pretrained=pretrained_note(metrics),
+        refit=refit_note(metrics),
         answer=answer(metrics),
         results=_results(metrics),
         commonest=np.bincount(tracks.targets).max() / len(tracks.targets) if len(tracks.targets) else None,
@@ -91,6 +93,7 @@ def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
     table.add_row("split", split)
     table.add_row("accuracy, tracks", Text(answer(metrics), style="bold"))
     for label, text in (
+        *([("REFIT", words)] if (words := refit_words(metrics)) else []),
         *([("PRETRAINED", provenance_words(metrics))] if pretrained_name(metrics) is not None else []),
         *apart_rows(metrics),
         ("accuracy, clips", _per_cent(metrics, "test.clip.accuracy")),

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from numpy.typing import NDArray
 
 from genreclf.evaluation.predictions import TrackPredictions
+from genreclf.evaluation.provenance import marks_of
 
 INIT_TIMEOUT_S = 30.0
 """How long W&B may take to answer the start of a run, unless ``WANDB_INIT_TIMEOUT`` says so; then all stays on disk."""
@@ -130,7 +131,7 @@ class PatientWandbLogger(WandbLogger):
         import wandb
 
         run = self.experiment
-        marks = {"PRETRAINED": found} if (found := metrics.get("pretrained")) else {}
+        marks = {mark: metrics[mark.lower()] for mark in marks_of(metrics)}
         figures = {key: metrics.get(key) for key in ("objective", "parameters")}
         run.summary.update({**flat, **figures, **marks})
         if tracks is None:

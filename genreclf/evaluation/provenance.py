@@ -1,0 +1,43 @@
+"""What ``metrics.json`` and readers are told of where a network comes from, beside its own training tracks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from genreclf.escaping import markdown
+
+PROVENANCE = ("pretrained", "refit")
+"""Keys of ``metrics.json`` that say so; an evaluation has those of the run under test."""
+
+
+def marks_of(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the marks that stand behind the name of a run: PRETRAINED, REFIT."""
+    return [key.upper() for key in PROVENANCE if metrics.get(key)]
+
+
+def provenance_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's metrics say of where its network comes from."""
+    return {key: metrics[key] for key in PROVENANCE if metrics.get(key)}
+
+
+def refit_words(metrics: Mapping[str, Any]) -> str:
+    """Return what a REFIT run trained on and where its epochs come from; empty for any other run.
+
+    Args:
+        metrics: The run's metrics, as in ``metrics.json``.
+    """
+    found = metrics.get("refit")
+    if not isinstance(found, Mapping):
+        return ""
+    run, epochs, differs = (found.get(key) for key in ("run", "epochs", "differs"))
+    how_long = "" if epochs is None else f" for {epochs} epochs, which {run} chose by them"
+    settings = f"the settings are those of {run}" + (f" but for {differs}" if differs else "")
+    return (
+        f"trained on the training and validation tracks together{how_long}; {settings}; no validation, so nothing was "
+        "chosen in this run"
+    )
+
+
+def refit_note(metrics: Mapping[str, Any]) -> str:
+    """Return the note on a REFIT result in Markdown; empty for any other run."""
+    words = refit_words(metrics)
+    return f"**REFIT.** {markdown(words[0].upper() + words[1:])}." if words else ""

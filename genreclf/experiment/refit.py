@@ -1,0 +1,89 @@
+"""Train what a finished run has chosen once more, on its training and validation tracks together."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from genreclf.config.config import Config
+from genreclf.config.identity import difference
+from genreclf.errors import UserError
+from genreclf.evaluation.metrics import get_metric
+from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import Split
+
+MAY_DIFFER = ("refit", "ckpt_path", "trainer", "callbacks.early_stopping", "data.root")
+"""Keys in which a run and its refit differ without a word."""
+
+
+def chosen_epochs(run: RunDirectory) -> int | None:
+    """Return for how many epochs the tested network of a finished run was trained; None if it was fitted at once.
+
+    Raises:
+        UserError: The run is not finished, or had no validation tracks to choose by.
+    """
+    metrics = run.read_metrics()
+    if metrics.get("status") != "finished":
+        raise UserError(f"{run.path} is not finished, so it has chosen no epoch; let it end first.")
+    if metrics.get("refit") or get_metric(metrics, "val.track.accuracy") is None:
+        raise UserError(f"{run.path} had no validation tracks: there is nothing more to train on.")
+    if metrics.get("epochs") and not run.history.exists():
+        raise UserError(f"{run.path} was not trained but evaluated; give the run itself.")
+    return None if metrics.get("best_epoch") is None else int(metrics["best_epoch"]) + 1
+
+
+@dataclass(frozen=True)
+class Refit:
+    """What a refit takes from the run that chose for it.
+
+    Attributes:
+        run: That run.
+        epochs: See `chosen_epochs`.
+        differs: Settings that are other than the run's, in words.
+    """
+
+    run: RunDirectory
+    epochs: int | None
+    differs: str
+
+    @classmethod
+    def of(cls, config: Config) -> "Refit | None":
+        """Return what `Config.refit` names, before anything is computed; None if it names nothing.
+
+        Raises:
+            UserError: It is no run that has chosen, or the epochs are others than it chose.
+        """
+        if config.refit is None:
+            return None
+        run = RunDirectory(config.refit)
+        before = run.read_config()
+        epochs = chosen_epochs(run)
+        if epochs not in (None, config.trainer.max_epochs):
+            raise UserError(
+                f"refit={config.refit} trains for the {epochs} epochs that this run chose, and trainer.max_epochs is "
+                f"{config.trainer.max_epochs}: set trainer.max_epochs={epochs}, or use the command refit."
+            )
+        here = config.plain
+        if changed := difference({"split": before.get("split")}, {"split": here["split"]}):
+            raise UserError(f"refit={config.refit} chose its epochs on another split ({changed}); leave it as it was.")
+        return cls(run, epochs, difference(before, here, there=f"in {run.path.resolve().name}", ignore=MAY_DIFFER))
+
+    def check_split(self, split: Split) -> None:
+        """See that the tracks are those that the run chose by, so that it has seen none of the test's.
+
+        Raises:
+            UserError: They are others.
+        """
+        if split.hash != self.run.read_json(self.run.split).get("hash"):
+            raise UserError(
+                f"refit={self.run.path} was trained on other tracks, as those of data have changed since; restore "
+                "them, or train anew."
+            )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``metrics.json`` says of it."""
+        return {"run": self.run.path.resolve().name, "epochs": self.epochs, "differs": self.differs}
+
+
+def with_validation(split: Split) -> Split:
+    """Return a split whose validation tracks train."""
+    return replace(split, train=tuple(sorted(split.train + split.val)), val=())

@@ -1,0 +1,101 @@
+"""What a run has chosen is trained once more, on its training and validation tracks together."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import Cli
+
+from genreclf.run_directory import RunDirectory
+
+
+def split_of(run: str) -> dict[str, list[str]]:
+    content: dict[str, list[str]] = json.loads(Path(run, "split.json").read_text())
+    return content
+
+
+def change(run: RunDirectory, **metrics: object) -> None:
+    run.write_json(run.metrics, run.read_metrics() | metrics)
+
+
+def test_a_refit_is_the_training_on_both_subsets_for_the_epochs_that_were_chosen(
+    cli: Cli, finished: RunDirectory, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(finished, best_epoch=1)  # Of a run of more epochs.
+    outcome = cli("refit", "run", "seed=5", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    before, now = split_of("run"), split_of("again")
+    assert now["train"] == sorted(before["train"] + before["val"])
+    assert now["val"] == []
+    assert now["test"] == before["test"]
+    metrics = RunDirectory("again").read_metrics()
+    assert (metrics["epochs"], metrics["best_epoch"], metrics["objective"]) == (2, 1, None)
+    assert metrics["refit"] == {"run": "run", "epochs": 2, "differs": "seed=0 in run, 5 here"}
+    report = Path("again/report.md").read_text()
+    assert report.splitlines()[0].endswith("(REFIT)")
+    assert "together for 2 epochs, which run chose by them" in report
+    # By hand it is the same, bit for bit.
+    for subset in ("train", "val", "test"):
+        Path(f"{subset}.txt").write_text("".join(f"{id}\n" for id in now[subset]))
+    lists = ("split=list", "split.train=train.txt", "split.val=val.txt", "split.test=test.txt")
+    by_hand = cli(*tiny, *lists, "split.allow_missing=true", "trainer.max_epochs=2", "seed=5", "run_dir=by hand")
+    assert by_hand.code == 0, by_hand.err
+    assert Path("again/predictions.csv").read_text() == Path("by hand/predictions.csv").read_text()
+    # Validation tracks count as trained on.
+    outcome = cli("evaluate", "again", "split=track", "split.seed=10", "run_dir=other")
+    assert outcome.code == 0, outcome.err
+    other = RunDirectory("other").read_metrics()
+    assert other["split"]["seen"]["trained"] == len(set(split_of("other")["test"]) & set(now["train"])) > 0
+    assert other["split"]["seen"]["validated"] == 0
+    assert other["refit"] == metrics["refit"]
+    monkeypatch.setattr("genreclf.comparison.report.draw_all", lambda *_: [])
+    compared = cli("compare", "run", "again", "--out", "side by side", "--format", "csv")
+    rows = {row["experiment"]: row["refit"] for row in csv.DictReader(compared.out.splitlines())}
+    assert sorted(rows.values()) == ["False", "True"]
+    assert "(REFIT)" in Path("side by side/comparison.md").read_text()
+
+
+def test_the_key_of_a_training_does_the_same(cli: Cli, finished: RunDirectory, tiny: list[str]) -> None:
+    outcome = cli(*tiny, "refit=run", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    assert split_of("again")["val"] == []
+    assert RunDirectory("again").read_metrics()["refit"] == {"run": "run", "epochs": 1, "differs": ""}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "arguments", "sentence"),
+    [
+        ({"status": "running"}, ["refit", "run"], "run is not finished, so it has chosen no epoch"),
+        ({"val": {}}, ["refit", "run"], "run had no validation tracks: there is nothing more to train on."),
+        ({}, ["refit", "run", "split=track"], "split=track: a refit takes split from run; leave it out."),
+        ({}, ["refit", "run", "seed=0,1"], "seed=0,1 names several values; give one."),
+        ({}, ["refit", "run", "trainer.max_epochs=3"], "for the 1 epochs that this run chose"),
+        ({"best_epoch": 4}, ["refit=run"], "set trainer.max_epochs=5, or use the command refit."),
+        ({}, ["refit=run", "split=track"], "refit=run chose its epochs on another split (split._target_="),
+        ({}, ["refit=run", "ckpt_path=run/checkpoints/last.ckpt"], "leave one of them out."),
+        ({}, ["refit=run", "seed=1", "data.tracks_per_genre=6"], "refit=run was trained on other tracks"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    cli: Cli, finished: RunDirectory, tiny: list[str], metrics: dict[str, object], arguments: list[str], sentence: str
+) -> None:
+    change(finished, **metrics)
+    outcome = cli(*([] if arguments[0] == "refit" else tiny), *arguments, "run_dir=again")
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert not RunDirectory("again").metrics.exists()
+
+
+def test_an_evaluation_is_no_run_and_code_of_others_is_not_imported(cli: Cli, finished: RunDirectory) -> None:
+    shutil.copytree("run", "evaluated")
+    Path("evaluated/history.csv").unlink()
+    assert "evaluated was not trained but evaluated" in cli("refit", "evaluated").err
+    config = finished.read_config()
+    config["callbacks"]["mine"] = {"_target_": "this_module_is_not_there.Callback", "monitor": "val/loss"}
+    finished.write_config(config)
+    outcome = cli("refit", "run")
+    assert outcome.code == 2
+    assert "--trust this_module_is_not_there" in outcome.err
