@@ -16,12 +16,33 @@ Names end in their unit: ``_s`` for seconds, ``_samples``, ``_frames``, ``_db``.
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from genreclf.experiment.run import RunResult
     from genreclf.inference.predictor import GenrePredictor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+
+def train(*overrides: str, config_dir: str | PathLike[str] | None = None) -> "RunResult":
+    """Train, test and report a run, as ``python -m genreclf`` does with the same overrides.
+
+    Args:
+        *overrides: Options and settings, such as ``"experiment=quickstart"`` or ``"model.dropout=0.3"``.
+        config_dir: Folder with options of your own, beside those of genreclf.
+
+    Returns:
+        The run: its directory as ``path``, its figures as ``metrics``, its test accuracy as ``accuracy``.
+
+    Raises:
+        UserError: A setting or the data are not as they should be; the message says what to do.
+    """
+    from genreclf.cli.compose import checked_run
+    from genreclf.experiment.run import run
+
+    return run(checked_run(overrides, Path(config_dir).absolute() if config_dir else None))
 
 
 def load(run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":

@@ -9,11 +9,13 @@ import hydra
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.config import Config
 from genreclf.config.keys import CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS
-from genreclf.config.messages import check_single
+from genreclf.config.messages import check_single, explain
 from genreclf.config.schema import RootConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
 from genreclf.errors import UserError
@@ -38,6 +40,21 @@ if TYPE_CHECKING:
 def checked(overrides: Sequence[str], *, run_dir: str, config_dir: Path | None = None) -> Config:
     """Compose ``conf/`` with the overrides and check the whole."""
     return Config.from_hydra(_composed(overrides, config_dir), run_dir=run_dir, overrides=overrides)
+
+
+def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
+    """Compose and check a run as the command line does: in a new directory of outputs/runs unless `run_dir` is set.
+
+    Raises:
+        UserError: All mistakes, one sentence each; one that Hydra finds alone.
+    """
+    try:
+        composed = _composed(overrides, config_dir, with_hydra=True)
+        run_dir = composed.hydra.run.dir
+        ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        return Config.from_hydra(ours, run_dir=run_dir, overrides=overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error, can_sweep=False)) from error
 
 
 def checked_again(
@@ -162,13 +179,13 @@ def refuse_without_effect(overrides: Sequence[str]) -> None:
             raise UserError(f"{typed} has no effect on a run that is trained; leave it out.")
 
 
-def _composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+def _composed(overrides: Sequence[str], config_dir: Path | None, *, with_hydra: bool = False) -> DictConfig:
     check_single(overrides, can_sweep=False)
     if config_dir is not None:
         quoted = f"file://{config_dir}".replace("'", r"\'")
         overrides = [f"hydra.searchpath=['{quoted}']", *overrides]
     with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
-        return compose("train", list(overrides))
+        return compose("train", list(overrides), return_hydra_config=with_hydra)
 
 
 def load_corpus_for(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -44,6 +45,16 @@ class RunResult:
 
     run: RunDirectory
     metrics: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.run.path
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy on test tracks."""
+        return float(self.metrics["test"]["track"]["accuracy"])
 
     @property
     def objective(self) -> float:

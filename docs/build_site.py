@@ -1,0 +1,237 @@
+"""Build the manual as a website: ``python docs/build_site.py``, then open ``docs/_build/html/index.html``.
+
+README.md becomes the first page. The pages of this folder and the documents of the top folder are copied beside it, and
+three pages are generated: every option from the comments of ``conf/``, every command from its ``--help``, and the API
+reference from docstrings. Sphinx then builds the site; a warning is an error. ``--source FOLDER`` writes the pages and
+stops, which needs no Sphinx.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from genreclf.cli import COMMANDS, overview
+from genreclf.cli.list import groups, options
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+CONF = ROOT / "conf"
+
+NAVIGATION = {
+    "Get started": ["quickstart", "notebooks/train_and_predict", "notebooks/your_own_parts", "faq", "glossary"],
+    "Train": ["data_and_splits", "configuration", "command_line", "training", "encoders", "wandb"],
+    "Compare": ["evaluation", "comparing", "sweeps"],
+    "Use a model": ["inference", "recommendation", "app", "sharing"],
+    "Extend": ["extending", "ARCHITECTURE", "CONTRIBUTING", "SECURITY"],
+    "Results": ["RESULTS", "published_systems", "PERFORMANCE", "benchmarks", "CLUSTERS"],
+    "Reference": ["options", "commands", "api", "CHANGELOG"],
+}
+"""The pages in the order of the sidebar. A page that is not named here stands at the end, under "More"."""
+
+API = {
+    "A run": ["genreclf.load", "genreclf.train", "genreclf.experiment.run.RunResult"],
+    "Prediction": [
+        "genreclf.inference.predictor.GenrePredictor",
+        "genreclf.inference.prediction.Prediction",
+        "genreclf.inference.prediction.Timeline",
+    ],
+    "Recommendation": ["genreclf.recommend.Library", "genreclf.recommend.library.Recommendation"],
+    "Datasets": [
+        *(f"genreclf.datasets.base.{name}" for name in ("Track", "Dataset", "AudioDataset", "ImageDataset")),
+        *("genreclf.datasets.gtzan.Gtzan", "genreclf.datasets.folder.Folder"),
+        *("genreclf.datasets.images.SpectrogramImages", "genreclf.datasets.synthetic.Synthetic"),
+    ],
+    "Splits": [
+        "genreclf.splits.base.Splitter",
+        "genreclf.splits.base.Split",
+        *(f"genreclf.splits.lists.{name}" for name in ("FaultFiltered", "ListSplitter")),
+        *(f"genreclf.splits.rules.{name}" for name in ("ArtistFolds", "TrackSplitter", "ChunkSplitter")),
+    ],
+    "Features and clips": [
+        *("genreclf.audio.log_mel.FeatureSpec", "genreclf.audio.log_mel.LogMel"),
+        "genreclf.data.datamodule.ClipDataModule",
+    ],
+    "Models": [
+        "genreclf.models.GenreClassifier",
+        *(f"genreclf.models.{name}" for name in ("FFNN", "CNN", "CRNN", "BandStatisticsClassifier", "StatisticsCRNN")),
+        *(f"genreclf.models.{name}" for name in ("ShortChunkCNN", "Musicnn", "AttentionCRNN", "PatchTransformer")),
+        *(f"genreclf.models.{name}" for name in ("SVM", "Constant", "Probe", "FineTune")),
+        "genreclf.models.encoders.base.Encoder",
+    ],
+    "Augmentation and losses": [
+        *(f"genreclf.training.augment.{name}" for name in ("FilterAugment", "SpecAugment", "Mixup")),
+        *("genreclf.training.losses.CrossEntropy", "genreclf.training.losses.BCESoftmax"),
+    ],
+    "Evaluation": ["genreclf.evaluation.metrics.evaluate"],
+}
+"""What the API reference lists: all that a program of one's own needs."""
+
+WITH_METHODS = (
+    "RunResult",
+    "GenrePredictor",
+    "Prediction",
+    "Timeline",
+    "Library",
+    "Dataset",
+    "AudioDataset",
+    "Encoder",
+)
+"""Classes of `API` whose methods are listed as well."""
+
+PARTS = re.compile(r"^(?P<indent> *)(?P<key>[\w.']+|'[^']+'):(?: +(?P<value>.*?))?(?: +# (?P<comment>.*))?$")
+
+
+def main() -> None:
+    """Write all pages and build the site."""
+    parser = argparse.ArgumentParser(description="Build the manual as a website, or write its pages.")
+    parser.add_argument("--source", type=Path, metavar="FOLDER", help="write the pages into this folder and stop")
+    parser.add_argument("--out", type=Path, default=DOCS / "_build", metavar="FOLDER", help="default: docs/_build")
+    asked = parser.parse_args()
+    if asked.source:
+        write_pages(asked.source)
+        return
+    source, html = asked.out / "source", asked.out / "html"
+    shutil.rmtree(source, ignore_errors=True)
+    write_pages(source)
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", str(source), str(html)]
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    if code := subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}).returncode:
+        raise SystemExit(code)
+    print(html / "index.html")
+
+
+def write_pages(folder: Path) -> None:
+    """Write what Sphinx reads: the pages of the manual and the generated ones."""
+    (folder / "notebooks").mkdir(parents=True, exist_ok=True)
+    shutil.copy(DOCS / "conf.py", folder)
+    for picture in DOCS.glob("*.webp"):
+        shutil.copy(picture, folder)
+    for notebook in DOCS.glob("notebooks/*.ipynb"):
+        shutil.copy(notebook, folder / "notebooks")
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *DOCS.glob("*.md"))}
+    pages["benchmarks"] = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    pages |= {"options": options_page(), "commands": commands_page(), "api": api_page()}
+    pages["index"] = pages.pop("README") + "\n" + "\n".join(toctrees(set(pages)))
+    for name, text in pages.items():
+        (folder / f"{name}.md").write_text(relinked(text), encoding="utf-8")
+
+
+def relinked(text: str) -> str:
+    """Return a page whose links lead to pages of the site; those to other files of the repository become plain text."""
+    text = text.replace("benchmarks/README.md", "benchmarks.md").replace("README.md)", "index.md)")
+    text = re.sub(r"\]\((?:\.\./|docs/)+([\w/]+\.(?:md|webp|ipynb))", r"](\1", text)
+    return re.sub(r"(?<!!)\[([^]]+)\]\((?!https?:|#|[\w/]+\.(?:md|ipynb))[^)]*\)", r"\1", text)
+
+
+def toctrees(pages: set[str]) -> Iterator[str]:
+    """Yield the sidebar, a part for each heading."""
+    there = pages | {f"notebooks/{path.stem}" for path in DOCS.glob("notebooks/*.ipynb")}
+    named = [name for names in NAVIGATION.values() for name in names]
+    for caption, names in {**NAVIGATION, "More": sorted(there.difference(named))}.items():
+        if entries := [name for name in names if name in there]:
+            yield "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *entries, "```", ""])
+
+
+def options_page() -> str:
+    """Return every option of every group with its keys, their defaults and what they mean."""
+    lines = ["# Every option", ""]
+    lines += [
+        "Choose an option with `GROUP=OPTION`, set a key with `GROUP.KEY=VALUE`; [Configuration](configuration.md)"
+    ]
+    lines += ["says how they combine. The tables are made of the comments in `conf/`.", ""]
+    lines += ["## The run itself", "", *_table(CONF / "train.yaml", "")]
+    for group in groups():
+        lines += [f"## {group}", ""]
+        shared = sorted(path for path in (CONF / group).glob("_*.yaml"))
+        for path in [*shared, *(CONF / group / f"{name}.yaml" for name in options(group))]:
+            name = path.relative_to(CONF / group).with_suffix("").as_posix()
+            lines += [f"### {group}: {name}" if name.startswith("_") else f"### {group}={name}", ""]
+            lines += [_description(path), "", *_table(path, group)]
+    return "\n".join(lines)
+
+
+def _description(path: Path) -> str:
+    texts = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        texts.append(line.removeprefix("#").strip())
+    return _escaped(" ".join(text for text in texts if not text.startswith("@package")))
+
+
+def _table(path: Path, group: str) -> list[str]:
+    """Return the keys of a file as a table; no lines for a file without keys."""
+    text = path.read_text(encoding="utf-8")
+    rows = [row for row in _rows(text) if not row[0].startswith(("hydra.", "defaults"))]
+    if not rows:
+        return []
+    prefix = "" if not group or "@package _global_" in text else f"{group}."
+    head = ["| key | default | meaning |", "| --- | --- | --- |"]
+    return [
+        *head,
+        *(f"| `{prefix}{key}` | {_default(value)} | {_escaped(comment)} |" for key, value, comment in rows),
+        "",
+    ]
+
+
+def _rows(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield key, default and comment of each key that has a value, nested keys with dots."""
+    above: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        if not (match := PARTS.match(line)):
+            continue
+        indent, key = len(match["indent"]), match["key"].strip("'")
+        above = [*(entry for entry in above if entry[0] < indent), (indent, key)]
+        if match["value"] and not match["value"].startswith("#"):
+            comment = match["comment"] or ("the class that is built" if key == "_target_" else "")
+            yield ".".join(name for _, name in above), match["value"], comment
+
+
+def _default(value: str) -> str:
+    return "required" if value == "???" else f"`{_escaped(value)}`"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def commands_page() -> str:
+    """Return what ``--help`` of every command prints."""
+    os.environ["COLUMNS"] = "100"
+    lines = ["# Every command", "", "What `python -m genreclf COMMAND --help` prints; [Command line](command_line.md)"]
+    lines += ["explains what all commands share.", "", "## Training", "", "Without the name of a command:", ""]
+    lines += [
+        "| option | |",
+        "| --- | --- |",
+        *(f"| `{name}` | {line} |" for name, line in overview.OPTIONS.items()),
+        "",
+    ]
+    for command in COMMANDS:
+        if command != "train":
+            text = importlib.import_module(f"genreclf.cli.{command}").parser().format_help()
+            lines += [f"## {command}", "", "```text", text.rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def api_page() -> str:
+    """Return the API reference: a directive of Sphinx's autodoc for each class and function."""
+    lines = ["# API reference", "", "The classes and functions that a program of your own uses.", ""]
+    for heading, names in API.items():
+        lines += [f"## {heading}", "", "```{eval-rst}"]
+        for name in names:
+            module, _, short = name.rpartition(".")
+            is_class = short[0].isupper()
+            members = ["   :members:"] if short in WITH_METHODS else []
+            lines += [f".. auto{'class' if is_class else 'function'}:: {module}.{short}", *members, ""]
+        lines += ["```", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Sphinx's settings; ``docs/build_site.py`` builds the site."""
+
+from genreclf import __version__
+
+project = "genreclf"
+author = "the genreclf authors"
+version = release = __version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
+
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # The notebooks hold their output; the tests execute them.
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+python_display_short_literal_types = True
+default_role = "code"  # As docstrings use single backticks.
+
+html_theme = "furo"
+html_title = f"genreclf {release}"
+html_copy_source = False
+html_show_copyright = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b6e69", "color-brand-content": "#0b6e69"},
+    "dark_css_variables": {"color-brand-primary": "#5cc8bf", "color-brand-content": "#5cc8bf"},
+}

@@ -1,0 +1,38 @@
+"""Training from Python: ``genreclf.train``."""
+
+from pathlib import Path
+
+import pytest
+
+import genreclf
+from genreclf.errors import UserError
+from genreclf.run_directory import RunDirectory
+
+
+def test_returns_the_run(tiny: list[str], finished: RunDirectory) -> None:
+    result = genreclf.train(*tiny, f"run_dir={finished.path}")
+    assert result.path == finished.path
+    assert result.metrics == finished.read_metrics()
+    assert result.accuracy == result.metrics["test"]["track"]["accuracy"]
+    assert genreclf.load(result.path).genres
+
+
+def test_makes_a_directory_of_its_own(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genreclf.experiment.run.run", lambda config: config)
+    first, second = (Path(genreclf.train(*tiny).run_dir) for _ in range(2))  # type: ignore[attr-defined]
+    assert first != second
+    assert first.parent == Path("outputs/runs")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data=synthetic", "model.dropuot=1"], "dropuot"),
+        (["modle=cnn"], "modle"),
+        (["sweep=folds"], "many trainings"),
+        (["model=cnn,crnn"], "cnn,crnn"),
+    ],
+)
+def test_mistakes_are_sentences(overrides: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        genreclf.train(*overrides)
