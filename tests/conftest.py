@@ -6,6 +6,7 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
 
+import gc
 import logging
 import shutil
 import signal
@@ -20,12 +21,21 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from matplotlib.figure import Figure
 from PIL import Image
+from quick_hydra import compose_quickly
 
 from genreclf.__main__ import main
 from genreclf.run_directory import RunDirectory
 
 # A job in the background of a shell ignores it, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+compose_quickly()
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that is imported and collected out of garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
