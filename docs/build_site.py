@@ -14,7 +14,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
+
+import yaml
 
 from genreclf.cli import COMMANDS, overview
 from genreclf.cli.list import groups, options
@@ -109,7 +112,8 @@ def main() -> None:
 def write_pages(folder: Path) -> None:
     """Write what Sphinx reads: the pages of the manual and the generated ones."""
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
-    shutil.copy(DOCS / "conf.py", folder)
+    for settings in ("conf.py", "site.css"):
+        shutil.copy(DOCS / settings, folder)
     for picture in DOCS.glob("*.webp"):
         shutil.copy(picture, folder)
     for notebook in DOCS.glob("notebooks/*.ipynb"):
@@ -148,27 +152,35 @@ def options_page() -> str:
     lines += ["## The run itself", "", *_table(CONF / "train.yaml", "")]
     for group in groups():
         lines += [f"## {group}", ""]
-        shared = sorted(path for path in (CONF / group).glob("_*.yaml"))
-        for path in [*shared, *(CONF / group / f"{name}.yaml" for name in options(group))]:
-            name = path.relative_to(CONF / group).with_suffix("").as_posix()
-            lines += [f"### {group}: {name}" if name.startswith("_") else f"### {group}={name}", ""]
-            lines += [_description(path), "", *_table(path, group)]
+        for path in sorted((CONF / group).glob("_*.yaml")):
+            lines += [f"### Every option of {group}", "", _description(path), "", *_table(path, group)]
+        for name in options(group):
+            path = CONF / group / f"{name}.yaml"
+            lines += [f"### {group}={name}", "", _description(path), "", *_choices(path), *_table(path, group)]
     return "\n".join(lines)
 
 
 def _description(path: Path) -> str:
-    texts = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        texts.append(line.removeprefix("#").strip())
+    comments = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    texts = (line.removeprefix("#").strip() for line in comments)
     return _escaped(" ".join(text for text in texts if not text.startswith("@package")))
+
+
+def _choices(path: Path) -> list[str]:
+    """Return what an option is made of: its class, the options of other groups that it chooses."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    lines = [f"Class: `{content['_target_']}`", ""] if content.get("_target_") else []
+    entries = (entry for entry in content.get("defaults", ()) if isinstance(entry, dict))
+    chosen = [
+        f"`{key.removeprefix('override ').lstrip('/')}={value}`" for entry in entries for key, value in entry.items()
+    ]
+    return [*lines, *([f"Chooses {', '.join(chosen)}.".replace("'", ""), ""] if chosen else [])]
 
 
 def _table(path: Path, group: str) -> list[str]:
     """Return the keys of a file as a table; no lines for a file without keys."""
     text = path.read_text(encoding="utf-8")
-    rows = [row for row in _rows(text) if not row[0].startswith(("hydra.", "defaults"))]
+    rows = [row for row in _rows(text) if not row[0].startswith(("hydra.", "defaults")) and row[0] != "_target_"]
     if not rows:
         return []
     prefix = "" if not group or "@package _global_" in text else f"{group}."
@@ -189,8 +201,7 @@ def _rows(text: str) -> Iterator[tuple[str, str, str]]:
         indent, key = len(match["indent"]), match["key"].strip("'")
         above = [*(entry for entry in above if entry[0] < indent), (indent, key)]
         if match["value"] and not match["value"].startswith("#"):
-            comment = match["comment"] or ("the class that is built" if key == "_target_" else "")
-            yield ".".join(name for _, name in above), match["value"], comment
+            yield ".".join(name for _, name in above), match["value"], match["comment"] or ""
 
 
 def _default(value: str) -> str:

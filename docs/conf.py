@@ -16,6 +16,8 @@ python_display_short_literal_types = True
 default_role = "code"  # As docstrings use single backticks.
 
 html_theme = "furo"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_title = f"genreclf {release}"
 html_copy_source = False
 html_show_copyright = False

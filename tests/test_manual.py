@@ -1,19 +1,27 @@
 """What README.md and the pages of docs/ say is what happens."""
 
 import importlib
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from helpers import PAGES, ROOT, Cli, Trained, documented
+from hydra.utils import get_object
+from omegaconf import OmegaConf
 
 import genreclf
 from genreclf.cli import COMMANDS as NAMED
+from genreclf.cli.list import groups, options
 from genreclf.run_directory import RunDirectory
+
+sys.path.append(str(ROOT / "docs"))
 
 COMMANDS = [line for block in documented("bash") for line in block.strip().splitlines()]
 OURS = [shlex.split(line.split("-m genreclf ", 1)[1]) for line in COMMANDS if "-m genreclf " in line]
@@ -131,6 +139,38 @@ def test_every_file_of_a_run_is_listed(finished: RunDirectory) -> None:
     for path in finished.path.rglob("*"):
         if path.is_file():
             assert path.name in table or (path.suffix == ".png" and "figures/*.png" in table), path
+
+
+def test_the_site_lists_every_option_key_and_command() -> None:
+    from build_site import api_page, commands_page, options_page, relinked
+
+    page = options_page()
+    for group in groups():
+        for option in options(group):
+            assert f"### {group}={option}\n" in page
+    for key in OmegaConf.load(ROOT / "conf/trainer/auto.yaml"):
+        assert key == "_target_" or f"| `trainer.{key}` |" in page
+    assert "| `data.root` | `data/gtzan` | holds genres/" in page
+    commands = commands_page()
+    for name in NAMED:
+        assert name == "train" or f"\n## {name}\n" in commands
+    assert "--timeline-dir" in commands
+    for name in re.findall(r"^\.\. auto(?:class|function):: (\S+)$", api_page(), re.MULTILINE):
+        assert get_object(name).__doc__
+    assert relinked("[a](../RESULTS.md#b) [c](../conf) ![d](docs/d.webp)") == "[a](RESULTS.md#b) c ![d](d.webp)"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    for package in ("furo", "myst_nb", "sphinx", "sphinx_copybutton"):
+        pytest.importorskip(package)
+    command = [sys.executable, str(ROOT / "docs/build_site.py"), "--out", str(tmp_path)]
+    built = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert built.returncode == 0, built.stderr
+    for page in (tmp_path / "html").glob("*.html"):
+        assert not re.search(
+            r"<(?:script|link|img)[^>]*(?:src|href)=\"(?:https?:)?//", page.read_text(encoding="utf-8")
+        )
 
 
 @pytest.mark.slow
