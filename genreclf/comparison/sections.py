@@ -70,7 +70,7 @@ LIMITS = (
 CAPTIONS = {
     "curves.png": "Loss and accuracy over the epochs: training, validation, and both. Thick: mean over the runs as "
     "long as all of them last; thin: each run. Accuracy in training is of augmented clips.",
-    "confusion.png": "Confusion in per cent of each true genre, all runs of an experiment together.",
+    "confusion.png": "Confusion in % of each true genre, all runs of an experiment together.",
     "genre_recall.png": "Recall of each genre on test tracks, with its 95 % interval.",
     "accuracy_parameters.png": "Test accuracy on tracks with its 95 % interval against the number of parameters; "
     "markers of the same number are shifted apart. Hollow ones are LEAKY.",

@@ -50,7 +50,7 @@ def most_parameters(experiment: Experiment) -> int:
 
 
 def interval(experiment: Experiment) -> str:
-    """Return the 95 % interval of the accuracy in per cent."""
+    """Return the 95 % interval of the accuracy in %."""
     return span(experiment.interval.low, experiment.interval.high)
 
 

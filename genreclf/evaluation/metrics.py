@@ -25,7 +25,7 @@ class Metric(NamedTuple):
     Attributes:
         key: Its name in ``track``, and perhaps in ``clip``.
         title: What readers know it as.
-        is_share: Whether it is shown in per cent.
+        is_share: Whether it is shown as a percentage.
         is_compared: Whether tables of several experiments have a column of it.
     """
 

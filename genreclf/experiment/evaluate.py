@@ -15,7 +15,8 @@ from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.setup import Prepared
 from genreclf.experiment.trainer import trainer_of
 from genreclf.models import GenreClassifier
-from genreclf.reports.run import run_title, write_report
+from genreclf.reports.run import write_report
+from genreclf.reports.titles import run_title
 from genreclf.run_directory import RunDirectory
 from genreclf.training.callbacks import RankGuard
 from genreclf.training.tracking import Tracking
@@ -123,7 +124,8 @@ def _write(
     tracks: TrackPredictions = clips.per_track()
     write_clip_csv(run.clip_predictions, clips)
     write_track_csv(run.predictions, tracks)
-    wait_for_figures = draw(run.figures, history, tracks, metrics, run_title(metrics, config.plain))
+    title = run_title(metrics, config.plain, tracks.track_ids)
+    wait_for_figures = draw(run.figures, history, tracks, metrics, title)
     yield "report"
     wait_for_figures()
     write_report(

@@ -144,10 +144,10 @@ def draw_curves(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
 
 
 def draw_confusions(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
-    """Draw the confusion matrices of all experiments in per cent of each true genre, all runs together."""
+    """Draw the confusion matrices of all experiments in % of each true genre, all runs together."""
     columns = min(TILES, len(experiments))
     rows = math.ceil(len(experiments) / columns)
-    figure = new_figure(6.2 * columns, 6.3 * rows + 0.6, "Confusion, per cent of each true genre")
+    figure = new_figure(6.2 * columns, 6.3 * rows + 0.6, "Confusion matrices (% of each true genre)")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, experiment in zip(panels, experiments, strict=False):
         font = min(10.0, 0.5 * 72 * 4.6 / len(experiment.genres))
@@ -196,6 +196,8 @@ def draw_genre_recall(path: Path, experiments: Sequence[ExperimentPlot]) -> None
 
 def draw_accuracy_parameters(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     """Draw test accuracy with its 95 % interval against the number of parameters; hollow marks are LEAKY."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
     figure = new_figure(11, 6.2 + 0.27 * _legend_rows(experiments, 2), "Accuracy against parameters")
     axes = figure.subplots()
     counts = [each.parameters for each in experiments]
@@ -208,8 +210,12 @@ def draw_accuracy_parameters(path: Path, experiments: Sequence[ExperimentPlot]) 
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.3, high * 1.3)
     axes.set_ylim(0, 100)
-    axes.set_xlabel("parameters", fontsize=13)
-    axes.set_ylabel("correct test tracks (%), with 95 % interval", fontsize=13)
+    decades = np.log10(high / low) + 2 * np.log10(1.3)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 4 else (1,)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("number of parameters", fontsize=13)
+    axes.set_ylabel("accuracy on test tracks (%), with 95 % interval", fontsize=13)
     tidy(axes, grid_axis="both")
     _legend(figure, experiments, 2, bars=False)
     save(figure, path)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, number
 from genreclf.evaluation.predictions import TrackPredictions
+from genreclf.evaluation.pretrained import pretrained_name
 from genreclf.plots.style import BLUE, EDGE, FAINT, GRAY, INK, ORANGE, SKY, VERMILION, new_figure, save, tidy
 
 if TYPE_CHECKING:
@@ -33,27 +34,37 @@ def draw_all(
         history_rows: A row an epoch: ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
             ``val/clip_accuracy``, ``val/track_accuracy``, ``val/track_loss``, of which any may miss.
         tracks: Predictions of the test.
-        metrics: The run's metrics; ``split.leaky`` puts the word LEAKY in every title, and see `best_epoch`.
+        metrics: The run's metrics; ``split.leaky`` puts the word LEAKY in every title, ``pretrained`` the word
+            PRETRAINED, and see `best_epoch`.
         title: Names the model, the dataset and the split.
 
     Returns:
         The files, without ``curves.png`` if no epoch was trained.
     """
     leaky = bool(metrics.get("split", {}).get("leaky"))
+    pretrained = pretrained_name(metrics) is not None
     paths = []
     if history_rows:
         paths.append(directory / "curves.png")
-        draw_curves(paths[-1], history_rows, best_epoch(history_rows, metrics), title, leaky=leaky)
+        draw_curves(
+            paths[-1], history_rows, best_epoch(history_rows, metrics), title, leaky=leaky, pretrained=pretrained
+        )
     for name, normalized in (("confusion.png", False), ("confusion_normalized.png", True)):
         paths.append(directory / name)
-        draw_confusion(paths[-1], tracks, title, normalized=normalized, leaky=leaky)
+        draw_confusion(paths[-1], tracks, title, normalized=normalized, leaky=leaky, pretrained=pretrained)
     paths.append(directory / "genre_scores.png")
-    draw_genre_scores(paths[-1], tracks, title, leaky=leaky)
+    draw_genre_scores(paths[-1], tracks, title, leaky=leaky, pretrained=pretrained)
     return paths
 
 
 def draw_curves(
-    path: Path, history_rows: Sequence[Mapping[str, Any]], best: int | None, title: str, *, leaky: bool = False
+    path: Path,
+    history_rows: Sequence[Mapping[str, Any]],
+    best: int | None,
+    title: str,
+    *,
+    leaky: bool = False,
+    pretrained: bool = False,
 ) -> None:
     """Draw loss and accuracy over the epochs, the epoch of the tested checkpoint marked.
 
@@ -63,15 +74,16 @@ def draw_curves(
         best: The epoch of the tested checkpoint, if known.
         title: Names the model, the dataset and the split.
         leaky: Whether the split leaks.
+        pretrained: Whether an encoder has learned from other data.
     """
-    figure = new_figure(12, 5.6, title, leaky=leaky)
+    figure = new_figure(12, 5.6, title, leaky=leaky, pretrained=pretrained)
     loss, accuracy = figure.subplots(1, 2)
     _lines(loss, history_rows, ("train/loss", "val/loss", "val/track_loss"), 1, best)
     loss.set_title("Loss", loc="left", fontsize=14)
     loss.set_ylabel("loss", fontsize=13)
     _lines(accuracy, history_rows, ("train/accuracy", "val/clip_accuracy", "val/track_accuracy"), 100, best)
     accuracy.set_title("Accuracy", loc="left", fontsize=14)
-    accuracy.set_ylabel("right (%)", fontsize=13)
+    accuracy.set_ylabel("accuracy (%)", fontsize=13)
     accuracy.set_ylim(0, 100)
     handles: dict[str, Any] = {}
     for axes in (loss, accuracy):
@@ -81,7 +93,13 @@ def draw_curves(
 
 
 def draw_confusion(
-    path: Path, tracks: TrackPredictions, title: str, *, normalized: bool = False, leaky: bool = False
+    path: Path,
+    tracks: TrackPredictions,
+    title: str,
+    *,
+    normalized: bool = False,
+    leaky: bool = False,
+    pretrained: bool = False,
 ) -> None:
     """Draw the confusion matrix, right answers in blue and wrong ones in orange.
 
@@ -89,19 +107,20 @@ def draw_confusion(
         path: The PNG to write.
         tracks: Predictions of the test.
         title: Names the model, the dataset and the split.
-        normalized: Per cent of the tracks of each true genre instead of counts.
+        normalized: Percentages of the tracks of each true genre instead of counts.
         leaky: Whether the split leaks.
+        pretrained: Whether an encoder has learned from other data.
     """
     counts = confusion(tracks)
     genres = len(tracks.genres)
     side_in = min(max(0.72 * genres, 4.0), 18.0)
-    figure = new_figure(side_in + 2.4, side_in + 2.2, title, leaky=leaky)
+    figure = new_figure(side_in + 2.4, side_in + 2.2, title, leaky=leaky, pretrained=pretrained)
     axes = figure.subplots()
     heatmap(axes, counts, tracks.genres, font=min(13.0, 0.6 * 72 * side_in / genres), normalized=normalized)
     axes.set_xlabel("predicted genre", fontsize=13)
     axes.set_ylabel("true genre (test tracks)", fontsize=13)
     n, hits = int(counts.sum()), int(np.trace(counts))
-    what = "Per cent of each true genre" if normalized else "Number of tracks"
+    what = "Share of each true genre (%)" if normalized else "Number of tracks"
     axes.set_title(f"{what}; {hits} of {n} right ({100 * hits / max(n, 1):.1f} %)", loc="left", fontsize=13)
     save(figure, path)
 
@@ -116,7 +135,7 @@ def heatmap(
         counts: True genre by predicted genre, shape ``(genre, genre)``.
         genres: Names of both.
         font: Size of all words, in points.
-        normalized: Per cent of each true genre instead of counts.
+        normalized: Percentages of each true genre instead of counts.
     """
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm, rgb_to_hsv
 
@@ -145,7 +164,9 @@ def heatmap(
     axes.spines[:].set_color(EDGE)
 
 
-def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False) -> None:
+def draw_genre_scores(
+    path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False, pretrained: bool = False
+) -> None:
     """Draw precision, recall with its 95 % Wilson interval, and F1 of each genre, the best genre on top.
 
     Args:
@@ -153,13 +174,14 @@ def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky
         tracks: Predictions of the test.
         title: Names the model, the dataset and the split.
         leaky: Whether the split leaks.
+        pretrained: Whether an encoder has learned from other data.
     """
     scores = genre_scores(tracks)
     order = sorted(scores, key=lambda genre: (scores[genre]["n"] == 0, -scores[genre]["f1"], genre))
     right = dict(zip(tracks.genres, np.diag(confusion(tracks)), strict=True))
     height_in = min(max(0.72 * len(order), 2.4), 30.0)
     font = min(13.0, 0.6 * 72 * height_in / len(order))
-    figure = new_figure(10.5, height_in + 2.2, title, leaky=leaky)
+    figure = new_figure(10.5, height_in + 2.2, title, leaky=leaky, pretrained=pretrained)
     axes = figure.subplots()
     rows = np.arange(len(order))
     for offset, score, color in ((-0.27, "precision", BLUE), (0, "recall", SKY), (0.27, "f1", ORANGE)):
@@ -176,7 +198,7 @@ def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, *, leaky
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.set_title("Scores by genre, best F1 first", loc="left", fontsize=13)
-    axes.set_xlabel("per cent", fontsize=13)
+    axes.set_xlabel("score (%)", fontsize=13)
     axes.set_ylabel("genre (test tracks)", fontsize=13)
     tidy(axes, grid_axis="x")
     axes.tick_params(axis="y", labelsize=font, length=0)

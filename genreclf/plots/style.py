@@ -1,10 +1,11 @@
 """The style of all plots: resolution, ink, grid, colors, and one color a genre.
 
 Plots are drawn through matplotlib's objects, never pyplot: no window, no shared state. Colors are those of M. Okabe and
-K. Ito, "Color universal design" (2008), those of genres begin with P. Tol's "muted" scheme, "Colour schemes" (SRON
-technical note, 2021); both can be told apart by readers of every color vision.
+K. Ito, "Color universal design" (2008), those of GTZAN's genres mostly of P. Tol's "muted" scheme, "Colour schemes"
+(SRON technical note, 2021); both can be told apart by readers of every color vision.
 """
 
+import colorsys
 import textwrap
 import zlib
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ INK, GRAY, EDGE, FAINT = "#333333", "#777777", "#999999", "#DDDDDD"
 OTHERS = "#BBBBBB"
 """Color of genres that are shown together."""
 
-GTZAN_COLORS = {
+GENRE_COLORS = {
     "blues": "#332288",
     "classical": "#88CCEE",
     "country": "#44AA99",
@@ -38,36 +39,59 @@ GTZAN_COLORS = {
     "pop": "#DDCC77",
     "reggae": "#AA4499",
     "rock": "#CC6677",
+    # The others of the Free Music Archive's top genres.
+    "electronic": "#0072B2",
+    "experimental": "#8C564B",
+    "folk": "#7CB342",
+    "instrumental": "#6B8EAE",
+    "international": "#D62728",
+    "easylistening": "#F7A6C1",
+    "oldtimehistoric": "#8C6D00",
+    "soulrnb": "#9467BD",
+    "spoken": "#17BECF",
+    # Ballroom dances.
+    "chachacha": "#AA4499",
+    "jive": "#E69F00",
+    "quickstep": "#332288",
+    "rumba": "#CC6677",
+    "samba": "#44AA99",
+    "tango": "#882255",
+    "viennesewaltz": "#88CCEE",
+    "waltz": "#999933",
 }
-PALETTE = (
-    *GTZAN_COLORS.values(),
-    *("#0072B2", "#D62728", "#8C564B", "#9467BD", "#17BECF", "#F7A6C1", "#A6D854", "#1B1B1B", "#FFD92F", "#6B8EAE"),
-)
-"""Colors of genres; the first ten are those of GTZAN's."""
+"""Colors chosen by hand, by the letters and digits of a genre's name in lower case."""
+
+SHOWN_GENRES = 20
+"""A plot shows at most so many genres in colors of their own."""
+
+
+def genre_color(genre: str) -> str:
+    """Return the color of a genre, which depends on its name alone: the same in every plot and on the page.
+
+    Genres without an entry in `GENRE_COLORS` get a hue and one of three lightnesses from a checksum of the name.
+    """
+    name = "".join(filter(str.isalnum, genre.casefold()))
+    if name in GENRE_COLORS:
+        return GENRE_COLORS[name]
+    lightness, hue = divmod(zlib.crc32(name.encode()) % (3 * 360), 360)
+    rgb = colorsys.hls_to_rgb(hue / 360, (0.35, 0.5, 0.65)[lightness], 0.55)
+    return "#" + "".join(f"{round(255 * part):02X}" for part in rgb)
 
 
 def genre_colors(weights: Mapping[str, float]) -> dict[str, str]:
-    """Return the color of each genre, the same in every plot.
-
-    GTZAN's genres have fixed colors; any other genre has one that follows from its name, or the next free one. With
-    more genres than `PALETTE` has colors, only the weightiest genre of a color has it; the others are `OTHERS`.
+    """Return the color of each genre in a plot: `genre_color` of the `SHOWN_GENRES` weightiest, `OTHERS` of the rest.
 
     Args:
         weights: How much each genre of a model matters in this plot.
     """
-    colors = {genre: GTZAN_COLORS[genre] for genre in weights if genre in GTZAN_COLORS}
-    for genre in sorted(weights.keys() - colors.keys()):
-        start, taken = zlib.crc32(genre.encode()) % len(PALETTE), set(colors.values())
-        ring = PALETTE[start:] + PALETTE[:start]
-        colors[genre] = next((color for color in ring if color not in taken), ring[0])
-    shown: dict[str, str] = {}
-    for genre in sorted(weights, key=lambda genre: (-weights[genre], genre)):
-        shown.setdefault(colors[genre], genre)
-    return {genre: colors[genre] if shown[colors[genre]] == genre else OTHERS for genre in weights}
+    shown = sorted(weights, key=lambda genre: (-weights[genre], genre))[:SHOWN_GENRES]
+    return {genre: genre_color(genre) if genre in shown else OTHERS for genre in weights}
 
 
-def new_figure(width_in: float, height_in: float, title: str, *, leaky: bool = False) -> "Figure":
-    """Return an empty figure of a size in inches under its title, which says LEAKY if `leaky`."""
+def new_figure(
+    width_in: float, height_in: float, title: str, *, leaky: bool = False, pretrained: bool = False
+) -> "Figure":
+    """Return an empty figure of a size in inches under its title, which says LEAKY and PRETRAINED where that is so."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -75,7 +99,8 @@ def new_figure(width_in: float, height_in: float, title: str, *, leaky: bool = F
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    words = textwrap.fill(f"LEAKY SPLIT: {title}" if leaky else title, width=int(7.5 * width_in))
+    marks = ", ".join(["LEAKY SPLIT"] * leaky + ["PRETRAINED"] * pretrained)
+    words = textwrap.fill(f"{marks}: {title}" if marks else title, width=int(7.5 * width_in))
     color = VERMILION if leaky else INK
     figure.suptitle(words, fontsize=15, fontweight="bold", color=color, parse_math=False)
     return figure

@@ -28,11 +28,13 @@ class JobLine:
         varies: What the sweep varies, and the value of each in this job.
         objective: Accuracy on validation tracks, from 0 to 1.
         leaky: Whether the split leaks.
+        pretrained: Whether an encoder has learned from other data.
     """
 
     varies: Mapping[str, str]
     objective: float
     leaky: bool
+    pretrained: bool
 
 
 def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: str) -> bool:
@@ -59,7 +61,8 @@ def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: s
     low, high = accuracy.min(), accuracy.max()
     heights = np.full((len(keys) + 1, len(jobs)), 0.5)
     heights[-1] = (accuracy - low) / (high - low) if high > low else 0.5
-    figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, title, leaky=any(job.leaky for job in jobs))
+    marks = {"leaky": any(job.leaky for job in jobs), "pretrained": any(job.pretrained for job in jobs)}
+    figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, title, **marks)
     axes = figure.subplots()
     for place, key in enumerate(keys):
         positions, ticks = _positions([job.varies.get(key, "") for job in jobs])

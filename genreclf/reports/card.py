@@ -10,8 +10,9 @@ from genreclf.evaluation.leaks import leaky_warning
 from genreclf.evaluation.pretrained import pretrained_note
 from genreclf.evaluation.provenance import marks_of, refit_note
 from genreclf.reports.rendering import render
-from genreclf.reports.run import answer, genre_table, run_title
+from genreclf.reports.run import answer, genre_table
 from genreclf.reports.tables import Table
+from genreclf.reports.titles import run_title
 from genreclf.run_directory import atomic_write_text
 
 UNKNOWN_LICENSE = "unknown"

@@ -16,6 +16,7 @@ from genreclf.evaluation.pretrained import pretrained_name, pretrained_note, pro
 from genreclf.evaluation.provenance import refit_note, refit_words
 from genreclf.reports.rendering import render
 from genreclf.reports.tables import MISSING, Table, decimal, percent
+from genreclf.reports.titles import part_name, run_title
 from genreclf.run_directory import atomic_write_text
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ CONFUSIONS_SHOWN = 10
 FIGURES = {
     "curves.png": "Loss and accuracy over the epochs",
     "confusion.png": "Confusion matrix, number of test tracks",
-    "confusion_normalized.png": "Confusion matrix, per cent of each true genre",
+    "confusion_normalized.png": "Confusion matrix, % of each true genre",
     "genre_scores.png": "Precision, recall and F1 of each genre",
+    "genres.png": "Log-mel spectrogram of a track of each genre",
 }
 
 
@@ -55,7 +57,7 @@ def write_report(
     command = environment.get("command")
     text = render(
         "run.md",
-        title=run_title(metrics, config),
+        title=run_title(metrics, config, tracks.track_ids),
         leaky=bool(get_metric(metrics, "split.leaky")),
         leaky_warning=leaky_warning(metrics),
         pretrained=pretrained_note(metrics),
@@ -96,7 +98,7 @@ def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
         *([("REFIT", words)] if (words := refit_words(metrics)) else []),
         *([("PRETRAINED", provenance_words(metrics))] if pretrained_name(metrics) is not None else []),
         *apart_rows(metrics),
-        ("accuracy, clips", _per_cent(metrics, "test.clip.accuracy")),
+        ("accuracy, clips", _percent_of(metrics, "test.clip.accuracy")),
         *((f"{metric.title}, tracks", _cell(metric, metrics, "track")) for metric in METRICS),
         ("parameters", _count(metrics, "parameters")),
         ("time", _times(metrics)),
@@ -110,25 +112,14 @@ def answer(metrics: Mapping[str, Any]) -> str:
     if get_metric(metrics, "test.track.accuracy") is None:
         return "Nothing was tested."
     return (
-        f"{_per_cent(metrics, 'test.track.accuracy')} of {_count(metrics, 'test.track.n')} test tracks right, "
+        f"{_percent_of(metrics, 'test.track.accuracy')} of {_count(metrics, 'test.track.n')} test tracks right, "
         f"95 % interval {interval_words(get_metric(metrics, 'test.track') or {})}."
     )
 
 
-def run_title(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Return "model on dataset, split name", for reports and figures.
-
-    Args:
-        metrics: The run's metrics.
-        config: The resolved configuration; its groups carry ``name`` or ``_target_``.
-    """
-    split = get_metric(metrics, "split.name") or _name(config, "split")
-    return f"{_name(config, 'model')} on {_name(config, 'data')}, split {split}"
-
-
 def _results(metrics: Mapping[str, Any]) -> Table:
     rows = [
-        ("accuracy", _per_cent(metrics, "test.track.accuracy"), _per_cent(metrics, "test.clip.accuracy")),
+        ("accuracy", _percent_of(metrics, "test.track.accuracy"), _percent_of(metrics, "test.clip.accuracy")),
         ("95 % interval of accuracy", _range(get_metric(metrics, "test.track.accuracy_ci95")), ""),
         *_artist_rows(metrics),
         *((metric.title, _cell(metric, metrics, "track"), _cell(metric, metrics, "clip", "")) for metric in METRICS),
@@ -229,19 +220,12 @@ def _settings(config: Mapping[str, Any], group: str) -> str:
         return _text(part)
     if all(isinstance(value, Mapping) for value in part.values()):  # Several classes.
         return ", ".join(_settings(part, key) for key in part) or "none"
-    name = _name(config, group)
+    name = part_name(config, group)
     settings = {key: value for key, value in part.items() if key not in ("name", "_target_") and value is not None}
     words = ", ".join(f"{key} {value}" for key, value in settings.items() if not isinstance(value, Mapping | list))
     if name == MISSING:
         return words or "none"
     return f"{name} ({words})" if words else name
-
-
-def _name(config: Mapping[str, Any], group: str) -> str:
-    part = config.get(group)
-    if isinstance(part, Mapping):
-        part = part.get("name") or str(part.get("_target_") or MISSING).rpartition(".")[-1]
-    return _text(part)
 
 
 def _share(value: float | None) -> str:
@@ -258,7 +242,7 @@ def _cell(metric: Metric, metrics: Mapping[str, Any], unit: str, missing: str = 
     return missing if value is None else (_share if metric.is_share else decimal)(value)
 
 
-def _per_cent(metrics: Mapping[str, Any], dotted: str) -> str:
+def _percent_of(metrics: Mapping[str, Any], dotted: str) -> str:
     return _share(get_metric(metrics, dotted))
 
 

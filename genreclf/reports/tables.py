@@ -104,7 +104,7 @@ def csv_text(columns: Sequence[Column[T]], rows: Iterable[T]) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Return a fraction in per cent with one decimal."""
+    """Return a fraction in % with one decimal."""
     return MISSING if value is None else f"{100 * value:.1f}"
 
 
@@ -114,7 +114,7 @@ def decimal(value: float | None) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Return an interval of fractions in per cent."""
+    """Return an interval of fractions in %."""
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 

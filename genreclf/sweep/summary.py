@@ -113,7 +113,15 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     for sentence in best:
         say(sentence, sys.stdout)
     rows = [row for row in rows if row.objective is not None]
-    lines = [JobLine(varies=row.varies, objective=row.objective or 0.0, leaky=bool(row.leaky)) for row in rows]
+    lines = [
+        JobLine(
+            varies=row.varies,
+            objective=row.objective or 0.0,
+            leaky=bool(row.leaky),
+            pretrained=bool(row.pretrained),
+        )
+        for row in rows
+    ]
     plot = "figures/axes.png"
     drawn = draw_axes(sweep_dir / plot, axes_of(rows), lines, f"Sweep {sweep_dir.resolve().name}")
     return {

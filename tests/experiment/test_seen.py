@@ -69,7 +69,7 @@ def test_an_evaluation_on_tracks_seen_is_leaky(cli: Cli, copied: str, monkeypatc
     assert f"LEAKY: mine has seen {len(trained | validated)} of the {len(tracks)} test tracks {how}" in outcome.out
     assert "LEAKY" in outcome.out.partition(" Test ")[2]
     report = Path("other/report.md").read_text()
-    assert report.startswith("# CRNN on Folder, split track (LEAKY)")
+    assert report.startswith("# CRNN on the folder music, split track (LEAKY)")
     assert f"{len(trained | validated)} of {len(tracks)} test tracks were seen before {how}" in report
     assert "\n- not seen before: " in report
     assert "LEAKY" in tags

@@ -33,7 +33,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
 @pytest.mark.pictures
 def test_all_figures_are_sizeable_pictures_with_titles(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     tracks = predictions(absent=2).per_track()
-    metrics = {"split": {"leaky": True}}
+    metrics = {"split": {"leaky": True}, "pretrained": {"name": "musicnn"}}
     paths = draw_all(tmp_path / "figures", history(5), tracks, metrics, "CRNN on gtzan, split chunk")
 
     assert {path.name for path in paths} == NAMES
@@ -44,7 +44,9 @@ def test_all_figures_are_sizeable_pictures_with_titles(tmp_path: Path, drawn: di
             assert picture.format == "PNG"
             assert 600 < min(picture.size) <= max(picture.size) < 6000
             assert np.asarray(picture.convert("L")).std() > 5
-        assert drawn[path.name].get_suptitle() == "LEAKY SPLIT: CRNN on gtzan, split chunk"
+        assert (
+            drawn[path.name].get_suptitle().replace("\n", " ") == "LEAKY SPLIT, PRETRAINED: CRNN on gtzan, split chunk"
+        )
 
 
 def test_without_epochs_there_are_no_curves(tmp_path: Path, drawn: dict[str, Figure]) -> None:

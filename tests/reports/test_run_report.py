@@ -8,7 +8,8 @@ from rich.console import Console
 
 from genreclf.evaluation.metrics import evaluate, rounded
 from genreclf.plots.run import draw_confusion
-from genreclf.reports.run import run_title, summary_table, write_report
+from genreclf.reports.run import summary_table, write_report
+from genreclf.reports.titles import run_title
 
 CONFIG = {
     "model": {"_target_": "genreclf.models.crnn.CRNN", "name": None},
@@ -135,6 +136,22 @@ def test_title_prefers_names_over_targets() -> None:
     }
     assert run_title({}, config) == "CRNN on gtzan, split kept"
     assert run_title({"split": {"name": "chunk"}}, config) == "CRNN on gtzan, split chunk"
+
+
+@pytest.mark.parametrize(
+    ("data", "root", "ids", "said"),
+    [
+        ("Gtzan", "data/gtzan", (), "GTZAN"),
+        ("SpectrogramImages", "my/images_original", ("blues.00001", "pop.00002"), "GTZAN"),
+        ("Folder", "my/music", ("jazz/1",), "the folder music"),
+        ("Folder", None, (), "a folder of music"),
+        ("Synthetic", None, (), "computed music"),
+        ("MyTones", None, (), "My Tones"),
+    ],
+)
+def test_the_title_names_the_dataset_for_people(data: str, root: str | None, ids: tuple[str, ...], said: str) -> None:
+    config = {"model": {"_target_": "a.ShortChunkCNN"}, "data": {"_target_": f"a.{data}", "root": root}}
+    assert run_title({"split": {"name": "s"}}, config, ids) == f"Short Chunk CNN on {said}, split s"
 
 
 @pytest.mark.parametrize("leaky", [False, True])

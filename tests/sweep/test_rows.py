@@ -95,7 +95,10 @@ def test_a_job_that_another_process_does_is_left_alone(
 
 @pytest.mark.pictures
 def test_each_job_is_a_line_of_its_color(tmp_path: Path) -> None:
-    jobs = [JobLine(varies={"lr": lr}, objective=objective, leaky=False) for lr, objective in (("1", 0.2), ("2", 0.9))]
+    jobs = [
+        JobLine(varies={"lr": lr}, objective=objective, leaky=False, pretrained=lr == "1")
+        for lr, objective in (("1", 0.2), ("2", 0.9))
+    ]
     assert draw_axes(tmp_path / "axes.png", ["lr"], jobs, "title")
     pixels = np.asarray(Image.open(tmp_path / "axes.png").convert("RGB")).reshape(-1, 3)
     for low_or_high in ((68, 1, 84), (253, 231, 37)):  # The ends of viridis.

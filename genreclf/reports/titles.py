@@ -1,0 +1,63 @@
+"""What a run is called in reports, in plots and on the page."""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from genreclf.datasets.identity import gtzan_id
+from genreclf.evaluation.metrics import get_metric
+from genreclf.reports.tables import MISSING
+
+_DATASETS = {
+    "Gtzan": "GTZAN",
+    "Synthetic": "computed music",
+    "Folder": "a folder of music",
+    "SpectrogramImages": "a folder of pictures",
+}
+
+
+def run_title(metrics: Mapping[str, Any], config: Mapping[str, Any], track_ids: Collection[str] = ()) -> str:
+    """Return "model on dataset, split name", for reports and figures.
+
+    Args:
+        metrics: The run's metrics.
+        config: The resolved configuration; its groups carry ``name`` or ``_target_``.
+        track_ids: See `dataset_title`.
+    """
+    split = get_metric(metrics, "split.name") or part_name(config, "split")
+    return f"{model_title(config)} on {dataset_title(config, track_ids)}, split {split}"
+
+
+def model_title(config: Mapping[str, Any]) -> str:
+    """Return the name of the network in words, such as "Short Chunk CNN"."""
+    return _words(part_name(config, "model"))
+
+
+def dataset_title(config: Mapping[str, Any], track_ids: Collection[str] = ()) -> str:
+    """Return the name of the dataset, such as "GTZAN" or "the folder jazz_and_blues".
+
+    Args:
+        config: The resolved configuration.
+        track_ids: Of the test, if known: pictures and folders are GTZAN's where all ids are of GTZAN.
+    """
+    name = part_name(config, "data")
+    root = (config.get("data") or {}).get("root")
+    if name in ("Folder", "SpectrogramImages"):
+        if track_ids and all(gtzan_id(track_id) == track_id for track_id in track_ids):
+            return _DATASETS["Gtzan"]
+        if root:
+            return f"the folder {PurePath(str(root)).name}"
+    return _DATASETS.get(name) or _words(name)
+
+
+def part_name(config: Mapping[str, Any], group: str) -> str:
+    """Return the name that a group of the configuration gives itself, or else that of its class."""
+    part = config.get(group)
+    if isinstance(part, Mapping):
+        part = part.get("name") or str(part.get("_target_") or MISSING).rpartition(".")[-1]
+    return str(part or MISSING)
+
+
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
