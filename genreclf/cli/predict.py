@@ -29,7 +29,7 @@ NAME_BYTES = 150
 def main(arguments: list[str]) -> None:
     """Print the genres of each song; name a bad file and go on, and fail only if no song could be predicted."""
     options = parser().parse(arguments)
-    from genreclf.inference.listing import audio_files
+    from genreclf.inference.listing import audio_files, short_name
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.run_directory import NoSpace
 
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
                 left_out += 1
                 continue
             predicted += 1
-            writer.add(name, prediction)
+            writer.add(printable(short_name(path, options.paths)) if options.format == "table" else name, prediction)
             if pictures is not None:
                 pictures.draw(path, prediction)
         writer.end()

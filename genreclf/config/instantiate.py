@@ -72,7 +72,10 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
     try:
         target = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        problems.append(f"{group}._target_={name} cannot be imported ({error}).")
+        top = module_name.partition(".")[0]
+        absent = isinstance(error, ModuleNotFoundError) and error.name == top
+        way = f"; if it is yours, add the folder that holds {top} to PYTHONPATH" if absent else ""
+        problems.append(f"{group}._target_={name} cannot be imported ({error}){way}.")
         return None
     if not fits(group, target):
         problems.append(f"{group}._target_={name} is no {_kind_name(group)}.")

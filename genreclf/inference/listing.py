@@ -24,6 +24,18 @@ def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
             yield path, "a folder without audio files"
 
 
+def short_name(path: Path, given: Sequence[str]) -> str:
+    """Return a file that `audio_files` found in one of the given folders as a path within it, others as given.
+
+    With several folders the path begins with the name of the folder.
+    """
+    folders = [Path(word) for word in given if path != Path(word) and path.is_relative_to(word)]
+    if not folders:
+        return str(path)
+    folder = max(folders, key=lambda each: len(each.parts))
+    return str(path.relative_to(folder.parent if len(given) > 1 and folder.name else folder))
+
+
 def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
     problems: list[OSError] = []
     for parent, folders, files in os.walk(folder, onerror=problems.append):

@@ -187,11 +187,13 @@ class Records:
         return self.songs(ids[places].tolist())
 
     def find(self, text: str) -> list[Song]:
-        """Return the songs of this name or path; where there is none, those whose path ends so."""
+        """Return the songs of this name or path; where there is none, those whose path ends so, suffix or not."""
         end = "/" + text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        like = r"path LIKE ? ESCAPE '\'"
         queries = [
             ("name = ? OR path IN (?, ?)", [text, *_absolute(text)]),
-            (r"path LIKE ? ESCAPE '\'", [f"%{end}"]),
+            (like, [f"%{end}"]),
+            (" OR ".join([like] * len(SONG_SUFFIXES)), [f"%{end}{suffix}" for suffix in SONG_SUFFIXES]),
         ]
         with self.connection() as connection:
             for where, values in queries:

@@ -97,7 +97,7 @@ COMMANDS = {
     ),
     "negative learning rate": (["optimizer.lr=-1"], "optimizer: AdamW cannot be made of"),
     "target of another kind": (["loss._target_=os.system"], "loss._target_=os.system is no torch.nn.modules"),
-    "target that is not there": (["model._target_=no.such.Model"], "model._target_=no.such.Model cannot be imported"),
+    "target that is not there": (["model._target_=no.such.Model"], "add the folder that holds no to PYTHONPATH"),
     "fold beyond the folds": (["split=artist_folds", "split.fold=9"], "split.fold=9"),
     "fractions beyond one": (["split=track", "split.test=0.9"], "split.train=0.7, split.val=0.15 and split.test=0.9"),
     "lists of nothing": (["split=list"], "split.train"),

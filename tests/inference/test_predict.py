@@ -22,6 +22,7 @@ from helpers import ROOT, SMALL, Cli, Outcome, Trained, train
 import genreclf
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import read_track_csv
+from genreclf.inference.listing import short_name
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.models.layers import Ensemble
 from genreclf.run_directory import RunDirectory
@@ -86,6 +87,16 @@ def test_table_and_pictures(cli: Cli, trained: Trained, tmp_path: Path) -> None:
     assert outcome.out.count("%") == 2
     for name in ("0.png", "0-2.png"):
         assert (tmp_path / "pictures" / name).stat().st_size > 20_000
+
+
+def test_the_table_names_songs_within_the_folder(cli: Cli, trained: Trained) -> None:
+    folder = str(trained.music / "blues")
+    out = cli("predict", str(trained.run.path), folder).out
+    assert "│ 0.wav " in out
+    assert folder not in out
+    assert short_name(trained.music / "blues/0.wav", [folder, str(trained.music / "metal")]) == "blues/0.wav"
+    assert short_name(Path("a/0.wav"), ["."]) == "a/0.wav"
+    assert short_name(Path("/a/0.wav"), ["/a/0.wav"]) == "/a/0.wav"
 
 
 def test_skips_are_cut_off(cli: Cli, trained: Trained) -> None:

@@ -138,6 +138,8 @@ def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path])
     library = Library.of_run(run)
     song = library.find("metal/1.flac")
     assert song is not None
+    assert getattr(library.find("metal/1"), "path", None) == song.path
+    assert song is not None
     assert song.artist == "Bob"
     vectors = {one.name: one.embedding for one in library.records.songs(range(1, 16))}
     shares = {one.name: one.probabilities for one in library.records.songs(range(1, 16))}
