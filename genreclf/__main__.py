@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf import __version__
 from genreclf.cli import COMMANDS
 from genreclf.config.messages import explain, explain_value_error
-from genreclf.errors import BROKEN_PIPE, INTERRUPTED, TERMINATED, Terminated, UserError
+from genreclf.errors import BROKEN_PIPE, INTERRUPTED, TERMINATED, Terminated, UserError, with_notes
 from genreclf.escaping import say
 
 
@@ -71,7 +71,7 @@ def _end(error: Exception, *, debug: bool, can_sweep: bool) -> SystemExit:
     elif (
         message := str(error) if isinstance(error, UserError) else explain(error, tuple(COMMANDS), can_sweep=can_sweep)
     ):
-        say(message)
+        say(with_notes(error, message))
     return SystemExit(error.exit_code if isinstance(error, UserError) else UserError.exit_code)
 
 

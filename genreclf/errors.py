@@ -25,6 +25,11 @@ class UserError(Exception):
     exit_code = 2
 
 
+def with_notes(error: Exception, sentence: str) -> str:
+    """Return a sentence about an error after the notes that were added to the error, a line each."""
+    return "\n".join([*getattr(error, "__notes__", ()), sentence]) if sentence else ""
+
+
 class TrainingDiverged(UserError):
     """The loss of a training is not a number or infinite."""
 

@@ -134,7 +134,7 @@ class RunDirectory:
 
     @property
     def status(self) -> str | None:
-        """``running``, ``finished`` or ``failed``, or None where no run has begun."""
+        """``running``, ``finished``, ``interrupted`` or ``failed``, or None where no run has begun."""
         return self.read_metrics().get("status") if self.metrics.exists() else None
 
     def read_config(self) -> dict[str, Any]:

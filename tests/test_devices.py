@@ -161,7 +161,10 @@ def test_no_memory_left_is_a_sentence(
     with monkeypatch.context() as patch:
         patch.setattr(GenreClassifier, "test_step", failing(torch.OutOfMemoryError(FULL)))
         outcome = cli(*tiny, "run_dir=run")
-    assert (outcome.code, outcome.err) == (2, f"{SAID}lower data.batch_size=20.\n")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"The run directory is run.\n{SAID}lower data.batch_size=20.\n",
+    )
     step = GenreClassifier.training_step
 
     def second_epoch_fails(model: GenreClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -175,7 +178,10 @@ def test_no_memory_left_is_a_sentence(
             patch.setattr(GenreClassifier, method, fails)
             outcome = cli(*tiny, "trainer.max_epochs=2", "run_dir=other")
         assert outcome.code == 2
-        assert outcome.err == f"{SAID}lower data.batch_size=20, or set trainer.precision=bf16-mixed or 16-mixed.\n"
+        assert outcome.err == (
+            "The run directory is other.\n"
+            f"{SAID}lower data.batch_size=20, or set trainer.precision=bf16-mixed or 16-mixed.\n"
+        )
         assert Path("other/checkpoints/last.ckpt").exists()
     predictor = genreclf.load(trained.run.path)
     monkeypatch.setattr(predictor.model.network, "embed", failing(RuntimeError("MPS backend out of memory")))

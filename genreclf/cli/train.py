@@ -24,7 +24,7 @@ from genreclf.config.messages import check_options, check_single, explain
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.gpus import gpus_of_job
 from genreclf.distributed.launchers import JOBLIB, LauncherFailed
-from genreclf.errors import UserError
+from genreclf.errors import UserError, with_notes
 from genreclf.escaping import say
 from genreclf.sweep.process import cool_down, hide_gpus_from
 from genreclf.sweep.start import BASIC_SWEEPER, SweepStart
@@ -92,7 +92,7 @@ def train(config: DictConfig) -> float:
         if config.debug is True:
             traceback.print_exception(error)
         elif sentence := str(error) if isinstance(error, UserError) else explain(error):
-            say(sentence)
+            say(with_notes(error, sentence))
         raise SystemExit(error.exit_code if isinstance(error, UserError) else UserError.exit_code) from None
     finally:
         if run_dir.is_dir() and not any(run_dir.iterdir()):

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from genreclf.distributed.launch import RankDied, launch
 from genreclf.errors import Terminated, TrainingDiverged, UserError
 from genreclf.escaping import say
 from genreclf.experiment.fit import is_first_rank
+from genreclf.experiment.introduction import introduce
 from genreclf.experiment.sharing import ALONE, Sharing
 from genreclf.experiment.tasks import TASKS, compute
 from genreclf.experiment.trainer import device_count
@@ -196,6 +197,8 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
             return done
         if task == "train" and prepared.start is not None and not run.last.exists():
             prepared.start.bring_to(run)
+        for line in introduce(task, config, run, prepared):
+            say(line, sys.stdout)
         run.write_config(config.plain)
         run.write_json(run.split, prepared.split_record)
         run.write_json(run.environment, environment(accelerator, devices, precision))
@@ -211,17 +214,28 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
                     ranks.broadcast((task, str(run.path)))
                 yield from compute(task, config, prepared, sharing)
         except (KeyboardInterrupt, Terminated) as end:
+            _record_interruption(run)
             raise type(end)(f"Run the same command with run_dir={run.path} to go on.") from None
+        except GeneratorExit:  # Of a run beside others that are interrupted.
+            _record_interruption(run)
+            raise
         except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
             if ranks is not None and not isinstance(error, TrainingDiverged) and (reason := run.reason):
                 lost = RankDied(f"Another rank of {run.path} failed ({reason}); the same command goes on.")
                 run.record_failure(lost)
                 raise lost from error
             run.record_failure(error)
+            if str(error) and str(run.path) not in str(error):
+                error.add_note(f"The run directory is {run.path}.")
             raise
     metrics = run.read_metrics()
     _show(run, metrics)
     return RunResult(run, metrics)
+
+
+def _record_interruption(run: RunDirectory) -> None:
+    with suppress(OSError, UserError):
+        run.write_json(run.metrics, {**run.read_metrics(), "status": "interrupted"})
 
 
 def choose_device(config: Config) -> None:

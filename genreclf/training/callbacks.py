@@ -1,4 +1,4 @@
-"""Callbacks of every training: seeds, history, progress, and whether all ranks train the same experiment."""
+"""Callbacks of every training: seeds, history, and whether all ranks train the same experiment."""
 
 import hashlib
 import math
@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from torch import nn
 
 from genreclf.errors import TrainingDiverged, UserError
 from genreclf.hardware import device_name
 from genreclf.run_directory import RunDirectory
 from genreclf.training.module import GenreClassifier
+from genreclf.training.progress import EpochProgress as EpochProgress  # Where earlier configurations name it.
 from genreclf.training.recorder import GENERATOR_LOCK
 
 
@@ -177,23 +177,3 @@ class RankGuard(Callback):
 
     on_validation_start = on_train_start
     on_test_start = on_train_start
-
-
-class EpochProgress(RichProgressBar):
-    """Lightning's rich progress bar with one short figure behind it, which follows steps as often as it is drawn."""
-
-    _shown_s = 0.0
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Move the bar, if it is to be drawn anew or the epoch ends."""
-        now_s = time.monotonic()
-        if (now_s - self._shown_s) * self.refresh_rate >= 1 or batch_idx + 1 == trainer.num_training_batches:
-            self._shown_s = now_s
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return the accuracy on validation tracks."""
-        accuracy = super().get_metrics(trainer, pl_module).get("val/track_accuracy")
-        return {} if accuracy is None else {"val": f"{accuracy:.3f}"}

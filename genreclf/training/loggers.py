@@ -2,7 +2,8 @@
 
 import netrc
 import os
-import sys
+import shlex
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 from numpy.typing import NDArray
 
+from genreclf.escaping import say
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.evaluation.provenance import marks_of
 
@@ -78,18 +80,36 @@ class PatientWandbLogger(WandbLogger):
                 settings=wandb.Settings(**_timeouts()),
             )
 
+        refused, before = "", set(folder.glob("wandb/run-*"))
         try:
             experiment = start("offline" if offline else None)
         except (wandb.Error, OSError) as error:
-            print(
-                f"Note: W&B does not take the run ({_reason(error)}); its record stays in {save_dir}.", file=sys.stderr
-            )
+            refused = _reason(error)
             with suppress(wandb.Error, OSError):
                 if not beside_others:
                     wandb.teardown()
+            for begun in set(folder.glob("wandb/run-*")) - before:  # The offline record has all.
+                shutil.rmtree(begun, ignore_errors=True)
             experiment = start("offline")
         super().__init__(experiment=experiment)
         self._told = False
+        if refused:
+            say(f"Note: W&B does not take the run ({refused}); its record stays on disk: {self.sync_command} sends it.")
+
+    @property
+    def place(self) -> str:
+        """Where the record is: its address, or the command that sends what lies on the disk."""
+        run = self.experiment
+        if run.disabled:
+            return "disabled"
+        return f"offline, to be sent with: {self.sync_command}" if run.offline else str(run.url)
+
+    @property
+    def sync_command(self) -> str:
+        """The command that sends what W&B has not received."""
+        folder = Path(self.experiment.settings.sync_dir)
+        here = Path.cwd()
+        return f"wandb sync {shlex.quote(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))}"
 
     @contextmanager
     def patience(self) -> Iterator[None]:
@@ -100,7 +120,8 @@ class PatientWandbLogger(WandbLogger):
             yield
         except (wandb.Error, OSError) as error:
             if not self._told:
-                print(f"Note: W&B lost a part of the record ({_reason(error)}).", file=sys.stderr)
+                sends = f"; {self.sync_command} sends what is on disk"
+                say(f"Note: W&B lost a part of the record ({_reason(error)}){sends}.")
             self._told = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -164,7 +185,8 @@ class PatientWandbLogger(WandbLogger):
 
 def _timeouts() -> dict[str, Any]:
     ours = {"init_timeout": INIT_TIMEOUT_S, "finish_timeout": FINISH_TIMEOUT_S}
-    return {name: seconds for name, seconds in ours.items() if f"WANDB_{name.upper()}" not in os.environ}
+    set_here = {name: seconds for name, seconds in ours.items() if f"WANDB_{name.upper()}" not in os.environ}
+    return {**set_here, "finish_timeout_raises": True}
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """The record that the loggers of a run keep of it beside its directory."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Self
 from lightning.pytorch.loggers import Logger, WandbLogger
 from numpy.typing import NDArray
 
+from genreclf.escaping import say
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.training.loggers import PatientWandbLogger
 
@@ -56,6 +58,9 @@ class Tracking:
                 logger.log_metrics(flat)
 
     def __enter__(self) -> Self:
+        """Say where W&B's record is."""
+        for logger in self._wandb:
+            say(f"W&B: {logger.place}", sys.stdout)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
@@ -66,6 +71,8 @@ class Tracking:
                 logger.finalize("success" if kind is None else "failed")
                 if isinstance(logger, WandbLogger):
                     logger.experiment.finish(exit_code=0 if kind is None else 1)
+        for logger in self._wandb:
+            say(f"W&B: {logger.place}", sys.stdout)
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -47,7 +47,7 @@ def test_two_ranks_are_interrupted(sent: signal.Signals, code: int, tiny: list[s
     assert process.returncode == code, output
     assert "Run the same command with run_dir=" in output
     assert "Traceback" not in output
-    assert run.status == "running"
+    assert run.status == "interrupted"
 
 
 def test_a_rank_that_is_told_to_end_ends_the_run(tiny: list[str], tmp_path: Path) -> None:

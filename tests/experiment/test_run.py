@@ -227,7 +227,7 @@ def test_a_run_that_is_told_to_end_in_its_test_goes_on(
     word = {143: "Terminated", 130: "Interrupted"}[code]
     assert outcome.err.splitlines()[-1] == f"{word}. Run the same command with run_dir=run to go on."
     run = RunDirectory(tmp_path / "run")
-    assert run.status == "running"
+    assert run.status == "interrupted"
     trained = run.last.stat().st_mtime_ns
     assert cli(*tiny, "run_dir=run").code == 0
     assert run.status == "finished"

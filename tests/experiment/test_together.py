@@ -87,7 +87,7 @@ def test_runs_that_train_at_once_equal_runs_alone(
         with pytest.raises(Terminated):
             list(run_together(configs, at_once=RUNS))
     assert threading.active_count() <= before
-    assert [run.status for run in runs] == ["running"] * RUNS
+    assert [run.status for run in runs] == ["interrupted"] * RUNS
     assert all(0 < len(run.read_history()) < 4 for run in runs)
 
     monkeypatch.setattr("genreclf.experiment.together.cores", lambda: 1)  # One process that draws is enough.

@@ -1,0 +1,52 @@
+"""What a run says of itself before it trains: data, model, directory, and whether it goes on from a checkpoint."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from genreclf.checkpoint import load_checkpoint
+from genreclf.config.config import Config
+from genreclf.datasets.identity import artist_groups
+from genreclf.errors import UserError
+from genreclf.experiment.setup import Prepared
+from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import SUBSET_NAMES, Segment
+
+
+def introduce(task: str, config: Config, run: RunDirectory, prepared: Prepared) -> Iterator[str]:
+    """Yield the lines; the data are those that the task uses.
+
+    Args:
+        task: One of `genreclf.experiment.tasks.TASKS`.
+        config: Of the run.
+        run: Where it is written; it has not begun anew yet.
+        prepared: What it consists of.
+    """
+    split, data, model = prepared.split, prepared.data, prepared.model
+    marks = ", LEAKY" * split.leaky + ", PRETRAINED" * config.is_pretrained
+    yield f"Data: {prepared.split_record['dataset']}; {len(split.genres)} genres; split {split.name}{marks}"
+    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
+    for subset, segments in split.subsets.items():
+        if segments and (task == "train" or subset != "train"):
+            clips = f"{loaders[subset]().clips:,} clips{' an epoch' * (subset == 'train')}"
+            yield f"  {SUBSET_NAMES[subset]:<10} {_tracks(segments, prepared)}, {clips}"
+    trained = sum(parameter.numel() for parameter in model.network.parameters() if parameter.requires_grad)
+    frozen = "" if trained == model.n_parameters else f", {trained:,} of them trained"
+    yield f"Model: {type(model).__name__}, {model.n_parameters:,} parameters{frozen}"
+    yield f"Run directory: {run.path}" + (f" ({_start(config, run, prepared)})" if task == "train" else "")
+
+
+def _tracks(segments: tuple[Segment, ...], prepared: Prepared) -> str:
+    ids = sorted({segment.track_id for segment in segments})
+    groups = artist_groups(ids, prepared.split_record["artists"])
+    artists = f"{len(set(groups.values())):,} artists" if groups else "artists unknown"
+    return f"{len(ids):,} tracks, {artists}"
+
+
+def _start(config: Config, run: RunDirectory, prepared: Prepared) -> str:
+    if run.status is not None and run.read_metrics().get("fitted"):
+        return "trained; goes on with the test"
+    if run.last.exists():
+        with suppress(UserError):  # Whoever loads it to train says what is wrong with it.
+            return f"goes on from epoch {load_checkpoint(run.last)['epoch'] + 1} of {config.trainer.max_epochs}"
+        return "goes on from its last checkpoint"
+    return "fitted at once" if prepared.model.fits_at_once else f"new, {config.trainer.max_epochs} epochs"
