@@ -10,8 +10,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
@@ -24,6 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from genreclf.errors import UserError
+from genreclf.sweep.space import Interval, Space, Steps, values_of
 
 RETRY_OF = "retry_of"
 """Attribute of a trial: the number of the failed trial whose parameters it tries again."""
@@ -143,21 +143,13 @@ class Search:
             UserError: There is nothing to search, the study is damaged, in use, or was begun with other settings, or a
                 trial failed.
         """
-        parser = OverridesParser.create(config_loader=config_loader)
-        given = parser.parse_overrides(list(arguments))
-        names = {_name(override) for override in given}
-        words = [f"{key}={'null' if value is None else value}" for key, value in self.params.items()]
-        overrides = [override for override in parser.parse_overrides(words) if _name(override) not in names] + given
-        space = {each.get_key_element(): distribution(each) for each in overrides if each.is_sweep_override()}
-        if not space:
-            raise UserError("There is nothing to search: give a key several values or an interval(...).")
-        fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-        settings = {_name(each): str(each.input_line).partition("=")[2] for each in overrides if _name(each) != "debug"}
+        found = Space.of(arguments, self.params, config_loader)
+        space = {key: distribution(override) for key, override in found.searched.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.folder / "study.lock", timeout=0):
-                study = self._open(settings | {"hydra.sweeper.direction": self.direction})
-                self._run_trials(study, space, fixed)
+                study = self._open({**found.settings, "hydra.sweeper.direction": self.direction})
+                self._run_trials(study, space, found.fixed)
                 finished = study.get_trials(states=[TrialState.COMPLETE])
         except StorageInternalError as error:
             raise self._unusable(error) from error
@@ -261,34 +253,22 @@ def _journal(file: Path) -> BaseStorage:
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """Return the distribution of a swept override: of a list, ``choice``, ``range``, ``interval`` or ``glob``.
-
-    A ``range`` holds the values that Hydra would sweep over, so without its end. An ``interval`` holds
-    whole numbers only as ``int(interval(...))``.
+    """Return the distribution of a swept override, see `genreclf.sweep.space.values_of`.
 
     Raises:
         UserError: Optuna cannot search it.
     """
-    value = override.value()
-    tags = getattr(value, "tags", set())
-    if unknown := tags - ({"log"} if isinstance(value, IntervalSweep) else set()):
-        raise UserError(f"{override.input_line}: tag {sorted(unknown)[0]} has no effect; only an interval takes log.")
+    values = values_of(override)
     try:
-        if isinstance(value, IntervalSweep):
-            whole = isinstance(value.start, int) and isinstance(value.end, int)
-            return (IntDistribution if whole else FloatDistribution)(value.start, value.end, log="log" in tags)
-        choices = list(override.sweep_iterator(transformer=Transformer.encode))
-        if isinstance(value, RangeSweep) and not value.shuffle:
-            whole = all(isinstance(each, int) for each in choices)
+        if isinstance(values, Interval):
+            return (IntDistribution if values.is_whole else FloatDistribution)(values.low, values.high, log=values.log)
+        if isinstance(values, Steps):
+            whole = all(isinstance(each, int) for each in values.values)
             kind = IntDistribution if whole else FloatDistribution
-            return kind(min(choices), max(choices), step=abs(value.step))
-        return CategoricalDistribution(choices)
+            return kind(min(values.values), max(values.values), step=values.step)
+        return CategoricalDistribution(values.values)
     except ValueError as error:
         raise UserError(f"{override.input_line} cannot be searched ({_first_line(error)}).") from error
-
-
-def _name(override: Override) -> str:
-    return str(override.get_key_element()).lstrip("+~")
 
 
 def _setting(settings: Mapping[str, str], key: str) -> str:

@@ -1,0 +1,126 @@
+"""The space that a search goes through, as its command and its file write it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+
+from genreclf.errors import UserError
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The values of a list, ``choice(...)`` or ``glob(...)``.
+
+    Attributes:
+        values: As an override takes them: numbers, truth values, and text for all else.
+    """
+
+    values: tuple[str | int | float | bool, ...]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Numbers at equal distances, ``range(...)``.
+
+    Attributes:
+        values: All of them.
+        step: Their distance.
+    """
+
+    values: tuple[int | float, ...]
+    step: int | float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """All numbers between two, ``interval(...)``; whole numbers if both ends are.
+
+    Attributes:
+        low: The lower end.
+        high: The upper end.
+        log: Whether their logarithms are searched evenly.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+Values = Choices | Steps | Interval
+"""What a key is searched over."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a command searches and what it fixes.
+
+    Attributes:
+        searched: Overrides of the searched keys, by key.
+        fixed: The other overrides, as typed.
+        settings: Keys to what stands behind them, of both kinds, less ``debug``.
+    """
+
+    searched: Mapping[str, Override]
+    fixed: Sequence[str]
+    settings: Mapping[str, str]
+
+    @classmethod
+    def of(cls, arguments: Sequence[str], params: Mapping[str, Any], config_loader: Any = None) -> "Space":
+        """Return the space of a command.
+
+        Args:
+            arguments: Overrides of the sweep.
+            params: Keys to what is searched of each, unless an override says otherwise.
+            config_loader: Hydra's, which knows the options of a group for ``glob(...)``.
+
+        Raises:
+            UserError: Nothing is searched.
+        """
+        parser = OverridesParser.create(config_loader=config_loader)
+        given = parser.parse_overrides(list(arguments))
+        names = {name_of(override) for override in given}
+        words = [f"{key}={'null' if value is None else value}" for key, value in params.items()]
+        overrides = [override for override in parser.parse_overrides(words) if name_of(override) not in names] + given
+        searched = {each.get_key_element(): each for each in overrides if each.is_sweep_override()}
+        if not searched:
+            raise UserError("There is nothing to search: give a key several values or an interval(...).")
+        return cls(
+            searched=searched,
+            fixed=[str(override.input_line) for override in overrides if not override.is_sweep_override()],
+            settings={
+                name_of(each): str(each.input_line).partition("=")[2] for each in overrides if name_of(each) != "debug"
+            },
+        )
+
+
+def name_of(override: Override) -> str:
+    """Return the key of an override without the signs before it."""
+    return str(override.get_key_element()).lstrip("+~")
+
+
+def values_of(override: Override) -> Values:
+    """Return what an override searches: a list, ``choice``, ``range``, ``interval`` or ``glob``.
+
+    A ``range`` holds the values that Hydra would sweep over, so without its end. An ``interval`` holds whole numbers
+    only as ``int(interval(...))``.
+
+    Raises:
+        UserError: It is tagged with a word that has no effect.
+    """
+    value = override.value()
+    tags = getattr(value, "tags", set())
+    if unknown := tags - ({"log"} if isinstance(value, IntervalSweep) else set()):
+        raise UserError(f"{override.input_line}: tag {sorted(unknown)[0]} has no effect; only an interval takes log.")
+    if isinstance(value, IntervalSweep):
+        return Interval(value.start, value.end, log="log" in tags)
+    if isinstance(value, RangeSweep) and not value.shuffle:
+        return Steps(tuple(value.range()), abs(value.step))
+    return Choices(tuple(override.sweep_iterator(transformer=Transformer.encode)))
