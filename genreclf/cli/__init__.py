@@ -15,9 +15,10 @@ COMMANDS = {
     "app": "open a page in the browser that predicts and recommends",
     "prepare": "compute and check the spectrograms of a dataset",
     "show": "draw waveform, spectrograms and genres of a dataset",
+    "trial": "train a trial of a W&B sweep, as `wandb agent` calls it",
     "list": "list the groups of the configuration, or the options of one",
 }
 """The commands, each a module of this package, with a line of help."""
 
-OVERRIDDEN = ("train", "refit", "evaluate", "index", "recommend", "prepare", "show")
+OVERRIDDEN = ("train", "refit", "evaluate", "index", "recommend", "prepare", "show", "trial")
 """The commands that take overrides (``KEY=VALUE``)."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 def checked(overrides: Sequence[str], *, run_dir: str, config_dir: Path | None = None) -> Config:
     """Compose ``conf/`` with the overrides and check the whole."""
-    return Config.from_hydra(_composed(overrides, config_dir), run_dir=run_dir, overrides=overrides)
+    return Config.from_hydra(composed(overrides, config_dir), run_dir=run_dir, overrides=overrides)
 
 
 def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
@@ -49,9 +49,9 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
         UserError: All mistakes, one sentence each; one that Hydra finds alone.
     """
     try:
-        composed = _composed(overrides, config_dir, with_hydra=True)
-        run_dir = composed.hydra.run.dir
-        ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        whole = composed(overrides, config_dir, with_hydra=True)
+        run_dir = whole.hydra.run.dir
+        ours = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         return Config.from_hydra(ours, run_dir=run_dir, overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, can_sweep=False)) from error
@@ -86,7 +86,7 @@ def checked_again(
     if isinstance(split := plain.get("split"), dict):
         split.setdefault("unseen", False)  # Runs of earlier versions do not have it.
     plain.setdefault("encoder", {"_target_": None})  # As it is where the network started from scratch.
-    fresh = _composed([], config_dir)
+    fresh = composed([], config_dir)
     config = fresh.copy()
     for key in (*GROUPS, "features", *(entry.name for entry in fields(RootConfig))):
         config[key] = plain.get(key)
@@ -102,7 +102,7 @@ def checked_again(
         (options if is_group and isinstance(override.value(), str | list) else values).append(override)
     for override in options:
         config[override.key_or_group] = OmegaConf.select(
-            _composed([str(override.input_line)], config_dir), override.key_or_group
+            composed([str(override.input_line)], config_dir), override.key_or_group
         )
     for override in values:  # Whatever the order, as in Hydra.
         OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
@@ -152,7 +152,7 @@ def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:
     """Return our loggers of the kinds that a run had, and where its record of W&B was."""
     logger = logger if isinstance(logger, dict) else {}
     chosen = [name for name in ("wandb", "csv", "tensorboard") if logger.get(name)]
-    ours: DictConfig = _composed([f"logger=[{','.join(chosen)}]"] if chosen else ["logger=none"], config_dir).logger
+    ours: DictConfig = composed([f"logger=[{','.join(chosen)}]"] if chosen else ["logger=none"], config_dir).logger
     own = logger.get("wandb")
     if isinstance(own, dict):
         ours.wandb.update({key: own[key] for key in ("project", "entity", "group") if isinstance(own.get(key), str)})
@@ -179,8 +179,18 @@ def refuse_without_effect(overrides: Sequence[str]) -> None:
             raise UserError(f"{typed} has no effect on a run that is trained; leave it out.")
 
 
-def _composed(overrides: Sequence[str], config_dir: Path | None, *, with_hydra: bool = False) -> DictConfig:
-    check_single(overrides, can_sweep=False)
+def composed(
+    overrides: Sequence[str], config_dir: Path | None, *, with_hydra: bool = False, can_sweep: bool = False
+) -> DictConfig:
+    """Compose ``conf/`` with the overrides.
+
+    Args:
+        overrides: As typed.
+        config_dir: Folder with options of the user's own.
+        with_hydra: Whether the section `hydra` is to be there.
+        can_sweep: Whether they may choose a sweep, of which one job is meant.
+    """
+    check_single(overrides, can_sweep=can_sweep)
     if config_dir is not None:
         quoted = f"file://{config_dir}".replace("'", r"\'")
         overrides = [f"hydra.searchpath=['{quoted}']", *overrides]

@@ -1,12 +1,14 @@
 """What each rank does to train or to test a run, once its configuration is checked."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.errors import Terminated
 from genreclf.evaluation.provenance import marks_of
@@ -17,6 +19,7 @@ from genreclf.experiment.fit import fit, is_first_rank
 from genreclf.experiment.setup import Prepared, prepare, prepare_evaluation
 from genreclf.experiment.sharing import Sharing
 from genreclf.run_directory import RunDirectory
+from genreclf.training.loggers import PatientWandbLogger
 from genreclf.training.tracking import Tracking
 
 Share = Generator[str, None, None]
@@ -57,6 +60,21 @@ def evaluate_again(config: Config, prepared: Prepared, sharing: Sharing) -> Shar
         yield from test(config, run, RunDirectory(config.init_from or ""), prepared, tracking, sharing.draw)
 
 
+def record_again(config: Config) -> None:
+    """Tell W&B what became of a finished run: one of its sweeps has handed the same settings out once more."""
+    run = RunDirectory(config.run_dir)
+    metrics = run.read_metrics()
+    split = metrics["split"]
+    kinds = {name: instantiate.find(f"logger.{name}", node, []) for name, node in config.logger.items()}
+    ours = {name: config.logger[name] for name, kind in kinds.items() if kind is PatientWandbLogger}
+    tags = _tags(config, split["name"], split["leaky"], metrics)
+    with Tracking(make_loggers(replace(config, logger=ours), {"config": config.plain}, tags=tags)) as tracking:
+        for row in run.read_history():
+            for logger in tracking.loggers:
+                logger.log_metrics(row, step=int(row["epoch"]))
+        tracking.finish(metrics, None, None)
+
+
 class Task(NamedTuple):
     """Something a rank can be asked to do."""
 
@@ -78,10 +96,13 @@ def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
 
 
 def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str, sharing: Sharing) -> Tracking:
-    split = prepared.split
-    marks = [*["LEAKY"] * split.leaky, *marks_of(prepared.provenance)]
-    ours = [config.model["_target_"].rpartition(".")[2], split.name, *marks]
     if not is_first_rank():  # Callbacks that log want one on every rank.
         return Tracking([DummyLogger()] if config.logger else [])
     given = {"config": config.plain, "job_type": job_type, "beside_others": sharing.device is not None}
-    return Tracking(make_loggers(config, given, tags=ours))
+    split = prepared.split
+    return Tracking(make_loggers(config, given, tags=_tags(config, split.name, split.leaky, prepared.provenance)))
+
+
+def _tags(config: Config, split: str, leaky: bool, metrics: Mapping[str, Any]) -> list[str]:
+    """Return what W&B tags a run with: its model, its split, and what its figures must not be read without."""
+    return [config.model["_target_"].rpartition(".")[2], split, *["LEAKY"] * leaky, *marks_of(metrics)]

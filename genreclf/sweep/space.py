@@ -33,6 +33,11 @@ class Steps:
     values: tuple[int | float, ...]
     step: int | float
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all are whole numbers."""
+        return all(isinstance(each, int) for each in self.values)
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -115,12 +120,15 @@ def values_of(override: Override) -> Values:
     Raises:
         UserError: It is tagged with a word that has no effect.
     """
-    value = override.value()
-    tags = getattr(value, "tags", set())
+    value: Any = override.value()
+    tags: set[str] = getattr(value, "tags", set())
     if unknown := tags - ({"log"} if isinstance(value, IntervalSweep) else set()):
         raise UserError(f"{override.input_line}: tag {sorted(unknown)[0]} has no effect; only an interval takes log.")
     if isinstance(value, IntervalSweep):
-        return Interval(value.start, value.end, log="log" in tags)
+        low: Any = value.start
+        high: Any = value.end
+        return Interval(low, high, log="log" in tags)
     if isinstance(value, RangeSweep) and not value.shuffle:
         return Steps(tuple(value.range()), abs(value.step))
-    return Choices(tuple(override.sweep_iterator(transformer=Transformer.encode)))
+    choices: Any = override.sweep_iterator(transformer=Transformer.encode)
+    return Choices(tuple(choices))

@@ -45,7 +45,7 @@ def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
         page = None
     now = [row for row in rows if row.in_last_call]
     failed = [row for row in now if row.status == FAILED]
-    print(counted(now))
+    print(counted(now or rows))
     for row in failed[:NAMED]:
         say(f"Failed: {row.name}: {row.reason}")
     if len(failed) > NAMED:

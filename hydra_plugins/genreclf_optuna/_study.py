@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from genreclf.errors import UserError
-from genreclf.sweep.space import Interval, Space, Steps, values_of
+from genreclf.sweep.space import Choices, Interval, Space, values_of
 
 RETRY_OF = "retry_of"
 """Attribute of a trial: the number of the failed trial whose parameters it tries again."""
@@ -259,14 +259,13 @@ def distribution(override: Override) -> BaseDistribution:
         UserError: Optuna cannot search it.
     """
     values = values_of(override)
+    if isinstance(values, Choices):
+        return CategoricalDistribution(values.values)
+    kind: Callable[..., BaseDistribution] = IntDistribution if values.is_whole else FloatDistribution
     try:
         if isinstance(values, Interval):
-            return (IntDistribution if values.is_whole else FloatDistribution)(values.low, values.high, log=values.log)
-        if isinstance(values, Steps):
-            whole = all(isinstance(each, int) for each in values.values)
-            kind = IntDistribution if whole else FloatDistribution
-            return kind(min(values.values), max(values.values), step=values.step)
-        return CategoricalDistribution(values.values)
+            return kind(values.low, values.high, log=values.log)
+        return kind(min(values.values), max(values.values), step=values.step)
     except ValueError as error:
         raise UserError(f"{override.input_line} cannot be searched ({_first_line(error)}).") from error
 

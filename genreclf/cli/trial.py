@@ -1,0 +1,54 @@
+"""``python -m genreclf trial SWEEP [overrides] --search KEYS -- ...``: a trial of a W&B sweep, which agents start."""
+
+import os
+from pathlib import Path
+
+from genreclf.cli.parser import Parser
+from genreclf.errors import UserError
+
+
+def parser() -> Parser:
+    """Return the parser of the command."""
+    command = Parser(
+        "trial",
+        "Train one trial of a W&B sweep in a folder of its own in SWEEP; `wandb agent` calls this command, with what "
+        "it hands out behind a --. A finished trial is not trained again, a killed one goes on.",
+    )
+    command.add_argument("sweep", metavar="SWEEP", type=Path, help="folder of the sweep")
+    command.add_argument("--search", metavar="KEYS", required=True, help="the keys that it searches, as in seed,model")
+    command.add_overrides("what is fixed in all trials, as for a training")
+    return command
+
+
+def main(arguments: list[str]) -> None:
+    """Train the trial, or tell W&B again what came of it if it is finished."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    asked = parser().parse(arguments[:end])
+    from genreclf.cli.compose import composed
+    from genreclf.cli.directories import fixed_keys, job_folder
+    from genreclf.sweep.job import Job, JobFailed
+    from genreclf.sweep.process import hide_gpus_from
+    from genreclf.sweep.wandb import trial_arguments
+
+    overrides = [*trial_arguments(arguments[end + 1 :], asked.search.split(",")), *asked.overrides]
+    if "run_dir" in (fixed := fixed_keys(asked.overrides)):
+        raise UserError("run_dir is one run's; a sweep gives each trial its own.")
+    config = composed(overrides, asked.config_dir, can_sweep=True)
+    job = Job(
+        run_dir=asked.sweep / job_folder(overrides, fixed, _root_=config),
+        sweep_dir=asked.sweep,
+        number=len(list(asked.sweep.glob("*/job.json"))),
+        overrides=overrides,
+        fixed=fixed,
+    )
+    was_finished = job.run.status == "finished"
+    hide_gpus_from([config])
+    job.carry_out(config, logged=False, apart=False)
+    try:
+        job.result(searched=True)
+    except JobFailed as failure:
+        raise SystemExit(job.record["exit_code"] or failure.exit_code) from None
+    if was_finished and "WANDB_SWEEP_ID" in os.environ:
+        from genreclf.experiment.tasks import record_again
+
+        record_again(job.check(config))

@@ -1,0 +1,45 @@
+"""The sweeper that `hydra/sweeper=wandb` chooses: it registers a sweep in W&B, whose agents then train its trials."""
+
+from typing import Any
+
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from genreclf.errors import UserError
+
+
+class WandbSweeper(Sweeper):
+    """A sweeper that leaves the search to W&B; `conf/hydra/sweeper/wandb.yaml` explains its settings."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Check the settings.
+
+        Raises:
+            UserError: One of them is wrong, or the trials would not log to W&B.
+        """
+        from genreclf.sweep.wandb import WandbSweep
+
+        logger = config.logger.get("wandb")
+        if not logger:
+            raise UserError("sweep=wandb needs the record of each trial in W&B: set logger=wandb.")
+        settings: dict[str, Any] = {
+            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for key, value in self.settings.items()
+        }
+        sources = config.hydra.runtime.config_sources
+        self.wandb_sweep = WandbSweep(
+            **settings,
+            sweep_dir=config.hydra.sweep.dir,
+            project=logger.project,
+            entity=logger.entity,
+            config_dir=next((source.path for source in sources if source.provider == "command-line"), None),
+        )
+        self.config_loader = hydra_context.config_loader
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Register the sweep, unless that is done, and print the command of its agents."""
+        self.wandb_sweep.run(arguments, self.config_loader)
