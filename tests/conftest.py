@@ -1,13 +1,16 @@
+import gc
 import os
 
+# Nothing that is imported or collected is freed: see `pytest_collection_finish`.
+gc.disable()
 # Before torch is imported: several test processes share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
 
-import gc
 import logging
+import multiprocessing
 import shutil
 import signal
 import sys
@@ -15,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import SMALL, Cli, Outcome, Trained, train, write_music
+from blank_pictures import draw_blank
+from helpers import ROOT, SMALL, Cli, Outcome, Trained, train, write_music
 from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from matplotlib.figure import Figure
-from PIL import Image
 from quick_hydra import compose_quickly
 
 from genreclf.__main__ import main
@@ -29,13 +31,21 @@ from genreclf.run_directory import RunDirectory
 # A job in the background of a shell ignores it, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+_preload = multiprocessing.set_forkserver_preload
+multiprocessing.set_forkserver_preload = lambda names: _preload([*names, "in_forked_processes"])
 compose_quickly()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that no process is left with one when the others have nothing more to do."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_collection_finish() -> None:
     """Leave all that is imported and collected out of garbage collection."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +57,9 @@ def _away_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save each plot as a blank picture, but in tests that are marked ``pictures``: to draw is half of a small run."""
+    """Save each plot as a blank picture, but in tests that are marked ``pictures``."""
     if request.node.get_closest_marker("pictures") is None:
-        monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Image.new("L", (1, 1)).save(path, "png"))
+        draw_blank(monkeypatch.setattr)
 
 
 @pytest.fixture

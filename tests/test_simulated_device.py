@@ -19,6 +19,7 @@ def run_tests(arguments: list[str], log: Path) -> None:
     sys.exit(pytest.main(arguments))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "chosen", [pytest.param("not slow", id="fast"), pytest.param("slow", id="slow", marks=pytest.mark.slow)]
 )

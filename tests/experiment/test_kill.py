@@ -76,6 +76,7 @@ def unbroken() -> list[RunDirectory]:
     return []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("place", "epoch"),
     [

@@ -125,6 +125,7 @@ def test_without_a_monitor_the_last_epoch_is_tested(cli: Cli, tiny: list[str], t
     assert "On the validation tracks, the tested epoch was right for" in run.report.read_text()
 
 
+@pytest.mark.pictures
 def test_without_validation_tracks_the_last_epoch_is_tested(
     cli: Cli, tiny: list[str], no_val: list[str], tmp_path: Path
 ) -> None:
@@ -293,6 +294,7 @@ class Turned(Watched):
 """A model that keeps what each rank validates, and how often the ranks were asked for something in an epoch's steps."""
 
 
+@pytest.mark.long
 def test_two_devices_train_as_one_experiment(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     """Two ranks, one of which has a clip more in each batch, end where one device does, but for rounding."""
     (tmp_path / "watched.py").write_text(WATCHED)
@@ -362,6 +364,7 @@ def test_a_killed_run_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_pat
     assert (tmp_path / "killed/predictions.csv").read_text() == (tmp_path / "unbroken/predictions.csv").read_text()
 
 
+@pytest.mark.pictures
 def test_the_leaky_split_says_so_everywhere(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     outcome = cli(*tiny, "split=chunk", "run_dir=run")
     assert outcome.code == 0, outcome.err
@@ -375,6 +378,7 @@ def test_the_leaky_split_says_so_everywhere(cli: Cli, tiny: list[str], tmp_path:
     assert all(segment["stop_frame"] > segment["start_frame"] for segment in segments["train"])
 
 
+@pytest.mark.long
 def test_a_sweep_gives_each_job_its_own_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     arguments = ["-m", *tiny[:-5], "model=ffnn,cnn", "model.dropout=0.1", *tiny[-4:]]
     arguments = [

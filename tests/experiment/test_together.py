@@ -47,6 +47,7 @@ def number_of(model: GenreClassifier) -> int:
     return int(Path(model.trainer.default_root_dir).name)
 
 
+@pytest.mark.long
 def test_runs_that_train_at_once_equal_runs_alone(
     cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_all_figures_are_sizeable_pictures_with_titles(tmp_path: Path, drawn: di
         )
 
 
+@pytest.mark.pictures
 def test_without_epochs_there_are_no_curves(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     paths = draw_all(tmp_path, [], predictions(tracks=4).per_track(), {"split": {"leaky": False}}, "title")
     assert {path.name for path in paths} == NAMES - {"curves.png"}

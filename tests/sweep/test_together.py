@@ -46,6 +46,7 @@ def assert_equal(run: RunDirectory, alone: RunDirectory) -> None:
     assert {path.name for path in run.path.rglob("*")} - {"job.json"} == {path.name for path in alone.path.rglob("*")}
 
 
+@pytest.mark.long
 def test_jobs_in_one_process_equal_runs_alone(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     outcome = cli(*together(*tiny, *DRAWS, "seed=0,1"))
     assert outcome.code == 0, outcome.err
