@@ -125,6 +125,7 @@ def test_a_model_of_computed_music_says_so(form: str, cli: Cli, trained: Trained
     assert outcome.err == f"Warning: {COMPUTED_ONLY}\n"
     if form == "jsonl":
         assert json.loads(outcome.out)["warning"] == COMPUTED_ONLY
+    assert COMPUTED_ONLY in " ".join(outcome.out.split())
     tuned = {**config, "init_from": "real"}
     (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(tuned))
     split = json.loads((tmp_path / "run/split.json").read_text())

@@ -1,5 +1,6 @@
 """``python -m genreclf predict RUN PATH...``: predict the genres of audio files."""
 
+import argparse
 import csv
 import json
 import math
@@ -26,6 +27,10 @@ NAME_BYTES = 150
 """Longest name of a picture, in bytes; file systems take 255 with the suffix and a number."""
 
 
+NOT_SURE = "not sure"
+"""What stands in the place of a genre where a prediction is not sure enough."""
+
+
 def main(arguments: list[str]) -> None:
     """Print the genres of each song; name a bad file and go on, and fail only if no song could be predicted."""
     options = parser().parse(arguments)
@@ -38,7 +43,8 @@ def main(arguments: list[str]) -> None:
         say(f"Note: {notice}")
     if predictor.warning is not None:
         say(f"Warning: {predictor.warning}")
-    writer = FORMATS[options.format](predictor, options.top)
+    least = None if options.abstain is None else _least_confidence(predictor, *options.abstain)
+    writer = FORMATS[options.format](predictor, options.top, least)
     pictures = Pictures(Path(options.timeline_dir)) if options.timeline_dir else None
     predicted = left_out = 0
     try:
@@ -70,10 +76,40 @@ def main(arguments: list[str]) -> None:
         print(f"{predicted} predicted, {left_out} left out.", file=sys.stderr)
 
 
-class Writer(Protocol):
-    """Prints predictions in one format."""
+def _abstention(word: str) -> tuple[str, float]:
+    """Return what ``--abstain`` says: ``coverage`` or ``probability``, and its value."""
+    kind, _, value = word.partition("=")
+    if kind not in ("coverage", "probability"):
+        raise argparse.ArgumentTypeError(f"{word} is neither coverage=SHARE nor probability=SHARE")
+    return kind, number(float, 0, 1, "share from 0 to 1")(value)
 
-    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
+
+def _least_confidence(predictor: "GenrePredictor", kind: str, value: float) -> float:
+    """Return the confidence below which a song is `NOT_SURE`, and say what the validation tracks tell of it.
+
+    Raises:
+        UserError: A coverage is asked of a run without calibration.
+    """
+    if kind == "probability":
+        return value
+    if (calibration := predictor.calibration) is None:
+        raise UserError(
+            "--abstain coverage=... needs a run that was calibrated on validation tracks, which older runs and those "
+            "without such tracks are not: use --abstain probability=..., or train again."
+        )
+    least = calibration.least_confidence(value)
+    right = 100 * calibration.accuracy_at(value)
+    say(
+        f"Note: songs with a confidence below {least:.3f} are not sure; of the validation tracks above, {right:.0f} % "
+        "were right."
+    )
+    return least
+
+
+class Writer(Protocol):
+    """Prints predictions in one format; a song with a confidence below `least` has no genre but `NOT_SURE`."""
+
+    def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
         """Take what is the same for all songs."""
 
     def add(self, name: str, prediction: "Prediction") -> None:
@@ -83,18 +119,23 @@ class Writer(Protocol):
         """Print what is left."""
 
 
+def _genre(prediction: "Prediction", least: float | None) -> str:
+    return NOT_SURE if least is not None and prediction.confidence < least else prediction.genre
+
+
 class Table:
     """A row a song: its most probable genres with their shares, and the most probable over time."""
 
-    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
+    def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
         from rich.table import Table as RichTable
 
-        self.top = top or TABLE_TOP
+        self.top, self.least = top or TABLE_TOP, least
         self.table = RichTable()
         self.table.add_column("song", overflow="fold")
         for name in ("genres", "over time"):
             self.table.add_column(name, no_wrap=True)
-        for name in ("entropy\n(bits)", "length"):
+        self.table.caption = None if predictor.warning is None else f"Warning: {predictor.warning}"
+        for name in ("confidence", "entropy\n(bits)", "length"):
             self.table.add_column(name, justify="right", no_wrap=True)
 
     def add(self, name: str, prediction: "Prediction") -> None:
@@ -108,8 +149,9 @@ class Table:
         shares = [f"{100 * share:4.1f} % {genre}" for genre, share in prediction.top(self.top)]
         cells = [
             name,
-            "\n".join(shares),
+            "\n".join([NOT_SURE, *shares] if _genre(prediction, self.least) == NOT_SURE else shares),
             "\n".join([*stretches[:TABLE_STRETCHES], *([f"{more} more changes"] if more > 0 else [])]),
+            f"{prediction.confidence:.2f}\n{prediction.certainty}",
             f"{prediction.entropy_bits:.2f}",
             clock(prediction.duration_s),
         ]
@@ -126,14 +168,12 @@ class Table:
 class JsonLines:
     """A JSON object a line and song; with a top, ``top`` holds the names of so many genres, the most probable first."""
 
-    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
-        self.top, self.warning = top, predictor.warning
+    def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
+        self.top, self.least = top, least
 
     def add(self, name: str, prediction: "Prediction") -> None:
         """Print a line."""
-        content = prediction.plain()
-        if self.warning is not None:
-            content["warning"] = self.warning
+        content = {**prediction.plain(), "genre": _genre(prediction, self.least)}
         if self.top is not None:
             content["top"] = [genre for genre, _ in prediction.top(self.top)]
         print(json.dumps(content), flush=True)
@@ -142,22 +182,28 @@ class JsonLines:
         """Nothing is left."""
 
 
+FIGURES = ("confidence", "certainty", "entropy_bits", "duration_s")
+"""Columns of each song in a CSV file, before those of its genres."""
+
+
 class Csv:
     """A row a song; with a top, columns ``top_1``, ``top_2``... name the most probable genres."""
 
-    def __init__(self, predictor: "GenrePredictor", top: int | None) -> None:
-        self.top = min(top or 0, len(predictor.genres))
+    def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
+        self.top, self.least = min(top or 0, len(predictor.genres)), least
+        self.warning = [] if predictor.warning is None else [predictor.warning]
         self.writer = csv.writer(sys.stdout, lineterminator="\n")
         ranks = [f"top_{rank + 1}" for rank in range(self.top)]
         genres = map(printable, predictor.genres)
-        self._write(["path", "predicted", "entropy_bits", "duration_s", *ranks, *genres])
+        self._write(["path", "predicted", *FIGURES, *["warning"] * len(self.warning), *ranks, *genres])
 
     def add(self, name: str, prediction: "Prediction") -> None:
         """Print a row."""
         names = [genre for genre, _ in prediction.top(self.top)] if self.top else []
-        figures = [f"{prediction.entropy_bits:.6f}", f"{prediction.duration_s:.6f}"]
+        figures = [f"{prediction.confidence:.6f}", prediction.certainty]
+        figures += [f"{prediction.entropy_bits:.6f}", f"{prediction.duration_s:.6f}", *self.warning]
         shares = [f"{share:.9f}" for share in prediction.probabilities]
-        self._write([name, printable(prediction.genre), *figures, *map(printable, names), *shares])
+        self._write([name, printable(_genre(prediction, self.least)), *figures, *map(printable, names), *shares])
         sys.stdout.flush()
 
     def _write(self, cells: list[str]) -> None:
@@ -226,6 +272,13 @@ def parser() -> Parser:
         type=number(int, 1, math.inf, "whole number above 0"),
         metavar="K",
         help=f"name the K most probable genres in their order (table: {TABLE_TOP})",
+    )
+    command.add_argument(
+        "--abstain",
+        type=_abstention,
+        metavar="KIND=SHARE",
+        help=f'say "{NOT_SURE}" in the place of a genre where the confidence is below probability=SHARE, or below that '
+        "of the surest coverage=SHARE of the validation tracks",
     )
     seconds = number(float, 0, 1e6, "number of seconds from 0 on")
     command.add_argument("--skip-start", type=seconds, default=0.0, metavar="S", help="seconds left out at the start")

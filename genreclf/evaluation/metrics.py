@@ -51,8 +51,8 @@ def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -
         artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None where none are known.
 
     Returns:
-        ``clip`` with ``accuracy``, ``f1_macro``, ``loss``, ``n``; ``track`` with the same and ``accuracy_ci95``
-        (Wilson, ``[low, high]``), what `artist_metrics` returns, ``top3_accuracy`` and ``calibration_error``;
+        ``clip`` with ``accuracy``, ``f1_macro``, ``calibration_error``, ``loss``, ``n``; ``track`` with the same and
+        ``accuracy_ci95`` (Wilson, ``[low, high]``), what `artist_metrics` returns and ``top3_accuracy``;
         ``per_genre`` with ``precision``, ``recall``, ``f1`` and ``n`` of the tracks of each genre. Nothing is rounded;
         see `rounded`. Losses are mean negative log likelihoods in nats, that of tracks of the averaged probabilities.
         A genre without tracks has ``n`` 0 and no part in macro F1. Losses are nan where logits are.
@@ -74,6 +74,7 @@ def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -
         "clip": {
             "accuracy": int(np.trace(clip_counts)) / len(clip_targets),
             "f1_macro": _macro_f1(clip_counts),
+            "calibration_error": calibration_error(clips.probabilities, clip_targets),
             "loss": -float(clips.log_probabilities[np.arange(len(clip_targets)), clip_targets].mean()),
             "n": len(clip_targets),
         },
@@ -83,7 +84,7 @@ def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -
             **artist_metrics(tracks.predicted == tracks.targets, artist_index(tracks.track_ids, artists)),
             "f1_macro": _macro_f1(counts),
             "top3_accuracy": _top_accuracy(tracks, 3),
-            "calibration_error": calibration_error(tracks),
+            "calibration_error": calibration_error(tracks.probabilities, tracks.targets),
             "loss": -float(np.log(np.maximum(of_target, np.finfo(np.float64).tiny)).mean()),
             "n": n,
         },
@@ -140,17 +141,36 @@ def genre_scores(tracks: TrackPredictions) -> dict[str, dict[str, float]]:
     }
 
 
-def calibration_error(tracks: TrackPredictions) -> float:
-    """Return the expected calibration error: how far confidence is from accuracy, on average over the tracks.
+def calibration_error(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
+    """Return the expected calibration error: how far confidence is from accuracy, on average over the predictions.
 
     C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017: 15 bins of
     equal width, each open on the left and closed on the right.
+
+    Args:
+        probabilities: Shape ``(prediction, genre)``.
+        targets: Index of the true genre, shape ``(prediction,)``.
     """
-    confidence = tracks.probabilities.max(axis=1)
+    confidence, accuracy, n = reliability(probabilities, targets)
+    return float((np.abs(accuracy - confidence) * n).sum() / len(targets))
+
+
+def reliability(
+    probabilities: NDArray[np.float64], targets: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return mean confidence, accuracy and number of the predictions in each bin; see `calibration_error`.
+
+    Returns:
+        Three arrays ``(bin,)``, 0 in bins without predictions.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == targets
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     bins = np.minimum(np.searchsorted(edges, confidence, side="left") - 1, CALIBRATION_BINS - 1)
-    gap = np.bincount(bins, weights=(tracks.predicted == tracks.targets) - confidence, minlength=CALIBRATION_BINS)
-    return float(np.abs(gap).sum() / len(confidence))
+    n = np.bincount(bins, minlength=CALIBRATION_BINS)
+    sums = (np.bincount(bins, weights=values, minlength=CALIBRATION_BINS) for values in (confidence, right))
+    confidences, accuracies = (total / np.maximum(n, 1) for total in sums)
+    return confidences, accuracies, n
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> int | None:

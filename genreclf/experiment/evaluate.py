@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from genreclf.checkpoint import load_checkpoint
@@ -9,6 +10,7 @@ from genreclf.config.config import Config
 from genreclf.datasets.identity import artist_groups
 from genreclf.devices import device_errors, exactly
 from genreclf.errors import UserError
+from genreclf.evaluation.calibration import Calibration
 from genreclf.evaluation.metrics import apart, evaluate, rounded
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
 from genreclf.experiment.fit import is_first_rank
@@ -67,6 +69,10 @@ def test(
     described: dict[str, Any] = {"name": split.name, "hash": split.hash, "leaky": split.leaky}
     artists = artist_groups(clips.track_ids, prepared.split_record["artists"])
     scores = evaluate(clips, artists)
+    calibration = _calibration(run, trained, val)
+    if calibration is not None:
+        for unit, calibrated in calibration.scores(clips).items():
+            scores[unit]["calibrated"] = calibrated
     if (seen := prepared.seen) is not None:
         described["seen"] = seen.counts
         scores |= apart(clips.per_track(), seen.ids, artists)
@@ -81,6 +87,7 @@ def test(
         **prepared.provenance,
         **model.summary(load_checkpoint(trained.last)["state_dict"] if trained.last.exists() else {}),
         "val": {"track": {"accuracy": val_accuracy}},
+        **({} if calibration is None else {"calibration": calibration.plain()}),
         "test": scores,
         "timing": {
             **timing,
@@ -91,7 +98,16 @@ def test(
     }
     metrics = rounded(metrics)
     write_track_csv(run.val_predictions, val.per_track())
-    yield from _write(config, run, metrics, clips, history, prepared, tracking, draw)
+    yield from _write(config, run, metrics, clips, history, prepared, tracking, draw, artists)
+
+
+def _calibration(run: RunDirectory, trained: RunDirectory, val: ClipPredictions) -> Calibration | None:
+    """Return the calibration of the run that is tested again, or if there is none, that of the validation tracks."""
+    known = None
+    if trained.path != run.path:
+        with suppress(UserError):
+            known = Calibration.of_run(trained)
+    return known or Calibration.fit(val)
 
 
 def _load(model: GenreClassifier, checkpoint: Mapping[str, Any], trained: RunDirectory) -> int:
@@ -119,13 +135,14 @@ def _write(
     prepared: Prepared,
     tracking: Tracking,
     draw: Callable[..., Callable[[], object]],
+    artists: Mapping[str, str] | None,
 ) -> Generator[str, None, None]:
     """Write the files of a finished run, ``metrics.json`` last."""
     tracks: TrackPredictions = clips.per_track()
     write_clip_csv(run.clip_predictions, clips)
     write_track_csv(run.predictions, tracks)
     title = run_title(metrics, config.plain, tracks.track_ids)
-    wait_for_figures = draw(run.figures, history, tracks, metrics, title)
+    wait_for_figures = draw(run.figures, history, clips, metrics, title)
     yield "report"
     wait_for_figures()
     write_report(
@@ -135,6 +152,7 @@ def _write(
         environment=run.read_json(run.environment),
         history=history,
         tracks=tracks,
+        artists=artists,
         warnings=prepared.warnings,
     )
     data = prepared.data

@@ -172,6 +172,7 @@ def describe(run: RunDirectory, predictor: GenrePredictor) -> dict[str, str]:
         "test_track_accuracy_ci95": track.get("accuracy_ci95"),
         "test_track_accuracy_ci95_artists": track.get("accuracy_ci95_artists"),
         "test_tracks": track.get("n"),
+        "temperature": predictor.calibration.plain()["temperature"] if predictor.calibration else None,
     }
     return {key: json.dumps(value) for key, value in known.items()}
 

@@ -12,6 +12,7 @@ from genreclf.config.schema import ClipConfig, TrainerConfig
 from genreclf.config.trust import GROUPS
 from genreclf.config.weights import LARGEST as LARGEST_OF_SPECTROGRAMS
 from genreclf.config_file import LARGEST_BYTES, dump_config
+from genreclf.evaluation.calibration import Calibration
 from genreclf.evaluation.provenance import provenance_of
 
 SECTIONS = (*GROUPS, "features")
@@ -114,6 +115,8 @@ def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     for name in provenance_of(metrics):
         shared[name] = {str(key): value for key, value in metrics[name].items()}
         _check_values(shared[name], name)
+    if (calibration := Calibration.of_metrics(metrics)) is not None:
+        shared["calibration"] = calibration.plain()
     if shared["status"] != "finished":
         raise ValueError(f"status of {shared['status']!r}")
     split = shared["split"]

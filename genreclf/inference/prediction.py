@@ -1,10 +1,15 @@
 """The prediction of a model for a song."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from genreclf.evaluation.calibration import Calibration, logarithms, tempered
+
+CHANGING_BITS = 0.5
+"""Least entropy of the windows' mean of a song that changes: that of two genres at 89 and 11 %."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,6 +73,9 @@ class Prediction:
         sample_rate: Sample rate at which it was computed, in Hz; the mels reach up to half of it.
         heard_s: Start and end of what was analyzed, in seconds of the song.
         duration_s: Length of the whole song, in seconds.
+        calibration: Of the model, see `genreclf.evaluation.calibration`; None if it has none. The windows are
+            calibrated; `probabilities` are those of the test, and `confidence` is calibrated.
+        warning: One sentence that a user should read before trusting the prediction.
     """
 
     path: str | None
@@ -79,6 +87,8 @@ class Prediction:
     sample_rate: int
     heard_s: tuple[float, float]
     duration_s: float
+    calibration: Calibration | None = None
+    warning: str | None = None
 
     @property
     def genre(self) -> str:
@@ -88,8 +98,29 @@ class Prediction:
     @property
     def entropy_bits(self) -> float:
         """Entropy of the probabilities: 0 if one genre is certain, log2 of the number of genres if all are equal."""
-        known = self.probabilities[self.probabilities > 0]
-        return abs(float((known * np.log2(known)).sum()))
+        return float(_entropy_bits(self.probabilities))
+
+    @property
+    def confidence(self) -> float:
+        """How likely the most probable genre is right: its probability, calibrated on validation tracks."""
+        temperature = 1.0 if self.calibration is None else self.calibration.track
+        return float(tempered(logarithms(self.probabilities), temperature).max())
+
+    @property
+    def certainty(self) -> Literal["sure", "unsure", "changing"]:
+        """Whether the model is sure of a song, unsure, or sure of different genres at different times.
+
+        The entropy of the windows' mean has two parts: the mean of their own entropies, where the model is unsure of
+        each window, and the rest, where the windows differ (A. Malinin and M. Gales, "Predictive uncertainty
+        estimation via prior networks", NeurIPS 2018). A song is ``changing`` if the second makes more than half of at
+        least `CHANGING_BITS`; otherwise ``unsure`` if its most probable genre is more likely wrong than right;
+        otherwise ``sure``.
+        """
+        windows = self.timeline.probabilities
+        total = float(_entropy_bits(windows.mean(axis=0)))
+        if total >= CHANGING_BITS and total - float(_entropy_bits(windows).mean()) > total / 2:
+            return "changing"
+        return "sure" if self.confidence >= 0.5 else "unsure"
 
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
         """Return the `k` most probable genres (default: all) with their probabilities, in descending order."""
@@ -103,9 +134,19 @@ class Prediction:
             "genre": self.genre,
             "probabilities": _by_genre(self.genres, self.probabilities),
             "timeline": self.timeline.plain(),
+            "confidence": round(self.confidence, 6),
+            "certainty": self.certainty,
+            "temperature": None if self.calibration is None else self.calibration.plain()["temperature"],
             "entropy_bits": round(self.entropy_bits, 6),
             "duration_s": round(self.duration_s, 6),
+            **({} if self.warning is None else {"warning": self.warning}),
         }
+
+
+def _entropy_bits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the entropies of distributions ``(..., genre)``."""
+    bits: NDArray[np.float64] = np.abs((probabilities * np.log2(np.where(probabilities > 0, probabilities, 1))).sum(-1))
+    return bits
 
 
 def _by_genre(genres: tuple[str, ...], probabilities: NDArray[np.float64]) -> dict[str, float]:

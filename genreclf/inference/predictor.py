@@ -23,6 +23,7 @@ from genreclf.data.clips import SegmentTable, Short, cut, grid_clips
 from genreclf.devices import device_errors, exactly, find_device
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import printable
+from genreclf.evaluation.calibration import Calibration, tempered
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.experiment.lineage import is_computed_only
 from genreclf.inference.feature_extractor import FeatureExtractor, SongFeatures
@@ -57,6 +58,7 @@ class GenrePredictor:
         device: Where the network runs, see `find_device`.
         warning: One sentence that a user should read before trusting the predictions.
         encoder: Whose embeddings the model takes, if it takes some.
+        calibration: What the validation tracks told of its probabilities, if known.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class GenrePredictor:
         device: str = "cpu",
         warning: str | None = None,
         encoder: Encoder | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.warning = warning
+        self.calibration = calibration
         self.model = model
         self.grid_overlap = grid_overlap
         self.short = "wrap" if model.spec.kind == "embedding" else short
@@ -113,6 +117,7 @@ class GenrePredictor:
             device=device,
             warning=warning,
             encoder=instantiate.make("encoder", encoder) if spec.kind == "embedding" else None,
+            calibration=Calibration.of_run(directory),
         )
 
     @property
@@ -238,7 +243,7 @@ class GenrePredictor:
 
     def _predict(self, name: str | None, features: SongFeatures) -> Prediction:
         clips, embedding = self._windows(features.log_mel_q)
-        spec = self.spec
+        spec, known = self.spec, self.calibration
         ends_s = np.minimum(clips.start_s + spec.clip_frames / spec.frames_per_second, features.length_s)
         # A song may end within the last frame's hop.
         starts_s = np.minimum(clips.start_s, np.nextafter(ends_s, 0))
@@ -246,7 +251,7 @@ class GenrePredictor:
             genres=self.genres,
             start_s=features.start_s + starts_s,
             end_s=features.start_s + ends_s,
-            probabilities=clips.probabilities,
+            probabilities=clips.probabilities if known is None else tempered(clips.log_probabilities, known.clip),
         )
         return Prediction(
             path=name,
@@ -258,6 +263,8 @@ class GenrePredictor:
             sample_rate=self.feature_extractor.sample_rate,
             heard_s=(features.start_s, features.start_s + features.length_s),
             duration_s=features.duration_s,
+            calibration=known,
+            warning=self.warning,
         )
 
 

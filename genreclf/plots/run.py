@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, number
-from genreclf.evaluation.predictions import TrackPredictions
+from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 from genreclf.evaluation.pretrained import pretrained_name
+from genreclf.plots.calibration import draw_reliability, draw_risk
 from genreclf.plots.style import BLUE, EDGE, FAINT, GRAY, INK, ORANGE, SKY, VERMILION, new_figure, save, tidy
 
 if TYPE_CHECKING:
@@ -23,17 +24,17 @@ NUMBERED_GENRES = 30
 def draw_all(
     directory: Path,
     history_rows: Sequence[Mapping[str, Any]],
-    tracks: TrackPredictions,
+    clips: ClipPredictions,
     metrics: Mapping[str, Any],
     title: str,
 ) -> list[Path]:
-    """Draw ``curves.png``, ``confusion.png``, ``confusion_normalized.png`` and ``genre_scores.png``.
+    """Draw the learning curves, confusion matrices, scores by genre, reliability, and the risk of the surest tracks.
 
     Args:
         directory: Where the plots go; created if it is missing.
         history_rows: A row an epoch: ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
             ``val/clip_accuracy``, ``val/track_accuracy``, ``val/track_loss``, of which any may miss.
-        tracks: Predictions of the test.
+        clips: Predictions of the test.
         metrics: The run's metrics; ``split.leaky`` puts the word LEAKY in every title, ``pretrained`` the word
             PRETRAINED, and see `best_epoch`.
         title: Names the model, the dataset and the split.
@@ -43,7 +44,7 @@ def draw_all(
     """
     leaky = bool(metrics.get("split", {}).get("leaky"))
     pretrained = pretrained_name(metrics) is not None
-    paths = []
+    tracks, paths = clips.per_track(), []
     if history_rows:
         paths.append(directory / "curves.png")
         draw_curves(
@@ -54,6 +55,9 @@ def draw_all(
         draw_confusion(paths[-1], tracks, title, normalized=normalized, leaky=leaky, pretrained=pretrained)
     paths.append(directory / "genre_scores.png")
     draw_genre_scores(paths[-1], tracks, title, leaky=leaky, pretrained=pretrained)
+    paths += [directory / "reliability.png", directory / "risk_coverage.png"]
+    draw_reliability(paths[-2], clips, metrics, title, leaky=leaky, pretrained=pretrained)
+    draw_risk(paths[-1], tracks, title, leaky=leaky, pretrained=pretrained)
     return paths
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.leaks import apart_rows, interval_words, leaky_warning, seen_before
-from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, confusion, get_metric, number
+from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, get_metric, number
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.evaluation.pretrained import pretrained_name, pretrained_note, provenance_words
 from genreclf.evaluation.provenance import refit_note, refit_words
+from genreclf.reports.errors import artist_table, confusion_table
 from genreclf.reports.rendering import render
 from genreclf.reports.tables import MISSING, Table, decimal, percent
 from genreclf.reports.titles import part_name, run_title
@@ -22,14 +23,14 @@ from genreclf.run_directory import atomic_write_text
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-CONFUSIONS_SHOWN = 10
-
 FIGURES = {
     "curves.png": "Loss and accuracy over the epochs",
     "confusion.png": "Confusion matrix, number of test tracks",
     "confusion_normalized.png": "Confusion matrix, % of each true genre",
     "genre_scores.png": "Precision, recall and F1 of each genre",
     "genres.png": "Log-mel spectrogram of a track of each genre",
+    "reliability.png": "How often predictions of a probability are right, with and without the temperature",
+    "risk_coverage.png": "Share of wrong predictions among the surest tracks",
 }
 
 
@@ -42,6 +43,7 @@ def write_report(
     history: Sequence[Mapping[str, Any]],
     tracks: TrackPredictions,
     warnings: Sequence[str],
+    artists: Mapping[str, str] | None = None,
 ) -> None:
     """Write the report of a run in Markdown; what is missing in the arguments reads ``n/a``.
 
@@ -53,6 +55,7 @@ def write_report(
         history: A row an epoch, see `genreclf.plots.run.draw_all`.
         tracks: Predictions of the test.
         warnings: What the reader should know, such as tracks left out.
+        artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None where none are known.
     """
     command = environment.get("command")
     text = render(
@@ -69,7 +72,8 @@ def write_report(
         seen=apart_rows(metrics),
         warnings=warnings,
         genres=genre_table(metrics),
-        confusions=_confusions(tracks),
+        confusions=confusion_table(tracks),
+        artists=artist_table(tracks, artists),
         figures={name: words for name, words in FIGURES.items() if (path.parent / "figures" / name).is_file()},
         command=command if isinstance(command, str) else shlex.join(map(str, command or ())),
         settings=_making(metrics, config, environment, history),
@@ -123,10 +127,20 @@ def _results(metrics: Mapping[str, Any]) -> Table:
         ("95 % interval of accuracy", _range(get_metric(metrics, "test.track.accuracy_ci95")), ""),
         *_artist_rows(metrics),
         *((metric.title, _cell(metric, metrics, "track"), _cell(metric, metrics, "clip", "")) for metric in METRICS),
+        *_calibration_rows(metrics),
         ("loss (nats)", _plain(metrics, "test.track.loss"), _plain(metrics, "test.clip.loss")),
         ("number", _count(metrics, "test.track.n"), _count(metrics, "test.clip.n")),
     ]
     return Table(header=("test", "tracks", "clips"), cells=rows)
+
+
+def _calibration_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the calibration error at the temperatures of the validation tracks; nothing where there are none."""
+    temperature = get_metric(metrics, "calibration.temperature")
+    if temperature is None:
+        return []
+    errors = (_plain(metrics, f"test.{unit}.calibrated.calibration_error") for unit in ("track", "clip"))
+    return [("... calibrated", *errors), ("temperature", *(f"{temperature[unit]:.2f}" for unit in ("track", "clip")))]
 
 
 def _artist_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -154,20 +168,6 @@ def genre_table(metrics: Mapping[str, Any]) -> Table | None:
         cells = (_share(score["precision"]), _share(score["recall"]), _range(interval), decimal(score["f1"]))
         rows.append((genre, *(cells if score["n"] else [""] * len(cells)), str(int(score["n"]))))
     return Table(header=("genre", "precision", "recall", "95 % interval of recall", "F1", "tracks"), cells=rows)
-
-
-def _confusions(tracks: TrackPredictions) -> Table | None:
-    counts = confusion(tracks)
-    true_tracks = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    wrong = sorted(zip(*np.nonzero(counts), strict=True), key=lambda cell: (-counts[cell], cell))[:CONFUSIONS_SHOWN]
-    if not wrong:
-        return None
-    rows = [
-        (tracks.genres[true], tracks.genres[given], str(counts[true, given]), str(true_tracks[true]))
-        for true, given in wrong
-    ]
-    return Table(header=("true", "predicted", "tracks", "of"), cells=rows, words=2)
 
 
 def _making(

@@ -88,7 +88,7 @@ def test_by_hand() -> None:
 def test_keys_are_those_of_metrics_json() -> None:
     result = evaluate(predictions())
     assert set(result) == {"clip", "track", "per_genre"}
-    assert set(result["clip"]) == {"accuracy", "f1_macro", "loss", "n"}
+    assert set(result["clip"]) == {"accuracy", "f1_macro", "calibration_error", "loss", "n"}
     assert set(result["track"]) == {
         *("accuracy", "accuracy_ci95", "f1_macro", "top3_accuracy", "calibration_error", "loss", "n"),
         *("accuracy_ci95_artists", "artist_accuracy", "effective_n", "artists"),
@@ -140,10 +140,12 @@ def test_genre_without_test_tracks_has_no_part_in_macro_f1() -> None:
 
 def test_calibration_bins_are_closed_on_the_right() -> None:
     # .6 is the edge between bins 9 and 10 of 15: with (.5333, .6] the two tracks share a bin, and their gaps cancel
-    tracks = tracks_of([0, 1], [[0.6, 0.4], [0.58, 0.42]])
-    assert calibration_error(tracks) == pytest.approx(abs((1 - 0.6) + (0 - 0.58)) / 2)
-    assert calibration_error(tracks_of([0], [[1, 0]])) == 0
-    assert calibration_error(tracks_of([1], [[1 + 1e-15, 0]])) == pytest.approx(1)
+    def error(targets: list[int], probabilities: list[list[float]]) -> float:
+        return calibration_error(np.array(probabilities), np.array(targets))
+
+    assert error([0, 1], [[0.6, 0.4], [0.58, 0.42]]) == pytest.approx(abs((1 - 0.6) + (0 - 0.58)) / 2)
+    assert error([0], [[1, 0]]) == 0
+    assert error([1], [[1 + 1e-15, 0]]) == pytest.approx(1)
 
 
 def test_top3_counts_ties_in_the_order_of_genres() -> None:

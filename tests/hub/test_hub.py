@@ -63,6 +63,7 @@ def test_a_pulled_model_predicts_as_the_run_does(
     song = next((trained.music / "metal").glob("0.*"))
     ours, theirs = (genreclf.load(run).predict(song) for run in (trained.run.path, tmp_path / "pulled"))
     np.testing.assert_array_equal(ours.probabilities, theirs.probabilities)
+    assert ours.calibration == theirs.calibration is not None
     assert cli("predict", "pulled", str(song), "--format", "jsonl").code == 0
     again = cli("pull", REPO, "--to", "pulled")
     assert (again.code, "is there already" in again.err) == (2, True)

@@ -45,6 +45,11 @@ def largest_difference(outcome: Outcome, predictions: Path, track_id: Callable[[
     return float(np.abs(ours - tracks.probabilities).max())
 
 
+def sharpened(probabilities: dict[str, float], power: float) -> np.ndarray:
+    shares = np.array(list(probabilities.values())) ** power
+    return shares / shares.sum()
+
+
 def test_equals_the_test_of_the_run(cli: Cli, trained: Trained, tmp_path: Path) -> None:
     run = alone(trained, tmp_path / "alone")
     outcome = cli("predict", str(run.path), str(trained.music), "--format", "csv")
@@ -62,7 +67,10 @@ def test_json_lines(cli: Cli, trained: Trained) -> None:
     outcome = cli("predict", str(trained.run.path), str(song), "--format", "jsonl", "--top", "2")
     assert outcome.code == 0, outcome.err
     (line,) = map(json.loads, outcome.out.splitlines())
-    assert set(line) == {"path", "genre", "probabilities", "timeline", "entropy_bits", "duration_s", "top"}
+    assert set(line) == {
+        *("path", "genre", "probabilities", "timeline", "confidence", "certainty", "temperature"),
+        *("entropy_bits", "duration_s", "top"),
+    }
     assert line["path"] == str(song)
     assert line["duration_s"] == pytest.approx(3.3, abs=1e-3)
     assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-6)
@@ -74,8 +82,13 @@ def test_json_lines(cli: Cli, trained: Trained) -> None:
     assert windows[0]["start_s"] == 0
     assert windows[-1]["end_s"] == pytest.approx(3.3, abs=0.03)
     assert all(later["start_s"] < earlier["end_s"] for earlier, later in pairwise(windows))
-    for genre, share in line["probabilities"].items():
-        assert share == pytest.approx(np.mean([window["probabilities"][genre] for window in windows]), abs=1e-6)
+    temperature = trained.run.read_metrics()["calibration"]["temperature"]
+    assert line["temperature"] == temperature
+    assert line["confidence"] == pytest.approx(
+        sharpened(line["probabilities"], 1 / temperature["track"]).max(), abs=1e-5
+    )
+    as_computed = np.mean([sharpened(window["probabilities"], temperature["clip"]) for window in windows], axis=0)
+    np.testing.assert_allclose(as_computed, list(line["probabilities"].values()), atol=1e-5)
 
 
 @pytest.mark.pictures
@@ -97,6 +110,25 @@ def test_the_table_names_songs_within_the_folder(cli: Cli, trained: Trained) -> 
     assert short_name(trained.music / "blues/0.wav", [folder, str(trained.music / "metal")]) == "blues/0.wav"
     assert short_name(Path("a/0.wav"), ["."]) == "a/0.wav"
     assert short_name(Path("/a/0.wav"), ["/a/0.wav"]) == "/a/0.wav"
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
+def test_songs_that_the_model_is_not_sure_of_have_no_genre(cli: Cli, trained: Trained, format: str) -> None:
+    songs = ("predict", str(trained.run.path), str(trained.music), "--format", format)
+    all_named, none_named = (cli(*songs, "--abstain", f"probability={least}") for least in (0, 1))
+    files = sum(path.is_file() for path in trained.music.rglob("*"))
+    assert (all_named.out.count("not sure"), none_named.out.count("not sure")) == (0, files)
+    some = cli(*songs, "--abstain", "coverage=0.5")
+    assert 0 < some.out.count("not sure") < files
+    assert "of the validation tracks above" in some.err
+
+
+def test_abstaining_by_coverage_needs_a_calibration(cli: Cli, trained: Trained, tmp_path: Path) -> None:
+    run = alone(trained, tmp_path / "alone")
+    for said, way in (("coverage=0.5", "use --abstain probability"), ("0.5", "neither coverage=SHARE nor probability")):
+        outcome = cli("predict", str(run.path), str(trained.music), "--abstain", said)
+        assert outcome.code == 2
+        assert way in outcome.err
 
 
 def test_skips_are_cut_off(cli: Cli, trained: Trained) -> None:

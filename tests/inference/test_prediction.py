@@ -1,6 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from genreclf.evaluation.calibration import Calibration
 from genreclf.inference.prediction import Prediction, Timeline
 
 
@@ -25,20 +28,54 @@ def test_stretches_begin_where_the_likeliest_genre_changes() -> None:
     assert windows.stretches() == [(0, "blues"), (4, "rock"), (6, "blues")]
 
 
-@pytest.mark.parametrize(("share", "bits"), [(0.5, 1.0), (1.0, 0.0), (0.25, 0.811278)])
-def test_entropy_is_in_bits(share: float, bits: float) -> None:
-    prediction = Prediction(
+def prediction(windows: list[list[float]], calibration: Calibration | None = None) -> Prediction:
+    times = [float(second) for second in range(len(windows) + 1)]
+    return Prediction(
         path="a.wav",
         genres=("blues", "rock"),
-        probabilities=np.array([share, 1 - share]),
-        timeline=timeline([0], [1], [[share, 1 - share]]),
+        probabilities=np.mean(windows, axis=0),
+        timeline=timeline(times[:-1], times[1:], windows),
         embedding=None,
         spectrogram_db=np.zeros((2, 2), np.float32),
         sample_rate=8000,
         heard_s=(0, 1),
         duration_s=1,
+        calibration=calibration,
     )
-    assert prediction.entropy_bits == pytest.approx(bits, abs=1e-6)
-    assert str(prediction.entropy_bits)[0] != "-"
-    assert prediction.top(1)[0][1] == max(share, 1 - share)
-    assert prediction.genre == prediction.top()[0][0]
+
+
+@pytest.mark.parametrize(("share", "bits"), [(0.5, 1.0), (1.0, 0.0), (0.25, 0.811278)])
+def test_entropy_is_in_bits(share: float, bits: float) -> None:
+    found = prediction([[share, 1 - share]])
+    assert found.entropy_bits == pytest.approx(bits, abs=1e-6)
+    assert str(found.entropy_bits)[0] != "-"
+    assert found.top(1)[0][1] == max(share, 1 - share)
+    assert found.genre == found.top()[0][0]
+
+
+@pytest.mark.parametrize(
+    ("windows", "certainty"),
+    [
+        ([[1, 0], [1, 0], [1, 0]], "sure"),
+        ([[1, 0], [1, 0], [0, 1], [0, 1]], "changing"),
+        ([[0.95, 0.05], [0.1, 0.9]], "changing"),
+        ([[0.5, 0.5], [0.51, 0.49]], "sure"),
+        ([[0.9, 0.1], [0.8, 0.2]], "sure"),
+    ],
+)
+def test_a_change_within_a_song_is_told_from_an_unsure_model(windows: list[list[float]], certainty: str) -> None:
+    assert prediction(windows).certainty == certainty
+
+
+def test_a_model_is_unsure_if_it_is_more_likely_wrong_than_right() -> None:
+    even = dataclasses.replace(
+        prediction([[0.45, 0.3]]),
+        genres=("blues", "rock", "pop"),
+        probabilities=np.array([0.55, 0.25, 0.2]),
+        timeline=timeline([0], [1], [[0.55, 0.25, 0.2]]),
+    )
+    assert even.certainty == "sure"
+    hot = dataclasses.replace(even, calibration=Calibration(track=4))
+    assert hot.certainty == "unsure"
+    assert hot.confidence < 0.5 < even.confidence
+    assert hot.genre == even.genre

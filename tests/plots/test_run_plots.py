@@ -10,10 +10,13 @@ from fake_predictions import history, predictions
 from matplotlib.figure import Figure
 from PIL import Image
 
-from genreclf.plots import run, style
+from genreclf.plots import calibration, run, style
 from genreclf.plots.run import draw_all, draw_confusion, draw_curves, draw_genre_scores
 
-NAMES = {"curves.png", "confusion.png", "confusion_normalized.png", "genre_scores.png"}
+NAMES = {
+    *("curves.png", "confusion.png", "confusion_normalized.png", "genre_scores.png"),
+    *("reliability.png", "risk_coverage.png"),
+}
 
 
 @pytest.fixture
@@ -26,15 +29,19 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
         found[path.name] = figure
         save(figure, path)
 
-    monkeypatch.setattr(run, "save", keep)
+    for module in (run, calibration):
+        monkeypatch.setattr(module, "save", keep)
     return found
 
 
 @pytest.mark.pictures
 def test_all_figures_are_sizeable_pictures_with_titles(tmp_path: Path, drawn: dict[str, Figure]) -> None:
-    tracks = predictions(absent=2).per_track()
-    metrics = {"split": {"leaky": True}, "pretrained": {"name": "musicnn"}}
-    paths = draw_all(tmp_path / "figures", history(5), tracks, metrics, "CRNN on gtzan, split chunk")
+    metrics = {
+        "split": {"leaky": True},
+        "pretrained": {"name": "musicnn"},
+        "calibration": {"temperature": {"track": 0.9, "clip": 1.3}},
+    }
+    paths = draw_all(tmp_path / "figures", history(5), predictions(absent=2), metrics, "CRNN on gtzan, split chunk")
 
     assert {path.name for path in paths} == NAMES
     assert {path.name for path in (tmp_path / "figures").iterdir()} == NAMES
@@ -51,7 +58,7 @@ def test_all_figures_are_sizeable_pictures_with_titles(tmp_path: Path, drawn: di
 
 @pytest.mark.pictures
 def test_without_epochs_there_are_no_curves(tmp_path: Path, drawn: dict[str, Figure]) -> None:
-    paths = draw_all(tmp_path, [], predictions(tracks=4).per_track(), {"split": {"leaky": False}}, "title")
+    paths = draw_all(tmp_path, [], predictions(tracks=4), {"split": {"leaky": False}}, "title")
     assert {path.name for path in paths} == NAMES - {"curves.png"}
     assert {figure.get_suptitle() for figure in drawn.values()} == {"title"}
 

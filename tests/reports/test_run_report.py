@@ -88,6 +88,23 @@ def test_leaky_split_is_shouted_everywhere(tmp_path: Path) -> None:
     assert "must not be compared" in text
 
 
+def test_errors_by_artist_and_temperatures(tmp_path: Path) -> None:
+    tracks = predictions().per_track()
+    artists = {track_id: f"artist: {'abc'[number % 3]}" for number, track_id in enumerate(tracks.track_ids)}
+    metrics = metrics_of_run()
+    metrics["calibration"] = {"temperature": {"track": 0.912, "clip": 1.3}}
+    for unit in ("track", "clip"):
+        metrics["test"][unit]["calibrated"] = {"calibration_error": 0.0123}
+    report = report_of(tmp_path, artists=artists, metrics=metrics)
+    assert "| temperature | 0.91 | 1.30 |" in report
+    assert "| ... calibrated | 0.012 | 0.012 |" in report
+    rows = report.partition("## Errors by artist")[2].partition("##")[0].split("\n")[4:-2]
+    counts = {row.split(" | ")[0][2:]: [int(cell.strip(" |")) for cell in row.split(" | ")[1:]] for row in rows if row}
+    wrong = tracks.predicted != tracks.targets
+    assert counts == {name: [int(wrong[i::3].sum()), len(wrong[i::3])] for i, name in enumerate("abc")}
+    assert "Errors by artist" not in report_of(tmp_path)
+
+
 def test_genres_and_confusions(tmp_path: Path) -> None:
     tracks = predictions(absent=2).per_track()
     metrics = metrics_of_run(absent=2)
