@@ -139,8 +139,11 @@ def _calibration_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     temperature = get_metric(metrics, "calibration.temperature")
     if temperature is None:
         return []
-    errors = (_plain(metrics, f"test.{unit}.calibrated.calibration_error") for unit in ("track", "clip"))
-    return [("... calibrated", *errors), ("temperature", *(f"{temperature[unit]:.2f}" for unit in ("track", "clip")))]
+    track, clip = (_plain(metrics, f"test.{unit}.calibrated.calibration_error") for unit in ("track", "clip"))
+    return [
+        ("... calibrated", track, clip),
+        ("temperature", f"{temperature['track']:.2f}", f"{temperature['clip']:.2f}"),
+    ]
 
 
 def _artist_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
