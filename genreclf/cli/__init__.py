@@ -3,6 +3,7 @@
 COMMANDS = {
     "train": "train, test and report a run; the default, so that its name can be left out",
     "refit": "train on training and validation tracks what a run has chosen",
+    "ensemble": "average the predictions of finished runs, as a run of its own",
     "evaluate": "test a finished run again, on any data and devices",
     "predict": "predict the genres of audio files",
     "index": "index a music collection for recommend",
@@ -20,5 +21,5 @@ COMMANDS = {
 }
 """The commands, each a module of this package, with a line of help."""
 
-OVERRIDDEN = ("train", "refit", "evaluate", "index", "recommend", "prepare", "show", "trial")
+OVERRIDDEN = ("train", "refit", "ensemble", "evaluate", "index", "recommend", "prepare", "show", "trial")
 """The commands that take overrides (``KEY=VALUE``)."""

@@ -33,6 +33,10 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     that other run, so that seeds that each start from a seed of their own stay together.
     """
     kept = identity(config, ignore=(*REPEATED, *STARTS, *["trainer.max_epochs"] * bool(config.get("refit"))))
+    if runs := kept.pop("model.runs", None):  # Those of an ensemble, whose seeds may be others as well.
+        del kept["model.members"]
+        kept["model.runs"] = " + ".join(f"{n} {name}" for name, n in Counter(map(_start, runs)).items())
+        kept["model.weights"] = "equal" if len(set(kept["model.weights"])) == 1 else "by validation"
     if kept.get("split.unseen") is False:  # As in runs of earlier versions, which do not have it.
         del kept["split.unseen"]
     return kept | {key: _start(path) for key, path in _starts(config).items()}

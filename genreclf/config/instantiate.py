@@ -132,7 +132,7 @@ def make_model(section: Mapping[str, Any], encoder: Mapping[str, Any], **given: 
     Raises:
         UserError: See `make`; or the model takes an encoder, and none is chosen.
     """
-    if accepts("model", section, "encoder"):
+    if accepts("model", section, "encoder") and (requires("model", section, "encoder") or encoder.get("_target_")):
         if encoder.get("_target_") is None:
             name = str(section["_target_"]).rpartition(".")[2]
             raise UserError(f"{name} needs a pretrained encoder: choose one with encoder=NAME.")
@@ -147,6 +147,8 @@ def input_of(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
         model: Its section.
         encoder: Its section.
     """
+    while members := model.get("members"):  # Those of an ensemble all take the same.
+        model = members[0]
     takes: str = getattr(find("model", model, []), "takes", "log_mel")
     if takes == "encoder":
         rate = getattr(find("encoder", encoder, []), "sample_rate", None)

@@ -29,7 +29,8 @@ def check_trust(
 
     Allowed are what genreclf defines itself, the losses of `torch.nn`, the optimizers of `torch.optim`, all of the
     modules in `trust` and those below them, and the models, datasets and splits of modules that are imported already;
-    as arguments of these, only layers of `torch.nn` in a model, and what is in `trust`. Nothing else is imported.
+    as arguments of these, only layers of `torch.nn` and other such models in a model, and what is in `trust`. Nothing
+    else is imported.
 
     Args:
         config: What was read, resolved.
@@ -92,12 +93,20 @@ def _is_allowed(kind: str, name: Any, trust: Sequence[str]) -> bool:
 
 
 def _is_allowed_within(group: str, name: Any, trust: Sequence[str]) -> bool:
-    """Return whether an argument may be made: a layer of PyTorch's, of which a model is built without memory first."""
+    """Return whether an argument may be made: of a model, a layer of PyTorch's or another model.
+
+    A model is built without memory first.
+    """
     import torch
 
     layer = name.removeprefix("torch.nn.") if isinstance(name, str) and name.startswith("torch.nn.") else ""
     found = vars(torch.nn).get(layer) if group == "model" else None
-    return (inspect.isclass(found) and issubclass(found, torch.nn.Module)) or _is_trusted(name, trust)
+    if (inspect.isclass(found) and issubclass(found, torch.nn.Module)) or _is_trusted(name, trust):
+        return True
+    if group != "model" or not _is_allowed(group, name, trust):
+        return False
+    module, _, attribute = name.rpartition(".")
+    return instantiate.fits(group, getattr(sys.modules[module], attribute, None))
 
 
 def _is_defined_in_genreclf(module: str, attribute: str) -> bool:

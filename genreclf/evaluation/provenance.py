@@ -5,13 +5,16 @@ from typing import Any
 
 from genreclf.escaping import markdown
 
-PROVENANCE = ("pretrained", "refit")
+MARKS = ("pretrained", "refit")
+"""Keys of ``metrics.json`` that make marks, see `marks_of`."""
+
+PROVENANCE = (*MARKS, "ensemble")
 """Keys of ``metrics.json`` that say so; an evaluation has those of the run under test."""
 
 
 def marks_of(metrics: Mapping[str, Any]) -> list[str]:
     """Return the marks that stand behind the name of a run: PRETRAINED, REFIT."""
-    return [key.upper() for key in PROVENANCE if metrics.get(key)]
+    return [key.upper() for key in MARKS if metrics.get(key)]
 
 
 def provenance_of(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -244,6 +244,8 @@ def check_encoder(config: Config) -> None:
 
 
 def _check_start(config: Config) -> None:
+    if config.model.get("members"):
+        raise UserError("An ensemble is made of finished runs by the command ensemble; choose a model to train.")
     if config.init_from is not None and not (best := RunDirectory(config.init_from).best).is_file():
         raise UserError(f"There is no {best}: init_from={config.init_from} is no run that has finished an epoch.")
     if getattr(instantiate.find("model", config.model, []), "fits_at_once", False):

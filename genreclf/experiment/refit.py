@@ -23,6 +23,8 @@ def chosen_epochs(run: RunDirectory) -> int | None:
     metrics = run.read_metrics()
     if metrics.get("status") != "finished":
         raise UserError(f"{run.path} is not finished, so it has chosen no epoch; let it end first.")
+    if metrics.get("ensemble"):
+        raise UserError(f"{run.path} is an ensemble: refit its runs, and combine those.")
     if metrics.get("refit") or get_metric(metrics, "val.track.accuracy") is None:
         raise UserError(f"{run.path} had no validation tracks: there is nothing more to train on.")
     if metrics.get("epochs") and not run.history.exists():

@@ -21,6 +21,7 @@ from genreclf.experiment.checks import (
     spec_of,
 )
 from genreclf.experiment.corpus import Corpus, load_corpus, make_encoder
+from genreclf.experiment.ensemble import joint_lineage, joint_provenance, members_of
 from genreclf.experiment.lineage import Lineage, read_lineage, split_json
 from genreclf.experiment.prolong import Start
 from genreclf.experiment.refit import Refit, with_validation
@@ -104,10 +105,38 @@ def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_c
         UserError: The checkpoint knows other genres or other spectrograms.
     """
     trained = RunDirectory(config.init_from or "")
+    provenance = provenance_of(trained.read_metrics() if trained.status else {})
+    return _prepare_test(config, load, trained, read_lineage(trained, config), provenance)
+
+
+def prepare_ensemble(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
+    """Do as `prepare_evaluation` does for an ensemble, whose checkpoint lies in its run directory already.
+
+    Raises:
+        UserError: The tracks are others than its runs had.
+    """
+    runs = members_of(config)
+    prepared = _prepare_test(
+        config, load, RunDirectory(config.run_dir), joint_lineage(runs, config), joint_provenance(runs, config)
+    )
+    if prepared.split.hash != runs[0].read_json(runs[0].split).get("hash"):
+        raise UserError(
+            f"The tracks are others than those that {runs[0].path} was trained and tested on: leave data and split as "
+            "they were."
+        )
+    return prepared
+
+
+def _prepare_test(
+    config: Config,
+    load: Callable[[Config], Corpus],
+    trained: RunDirectory,
+    lineage: Lineage,
+    provenance: dict[str, Any],
+) -> Prepared:
     checkpoint = load_checkpoint(trained.best)
     spec = spec_of(trained.best, checkpoint, config)
     known = checkpoint["hyper_parameters"]
-    lineage = read_lineage(trained, config)
     check_evaluation(config)
     corpus = load(config)
     split, seen = _split(config, corpus, lineage)
@@ -127,7 +156,7 @@ def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_c
         (*corpus.warnings, *split.warnings, *model.warnings),
         split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
         seen=seen,
-        provenance=_own_provenance(config) | provenance_of(trained.read_metrics() if trained.status else {}),
+        provenance=_own_provenance(config) | provenance,
     )
 
 

@@ -16,7 +16,7 @@ from genreclf.experiment.build import make_loggers
 from genreclf.experiment.corpus import Corpus
 from genreclf.experiment.evaluate import test
 from genreclf.experiment.fit import fit, is_first_rank
-from genreclf.experiment.setup import Prepared, prepare, prepare_evaluation
+from genreclf.experiment.setup import Prepared, prepare, prepare_ensemble, prepare_evaluation
 from genreclf.experiment.sharing import Sharing
 from genreclf.run_directory import RunDirectory
 from genreclf.training.loggers import PatientWandbLogger
@@ -60,6 +60,13 @@ def evaluate_again(config: Config, prepared: Prepared, sharing: Sharing) -> Shar
         yield from test(config, run, RunDirectory(config.init_from or ""), prepared, tracking, sharing.draw)
 
 
+def test_ensemble(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
+    """Do one rank's share of testing an ensemble, whose checkpoint lies in its run directory."""
+    run = RunDirectory(config.run_dir)
+    with _tracking(config, run, prepared, "ensemble", sharing) as tracking:
+        yield from test(config, run, run, prepared, tracking, sharing.draw)
+
+
 def record_again(config: Config) -> None:
     """Tell W&B what became of a finished run: one of its sweeps has handed the same settings out once more."""
     run = RunDirectory(config.run_dir)
@@ -82,7 +89,11 @@ class Task(NamedTuple):
     compute: Callable[[Config, Prepared, Sharing], Share]
 
 
-TASKS = {"train": Task(prepare, train), "evaluate": Task(prepare_evaluation, evaluate_again)}
+TASKS = {
+    "train": Task(prepare, train),
+    "evaluate": Task(prepare_evaluation, evaluate_again),
+    "ensemble": Task(prepare_ensemble, test_ensemble),
+}
 """What a rank can be asked to do, by its name."""
 
 

@@ -1,7 +1,7 @@
 """Networks in two steps and layers that several architectures share."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, Protocol, cast
 
@@ -50,38 +50,6 @@ class Network(nn.Sequential):
         for stage in list(self)[:-1]:
             x = stage(x)
         return x
-
-
-class Ensemble(nn.ModuleList):
-    """Several networks with the mean of their logits; the embedding holds those of all networks side by side.
-
-    Args:
-        networks: Each ends in a linear layer, see `as_embedding`.
-
-    Raises:
-        ValueError: One does not.
-    """
-
-    def __init__(self, networks: Iterable[nn.Module]) -> None:
-        members = [as_embedding(network) for network in networks]
-        if not all(isinstance(member, nn.Module) and hasattr(member.classifier, "in_features") for member in members):
-            raise ValueError("every network of an Ensemble must end in a linear layer")
-        super().__init__(members)  # type: ignore[arg-type]
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Return the embeddings ``(batch, dimension)`` of spectrograms ``(batch, mel, frame)``."""
-        return torch.cat([network.embed(x) for network in self], 1)  # type: ignore[operator]
-
-    def classifier(self, embedding: Tensor) -> Tensor:
-        """Return the logits ``(batch, genre)`` of embeddings ``(batch, dimension)``."""
-        classifiers: list[Any] = [network.classifier for network in self]
-        parts = torch.split(embedding, [classifier.in_features for classifier in classifiers], 1)
-        logits = [classifier(part) for classifier, part in zip(classifiers, parts, strict=True)]
-        return torch.stack(logits).mean(0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits ``(batch, genre)``."""
-        return self.classifier(self.embed(x))
 
 
 def as_embedding(network: nn.Module) -> Embeds | None:

@@ -188,6 +188,7 @@ def _making(
     rows = [
         *((group, _settings(config, group)) for group in groups if config.get(group)),
         ("split", f"{_text(get_metric(metrics, 'split.name'))}, hash {_text(get_metric(metrics, 'split.hash'))}"),
+        *_ensemble_rows(metrics),
         *_probe_rows(metrics),
         ("seed", _text(get_metric(metrics, "seed"))),
         ("parameters", _count(metrics, "parameters")),
@@ -200,6 +201,14 @@ def _making(
         ("versions", _text(environment.get("versions"))),
     ]
     return Table(header=("what", "value"), cells=rows, words=2)
+
+
+def _ensemble_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the runs of an ensemble with their weights."""
+    if not (found := metrics.get("ensemble")):
+        return []
+    runs = zip(found["runs"], found["weights"], strict=True)
+    return [("mean of the probabilities of", ", ".join(f"{name} (weight {weight:.3f})" for name, weight in runs))]
 
 
 def _probe_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

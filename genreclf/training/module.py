@@ -81,7 +81,9 @@ class GenreClassifier(StepModule):
     ) -> None:
         """Keep the parts of the training; the subclass then sets `network`."""
         super().__init__()
-        self.save_hyperparameters(ignore=["spec", "genres", "loss", "augment", "optimizer", "scheduler", "encoder"])
+        self.save_hyperparameters(
+            ignore=["spec", "genres", "loss", "augment", "optimizer", "scheduler", "encoder", "members"]
+        )
         self.spec = FeatureSpec.from_plain(spec)
         self.genres = list(genres)
         self.save_hyperparameters({"spec": self.spec.plain(), "genres": self.genres})

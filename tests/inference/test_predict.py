@@ -1,6 +1,5 @@
 """``python -m genreclf predict`` and ``genreclf.load``."""
 
-import copy
 import csv
 import io
 import json
@@ -24,7 +23,6 @@ from genreclf.errors import UserError
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.inference.listing import short_name
 from genreclf.inference.predictor import GenrePredictor
-from genreclf.models.layers import Ensemble
 from genreclf.run_directory import RunDirectory
 
 
@@ -176,28 +174,6 @@ def test_the_embedding_is_what_the_classifier_gets(trained: Trained) -> None:
         predictor.model.network = network
         with pytest.raises(UserError, match="CRNN has no embeddings: its network does not end in a linear layer"):
             GenrePredictor(model=predictor.model).embed(song)
-
-
-def test_the_embedding_of_an_ensemble_is_theirs_side_by_side(trained: Trained) -> None:
-    model = genreclf.load(trained.run.path).model
-    first = model.network
-    other = copy.deepcopy(first)
-    for values in other.parameters():
-        values.data.mul_(1.1)
-    song = trained.music / "metal/0.wav"
-
-    def embedding_of(network: torch.nn.Module) -> np.ndarray:
-        model.network = network
-        return GenrePredictor(model=model).embed(song)
-
-    parts = [embedding_of(copy.deepcopy(network)) for network in (first, other)]
-    assert np.abs(parts[0] - parts[1]).max() > 0.01
-    together = Ensemble([first, other])
-    np.testing.assert_allclose(embedding_of(together), np.concatenate(parts), rtol=1e-5, atol=1e-6)
-    x = torch.randn(3, model.spec.n_mels, model.spec.clip_frames)
-    torch.testing.assert_close(together(x), (first(x) + other(x)) / 2)
-    with pytest.raises(ValueError, match="must end in a linear layer"):
-        Ensemble([first, torch.nn.Sequential(other, torch.nn.Identity())])
 
 
 def test_waveforms_that_are_none(trained: Trained) -> None:

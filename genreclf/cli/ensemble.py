@@ -1,0 +1,67 @@
+"""``python -m genreclf ensemble RUN...``: average the probabilities of finished runs, as a run of its own."""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from genreclf.cli.parser import Parser
+from genreclf.errors import UserError
+
+
+def main(arguments: list[str]) -> None:
+    """Write networks, metrics, predictions and report into `run_dir`, by default a new folder of ``outputs/runs``."""
+    asked = parser().parse(arguments)
+    overrides = [word for word in asked.runs if "=" in word and not Path(word).exists()]
+    from genreclf.checkpoint import SafeCheckpointIO
+    from genreclf.cli.compose import checked_again, refuse_without_effect
+    from genreclf.comparison.runs import find_runs
+    from genreclf.experiment.ensemble import combine
+    from genreclf.experiment.run import carry_out
+    from genreclf.run_directory import RunDirectory
+
+    refuse_without_effect(overrides)
+    paths, unfinished = find_runs(Path(word) for word in asked.runs if word not in overrides)
+    if unfinished:
+        raise UserError(f"{unfinished[0]} is not finished; let it end first, or name the others one by one.")
+    if len(paths) < 2:
+        raise UserError(f"{paths[0]} is one run; an ensemble is of two or more.")
+    runs = [RunDirectory(path) for path in paths]
+    configs = [checked_again(run, [], trust=asked.trust, config_dir=asked.config_dir) for run in runs]
+    combined = combine(runs, configs, weights=asked.weights)
+    given = {"run_dir": str(Path("outputs", "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_ensemble"))}
+    given |= {"init_from": None, "ckpt_path": None, "model": combined.model, "encoder": combined.encoder}
+    config = checked_again(runs[0], overrides, trust=asked.trust, config_dir=asked.config_dir, **given)
+    target = RunDirectory(config.run_dir)
+    if target.config.exists() or target.checkpoints.exists():
+        raise UserError(f"{target.path} holds a run already; choose another run_dir.")
+    was_there = target.path.exists()
+    target.make()
+    try:
+        SafeCheckpointIO().save_checkpoint(combined.checkpoint, target.best)
+        carry_out("ensemble", config)
+    except UserError:
+        if not target.config.exists():  # Nothing was computed.
+            shutil.rmtree(target.checkpoints if was_there else target.path)
+        raise
+
+
+def parser() -> Parser:
+    """Return the parser of the command."""
+    command = Parser(
+        "ensemble",
+        "Average the probabilities of finished runs of one split, and write the whole as a run of its own: networks, "
+        "predictions, metrics and report, by default into a new folder of outputs/runs.",
+        "It takes LEAKY, PRETRAINED and REFIT from its runs, and other commands take it as any run.",
+    )
+    command.add_argument(
+        "runs", nargs="+", metavar="RUN_OR_SWEEP", help="runs, or folders of runs; then KEY=VALUE, such as run_dir=DIR"
+    )
+    command.add_argument(
+        "--weights",
+        choices=("equal", "validation"),
+        default="equal",
+        help="equal (the default), or those with the least loss on the validation tracks",
+    )
+    command.add_trust()
+    command.add_config_dir()
+    return command

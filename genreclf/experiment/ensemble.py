@@ -1,0 +1,133 @@
+"""Combine finished runs of one split into one model, which has a run directory of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genreclf.checkpoint import load_checkpoint
+from genreclf.config import instantiate
+from genreclf.config.config import Config
+from genreclf.config.weights import is_models
+from genreclf.errors import UserError
+from genreclf.evaluation.combining import mixture_weights
+from genreclf.evaluation.predictions import read_track_csv
+from genreclf.evaluation.provenance import provenance_of
+from genreclf.experiment.checks import check_spectrograms, spec_of
+from genreclf.experiment.lineage import Lineage, read_lineage
+from genreclf.run_directory import RunDirectory
+
+TARGET = "genreclf.models.ensemble.Ensemble"
+"""The model of an ensemble."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What a run directory of an ensemble is made of.
+
+    Attributes:
+        model: Section `model` of its configuration.
+        encoder: Section `encoder`.
+        checkpoint: Its weights, which are those of the members.
+    """
+
+    model: dict[str, Any]
+    encoder: dict[str, Any]
+    checkpoint: dict[str, Any]
+
+
+def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights: str) -> Combination:
+    """Combine the networks of runs.
+
+    Args:
+        runs: Finished runs.
+        configs: Their configurations.
+        weights: ``equal``, or ``validation``: those that lose least on the validation tracks.
+
+    Raises:
+        UserError: They do not belong together, or have no validation tracks to be weighed by.
+    """
+    for run in runs:
+        if run.read_metrics().get("status") != "finished":
+            raise UserError(f"{run.path} is not finished; let it end first, or leave it out.")
+        if run.read_json(run.split).get("hash") != runs[0].read_json(runs[0].split).get("hash"):
+            raise UserError(
+                f"{runs[0].path} and {run.path} were trained and tested on different splits, so that one has learned "
+                "what the other is tested on; give runs of one split."
+            )
+    checkpoints = [load_checkpoint(run.best) for run in runs]
+    specs = [spec_of(run.best, *both) for run, both in zip(runs, zip(checkpoints, configs, strict=True), strict=True)]
+    genres = [list(checkpoint["hyper_parameters"]["genres"]) for checkpoint in checkpoints]
+    for run, spec, known in zip(runs, specs, genres, strict=True):
+        check_spectrograms(run.path, spec, specs[0])
+        if known != genres[0]:
+            raise UserError(
+                f"{runs[0].path} knows {', '.join(genres[0])}, and {run.path} {', '.join(known)}; give runs of the "
+                "same genres."
+            )
+    encoders = [config.encoder for config in configs if config.encoder.get("_target_")]
+    if any(encoder != encoders[0] for encoder in encoders):
+        raise UserError("The runs have different encoders, which one ensemble cannot hold; give runs of one encoder.")
+    model = {
+        "_target_": TARGET,
+        "runs": [str(run.path) for run in runs],
+        "weights": _weights(runs, weights),
+        "members": [{**config.model, "_partial_": True, "scale": config.features.scale} for config in configs],
+    }
+    encoder = encoders[0] if encoders else {"_target_": None}
+    built = instantiate.make_model(model, encoder, spec=specs[0], genres=genres[0], scale=configs[0].features.scale)
+    for member, checkpoint in zip(built.network, checkpoints, strict=True):
+        member.load_state_dict({key: value for key, value in checkpoint["state_dict"].items() if is_models(key)})
+    known = {"spec": specs[0].plain(), "genres": genres[0]}
+    return Combination(model, encoder, {"state_dict": built.state_dict(), "hyper_parameters": known, "epoch": 0})
+
+
+def _weights(runs: Sequence[RunDirectory], weights: str) -> list[float]:
+    if weights == "equal":
+        return [1 / len(runs)] * len(runs)
+    tables = [read_track_csv(run.val_predictions) for run in runs]
+    for run, table in zip(runs, tables, strict=True):
+        if not table.track_ids or table.track_ids != tables[0].track_ids:
+            raise UserError(
+                f"{run.path} has not predicted the validation tracks by which the runs are to be weighed; leave "
+                "--weights out."
+            )
+    rows = np.arange(len(tables[0].targets))
+    return [float(w) for w in mixture_weights(np.stack([t.probabilities[rows, t.targets] for t in tables])).round(6)]
+
+
+def members_of(config: Config) -> list[RunDirectory]:
+    """Return the runs that the ensemble of a configuration combines."""
+    return [RunDirectory(path) for path in config.model["runs"]]
+
+
+def joint_lineage(runs: Sequence[RunDirectory], config: Config) -> Lineage:
+    """Return what runs of one split, and those that they started from, have seen.
+
+    Raises:
+        UserError: The ``split.json`` of one cannot be read.
+    """
+    lineages = [read_lineage(run, config) for run in runs]
+    joint = [lineages[0].runs[0]]
+    for tracks in (tracks for lineage in lineages for tracks in lineage.runs[1:]):
+        joint += [tracks] * (tracks not in joint)
+    unknown = next(filter(None, (lineage.unknown for lineage in lineages)), None)
+    return Lineage(config.run_dir, tuple(joint), lineages[0].held_out, unknown)
+
+
+def joint_provenance(runs: Sequence[RunDirectory], config: Config) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of where the networks of an ensemble come from."""
+    names = [run.path.resolve().name for run in runs]
+    found = [provenance_of(run.read_metrics()) for run in runs]
+    joint: dict[str, Any] = {"ensemble": {"runs": names, "weights": config.model["weights"]}}
+    if refits := [each["refit"] for each in found if "refit" in each]:
+        joint["refit"] = {"run": ", ".join(dict.fromkeys(str(each["run"]) for each in refits)), "epochs": None}
+    if pretrained := [each["pretrained"] for each in found if "pretrained" in each]:
+        joint["pretrained"] = _first_of(pretrained)
+    return joint
+
+
+def _first_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the first record, by the names of all."""
+    return {**records[0], "name": " and ".join(dict.fromkeys(str(record.get("name")) for record in records))}

@@ -1,0 +1,91 @@
+"""The mean of the probabilities of several trained networks, as one network."""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from genreclf.audio.scaling import Scaling
+from genreclf.models.encoders.base import Encoder
+from genreclf.training.module import GenreClassifier, Training
+
+
+class Ensemble(GenreClassifier):
+    """Averages the probabilities of several trained networks; the command ``ensemble`` makes one of finished runs.
+
+    Each member scales the stored values as it was trained to, so that its probabilities are those that it has alone.
+
+    Args:
+        members: Called with what `GenreClassifier` takes, each makes a model.
+        runs: The runs that they come from, for the record.
+        weights: Of the members, which sum to 1; equal by default.
+        encoder: What members that were fine-tuned from one are made of.
+        **training: Of `GenreClassifier`.
+
+    Raises:
+        ValueError: A member is no such model or does more than its network, or the weights are not one for each.
+    """
+
+    def __init__(
+        self,
+        *,
+        members: Sequence[Callable[..., Any]],
+        runs: Sequence[str] = (),
+        weights: Sequence[float] | None = None,
+        encoder: Encoder | None = None,
+        **training: Unpack[Training],
+    ) -> None:
+        super().__init__(**training)
+        self.scaling = Unscaled(spec=self.spec)
+        stages = []
+        for make in members:
+            kind, given = getattr(make, "func", make), {"spec": self.spec, "genres": self.genres}
+            if not (isinstance(kind, type) and issubclass(kind, GenreClassifier)):
+                raise ValueError("members must be models with _partial_: true")
+            if kind.forward is not GenreClassifier.forward:
+                raise ValueError(f"{kind.__name__} does more than its network, and cannot be a member")
+            model = make(**given, **({} if encoder is None else {"encoder": copy.deepcopy(encoder)}))
+            stages.append(nn.Sequential(OrderedDict(scaling=model.scaling, network=model.network)))
+        weights = [1 / len(stages)] * len(stages) if weights is None else weights
+        if len(weights) != len(stages) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-3:
+            raise ValueError("weights must be one for each member, none below 0, and sum to 1")
+        self.network = MeanOfProbabilities(stages, weights)
+
+
+class MeanOfProbabilities(nn.ModuleList):
+    """Logits whose softmax is the weighted mean of that of several networks.
+
+    Args:
+        networks: From stored values ``(batch, mel, frame)`` to logits ``(batch, genre)``.
+        weights: Of the networks, which sum to 1.
+    """
+
+    log_weights: Tensor
+
+    def __init__(self, networks: Iterable[nn.Module], weights: Sequence[float]) -> None:
+        super().__init__(networks)
+        self.register_buffer("log_weights", torch.tensor(weights, dtype=torch.float32).log())
+
+    def forward(self, stored: Tensor) -> Tensor:
+        """Return the logits ``(batch, genre)``, which are the logarithms of the mean probabilities."""
+        each = torch.stack([network(stored).log_softmax(1) for network in self])
+        return (each + self.log_weights[:, None, None]).logsumexp(0)
+
+
+class Unscaled(Scaling):
+    """Leaves stored values as they are, for networks that scale them."""
+
+    def forward(self, log_mel_q: Tensor) -> Tensor:
+        """Return the values."""
+        return log_mel_q
+
+    def fit(self, log_mel_q: Tensor) -> None:
+        """Do nothing."""
+
+    @property
+    def is_fitted(self) -> bool:
+        """True."""
+        return True

@@ -1,0 +1,128 @@
+"""The mean of the probabilities of finished runs is a run of its own."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import Cli
+
+import genreclf
+from genreclf.evaluation.combining import mixture_weights
+from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
+from genreclf.run_directory import RunDirectory
+
+
+@pytest.fixture
+def second(finished: RunDirectory, cli: Cli, tiny: list[str]) -> RunDirectory:
+    """Another model beside ``run``, of the same split, in ``second``."""
+    others = [word for word in tiny if not word.startswith("model")]
+    outcome = cli(*others, "model=ffnn", "features.scale=unit", "seed=3", "run_dir=second")
+    assert outcome.code == 0, outcome.err
+    return RunDirectory("second")
+
+
+def tables(run: str) -> tuple[TrackPredictions, TrackPredictions]:
+    return read_track_csv(Path(run, "predictions.csv")), read_track_csv(Path(run, "val_predictions.csv"))
+
+
+def change(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_the_ensemble_predicts_the_mean_and_is_a_run_as_others(
+    cli: Cli, second: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = cli("ensemble", "run", "second", "run_dir=both")
+    assert outcome.code == 0, outcome.err
+    for mean, first, other in zip(tables("both"), tables("run"), tables("second"), strict=True):
+        assert mean.track_ids == first.track_ids
+        np.testing.assert_allclose(mean.probabilities, (first.probabilities + other.probabilities) / 2, atol=1e-6)
+    metrics = RunDirectory("both").read_metrics()
+    assert metrics["ensemble"] == {"runs": ["run", "second"], "weights": [0.5, 0.5]}
+    assert metrics["parameters"] == sum(RunDirectory(run).read_metrics()["parameters"] for run in ("run", "second"))
+    assert metrics["split"]["leaky"] is False
+    assert "run (weight 0.500), second (weight 0.500)" in Path("both/report.md").read_text()
+    song = 0.1 * np.sin(np.arange(66_150.0) / 9)
+    each = [genreclf.load(run).predict(song, sample_rate=22_050).probabilities for run in ("both", "run", "second")]
+    np.testing.assert_allclose(each[0], (each[1] + each[2]) / 2, atol=1e-6)
+    outcome = cli("evaluate", "both", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    assert Path("again/predictions.csv").read_text() == Path("both/predictions.csv").read_text()
+    monkeypatch.setattr("genreclf.comparison.report.draw_all", lambda *_: [])
+    compared = cli("compare", "run", "both", "--format", "csv")
+    names = [row["experiment"] for row in csv.DictReader(compared.out.splitlines())]
+    assert len(names) == 2
+    assert all(len(name) < 100 for name in names)
+    # What is no training is not taken for one.
+    assert "both is an ensemble: refit its runs" in cli("refit", "both").err
+    trained = cli("--config-dir", "both", "--config-name", "config", "run_dir=more")
+    assert "An ensemble is made of finished runs by the command ensemble" in trained.err
+
+
+def test_marks_are_those_of_the_runs(cli: Cli, finished: RunDirectory, second: RunDirectory) -> None:
+    test = second.read_json(second.split)["test"]
+    dataset = second.read_json(second.split)["dataset"]
+    before = {"run": "old", "dataset": dataset, "train": test[:2], "val": [], "artists": {}}
+    change(second.split, started_from=[before])
+    change(second.metrics, pretrained={"name": "some_encoder"})
+    change(finished.metrics, refit={"run": "chosen", "epochs": 3, "differs": ""})
+    outcome = cli("ensemble", "run", "second", "run_dir=both")
+    assert outcome.code == 0, outcome.err
+    metrics = RunDirectory("both").read_metrics()
+    assert metrics["split"]["leaky"] is True
+    assert metrics["split"]["seen"]["trained"] == 2
+    assert metrics["pretrained"] == {"name": "some_encoder"}
+    assert metrics["refit"] == {"run": "chosen", "epochs": None}
+    assert Path("both/report.md").read_text().splitlines()[0].endswith("(LEAKY) (PRETRAINED) (REFIT)")
+
+
+def test_validation_weighs_the_runs(cli: Cli, second: RunDirectory) -> None:
+    outcome = cli("ensemble", ".", "--weights", "validation", "run_dir=both")
+    assert outcome.code == 0, outcome.err
+    weights = RunDirectory("both").read_metrics()["ensemble"]["weights"]
+    assert sum(weights) == pytest.approx(1, abs=1e-5)
+    val = [tables(run)[1] for run in ("run", "second")]
+    of_target = np.stack([table.probabilities[np.arange(len(table.targets)), table.targets] for table in val])
+    losses = [-np.log(share * of_target[0] + (1 - share) * of_target[1]).mean() for share in np.linspace(0, 1, 101)]
+    assert -np.log(np.array(weights) @ of_target).mean() == pytest.approx(min(losses), abs=1e-4)
+    assert mixture_weights(np.array([[0.9, 0.9], [0.1, 0.2], [0.5, 0.5]])) == pytest.approx([1, 0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run"], "run is one run; an ensemble is of two or more."),
+        (["run", "other"], "run and other were trained and tested on different splits"),
+        (["run", "known"], "knows blues,"),
+        (["run", "refitted", "--weights", "validation"], "refitted has not predicted the validation tracks"),
+        (["run", "begun"], "begun is not finished"),
+        (["run", "same", "optimizer.lr=1"], "optimizer.lr=1 has no effect on a run that is trained"),
+        (["run", "same", "data.tracks_per_genre=6", "run_dir=new"], "The tracks are others than those that run"),
+        (["run", "same", "run_dir=run"], "run holds a run already; choose another run_dir."),
+        (["run", "hostile"], "--trust this_module_is_not_there"),
+    ],
+)
+def test_a_mistake_is_one_sentence(cli: Cli, finished: RunDirectory, arguments: list[str], sentence: str) -> None:
+    runs = {name: RunDirectory(shutil.copytree("run", name)) for name in arguments if name.isalpha() and name != "run"}
+    for name, run in runs.items():
+        if name == "other":
+            change(run.split, hash="0")
+        elif name == "known":
+            checkpoint = torch.load(run.best, weights_only=True)
+            checkpoint["hyper_parameters"]["genres"].reverse()
+            torch.save(checkpoint, run.best)
+        elif name == "refitted":
+            run.val_predictions.write_text(run.val_predictions.read_text().splitlines()[0])
+        elif name == "begun":
+            change(run.metrics, status="running")
+        elif name == "hostile":
+            run.write_config(run.read_config() | {"model": {"_target_": "this_module_is_not_there.Model"}})
+    outcome = cli("ensemble", *arguments)
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert not Path("new").exists()
