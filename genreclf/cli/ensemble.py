@@ -3,6 +3,7 @@
 import shutil
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from genreclf.cli.parser import Parser
 from genreclf.errors import UserError
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> None:
     runs = [RunDirectory(path) for path in paths]
     configs = [checked_again(run, [], trust=asked.trust, config_dir=asked.config_dir) for run in runs]
     combined = combine(runs, configs, weights=asked.weights)
-    given = {"run_dir": str(Path("outputs", "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_ensemble"))}
+    given: dict[str, Any] = {"run_dir": str(Path("outputs", "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_ensemble"))}
     given |= {"init_from": None, "ckpt_path": None, "model": combined.model, "encoder": combined.encoder}
     config = checked_again(runs[0], overrides, trust=asked.trust, config_dir=asked.config_dir, **given)
     target = RunDirectory(config.run_dir)

@@ -29,8 +29,8 @@ def check_trust(
 
     Allowed are what genreclf defines itself, the losses of `torch.nn`, the optimizers of `torch.optim`, all of the
     modules in `trust` and those below them, and the models, datasets and splits of modules that are imported already;
-    as arguments of these, only layers of `torch.nn` and other such models in a model, and what is in `trust`. Nothing
-    else is imported.
+    as arguments of these, only layers of `torch.nn` in a model, the models that an ensemble has as members, and what is
+    in `trust`. Nothing else is imported.
 
     Args:
         config: What was read, resolved.
@@ -46,19 +46,29 @@ def check_trust(
     if unusable := [module for module in trust if not _DOTTED.fullmatch(module)]:
         raise UserError(f"--trust {unusable[0]} is not the name of a module, such as my_model.")
     for group in groups:
-        section = config.get(group)
-        for name in _names(section):
-            if not _is_allowed(group, name, trust):
-                raise UserError(_refusal(place, group, name))
-        for name in _nested_names(section):
-            if not _is_allowed_within(group, name, trust):
-                raise UserError(_refusal_within(place, group, name))
+        for section in _with_members(config.get(group)) if group == "model" else [config.get(group)]:
+            for name in _names(section):
+                if not _is_allowed(group, name, trust):
+                    raise UserError(_refusal(place, group, name))
+            for name in _nested_names(section):
+                if not _is_allowed_within(group, name, trust):
+                    raise UserError(_refusal_within(place, group, name))
 
 
 def named_by(config: Mapping[str, Any], group: str) -> Any:
     """Return what a section of a configuration names as its class; None if there is no such section or name."""
     section = config.get(group)
     return section.get("_target_") if isinstance(section, dict) else None
+
+
+def _with_members(section: Any) -> Iterator[Any]:
+    """Yield the section of a model and those of the models that it combines, which it is given to be made later."""
+    members = section.get("members") if isinstance(section, dict) else None
+    if isinstance(members, list) and all(isinstance(each, dict) and each.get("_partial_") is True for each in members):
+        section = {key: value for key, value in section.items() if key != "members"}
+        for member in members:
+            yield from _with_members(member)
+    yield section
 
 
 def _names(section: Any) -> list[Any]:
@@ -93,20 +103,12 @@ def _is_allowed(kind: str, name: Any, trust: Sequence[str]) -> bool:
 
 
 def _is_allowed_within(group: str, name: Any, trust: Sequence[str]) -> bool:
-    """Return whether an argument may be made: of a model, a layer of PyTorch's or another model.
-
-    A model is built without memory first.
-    """
+    """Return whether an argument may be made: a layer of PyTorch's, of which a model is built without memory first."""
     import torch
 
     layer = name.removeprefix("torch.nn.") if isinstance(name, str) and name.startswith("torch.nn.") else ""
     found = vars(torch.nn).get(layer) if group == "model" else None
-    if (inspect.isclass(found) and issubclass(found, torch.nn.Module)) or _is_trusted(name, trust):
-        return True
-    if group != "model" or not _is_allowed(group, name, trust):
-        return False
-    module, _, attribute = name.rpartition(".")
-    return instantiate.fits(group, getattr(sys.modules[module], attribute, None))
+    return (inspect.isclass(found) and issubclass(found, torch.nn.Module)) or _is_trusted(name, trust)
 
 
 def _is_defined_in_genreclf(module: str, attribute: str) -> bool:

@@ -79,8 +79,8 @@ def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights:
     built = instantiate.make_model(model, encoder, spec=specs[0], genres=genres[0], scale=configs[0].features.scale)
     for member, checkpoint in zip(built.network, checkpoints, strict=True):
         member.load_state_dict({key: value for key, value in checkpoint["state_dict"].items() if is_models(key)})
-    known = {"spec": specs[0].plain(), "genres": genres[0]}
-    return Combination(model, encoder, {"state_dict": built.state_dict(), "hyper_parameters": known, "epoch": 0})
+    described = {"spec": specs[0].plain(), "genres": genres[0]}
+    return Combination(model, encoder, {"state_dict": built.state_dict(), "hyper_parameters": described, "epoch": 0})
 
 
 def _weights(runs: Sequence[RunDirectory], weights: str) -> list[float]:

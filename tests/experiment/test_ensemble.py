@@ -11,6 +11,7 @@ import torch
 from helpers import Cli
 
 import genreclf
+from genreclf.errors import UserError
 from genreclf.evaluation.combining import mixture_weights
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
 from genreclf.run_directory import RunDirectory
@@ -57,6 +58,14 @@ def test_the_ensemble_predicts_the_mean_and_is_a_run_as_others(
     names = [row["experiment"] for row in csv.DictReader(compared.out.splitlines())]
     assert len(names) == 2
     assert all(len(name) < 100 for name in names)
+    # A member is trusted as a model is, and nothing more.
+    config = RunDirectory("both").read_config()
+    for name, value in (("_target_", "os.system"), ("_partial_", False), ("dropout", {"_target_": "os.system"})):
+        hostile = [config["model"]["members"][0] | {name: value}]
+        RunDirectory("both").write_config(config | {"model": config["model"] | {"members": hostile}})
+        with pytest.raises(UserError, match="config.yaml names"):
+            genreclf.load("both")
+    RunDirectory("both").write_config(config)
     # What is no training is not taken for one.
     assert "both is an ensemble: refit its runs" in cli("refit", "both").err
     trained = cli("--config-dir", "both", "--config-name", "config", "run_dir=more")
