@@ -63,7 +63,7 @@ def test_the_ensemble_predicts_the_mean_and_is_a_run_as_others(
     for name, value in (("_target_", "os.system"), ("_partial_", False), ("dropout", {"_target_": "os.system"})):
         hostile = [config["model"]["members"][0] | {name: value}]
         RunDirectory("both").write_config(config | {"model": config["model"] | {"members": hostile}})
-        with pytest.raises(UserError, match="config.yaml names"):
+        with pytest.raises(UserError, match="names "):
             genreclf.load("both")
     RunDirectory("both").write_config(config)
     # What is no training is not taken for one.
