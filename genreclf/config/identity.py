@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 OUTSIDE_IDENTITY = (
-    *("run_dir", "debug", "logger", "callbacks.progress", "data.store_dir", "data.download", "trainer.step"),
+    *(
+        "run_dir",
+        "debug",
+        "logger",
+        "callbacks.progress",
+        "callbacks.record",
+        "data.store_dir",
+        "data.download",
+        "trainer.step",
+    ),
     "encoder.weights",
 )
 """Keys that say where an experiment lies, who watches it and how its steps are started, not what it is."""

@@ -93,6 +93,7 @@ class PatientWandbLogger(WandbLogger):
             experiment = start("offline")
         super().__init__(experiment=experiment)
         self._told = False
+        self._has_config = bool(config)
         if refused:
             say(f"Note: W&B does not take the run ({refused}); its record stays on disk: {self.sync_command} sends it.")
 
@@ -130,9 +131,10 @@ class PatientWandbLogger(WandbLogger):
             super().log_metrics(metrics, step)
 
     def log_hyperparams(self, params: Any) -> None:
-        """Log what the model was made with."""
-        with self.patience():
-            super().log_hyperparams(params)
+        """Log what the model was made with, unless the settings of the run say so already."""
+        if not self._has_config:
+            with self.patience():
+                super().log_hyperparams(params)
 
     def log_pictures(self, paths: Sequence[Path]) -> None:
         """Add pictures of the data."""
@@ -154,6 +156,8 @@ class PatientWandbLogger(WandbLogger):
         run = self.experiment
         marks = {mark: metrics[mark.lower()] for mark in marks_of(metrics)}
         figures = {key: metrics.get(key) for key in ("objective", "parameters")}
+        if figures["objective"] is not None:  # Of the epoch that was tested, in place of the last one's.
+            figures["val/track_accuracy"] = figures["objective"]
         run.summary.update({**flat, **figures, **marks})
         if tracks is None:
             return

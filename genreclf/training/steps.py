@@ -29,6 +29,8 @@ class StepModule(LightningModule):
         network: Whose parameters are trained.
         records_steps: Whether steps are recorded and replayed where they can be.
         whole_step: What takes the steps of the training that is going on, if Lightning does not.
+        keeps_gradient_norm: Whether each step leaves the norm of its gradient, before clipping, in `gradient_norm`.
+        gradient_norm: On the device; a recorded step overwrites it.
         recorded_forward: What predicts the validation's batches during a training whose steps are recorded.
     """
 
@@ -37,6 +39,8 @@ class StepModule(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.records_steps = False
+        self.keeps_gradient_norm = False
+        self.gradient_norm: Tensor | None = None
         self.whole_step: WholeStep | None = None
         self.recorded_forward: RecordedForward | None = None
 
@@ -147,11 +151,17 @@ class StepModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the gradient, for fused optimizers too, which Lightning refuses in bf16 without need."""
-        if not gradient_clip_val:
+        if not gradient_clip_val and not self.keeps_gradient_norm:
             return
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)  # Lightning leaves it to the optimizer, too late for the norm.
+        if self.keeps_gradient_norm:
+            parameters = (parameter for module in self.clipped_apart() for parameter in module.parameters())
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            self.gradient_norm = nn.utils.get_total_norm(gradients)
+        if not gradient_clip_val:
+            return
         clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
         for module in self.clipped_apart():
             clip(module.parameters(), gradient_clip_val)

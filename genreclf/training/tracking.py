@@ -48,14 +48,14 @@ class Tracking:
             tracks: The test.
             spectrogram: Stored values of a track by its id, shape ``(mel, frame)``, if these are spectrograms.
         """
-        flat = _flat({key: metrics[key] for key in ("val", "test") if key in metrics})
+        flat = _flat({"test": metrics["test"]})
         flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
         for logger in self.loggers:
             if isinstance(logger, PatientWandbLogger):
                 with logger.patience():
                     logger.log_test(flat, metrics, tracks, spectrogram)
             else:
-                logger.log_metrics(flat)
+                logger.log_metrics(flat | _flat({"objective": metrics.get("objective")}))
 
     def __enter__(self) -> Self:
         """Say where W&B's record is."""

@@ -165,11 +165,13 @@ def test_a_broken_run_of_another_model_is_that_of_the_cpu(
 
 
 def test_the_commands_of_a_run(cli: Cli, tiny: list[str], tmp_path: Path, steps: TrainingSteps) -> None:
-    settings = [*tiny, *GPU, "regularization=strong", "trainer.max_epochs=2"]
+    watched = ["logger=csv", "callbacks.record.every_n_steps=1", "callbacks.record.gradient_norm=true"]
+    settings = [*tiny, *GPU, *watched, "regularization=strong", "trainer.max_epochs=2"]
     trained = cli(*settings, "trainer.precision=bf16-mixed", "run_dir=run")
     assert trained.code == 0, trained.err
     assert steps.events
     assert not any(steps.events)
+    assert Path("run/csv/metrics.csv").read_text().count("\n") > len(steps.events)
     evaluated = cli("evaluate", "run", "run_dir=again")
     assert evaluated.code == 0, evaluated.err
     again, first = (RunDirectory(tmp_path / name) for name in ("again", "run"))
