@@ -5,11 +5,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,20 @@ CRASHED = 1
 SERVER_DIED = 255
 """Exit code of a job when the server has died, as multiprocessing has it."""
 
+LONGEST_SOCKET_FOLDER = 70
+"""Characters of a folder for temporary files under which a socket of multiprocessing still has a valid path."""
+
 Tell = Callable[[int, int | None, float], None]
 """What `compute_together` calls."""
 
 
 def warm_up() -> None:
     """Start the server, if it does not run; importing PyTorch takes it some seconds, once."""
+    usual = tempfile.gettempdir()
+    if len(usual) > LONGEST_SOCKET_FOLDER and os.access("/tmp", os.W_OK):
+        tempfile.tempdir = "/tmp"
+        util.get_temp_dir()  # Chosen once for the process.
+        tempfile.tempdir = usual
     multiprocessing.set_forkserver_preload(["genreclf.experiment.run"])
     forkserver.ensure_running()
 

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from genreclf.checkpoint import SafeCheckpointIO
+from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
 LOGGED = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy", "train/loss", "train/accuracy")
@@ -95,6 +96,19 @@ class BestCheckpoint(RunCheckpoint):
         )
         self.ties = ties
         self._validated = False
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a killed run.
+
+        Raises:
+            UserError: The checkpoint of its best epoch is not there any more.
+        """
+        super().load_state_dict(state_dict)
+        if self.best_model_path and not (best := Path(self.best_model_path)).is_file():
+            raise UserError(
+                f"There is no {best}, the checkpoint of the best epoch so far; put a copy in its place or delete "
+                f"{best.parent.parent} and train again."
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that there are new figures, and save if that is to be done after each validation."""

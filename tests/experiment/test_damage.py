@@ -69,6 +69,15 @@ def test_a_best_checkpoint_without_a_buffer_is_named(cli: Cli, run: Path, go_on:
     assert "Traceback" not in outcome.err
 
 
+def test_a_missing_best_checkpoint_is_named(cli: Cli, run: Path, go_on: list[str]) -> None:
+    (run / "checkpoints/best.ckpt").unlink()
+    outcome = cli(*go_on)
+    assert outcome.code == 2, outcome
+    assert "run/checkpoints/best.ckpt, the checkpoint of the best epoch so far; put a copy in its place" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not (run / "checkpoints/best.ckpt").exists()
+
+
 @pytest.mark.parametrize("name", ["split.json", "val_predictions.csv"])
 def test_a_folder_in_the_place_of_a_file_is_named(name: str, cli: Cli, run: Path, go_on: list[str]) -> None:
     (run / name).unlink()

@@ -1,12 +1,14 @@
 """The process that the jobs of a sweep are forked from."""
 
+import multiprocessing
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from helpers import Cli
 
-from genreclf.sweep.process import cool_down, hide_gpus_from
+from genreclf.sweep.process import cool_down, hide_gpus_from, warm_up
 
 
 def servers() -> list[int]:
@@ -35,6 +37,19 @@ def test_ends_with_the_sweep(
     assert outcome.code == code, outcome.err
     assert reason in outcome.err
     assert not servers()
+
+
+def test_starts_where_the_folder_for_temporary_files_has_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cool_down()
+    monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)  # type: ignore[attr-defined]
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    warm_up()
+    assert tempfile.gettempdir() == str(long)
+    cool_down()
 
 
 def test_hides_the_gpus_from_runs_on_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
