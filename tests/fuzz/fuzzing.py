@@ -194,7 +194,8 @@ def _text(descriptor: int) -> io.TextIOWrapper:
 def _watch(place: Path) -> Callable[[str, tuple[Any, ...]], None]:
     """Return a hook that notes and refuses what is written elsewhere, and refuses addresses of other machines."""
     root = os.path.realpath(place)
-    allowed = ("/dev/null/", "/dev/shm/", "/proc/self/", f"{os.path.realpath(NUMBA_CACHE)}/", f"{root}/")
+    sockets = "/tmp/pymp-"  # Of multiprocessing, where this place's path is too long for a socket.
+    allowed = (sockets, "/dev/null/", "/dev/shm/", "/proc/self/", f"{os.path.realpath(NUMBA_CACHE)}/", f"{root}/")
 
     def note(what: str) -> None:
         os.write(33, f"{what}\n".encode(errors="backslashreplace"))
