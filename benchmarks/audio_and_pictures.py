@@ -1,4 +1,4 @@
-"""Whether a run trained on pictures hears in audio what it sees in the pictures of the same songs.
+"""Whether a run trained on pictures predicts the same of audio as of the pictures of the same songs.
 
 ``python -m benchmarks.audio_and_pictures RUN SONGS [data.root=PICTURES]``: SONGS holds audio files that are called as
 the pictures are, such as GTZAN's ``genres_original``; RUN's own dataset holds the pictures.

@@ -2,9 +2,9 @@
 
     python -m benchmarks.leak data=spectrogram_images data.root=pictures/data/spectrograms data.artists=index.txt
 
-Both work on the statistics of the bands of each piece (`genreclf.models.band_statistics`), standardized over the
-training pieces, once with the pieces of a track in several subsets (``chunk``, LEAKY), once with the same pieces and
-whole tracks in one (``track``). The constants of the machine are those with most validation pieces right.
+Both work on the statistics of the bands of each segment (`genreclf.models.band_statistics`), standardized over the
+training segments, once with the segments of a track in several subsets (``chunk``, LEAKY), once with the same segments
+and whole tracks in one (``track``). The constants of the machine are those with most validation segments right.
 """
 
 import sys
@@ -35,7 +35,7 @@ PENALTIES, WIDTHS = (1.0, 10.0, 100.0), (0.25, 1.0, 4.0)
 def main(overrides: list[str]) -> None:
     """Print a row a split and model."""
     rows = [row for name in SPLITS for row in measure(name, overrides)]
-    header = ("model", "split", "test pieces", "right (%)", "95 % interval", "95 % interval, artists")
+    header = ("model", "split", "test segments", "right (%)", "95 % interval", "95 % interval, artists")
     print(Table(header=header, cells=rows, words=2).markdown())
 
 
@@ -44,11 +44,11 @@ def measure(name: str, overrides: list[str]) -> Iterator[tuple[str, ...]]:
     settings = ["model=band_statistics", "logger=none", "trainer=cpu", "data.grid_overlap=0", *FRACTIONS]
     config = checked([*settings, *overrides, *SPLITS[name]], run_dir="outputs/leak")
     prepared = prepare(config)
-    x, genre, _ = pieces_of(prepared, "train")
+    x, genre, _ = segments_of(prepared, "train")
     scaler = StandardScaler().fit(x)
     fitted = scaler.transform(x)
-    val, val_genre, _ = pieces_of(prepared, "val")
-    test, test_genre, test_tracks = pieces_of(prepared, "test")
+    val, val_genre, _ = segments_of(prepared, "val")
+    test, test_genre, test_tracks = segments_of(prepared, "test")
     machines = [
         SVC(C=penalty, gamma=width / x.shape[1]).fit(fitted, genre) for penalty, width in product(PENALTIES, WIDTHS)
     ]
@@ -66,8 +66,8 @@ def measure(name: str, overrides: list[str]) -> Iterator[tuple[str, ...]]:
         yield title, name, str(len(right)), percent(right.mean()), tracks_interval, artists_interval
 
 
-def pieces_of(prepared: Prepared, subset: str) -> tuple[NDArray[Any], NDArray[Any], list[str]]:
-    """Return the statistics ``(piece, statistic)``, the genre and the track of each piece of a subset."""
+def segments_of(prepared: Prepared, subset: str) -> tuple[NDArray[Any], NDArray[Any], list[str]]:
+    """Return the statistics ``(segment, statistic)``, the genre and the track of each segment of a subset."""
     data, network = prepared.data, prepared.model.network
     rows, segments = data.grid(subset), data.segments(subset)
     statistics: Any = network.statistics

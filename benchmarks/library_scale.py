@@ -1,7 +1,7 @@
 """How a library of songs grows: ``python -m benchmarks.library_scale [--songs 10000 100000 1000000]``.
 
 Synthetic embeddings of 128 dimensions, as the default CRNN's: 16 independent directions in 1,000 clusters, and a little
-noise in all. Everything but the hearing is what ``index`` and ``recommend`` do.
+noise in all. Everything but the analysis is what ``index`` and ``recommend`` do.
 """
 
 import argparse

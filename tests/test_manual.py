@@ -72,8 +72,8 @@ def test_own_model_and_source_run(
     assert RunDirectory(tmp_path / "run").read_metrics()["status"] == "finished"
     predictor = genreclf.load(tmp_path / "run", trust=["my_model", "my_waves"])
     predictor.check_embeds()
-    heard = predictor.predict(0.1 * np.sin(np.arange(44100.0)), sample_rate=22050)
-    assert heard.probabilities.sum() == pytest.approx(1)
+    prediction = predictor.predict(0.1 * np.sin(np.arange(44100.0)), sample_rate=22050)
+    assert prediction.probabilities.sum() == pytest.approx(1)
 
 
 def test_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,33 +69,17 @@ class FeatureSpec:
     @classmethod
     def of_waveform(cls, *, sample_rate: int, clip_seconds: float) -> "FeatureSpec":
         """Return the parameters of clips of `clip_seconds` of 16-bit waveforms."""
-        frames_per_second = sample_rate / WAVEFORM_SAMPLES
-        return cls(
-            n_mels=WAVEFORM_SAMPLES,
-            clip_frames=max(1, round(clip_seconds * frames_per_second)),
-            frames_per_second=frames_per_second,
-            step_db=1.0,
-            zero_db=0.0,
-            silence=0,
-            sample_rate=sample_rate,
-            kind="waveform",
-        )
+        rate = sample_rate / WAVEFORM_SAMPLES
+        return cls._of(clip_seconds, rate, n_mels=WAVEFORM_SAMPLES, sample_rate=sample_rate, kind="waveform")
 
     @classmethod
     def of_embeddings(
         cls, *, layers: Mapping[str, int], frames_per_second: float, sample_rate: int | None, clip_seconds: float
     ) -> "FeatureSpec":
         """Return the parameters of clips of `clip_seconds` of the embeddings of an encoder with such layers."""
-        return cls(
-            n_mels=sum(layers.values()),
-            clip_frames=max(1, round(clip_seconds * frames_per_second)),
-            frames_per_second=frames_per_second,
-            step_db=1.0,
-            zero_db=0.0,
-            silence=0,
-            sample_rate=sample_rate,
-            kind="embedding",
-            layers=tuple(layers.items()),
+        values, sizes = sum(layers.values()), tuple(layers.items())
+        return cls._of(
+            clip_seconds, frames_per_second, n_mels=values, sample_rate=sample_rate, kind="embedding", layers=sizes
         )
 
     @classmethod
@@ -110,34 +94,23 @@ class FeatureSpec:
         top_db: float | None = None,
     ) -> "FeatureSpec":
         """Return the parameters of clips of `clip_seconds` of the spectrograms that `LogMel` computes."""
-        frames_per_second = sample_rate / hop_length
-        return cls(
-            n_mels=n_mels,
-            clip_frames=max(1, round(clip_seconds * frames_per_second)),
-            frames_per_second=frames_per_second,
-            step_db=STEP_DB,
-            zero_db=0.0,
-            silence=in_steps(FLOOR_DB),
-            sample_rate=sample_rate,
-            n_fft=n_fft,
-            hop_length=hop_length,
-            top_db=top_db,
-        )
+        computed = {"sample_rate": sample_rate, "n_fft": n_fft, "hop_length": hop_length, "top_db": top_db}
+        quantized = {"step_db": STEP_DB, "silence": in_steps(FLOOR_DB)}
+        return cls._of(clip_seconds, sample_rate / hop_length, n_mels=n_mels, **computed, **quantized)
 
     @classmethod
     def of_pictures(
         cls, *, n_mels: int, frames_per_second: float, clip_seconds: float, rendering: str | None = None
     ) -> "FeatureSpec":
         """Return the parameters of clips of `clip_seconds` of 8-bit pictures of the 80 dB below each track's peak."""
-        return cls(
-            n_mels=n_mels,
-            clip_frames=max(1, round(clip_seconds * frames_per_second)),
-            frames_per_second=frames_per_second,
-            step_db=PICTURE_RANGE_DB / 255,
-            zero_db=-PICTURE_RANGE_DB,
-            silence=0,
-            rendering=rendering,
-        )
+        levels = {"step_db": PICTURE_RANGE_DB / 255, "zero_db": -PICTURE_RANGE_DB}
+        return cls._of(clip_seconds, frames_per_second, n_mels=n_mels, rendering=rendering, **levels)
+
+    @classmethod
+    def _of(cls, clip_seconds: float, frames_per_second: float, **others: Any) -> "FeatureSpec":
+        frames = max(1, round(clip_seconds * frames_per_second))
+        others = {"step_db": 1.0, "zero_db": 0.0, "silence": 0, **others}
+        return cls(clip_frames=frames, frames_per_second=frames_per_second, **others)
 
     @classmethod
     def from_plain(cls, values: "FeatureSpec | Mapping[str, Any]") -> "FeatureSpec":

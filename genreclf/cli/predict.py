@@ -245,7 +245,7 @@ class Pictures:
             shares=shares,
             spectrogram_db=prediction.spectrogram_db,
             sample_rate=prediction.sample_rate,
-            heard_s=prediction.heard_s,
+            analyzed_s=prediction.analyzed_s,
         )
         caption = (
             f"{prediction.genre}; {windows} window{'s' * (windows > 1)}, entropy {prediction.entropy_bits:.2f} bits"

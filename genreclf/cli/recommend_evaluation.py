@@ -46,9 +46,9 @@ def evaluate(
         genre=np.array([track.genre for track in tracks]), group=np.array([track.group for track in tracks])
     )
     spectrograms = [corpus.store.spectrogram(track.id) for track in tracks]
-    heard = [predictor.describe(torch.from_numpy(stored.T)) for stored in spectrograms]
-    probabilities = np.stack([shares for shares, _ in heard])
-    embeddings = np.stack([embedding for _, embedding in heard if embedding is not None])
+    described = [predictor.describe(torch.from_numpy(stored.T)) for stored in spectrograms]
+    probabilities = np.stack([shares for shares, _ in described])
+    embeddings = np.stack([embedding for _, embedding in described if embedding is not None])
     vectors = similarity_vectors(embeddings, probabilities)
     similarity_by = {
         "similarity": vectors @ vectors.T,

@@ -167,8 +167,7 @@ class ClipDataModule(LightningDataModule):
 
     def segments(self, subset: str) -> tuple[Segment, ...]:
         """Return the segments of ``train``, ``val`` or ``test``."""
-        segments: tuple[Segment, ...] = getattr(self.split, subset)
-        return segments
+        return self.split.subsets[subset]
 
     def train_dataloader(self) -> ClipLoader:
         """Return the loader of random clips; the order and the crops depend on the seed and the epoch alone."""

@@ -284,7 +284,7 @@ def _check_steps(config: Config) -> None:
 
 
 def _check_network_ahead(config: Config) -> None:
-    """Check the network if what it hears is known without the data, which pictures and whole tracks bring."""
+    """Check the network if its input is known without the data, which pictures and whole tracks bring."""
     dataset, seconds = instantiate.find("data", config.data, []), config.clips.clip_seconds
     if not isinstance(dataset, type) or issubclass(dataset, ImageDataset) or seconds == "whole":
         return

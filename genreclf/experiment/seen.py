@@ -120,15 +120,15 @@ def _seen(split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Line
         trained, validated, repeats = _overlap(ids, dataset, runs)
     known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
     known |= {track_key(dataset, id): names for id, track in tracks.items() if (names := credited(track.artist))}
-    heard = {name for run in runs for key in run.keys(run.train) for name in known.get(key, ())}
+    learned_from = {name for run in runs for key in run.keys(run.train) for name in known.get(key, ())}
     artists_of = {id: known.get(track_key(dataset, id), ()) for id in ids}
-    same = {id for id in ids - trained - validated - repeats if not heard.isdisjoint(artists_of[id])}
+    same = {id for id in ids - trained - validated - repeats if not learned_from.isdisjoint(artists_of[id])}
     return Seen(
         tracks=len(ids),
         trained=frozenset(trained),
         validated=frozenset(validated),
         repeats=frozenset(repeats),
-        artists=frozenset(same) if heard and any(artists_of.values()) else None,
+        artists=frozenset(same) if learned_from and any(artists_of.values()) else None,
     )
 
 

@@ -71,7 +71,7 @@ class Prediction:
         spectrogram_db: Log-mel for display, in dB relative to 1, shape ``(mel, column)``, of what was analyzed; at
             most 1500 columns.
         sample_rate: Sample rate at which it was computed, in Hz; the mels reach up to half of it.
-        heard_s: Start and end of what was analyzed, in seconds of the song.
+        analyzed_s: Start and end of what was analyzed, in seconds of the song.
         duration_s: Length of the whole song, in seconds.
         calibration: Of the model, see `genreclf.evaluation.calibration`; None if it has none. The windows are
             calibrated; `probabilities` are those of the test, and `confidence` is calibrated.
@@ -85,7 +85,7 @@ class Prediction:
     embedding: NDArray[np.float32] | None
     spectrogram_db: NDArray[np.float32]
     sample_rate: int
-    heard_s: tuple[float, float]
+    analyzed_s: tuple[float, float]
     duration_s: float
     calibration: Calibration | None = None
     warning: str | None = None

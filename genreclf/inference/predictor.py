@@ -261,7 +261,7 @@ class GenrePredictor:
             embedding=embedding,
             spectrogram_db=features.overview_db,
             sample_rate=self.feature_extractor.sample_rate,
-            heard_s=(features.start_s, features.start_s + features.length_s),
+            analyzed_s=(features.start_s, features.start_s + features.length_s),
             duration_s=features.duration_s,
             calibration=known,
             warning=self.warning,

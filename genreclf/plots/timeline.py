@@ -26,7 +26,7 @@ class SongPlot:
         shares: Probabilities between these times, shape ``(moment, genre)``.
         spectrogram_db: Log-mel in dB, shape ``(mel, column)``.
         sample_rate: Of the audio that it was computed from, in Hz; the mels reach half of it.
-        heard_s: Where the spectrogram begins and ends in the song, in seconds.
+        analyzed_s: Where the spectrogram begins and ends in the song, in seconds.
     """
 
     probabilities: Mapping[str, float]
@@ -34,7 +34,7 @@ class SongPlot:
     shares: NDArray[np.float64]
     spectrogram_db: NDArray[np.float32]
     sample_rate: int
-    heard_s: tuple[float, float]
+    analyzed_s: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ def _draw_spectrogram(axes: "Axes", song: SongPlot) -> None:
         song.spectrogram_db - song.spectrogram_db.max(),
         origin="lower",
         aspect="auto",
-        extent=(*song.heard_s, -0.5, n_mels - 0.5),
+        extent=(*song.analyzed_s, -0.5, n_mels - 0.5),
         cmap="magma",
         vmin=-PICTURE_RANGE_DB,
         vmax=0,

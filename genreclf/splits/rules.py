@@ -176,8 +176,8 @@ class TrackSplitter(_FractionSplitter):
             val: Fraction to choose the epoch by.
             test: Fraction to report on.
             seed: Draws the tracks; independent of the training's seed.
-            pieces: Cut the tracks of each subset into the pieces that ``chunk`` cuts, instead of drawing clips anywhere
-                in them, so that the two differ in nothing but the leak.
+            pieces: Cut the tracks of each subset into the segments that ``chunk`` cuts, instead of drawing clips
+                anywhere in them, so that the two differ in nothing but the leak.
             allow_missing: See `Splitter`.
 
         Raises:
@@ -196,7 +196,7 @@ class TrackSplitter(_FractionSplitter):
         if not self.pieces:
             return proposed
         subsets = {
-            subset: [piece for whole in segments for piece in _pieces(whole.track_id, whole.stop_frame, clip_frames)]
+            subset: [part for whole in segments for part in _segments(whole.track_id, whole.stop_frame, clip_frames)]
             for subset, segments in proposed.subsets.items()
         }
         return ProposedSplit(subsets, whole_tracks=False)
@@ -234,11 +234,11 @@ class ChunkSplitter(_FractionSplitter):
     ) -> ProposedSplit:
         segments_of: dict[str, list[Segment]] = {}
         for track in usable:
-            segments_of.setdefault(track.genre, []).extend(_pieces(track.id, frames[track.id], clip_frames))
+            segments_of.setdefault(track.genre, []).extend(_segments(track.id, frames[track.id], clip_frames))
         return replace(self._divide(segments_of), whole_tracks=False)
 
 
-def _pieces(track_id: str, frames: int, clip_frames: int) -> list[Segment]:
+def _segments(track_id: str, frames: int, clip_frames: int) -> list[Segment]:
     """Return the consecutive segments of one clip that a track is cut into; the whole of a shorter one."""
     length = min(clip_frames, frames)
     return [Segment(track_id, start, start + length) for start in range(0, frames - length + 1, clip_frames)]

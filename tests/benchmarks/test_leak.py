@@ -6,7 +6,7 @@ from benchmarks import leak
 
 
 @pytest.mark.slow
-def test_both_splits_have_the_same_pieces_and_both_models_a_row(
+def test_both_splits_have_the_same_segments_and_both_models_a_row(
     tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shared = [each for each in tiny if not each.startswith(("model", "logger", "trainer.max", "data.grid"))]

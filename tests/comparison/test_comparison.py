@@ -61,7 +61,7 @@ def test_a_leak_is_shown_and_not_tested(tmp_path: Path) -> None:
     assert "the split chunk is LEAKY, so that the difference would be the leak" in refusal
 
 
-def test_leaky_runs_are_tested_on_the_same_pieces_only(tmp_path: Path) -> None:
+def test_leaky_runs_are_tested_on_the_same_segments_only(tmp_path: Path) -> None:
     for name, split_hash in (("CNN", "c1"), ("CRNN", "c1"), ("FFNN", "c2")):
         write_run(tmp_path / name, FIRST, model=name, split="chunk", split_hash=split_hash, leaky=True)
     comparison = compare([tmp_path])

@@ -20,15 +20,15 @@ from genreclf.splits.rules import ArtistFolds
 SPEC = FeatureSpec.of_audio(sample_rate=8000, n_fft=256, hop_length=128, n_mels=128, clip_seconds=0.5)
 
 
-class Heard(Synthetic):
+class Counted(Synthetic):
     """Computed music that counts what is computed."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(tracks_per_genre=5, duration_s=1.0, **arguments)
-        self.heard = 0
+        self.computed = 0
 
     def waveform(self, track: Track, sample_rate: int) -> NDArray[Any]:
-        self.heard += 1
+        self.computed += 1
         return super().waveform(track, sample_rate)
 
 
@@ -51,10 +51,10 @@ def fit(model: CRNN, data: ClipDataModule) -> Trainer:
 
 
 def test_lightning_builds_the_store_once_and_splits_the_tracks(tmp_path: Path) -> None:
-    dataset = Heard()
+    dataset = Counted()
     data, model = data_of(dataset, tmp_path), model_of(dataset.genres)
     fit(model, data).test(model, datamodule=data, verbose=False)
-    assert dataset.heard == len(dataset.tracks())
+    assert dataset.computed == len(dataset.tracks())
     assert model.predictions is not None
     assert set(model.predictions.track_ids) == {segment.track_id for segment in data.split.test}
     assert model.scaling.is_fitted
@@ -66,21 +66,21 @@ def test_lightning_builds_the_store_once_and_splits_the_tracks(tmp_path: Path) -
     given = ClipDataModule(store=store, split=split, genre_of=genre_of, spec=SPEC, batch_size=25)
     assert given.genres == data.genres == tuple(dataset.genres)
     assert torch.equal(given.sample("train"), data.sample("train"))
-    assert dataset.heard == len(tracks)
+    assert dataset.computed == len(tracks)
 
 
 def test_what_prepare_data_built_is_opened_by_a_process_that_did_not_build_it(tmp_path: Path) -> None:
-    data_of(Heard(), tmp_path).prepare_data()
-    other = Heard()
+    data_of(Counted(), tmp_path).prepare_data()
+    other = Counted()
     data = data_of(other, tmp_path)
     data.setup("fit")
-    assert other.heard == 0
+    assert other.computed == 0
     assert data.genres == tuple(other.genres)
     assert len(data.tables["train"]) > len(data.tables["test"]) > 0
 
 
 def test_a_model_of_other_genres_is_told(tmp_path: Path) -> None:
-    dataset = Heard()
+    dataset = Counted()
     with pytest.raises(UserError, match="and the split holds rock too"):
         fit(model_of([genre for genre in dataset.genres if genre != "rock"]), data_of(dataset, tmp_path))
     with pytest.raises(UserError, match=r"The genres of the model \(rock, .*and of the data \(blues, .*are not the sa"):

@@ -1,4 +1,4 @@
-"""Damaged and hostile sounds: 200 cases a seed, each beside a good song that must be heard as ever."""
+"""Damaged and hostile sounds: 200 cases a seed, each beside a good song that must be analyzed as ever."""
 
 import csv
 import io
@@ -52,9 +52,9 @@ def sounds() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def heard(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def expected(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What is predicted of the good song."""
-    place = tmp_path_factory.mktemp("heard")
+    place = tmp_path_factory.mktemp("expected")
     shutil.copy(trained.music / "metal/0.wav", place / "good.wav")
     ended = run("predict", str(trained.run.path), "good.wav", "--format", "csv", place=place)
     assert ended.code == 0, ended.err
@@ -62,8 +62,8 @@ def heard(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> list[st
 
 
 @cases(COUNT)
-def test_no_sound_keeps_another_from_being_heard(
-    case: str, sounds: dict[str, bytes], heard: list[str], trained: Trained, tmp_path: Path
+def test_no_sound_keeps_another_from_being_analyzed(
+    case: str, sounds: dict[str, bytes], expected: list[str], trained: Trained, tmp_path: Path
 ) -> None:
     chance = random.Random(f"sounds {case}")
     folder = tmp_path / "songs"
@@ -75,7 +75,7 @@ def test_no_sound_keeps_another_from_being_heard(
     ended = run("predict", run_dir, "songs", "--format", "csv", place=tmp_path)
     ended.check()
     assert ended.code == 0, ended.err
-    assert rows(ended.out)["songs/good.wav"][1:] == heard[1:]
+    assert rows(ended.out)["songs/good.wav"][1:] == expected[1:]
 
 
 @cases(COUNT // 4)

@@ -36,7 +36,7 @@ def wav_header(n_data_bytes: int, *, rate: int = RATE, channels: int = 1, bits: 
 
 
 def write_good(folder: Path) -> set[str]:
-    """Write songs of every odd kind that can be heard; return their names."""
+    """Write songs of every odd kind that can be analyzed; return their names."""
     rng = np.random.default_rng(0)
     for subtype in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM"):
         soundfile.write(folder / f"good_{subtype}.wav", TONE, RATE, subtype=subtype)
@@ -61,7 +61,7 @@ def write_good(folder: Path) -> set[str]:
 
 
 def write_bad(folder: Path) -> dict[str, str]:
-    """Write what cannot be heard; return the names and the reasons."""
+    """Write what cannot be analyzed; return the names and the reasons."""
 
     def floats(name: str, samples: np.ndarray) -> None:
         soundfile.write(folder / name, samples.astype(np.float32), RATE, subtype="FLOAT")

@@ -1,4 +1,4 @@
-"""A run trained on pictures hears audio only if it is known how they were made."""
+"""A run trained on pictures takes audio only if it is known how they were rendered."""
 
 import csv
 import io
@@ -113,7 +113,7 @@ def test_a_spec_of_an_older_checkpoint_has_no_making() -> None:
 
 
 @pytest.mark.slow
-def test_real_songs_are_heard_as_they_are_seen(cli: Cli, tmp_path: Path) -> None:
+def test_real_songs_are_predicted_as_their_pictures(cli: Cli, tmp_path: Path) -> None:
     if "GENRECLF_GTZAN" not in os.environ:
         pytest.skip("set GENRECLF_GTZAN to a folder with GTZAN's audio/genres_original and pictures")
     gtzan = Path(os.environ["GENRECLF_GTZAN"])

@@ -38,7 +38,7 @@ def prediction(windows: list[list[float]], calibration: Calibration | None = Non
         embedding=None,
         spectrogram_db=np.zeros((2, 2), np.float32),
         sample_rate=8000,
-        heard_s=(0, 1),
+        analyzed_s=(0, 1),
         duration_s=1,
         calibration=calibration,
     )

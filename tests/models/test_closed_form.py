@@ -45,7 +45,7 @@ def test_patterns_are_numpy_s() -> None:
     np.testing.assert_allclose(found[5][1], percentile(contrast, 0.1), atol=1e-5)
 
 
-def test_a_band_that_pulses_is_heard_at_its_rate() -> None:
+def test_a_band_that_pulses_is_found_at_its_rate() -> None:
     features = BlockLevel(spec=PICTURES)
     time_s = torch.arange(PICTURES.clip_frames) / PICTURES.frames_per_second
     x = torch.zeros(1, 64, PICTURES.clip_frames)

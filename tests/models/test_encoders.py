@@ -217,8 +217,8 @@ def test_a_network_of_waveforms_is_trained_on(cli: Cli, weights: list[str], tiny
     assert RunDirectory("run").read_metrics()["pretrained"]["name"] == "vgg_mtt"
     predictor = genreclf.load("run")
     assert (predictor.spec.kind, predictor.spec.sample_rate) == ("waveform", 16000)
-    heard = predictor.predict(0.1 * np.sin(np.arange(16000.0)), sample_rate=16000)
-    assert heard.probabilities.sum() == pytest.approx(1)
+    prediction = predictor.predict(0.1 * np.sin(np.arange(16000.0)), sample_rate=16000)
+    assert prediction.probabilities.sum() == pytest.approx(1)
 
 
 def test_a_search_needs_validation_tracks(cli: Cli, weights: list[str], tiny: list[str], no_val: list[str]) -> None:

@@ -42,7 +42,7 @@ def test_levels_correlations_and_covariances_are_numpy_s() -> None:
 
 
 @pytest.mark.parametrize(("rate_hz", "place"), [(0.8, 1), (2.0, 3), (5.5, 6)])
-def test_a_band_that_pulses_is_heard_at_its_rate(rate_hz: float, place: int) -> None:
+def test_a_band_that_pulses_is_found_at_its_rate(rate_hz: float, place: int) -> None:
     time_s = torch.arange(SPEC.clip_frames) / SPEC.frames_per_second
     x = torch.zeros(1, 64, SPEC.clip_frames)
     x[0, 16:24] = (2 * torch.pi * rate_hz * time_s).sin()

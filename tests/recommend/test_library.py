@@ -1,4 +1,4 @@
-"""Songs like a song: heard once, kept, found, and nothing of another checkpoint."""
+"""Songs like a song: analyzed once, kept, found, and nothing of another checkpoint."""
 
 import csv
 import io
@@ -61,12 +61,12 @@ def rows(outcome: Outcome) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(outcome.out)))
 
 
-def test_only_what_changed_is_heard(cli: Cli, run: str, music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[str] = []
+def test_only_what_changed_is_analyzed(cli: Cli, run: str, music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    analyzed: list[str] = []
     predict = GenrePredictor.predict
 
     def counted(self: GenrePredictor, song: Path, **options: float) -> object:
-        heard.append(Path(song).name)
+        analyzed.append(Path(song).name)
         return predict(self, song, **options)
 
     monkeypatch.setattr(GenrePredictor, "predict", counted)
@@ -81,15 +81,15 @@ def test_only_what_changed_is_heard(cli: Cli, run: str, music: Path, monkeypatch
     for name in ("text.wav", "empty.mp3", "gone.wav"):
         (music / name).unlink()
 
-    heard.clear()
+    analyzed.clear()
     assert cli("index", run, "music").out.startswith("0 indexed, 15 unchanged, 0 dropped")
-    assert heard == []
+    assert analyzed == []
 
     (music / "blues/0.wav").unlink()
     shutil.copy(music / "metal/0.wav", music / "blues/2.wav")
     shutil.copy(music / "metal/0.wav", music / "blues/new.wav")
     assert cli("index", run, "music").out.startswith("2 indexed, 13 unchanged, 1 dropped")
-    assert sorted(heard) == ["2.wav", "new.wav"]
+    assert sorted(analyzed) == ["2.wav", "new.wav"]
     library = Library.of_run(run)
     assert len(library) == len(library.vectors) == 15
     assert library.find("blues/0.wav") is None

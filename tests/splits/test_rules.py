@@ -357,13 +357,13 @@ def test_each_artist_of_a_joint_credit_counts_in_the_notice() -> None:
     assert notice.startswith("1 of 201 known artists are in more than one subset")
 
 
-def test_pieces_of_whole_tracks_are_those_of_chunk_and_do_not_leak() -> None:
+def test_segments_of_whole_tracks_are_those_of_chunk_and_do_not_leak() -> None:
     tracks = gtzan(20)
-    pieces, chunk, whole = (
+    cut, chunk, whole = (
         assign(splitter, tracks) for splitter in (TrackSplitter(pieces=True), ChunkSplitter(), TrackSplitter())
     )
-    assert sorted(pieces.train + pieces.val + pieces.test) == sorted(chunk.train + chunk.val + chunk.test)
-    assert not pieces.leaky
-    for subset, segments in pieces.subsets.items():
-        assert {piece.track_id for piece in segments} == {track.track_id for track in whole.subsets[subset]}
-    assert Split.from_json(json.loads(json.dumps(pieces.to_json()))) == pieces
+    assert sorted(cut.train + cut.val + cut.test) == sorted(chunk.train + chunk.val + chunk.test)
+    assert not cut.leaky
+    for subset, segments in cut.subsets.items():
+        assert {segment.track_id for segment in segments} == {track.track_id for track in whole.subsets[subset]}
+    assert Split.from_json(json.loads(json.dumps(cut.to_json()))) == cut

@@ -146,15 +146,15 @@ def _response(mix: Mix, sample_rate: int, rng: Generator) -> Samples:
     room = np.bincount((late_s * sample_rate).astype(int), weights=gains, minlength=n)
     room[0] = 1.0
     size = 1 << (n + sample_rate // 50).bit_length()
-    heard = np.fft.rfft(room, size)
+    spectrum = np.fft.rfft(room, size)
     hz = np.fft.rfftfreq(size, 1 / sample_rate)
     gain_db = np.interp(np.log2(np.maximum(hz, 20)), np.log2(EQ_HZ), mix.eq_db)
-    gain_db -= 10 * np.log10(1 + (30 / np.maximum(hz, 1)) ** 4)  # Nothing below hearing: distortion leaves an offset.
+    gain_db -= 10 * np.log10(1 + (30 / np.maximum(hz, 1)) ** 4)  # Nothing inaudibly low: distortion leaves an offset.
     # A minimum-phase equalizer by way of the cepstrum, so that nothing sounds before its time.
     cepstrum = np.fft.irfft(gain_db * np.log(10) / 20, size)
     cepstrum[1 : size // 2] *= 2
     cepstrum[size // 2 + 1 :] = 0
-    response = np.fft.irfft(heard * np.exp(np.fft.rfft(cepstrum)), size)
+    response = np.fft.irfft(spectrum * np.exp(np.fft.rfft(cepstrum)), size)
     return response[: n + sample_rate // 50].astype(np.float32)
 
 

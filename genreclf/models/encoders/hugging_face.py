@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Unpack
 
@@ -39,10 +39,6 @@ class Architecture:
     prefix: str
     to_frames: Callable[[Tensor, Any, int], Tensor]
     blocks: Callable[[Any], list[nn.Module]]
-
-
-def _as_they_are(layer: Tensor, sizes: Any, samples: int) -> Tensor:
-    return layer
 
 
 def _mean_of_bands(layer: Tensor, sizes: Any, samples: int) -> Tensor:
@@ -91,26 +87,18 @@ LARGEST_SIZE, DEEPEST, LARGEST_NETWORK = 2**18, 200, 2**31
 LONGEST_WINDOW_S = 300
 """Of a waveform, in seconds, to be embedded at a time."""
 
-NORMALIZED = {"do_normalize": True, "return_attention_mask": False}
+_WAV2VEC2 = Architecture(
+    config="Wav2Vec2Config",
+    network="wav2vec2.modeling_wav2vec2.Wav2Vec2Model",
+    features="Wav2Vec2FeatureExtractor",
+    settings={"do_normalize": True, "return_attention_mask": False},
+    prefix="wav2vec2.",
+    to_frames=lambda layer, sizes, samples: layer,
+    blocks=_convolutions_first,
+)
 ARCHITECTURES = {
-    "wav2vec2": Architecture(
-        config="Wav2Vec2Config",
-        network="wav2vec2.modeling_wav2vec2.Wav2Vec2Model",
-        features="Wav2Vec2FeatureExtractor",
-        settings=NORMALIZED,
-        prefix="wav2vec2.",
-        to_frames=_as_they_are,
-        blocks=_convolutions_first,
-    ),
-    "hubert": Architecture(
-        config="HubertConfig",
-        network="hubert.modeling_hubert.HubertModel",
-        features="Wav2Vec2FeatureExtractor",
-        settings=NORMALIZED,
-        prefix="hubert.",
-        to_frames=_as_they_are,
-        blocks=_convolutions_first,
-    ),
+    "wav2vec2": _WAV2VEC2,
+    "hubert": replace(_WAV2VEC2, config="HubertConfig", network="hubert.modeling_hubert.HubertModel", prefix="hubert."),
     "ast": Architecture(
         config="ASTConfig",
         network="audio_spectrogram_transformer.modeling_audio_spectrogram_transformer.ASTModel",

@@ -147,11 +147,11 @@ def embedding_recipe(
     else:
         raise UserError(f"data: {type(dataset).__name__} has no waveforms, which encoder={encoder.name} takes.")
 
-    def embed(heard: Tensor) -> NDArray[np.float16]:
-        return np.concatenate(list(extractor.of_blocks([heard])))
+    def embed(x: Tensor) -> NDArray[np.float16]:
+        return np.concatenate(list(extractor.of_blocks([x])))
 
     def encode(track: Track) -> NDArray[np.float16]:
-        heard = signal(track)
-        return embed(heard) if extractor.device.type == "cpu" else gpu_thread.submit(embed, heard).result()
+        x = signal(track)
+        return embed(x) if extractor.device.type == "cpu" else gpu_thread.submit(embed, x).result()
 
     return Recipe(dataset.name, "float16", sum(encoder.dimensions), settings, "Embeddings"), encode

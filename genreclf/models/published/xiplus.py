@@ -45,45 +45,35 @@ class XiplusCRNN1(FixedInput):
         **training: Of `GenreClassifier`.
     """
 
+    channels: ClassVar[tuple[int, ...]] = (64, 128, 256)
+    pools: ClassVar[tuple[int, ...]] = (2, 2, 4)
+    recurrent_values: ClassVar[int] = 2048
+    dropout: ClassVar[float] = 0.6
+
     def __init__(self, *, sequence: SequenceOf = "time", glorot: bool = True, **training: Unpack[Training]) -> None:
         super().__init__(**training)
         self.network = Network(
             input=self.fit_to(),
             image=AsImage(),
-            convolutions=convolutions((64, 128, 256), (2, 2, 4), glorot=glorot),
+            convolutions=convolutions(self.channels, self.pools, glorot=glorot),
             sequence=sequence_of(sequence),
             recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
             flatten=nn.Flatten(),
-            norm=nn.Sequential(nn.BatchNorm1d(2048), nn.Dropout(0.6)),
-            layers=nn.Sequential(linear(2048, 512), linear(512, 256)),
+            norm=nn.Sequential(nn.BatchNorm1d(self.recurrent_values), nn.Dropout(self.dropout)),
+            layers=nn.Sequential(linear(self.recurrent_values, 512), linear(512, 256)),
             classifier=nn.Linear(256, len(self.genres)),
         )
 
 
-class XiplusCRNN2(FixedInput):
-    """Four convolutions and a GRU on 8.2 s (``CrnnLongModel`` of XiplusChenyu/Musical-Genre-Classification).
-
-    Args:
-        sequence: What the GRU reads: ``time``, or ``channels`` as published, see `sequence_of`.
-        **training: Of `GenreClassifier`.
-    """
+class XiplusCRNN2(XiplusCRNN1):
+    """Four convolutions and a GRU on 8.2 s (``CrnnLongModel`` of XiplusChenyu/Musical-Genre-Classification)."""
 
     mels: ClassVar[int] = 256
     frames: ClassVar[int] = 256
-
-    def __init__(self, *, sequence: SequenceOf = "time", **training: Unpack[Training]) -> None:
-        super().__init__(**training)
-        self.network = Network(
-            input=self.fit_to(),
-            image=AsImage(),
-            convolutions=convolutions((64, 128, 256, 512), (2, 2, 4, 4)),
-            sequence=sequence_of(sequence),
-            recurrence=OutputsOf(nn.GRU(2048, 256, batch_first=True)),
-            flatten=nn.Flatten(),
-            norm=nn.Sequential(nn.BatchNorm1d(1024), nn.Dropout(0.5)),
-            layers=nn.Sequential(linear(1024, 512), linear(512, 256)),
-            classifier=nn.Linear(256, len(self.genres)),
-        )
+    channels: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)
+    pools: ClassVar[tuple[int, ...]] = (2, 2, 4, 4)
+    recurrent_values: ClassVar[int] = 1024
+    dropout: ClassVar[float] = 0.5
 
 
 class XiplusRCNN(FixedInput):
