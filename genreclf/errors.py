@@ -30,6 +30,11 @@ def with_notes(error: Exception, sentence: str) -> str:
     return "\n".join([*getattr(error, "__notes__", ()), sentence]) if sentence else ""
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says in its first line, without the full stop; its kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
 class TrainingDiverged(UserError):
     """The loss of a training is not a number or infinite."""
 

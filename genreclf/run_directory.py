@@ -30,11 +30,7 @@ FIGURES = {
 
 
 class RunBusy(UserError):
-    """Another process works in a run directory; what that one writes is left alone.
-
-    Args:
-        path: The directory.
-    """
+    """Another process works in a run directory; what that one writes is left alone."""
 
     exit_code = 75
 
@@ -71,11 +67,7 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 
 class RunDirectory:
-    """The files of one run, see the README's list of them.
-
-    Args:
-        path: The directory; it need not exist.
-    """
+    """The files of one run, which need not be there yet; the manual lists them."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

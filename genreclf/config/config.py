@@ -22,8 +22,8 @@ from genreclf.config.schema import (
     SplitConfig,
     TrainerConfig,
 )
-from genreclf.config.sections import Section, first_line, nodes_of, section_of, trainer_section, typed_section
-from genreclf.errors import UserError
+from genreclf.config.sections import Section, nodes_of, section_of, trainer_section, typed_section
+from genreclf.errors import UserError, first_line
 from genreclf.values import value_problems
 
 FEATURES_OF_PICTURES = ("sample_rate", "n_fft", "hop_length", "n_mels")

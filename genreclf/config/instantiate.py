@@ -141,12 +141,7 @@ def make_model(section: Mapping[str, Any], encoder: Mapping[str, Any], **given: 
 
 
 def input_of(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
-    """Return what the network of a configuration is given: ``log_mel``, ``waveform`` or ``embedding``.
-
-    Args:
-        model: Its section.
-        encoder: Its section.
-    """
+    """Return what the network of a configuration is given: ``log_mel``, ``waveform`` or ``embedding``."""
     while members := model.get("members"):  # Those of an ensemble all take the same.
         model = members[0]
     takes: str = getattr(find("model", model, []), "takes", "log_mel")

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.keys import SET_BY_THE_RUN
 from genreclf.config.schema import TrainerConfig
+from genreclf.errors import first_line
 from genreclf.values import shown
 
 Section = dict[str, Any]
@@ -92,8 +93,3 @@ def nodes_of(plain: Mapping[str, Any], group: str, problems: list[str]) -> dict[
         else:
             problems.append(f"{group}.{name}={shown(node)} is no class; null turns it off, {group}=NAME on.")
     return nodes
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says in its first line."""
-    return str(error).strip().splitlines()[0].rstrip(".")

@@ -21,11 +21,7 @@ PACKAGES = {
 
 
 class LauncherFailed(UserError):
-    """A launcher failed or lost a job: not a mistake of the user's, so the command exits with code 1.
-
-    Args:
-        error: The launcher's exception.
-    """
+    """A launcher failed or lost a job: not a mistake of the user's, so the command exits with code 1."""
 
     exit_code = 1
 

@@ -13,12 +13,7 @@ STATES = ("segment", "start_frame", "genre", "logits")
 
 
 class GatheredPredictions(Metric):
-    """Collect the logits of the clips of one subset, batch by batch, on any number of ranks.
-
-    Args:
-        genres: The classes, in the order of the logits.
-        frames_per_second: Of the spectrograms.
-    """
+    """Collect the logits of the clips of one subset, batch by batch, on any number of ranks."""
 
     full_state_update = False
 

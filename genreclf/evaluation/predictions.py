@@ -219,9 +219,6 @@ def write_track_csv(path: Path, tracks: TrackPredictions) -> None:
 def read_track_csv(path: Path) -> TrackPredictions:
     """Read a table written by `write_track_csv`.
 
-    Args:
-        path: A run's ``predictions.csv``.
-
     Returns:
         The tracks, sorted by id; the probabilities have the 9 decimals of the file.
 

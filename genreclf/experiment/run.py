@@ -37,12 +37,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run.
-
-    Attributes:
-        run: Its directory.
-        metrics: What its ``metrics.json`` holds.
-    """
+    """A finished run."""
 
     run: RunDirectory
     metrics: dict[str, Any]

@@ -135,11 +135,15 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     return f"{scored} LEAKY: not to be compared with other splits." if split.leaky else scored
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _check_size(path: Path) -> None:
     if not path.is_file():
         raise UserError(f"{path.name} is missing: this is no model of genreclf.")
     if path.stat().st_size > LARGEST_BYTES[path.name]:
         raise UserError(f"{path.name} is larger than {LARGEST_BYTES[path.name]} bytes, so it is not read.")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    _check_size(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         printable = _is_printable(content)
@@ -174,10 +178,7 @@ def _weights(path: Path, config: "Config", spec: "FeatureSpec", genres: list[str
 
     from genreclf.config.weights import check_weights, is_models
 
-    if not path.is_file():
-        raise UserError(f"{path.name} is missing: this is no model of genreclf.")
-    if path.stat().st_size > LARGEST_BYTES[WEIGHTS]:
-        raise UserError(f"{path.name} is larger than {LARGEST_BYTES[WEIGHTS]} bytes, so it is not read.")
+    _check_size(path)
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118

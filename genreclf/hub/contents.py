@@ -184,7 +184,6 @@ def _check_figures(key: str, value: Any) -> None:
         _check_count(key, value)
     elif value is not None:
         largest = math.inf if key.endswith(("loss", ".effective_n")) else 1
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= largest:
-            raise ValueError(f"{key} of {value!r}")
-        if not math.isfinite(value):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or not 0 <= value <= largest:
             raise ValueError(f"{key} of {value!r}")

@@ -103,11 +103,6 @@ class FeatureExtractor:
     ) -> Iterator[SongFeatures]:
         """Extract the features of a song.
 
-        Args:
-            stream: The song.
-            skip_start_s: Seconds to skip at its start.
-            skip_end_s: Seconds to skip at its end.
-
         Raises:
             UnreadableTrack: The song cannot be used; the message says why.
             NoSpace: There is no space for temporary files.

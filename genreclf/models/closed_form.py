@@ -49,9 +49,6 @@ class Constant(ClosedFormClassifier):
     """Predicts the most frequent genre of the training tracks of every clip: what any model must be better than.
 
     Its probabilities are the shares of the genres in training, so that its loss is what is known without listening.
-
-    Args:
-        **training: Of `GenreClassifier`.
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:
@@ -67,11 +64,7 @@ class Constant(ClosedFormClassifier):
 
 
 class Shares(nn.Module):
-    """Logits that do not depend on the clip.
-
-    Args:
-        genres: Number of genres.
-    """
+    """Logits that do not depend on the clip."""
 
     def __init__(self, genres: int) -> None:
         super().__init__()

@@ -197,12 +197,7 @@ class ClipEmbedding(nn.Module):
 
 
 class LowRankUpdate(nn.Module):
-    """A matrix of low rank that is added to the weight of a linear layer, at first zero (LoRA; Hu et al., 2022).
-
-    Args:
-        layer: The layer.
-        rank: Of the matrix.
-    """
+    """A matrix of low rank that is added to the weight of a linear layer, at first zero (LoRA; Hu et al., 2022)."""
 
     def __init__(self, layer: nn.Linear, rank: int) -> None:
         super().__init__()

@@ -86,12 +86,7 @@ class AsImage(nn.Module):
 
 
 class FitTo(nn.Module):
-    """Resize ``(batch, mel, frame)`` by linear interpolation; input of the right size is returned unchanged.
-
-    Args:
-        mels: Rows of the result.
-        frames: Columns of the result.
-    """
+    """Resize ``(batch, mel, frame)`` by linear interpolation; input of the right size is returned unchanged."""
 
     def __init__(self, *, mels: int, frames: int) -> None:
         super().__init__()
@@ -122,11 +117,7 @@ def outputs_of(layer: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> Tens
 
 
 class OutputsOf(nn.Module):
-    """A recurrent layer without its last state.
-
-    Args:
-        layer: A GRU or LSTM, batch first.
-    """
+    """A GRU or LSTM, batch first, without its last state."""
 
     def __init__(self, layer: nn.GRU | nn.LSTM) -> None:
         super().__init__()

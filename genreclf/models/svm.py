@@ -32,9 +32,6 @@ class SVM(ClosedFormClassifier):
     the temperature that makes probabilities of decisions (the one-parameter form of J. Platt, "Probabilistic outputs
     for support vector machines", 1999), are chosen by the loss of training clips whose artist was held out. The weights
     are then a linear layer, so that prediction needs no scikit-learn.
-
-    Args:
-        **training: Of `GenreClassifier`.
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:
@@ -78,11 +75,7 @@ class SVM(ClosedFormClassifier):
 
 
 class Standardize(nn.Module):
-    """Standardizes features, clips them, and gives groups of them the same weight.
-
-    Args:
-        sizes: Number of features of each group.
-    """
+    """Standardizes features, clips them, and gives groups of them the same weight."""
 
     weight: Tensor
     mean: Tensor

@@ -48,12 +48,7 @@ class Recommendation:
 
 
 class Library:
-    """The songs that one checkpoint has described; several threads may search it at a time.
-
-    Args:
-        directory: Its folder.
-        records: Its songs.
-    """
+    """The songs that one checkpoint has described; several threads may search it at a time."""
 
     def __init__(self, *, directory: Path, records: Records) -> None:
         self.directory = directory

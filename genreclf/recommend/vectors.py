@@ -30,11 +30,7 @@ CHECKSUM = b"crc32:%08x"
 
 
 class Vectors:
-    """Unit vectors with ids, to be searched by several threads at a time.
-
-    Attributes:
-        index: FAISS' own object.
-    """
+    """Unit vectors with ids, to be searched by several threads at a time."""
 
     def __init__(self, index: "faiss.IndexIVFFlat") -> None:
         self.index = index

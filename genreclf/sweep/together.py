@@ -20,12 +20,7 @@ OF_TRAINING = ("optimizer", "scheduler", "loss")
 
 
 def ready(job: Job, composed: DictConfig) -> Config | None:
-    """Open a job and return its configuration, checked; None if it is closed, as finished or failed.
-
-    Args:
-        job: The job.
-        composed: What Hydra composed for it.
-    """
+    """Open a job and return its configuration, checked; None if it is closed, as finished or failed."""
     job.open()
     try:
         config = job.check(composed)

@@ -35,9 +35,6 @@ class RunCheckpoint(ModelCheckpoint):
     """Lightning's checkpoint, in a run directory that may be moved before the run goes on.
 
     It lies in ``checkpoints`` of the Trainer's ``default_root_dir``, always under the same name.
-
-    Args:
-        **arguments: Of `ModelCheckpoint`.
     """
 
     def __init__(self, **arguments: Any) -> None:

@@ -15,10 +15,6 @@ def compiled(network: nn.Module, mode: str) -> Callable[[Tensor], Tensor]:
 
     The compiler does not compile these, which are cuDNN's, and where it meets one it gives up the loop over the layers
     around it. So each part between them is compiled on its own. Parameters and buffers are those of `network`.
-
-    Args:
-        network: What is called.
-        mode: Of `torch.compile`.
     """
 
     @cache  # At its first call, when Lightning has replaced what it replaces for several devices.

@@ -22,7 +22,7 @@ from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from genreclf.errors import UserError
+from genreclf.errors import UserError, first_line
 from genreclf.sweep.space import Choices, Interval, Space, values_of
 
 RETRY_OF = "retry_of"
@@ -126,7 +126,7 @@ class Search:
             if not isinstance(make(seed=0), BaseSampler):
                 raise TypeError(f"{sampler['_target_']} is no sampler of Optuna")
         except (HydraException, ImportError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"hydra.sweeper.sampler cannot be made ({_first_line(error)}).") from error
+            raise UserError(f"hydra.sweeper.sampler cannot be made ({first_line(error)}).") from error
         self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
         self.params, self.direction, self.study_name = params or {}, direction, study_name
         self.sampler = SeededByTrial(make, seed)
@@ -224,13 +224,13 @@ class Search:
         except OSError as error:
             raise self._unusable(error) from error
         except (ImportError, TypeError, ValueError) as error:
-            raise UserError(f"hydra.sweeper.sampler cannot search this space ({_first_line(error)}).") from error
+            raise UserError(f"hydra.sweeper.sampler cannot search this space ({first_line(error)}).") from error
 
     def _unusable(self, error: Exception) -> UserError:
         place = "of hydra.sweeper.storage" if "://" in self.storage else self.storage  # A URL may hold a password.
         cause = getattr(error, "orig", None) or error.__cause__ or error
         return UserError(
-            f"The study {place} cannot be used ({_first_line(cause)}); if it is damaged, or of another version of "
+            f"The study {place} cannot be used ({first_line(cause)}); if it is damaged, or of another version of "
             "Optuna, delete it: the same command searches anew, and does no finished job again."
         )
 
@@ -267,7 +267,7 @@ def distribution(override: Override) -> BaseDistribution:
             return kind(values.low, values.high, log=values.log)
         return kind(min(values.values), max(values.values), step=values.step)
     except ValueError as error:
-        raise UserError(f"{override.input_line} cannot be searched ({_first_line(error)}).") from error
+        raise UserError(f"{override.input_line} cannot be searched ({first_line(error)}).") from error
 
 
 def _setting(settings: Mapping[str, str], key: str) -> str:
@@ -281,7 +281,3 @@ def _value(result: Any) -> float | None:
     except Exception:  # Whatever the job raised; the summary of the sweep names it.
         return None
     return None if math.isnan(value) else value
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

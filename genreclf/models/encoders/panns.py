@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.functional import melscale_fbanks
 
-from genreclf.errors import UserError
+from genreclf.errors import UserError, first_line
 from genreclf.models.encoders.base import Encoder, Origin
 from genreclf.models.encoders.weights import cached_weights, file_of
 
@@ -21,12 +21,7 @@ CHANNELS = (64, 128, 256, 512, 1024, 2048)
 
 
 class ConvBlock(nn.Module):
-    """Two 3x3 convolutions with batch normalization.
-
-    Args:
-        inputs: Channels of the input.
-        outputs: Channels of the output.
-    """
+    """Two 3x3 convolutions with batch normalization."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -92,8 +87,9 @@ class Cnn14(Encoder):
             checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             return {key: checkpoint["model"][key] for key in self.state_dict()}
         except (KeyError, TypeError, RuntimeError, UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"encoder.weights={self.weights} holds no weights of CNN14, or code ({reason}).") from error
+            raise UserError(
+                f"encoder.weights={self.weights} holds no weights of CNN14, or code ({first_line(error)})."
+            ) from error
 
     def log_mel(self, x: Tensor) -> Tensor:
         """Return the log-mel in dB, ``(batch, 1, frame, mel)``, of waveforms ``(batch, sample)``."""

@@ -7,11 +7,7 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class FixedInput(GenreClassifier):
-    """A classifier whose network takes `mels` x `frames`; clips of another size are stretched to that, with a notice.
-
-    Args:
-        **training: Of `GenreClassifier`.
-    """
+    """A classifier whose network takes `mels` x `frames`; other clips are stretched to that, with a notice."""
 
     mels: ClassVar[int] = 128
     frames: ClassVar[int] = 128

@@ -15,9 +15,6 @@ class WuCNN(FixedInput):
 
     What the README leaves open is taken from the author's second network: 64 and 128 channels, 3x3, batch norm, ReLU,
     pooling by 2.
-
-    Args:
-        **training: Of `GenreClassifier`.
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:

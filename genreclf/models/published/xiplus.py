@@ -16,11 +16,7 @@ SequenceOf = Literal["time", "channels"]
 
 
 class XiplusCNN(FixedInput):
-    """Four convolutions and three linear layers (``CnnModel`` of XiplusChenyu/Musical-Genre-Classification).
-
-    Args:
-        **training: Of `GenreClassifier`.
-    """
+    """Four convolutions and three linear layers (``CnnModel`` of XiplusChenyu/Musical-Genre-Classification)."""
 
     def __init__(self, **training: Unpack[Training]) -> None:
         super().__init__(**training)
@@ -77,11 +73,7 @@ class XiplusCRNN2(XiplusCRNN1):
 
 
 class XiplusRCNN(FixedInput):
-    """A GRU over time, then convolutions over its outputs (``RnnModel`` of XiplusChenyu/Musical-Genre-Classification).
-
-    Args:
-        **training: Of `GenreClassifier`.
-    """
+    """A GRU over time, then convolutions over its outputs (``RnnModel`` of the same repository)."""
 
     mels: ClassVar[int] = 256
     frames: ClassVar[int] = 256
