@@ -28,7 +28,7 @@ CONF = ROOT / "conf"
 
 NAVIGATION = {
     "Get started": ["quickstart", "notebooks/train_and_predict", "notebooks/your_own_parts", "faq", "glossary"],
-    "Train": ["data_and_splits", "configuration", "command_line", "training", "encoders", "wandb"],
+    "Train": ["data_and_splits", "audit", "configuration", "command_line", "training", "encoders", "wandb"],
     "Compare": ["evaluation", "comparing", "sweeps"],
     "Use a model": ["inference", "recommendation", "app", "sharing"],
     "Extend": ["extending", "ARCHITECTURE", "CONTRIBUTING", "SECURITY"],

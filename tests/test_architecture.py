@@ -10,7 +10,20 @@ ROOT = Path(__file__).parent.parent / "genreclf"
 ORDER = (
     *("__version__", "errors", "values", "escaping", "config_file", "limits", "run_directory", "devices", "hardware"),
     *("checkpoint", "distributed", "audio", "evaluation", "datasets", "splits", "data", "training", "models", "config"),
-    *("plots", "reports", "experiment", "inference", "comparison", "export", "recommend", "hub", "sweep", "app", "cli"),
+    *(
+        "plots",
+        "reports",
+        "experiment",
+        "audit",
+        "inference",
+        "comparison",
+        "export",
+        "recommend",
+        "hub",
+        "sweep",
+        "app",
+        "cli",
+    ),
     "__main__",
 )
 

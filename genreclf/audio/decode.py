@@ -109,6 +109,27 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
             raise UnreadableTrack("too large for the memory that is free") from None
 
 
+def decode_channels(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Read all channels of a whole audio file with soundfile.
+
+    Returns:
+        The waveforms, shape ``(channel, sample)``, full scale at 1, and their sample rate in Hz.
+
+    Raises:
+        UnreadableTrack: The file cannot be used; the message says why in a few words, without the path.
+    """
+    check_is_file(path)
+    with _open_soundfile(path) as file:
+        check_track(file.frames, file.channels, file.samplerate)
+        try:
+            blocks = list(_soundfile_blocks(file))
+            if not blocks:
+                raise UnreadableTrack("zero length")
+            return np.concatenate(blocks, axis=1), int(file.samplerate)
+        except MemoryError:
+            raise UnreadableTrack("too large for the memory that is free") from None
+
+
 @contextmanager
 def open_audio(path: Path) -> Iterator[AudioStream]:
     """Open an audio file of any format that soundfile reads, or ffmpeg where it is installed.

@@ -15,11 +15,12 @@ COMMANDS = {
     "pull": "fetch a shared model from the Hugging Face hub",
     "app": "open a page in the browser that predicts and recommends",
     "prepare": "compute and check the spectrograms of a dataset",
+    "audit": "look for repeats, shared artists, odd sound and doubtful labels in a dataset",
     "show": "draw waveform, spectrograms and genres of a dataset",
     "trial": "train a trial of a W&B sweep, as `wandb agent` calls it",
     "list": "list the groups of the configuration, or the options of one",
 }
 """The commands, each a module of this package, with a line of help."""
 
-OVERRIDDEN = ("train", "refit", "ensemble", "evaluate", "index", "recommend", "prepare", "show", "trial")
+OVERRIDDEN = ("train", "refit", "ensemble", "evaluate", "index", "recommend", "prepare", "audit", "show", "trial")
 """The commands that take overrides (``KEY=VALUE``)."""

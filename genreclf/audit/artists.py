@@ -1,0 +1,129 @@
+"""Look for artists that stand in the way of an honest split: in several subsets, jointly credited, spelled twice."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from genreclf.datasets.base import Track
+from genreclf.datasets.identity import connected, credited
+from genreclf.splits.base import Split
+
+_JOINT = re.compile(r"\s*(?:\bfeat(?:uring|\.)?|\bft\.?|\bwith\b|\band\b|\bvs\.?|&|\+|,|/)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedArtist:
+    """An artist, or a set of repeats, in more than one subset of a split.
+
+    Attributes:
+        name: The artist, or the first track of the set.
+        tracks: Number of tracks by subset.
+    """
+
+    name: str
+    tracks: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointCredit:
+    """An artist that seems to be several, one of whom has tracks of their own.
+
+    Attributes:
+        credit: The artist as it stands.
+        parts: Whom it names, separated.
+        tracks: Ids of the tracks with this credit.
+    """
+
+    credit: str
+    parts: tuple[str, ...]
+    tracks: tuple[str, ...]
+
+
+def shared_artists(tracks: Iterable[Track], split: Split) -> list[SharedArtist]:
+    """Return the artists of whom several subsets hold tracks, those of most tracks first."""
+    return _shared({track.id: credited(track.artist) for track in tracks}, split)
+
+
+def shared_repeats(sets: Iterable[Sequence[str]], split: Split) -> list[SharedArtist]:
+    """Return the sets of repeats of which several subsets hold tracks."""
+    return _shared({track: (same[0],) for same in sets for track in same}, split)
+
+
+def _shared(names_of: Mapping[str, Sequence[str]], split: Split) -> list[SharedArtist]:
+    counts: dict[str, Counter[str]] = {}
+    for subset, segments in split.subsets.items():
+        for track in {segment.track_id for segment in segments}:
+            for name in names_of.get(track, ()):
+                counts.setdefault(name, Counter())[subset] += 1
+    shared = [SharedArtist(name=name, tracks=dict(found)) for name, found in counts.items() if len(found) > 1]
+    return sorted(shared, key=lambda artist: (-sum(artist.tracks.values()), artist.name))
+
+
+def joint_credits(tracks: Iterable[Track]) -> list[JointCredit]:
+    """Return the artists that name another artist of the dataset among several, without a semicolon between them."""
+    tracks_of: dict[str, list[str]] = {}
+    for track in tracks:
+        for name in credited(track.artist):
+            tracks_of.setdefault(name, []).append(track.id)
+    found = []
+    for name in sorted(tracks_of):
+        parts = tuple(dict.fromkeys(part for part in _JOINT.split(name) if part))
+        if len(parts) > 1 and any(part in tracks_of for part in parts):
+            found.append(JointCredit(credit=name, parts=parts, tracks=tuple(tracks_of[name])))
+    return found
+
+
+def spellings(tracks: Iterable[Track]) -> list[tuple[str, ...]]:
+    """Return sets of artists that differ in accents, punctuation, spaces or a leading article alone."""
+    by_key: dict[str, set[str]] = {}
+    for track in tracks:
+        for name in credited(track.artist):
+            by_key.setdefault(_spelled(name), set()).add(name)
+    return sorted(tuple(sorted(names)) for key, names in by_key.items() if key and len(names) > 1)
+
+
+def artist_file(
+    tracks: Sequence[Track],
+    repeats: Iterable[Sequence[str]],
+    joint: Iterable[JointCredit],
+    spelled: Iterable[Sequence[str]],
+) -> str:
+    """Return a file of artists, see `genreclf.datasets.identity.read_artists`, that keeps what belongs together.
+
+    Joint credits are separated by semicolons, an artist has one spelling, and tracks that repeat each other share an
+    artist of their own, named after the first.
+
+    Args:
+        tracks: All tracks.
+        repeats: Pairs or sets of ids of tracks that repeat each other.
+        joint: See `joint_credits`.
+        spelled: See `spellings`.
+    """
+    parts_of = {credit.credit: credit.parts for credit in joint}
+    spelling_of = {name: names[0] for names in spelled for name in names}
+    marks: dict[str, list[str]] = {}
+    for same in repeats:
+        for id in same:
+            marks.setdefault(id, []).append(same[0])
+    sets = connected(marks)
+    set_of = {id: f"repeats of {same[0]}" for same in sets for id in same}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["track_id", "artist"])
+    for track in tracks:
+        names = [part for name in credited(track.artist) for part in parts_of.get(name, (name,))]
+        names = list(dict.fromkeys(spelling_of.get(name, name) for name in names))
+        names += [set_of[track.id]] if track.id in set_of else []
+        if names:
+            writer.writerow([track.id, "; ".join(names)])
+    return text.getvalue()
+
+
+def _spelled(name: str) -> str:
+    plain = unicodedata.normalize("NFKD", name)
+    letters = re.sub(r"[^\w\s]|_", "", plain)
+    return re.sub(r"^the\b|\s+", "", letters)

@@ -1,0 +1,115 @@
+"""Find tracks whose genre may be wrong, by the predictions of models that did not train on them.
+
+Confident learning (C. Northcutt, L. Jiang and I. Chuang, "Confident learning: estimating uncertainty in dataset
+labels", Journal of Artificial Intelligence Research 70, 2021): a track is suspected where the probability of another
+genre reaches the mean probability that this other genre has on the tracks that bear it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from genreclf.errors import UserError
+from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
+from genreclf.run_directory import RunDirectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A track that models take for another genre.
+
+    Attributes:
+        track: Its id.
+        genre: The genre it bears.
+        probability: What the models give that genre.
+        other: The genre they find instead.
+        other_probability: What they give that.
+    """
+
+    track: str
+    genre: str
+    probability: float
+    other: str
+    other_probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfFold:
+    """Probabilities of tracks by models that have not trained on them.
+
+    Attributes:
+        predictions: The mean over the runs that tested a track.
+        runs: Number of runs.
+    """
+
+    predictions: TrackPredictions
+    runs: int
+
+
+def read_out_of_fold(runs: Iterable[str]) -> OutOfFold:
+    """Read the test predictions of finished runs, such as the folds of ``split=artist_folds``.
+
+    Raises:
+        UserError: One has no predictions, is LEAKY, or knows other genres than the first.
+    """
+    genres: tuple[str, ...] = ()
+    genre_of: dict[str, str] = {}
+    found: dict[str, list[np.ndarray]] = {}
+    count = 0
+    for path in runs:
+        run = RunDirectory(path)
+        if run.status != "finished":
+            raise UserError(f"--runs {path} is no finished run; give runs that have tested the dataset's tracks.")
+        if run.read_metrics().get("split", {}).get("leaky"):
+            raise UserError(f"--runs {path} is LEAKY: it has trained on tracks that it tests, so it suspects none.")
+        predictions = read_track_csv(run.predictions)
+        genres = genres or predictions.genres
+        if predictions.genres != genres:
+            raise UserError(f"--runs {path} knows other genres than the first run: give runs of the same ones.")
+        count += 1
+        for row, track in enumerate(predictions.track_ids):
+            genre_of[track] = genres[predictions.targets[row]]
+            found.setdefault(track, []).append(predictions.probabilities[row])
+    ids = tuple(sorted(found))
+    means = [np.mean(found[track], axis=0) for track in ids]
+    predictions = TrackPredictions(
+        genres=genres,
+        track_ids=ids,
+        targets=np.array([genres.index(genre_of[track]) for track in ids], dtype=np.int64),
+        probabilities=np.array(means, dtype=np.float64).reshape(len(ids), len(genres)),
+    )
+    return OutOfFold(predictions=predictions, runs=count)
+
+
+def label_suspects(predictions: TrackPredictions, genre_of: Mapping[str, str]) -> list[Suspect]:
+    """Return the suspected tracks, the most doubtful first.
+
+    Args:
+        predictions: Of models that have not trained on the tracks; others than those of `genre_of` do not count.
+        genre_of: The genre of each track of the dataset by its id.
+    """
+    rows = [row for row, track in enumerate(predictions.track_ids) if genre_of.get(track) in predictions.genres]
+    if not rows:
+        return []
+    ids = [predictions.track_ids[row] for row in rows]
+    shares = predictions.probabilities[rows]
+    bears = np.array([predictions.genres.index(genre_of[track]) for track in ids])
+    count = len(predictions.genres)
+    borne = np.bincount(bears, minlength=count)
+    sums = np.bincount(bears, weights=shares[np.arange(len(rows)), bears], minlength=count)
+    thresholds = np.where(borne > 0, sums / np.maximum(1, borne), np.inf)
+    confident = np.where(shares >= thresholds, shares, -1.0)
+    likeliest = confident.argmax(axis=1)
+    suspects = [
+        Suspect(
+            track=ids[i],
+            genre=predictions.genres[bears[i]],
+            probability=float(shares[i, bears[i]]),
+            other=predictions.genres[likeliest[i]],
+            other_probability=float(shares[i, likeliest[i]]),
+        )
+        for i in range(len(rows))
+        if confident[i].max() >= 0 and likeliest[i] != bears[i]
+    ]
+    return sorted(suspects, key=lambda suspect: (suspect.probability - suspect.other_probability, suspect.track))

@@ -1,0 +1,189 @@
+"""Find tracks that repeat each other: exactly, or nearly, as in another encoding, level or cut of one recording.
+
+Near repeats are found by a fingerprint of the log-mel: in 32 bands, every 0.15 s, the level above its mean over three
+seconds and over the bands. What a filter, a gain or an encoder changes for the whole track drops out. Two tracks are
+compared by the correlation of their fingerprints at the best shift in time, over what overlaps.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from genreclf.audio.log_mel import FeatureSpec
+
+BANDS = 32
+HOP_S = 0.155
+LOCAL_S = 3.0
+"""The mean level of so many seconds is taken off."""
+
+LONGEST_S = 120.0
+"""Of longer tracks, so many seconds in the middle are compared."""
+
+LEAST_OVERLAP = 0.5
+"""By what fraction of the shorter one two tracks overlap at least when they are compared."""
+
+LEAST_ENERGY = 0.1
+"""The same for the energy of their fingerprints."""
+
+ALL_PAIRS = 1024
+"""Of up to so many tracks, every one is compared with all others."""
+
+CANDIDATES = 256
+"""Of more, with so many others, those of the most similar mean spectrum."""
+
+THRESHOLD = 0.4
+"""Correlation of near repeats. Of GTZAN's pairs of tracks, 64 reach it, all of them the same song; the next is at 0.32,
+and most lie below 0.15."""
+
+_COMPARED_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """Two tracks that repeat each other.
+
+    Attributes:
+        tracks: Their ids, sorted.
+        exact: Whether all samples or pixels are equal.
+        similarity: The correlation of their fingerprints, 1 for exact repeats.
+        shift_s: How many seconds later in the second track the same music begins.
+    """
+
+    tracks: tuple[str, str]
+    exact: bool
+    similarity: float = 1.0
+    shift_s: float = 0.0
+
+
+def exact_repeats(digests: Mapping[str, str]) -> list[Repeat]:
+    """Return all pairs of tracks with equal digests, by the digest of each track id."""
+    sets: dict[str, list[str]] = {}
+    for track, digest in sorted(digests.items()):
+        sets.setdefault(digest, []).append(track)
+    pairs = ((one, other) for same in sets.values() for i, one in enumerate(same) for other in same[i + 1 :])
+    return [Repeat(tracks=pair, exact=True) for pair in sorted(pairs)]
+
+
+def near_repeats(
+    spectrograms: Mapping[str, Callable[[], NDArray[np.generic]]],
+    spec: FeatureSpec,
+    *,
+    threshold: float = THRESHOLD,
+    progress: Callable[[Sequence[int], str], Iterable[int]] = lambda steps, _: steps,
+) -> list[Repeat]:
+    """Return pairs of tracks whose fingerprints correlate by `threshold` or more.
+
+    Args:
+        spectrograms: Returns the quantized log-mel ``(mel, frame)`` of a track, by its id.
+        spec: What these are.
+        threshold: See `THRESHOLD`.
+        progress: Goes through the steps of some work, whose name it is given.
+    """
+    ids = sorted(spectrograms)
+    if len(ids) < 2:
+        return []
+    prints, summaries = [], []
+    for i in progress(range(len(ids)), "Fingerprints"):
+        log_mel_q = spectrograms[ids[i]]()
+        prints.append(fingerprint(log_mel_q, spec))
+        summaries.append(_summary(log_mel_q, spec))
+    others_of = _candidates(torch.from_numpy(np.stack(summaries)))
+    spectra = _Spectra(prints)
+    found = []
+    for i in progress(range(len(ids)), "Comparisons"):
+        for others in torch.split(others_of[i], _COMPARED_AT_ONCE) if len(others_of[i]) else ():
+            similarity, shift = spectra.correlations(i, others.tolist())
+            for j in (similarity >= threshold).nonzero()[:, 0].tolist():
+                pair = (ids[i], ids[int(others[j])])
+                shift_s = int(shift[j]) * HOP_S
+                found.append(Repeat(tracks=pair, exact=False, similarity=float(similarity[j]), shift_s=shift_s))
+    return sorted(found, key=lambda repeat: (-repeat.similarity, repeat.tracks))
+
+
+def fingerprint(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> Tensor:
+    """Return the fingerprint ``(band, frame)`` of a quantized log-mel ``(mel, frame)``."""
+    frames = round(LONGEST_S * spec.frames_per_second)
+    start = max(0, (log_mel_q.shape[1] - frames) // 2)
+    levels = _bands(log_mel_q[:, start : start + frames], spec)
+    columns = max(1, round(levels.shape[1] / (HOP_S * spec.frames_per_second)))
+    edges = np.linspace(0, levels.shape[1], columns + 1).astype(int)[:-1]
+    widths = np.diff(edges, append=levels.shape[1])
+    coarse = np.add.reduceat(levels, edges, axis=1) / np.maximum(1, widths)
+    width = min(columns, round(LOCAL_S / HOP_S)) // 2 * 2 + 1
+    padded = np.pad(coarse, ((0, 0), (width // 2 + 1, width // 2)), mode="edge")
+    sums = padded.cumsum(axis=1)
+    local = (sums[:, width:] - sums[:, :-width]) / width
+    change = coarse - local
+    return torch.from_numpy((change - change.mean(axis=0)).astype(np.float32))
+
+
+def _bands(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> NDArray[np.float64]:
+    """Return levels in dB, ``(band, frame)``."""
+    edges = np.linspace(0, len(log_mel_q), min(BANDS, len(log_mel_q)) + 1).astype(int)
+    sums = np.add.reduceat(log_mel_q.astype(np.float64), edges[:-1], axis=0)
+    levels: NDArray[np.float64] = sums / np.diff(edges)[:, None] * spec.step_db
+    return levels
+
+
+def _summary(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> NDArray[np.float32]:
+    """Return what is alike in near repeats, whatever the shift: mean spectrum and spread of each band, in dB."""
+    levels = _bands(log_mel_q, spec)
+    means = levels.mean(axis=1)
+    return np.concatenate([means - means.mean(), levels.std(axis=1)]).astype(np.float32)
+
+
+def _candidates(summaries: Tensor) -> list[Tensor]:
+    """Return for each track the later ones that it is compared with."""
+    count = len(summaries)
+    if count <= ALL_PAIRS:
+        return [torch.arange(i + 1, count) for i in range(count)]
+    found: list[set[int]] = [set() for _ in range(count)]
+    for rows in torch.split(torch.arange(count), 1024):
+        distances = torch.cdist(summaries[rows], summaries)
+        distances[torch.arange(len(rows)), rows] = torch.inf
+        for i, nearest in zip(rows.tolist(), distances.topk(CANDIDATES, largest=False).indices.tolist(), strict=True):
+            for j in nearest:
+                found[min(i, j)].add(max(i, j))
+    return [torch.tensor(sorted(others), dtype=torch.long) for others in found]
+
+
+class _Spectra:
+    """Correlates fingerprints over all shifts at once, by their Fourier transforms over time."""
+
+    def __init__(self, prints: Sequence[Tensor]) -> None:
+        self.prints = prints
+        longest = max(each.shape[1] for each in prints)
+        self.size = 2 ** (2 * longest - 1).bit_length()
+        self.of = lru_cache(maxsize=ALL_PAIRS)(self._of)
+
+    def _of(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the transforms of a fingerprint ``(band, frequency)``, of its energy, and of where it lies."""
+        values = functional.pad(self.prints[i], (0, self.size - self.prints[i].shape[1]))
+        inside = (torch.arange(self.size) < self.prints[i].shape[1]).float()
+        return torch.fft.rfft(values), torch.fft.rfft(values.square().sum(dim=0)), torch.fft.rfft(inside)
+
+    def correlations(self, one: int, others: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the largest correlation over all shifts that overlap enough, and the shift in frames, ``(other,)``."""
+        spectrum, energy, inside = (part.conj() for part in self.of(one))
+        spectra, energies, insides = (torch.stack(parts) for parts in zip(*map(self.of, others), strict=True))
+        product, energy_one, energy_other, overlap = torch.fft.irfft(
+            torch.stack(
+                [torch.einsum("bf,pbf->pf", spectrum, spectra), energy * insides, inside * energies, inside * insides]
+            ),
+            n=self.size,
+        )
+        lengths = torch.tensor([min(self.prints[one].shape[1], self.prints[i].shape[1]) for i in others])
+        totals = torch.stack([self.prints[i].square().sum() for i in others])[:, None]
+        # Where next to nothing of a track sounds in the overlap, rounding errors would decide.
+        sounds = (energy_one > LEAST_ENERGY * self.prints[one].square().sum()) & (energy_other > LEAST_ENERGY * totals)
+        is_long = overlap >= LEAST_OVERLAP * lengths[:, None] - 0.5
+        scale = (energy_one * energy_other).clamp(min=1e-6).sqrt()
+        best = torch.where(sounds & is_long, product / scale, -1.0).max(dim=1)
+        shift = torch.where(best.indices > self.size // 2, best.indices - self.size, best.indices)
+        return best.values.clamp(max=1.0), shift

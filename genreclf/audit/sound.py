@@ -1,0 +1,142 @@
+"""Measure what the samples of a track tell: length, clipping, silence, channels and bandwidth."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.audio.decode import decode_channels
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.datasets.base import AudioDataset, Track
+from genreclf.errors import UnreadableTrack
+
+SILENCE = 1e-4
+"""Samples below it are silence: 80 dB below full scale."""
+
+FLAT_SAMPLES = 3
+"""So many samples in a row at a track's peak are clipped."""
+
+BAND_EDGE_DB = 50.0
+"""Above the bandwidth, the mean spectrum lies so far below its peak."""
+
+CANCELING = -0.9
+"""Below this correlation, two channels largely cancel each other when they are averaged."""
+
+_WINDOW = 4096
+_WINDOWS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """What was measured of a track.
+
+    Attributes:
+        digest: Equal for tracks that are the same sample by sample, or pixel by pixel.
+        duration_s: Length in seconds.
+        silence_s: Longest silence, in seconds.
+        band_edge: The highest frequency in Hz, or of a picture the highest mel band, that holds more than noise.
+        sample_rate: In Hz; None for pictures, as all below.
+        channels: Number of channels.
+        clipped: Share of the samples that are clipped, from 0 to 1.
+        stereo: ``mono``, ``stereo``, or what is wrong with the channels: ``identical``, ``one silent``, ``canceling``.
+    """
+
+    digest: str
+    duration_s: float
+    silence_s: float
+    band_edge: float
+    sample_rate: int | None = None
+    channels: int | None = None
+    clipped: float | None = None
+    stereo: str | None = None
+
+
+def measure_audio(dataset: AudioDataset, track: Track, sample_rate: int) -> Sound:
+    """Measure a track of audio: its file with all channels, or what the dataset computes at `sample_rate` Hz.
+
+    Raises:
+        UnreadableTrack: It cannot be decoded, or holds NaN or infinity.
+    """
+    if track.path.is_file():
+        waveforms, sample_rate = decode_channels(track.path)
+    else:
+        waveforms = dataset.waveform(track, sample_rate)[None]
+    if not np.isfinite(waveforms).all():
+        raise UnreadableTrack("holds NaN or infinity")
+    digest = hashlib.sha256(f"{sample_rate} {waveforms.shape}".encode())
+    digest.update(np.ascontiguousarray(waveforms).data)
+    return Sound(
+        digest=digest.hexdigest(),
+        duration_s=waveforms.shape[1] / sample_rate,
+        silence_s=_longest_run((np.abs(waveforms) < SILENCE).all(axis=0)) / sample_rate,
+        band_edge=_bandwidth_hz(waveforms.mean(axis=0), sample_rate),
+        sample_rate=sample_rate,
+        channels=len(waveforms),
+        clipped=_clipped(waveforms),
+        stereo=_stereo(waveforms),
+    )
+
+
+def measure_picture(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> Sound:
+    """Measure a quantized log-mel ``(mel, frame)`` of a picture."""
+    levels: NDArray[Any] = np.asarray(log_mel_q)
+    digest = hashlib.sha256(f"{levels.shape}".encode())
+    digest.update(np.ascontiguousarray(levels).data)
+    means = levels.mean(axis=1) * spec.step_db
+    return Sound(
+        digest=digest.hexdigest(),
+        duration_s=levels.shape[1] / spec.frames_per_second,
+        silence_s=_longest_run((levels == levels.min()).all(axis=0)) / spec.frames_per_second,
+        band_edge=float(np.flatnonzero(means >= means.max() - BAND_EDGE_DB)[-1]),
+    )
+
+
+def _clipped(waveforms: NDArray[np.float32]) -> float:
+    """Return the share of samples in flat runs at the peak, which is full scale at most, of each channel."""
+    flat = 0
+    for waveform in np.abs(waveforms):
+        peak = min(1.0, float(waveform.max(initial=0.0)))
+        at_peak = waveform >= peak * (1 - 2**-14)  # Full scale of 16 bits is 32767 above zero, and 32768 below.
+        lengths = _run_lengths(at_peak) if peak > SILENCE else np.zeros(0, np.int64)
+        flat += int(lengths[lengths >= FLAT_SAMPLES].sum())
+    return flat / max(1, waveforms.size)
+
+
+def _stereo(waveforms: NDArray[np.float32]) -> str:
+    if len(waveforms) == 1:
+        return "mono"
+    if (waveforms == waveforms[:1]).all():
+        return "identical"
+    if (np.abs(waveforms).max(axis=1) < SILENCE).any():
+        return "one silent"
+    first, second = waveforms[:2].astype(np.float64)
+    correlation = first @ second / max(np.sqrt((first @ first) * (second @ second)), 1e-12)
+    return "canceling" if correlation < CANCELING else "stereo"
+
+
+def _bandwidth_hz(waveform: NDArray[np.float32], sample_rate: int) -> float:
+    """Return the highest frequency whose mean power is within `BAND_EDGE_DB` of the strongest."""
+    if len(waveform) < _WINDOW:
+        waveform = np.pad(waveform, (0, _WINDOW - len(waveform)))
+    last = len(waveform) - _WINDOW
+    starts = np.unique(np.linspace(0, last, min(_WINDOWS, last // _WINDOW + 1)).astype(int))
+    frames = waveform[starts[:, None] + np.arange(_WINDOW)] * np.hanning(_WINDOW)
+    power = (np.abs(np.fft.rfft(frames)) ** 2).mean(axis=0)
+    smooth = np.convolve(power, np.full(9, 1 / 9), "same")
+    if not smooth.max() > 0:
+        return 0.0
+    strong = np.flatnonzero(smooth >= smooth.max() * 10 ** (-BAND_EDGE_DB / 10))
+    return float(strong[-1] * sample_rate / _WINDOW)
+
+
+def _run_lengths(flags: Any) -> NDArray[np.int64]:
+    """Return the lengths of all runs of True in an array of booleans."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    lengths: NDArray[np.int64] = edges[1::2] - edges[::2]
+    return lengths
+
+
+def _longest_run(flags: Any) -> int:
+    return int(_run_lengths(flags).max(initial=0))
