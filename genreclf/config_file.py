@@ -12,7 +12,7 @@ LARGEST_BYTES = 2**16
 
 SECTIONS = (
     *("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler"),
-    *("augmentation", "callbacks", "trainer", "logger"),
+    *("augmentation", "callbacks", "trainer", "logger", "robustness"),
 )
 """Keys below which others lie, where they are not null."""
 

@@ -1,10 +1,17 @@
 """``python -m genreclf evaluate RUN [overrides]``: test the best checkpoint of a run again, on any data and devices."""
 
+import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genreclf.cli.parser import Parser
 from genreclf.errors import UserError
+from genreclf.escaping import say
+
+if TYPE_CHECKING:
+    from genreclf.config.config import Config
 
 
 def main(arguments: list[str]) -> None:
@@ -15,14 +22,42 @@ def main(arguments: list[str]) -> None:
 
     refuse_without_effect(asked.overrides)
     run = RunDirectory(asked.run)
-    run_dir = run.path / "evaluations" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    kind = "robustness" if any(word.startswith("robustness") for word in asked.overrides) else "evaluations"
+    run_dir = run.path / kind / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
     given = {"run_dir": str(run_dir), "init_from": asked.run, "ckpt_path": None}
     config = checked_again(run, asked.overrides, trust=asked.trust, config_dir=asked.config_dir, **given)
     if Path(config.run_dir).resolve() == run.path.resolve():
         raise UserError(f"run_dir={config.run_dir} is the run itself; choose another for its evaluation.")
+    if config.robustness:
+        _measure_robustness(config, asked.overrides, asked.trust)
+        return
     from genreclf.experiment.run import carry_out
 
     carry_out("evaluate", config)
+
+
+def _measure_robustness(config: "Config", overrides: Sequence[str], trust: Sequence[str]) -> None:
+    """Measure how predictions hold where the test tracks are changed; print the table.
+
+    Raises:
+        UserError: A setting is of a test alone.
+    """
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] in ("logger", "trainer") and key not in ("trainer", "trainer.accelerator"):
+            raise UserError(f"{override} has no effect on robustness, which is measured on one device; leave it out.")
+    from rich.console import Console
+    from rich.table import Table
+
+    from genreclf.inference.robustness import measure_robustness
+    from genreclf.reports.robustness import robustness_table
+
+    shown = robustness_table(measure_robustness(config, trust=trust))
+    table = Table(*shown.header)
+    for row in shown.cells:
+        table.add_row(*row)
+    Console().print(table)
+    say(f"Report: {Path(config.run_dir) / 'report.md'}", sys.stdout)
 
 
 def parser() -> Parser:
@@ -30,7 +65,8 @@ def parser() -> Parser:
     command = Parser(
         "evaluate",
         "Test the best checkpoint of a run again, by default as it was tested, and write metrics and predictions into "
-        "a new folder, RUN/evaluations/TIME or run_dir=DIR.",
+        "a new folder, RUN/evaluations/TIME or run_dir=DIR. With robustness=all, measure how predictions hold where "
+        "the test tracks are changed, in RUN/robustness/TIME.",
         "Test tracks that the run, or one that it started from, trained or validated on make the result LEAKY; "
         "split.unseen=true leaves them out.",
     )

@@ -57,6 +57,8 @@ class Config:
     callbacks: dict[str, Section]
     trainer: TrainerConfig
     logger: dict[str, Section]
+    robustness: dict[str, Section]
+    """Changes of the test tracks that ``evaluate`` measures; without a place in ``config.yaml`` if there are none."""
     seed: int
     run_dir: str
     init_from: str | None
@@ -96,7 +98,7 @@ class Config:
         from genreclf.config import instantiate
         from genreclf.datasets.base import ImageDataset
 
-        plain = {"encoder": {"_target_": None}, **plain}  # As it is not kept where there is none.
+        plain = {"encoder": {"_target_": None}, "robustness": {}, **plain}  # As they are not kept where there are none.
         values = {**plain, "run_dir": plain.get("run_dir") or "-"}
         if problems := [*_unknown_keys(plain), *value_problems(values)]:
             raise UserError("\n".join(dict.fromkeys(problems)))
@@ -139,6 +141,7 @@ class Config:
             callbacks=plain["callbacks"],
             trainer=trainer,
             logger=plain["logger"],
+            robustness=plain["robustness"],
             **vars(checked),
             warnings=warnings,
         )
@@ -181,6 +184,8 @@ class Config:
         made["split"]["unseen"] = self.unseen
         if self.encoder.get("_target_") is None:
             del made["encoder"]
+        if not self.robustness:
+            del made["robustness"]
         data = {**copy.deepcopy(self.data), **dataclasses.asdict(self.clips)}
         features = dataclasses.asdict(self.features)
         return {**root, "features": features, **made, "trainer": self.trainer.plain(), "data": data}

@@ -50,6 +50,7 @@ KINDS = {
     "augmentation": "torch.nn.Module",
     "callbacks": "lightning.pytorch.Callback",
     "logger": "lightning.pytorch.loggers.Logger",
+    "robustness": "genreclf.audio.transforms.Transformation",
     "trainer": "lightning.pytorch.Trainer",
 }
 """What the classes of a group derive from; a scheduler is a function."""

@@ -7,7 +7,7 @@ _here = Path(__file__).parent.parent
 CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
 """The conf/ of an installed package, or of the clone."""
 
-COMBINED = ("augmentation", "callbacks", "logger")
+COMBINED = ("augmentation", "callbacks", "logger", "robustness")
 """Groups of several classes, each under a name of its own, or of none."""
 
 SET_BY_THE_RUN: dict[str, tuple[Any, str]] = {

@@ -58,6 +58,7 @@ def check_training(config: Config) -> None:
         [
             lambda: _check_batch(config),
             lambda: _check_start(config),
+            lambda: _check_measured(config),
             lambda: _check_loggers(config),
             lambda: instantiate.make("split", config.split),
             lambda: make_loss(config, [1] * GENRES),
@@ -254,6 +255,11 @@ def _check_start(config: Config) -> None:
                 raise UserError(f"{key}={value} has no part in a model that is fitted at once: leave it out.")
         if device_count(config) > 1:
             raise UserError("A model that is fitted at once is so on one device: set trainer.devices=1.")
+
+
+def _check_measured(config: Config) -> None:
+    if config.robustness:
+        raise UserError("robustness is of a trained run: python -m genreclf evaluate RUN robustness=all.")
 
 
 def _check_loggers(config: Config) -> None:

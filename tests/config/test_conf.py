@@ -18,6 +18,7 @@ NOT_RUN = {
     *("data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"),  # need files
     *("model=finetune", "model=probe", "sweep=layers"),  # in models/test_encoders.py and test_finetune.py
     *(f"encoder={name}" for name in ("musicnn_mtt", "musicnn_msd", "vgg_mtt", "vgg_msd")),
+    *(f"robustness={name}" for name in (path.name for path in OURS if path.parts[0] == "robustness") if name != "none"),
     *("trainer=ddp", *(() if find_spec("psutil") else ("callbacks=device_stats",))),
 }
 """The rest runs here, but sweeps, in sweep/. Published systems compose and run in models/test_published.py."""

@@ -76,6 +76,19 @@ def test_the_picture_of_known_making_is_made_of_audio(cli: Cli, pictures: Path, 
     ours = np.array([[float(rows[name][genre]) for genre in tested.genres] for name in tested.track_ids])
     np.testing.assert_allclose(ours, tested.probabilities, atol=0.001)
     assert np.ptp(tested.probabilities, axis=0).max() > 0.02
+    outcome = cli("evaluate", "run", "robustness=[low_pass_8k,mp3]", "run_dir=measured")
+    assert outcome.code == 0, outcome.err
+    assert "mp3 of robustness need waveforms, and data=spectrogram_images has pictures: left out" in outcome.err
+    unchanged = read_track_csv(tmp_path / "measured/predictions/unchanged.csv")
+    np.testing.assert_allclose(unchanged.probabilities, tested.probabilities, atol=1e-6)
+    assert [line[:11] for line in (tmp_path / "measured/robustness.csv").read_text().splitlines()[1:]] == [
+        "low_pass_8k"
+    ]
+    music = ("evaluate", "run", "data=folder", f"data.root={pictures / 'music'}", "features=log_mel")
+    outcome = cli(*music, "robustness=mp3", "run_dir=heard")
+    assert outcome.code == 0, outcome.err
+    heard = read_track_csv(tmp_path / "heard/predictions/unchanged.csv")
+    np.testing.assert_allclose(heard.probabilities, tested.probabilities, atol=0.001)
 
 
 def test_the_picture_is_the_one_that_librosa_draws(pictures: Path) -> None:

@@ -1,0 +1,233 @@
+"""Changes of a recording that a listener hardly hears, or that leave its genre as it is."""
+
+import io
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genreclf.audio.log_mel import FeatureSpec
+from genreclf.audio.resample import resample
+from genreclf.errors import UserError
+
+MP3_KBPS = {32_000: (32, 320), 16_000: (8, 160), 0: (8, 64)}
+"""The lowest and the highest bitrate of MP3, from a sample rate in Hz on."""
+
+FILTER_ORDER = 8
+"""Of the Butterworth filters, which run forward and backward, so that nothing is shifted in time."""
+
+
+class Transformation(ABC):
+    """Changes a waveform, and perhaps a picture of a spectrogram, always in the same way."""
+
+    @abstractmethod
+    def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        """Return changed samples, at the same rate.
+
+        Args:
+            samples: Shape ``(sample,)``, full scale at 1.
+            sample_rate: In Hz.
+        """
+
+    def of_picture(self, stored: Tensor, spec: FeatureSpec) -> Tensor | None:
+        """Return a changed picture, or None where only a waveform can be changed so.
+
+        Args:
+            stored: Shape ``(frame, mel)``, 0 at the floor.
+            spec: What it is.
+        """
+        return None
+
+
+class Gain(Transformation):
+    """Raise or lower the level.
+
+    Args:
+        gain_db: By how much.
+    """
+
+    def __init__(self, *, gain_db: float) -> None:
+        self.gain_db = gain_db
+
+    def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        """Return the samples times the gain."""
+        return samples * np.float32(10 ** (self.gain_db / 20))
+
+
+class Noise(Transformation):
+    """Add white noise, the same for each track.
+
+    Args:
+        snr_db: Power of the track over that of the noise.
+    """
+
+    def __init__(self, *, snr_db: float) -> None:
+        self.snr_db = snr_db
+
+    def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        """Return the samples with noise."""
+        noise = np.random.default_rng(0).standard_normal(len(samples), np.float32)
+        level = np.sqrt(np.mean(np.square(samples, dtype=np.float64)) / 10 ** (self.snr_db / 10))
+        return samples + np.float32(level) * noise
+
+
+class LowPass(Transformation):
+    """Remove what lies above a frequency.
+
+    Args:
+        cutoff_hz: The frequency, at which the level is 6 dB lower.
+    """
+
+    _kind = "lowpass"
+
+    def __init__(self, *, cutoff_hz: float) -> None:
+        if cutoff_hz <= 0:
+            raise ValueError(f"cutoff_hz={cutoff_hz} must be above 0")
+        self.cutoff_hz = cutoff_hz
+
+    def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        """Return the filtered samples.
+
+        Raises:
+            UserError: They reach no such frequency.
+        """
+        from scipy.signal import butter, sosfiltfilt
+
+        if self.cutoff_hz >= sample_rate / 2:
+            raise UserError(f"cutoff_hz={self.cutoff_hz:g} is not below half the sample rate of {sample_rate} Hz")
+        sections = butter(FILTER_ORDER, self.cutoff_hz, self._kind, fs=sample_rate, output="sos")
+        return np.asarray(sosfiltfilt(sections, samples, padtype=None), np.float32)
+
+    def of_picture(self, stored: Tensor, spec: FeatureSpec) -> Tensor | None:
+        """Return the picture with the removed bands at its floor; None where the frequencies are not known."""
+        if spec.centers_hz is None:
+            return None
+        return stored.masked_fill(self._removed(spec.centers_hz), spec.silence)
+
+    def _removed(self, centers_hz: Tensor) -> Tensor:
+        return centers_hz > self.cutoff_hz
+
+
+class HighPass(LowPass):
+    """Remove what lies below a frequency.
+
+    Args:
+        cutoff_hz: The frequency, at which the level is 6 dB lower.
+    """
+
+    _kind = "highpass"
+
+    def _removed(self, centers_hz: Tensor) -> Tensor:
+        return centers_hz < self.cutoff_hz
+
+
+class Mp3(Transformation):
+    """Encode as MP3 and decode again.
+
+    Args:
+        bitrate_kbps: The constant bitrate.
+    """
+
+    def __init__(self, *, bitrate_kbps: float) -> None:
+        self.bitrate_kbps = bitrate_kbps
+
+    def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        """Return what is left of the samples.
+
+        Raises:
+            UserError: The installed libsndfile cannot write MP3, or not with such a bitrate or sample rate.
+        """
+        import soundfile
+
+        if "MP3" not in soundfile.available_formats():
+            raise UserError("the installed libsndfile writes no MP3; install the soundfile wheel, or leave mp3 out")
+        low, high = next(ends for rate, ends in MP3_KBPS.items() if sample_rate >= rate)
+        if not low <= self.bitrate_kbps <= high:
+            raise UserError(f"bitrate_kbps={self.bitrate_kbps:g} must lie between {low} and {high} at {sample_rate} Hz")
+        file, level = io.BytesIO(), (high - self.bitrate_kbps) / (high - low)
+        try:
+            soundfile.write(file, samples, sample_rate, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"MP3 at {sample_rate} Hz cannot be written ({error})") from error
+        file.seek(0)
+        decoded, _ = soundfile.read(file, dtype="float32")
+        return np.asarray(decoded, np.float32)
+
+
+class Resampling(Transformation):
+    """Resample to another rate and back.
+
+    Args:
+        sample_rate: The other rate in Hz.
+    """
+
+    def __init__(self, *, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+
+    def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        """Return what has been at the other rate."""
+        return resample(resample(samples, sample_rate, self.sample_rate), self.sample_rate, sample_rate)[: len(samples)]
+
+
+class Speed(Transformation):
+    """Play faster or slower, as a record or a tape does: pitch and tempo change alike.
+
+    Args:
+        factor: Above 1 is faster.
+    """
+
+    def __init__(self, *, factor: float) -> None:
+        _check_factor(factor)
+        self.factor = factor
+
+    def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        """Return fewer samples if faster."""
+        return resample(samples, round(sample_rate * self.factor), sample_rate)
+
+
+class Pitch(Transformation):
+    """Change the pitch and keep the tempo, with librosa's phase vocoder.
+
+    Args:
+        semitones: By how much.
+    """
+
+    def __init__(self, *, semitones: float) -> None:
+        self.semitones = semitones
+
+    def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        """Return as many samples."""
+        import librosa
+
+        return np.asarray(librosa.effects.pitch_shift(samples, sr=sample_rate, n_steps=self.semitones), np.float32)
+
+
+class TimeStretch(Transformation):
+    """Change the tempo and keep the pitch, with librosa's phase vocoder.
+
+    Args:
+        factor: Above 1 is faster.
+    """
+
+    def __init__(self, *, factor: float) -> None:
+        _check_factor(factor)
+        self.factor = factor
+
+    def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        """Return fewer samples if faster."""
+        import librosa
+
+        return np.asarray(librosa.effects.time_stretch(samples, rate=self.factor), np.float32)
+
+    def of_picture(self, stored: Tensor, spec: FeatureSpec) -> Tensor | None:
+        """Return the picture with fewer columns if faster, each a mean of neighbors."""
+        columns = max(1, round(len(stored) / self.factor))
+        levels = torch.nn.functional.interpolate(stored.T[None].float(), columns, mode="linear", align_corners=False)
+        return levels[0].T.round().to(stored.dtype)
+
+
+def _check_factor(factor: float) -> None:
+    if not 0.1 <= factor <= 10:
+        raise ValueError(f"a factor of {factor} must lie between 0.1 and 10")

@@ -1,0 +1,81 @@
+"""How predictions hold where the music is changed, with intervals over tracks and over artists."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.evaluation.intervals import (
+    artist_index,
+    artist_interval,
+    over_artists,
+    percentiles,
+    wilson_interval,
+)
+from genreclf.evaluation.predictions import TrackPredictions
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness:
+    """What a change of the music does to predictions.
+
+    Attributes:
+        name: Of the change.
+        n: Number of tracks.
+        accuracy: Share of the changed tracks that is right.
+        drop: How much less that is than of the same tracks unchanged.
+        drop_ci95: Its interval by a bootstrap over tracks.
+        drop_ci95_artists: The same over artists; None where none are known.
+        flips: Share of the tracks whose prediction changes, right or wrong.
+        flips_ci95: Its interval over tracks (Wilson).
+        flips_ci95_artists: The same by a bootstrap over artists; None where none are known.
+    """
+
+    name: str
+    n: int
+    accuracy: float
+    drop: float
+    drop_ci95: Interval
+    drop_ci95_artists: Interval | None
+    flips: float
+    flips_ci95: Interval
+    flips_ci95_artists: Interval | None
+
+    @classmethod
+    def of(
+        cls, name: str, before: TrackPredictions, after: TrackPredictions, artists: Mapping[str, str] | None
+    ) -> "Robustness":
+        """Compare the predictions of the same tracks.
+
+        Args:
+            name: Of the change.
+            before: Of the tracks as they are.
+            after: Of the changed tracks.
+            artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None where none are known.
+        """
+        if before.track_ids != after.track_ids:
+            raise ValueError("predictions of different tracks cannot be compared")
+        artist = artist_index(before.track_ids, artists)
+        right = after.predicted == after.targets
+        lost = (before.predicted == before.targets).astype(np.float64) - right
+        flipped = before.predicted != after.predicted
+        n = len(right)
+        return cls(
+            name=name,
+            n=n,
+            accuracy=float(right.mean()),
+            drop=float(lost.mean()),
+            drop_ci95=_bootstrap(lost, np.arange(n)),
+            drop_ci95_artists=None if artist is None else _bootstrap(lost, artist),
+            flips=float(flipped.mean()),
+            flips_ci95=wilson_interval(int(flipped.sum()), n),
+            flips_ci95_artists=None if artist is None else artist_interval(flipped[None].astype(np.float64), artist),
+        )
+
+
+def _bootstrap(values: NDArray[np.float64], unit: NDArray[np.int64]) -> Interval:
+    """Return the 95 % interval of a mean, whose units are drawn with replacement."""
+    return percentiles(over_artists(values[None], unit))

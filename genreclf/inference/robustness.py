@@ -1,0 +1,204 @@
+"""Measure how a trained model's predictions hold where the test tracks are changed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from genreclf.audio.transforms import Transformation
+from genreclf.config import instantiate
+from genreclf.config.config import Config
+from genreclf.config.identity import difference
+from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
+from genreclf.datasets.identity import artist_groups, credited
+from genreclf.devices import first_device
+from genreclf.errors import UnreadableTrack, UserError
+from genreclf.escaping import say
+from genreclf.evaluation.predictions import TrackPredictions, read_track_csv, write_track_csv
+from genreclf.evaluation.robustness import Robustness
+from genreclf.experiment.corpus import load_corpus
+from genreclf.experiment.lineage import read_lineage
+from genreclf.experiment.seen import check_test
+from genreclf.inference.predictor import GenrePredictor
+from genreclf.plots.robustness import draw_robustness
+from genreclf.reports.robustness import write_tables
+from genreclf.run_directory import RunDirectory, sentence_when_full
+
+UNCHANGED = "unchanged"
+"""Name of the predictions of the tracks as they are."""
+
+Predict = Callable[[Track, Transformation | None], NDArray[np.float64]]
+"""Returns the probabilities ``(genre,)`` of a track, changed or as it is."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured: a model, the tracks and their changes.
+
+    Attributes:
+        genres: The classes of the model.
+        tracks: The test tracks, sorted by id.
+        transformations: The changes by name.
+        predict: Predicts one track.
+        artists: See `Robustness.of`.
+        leaky: Whether the model has seen test tracks, or they leak by their split.
+        split: Name of the split.
+    """
+
+    genres: tuple[str, ...]
+    tracks: Sequence[Track]
+    transformations: Mapping[str, Transformation]
+    predict: Predict
+    artists: Mapping[str, str] | None
+    leaky: bool
+    split: str
+
+
+def measure_robustness(config: Config, *, trust: Sequence[str] = ()) -> list[Robustness]:
+    """Predict the test tracks as they are and changed in each way; write tables and a figure into the run directory.
+
+    Predictions of a change are written when they are complete, so the same command goes on where one was interrupted.
+
+    Args:
+        config: Of the evaluation; `Config.init_from` names the run.
+        trust: Modules whose model classes the run may name.
+
+    Raises:
+        UserError: Something does not fit.
+    """
+    run = RunDirectory(config.run_dir)
+    if run.config.exists() and (other := difference(run.read_config(), config.plain)):
+        raise UserError(f"{run.path} holds another measurement ({other}); set another run_dir.")
+    measurement = _prepared(config, trust)
+    run.make()
+    predictions = run.path / "predictions"
+    with run.held(), sentence_when_full(run.path):
+        predictions.mkdir(exist_ok=True)
+        run.write_config(config.plain)
+        found: dict[str, TrackPredictions] = {}
+        with _progress() as advance:
+            for name, change in {UNCHANGED: None, **measurement.transformations}.items():
+                path = predictions / f"{name}.csv"
+                if not path.exists():
+                    write_track_csv(path, _predictions(measurement, name, change, advance))
+                found[name] = read_track_csv(path)
+        before = found.pop(UNCHANGED)
+        results = [Robustness.of(name, before, after, measurement.artists) for name, after in found.items()]
+        title = f"{run.read_config()['init_from']}, split {measurement.split}"
+        draw_robustness(run.figures / "robustness.png", results, before, title, leaky=measurement.leaky)
+        write_tables(run, results, before, title=title, leaky=measurement.leaky)
+    return results
+
+
+def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
+    changes = {name: instantiate.make(f"robustness.{name}", node) for name, node in config.robustness.items()}
+    trained = RunDirectory(config.init_from or "")
+    predictor = GenrePredictor.of_run(trained.path, device=str(first_device(config.trainer.accelerator)), trust=trust)
+    lineage = read_lineage(trained, config)
+    dataset: Dataset = instantiate.make("data", config.data)
+    splitter = instantiate.make("split", config.split)
+    if isinstance(dataset, ImageDataset):
+        corpus = load_corpus(config)
+        ours = replace(corpus.spec, clip_frames=predictor.spec.clip_frames)
+        if ours != predictor.spec:
+            raise UserError(f"{trained.path} was trained on other spectrograms than data={dataset.name} has.")
+        tracks = dict(corpus.tracks)
+        split, dataset_id = corpus.split(config), corpus.dataset
+        changes = _of_pictures(changes, predictor, dataset)
+
+        def predict(track: Track, change: Transformation | None) -> NDArray[np.float64]:
+            stored = torch.from_numpy(np.ascontiguousarray(corpus.store.spectrogram(track.id).T))
+            changed = stored if change is None else change.of_picture(stored, predictor.spec)
+            assert changed is not None
+            return predictor.describe(changed)[0]
+    else:
+        assert isinstance(dataset, AudioDataset)
+        audio, rate = dataset, predictor.feature_extractor.sample_rate
+        tracks = {track.id: track for track in dataset.tracks()}
+        frames = predictor.spec.clip_frames
+        split, dataset_id = (
+            splitter.split(list(tracks.values()), dict.fromkeys(tracks, frames), frames),
+            dataset.dataset,
+        )
+
+        def predict(track: Track, change: Transformation | None) -> NDArray[np.float64]:
+            samples = audio.waveform(track, rate)
+            changed = samples if change is None else change.of_waveform(samples, rate)
+            return predictor.predict(changed, sample_rate=rate).probabilities
+
+    if not split.whole_tracks:
+        raise UserError(f"robustness is of whole tracks, and split={split.name} cuts them; choose another split.")
+    split, _ = check_test(split, dataset_id, tracks, lineage, unseen=config.unseen)
+    for notice in (*dataset.warnings, *split.warnings):
+        say(f"Note: {notice}")
+    tested = [tracks[segment.track_id] for segment in sorted(split.test)]
+    if unknown := {track.genre for track in tested} - set(predictor.genres):
+        raise UserError(f"{trained.path} does not know {', '.join(sorted(unknown))}; choose data of its genres.")
+    known = {track.id: tuple(credited(track.artist)) for track in tested}
+    return Measurement(
+        genres=predictor.genres,
+        tracks=tested,
+        transformations=changes,
+        predict=predict,
+        artists=artist_groups(known, known),
+        leaky=split.leaky,
+        split=split.name,
+    )
+
+
+def _of_pictures(
+    changes: Mapping[str, Transformation], predictor: GenrePredictor, dataset: ImageDataset
+) -> dict[str, Transformation]:
+    """Return the changes that can be made of pictures; name the others.
+
+    Raises:
+        UserError: There are none, or the model takes embeddings.
+    """
+    if predictor.spec.kind != "log_mel":
+        raise UserError("robustness of a model of embeddings is measured on audio; choose data of audio.")
+    picture = torch.zeros(4, predictor.spec.n_mels, dtype=torch.uint8)
+    kept = {name: change for name, change in changes.items() if change.of_picture(picture, predictor.spec) is not None}
+    if left_out := sorted(changes.keys() - kept.keys()):
+        reason = f"{', '.join(left_out)} of robustness need waveforms, and data={dataset.name} has pictures"
+        if not kept:
+            raise UserError(f"{reason}: choose data of audio.")
+        say(f"Note: {reason}: left out.")
+    return kept
+
+
+def _predictions(
+    measurement: Measurement, name: str, change: Transformation | None, advance: Callable[[str, int], None]
+) -> TrackPredictions:
+    rows = []
+    for track in measurement.tracks:
+        try:
+            rows.append(measurement.predict(track, change))
+        except (UnreadableTrack, UserError) as error:
+            raise UserError(f"{track.id}, {name}: {str(error).rstrip('.')}.") from error
+        advance(name, len(measurement.tracks))
+    index = {genre: number for number, genre in enumerate(measurement.genres)}
+    return TrackPredictions(
+        genres=measurement.genres,
+        track_ids=tuple(track.id for track in measurement.tracks),
+        targets=np.array([index[track.genre] for track in measurement.tracks]),
+        probabilities=np.stack(rows),
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int], None]]:
+    """Show a bar a change; what is yielded moves it on by a track of so many."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = {}
+    with Progress(*columns) as progress:
+
+        def advance(name: str, total: int) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(name, total=total)
+            progress.advance(bars[name])
+
+        yield advance

@@ -1,0 +1,52 @@
+"""The robustness of a run for readers: a table in CSV, and ``report.md``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from genreclf.evaluation.predictions import TrackPredictions
+from genreclf.evaluation.robustness import Robustness
+from genreclf.reports.tables import Column, Table, csv_text, of_interval, of_value, percent
+from genreclf.run_directory import RunDirectory, atomic_write_text
+
+COLUMNS: tuple[Column[Robustness], ...] = (
+    Column("change", lambda row: row.name, "change", lambda row: row.name, words=True),
+    Column("tracks", lambda row: row.n, "tracks", lambda row: str(row.n)),
+    of_value("flips", "flips (%)", lambda row: row.flips, percent),
+    *of_interval("flips_ci95", "95 %, tracks", lambda row: row.flips_ci95),
+    *of_interval("flips_ci95_artists", "95 %, artists", lambda row: row.flips_ci95_artists),
+    of_value("accuracy", "right (%)", lambda row: row.accuracy, percent),
+    of_value("drop", "drop (points)", lambda row: row.drop, percent),
+    *of_interval("drop_ci95", "95 %, tracks", lambda row: row.drop_ci95),
+    *of_interval("drop_ci95_artists", "95 %, artists", lambda row: row.drop_ci95_artists),
+)
+"""Of a change of the music."""
+
+
+def robustness_table(results: Sequence[Robustness]) -> Table:
+    """Return a row a change."""
+    return Table.of(COLUMNS, results)
+
+
+def write_tables(
+    run: RunDirectory, results: Sequence[Robustness], before: TrackPredictions, *, title: str, leaky: bool
+) -> None:
+    """Write ``robustness.csv`` and ``report.md``.
+
+    Args:
+        run: Where they go.
+        results: A row each.
+        before: Predictions of the tracks as they are.
+        title: Names the run and the split.
+        leaky: Whether test tracks were seen before.
+    """
+    atomic_write_text(run.path / "robustness.csv", csv_text(COLUMNS, results))
+    right = float((before.predicted == before.targets).mean())
+    lines: list[Any] = [
+        f"# Robustness of {title}{' (LEAKY)' if leaky else ''}",
+        f"As they are, {100 * right:.1f} % of {len(before.targets)} test tracks are right. Flips are tracks whose "
+        "prediction changes, the drop is what the change costs of the accuracy; intervals are 95 %.",
+        robustness_table(results).markdown(),
+        "![Flips and drops](figures/robustness.png)",
+        "The settings of each change are in `config.yaml`, its predictions in `predictions/`.",
+    ]
+    atomic_write_text(run.report, "\n\n".join(lines) + "\n")
