@@ -130,7 +130,7 @@ def fit_temperature(log_probabilities: NDArray[np.float64], targets: NDArray[np.
         return 1.0
     bounds = np.log([LOWEST, HIGHEST])
     found = minimize_scalar(lambda t: _loss(log_probabilities, np.exp(t), targets), bounds=bounds, method="bounded")
-    return float(np.exp(found.x))
+    return round(float(np.exp(found.x)), 6)  # As metrics.json keeps it, so that another test repeats its scores.
 
 
 def tempered(log_probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
