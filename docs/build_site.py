@@ -28,7 +28,9 @@ CONF = ROOT / "conf"
 
 NAVIGATION = {
     "Get started": ["quickstart", "notebooks/train_and_predict", "notebooks/your_own_parts", "faq", "glossary"],
-    "Train": ["data_and_splits", "audit", "configuration", "command_line", "training", "encoders", "wandb"],
+    "Train": [
+        *("data_and_splits", "audit", "configuration", "command_line", "training", "encoders", "wandb", "trackers"),
+    ],
     "Compare": ["evaluation", "comparing", "sweeps"],
     "Use a model": ["inference", "recommendation", "app", "sharing"],
     "Extend": ["extending", "ARCHITECTURE", "CONTRIBUTING", "SECURITY"],

@@ -74,6 +74,7 @@ class RunDirectory:
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
         self.split = self.path / "split.json"
+        self.loggers = self.path / "loggers.json"
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.predictions = self.path / "predictions.csv"

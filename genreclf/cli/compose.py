@@ -151,7 +151,7 @@ def checked_refit(
 def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:
     """Return our loggers of the kinds that a run had, and where its record of W&B was."""
     logger = logger if isinstance(logger, dict) else {}
-    chosen = [name for name in ("wandb", "csv", "tensorboard") if logger.get(name)]
+    chosen = [name for name in ("wandb", "csv", "tensorboard", "mlflow") if logger.get(name)]
     ours: DictConfig = composed([f"logger=[{','.join(chosen)}]"] if chosen else ["logger=none"], config_dir).logger
     own = logger.get("wandb")
     if isinstance(own, dict):

@@ -21,12 +21,12 @@ from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
 from genreclf.experiment.corpus import Corpus
 from genreclf.models import FineTune, GenreClassifier
-from genreclf.run_directory import RunDirectory
+from genreclf.run_directory import RunDirectory, reason_of
 from genreclf.splits.base import Split
 from genreclf.training.augment import BANDS_UNKNOWN, Augment, BandLimit, FilterAugment, SpecAugment
 from genreclf.training.best_epoch import BestCheckpoint
 
-LOGGERS_ARE_GIVEN = ("config", "job_type", "beside_others")
+LOGGERS_ARE_GIVEN = ("config", "job_type", "beside_others", "run_name", "run_id")
 """Arguments that a run gives those loggers that have them, beside the place to write to."""
 
 
@@ -136,15 +136,41 @@ def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str
         given: Some of `LOGGERS_ARE_GIVEN`, for the loggers that have them and do not set them.
         tags: Added to those of a logger that has some.
     """
+    run = RunDirectory(config.run_dir)
+    ids = run.read_json(run.loggers) if run.loggers.exists() else {}
     loggers = []
     for name, node in config.logger.items():
         group = f"logger.{name}"
         own = {"tags": list(dict.fromkeys([*node["tags"], *tags]))} if "tags" in node else {}
         places = {"save_dir": config.run_dir} if instantiate.requires(group, node, "save_dir") else {}
-        more = {key: value for key, value in given.items() if instantiate.accepts(group, node, key)}
+        offered = {**given, "run_name": run.path.resolve().name, "run_id": ids.get(name)}
+        more = {key: value for key, value in offered.items() if instantiate.accepts(group, node, key)}
         given_here = {key: value for key, value in (places | more).items() if key not in node}
-        loggers.append(instantiate.make(group, node | own, **given_here))
+        logger = _make_logger(group, node | own, given_here, None if name in ids else config)
+        loggers.append(logger)
+        if "run_id" in given_here and name not in ids:
+            ids[name] = logger.run_id
+            run.write_json(run.loggers, ids)
     return loggers
+
+
+def _make_logger(group: str, node: Mapping[str, Any], given: Mapping[str, Any], begins: Config | None) -> Any:
+    """Return a logger; where its tracker gives a run an id, begin the record there with the whole configuration.
+
+    Raises:
+        UserError: The logger cannot be made, or such a tracker cannot be used.
+    """
+    if "run_id" not in given:
+        return instantiate.make(group, node, **given)
+    try:
+        logger = instantiate.make(group, node, **given)
+        if begins is not None:
+            logger.log_hyperparams(begins.plain)
+    except UserError:
+        raise
+    except Exception as error:  # Of many kinds, as the tracker and the network have them.
+        raise UserError(f"{group} cannot be used ({reason_of(error)}); mend that, or leave it out.") from error
+    return logger
 
 
 def is_best_checkpoint(name: str, node: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor, ProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning_utilities.core.imports import RequirementCache
 from torch import nn
 
@@ -270,6 +270,8 @@ def _check_loggers(config: Config) -> None:
             continue
         if kind is TensorBoardLogger and find_spec("tensorboardX") is None:
             require("logger=tensorboard", "tensorboard", "tensorboard")
+        if kind is MLFlowLogger:
+            require("logger=mlflow", "mlflow", "mlflow")
         of_module = vars(sys.modules[kind.__module__]).values()
         needed = next((each for each in of_module if isinstance(each, RequirementCache)), None)
         if needed is not None and not needed:

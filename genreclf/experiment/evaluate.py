@@ -156,7 +156,7 @@ def _write(
         warnings=prepared.warnings,
     )
     data = prepared.data
-    tracking.finish(metrics, tracks, data.store.spectrogram if data.spec.kind == "log_mel" else None)
+    tracking.finish(run, metrics, tracks, data.store.spectrogram if data.spec.kind == "log_mel" else None)
     run.write_json(run.metrics, metrics)
 
 

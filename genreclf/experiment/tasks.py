@@ -79,7 +79,7 @@ def record_again(config: Config) -> None:
         for row in run.read_history():
             for logger in tracking.loggers:
                 logger.log_metrics(row, step=int(row["epoch"]))
-        tracking.finish(metrics, None, None)
+        tracking.finish(run, metrics, None, None)
 
 
 class Task(NamedTuple):

@@ -21,6 +21,8 @@ INIT_TIMEOUT_S = 30.0
 """How long W&B may take to answer the start of a run, unless ``WANDB_INIT_TIMEOUT`` says so; then all stays on disk."""
 FINISH_TIMEOUT_S = 60.0
 """How long it may take to receive the rest at the end, unless ``WANDB_FINISH_TIMEOUT`` says so; then it stays there."""
+TRACK_COLUMNS = ("track_id", "genre", "predicted", "probability")
+"""Columns of the table of test tracks."""
 PICTURE_FRAMES = 256
 """Widest picture of a spectrogram."""
 
@@ -161,13 +163,7 @@ class PatientWandbLogger(WandbLogger):
         run.summary.update({**flat, **figures, **marks})
         if tracks is None:
             return
-        names = list(tracks.genres)
-        rows = [
-            [track_id, names[true], names[said], float(odds[said])]
-            for track_id, true, said, odds in zip(
-                tracks.track_ids, tracks.targets, tracks.predicted, tracks.probabilities, strict=True
-            )
-        ]
+        rows = track_rows(tracks)
         pictures = {}
         if spectrogram is not None:
             shown = [
@@ -178,9 +174,9 @@ class PatientWandbLogger(WandbLogger):
             pictures = {"test/spectrograms": wandb.Table(columns, data=shown)}
         run.log(
             {
-                "test/tracks": wandb.Table(["track_id", "genre", "predicted", "probability"], data=rows),
+                "test/tracks": wandb.Table([*TRACK_COLUMNS], data=rows),
                 "test/confusion": wandb.plot.confusion_matrix(
-                    y_true=tracks.targets.tolist(), preds=tracks.predicted.tolist(), class_names=names
+                    y_true=tracks.targets.tolist(), preds=tracks.predicted.tolist(), class_names=list(tracks.genres)
                 ),
                 **pictures,
             }
@@ -196,6 +192,17 @@ def _timeouts() -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     said = str(error).strip()
     return said.splitlines()[0] if said else type(error).__name__
+
+
+def track_rows(tracks: TrackPredictions) -> list[list[Any]]:
+    """Return a row a track with the values of `TRACK_COLUMNS`, the last the probability of the predicted genre."""
+    names = list(tracks.genres)
+    return [
+        [track_id, names[true], names[said], float(odds[said])]
+        for track_id, true, said, odds in zip(
+            tracks.track_ids, tracks.targets, tracks.predicted, tracks.probabilities, strict=True
+        )
+    ]
 
 
 def examples(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from genreclf.escaping import say
 from genreclf.evaluation.predictions import TrackPredictions
-from genreclf.training.loggers import PatientWandbLogger
+from genreclf.run_directory import RunDirectory
+from genreclf.training.loggers import TRACK_COLUMNS, PatientWandbLogger, track_rows
+from genreclf.training.media import media_of
 
 
 class Tracking:
@@ -29,21 +31,27 @@ class Tracking:
         return [logger for logger in self.loggers if isinstance(logger, PatientWandbLogger)]
 
     def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
-        """Add pictures of the data, drawn for W&B alone."""
-        if self._wandb:
+        """Add pictures of the data, drawn where a logger has a place for them."""
+        media = list(filter(None, map(media_of, self.loggers)))
+        if self._wandb or media:
             paths = draw()
             for logger in self._wandb:
                 logger.log_pictures(paths)
+            for place in media:
+                for path in paths:
+                    place.log_picture(f"data/{path.stem}", path)
 
     def finish(
         self,
+        run: RunDirectory,
         metrics: Mapping[str, Any],
         tracks: TrackPredictions | None,
         spectrogram: Callable[[str], NDArray[Any]] | None,
     ) -> None:
-        """Add the figures of the test, and to W&B the confusion matrix and tables of the test tracks.
+        """Add the figures of the test, and where a logger has a place for them its plots and the test tracks.
 
         Args:
+            run: The run, whose plots are drawn.
             metrics: As in ``metrics.json``.
             tracks: The test.
             spectrogram: Stored values of a track by its id, shape ``(mel, frame)``, if these are spectrograms.
@@ -56,6 +64,10 @@ class Tracking:
                     logger.log_test(flat, metrics, tracks, spectrogram)
             else:
                 logger.log_metrics(flat | _flat({"objective": metrics.get("objective")}))
+            if tracks is not None and (media := media_of(logger)) is not None:
+                for path in sorted(run.figures.glob("*.png")):
+                    media.log_picture(f"test/{path.stem}", path)
+                media.log_table("test/tracks", TRACK_COLUMNS, track_rows(tracks))
 
     def __enter__(self) -> Self:
         """Say where W&B's record is."""

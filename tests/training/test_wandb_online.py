@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import wandb
+from fake_wandb import FakeServer, fake_hub, history_of, online
 from helpers import python_m, wait_until
 
 from genreclf.run_directory import RunDirectory
@@ -47,83 +48,6 @@ def server(kind: str) -> Iterator[str]:
             yield address
             return
     yield address
-
-
-class FakeServer(http.server.BaseHTTPRequestHandler):
-    """Answers what a run asks for before it may start, and keeps what it sends."""
-
-    sent: list[tuple[str, dict[str, Any]]]
-
-    def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        asked = json.loads(content) if content[:1] == b"{" else {}
-        self.sent.append((self.path, asked))
-        data: dict[str, Any] = {}
-        if "upsertBucket" in asked.get("query", ""):
-            given = asked["variables"]
-            project = {"id": "p", "name": given["project"], "entity": {"id": "e", "name": "someone"}}
-            bucket = {"id": "b", "name": given["name"], "config": given["config"], "historyLineCount": 0}
-            data = {"upsertBucket": {"bucket": {**bucket, "project": project}, "inserted": True}}
-        elif "createRunFiles" in asked.get("query", ""):
-            place = f"http://{self.headers['Host']}/kept/"
-            files = [{"name": name, "uploadUrl": place + name} for name in asked["variables"]["files"]]
-            data = {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
-        elif "RunResumeStatus" in asked.get("query", ""):
-            name = asked["variables"]["name"]
-            begun = any(one["variables"]["name"] == name for one in self.upserted())
-            project = {"id": "p", "name": "genreclf", "entity": {"id": "e", "name": "someone"}}
-            lines = history_of(self.sent, name)
-            counts = {"historyLineCount": len(lines), "eventsLineCount": 0, "logLineCount": 0}
-            tails = {"historyTail": json.dumps(lines[-1:]), "eventsTail": "[]", "summaryMetrics": "{}"}
-            bucket = {"id": "b", "name": name, "config": "{}", "wandbConfig": '{"t": 1}', "tags": [], **counts, **tails}
-            data = {"model": {**project, "bucket": bucket if begun else None}}
-        answer = json.dumps({"data": data} if self.path == "/graphql" else {}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_GET = do_PUT = do_POST
-
-    @classmethod
-    def upserted(cls) -> list[dict[str, Any]]:
-        """Return what was sent of runs themselves."""
-        return [asked for _, asked in cls.sent if "upsertBucket" in asked.get("query", "")]
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def history_of(sent: list[tuple[str, dict[str, Any]]], name: str) -> list[str]:
-    """Return the lines of a run's history that were sent, each at the place that the client gave it."""
-    lines: dict[int, str] = {}
-    for path, asked in sent:
-        if path.endswith(f"/{name}/file_stream") and (part := asked.get("files", {}).get("wandb-history.jsonl")):
-            lines |= dict(enumerate(part["content"], part["offset"]))
-    return [lines[place] for place in sorted(lines)]
-
-
-@contextlib.contextmanager
-def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTTPServer]:
-    """Let W&B take a `FakeServer` for its own."""
-    FakeServer.sent = []
-    wandb.teardown()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeServer) as answering:
-        threading.Thread(target=answering.serve_forever, daemon=True).start()
-        online(tmp_path, monkeypatch, f"http://127.0.0.1:{answering.server_port}")
-        yield answering
-        answering.shutdown()
-    wandb.teardown()
-
-
-def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """Let W&B take a server of ours for its own."""
-    monkeypatch.delenv("WANDB_MODE")
-    for name, value in (("API_KEY", "0" * 40), ("BASE_URL", address), ("SILENT", "true")):
-        monkeypatch.setenv(f"WANDB_{name}", value)
-    for name in ("CONFIG", "CACHE", "DATA"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "wandb-home"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @pytest.mark.slow

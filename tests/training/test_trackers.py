@@ -1,0 +1,60 @@
+"""MLflow and TensorBoard keep what a run logs: figures of epochs and of the test, settings, plots and tables."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers import Cli
+
+from genreclf.run_directory import RunDirectory
+
+PLOTS = {"curves", "confusion", "confusion_normalized", "genre_scores"}
+
+
+def test_mlflow_keeps_the_record_in_one_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    words = [*tiny, "logger=mlflow", f"logger.mlflow.tracking_uri={store}", "run_dir=run"]
+    words += [f"+logger.mlflow.artifact_location={(tmp_path / 'artifacts').as_uri()}", "model.dropout=0.1"]
+    outcome = cli(*words)
+    assert outcome.code == 0, outcome.err
+    client = mlflow.MlflowClient(store)
+    (experiment,) = client.search_experiments(filter_string="name = 'genreclf'")
+    (kept,) = client.search_runs([experiment.experiment_id])
+    run = RunDirectory("run")
+    assert run.read_json(run.loggers) == {"mlflow": kept.info.run_id}
+    assert (kept.info.run_name, kept.info.status) == ("run", "FINISHED")
+    metrics = run.read_metrics()
+    assert kept.data.metrics["test/track/accuracy"] == metrics["test"]["track"]["accuracy"]
+    assert {"train/loss", "val/track_accuracy", "objective", "epoch"} <= kept.data.metrics.keys()
+    assert (kept.data.params["model/dropout"], kept.data.params["seed"]) == ("0.1", "0")
+    files = {each.path for folder in ("test", "data") for each in client.list_artifacts(kept.info.run_id, folder)}
+    assert {f"test/{name}.png" for name in PLOTS} | {"data/genres.png", "test/tracks.json"} <= files
+    table = json.loads(Path(client.download_artifacts(kept.info.run_id, "test/tracks.json")).read_text())
+    assert len(table["data"]) == metrics["test"]["track"]["n"]
+    assert table["columns"] == ["track_id", "genre", "predicted", "probability"]
+    (run.path / "metrics.json").unlink()  # As after a kill: the same run goes on.
+    assert cli(*words, "trainer.max_epochs=1").code == 0
+    assert [each.info.run_id for each in client.search_runs([experiment.experiment_id])] == [kept.info.run_id]
+
+
+def test_tensorboard_keeps_plots_and_tables(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    outcome = cli(*tiny, "logger=tensorboard", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    events = accumulator.EventAccumulator(str(tmp_path / "run/tensorboard"), size_guidance={"tensors": 0}).Reload()
+    tags = events.Tags()
+    assert {f"test/{name}" for name in PLOTS} | {"data/genres"} <= set(tags["images"])
+    assert {"train/loss", "val/track_accuracy", "test/track/accuracy"} <= set(tags["scalars"])
+    (table,) = events.Tensors("test/tracks/text_summary")
+    lines = table.tensor_proto.string_val[0].decode().splitlines()
+    assert lines[0] == "| track_id | genre | predicted | probability |"
+    assert len(lines) - 2 == RunDirectory("run").read_metrics()["test"]["track"]["n"]
+
+
+def test_a_tracker_that_cannot_be_used_is_named(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    (tmp_path / "file").touch()
+    outcome = cli(*tiny, "logger=mlflow", f"logger.mlflow.tracking_uri=sqlite:///{tmp_path}/file/mlflow.db")
+    assert outcome.code == 2
+    assert "logger.mlflow cannot be used" in outcome.err
