@@ -33,6 +33,8 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     that other run, so that seeds that each start from a seed of their own stay together.
     """
     kept = identity(config, ignore=(*REPEATED, *STARTS, *["trainer.max_epochs"] * bool(config.get("refit"))))
+    if teacher := kept.get("loss.teacher"):
+        kept["loss.teacher"] = _start(teacher)
     if runs := kept.pop("model.runs", None):  # Those of an ensemble, whose seeds may be others as well.
         del kept["model.members"]
         kept["model.runs"] = " + ".join(f"{n} {name}" for name, n in Counter(map(_start, runs)).items())

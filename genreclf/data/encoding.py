@@ -54,6 +54,11 @@ def store_of(
     return open_store(recipe, encode, tracks, directory=directory, skip_unreadable=skip_unreadable)
 
 
+def stores_folder(directory: str | Path | None) -> Path:
+    """Return where stores are kept: a folder of the user's, or in the user's cache."""
+    return Path(directory).expanduser() if directory else user_cache_path("genreclf") / "stores"
+
+
 def open_store(
     recipe: Recipe,
     encode: Encode,
@@ -77,7 +82,7 @@ def open_store(
     reuse_memory()  # For what follows too: every training opens a store first.
     try:
         return open_or_build(
-            directory=Path(directory).expanduser() if directory else user_cache_path("genreclf") / "stores",
+            directory=stores_folder(directory),
             recipe=recipe,
             tracks=tracks,
             encode=encode,

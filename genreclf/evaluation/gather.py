@@ -1,6 +1,7 @@
 """The logits of an evaluation, gathered from all ranks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -13,12 +14,18 @@ STATES = ("segment", "start_frame", "genre", "logits")
 
 
 class GatheredPredictions(Metric):
-    """Collect the logits of the clips of one subset, batch by batch, on any number of ranks."""
+    """Collect the logits of the clips of one subset, batch by batch, on any number of ranks.
+
+    Args:
+        genres: The classes, in the order of the logits.
+        frames_per_second: Of the spectrograms.
+        **options: Of torchmetrics, such as ``sync_on_compute=False`` for this rank alone.
+    """
 
     full_state_update = False
 
-    def __init__(self, *, genres: Sequence[str], frames_per_second: float) -> None:
-        super().__init__()
+    def __init__(self, *, genres: Sequence[str], frames_per_second: float, **options: Any) -> None:
+        super().__init__(**options)
         self.genres = tuple(genres)
         self.frames_per_second = frames_per_second
         self.track_ids: Sequence[str] = ()

@@ -8,7 +8,7 @@ from genreclf.escaping import markdown
 MARKS = ("pretrained", "refit")
 """Keys of ``metrics.json`` that make marks, see `marks_of`."""
 
-PROVENANCE = (*MARKS, "ensemble")
+PROVENANCE = (*MARKS, "ensemble", "distilled")
 """Keys of ``metrics.json`` that say so; an evaluation has those of the run under test."""
 
 

@@ -90,6 +90,18 @@ class Lineage:
         return self.path + (" or a run it started from" if len(self.runs) > 1 else "")
 
 
+def both(first: Lineage, second: Lineage) -> Lineage:
+    """Return what two runs and those that they started from have seen."""
+    if not first.runs:
+        return second
+    return Lineage(
+        f"{first.path} or {second.path}",
+        first.runs + second.runs,
+        first.held_out & second.held_out,
+        first.unknown or second.unknown,
+    )
+
+
 def read_lineage(run: RunDirectory, config: Config) -> Lineage:
     """Return what a run has seen, with the runs it started from.
 

@@ -22,13 +22,15 @@ from genreclf.experiment.checks import (
 )
 from genreclf.experiment.corpus import Corpus, load_corpus, make_encoder
 from genreclf.experiment.ensemble import joint_lineage, joint_provenance, members_of
-from genreclf.experiment.lineage import Lineage, read_lineage, split_json
+from genreclf.experiment.lineage import Lineage, both, read_lineage, split_json
 from genreclf.experiment.prolong import Start
 from genreclf.experiment.refit import Refit, with_validation
 from genreclf.experiment.seen import Seen, check_test
+from genreclf.experiment.teacher import Teacher
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
+from genreclf.training.losses import Distillation
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,17 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
     """
     check_training(config)
     lineage = Lineage()
+    inherited: dict[str, Any] = {}
     if config.init_from is not None:
         tuned = RunDirectory(config.init_from)
         load_checkpoint(tuned.best)  # A missing or damaged one is told of before anything is gathered.
         lineage = read_lineage(tuned, config)
+        inherited = {key: record for key, record in provenance_of(tuned.read_metrics()).items() if key == "pretrained"}
     if (start := Start.of(config)) is not None:
         lineage = read_lineage(start.run, config)
-    refit = Refit.of(config)
+    refit, teacher = Refit.of(config), Teacher.of(config)
+    if teacher is not None:
+        lineage = both(lineage, read_lineage(teacher.run, config))
     corpus = load(config)
     split, seen = _split(config, corpus, lineage, refit)
     if start is not None:
@@ -85,6 +91,8 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
     check_network(config, corpus.spec, len(data.genres))
     seed_everything(config.seed, workers=True, verbose=False)
     model, warnings = build_model(config, corpus.spec, data)
+    if teacher is not None and isinstance(model.loss, Distillation):
+        model.loss.teach(teacher.targets(split.train, data.genres))
     begins = start.warnings if start else ()
     return Prepared(
         split,
@@ -93,7 +101,12 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
         (*config.warnings, *corpus.warnings, *split.warnings, *unvalidated, *warnings, *begins),
         split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
         seen=seen,
-        provenance=_own_provenance(config) | ({"refit": refit.record} if refit else {}),
+        provenance={
+            **(teacher.provenance if teacher else {}),
+            **inherited,
+            **_own_provenance(config),
+            **({"refit": refit.record} if refit else {}),
+        },
         start=start,
     )
 

@@ -42,6 +42,61 @@ class CrossEntropy(nn.Module):
         return functional.cross_entropy(logits, target, self.weight, label_smoothing=self.label_smoothing)
 
 
+class Distillation(nn.Module):
+    """Cross-entropy, mixed with how far the probabilities are from a teacher's (Hinton, Vinyals and Dean, 2015).
+
+    The teacher's part is the Kullback-Leibler divergence from its probabilities at a temperature, times the square of
+    that, which keeps the gradients as large as at a temperature of 1.
+
+    Args:
+        teacher: The run whose probabilities `teach` is given.
+        temperature: By which the logits of both are divided.
+        weight: Share of the teacher's part in the loss.
+        label_smoothing: Of the cross-entropy.
+
+    Attributes:
+        soft_targets: Probabilities of the teacher at the temperature, shape ``(segment, genre)``, in the order of the
+            training segments; `genreclf.training.module.GenreClassifier` puts those of a clip behind its target.
+    """
+
+    soft_targets: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        teacher: str | None = None,
+        temperature: float = 2.0,
+        weight: float = 0.5,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature={temperature} must be above 0.")
+        if not 0 < weight <= 1:
+            raise ValueError(f"weight={weight} must be above 0 and at most 1.")
+        self.teacher, self.temperature, self.weight = teacher, temperature, weight
+        self.truth = CrossEntropy(label_smoothing=label_smoothing)
+        self.register_buffer("soft_targets", None, persistent=False)
+
+    def teach(self, probabilities: Tensor) -> None:
+        """Take the teacher's probabilities of each training segment, shape ``(segment, genre)``."""
+        tiny = torch.finfo(torch.float32).tiny
+        self.soft_targets = (probabilities.clamp(min=tiny).log() / self.temperature).softmax(1)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of the batch.
+
+        Args:
+            logits: Shape ``(batch, genre)``.
+            target: The true target and the teacher's side by side, shape ``(batch, 2 * genre)``.
+        """
+        true, soft = torch.split(target, logits.shape[1], 1)
+        log_given = (logits.float() / self.temperature).log_softmax(1)
+        from_teacher = functional.kl_div(log_given, soft, reduction="batchmean") * self.temperature**2
+        loss: Tensor = (1 - self.weight) * self.truth(logits, true) + self.weight * from_teacher
+        return loss
+
+
 class BCESoftmax(nn.Module):
     """Binary cross-entropy on a softmax, as some published systems train. For their reproduction only.
 

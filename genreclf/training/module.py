@@ -23,7 +23,7 @@ from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.training.augment import Augment
 from genreclf.training.compilation import compiled
 from genreclf.training.loops import use_short_loops
-from genreclf.training.losses import CrossEntropy
+from genreclf.training.losses import CrossEntropy, Distillation
 from genreclf.training.steps import StepModule
 
 MakeOptimizer = Callable[[ParamsT], Optimizer]
@@ -155,6 +155,9 @@ class GenreClassifier(StepModule):
             batch = self.clip_data.clips("train", batch)
         x = self.scaling(batch.stored)
         y = (batch.genre[:, None] == torch.arange(len(self.genres), device=x.device)).to(x.dtype)
+        if isinstance(self.loss, Distillation):
+            assert self.loss.soft_targets is not None, "a Distillation needs the probabilities of its teacher: teach"
+            y = torch.cat([y, self.loss.soft_targets[batch.segment]], 1)
         if self.augment is not None:
             x, y = self.augment(x, y)
         loss, logits = self.clip_loss(x, y)
@@ -166,7 +169,7 @@ class GenreClassifier(StepModule):
 
         Args:
             x: Scaled and augmented clips.
-            y: Targets ``(batch, genre)``.
+            y: Targets ``(batch, genre)``; of a `Distillation` as that takes them.
         """
         logits = (self._train_network or self.network)(x)
         return self.loss(logits, y), logits
@@ -183,7 +186,7 @@ class GenreClassifier(StepModule):
         clips = len(logits)
         losses, right, count = self.train_sums.unbind()
         losses.add_(loss * clips)
-        right.add_((logits.argmax(1) == y.argmax(1)).sum())
+        right.add_((logits.argmax(1) == y[:, : logits.shape[1]].argmax(1)).sum())
         count.add_(clips)
 
     def log_epoch(self) -> None:
