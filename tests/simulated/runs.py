@@ -116,6 +116,7 @@ def probabilities(directory: RunDirectory) -> np.ndarray:
 def check_a_broken_run(combination: list[str], tiny: list[str], stores: Path) -> None:
     """Train on the CPU at once and on the device with a break, and compare."""
     settings = [word for word in tiny if not word.startswith("model")] + SMALL + combination
+    settings += ["loss.teacher=run"] if "loss=distill" in combination else []
     on_cpu = run(checked(settings, run_dir="cpu")).run
     with simulated_devices() as log, pytest.MonkeyPatch.context() as patch:
         steps = TrainingSteps(log, patch)
@@ -150,7 +151,9 @@ def test_all_regularization_is_combined() -> None:
 
 
 @pytest.mark.parametrize("combination", combinations(FAST, VARIANTS), ids=" ".join)
-def test_a_broken_run_is_that_of_the_cpu(combination: list[str], tiny: list[str], stores: Path) -> None:
+def test_a_broken_run_is_that_of_the_cpu(
+    combination: list[str], tiny: list[str], stores: Path, finished: RunDirectory
+) -> None:
     check_a_broken_run(combination, tiny, stores)
 
 
@@ -159,7 +162,7 @@ def test_a_broken_run_is_that_of_the_cpu(combination: list[str], tiny: list[str]
     "combination", combinations(sorted({*options("model")} - {*FAST, "finetune"}), set()), ids=" ".join
 )
 def test_a_broken_run_of_another_model_is_that_of_the_cpu(
-    combination: list[str], tiny: list[str], stores: Path
+    combination: list[str], tiny: list[str], stores: Path, finished: RunDirectory
 ) -> None:
     check_a_broken_run(combination, tiny, stores)
 
