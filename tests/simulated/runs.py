@@ -119,6 +119,7 @@ def check_a_broken_run(combination: list[str], tiny: list[str], stores: Path) ->
     settings += ["loss.teacher=run"] if "loss=distill" in combination else []
     on_cpu = run(checked(settings, run_dir="cpu")).run
     with simulated_devices() as log, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genreclf.experiment.teacher.first_device", lambda _: torch.device(KIND, 0))
         steps = TrainingSteps(log, patch)
         steps.interrupted_epoch = 1
         config = checked([*settings, *GPU], run_dir="gpu")
