@@ -1,5 +1,6 @@
 """One rank: ``python -m genreclf.experiment.rank TASK RUN_DIR PARENT``, started by `genreclf.distributed.launch`."""
 
+import gc
 import os
 import sys
 
@@ -15,8 +16,10 @@ def main() -> None:
     exit_with_parent(int(parent_pid))
     run = RunDirectory(run_dir)
     try:
+        gc.disable()  # Nothing imported is freed, and looking for it takes a sixth of the time.
         from genreclf.experiment.run import take_part
 
+        gc.enable()
         take_part(task, run_dir)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
