@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from fake_recorder import Repeater
 from helpers import Cli
 
 from genreclf.checkpoint import load_checkpoint
@@ -19,28 +20,10 @@ from genreclf.experiment.together import run_together
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.training.gate import DEVICE_GATE
-from genreclf.training.recorder import RECORDERS, Work
+from genreclf.training.recorder import RECORDERS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 RUNS = 3
-
-
-class Same:
-    """Records on a CPU, by doing the same again."""
-
-    def __init__(self, device: torch.device) -> None:
-        """Need nothing of the device."""
-
-    def seed(self, seed: int) -> None:
-        """Draw nothing."""
-
-    def run(self, work: Work) -> None:
-        """Do `work`."""
-        work()
-
-    def record(self, work: Work) -> Work:
-        """Return `work`."""
-        return work
 
 
 def number_of(model: GenreClassifier) -> int:
@@ -51,7 +34,7 @@ def number_of(model: GenreClassifier) -> int:
 def test_runs_that_train_at_once_equal_runs_alone(
     cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RECORDERS, "cpu", Same)
+    monkeypatch.setitem(RECORDERS, "cpu", Repeater)
     words = [*tiny, "model.dropout=0", "trainer.max_epochs=4", "trainer.step=graph", "logger=csv"]
     runs = [RunDirectory(Path("beside", str(number))) for number in range(RUNS)]
     configs = [

@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from fake_recorder import Repeater
 from helpers import ROOT, Cli, small_encoder, write_music
 from simulated.device import KIND, Event, Log, simulated_devices
 
@@ -23,7 +24,7 @@ from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.training import augment
 from genreclf.training.augment import Mixup
-from genreclf.training.recorder import RECORDERS, Work
+from genreclf.training.recorder import RECORDERS
 from genreclf.training.whole_step import EAGER_STEPS
 
 FAST = ["band_statistics", "crnn", "ffnn", "patch_transformer", "statistics_crnn"]
@@ -209,30 +210,6 @@ def test_where_there_is_no_beta_distribution_the_cpu_draws_from_it(monkeypatch: 
         assert torch.equal(mixed.cpu(), expected)
 
 
-class Repeats:
-    """Records a step on the simulated device: does the same work anew, with the tensors it was recorded with."""
-
-    replayed = 0
-
-    def __init__(self, device: torch.device) -> None:
-        assert device.type == KIND
-
-    def seed(self, seed: int) -> None:
-        """Leave the random numbers to the CPU's generator."""
-
-    def run(self, work: Work) -> None:
-        work()
-
-    def record(self, work: Work) -> Work:
-        is_step = torch.is_grad_enabled()
-
-        def replay() -> None:
-            Repeats.replayed += is_step
-            work()
-
-        return replay
-
-
 @pytest.mark.parametrize(
     "optimizer",
     ["adamw", pytest.param("rmsprop +optimizer.foreach=true", marks=pytest.mark.slow)],
@@ -241,12 +218,12 @@ class Repeats:
 def test_a_recorded_step_waits_for_nothing(optimizer: str, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     words = [*tiny, *SMALL, *f"optimizer={optimizer}".split(), "regularization=strong", "trainer.limit_train_batches=4"]
     on_cpu = run(checked(words, run_dir="cpu")).run
-    monkeypatch.setitem(RECORDERS, KIND, Repeats)
-    Repeats.replayed = 0
+    monkeypatch.setitem(RECORDERS, KIND, Repeater)
+    monkeypatch.setattr(Repeater, "made", [])
     with simulated_devices() as log, pytest.MonkeyPatch.context() as patch:
         steps = TrainingSteps(log, patch)
         on_device = run(checked([*words, *GPU, "trainer.step=graph"], run_dir="gpu")).run
-    assert Repeats.replayed == 8 - EAGER_STEPS
+    assert sum(repeater.replayed for repeater in Repeater.made) == 8 - EAGER_STEPS
     assert steps.events == [[]] * 6
     np.testing.assert_allclose(probabilities(on_device), probabilities(on_cpu), atol=1e-6)
 
@@ -258,11 +235,11 @@ def test_a_fine_tuning_is_recorded_anew_when_the_encoder_thaws(
     words = [*(word for word in tiny if not word.startswith("model")), *SMALL, "trainer.limit_train_batches=5"]
     words += ["model=finetune", "model.frozen_epochs=1", *small_encoder(tmp_path)]
     on_cpu = run(checked(words, run_dir="cpu")).run
-    monkeypatch.setitem(RECORDERS, KIND, Repeats)
-    Repeats.replayed = 0
+    monkeypatch.setitem(RECORDERS, KIND, Repeater)
+    monkeypatch.setattr(Repeater, "made", [])
     with simulated_devices() as log, pytest.MonkeyPatch.context() as patch:
         steps = TrainingSteps(log, patch)
         on_device = run(checked([*words, *GPU, "trainer.step=graph"], run_dir="gpu")).run
-    assert Repeats.replayed == 2 * (5 - EAGER_STEPS)
+    assert sum(repeater.replayed for repeater in Repeater.made) == 2 * (5 - EAGER_STEPS)
     assert steps.events == [[]] * 8
     np.testing.assert_allclose(probabilities(on_device), probabilities(on_cpu), atol=1e-5)

@@ -2,10 +2,21 @@
 
 import random
 import threading
+from collections.abc import Callable
 
 from genreclf.training.gate import Gate
 
 THREADS, ROUNDS = 4, 50
+
+
+def in_threads(work: Callable[[int], None]) -> None:
+    """Do something in several threads at a time, each with its number, and wait for all."""
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
 
 
 def test_a_thread_that_is_alone_has_no_other_at_work() -> None:
@@ -33,12 +44,7 @@ def test_a_thread_that_is_alone_has_no_other_at_work() -> None:
         seen.append(at_work.copy())
         gate.leave()
 
-    threads = [threading.Thread(target=train, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-        assert not thread.is_alive()
+    in_threads(train)
     assert set(alone) == set(range(THREADS))
     assert seen == [set()] * len(seen)
 
@@ -56,10 +62,5 @@ def test_threads_work_beside_each_other() -> None:
         meeting.wait(timeout=60)
         gate.leave()
 
-    threads = [threading.Thread(target=train, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-        assert not thread.is_alive()
+    in_threads(train)
     assert not meeting.broken

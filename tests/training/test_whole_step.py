@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fake_recorder import Repeater
 from helpers import Cli
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateMonitor
@@ -44,39 +45,6 @@ SPEC = FeatureSpec.of_audio(sample_rate=8000, n_fft=512, hop_length=256, n_mels=
 STEPS = 7
 VALIDATED = 2
 """Batches of a validation."""
-
-
-class Repeater:
-    """Records on a CPU: does the same work anew, with the tensors it was recorded with."""
-
-    def __init__(self, device: torch.device) -> None:
-        """Count what is recorded and replayed, steps and passes forward, over all trainings of a test."""
-        self.seeds: list[int] = []
-        Repeater.made.append(self)
-        self.recorded = self.replayed = self.forwards_recorded = self.forwards_replayed = 0
-
-    made: list["Repeater"]
-
-    def seed(self, seed: int) -> None:
-        """Keep the seed; the work draws from the generator of the process, which is seeded already."""
-        self.seeds.append(seed)
-
-    def run(self, work: Work) -> None:
-        """Do `work`."""
-        work()
-
-    def record(self, work: Work) -> Work:
-        """Return `work`, counted."""
-        is_step = torch.is_grad_enabled()
-        self.recorded += is_step
-        self.forwards_recorded += not is_step
-
-        def replay() -> None:
-            self.replayed += is_step
-            self.forwards_replayed += not is_step
-            work()
-
-        return replay
 
 
 @pytest.fixture(autouse=True)
