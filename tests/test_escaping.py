@@ -68,14 +68,14 @@ def test_songs_of_others_steer_no_terminal(cli: Cli, trained: Trained, songs: Pa
     ask = ("recommend", run, "plain.wav", "--library", "library", "--format")
     said += [cli(*ask, form) for form in ("table", "csv", "json", "m3u")]
     said += [cli("predict", run, str(songs), "--format", form) for form in ("table", "csv", "jsonl")]
-    said.append(cli("recommend", run, RED, "--library", "library"))
+    said.append(cli("recommend", run, f"{RED}.none", "--library", "library"))
     for outcome in said:
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", outcome.out + outcome.err), outcome
     rows = {row["name"]: row for row in csv.DictReader(io.StringIO(said[2].out))}
     assert rows.keys() == {f"'{FORMULA}.wav", r"\x1b[31mred\x07.wav", "tagged.wav"}
     assert rows["tagged.wav"]["artist"] == r"'@\x1b[31mred\x07"
     assert all(float(row["similarity"]) <= 1 for row in rows.values())
-    assert r"\x1b[31mred\x07 is neither a file nor a song" in said[-1].err
+    assert r"\x1b[31mred\x07.none is neither a file nor a song" in said[-1].err
 
 
 def test_a_song_called_like_a_formula_is_text_in_the_csv_of_predict(

@@ -85,7 +85,7 @@ COMMANDS = {
     "unknown accelerator": (["trainer.accelerator=tpu"], "trainer.accelerator=tpu is none of auto, cpu, gpu, mps."),
     "unknown precision": (["trainer.precision=8"], "trainer.precision=8 is none of auto"),
     "fraction above one": (["trainer.limit_val_batches=1.5"], "trainer.limit_val_batches=1.5 is a fraction above 1"),
-    "unknown logger": (["logger=paper"], "There is no logger=paper; the options of logger are csv, none, tensorboard"),
+    "unknown logger": (["logger=paper"], "There is no logger=paper; the options of logger are csv, mlflow, none"),
     "nothing to watch": (
         ["callbacks=[default,early_stopping]", "callbacks.checkpoint.monitor=null"],
         "it needs a monitor, such as val/track_loss",

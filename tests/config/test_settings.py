@@ -110,7 +110,7 @@ def test_early_stopping_watches_what_the_checkpoint_does() -> None:
     stopping = ["callbacks=[default,early_stopping]", "callbacks.checkpoint.monitor=val/clip_accuracy"]
     config = composed(*stopping)
     assert config.callbacks["early_stopping"]["monitor"] == "val/clip_accuracy"
-    assert [getattr(callback, "mode", "max") for callback in make_callbacks(config)] == ["max"] * 3
+    assert [getattr(callback, "mode", "max") for callback in make_callbacks(config)] == ["max"] * 4
     alone = composed("callbacks=early_stopping").callbacks
     assert alone["early_stopping"]["monitor"] == "val/track_loss"
 

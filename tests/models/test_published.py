@@ -251,7 +251,7 @@ def test_protocol_as_published(name: str, cli: Cli) -> None:
     last = None if name.startswith(("wu", "leland")) else "val/clip_accuracy"
     ties = "last" if name.startswith("xiplus") else "first"
     checkpoint = config["callbacks"]["checkpoint"]
-    assert (checkpoint["monitor"], checkpoint["ties"], len(config["callbacks"])) == (last, ties, 2)
+    assert (checkpoint["monitor"], checkpoint["ties"], len(config["callbacks"])) == (last, ties, 3)
     if "crnn" in config["model"]["_target_"].lower() and "Liang" not in config["model"]["_target_"]:
         assert config["model"]["sequence"] == "channels"
     if name.startswith(("liang", "leland")):
