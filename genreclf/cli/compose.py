@@ -85,6 +85,8 @@ def checked_again(
     plain = {**run.read_config(), **given}
     if isinstance(split := plain.get("split"), dict):
         split.setdefault("unseen", False)  # Runs of earlier versions do not have it.
+    if isinstance(data := plain.get("data"), dict):
+        data.setdefault("genre_map", None)  # It is not kept where it is null.
     plain.setdefault("encoder", {"_target_": None})  # As it is where the network started from scratch.
     fresh = composed([], config_dir)
     config = fresh.copy()

@@ -187,6 +187,8 @@ class Config:
         if not self.robustness:
             del made["robustness"]
         data = {**copy.deepcopy(self.data), **dataclasses.asdict(self.clips)}
+        if self.clips.genre_map is None:  # So that runs of earlier versions are still the same experiment.
+            del data["genre_map"]
         features = dataclasses.asdict(self.features)
         return {**root, "features": features, **made, "trainer": self.trainer.plain(), "data": data}
 

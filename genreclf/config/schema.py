@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from genreclf.datasets.genres import read_genre_map
+from genreclf.errors import UserError
+
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 """What `torch.compile` may be asked for."""
 
@@ -32,6 +35,8 @@ class ClipConfig:
     """Where spectrograms are kept; None is the user's cache folder."""
     skip_unreadable: bool = False
     """Leave out tracks that cannot be read."""
+    genre_map: Any = None
+    """New names of genres, None for those to leave out: a dictionary, or a YAML file of one."""
 
     def problems(self) -> list[str]:
         """Say what is impossible."""
@@ -41,7 +46,15 @@ class ClipConfig:
             *self._clip_problems(),
             *_between("data.grid_overlap", self.grid_overlap, 0, 0.95),
             *_one_of("data.short", self.short, ("pad", "wrap")),
+            *self._genre_problems(),
         ]
+
+    def _genre_problems(self) -> list[str]:
+        try:
+            read_genre_map(self.genre_map)
+        except UserError as error:
+            return [str(error)]
+        return []
 
     def _clip_problems(self) -> list[str]:
         if not isinstance(self.clip_seconds, str):

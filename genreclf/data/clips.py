@@ -92,12 +92,13 @@ class SegmentTable:
     @classmethod
     def of(cls, segments: Sequence[Segment], genre_of: Callable[[str], int], store: Store) -> "SegmentTable":
         """Return the table of `segments` in `store`."""
-        start = torch.tensor([segment.start_frame for segment in segments])
+        tensor = partial(torch.tensor, dtype=torch.long)  # Of no segments too.
+        start = tensor([segment.start_frame for segment in segments])
         return cls(
-            offset_frames=torch.tensor([store.offsets_frames[segment.track_id] for segment in segments]) + start,
-            length_frames=torch.tensor([segment.stop_frame - segment.start_frame for segment in segments]),
+            offset_frames=tensor([store.offsets_frames[segment.track_id] for segment in segments]) + start,
+            length_frames=tensor([segment.stop_frame - segment.start_frame for segment in segments]),
             start_frame=start,
-            genre=torch.tensor([genre_of(segment.track_id) for segment in segments]),
+            genre=tensor([genre_of(segment.track_id) for segment in segments]),
         )
 
     def to(self, device: torch.device) -> "SegmentTable":

@@ -1,6 +1,7 @@
 """Load what a run trains on: tracks, their spectrograms and the split."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from genreclf.data.encode_all import Encode
 from genreclf.data.encoding import open_store, store_of, waveform_recipe
 from genreclf.data.store import Recipe, Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
+from genreclf.datasets.genres import map_genres, named, read_genre_map
 from genreclf.devices import first_device
 from genreclf.errors import UserError
 from genreclf.models.encoders.base import Encoder
@@ -45,6 +47,26 @@ class Corpus:
         """Genre of each track by its id."""
         return {track.id: track.genre for track in self.tracks.values()}
 
+    def of_genres(self, known: Collection[str]) -> "Corpus":
+        """Return the corpus without the tracks of genres that a model does not know, and with a warning of them.
+
+        Raises:
+            UserError: There are no others.
+        """
+        unknown = Counter(track.genre for track in self.tracks.values() if track.genre not in known)
+        if not unknown:
+            return self
+        genres = named(dict(sorted(unknown.items())))
+        if unknown.total() == len(self.tracks):
+            raise UserError(
+                f"With data.genre_map the model knows none of the genres of the data, {genres}: map them to its own, "
+                f"{', '.join(known)}."
+            )
+        count = f"{unknown.total()} of {len(self.tracks)} tracks"
+        warning = f"{count} are left out, as the model does not know their genres: {genres}."
+        kept = {id: track for id, track in self.tracks.items() if track.genre in known}
+        return replace(self, tracks=kept, warnings=(*self.warnings, warning))
+
     def split(self, config: Config) -> Split:
         """Return which tracks train, validate and test."""
         splitter = instantiate.make("split", config.split)
@@ -63,7 +85,7 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
         UserError: There is nothing to read, or it cannot be read.
     """
     dataset: Dataset = instantiate.make("data", config.data)
-    tracks = dataset.tracks()
+    tracks, mapped = map_genres(dataset.tracks(), read_genre_map(config.clips.genre_map))
     spec = _spec(config, dataset, tracks)
     device = device or first_device(config.trainer.accelerator)
     kept: dict[str, Any] = {"directory": config.clips.store_dir, "skip_unreadable": config.clips.skip_unreadable}
@@ -75,7 +97,7 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
         spec = replace(spec, clip_frames=spec.n_mels)
     elif config.clips.clip_seconds == "whole":
         spec = replace(spec, clip_frames=max(store.lengths_frames.values()))
-    warnings = list(dataset.warnings)
+    warnings = [*dataset.warnings, *mapped]
     if store.unreadable:
         named = ", ".join(f"{name} ({reason})" for name, reason in store.unreadable.items())
         warnings.append(f"{len(store.unreadable)} tracks that cannot be read are left out: {named}.")
@@ -89,7 +111,7 @@ def expected_bytes(config: Config) -> int | None:
         UserError: See `load_corpus`.
     """
     source: Dataset = instantiate.make("data", config.data)
-    tracks = source.tracks()
+    tracks, _ = map_genres(source.tracks(), read_genre_map(config.clips.genre_map))
     spec = _spec(config, source, tracks)
     lengths_s = [track.duration_s for track in tracks if track.duration_s is not None]
     if isinstance(source, ImageDataset) or len(lengths_s) < len(tracks):

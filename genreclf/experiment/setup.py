@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import seed_everything
 
 from genreclf.checkpoint import load_checkpoint
+from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
@@ -30,6 +31,7 @@ from genreclf.experiment.teacher import Teacher
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
+from genreclf.splits.lists import AllTest
 from genreclf.training.losses import Distillation
 
 
@@ -68,6 +70,9 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
     Raises:
         UserError: Something does not fit; nothing was written but the store.
     """
+    splitter = instantiate.find("split", config.split, [])
+    if isinstance(splitter, type) and issubclass(splitter, AllTest):
+        raise UserError("split=test_all has no training tracks: it is for evaluate; choose another split.")
     check_training(config)
     lineage = Lineage()
     inherited: dict[str, Any] = {}
@@ -152,11 +157,14 @@ def _prepare_test(
     known = checkpoint["hyper_parameters"]
     check_evaluation(config)
     corpus = load(config)
+    if config.clips.genre_map is not None:
+        corpus = corpus.of_genres(known["genres"])
     split, seen = _split(config, corpus, lineage)
     if unknown := set(split.genres) - set(known["genres"]):
         raise UserError(
             f"The checkpoint of {trained.path} does not know {', '.join(sorted(unknown))} "
-            f"(it knows {', '.join(known['genres'])}); choose data and split of these genres."
+            f"(it knows {', '.join(known['genres'])}); choose data and split of these genres, or say which they are "
+            "with data.genre_map={THEIRS: OURS, ...}."
         )
     check_spectrograms(trained.path, spec, corpus.spec)
     data = build_data(config, corpus, split, known["genres"])

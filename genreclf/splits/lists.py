@@ -3,6 +3,7 @@
 import re
 import textwrap
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from os.path import splitext
 from pathlib import Path
@@ -46,6 +47,27 @@ class FaultFiltered(Splitter):
         }
         missing = [f"{id}, unreadable" if id in present else id for id in listed if id not in readable]
         return ProposedSplit(subsets, listed=len(listed), missing=missing)
+
+
+class AllTest(Splitter):
+    """Every track is a test track, for ``evaluate`` on another collection than the run was trained on."""
+
+    name = "test_all"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def _propose(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> ProposedSplit:
+        test = [Segment(track.id, 0, frames[track.id]) for track in usable]
+        return ProposedSplit({"train": [], "val": [], "test": test})
+
+    def _check_subsets(self, held: Mapping[str, Counter[str]]) -> list[str]:
+        return []
+
+    def _check_genres(self, held: Mapping[str, Counter[str]]) -> list[str]:
+        return []
 
 
 class ListSplitter(Splitter):
