@@ -73,7 +73,7 @@ class FakeServer(http.server.BaseHTTPRequestHandler):
             busy = any(json.loads(given["runState"]).values())
             told = [] if busy else [cls.commands.pop(0) if cls.commands else {"type": "exit"}]
             return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(told)}}
-        return {}
+        return {"project": None} if "query ArtifactType" in query else {}
 
     @classmethod
     def upserted(cls) -> list[dict[str, Any]]:

@@ -1,10 +1,16 @@
 """``python -m genreclf dashboard [RUN_OR_SWEEP...]``: a W&B workspace and report of finished runs."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genreclf.cli.parser import Parser
 from genreclf.errors import UserError
+from genreclf.evaluation.metrics import get_metric
+
+if TYPE_CHECKING:
+    from genreclf.comparison.dashboard import Dashboard
 
 
 def parser() -> Parser:
@@ -24,6 +30,12 @@ def parser() -> Parser:
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="where the specification goes; dashboard.json beside the runs"
     )
+    command.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="draw what the panels show into a PNG instead, from the run directories alone; needs no account",
+    )
     return command
 
 
@@ -40,6 +52,8 @@ def main(arguments: list[str]) -> None:
     paths = asked.paths or [Path("outputs")]
     runs, _ = find_runs(paths)
     name = asked.name or f"genreclf {paths[0].resolve().name}"
+    if asked.picture is not None:
+        return _draw(Dashboard.of(name, runs, needs_record=False), runs, asked.picture)
     dashboard = Dashboard.of(name, runs, whole_project=not asked.paths)
     why = "W&B is offline here (WANDB_MODE, or no API key)"
     if not is_wandb_offline():
@@ -58,3 +72,17 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"--out: {out} cannot be written to ({error.strerror}).") from error
     print(f"{why}: the specification of workspace and report is in {out}.", file=sys.stderr)
     print("Send the runs with `wandb sync`, then repeat this command online to save both.", file=sys.stderr)
+
+
+def _draw(dashboard: "Dashboard", runs: Sequence[Path], picture: Path) -> None:
+    from genreclf.comparison.panels import panels_of
+    from genreclf.comparison.runs import FinishedRun
+    from genreclf.plots.dashboard import draw_dashboard
+
+    finished = [FinishedRun.read(path) for path in runs]
+    leaky = any(get_metric(run.metrics, "split.leaky") for run in finished)
+    try:
+        draw_dashboard(picture, dashboard.name, panels_of(dashboard, finished), leaky=leaky)
+    except OSError as error:
+        raise UserError(f"--picture: {picture} cannot be written to ({error.strerror}).") from error
+    print(f"Picture: {picture}")

@@ -24,7 +24,11 @@ with warnings.catch_warnings():
 
 CURVES = ("val/track_accuracy", "val/track_loss", "train/loss", "train/accuracy")
 """Metrics that are logged each epoch and plotted over `EPOCH`."""
-EPOCH = "epoch"
+BY_STEP = ("lr", "train/loss_step")
+"""Metrics that are logged every few steps and plotted over `STEP`."""
+COSTS = ("epoch_s", "clips_per_s", "gpu_memory_gb")
+"""What an epoch takes, plotted over `EPOCH`."""
+EPOCH, STEP = "epoch", "trainer/global_step"
 OBJECTIVE = "objective"
 SCORES = (OBJECTIVE, "test/track/accuracy", "test/track/f1_macro")
 INTERVALS = {"accuracy_ci95": "95 % interval", "accuracy_ci95_artists": "95 % interval over artists"}
@@ -62,23 +66,27 @@ class Dashboard:
     genres: tuple[str, ...]
 
     @classmethod
-    def of(cls, name: str, paths: Sequence[Path], *, whole_project: bool = False) -> "Dashboard":
+    def of(
+        cls, name: str, paths: Sequence[Path], *, whole_project: bool = False, needs_record: bool = True
+    ) -> "Dashboard":
         """Return the description for finished runs.
 
         Args:
             name: Of workspace and report.
             paths: The runs.
             whole_project: Show all runs of the project.
+            needs_record: Take only runs that were logged to W&B.
 
         Raises:
             UserError: No run was logged to W&B, or they lie in several projects.
         """
-        logged = [run for run in map(RunDirectory, paths) if _record(run.read_config().get("logger", {}))]
+        runs = [RunDirectory(path) for path in paths]
+        logged = [run for run in runs if not needs_record or _record(run.read_config().get("logger", {}))]
         if not logged:
             raise UserError(f"None of the {len(paths)} finished runs has a record of W&B; train with logger=wandb.")
         configs = [run.read_config() for run in logged]
         records = [_record(config["logger"]) for config in configs]
-        places = {(record["entity"], record["project"]) for record in records}
+        places = {(record.get("entity"), record.get("project", "genreclf")) for record in records}
         if len(places) > 1:
             named = ", ".join(sorted("/".join(filter(None, place)) for place in places))
             raise UserError(f"The runs lie in several projects of W&B ({named}); name runs of one.")
@@ -129,9 +137,11 @@ class Dashboard:
     def sections(self) -> dict[str, list[Any]]:
         """Return the panels under their titles."""
         by_model = wr.Config(MODEL)
-        curves = [
-            wr.LinePlot(title=key, x=EPOCH, y=[key], groupby=by_model, groupby_rangefunc="minmax") for key in CURVES
-        ]
+
+        def lines(keys: Sequence[str], x: str) -> list[Any]:
+            band: dict[str, Any] = {"groupby": by_model, "groupby_rangefunc": "minmax"}
+            return [wr.LinePlot(title=key, x=x, y=[key], **band) for key in keys]
+
         axes = [
             wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key), display_name=key, log=key.endswith(("lr", "decay")))
             for key in self.varied
@@ -157,7 +167,8 @@ class Dashboard:
             chart_strings={"title": "Test tracks"},
         )
         return {
-            "Learning curves by model": curves,
+            "Learning curves by model": lines(CURVES, EPOCH),
+            "Training by model": lines(BY_STEP, STEP) + lines(COSTS, EPOCH),
             "Settings and scores": compared,
             "Genres": genres,
             "Confusion": [confusion],

@@ -65,11 +65,11 @@ def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: s
     figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, title, **marks)
     axes = figure.subplots()
     for place, key in enumerate(keys):
-        positions, ticks = _positions([job.varies.get(key, "") for job in jobs])
+        positions, ticks = axis_positions([job.varies.get(key, "") for job in jobs])
         order = np.argsort(np.argsort(accuracy, kind="stable"), kind="stable")
         heights[place] = positions + (APART * (order / (len(jobs) - 1) - 0.5) if len(ticks) < len(jobs) else 0.0)
-        _axis(axes, place, ticks)
-    _axis(axes, len(keys), {f"{value:.1f}": at for value, at in ((low, 0.0), (high, 1.0))} if high > low else {})
+        draw_axis(axes, place, ticks)
+    draw_axis(axes, len(keys), {f"{value:.1f}": at for value, at in ((low, 0.0), (high, 1.0))} if high > low else {})
     colors, scale = colormaps["viridis"], Normalize(low, high if high > low else low + 1)
     for index in np.argsort(accuracy, kind="stable"):
         points, codes = [(0.0, heights[0, index])], [Curve.MOVETO]
@@ -98,7 +98,8 @@ def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: s
     return True
 
 
-def _axis(axes: "Axes", place: int, ticks: dict[str, float]) -> None:
+def draw_axis(axes: "Axes", place: int, ticks: dict[str, float]) -> None:
+    """Draw an axis of parallel coordinates at a place from the left, with its ticks."""
     axes.axvline(place, color=EDGE, linewidth=1.0, zorder=0)
     for word, height in ticks.items():
         axes.annotate(
@@ -116,7 +117,7 @@ def _axis(axes: "Axes", place: int, ticks: dict[str, float]) -> None:
         )
 
 
-def _positions(values: Sequence[str]) -> tuple[NDArray[np.float64], dict[str, float]]:
+def axis_positions(values: Sequence[str]) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Return where values lie on an axis from 0 to 1, shape ``(job,)``, and its ticks: numbers to scale, else even."""
     words = list(dict.fromkeys(values))
     try:

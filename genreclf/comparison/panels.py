@@ -1,0 +1,104 @@
+"""What the panels of a dashboard show of finished runs, from their directories alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import wandb_workspaces.reports.v2.interface as wr
+from scipy.stats import spearmanr
+
+from genreclf.comparison.dashboard import EPOCH, MODEL, OBJECTIVE, TRACKS, Dashboard
+from genreclf.comparison.naming import settings_of
+from genreclf.comparison.runs import FinishedRun
+from genreclf.evaluation.metrics import confusion, get_metric
+from genreclf.plots.dashboard import Bars, Coordinates, Counts, Lines, Panel, Words
+from genreclf.training.loggers import TRACK_COLUMNS, track_rows
+
+LISTED = 8
+"""Rows of the table of test tracks that are shown."""
+
+
+def panels_of(dashboard: Dashboard, runs: Sequence[FinishedRun]) -> dict[str, list[Panel]]:
+    """Return what each panel of a dashboard shows, by section.
+
+    Args:
+        dashboard: Of these runs.
+        runs: Finished runs.
+    """
+    return {title: [_panel(panel, runs) for panel in panels] for title, panels in dashboard.sections().items()}
+
+
+def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
+    """Return what one panel shows."""
+    match panel:
+        case wr.LinePlot(y=[str(key)]):
+            curves = {
+                model: [{row[EPOCH]: row[key] for row in run.history if key in row} for run in chosen]
+                for model, chosen in _by_model(runs).items()
+            }
+            known = any(curve for group in curves.values() for curve in group)
+            return Lines(key, curves) if known else Words(key, ["In the record of W&B alone."])
+        case wr.BarPlot(metrics=[str(key)]):
+            values = {model: [_summary(run, key) for run in chosen] for model, chosen in _by_model(runs).items()}
+            return Bars(panel.title or key, _known(values))
+        case wr.BarPlot():
+            ends = {run.path.name: [_summary(run, str(key)) for key in panel.metrics or ()] for run in runs}
+            return Bars(panel.title or "", _known(ends))
+        case wr.ParallelCoordinatesPlot():
+            axes = {}
+            for column in panel.columns or ():
+                name, is_setting = str(column.display_name), isinstance(column.metric, wr.Config)
+                axes[name] = [_word(_settings(run).get(name) if is_setting else _summary(run, name)) for run in runs]
+            return Coordinates(panel.title or "", axes, [float(_summary(run, OBJECTIVE) or 0.0) for run in runs])
+        case wr.ParameterImportancePlot():
+            return Bars("Rank correlation with objective", _correlations(runs))
+        case wr.CustomChart():
+            # As W&B does, of the last run: a matrix of several would mix their tests.
+            return Counts(
+                f"Test tracks, {runs[-1].path.name}", list(runs[-1].tracks.genres), confusion(runs[-1].tracks)
+            )
+        case wr.WeavePanelSummaryTable() if panel.table_name == TRACKS:
+            rows = [[_word(cell) for cell in row] for row in track_rows(runs[-1].tracks)[:LISTED]]
+            return Words(TRACKS, ["  ".join(f"{cell:<14}" for cell in row) for row in (TRACK_COLUMNS, *rows)])
+        case _:
+            return Words(str(getattr(panel, "table_name", "")), ["Pictures, in the record of W&B alone."])
+
+
+def _by_model(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(str(_settings(run).get(MODEL, "")).rpartition(".")[2], []).append(run)
+    return groups
+
+
+def _settings(run: FinishedRun) -> Mapping[str, Any]:
+    return settings_of(run.config) | {"seed": run.config.get("seed")}
+
+
+def _summary(run: FinishedRun, key: str) -> Any:
+    """Return a figure of a run by its key in W&B; None if it has none."""
+    place, _, end = key.rpartition("/")
+    if end in ("low", "high"):
+        interval = get_metric(run.metrics, place.replace("/", "."))
+        return None if interval is None else interval[end == "high"]
+    return get_metric(run.metrics, key.replace("/", "."))
+
+
+def _known(values: Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
+    kept = {name: [float(value) for value in group if value is not None] for name, group in values.items()}
+    return {name: group for name, group in kept.items() if group}
+
+
+def _correlations(runs: Sequence[FinishedRun]) -> dict[str, list[float]]:
+    """Return Spearman's correlation of each numeric setting with the objective, where both vary."""
+    objective = np.array([_summary(run, OBJECTIVE) or 0.0 for run in runs])
+    found = {}
+    for key in sorted(set.intersection(*(set(_settings(run)) for run in runs))):
+        values = [_settings(run)[key] for run in runs]
+        if all(type(value) in (int, float) for value in values) and len(set(values)) > 1 and np.ptp(objective):
+            found[key] = [float(spearmanr(values, objective).statistic)]
+    return found
+
+
+def _word(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).removeprefix("genreclf.models.")
