@@ -31,7 +31,8 @@ from genreclf.run_directory import RunDirectory
 # A job in the background of a shell ignores it, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+_places = (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _places))
 _preload = multiprocessing.set_forkserver_preload
 multiprocessing.set_forkserver_preload = lambda names: _preload([*names, "in_forked_processes"])
 compose_quickly()
