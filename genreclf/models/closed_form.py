@@ -72,4 +72,4 @@ class Shares(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits ``(batch, genre)`` of any clips ``(batch, mel, frame)``."""
-        return self.logits.expand(len(x), -1)
+        return self.logits.expand(x.shape[0], -1)  # `len` would fix the size of the batch in an export.

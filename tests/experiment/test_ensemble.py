@@ -14,6 +14,7 @@ import genreclf
 from genreclf.errors import UserError
 from genreclf.evaluation.combining import mixture_weights
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
+from genreclf.export.files import traced
 from genreclf.run_directory import RunDirectory
 
 
@@ -50,6 +51,8 @@ def test_the_ensemble_predicts_the_mean_and_is_a_run_as_others(
     song = 0.1 * np.sin(np.arange(66_150.0) / 9)
     each = [genreclf.load(run).predict(song, sample_rate=22_050).probabilities for run in ("both", "run", "second")]
     np.testing.assert_allclose(each[0], (each[1] + each[2]) / 2, atol=1e-6)
+    exported = traced(genreclf.load("both")).module()(torch.from_numpy(song).float()[None])
+    np.testing.assert_allclose(exported[0].detach().numpy(), each[0], atol=1e-4)
     outcome = cli("evaluate", "both", "run_dir=again")
     assert outcome.code == 0, outcome.err
     assert Path("again/predictions.csv").read_text() == Path("both/predictions.csv").read_text()

@@ -64,6 +64,16 @@ def test_the_key_of_a_training_does_the_same(cli: Cli, finished: RunDirectory, t
     assert RunDirectory("again").read_metrics()["refit"] == {"run": "run", "epochs": 1, "differs": ""}
 
 
+def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny: list[str]) -> None:
+    others = [word for word in tiny if not word.startswith("model")]
+    for command in ([*others, "model=constant", "run_dir=run"], ["refit", "run", "run_dir=again"]):
+        outcome = cli(*command)
+        assert outcome.code == 0, outcome.err
+    assert split_of("again")["train"] == sorted(split_of("run")["train"] + split_of("run")["val"])
+    assert RunDirectory("again").read_metrics()["refit"] == {"run": "run", "epochs": None, "differs": ""}
+    assert "(REFIT)" in Path("again/report.md").read_text().splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("metrics", "arguments", "sentence"),
     [

@@ -14,6 +14,7 @@ from genreclf.audio.log_mel import FeatureSpec
 from genreclf.hub.bundle import rebuild, write_bundle
 from genreclf.models import svm
 from genreclf.models.block_level import BlockLevel
+from genreclf.models.closed_form import Shares
 from genreclf.run_directory import RunDirectory
 
 PICTURES = FeatureSpec.of_pictures(n_mels=64, frames_per_second=12.9, clip_seconds=10)
@@ -113,3 +114,9 @@ def test_the_constant_is_the_share_of_the_genres(cli: Cli, tiny: list[str], no_v
     shares = np.array([row.split(",")[3:] for row in rows[1:]], dtype=float)
     np.testing.assert_allclose(shares, [[0.4, 0.6]] * len(shares), atol=1e-6)
     assert json.loads((tmp_path / "run/metrics.json").read_text())["test"]["track"]["accuracy"] == 0.5
+
+
+def test_the_constant_is_exported_for_any_number_of_clips() -> None:
+    sizes = {"x": {0: torch.export.Dim("batch")}}
+    program = torch.export.export(Shares(3), (torch.zeros(2, 4, 5),), dynamic_shapes=sizes)
+    assert program.module()(torch.zeros(7, 4, 5)).shape == (7, 3)
