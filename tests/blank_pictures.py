@@ -12,8 +12,9 @@ from genreclf.plots import run
 
 def draw_blank(replace: Callable[[Any, str, Any], None] = setattr) -> None:
     """Leave out the plots of a run, and draw all others but save nothing of them."""
-    for name in ("draw_curves", "draw_confusion", "draw_genre_scores"):
-        replace(run, name, _save_blank)
+    for name in vars(run).copy():
+        if name.startswith("draw_") and name != "draw_all":
+            replace(run, name, _save_blank)
     replace(Figure, "savefig", lambda self, path, **_: Image.new("L", (1, 1)).save(path, "png"))
 
 
