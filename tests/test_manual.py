@@ -1,6 +1,7 @@
 """What README.md and the pages of docs/ say is what happens."""
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from omegaconf import OmegaConf
 import genreclf
 from genreclf.cli import COMMANDS as NAMED
 from genreclf.cli.list import groups, options
+from genreclf.experiment.run import RunResult
 from genreclf.run_directory import RunDirectory
 
 sys.path.append(str(ROOT / "docs"))
@@ -37,6 +40,10 @@ def write_examples(folder: Path) -> None:
         if name := re.match(r"# ([\w/]+\.(?:py|yaml))\n", code):
             (folder / name[1]).parent.mkdir(parents=True, exist_ok=True)
             (folder / name[1]).write_text(code)
+
+
+def test_readme_is_short() -> None:
+    assert len(PAGES["README"].encode()) <= 8 * 1024
 
 
 def test_opens_with_the_two_commands() -> None:
@@ -82,8 +89,33 @@ def test_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "accuracy_ci95" in capsys.readouterr().out
 
 
+def run_notebook(name: str) -> dict[str, Any]:
+    """Execute the cells of a notebook in the working directory; return its variables."""
+    scope: dict[str, Any] = {}
+    for cell in json.loads((ROOT / f"docs/notebooks/{name}.ipynb").read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if source.startswith("%%writefile "):
+            first, _, code = source.partition("\n")
+            Path(first.split()[1]).write_text(code)
+        elif cell["cell_type"] == "code":
+            exec(compile(source, name, "exec"), scope)
+    return scope
+
+
+def test_the_notebook_of_your_own_parts_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run_notebook("your_own_parts")["run"].accuracy > 0.6  # Chance: a third.
+
+
+@pytest.mark.slow
+def test_the_notebook_of_training_and_prediction_runs() -> None:
+    known = run_notebook("train_and_predict")
+    assert known["run"].metrics["test"]["track"]["accuracy_ci95"][0] > 0.3  # Chance: a tenth.
+    assert known["accuracy"] > 0.3
+
+
 def test_songs_are_predicted_as_shown(
-    cli: Cli, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cli: Cli, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(trained.run.path, tmp_path / "outputs/mine")
     (tmp_path / "my/songs").mkdir(parents=True)
@@ -100,6 +132,8 @@ def test_songs_are_predicted_as_shown(
             outcome.err
         )
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
+    result = RunResult(RunDirectory("outputs/mine"), RunDirectory("outputs/mine").read_metrics())
+    monkeypatch.setattr(genreclf, "train", lambda *overrides: result)
     for code in (code for code in documented("python") if "genreclf.load" in code):
         exec(compile(code, "docs", "exec"), {})
     said = capsys.readouterr().out
@@ -188,3 +222,9 @@ def test_links_lead_somewhere() -> None:
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks/README.md"):
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
             assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = re.escape(genreclf.__version__)
+    assert re.search(rf"^version: {version}$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert re.search(rf"^## {version} ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

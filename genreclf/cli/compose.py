@@ -48,6 +48,8 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
     Raises:
         UserError: All mistakes, one sentence each; one that Hydra finds alone.
     """
+    from genreclf.cli import directories  # noqa: F401, for its resolvers, which name the run directory.
+
     try:
         whole = composed(overrides, config_dir, with_hydra=True)
         run_dir = whole.hydra.run.dir
