@@ -23,6 +23,7 @@ class Track:
             store computes the track again.
         group: Tracks of a group stay in one subset of a grouped split, since they share an artist or are known repeats;
             see `genreclf.datasets.identity.groups`. A track of unknown artist is a group of its own.
+        subset: ``train``, ``val`` or ``test`` in the split that the dataset was published with, if there is one.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Track:
     duration_s: float | None = None
     fingerprint: str = ""
     group: str = ""
+    subset: str | None = None
 
 
 class Dataset(ABC):

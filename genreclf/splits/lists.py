@@ -49,6 +49,26 @@ class FaultFiltered(Splitter):
         return ProposedSplit(subsets, listed=len(listed), missing=missing)
 
 
+class Official(Splitter):
+    """The split that a dataset was published with, such as that of ``data=fma``."""
+
+    name = "official"
+    remedy = "complete the data"
+
+    def _propose(
+        self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
+    ) -> ProposedSplit:
+        if not any(track.subset for track in tracks):
+            raise UserError(
+                "split=official: the dataset has no split of its own; use split=track or split=artist_folds"
+            )
+        subsets: dict[str, list[Segment]] = {subset: [] for subset in SUBSETS}
+        for track in usable:
+            if track.subset is not None:
+                subsets[track.subset].append(Segment(track.id, 0, frames[track.id]))
+        return ProposedSplit(subsets)
+
+
 class AllTest(Splitter):
     """Every track is a test track, for ``evaluate`` on another collection than the run was trained on."""
 

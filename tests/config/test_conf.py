@@ -17,6 +17,7 @@ OPTIONS = sorted(f"{path.parts[0]}={'/'.join(path.parts[1:])}" for path in OURS 
 NOT_RUN = {
     *("data=gtzan", "data=folder", "data=spectrogram_images", "split=fault_filtered", "split=list"),  # need files
     "loss=distill",  # in experiment/test_teacher.py
+    *("data=fma", "split=official"),  # in datasets/test_fma.py
     "split=test_all",  # trains nothing
     *("model=finetune", "model=probe", "sweep=layers"),  # in models/test_encoders.py and test_finetune.py
     *(f"encoder={name}" for name in ("musicnn_mtt", "musicnn_msd", "vgg_mtt", "vgg_msd")),

@@ -1,0 +1,131 @@
+"""The Free Music Archive's small and medium sets (M. Defferrard et al., "FMA: a dataset for music analysis", 2017)."""
+
+import csv
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from genreclf.datasets import identity
+from genreclf.datasets.base import Track
+from genreclf.datasets.folder import Folder
+from genreclf.errors import UserError
+
+ADDRESS = "https://github.com/mdeff/fma"
+METADATA = "fma_metadata.zip"
+METADATA_SHA1 = "f0df49ffe5f2a6008d7dc83c6915b31835dfe733"
+
+BROKEN = ("098565", "098567", "098569", "099134", "108925", "133297")
+"""Tracks of both sets whose files hold less than two seconds or none, by the wiki of `ADDRESS`."""
+
+_SUBSETS = {"training": "train", "validation": "val", "test": "test"}
+_SETS = {"small": ("small",), "medium": ("small", "medium")}
+
+
+class Fma(Folder):
+    """FMA small (8,000 tracks of 30 s, 8 genres) or medium (25,000, 16 genres), with its own split and artists."""
+
+    name = "fma"
+
+    def __init__(self, *, root: str | Path | None = None, subset: Literal["small", "medium"] = "small") -> None:
+        """Choose the folder.
+
+        Args:
+            root: Holds ``fma_small/`` or ``fma_medium/``, and the metadata: ``fma_metadata.zip`` as it was published,
+                or ``fma_metadata/tracks.csv`` out of it.
+            subset: Which set.
+        """
+        super().__init__(root=root)
+        self.subset = subset
+
+    def tracks(self) -> list[Track]:
+        """Return the tracks whose files are there, sorted by id; the genre is the top one.
+
+        Raises:
+            UserError: There is no such folder, no metadata, or no track of it.
+        """
+        folder_name = f"fma_{self.subset}"
+        if self.root is None or not (folder := Path(self.root).expanduser() / folder_name).is_dir():
+            raise UserError(
+                f"data.root={self.root} holds no {folder_name}/: download {folder_name}.zip and {METADATA} from "
+                f"{ADDRESS}, unpack the first, and set data.root to the folder of both."
+            )
+        self.warnings.clear()
+        found, broken, missing = [], 0, 0
+        for number, row in self._rows(folder.parent):
+            if row["set", "subset"] not in _SETS[self.subset]:
+                continue
+            if number in BROKEN:
+                broken += 1
+                continue
+            path = folder / number[:3] / f"{number}.mp3"
+            try:
+                status = path.stat()
+            except OSError:
+                missing += 1
+                continue
+            genre = row["track", "genre_top"].replace(" / ", "-").replace("/", "-")
+            found.append(
+                Track(
+                    id=f"{genre}/{number}",
+                    genre=genre,
+                    path=path,
+                    artist=row["artist", "name"].replace(";", ",") or None,
+                    fingerprint=f"{status.st_size}-{status.st_mtime_ns}",
+                    subset=_SUBSETS.get(row["set", "split"]),
+                )
+            )
+        if not found:
+            raise UserError(
+                f"{folder} holds none of the tracks of the metadata, such as 000/000002.mp3: unpack it anew."
+            )
+        if broken:
+            self.warnings.append(f"{broken} tracks are left out: their published files are known to be broken.")
+        if missing:
+            self.warnings.append(
+                f"{missing} of the {missing + len(found)} tracks of {folder_name} are not in {folder}."
+            )
+        group_of = identity.groups({track.id: track.artist for track in found})
+        return sorted((replace(track, group=group_of[track.id]) for track in found), key=lambda track: track.id)
+
+    def _rows(self, root: Path) -> Iterator[tuple[str, dict[tuple[str, str], str]]]:
+        """Yield the number of each track, of six digits, and its columns by their two headings."""
+        with _table(root) as file:
+            csv.field_size_limit(2**24)  # Biographies.
+            rows = csv.reader(file)
+            try:
+                keys = list(zip(next(rows), next(rows), strict=True))
+                next(rows)  # The name of the first column alone.
+                wanted = [("set", "split"), ("set", "subset"), ("track", "genre_top"), ("artist", "name")]
+                columns = {key: keys.index(key) for key in wanted}
+                for row in rows:
+                    yield f"{int(row[0]):06d}", {key: row[column] for key, column in columns.items()}
+            except (StopIteration, ValueError, IndexError, csv.Error, UnicodeDecodeError) as error:
+                raise UserError(f"tracks.csv in {root} is not FMA's ({error}): take it from {METADATA} anew.") from None
+
+
+@contextmanager
+def _table(root: Path) -> Iterator[Any]:
+    """Open ``tracks.csv``, unpacked or in the archive.
+
+    Raises:
+        UserError: There is none, or the archive is another one.
+    """
+    archive = root / METADATA
+    for path in (root / "fma_metadata/tracks.csv", root / "tracks.csv"):
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                yield file
+            return
+    if not archive.is_file():
+        raise UserError(f"data.root={root} holds no {METADATA}: download it from {ADDRESS} into that folder.")
+    with archive.open("rb") as raw:
+        found = hashlib.file_digest(raw, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+    if found != METADATA_SHA1:
+        raise UserError(f"{archive} has the SHA-1 {found}, not {METADATA_SHA1}: download it from {ADDRESS} anew.")
+    with zipfile.ZipFile(archive) as files, files.open("fma_metadata/tracks.csv") as member:
+        yield io.TextIOWrapper(member, encoding="utf-8", newline="")
