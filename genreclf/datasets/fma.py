@@ -84,11 +84,9 @@ class Fma(Folder):
                 f"{folder} holds none of the tracks of the metadata, such as 000/000002.mp3: unpack it anew."
             )
         if broken:
-            self.warnings.append(f"{broken} tracks are left out: their published files are known to be broken.")
+            self.warnings.append(f"Known broken files are left out: {broken}.")
         if missing:
-            self.warnings.append(
-                f"{missing} of the {missing + len(found)} tracks of {folder_name} are not in {folder}."
-            )
+            self.warnings.append(f"Of {missing + len(found)} tracks of {folder_name}, {missing} are not in {folder}.")
         group_of = identity.groups({track.id: track.artist for track in found})
         return sorted((replace(track, group=group_of[track.id]) for track in found), key=lambda track: track.id)
 

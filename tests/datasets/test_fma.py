@@ -55,8 +55,8 @@ def test_tracks_have_genre_artist_and_subset(tmp_path: Path, monkeypatch: pytest
     assert tracks["Old-Time-Historic/000003"].artist == "artist 1"
     assert tracks["Hip-Hop/000004"].subset == "val"
     assert dataset.warnings == [
-        "1 tracks are left out: their published files are known to be broken.",
-        f"1 of the 11 tracks of fma_small are not in {tmp_path / 'fma_small'}.",
+        "Known broken files are left out: 1.",
+        f"Of 11 tracks of fma_small, 1 are not in {tmp_path / 'fma_small'}.",
     ]
     with pytest.raises(UserError, match=r"holds no fma_medium/: download fma_medium\.zip"):
         Fma(root=tmp_path, subset="medium").tracks()
@@ -81,5 +81,7 @@ def test_the_published_split_trains(cli: Cli, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     split = RunDirectory("run").read_json(RunDirectory("run").split)
     assert (split["name"], len(split["train"]), len(split["val"]), len(split["test"])) == ("official", 4, 4, 2)
-    outcome = cli("data=synthetic", "split=official", "logger=none", "data.tracks_per_genre=2", "data.duration_s=1")
+    outcome = cli(
+        "data=synthetic", "split=official", "logger=none", "data.tracks_per_genre=2", "data.artists_per_genre=2"
+    )
     assert (outcome.code, "the dataset has no split of its own" in outcome.err) == (2, True)
