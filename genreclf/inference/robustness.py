@@ -14,6 +14,7 @@ from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.config.identity import difference
 from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
+from genreclf.datasets.genres import map_genres, read_genre_map
 from genreclf.datasets.identity import artist_groups, credited
 from genreclf.devices import first_device
 from genreclf.errors import UnreadableTrack, UserError
@@ -103,10 +104,12 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
     splitter = instantiate.make("split", config.split)
     if isinstance(dataset, ImageDataset):
         corpus = load_corpus(config)
+        if config.clips.genre_map is not None:
+            corpus = corpus.of_genres(predictor.genres)
         ours = replace(corpus.spec, clip_frames=predictor.spec.clip_frames)
         if ours != predictor.spec:
             raise UserError(f"{trained.path} was trained on other spectrograms than data={dataset.name} has.")
-        tracks = dict(corpus.tracks)
+        tracks, notices = dict(corpus.tracks), list(corpus.warnings)
         split, dataset_id = corpus.split(config), corpus.dataset
         changes = _of_pictures(changes, predictor, dataset)
 
@@ -118,7 +121,12 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
     else:
         assert isinstance(dataset, AudioDataset)
         audio, rate = dataset, predictor.feature_extractor.sample_rate
-        tracks = {track.id: track for track in dataset.tracks()}
+        mapped, notices = map_genres(dataset.tracks(), read_genre_map(config.clips.genre_map))
+        notices = [*dataset.warnings, *notices]
+        tracks = {track.id: track for track in mapped}
+        if config.clips.genre_map is not None:
+            tracks = {id: track for id, track in tracks.items() if track.genre in predictor.genres}
+            notices = [*notices, f"{len(tracks)} of {len(mapped)} tracks are of genres that the model knows"]
         frames = predictor.spec.clip_frames
         split, dataset_id = (
             splitter.split(list(tracks.values()), dict.fromkeys(tracks, frames), frames),
@@ -133,18 +141,18 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
     if not split.whole_tracks:
         raise UserError(f"robustness is of whole tracks, and split={split.name} cuts them; choose another split.")
     split, _ = check_test(split, dataset_id, tracks, lineage, unseen=config.unseen)
-    for notice in (*dataset.warnings, *split.warnings):
+    for notice in (*notices, *split.warnings):
         say(f"Note: {notice}")
     tested = [tracks[segment.track_id] for segment in sorted(split.test)]
     if unknown := {track.genre for track in tested} - set(predictor.genres):
         raise UserError(f"{trained.path} does not know {', '.join(sorted(unknown))}; choose data of its genres.")
-    known = {track.id: tuple(credited(track.artist)) for track in tested}
+    artists = {track.id: tuple(credited(track.artist)) for track in tested}
     return Measurement(
         genres=predictor.genres,
         tracks=tested,
         transformations=changes,
         predict=predict,
-        artists=artist_groups(known, known),
+        artists=artist_groups(artists, artists),
         leaky=split.leaky,
         split=split.name,
     )

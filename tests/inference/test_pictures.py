@@ -85,6 +85,11 @@ def test_the_picture_of_known_making_is_made_of_audio(cli: Cli, pictures: Path, 
         "low_pass_8k"
     ]
     music = ("evaluate", "run", "data=folder", f"data.root={pictures / 'music'}", "features=log_mel")
+    renamed = ("split=test_all", "data.genre_map={blues: metal}")
+    outcome = cli(*music, *renamed, "robustness=gain", "run_dir=renamed")
+    assert outcome.code == 0, outcome.err
+    genres = read_track_csv(tmp_path / "renamed/predictions/unchanged.csv")
+    assert {genres.genres[target] for target in genres.targets} == {"classical", "metal"}
     outcome = cli(*music, "robustness=mp3", "run_dir=heard")
     assert outcome.code == 0, outcome.err
     heard = read_track_csv(tmp_path / "heard/predictions/unchanged.csv")
