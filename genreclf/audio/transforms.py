@@ -171,16 +171,21 @@ class Resampling(Transformation):
         return resample(resample(samples, sample_rate, self.sample_rate), self.sample_rate, sample_rate)[: len(samples)]
 
 
-class Speed(Transformation):
-    """Play faster or slower, as a record or a tape does: pitch and tempo change alike.
+class _Faster(Transformation):
+    """Base of what makes a song faster or slower.
 
     Args:
         factor: Above 1 is faster.
     """
 
     def __init__(self, *, factor: float) -> None:
-        _check_factor(factor)
+        if not 0.1 <= factor <= 10:
+            raise ValueError(f"a factor of {factor} must lie between 0.1 and 10")
         self.factor = factor
+
+
+class Speed(_Faster):
+    """Play faster or slower, as a record or a tape does: pitch and tempo change alike."""
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
         """Return fewer samples if faster."""
@@ -204,16 +209,8 @@ class Pitch(Transformation):
         return np.asarray(librosa.effects.pitch_shift(samples, sr=sample_rate, n_steps=self.semitones), np.float32)
 
 
-class TimeStretch(Transformation):
-    """Change the tempo and keep the pitch, with librosa's phase vocoder.
-
-    Args:
-        factor: Above 1 is faster.
-    """
-
-    def __init__(self, *, factor: float) -> None:
-        _check_factor(factor)
-        self.factor = factor
+class TimeStretch(_Faster):
+    """Change the tempo and keep the pitch, with librosa's phase vocoder."""
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
         """Return fewer samples if faster."""
@@ -226,8 +223,3 @@ class TimeStretch(Transformation):
         columns = max(1, round(len(stored) / self.factor))
         levels = torch.nn.functional.interpolate(stored.T[None].float(), columns, mode="linear", align_corners=False)
         return levels[0].T.round().to(stored.dtype)
-
-
-def _check_factor(factor: float) -> None:
-    if not 0.1 <= factor <= 10:
-        raise ValueError(f"a factor of {factor} must lie between 0.1 and 10")
