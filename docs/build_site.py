@@ -131,8 +131,8 @@ def write_pages(folder: Path) -> None:
 def relinked(text: str) -> str:
     """Return a page whose links lead to pages of the site; those to other files of the repository become plain text."""
     text = re.sub(r"\]\((\.\./)?README\.md", "](index.md", text.replace("benchmarks/README.md", "benchmarks.md"))
-    text = re.sub(r"\]\((?:\.\./|docs/)+([\w/]+\.(?:md|webp|ipynb))", r"](\1", text)
-    return re.sub(r"(?<!!)\[([^]]+)\]\((?!https?:|#|[\w/]+\.(?:md|ipynb))[^)]*\)", r"\1", text)
+    text = re.sub(r"\]\((?:\.\./|docs/)+([\w/-]+\.(?:md|webp|ipynb))", r"](\1", text)
+    return re.sub(r"(?<!!)\[([^]]+)\]\((?!https?:|#|[\w/-]+\.(?:md|ipynb))[^)]*\)", r"\1", text)
 
 
 def toctrees(pages: set[str]) -> Iterator[str]:
