@@ -57,7 +57,7 @@ def draw_reliability(
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 100)
         tidy(axes, grid_axis="both")
-        axes.legend(loc="upper left", fontsize=12, frameon=False)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=12, frameon=False)
     save(figure, path)
 
 
