@@ -24,7 +24,7 @@ HANDOVER_S = 20.0
 
 FIGURES = {
     **dict.fromkeys(("objective", "seed", "parameters", "epochs", "best_epoch"), 0),
-    **dict.fromkeys(("val", "test", "timing"), 9),
+    **dict.fromkeys(("val", "test", "timing", "energy"), 9),
 }
 """Keys of ``metrics.json`` that are numbers, or below which only numbers and intervals lie, and how deep."""
 

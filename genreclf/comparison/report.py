@@ -8,7 +8,7 @@ from genreclf.comparison.comparison import Comparison
 from genreclf.comparison.experiments import Experiment
 from genreclf.comparison.sections import CAPTIONS, EXPERIMENTS_DRAWN, sections_of
 from genreclf.comparison.significance import accuracy_interval
-from genreclf.comparison.tables import COLUMNS, PAIR_COLUMNS, most_parameters, table_of
+from genreclf.comparison.tables import PAIR_COLUMNS, columns_of, most_parameters, table_of
 from genreclf.errors import UserError
 from genreclf.plots.comparison import ExperimentPlot, Share, draw_all
 from genreclf.reports.rendering import render
@@ -36,7 +36,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
     try:
         pictures = draw_all(folder / "figures", [plotted(each) for each in comparison.experiments[:EXPERIMENTS_DRAWN]])
         sections = sections_of(comparison, [(path, CAPTIONS[path.name]) for path in pictures])
-        atomic_write_text(folder / "comparison.csv", csv_text(COLUMNS, comparison.experiments))
+        atomic_write_text(folder / "comparison.csv", csv_text(columns_of(comparison), comparison.experiments))
         atomic_write_text(folder / "pairs.csv", csv_text(PAIR_COLUMNS, comparison.pairs))
         atomic_write_text(folder / "comparison.tex", table_of(comparison).latex())
         atomic_write_text(folder / "comparison.md", render("comparison.md", sections=sections, folder=folder))

@@ -59,6 +59,20 @@ def _of_metric(metric: Metric) -> Column[Experiment]:
     return of_value(metric.key, title, lambda experiment: experiment.mean(f"test.track.{metric.key}"), text)
 
 
+def _energy_wh(experiment: Experiment) -> float | None:
+    kwh = experiment.mean("energy.kwh")
+    return None if kwh is None else 1000 * kwh
+
+
+def _three_digits(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3g}"
+
+
+def columns_of(comparison: Comparison) -> tuple[Column[Experiment], ...]:
+    """Return the columns of a table, with the energy where it was measured."""
+    return (*COLUMNS, ENERGY) if any(map(_energy_wh, comparison.experiments)) else COLUMNS
+
+
 def _whole(value: float | None) -> str:
     return MISSING if value is None else f"{value:.0f}"
 
@@ -103,6 +117,9 @@ COLUMNS: tuple[Column[Experiment], ...] = (
 )
 """The table of experiments."""
 
+ENERGY = of_value("energy_wh", "training (Wh a run)", _energy_wh, _three_digits)
+"""A further column of those of which an energy is known."""
+
 PAIR_COLUMNS: tuple[Column[Pair], ...] = (
     Column("first", lambda pair: pair.first.name, "first", lambda pair: pair.first.title, words=True),
     Column("first_split", lambda pair: pair.first.split),
@@ -127,7 +144,7 @@ PAIR_COLUMNS: tuple[Column[Pair], ...] = (
 
 def table_of(comparison: Comparison) -> Table:
     """Return the table of experiments for readers."""
-    return Table.of(COLUMNS, comparison.experiments)
+    return Table.of(columns_of(comparison), comparison.experiments)
 
 
 def terminal_table(comparison: Comparison) -> "RichTable":
@@ -165,7 +182,7 @@ def terminal_table(comparison: Comparison) -> "RichTable":
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {
     "markdown": lambda comparison: table_of(comparison).markdown() + "\n",
-    "csv": lambda comparison: csv_text(COLUMNS, comparison.experiments),
+    "csv": lambda comparison: csv_text(columns_of(comparison), comparison.experiments),
     "latex": lambda comparison: table_of(comparison).latex(),
 }
 """The table as text, by the name of its format."""

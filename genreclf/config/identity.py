@@ -11,6 +11,7 @@ OUTSIDE_IDENTITY = (
         "debug",
         "logger",
         "callbacks.progress",
+        "callbacks.codecarbon",
         "callbacks.record",
         "data.store_dir",
         "data.download",

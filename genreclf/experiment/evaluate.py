@@ -63,7 +63,8 @@ def test(
         return
     clips = _predictions(model)
     history = trained.read_history()
-    timing = run.read_metrics()["timing"]
+    begun = run.read_metrics()
+    timing = begun["timing"]
     fit_s = sum(row["epoch_s"] for row in history) if history else timing.get("fit_s", 0.0)
     clips_seen = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
     described: dict[str, Any] = {"name": split.name, "hash": split.hash, "leaky": split.leaky}
@@ -96,7 +97,7 @@ def test(
             "clips_per_s": clips_seen / fit_s if fit_s else 0.0,
         },
     }
-    metrics = rounded(metrics)
+    metrics = rounded(metrics) | {key: begun[key] for key in ("energy", "energy_sources") if key in begun}
     write_track_csv(run.val_predictions, val.per_track())
     yield from _write(config, run, metrics, clips, history, prepared, tracking, draw, artists)
 

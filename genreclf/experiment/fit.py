@@ -66,6 +66,8 @@ def fit(
         metrics = run.read_metrics()
         if prepared.model.fits_at_once:
             metrics["timing"]["fit_s"] = round(time.perf_counter() - started_s, 3)
+        for callback in chosen:
+            metrics |= getattr(callback, "energy_record", {})  # Of an `EnergyMeter`, whose packages may be missing.
         run.write_json(run.metrics, {**metrics, "fitted": True})
 
 

@@ -24,6 +24,7 @@ NOT_RUN = {
     *(f"robustness={name}" for name in (path.name for path in OURS if path.parts[0] == "robustness") if name != "none"),
     *("trainer=ddp", *(() if find_spec("psutil") else ("callbacks=device_stats",))),
     *(() if find_spec("mlflow") else ("logger=mlflow",)),
+    *(() if find_spec("codecarbon") else ("callbacks=codecarbon",)),
 }
 """The rest runs here, but sweeps, in sweep/. Published systems compose and run in models/test_published.py."""
 
