@@ -51,7 +51,7 @@ def plotted(experiment: Experiment) -> ExperimentPlot:
     """Return the parts of an experiment that are plotted."""
     of_genre = {genre: experiment.of_genre(genre) for genre in experiment.genres}
     return ExperimentPlot(
-        title=f"{experiment.title} (PRETRAINED)" if experiment.pretrained else experiment.title,
+        title=experiment.title,
         leaky=experiment.leaky,
         accuracy=Share(experiment.scores.accuracy, experiment.interval.low, experiment.interval.high),
         recalls={

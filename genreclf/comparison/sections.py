@@ -136,7 +136,7 @@ def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) ->
     leaky = any(experiment.leaky for experiment in comparison.experiments)
     marks = {mark for experiment in comparison.experiments for mark in experiment.marks}
     notes = {"PRETRAINED": PRETRAINED, "REFIT": REFIT}
-    return [
+    sections = [
         Section(
             title="Experiments",
             warning=" ".join([LEAKY] * leaky + [notes[mark] for mark in notes if mark in marks]),
@@ -151,6 +151,7 @@ def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) ->
         _settings(comparison),
         _runs(comparison),
     ]
+    return [section for section in sections if section.table or section.text or section.points or section.pictures]
 
 
 def _intervals(experiment: Experiment) -> str:
@@ -193,7 +194,7 @@ def _leaks(comparison: Comparison) -> Section:
     return Section(
         title="The leak",
         table=Table(header=header, cells=rows, words=3) if rows else None,
-        text=text if rows else ("No settings were run under both a leaky and an honest split.",),
+        text=text if rows else (),
     )
 
 
@@ -209,7 +210,7 @@ def _pairs(comparison: Comparison) -> Section:
         later = {id(pair.second) for pair in shown}
         shown = tuple(pair for pair in shown if id(pair.first) not in later)
         text = [f"The experiments that stand first against all others; all {len(comparison.pairs)} pairs: pairs.csv."]
-    if not shown:
+    if not shown and len(comparison.experiments) > 1:
         text = ["No two experiments have the same test tracks."]
     return Section(
         title="Paired tests on the same tracks",
@@ -229,7 +230,6 @@ def _settings(comparison: Comparison) -> Section:
     return Section(
         title="Settings that differ",
         table=Table(header=("experiment", "settings"), cells=rows, words=2) if keys else None,
-        text=() if keys else ("None but the split, seeds and folds.",),
     )
 
 

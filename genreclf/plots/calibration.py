@@ -1,6 +1,6 @@
 """Plots of how sure a model is: reliability, and the errors among its surest predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ def draw_reliability(
     title: str,
     *,
     leaky: bool = False,
-    pretrained: bool = False,
+    marks: Sequence[str] = (),
 ) -> None:
     """Draw accuracy against confidence of tracks and of clips, with and without their temperatures.
 
@@ -34,10 +34,10 @@ def draw_reliability(
         metrics: The run's metrics; of ``calibration.temperature``, see `genreclf.evaluation.calibration`.
         title: Names the model, the dataset and the split.
         leaky: Whether the split leaks.
-        pretrained: Whether the model starts from pretrained weights.
+        marks: What stands before the title beside, see `marks_of`.
     """
     tracks = clips.per_track()
-    figure = new_figure(12, 6.4, title, leaky=leaky, pretrained=pretrained)
+    figure = new_figure(12, 6.4, title, leaky=leaky, marks=marks)
     for axes, unit, logs, targets in zip(
         figure.subplots(1, 2),
         ("track", "clip"),
@@ -62,7 +62,7 @@ def draw_reliability(
 
 
 def draw_risk(
-    path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False, pretrained: bool = False
+    path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False, marks: Sequence[str] = ()
 ) -> None:
     """Draw the share of wrong predictions among the surest tracks, with its 95 % Wilson interval.
 
@@ -71,13 +71,13 @@ def draw_risk(
         tracks: Predictions of the test.
         title: Names the model, the dataset and the split.
         leaky: Whether the split leaks.
-        pretrained: Whether the model starts from pretrained weights.
+        marks: What stands before the title beside, see `marks_of`.
     """
     wrong = risk(tracks)
     n = np.arange(1, len(wrong) + 1)
     coverage = 100 * n / len(wrong)
     low, high = 100 * np.array([wilson_interval(round(w * k), k) for w, k in zip(wrong, n.tolist(), strict=True)]).T
-    figure = new_figure(8.5, 6, title, leaky=leaky, pretrained=pretrained)
+    figure = new_figure(8.5, 6, title, leaky=leaky, marks=marks)
     axes = figure.subplots()
     axes.fill_between(coverage, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95 % interval over tracks")
     axes.plot(coverage, 100 * wrong, color=BLUE, linewidth=2, label="wrong")

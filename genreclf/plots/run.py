@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, number
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
-from genreclf.evaluation.pretrained import pretrained_name
+from genreclf.evaluation.provenance import marks_of
 from genreclf.plots.calibration import draw_reliability, draw_risk
 from genreclf.plots.style import BLUE, EDGE, FAINT, GRAY, INK, ORANGE, SKY, VERMILION, new_figure, save, tidy
 
@@ -35,29 +35,27 @@ def draw_all(
         history_rows: A row an epoch: ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
             ``val/clip_accuracy``, ``val/track_accuracy``, ``val/track_loss``, of which any may miss.
         clips: Predictions of the test.
-        metrics: The run's metrics; ``split.leaky`` puts the word LEAKY in every title, ``pretrained`` the word
-            PRETRAINED, and see `best_epoch`.
+        metrics: The run's metrics; ``split.leaky`` puts the word LEAKY in every title, and see `marks_of` and
+            `best_epoch`.
         title: Names the model, the dataset and the split.
 
     Returns:
         The files, without ``curves.png`` if no epoch was trained.
     """
     leaky = bool(metrics.get("split", {}).get("leaky"))
-    pretrained = pretrained_name(metrics) is not None
+    marks = marks_of(metrics)
     tracks, paths = clips.per_track(), []
     if history_rows:
         paths.append(directory / "curves.png")
-        draw_curves(
-            paths[-1], history_rows, best_epoch(history_rows, metrics), title, leaky=leaky, pretrained=pretrained
-        )
+        draw_curves(paths[-1], history_rows, best_epoch(history_rows, metrics), title, leaky=leaky, marks=marks)
     for name, normalized in (("confusion.png", False), ("confusion_normalized.png", True)):
         paths.append(directory / name)
-        draw_confusion(paths[-1], tracks, title, normalized=normalized, leaky=leaky, pretrained=pretrained)
+        draw_confusion(paths[-1], tracks, title, normalized=normalized, leaky=leaky, marks=marks)
     paths.append(directory / "genre_scores.png")
-    draw_genre_scores(paths[-1], tracks, title, leaky=leaky, pretrained=pretrained)
+    draw_genre_scores(paths[-1], tracks, title, leaky=leaky, marks=marks)
     paths += [directory / "reliability.png", directory / "risk_coverage.png"]
-    draw_reliability(paths[-2], clips, metrics, title, leaky=leaky, pretrained=pretrained)
-    draw_risk(paths[-1], tracks, title, leaky=leaky, pretrained=pretrained)
+    draw_reliability(paths[-2], clips, metrics, title, leaky=leaky, marks=marks)
+    draw_risk(paths[-1], tracks, title, leaky=leaky, marks=marks)
     return paths
 
 
@@ -68,7 +66,7 @@ def draw_curves(
     title: str,
     *,
     leaky: bool = False,
-    pretrained: bool = False,
+    marks: Sequence[str] = (),
 ) -> None:
     """Draw loss and accuracy over the epochs, the epoch of the tested checkpoint marked.
 
@@ -78,9 +76,9 @@ def draw_curves(
         best: The epoch of the tested checkpoint, if known.
         title: Names the model, the dataset and the split.
         leaky: Whether the split leaks.
-        pretrained: Whether an encoder has learned from other data.
+        marks: What stands before the title beside, see `marks_of`.
     """
-    figure = new_figure(12, 5.6, title, leaky=leaky, pretrained=pretrained)
+    figure = new_figure(12, 5.6, title, leaky=leaky, marks=marks)
     loss, accuracy = figure.subplots(1, 2)
     _lines(loss, history_rows, ("train/loss", "val/loss", "val/track_loss"), 1, best)
     loss.set_title("Loss", loc="left", fontsize=14)
@@ -103,7 +101,7 @@ def draw_confusion(
     *,
     normalized: bool = False,
     leaky: bool = False,
-    pretrained: bool = False,
+    marks: Sequence[str] = (),
 ) -> None:
     """Draw the confusion matrix, right answers in blue and wrong ones in orange.
 
@@ -113,12 +111,12 @@ def draw_confusion(
         title: Names the model, the dataset and the split.
         normalized: Percentages of the tracks of each true genre instead of counts.
         leaky: Whether the split leaks.
-        pretrained: Whether an encoder has learned from other data.
+        marks: What stands before the title beside, see `marks_of`.
     """
     counts = confusion(tracks)
     genres = len(tracks.genres)
     side_in = min(max(0.72 * genres, 4.0), 18.0)
-    figure = new_figure(side_in + 2.4, side_in + 2.2, title, leaky=leaky, pretrained=pretrained)
+    figure = new_figure(side_in + 2.4, side_in + 2.2, title, leaky=leaky, marks=marks)
     axes = figure.subplots()
     heatmap(axes, counts, tracks.genres, font=min(13.0, 0.6 * 72 * side_in / genres), normalized=normalized)
     axes.set_xlabel("predicted genre", fontsize=13)
@@ -169,7 +167,7 @@ def heatmap(
 
 
 def draw_genre_scores(
-    path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False, pretrained: bool = False
+    path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False, marks: Sequence[str] = ()
 ) -> None:
     """Draw precision, recall with its 95 % Wilson interval, and F1 of each genre, the best genre on top.
 
@@ -178,14 +176,14 @@ def draw_genre_scores(
         tracks: Predictions of the test.
         title: Names the model, the dataset and the split.
         leaky: Whether the split leaks.
-        pretrained: Whether an encoder has learned from other data.
+        marks: What stands before the title beside, see `marks_of`.
     """
     scores = genre_scores(tracks)
     order = sorted(scores, key=lambda genre: (scores[genre]["n"] == 0, -scores[genre]["f1"], genre))
     right = dict(zip(tracks.genres, np.diag(confusion(tracks)), strict=True))
     height_in = min(max(0.72 * len(order), 2.4), 30.0)
     font = min(13.0, 0.6 * 72 * height_in / len(order))
-    figure = new_figure(10.5, height_in + 2.2, title, leaky=leaky, pretrained=pretrained)
+    figure = new_figure(10.5, height_in + 2.2, title, leaky=leaky, marks=marks)
     axes = figure.subplots()
     rows = np.arange(len(order))
     for offset, score, color in ((-0.27, "precision", BLUE), (0, "recall", SKY), (0.27, "f1", ORANGE)):

@@ -8,7 +8,7 @@ K. Ito, "Color universal design" (2008), those of GTZAN's genres mostly of P. To
 import colorsys
 import textwrap
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +89,9 @@ def genre_colors(weights: Mapping[str, float]) -> dict[str, str]:
 
 
 def new_figure(
-    width_in: float, height_in: float, title: str, *, leaky: bool = False, pretrained: bool = False
+    width_in: float, height_in: float, title: str, *, leaky: bool = False, marks: Sequence[str] = ()
 ) -> "Figure":
-    """Return an empty figure of a size in inches under its title, which says LEAKY and PRETRAINED where that is so."""
+    """Return an empty figure of a size in inches under its title, which LEAKY and `marks` stand before."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -99,8 +99,8 @@ def new_figure(
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    marks = ", ".join(["LEAKY SPLIT"] * leaky + ["PRETRAINED"] * pretrained)
-    words = textwrap.fill(f"{marks}: {title}" if marks else title, width=int(7.5 * width_in))
+    before = ", ".join(["LEAKY SPLIT"] * leaky + [*marks])
+    words = textwrap.fill(f"{before}: {title}" if before else title, width=int(7.5 * width_in))
     color = VERMILION if leaky else INK
     figure.suptitle(words, fontsize=15, fontweight="bold", color=color, parse_math=False)
     return figure

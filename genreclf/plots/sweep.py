@@ -61,8 +61,8 @@ def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: s
     low, high = accuracy.min(), accuracy.max()
     heights = np.full((len(keys) + 1, len(jobs)), 0.5)
     heights[-1] = (accuracy - low) / (high - low) if high > low else 0.5
-    marks = {"leaky": any(job.leaky for job in jobs), "pretrained": any(job.pretrained for job in jobs)}
-    figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, title, **marks)
+    leaky, marks = any(job.leaky for job in jobs), ["PRETRAINED"] * any(job.pretrained for job in jobs)
+    figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, title, leaky=leaky, marks=marks)
     axes = figure.subplots()
     for place, key in enumerate(keys):
         positions, ticks = axis_positions([job.varies.get(key, "") for job in jobs])
