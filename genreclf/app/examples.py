@@ -4,13 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Self
 
 import soundfile
 
+from genreclf.config.trust import named_by
+from genreclf.datasets.base import Track
+from genreclf.datasets.folder import Folder
+from genreclf.datasets.gtzan import Gtzan
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.errors import UserError
 from genreclf.inference.listing import audio_files
-from genreclf.run_directory import atomic_path
+from genreclf.run_directory import RunDirectory, atomic_path
+from genreclf.splits.base import Split
 
 SHOWN = 10
 
@@ -28,11 +34,13 @@ class Example:
         name: What its button says.
         path: The file.
         track: Its number in the computed music; None for a file of the user's.
+        genre: What it is, if known.
     """
 
     name: str
     path: Path
     track: int | None = None
+    genre: str | None = None
 
 
 class Examples:
@@ -40,40 +48,62 @@ class Examples:
 
     Args:
         songs: In the order of the buttons.
+        about: What they are, in a sentence.
         music: What computes those that are computed.
     """
 
-    def __init__(self, songs: Sequence[Example], *, music: Synthetic | None = None) -> None:
+    def __init__(self, songs: Sequence[Example], *, about: str, music: Synthetic | None = None) -> None:
         self.songs = tuple(songs)
+        self.about = about
         self.music = music
         self._one_at_a_time = Lock()
 
     @classmethod
-    def of_folder(cls, folder: Path) -> "Examples":
-        """Take the first audio files of a folder.
+    def of_folder(cls, folder: Path) -> Self:
+        """Take the first audio file of each folder of genres, or else the first ones of the folder.
 
         Raises:
             UserError: It holds none.
         """
-        found = [path for path, reason in audio_files([str(folder)]) if reason is None][:SHOWN]
+        found = [path for path, reason in audio_files([str(folder)]) if reason is None]
         if not folder.is_dir() or not found:
             raise UserError(f"--songs {folder} is no folder with audio files; name one, or leave --songs out.")
-        return cls([Example(path.stem, path) for path in found])
+        genres: dict[str, Path] = {}
+        for path in found:
+            if len(parts := path.relative_to(folder).parts) > 1:
+                genres.setdefault(parts[0], path)
+        if len(genres) > 1:
+            songs = [Example(genre, path, genre=genre) for genre, path in genres.items()]
+            return cls(songs[:SHOWN], about="A song of each genre.")
+        return cls([Example(path.stem, path) for path in found[:SHOWN]], about="Songs that this page brings.")
 
     @classmethod
-    def computed(cls, folder: Path) -> "Examples":
+    def of_run(cls, run: RunDirectory, folder: Path) -> Self:
+        """Take a test track of each genre of a run's dataset if its files are on this machine, else computed music.
+
+        Args:
+            run: The run.
+            folder: Where computed songs are written.
+        """
+        try:
+            tested = {segment.track_id for segment in Split.from_json(run.read_json(run.split)).subsets["test"]}
+            tracks = {track.genre: track for track in reversed(_tracks_of(run)) if track.id in tested}
+        except UserError:  # The files may be elsewhere by now.
+            return cls.computed(folder)
+        songs = [Example(genre, tracks[genre].path, genre=genre) for genre in sorted(tracks)]
+        about = "A song of each genre, of those that the model was tested on."
+        return cls(songs[:SHOWN], about=about) if songs else cls.computed(folder)
+
+    @classmethod
+    def computed(cls, folder: Path) -> Self:
         """Describe a computed song of each of the ten genres, to be written into a folder."""
         music = Synthetic(tracks_per_genre=1, artists_per_genre=1, duration_s=DURATION_S, seed=SEED)
         folder.mkdir(parents=True, exist_ok=True)
-        tracks = music.tracks()
-        return cls(
-            [Example(track.genre, folder / f"{track.genre}.wav", i) for i, track in enumerate(tracks)], music=music
-        )
-
-    @property
-    def are_computed(self) -> bool:
-        """Whether they are computed music."""
-        return self.music is not None
+        songs = [
+            Example(track.genre, folder / f"{track.genre}.wav", number, track.genre)
+            for number, track in enumerate(music.tracks())
+        ]
+        return cls(songs, about="Music that a computer made up in the style of each genre.", music=music)
 
     def path(self, number: int) -> Path:
         """Return the file of a song, computed if it is not there."""
@@ -85,3 +115,17 @@ class Examples:
                     with atomic_path(song.path) as partial:
                         soundfile.write(partial, samples, SAMPLE_RATE)
         return song.path
+
+
+def _tracks_of(run: RunDirectory) -> list[Track]:
+    """Return the tracks of a run's dataset if that consists of audio files, else nothing.
+
+    Raises:
+        UserError: They are not there.
+    """
+    data = run.read_config().get("data")
+    name = str(named_by(run.read_config(), "data")).rpartition(".")[2]
+    root = data.get("root") if isinstance(data, dict) and isinstance(data.get("root"), str) else None
+    if name == "Gtzan":
+        return Gtzan(root=root, download=False).tracks()
+    return Folder(root=root).tracks() if name == "Folder" and root else []

@@ -1,16 +1,25 @@
-"""Collect what the header of the page says about the run."""
+"""Collect what the head of the page says about the run."""
 
 from typing import Any
 
 from genreclf.errors import UserError
 from genreclf.evaluation.leaks import interval_words
-from genreclf.inference.predictor import GenrePredictor
+from genreclf.evaluation.predictions import read_track_csv
+from genreclf.inference.predictor import COMPUTED_ONLY, GenrePredictor
+from genreclf.reports.titles import dataset_title, model_title, part_name
 from genreclf.run_directory import RunDirectory
+
+LEAKY = (
+    "LEAKY: the songs of the test, or parts of them, were also used to train the model, so this figure says nothing "
+    "about songs that it does not know."
+)
+PICTURES = "The model learned from pictures of sound; your song is turned into such a picture first."
 
 
 def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
-    """Return what the template of the head wants to know: the model, its test with the interval, whether it leaks."""
+    """Return what the template of the head wants to know: what was tested on what, how well, and what to mind."""
     config = run.read_config()
+    metrics: dict[str, Any] = {}
     try:
         metrics = run.read_metrics()
         test = metrics["test"]["track"]
@@ -22,17 +31,44 @@ def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
             "leaky": bool(metrics["split"]["leaky"]),
         }
     except (UserError, KeyError, TypeError, ValueError, IndexError):
-        found = {"accuracy": None, "split": _named(config, "split"), "leaky": False}
+        found = {"accuracy": None, "split": part_name(config, "split"), "leaky": False}
     return {
         **found,
-        "model": type(predictor.model).__name__,
+        "model": model_title(config),
         "run": run.path.resolve().name,
-        "dataset": _named(config, "data"),
-        "warning": predictor.warning,
+        "dataset": dataset_title(config, _test_ids(run)),
+        "genres": predictor.genres,
         "report": run.holds(run.report),
-        "notice": predictor.feature_extractor.notice,
+        "notices": _notices(predictor, metrics, leaky=bool(found["leaky"])),
     }
 
 
-def _named(config: dict[str, Any], group: str) -> str:
-    return str((config.get(group) or {}).get("_target_", "unknown")).rpartition(".")[2]
+def _test_ids(run: RunDirectory) -> list[str]:
+    try:
+        return list(read_track_csv(run.predictions).track_ids)
+    except UserError:
+        return []
+
+
+def _notices(predictor: GenrePredictor, metrics: dict[str, Any], *, leaky: bool) -> list[str]:
+    """Return sentences that a visitor should read before trusting the answers."""
+    notices = [LEAKY] * leaky
+    pretrained = metrics.get("pretrained")
+    if isinstance(pretrained, dict):
+        name, data = (str(pretrained.get(key, "unknown")) for key in ("name", "pretrained_on"))
+        notices.append(
+            f"PRETRAINED: a part of the model ({name}) learned from other data first ({data}), which may hold songs of "
+            "the test."
+        )
+    if predictor.warning is not None:
+        notices.append(_PLAIN.get(predictor.warning, predictor.warning))
+    if predictor.feature_extractor.notice is not None:
+        notices.append(PICTURES)
+    return notices
+
+
+_PLAIN = {
+    COMPUTED_ONLY: "The model has only ever heard music that a computer made up: of real songs it knows nothing, and "
+    "its answers about them mean little."
+}
+"""Warnings of `GenrePredictor` in words for visitors."""

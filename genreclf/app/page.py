@@ -1,5 +1,6 @@
 """The page itself: where a song is dropped or recorded, and where the answer appears."""
 
+import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import gradio
 
 from genreclf.app.examples import Examples
 from genreclf.app.media_registry import KEPT_S
-from genreclf.app.rendering import header_html
+from genreclf.app.rendering import header_html, welcome_html
 from genreclf.app.song_page import SongPage
+from genreclf.plots.style import genre_color
 
 HERE = Path(__file__).parent
 
@@ -17,8 +19,6 @@ AT_ONCE = 2
 """Visitors that are answered at the same time; the others queue."""
 
 FONTS = ("system-ui", "sans-serif")
-
-WELCOME = "Drop a song, record one, or try an example. Press play, then click into the picture to jump."
 
 
 def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> gradio.Blocks:
@@ -32,16 +32,18 @@ def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> g
 
     def hear(path: str | None) -> tuple[str, None]:
         if path is None:
-            return f"<div class='g-card'>{WELCOME}</div>", None
+            return welcome, None
         return song_page.answer(Path(path), Path(path).name), None
 
     def example(number: int) -> Callable[[], str]:
         return lambda: song_page.answer(examples.path(number), f"Example: {examples.songs[number].name}")
 
     limits = song_page.limits
+    has_library = song_page.library is not None
+    welcome = welcome_html(song_page.predictor.genres, has_library=has_library)
     blocks = gradio.Blocks(title="genreclf", analytics_enabled=False, delete_cache=(KEPT_S // 4, KEPT_S))
     with blocks:
-        gradio.HTML(header_html(facts))
+        gradio.HTML(header_html(facts, has_library=has_library))
         with gradio.Row():
             with gradio.Column(scale=1, min_width=300, elem_classes="g-side"):
                 song = gradio.Audio(
@@ -52,12 +54,15 @@ def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> g
                     buttons=[],
                     elem_id="song",
                 )
-                gradio.Markdown("**Examples**" + (" (computed music)" if examples.are_computed else ""))
+                gradio.HTML(f"<h2>Or try an example</h2><p class='g-small'>{html.escape(examples.about)}</p>")
                 with gradio.Row(elem_classes="g-examples"):
-                    buttons = [gradio.Button(entry.name, size="sm") for entry in examples.songs]
+                    buttons = [
+                        gradio.Button(entry.name, size="sm", elem_classes=f"g-example g-example-{number}")
+                        for number, entry in enumerate(examples.songs)
+                    ]
             with gradio.Column(scale=2, min_width=320):
                 answer = gradio.HTML(
-                    f"<div class='g-card'>{WELCOME}</div>",
+                    welcome,
                     js_on_load=(HERE / "playback.js").read_text(encoding="utf-8"),
                     elem_id="answer",
                     min_height=120,
@@ -74,6 +79,17 @@ def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> g
             button.click(example(number), None, answer, api_visibility="private")
     blocks.queue(default_concurrency_limit=AT_ONCE)
     return blocks
+
+
+def css(examples: Examples) -> str:
+    """Return the style of the page, in which the button of an example has the color of its genre."""
+    dots = "".join(
+        f".g-example-{number}::before {{ background: {genre_color(entry.genre)}; }}\n"
+        if entry.genre is not None
+        else f".g-example-{number}::before {{ display: none; }}\n"
+        for number, entry in enumerate(examples.songs)
+    )
+    return (HERE / "page.css").read_text(encoding="utf-8") + dots
 
 
 def theme() -> gradio.themes.Base:

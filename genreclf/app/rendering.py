@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from genreclf.audio.log_mel import PICTURE_RANGE_DB
 from genreclf.inference.prediction import Prediction, clock
 from genreclf.plots.mel import mel_ticks
-from genreclf.plots.style import genre_colors
+from genreclf.plots.style import OTHERS, genre_color
 from genreclf.plots.timeline import bands
 
 if TYPE_CHECKING:
@@ -23,19 +23,38 @@ if TYPE_CHECKING:
 MOMENTS = 1000
 """Steps at most of the timeline that a browser draws."""
 
+CHANGES = 6
+"""Changes of genre that are told in words."""
+
+NBSP = "\N{NO-BREAK SPACE}"
+
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 _TICKS_SHOWN = 6
 _LABEL_HEIGHT = 0.12
 
 
-def message_html(sentence: str) -> str:
-    """Return a sentence to the visitor."""
-    return _template("message").render(sentence=sentence)
+def message_html(sentence: str, hint: str = "") -> str:
+    """Return what a visitor is told where a song cannot be used.
+
+    Args:
+        sentence: What went wrong.
+        hint: What would go well.
+    """
+    return _template("message").render(sentence=sentence, hint=hint)
 
 
-def header_html(facts: Mapping[str, Any]) -> str:
+def header_html(facts: Mapping[str, Any], *, has_library: bool = False) -> str:
     """Return the head of the page; see `genreclf.app.facts`."""
-    return _template("header").render(facts)
+    return _template("header").render(facts, has_library=has_library)
+
+
+def welcome_html(genres: Sequence[str], *, has_library: bool = False) -> str:
+    """Return what stands in place of an answer before there is one: what will come, and the genres of the model."""
+    colors = [genre_color(genre) for genre in genres]
+    preview = [*colors[1:], *[OTHERS] * 3][:3]
+    return _template("welcome").render(
+        genres=list(zip(genres, colors, strict=True)), preview=preview, has_library=has_library
+    )
 
 
 def answer_html(
@@ -55,12 +74,13 @@ def answer_html(
         similar: Songs like it, each with the address of its sound if there is one.
         without_library: What is said if there are none.
     """
-    colors = genre_colors(_shares(prediction))
     return _template("answer").render(
         name=name,
         player=player,
         genre=prediction.genre,
+        color=genre_color(prediction.genre),
         share=prediction.probabilities.max(),
+        course=course_of(prediction),
         entropy_bits=prediction.entropy_bits,
         most_bits=math.log2(len(prediction.genres)),
         duration_s=prediction.duration_s,
@@ -68,10 +88,20 @@ def answer_html(
         mel=_picture(prediction.spectrogram_db),
         frequencies=_frequencies(prediction),
         times=[(f"{100 * at_s / prediction.duration_s:.2f}", clock(at_s)) for at_s in _ticks_s(prediction.duration_s)],
-        shares=[(genre, share, colors[genre]) for genre, share in prediction.top()],
+        shares=[(genre, share, genre_color(genre)) for genre, share in prediction.top()],
         similar=similar,
         without_library=without_library,
     )
+
+
+def course_of(prediction: Prediction) -> str:
+    """Say in words how the most probable genre changes."""
+    stretches = prediction.timeline.stretches()
+    if len(stretches) == 1:
+        return f"From beginning to end mostly {stretches[0][1]}."
+    words = [f"{genre} from {clock(start_s)}" for start_s, genre in stretches[:CHANGES]]
+    more = len(stretches) - CHANGES
+    return f"Mostly {', then '.join(words)}{f', and {more} more changes' if more > 0 else ''}."
 
 
 def timeline_data(prediction: Prediction) -> dict[str, Any]:
@@ -108,7 +138,7 @@ def _picture(spectrogram_db: NDArray[np.float32]) -> str:
 
 
 def _frequencies(prediction: Prediction) -> list[tuple[str, str]]:
-    """Return round frequencies and where they lie, in per cent of the picture's height; no two too near to be read."""
+    """Return round frequencies and where they lie, in % of the picture's height; no two too near to be read."""
     places, labels = mel_ticks(len(prediction.spectrogram_db), prediction.sample_rate)
     found: list[tuple[float, str]] = []
     for height, label in zip((places + 0.5) / len(prediction.spectrogram_db), labels, strict=True):
@@ -122,10 +152,17 @@ def _ticks_s(duration_s: float) -> list[float]:
     return np.arange(0, duration_s * 0.97, step_s).tolist()
 
 
+def _kept(words: str) -> str:
+    """Return words in which no "%" is left alone on a line."""
+    return words.replace(" %", f"{NBSP}%")
+
+
 @cache
 def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("genreclf.app", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "clock": clock}
+    environment.globals["nbsp"] = NBSP
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}{NBSP}%"
+    environment.filters |= {"clock": clock, "keep": _kept}
     return environment.get_template(f"{name}.html.jinja")

@@ -49,7 +49,7 @@ def serve(
         run: The run directory.
         host: Address to listen at; the default is reached from this machine alone.
         port: Port to listen at; 0 takes a free one.
-        songs: Folder of the example songs; None computes some.
+        songs: Folder of the example songs; None takes some of the run's dataset, see `Examples.of_run`.
         library: Of the songs that are recommended.
         without_library: Said in their place where there is none.
         limits: What a visitor may send.
@@ -69,7 +69,9 @@ def serve(
         # Read when gradio is imported.
         uploads = Path(temporary, "uploads")
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(uploads)}
-        examples = Examples.computed(Path(temporary, "examples")) if songs is None else Examples.of_folder(songs)
+        examples = (
+            Examples.of_run(directory, Path(temporary, "examples")) if songs is None else Examples.of_folder(songs)
+        )
         song_page = SongPage(
             predictor=predictor,
             library=library,
@@ -118,7 +120,7 @@ def application(
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from genreclf.app.guard import Guard
-    from genreclf.app.page import HERE, page, theme
+    from genreclf.app.page import css, page, theme
 
     largest_song_bytes = round(song_page.limits.megabytes * 1e6)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -162,7 +164,7 @@ def application(
         pwa=False,
         mcp_server=False,
         theme=theme(),
-        css_paths=HERE / "page.css",
+        css=css(examples),
     )
     return mounted
 

@@ -63,9 +63,9 @@ class SongPage:
             if self.library is not None and prediction.embedding is not None:
                 similar = self.library.like(prediction, k=SIMILAR)
         except UnreadableTrack as reason:
-            return message_html(f"{name} cannot be heard: {reason}.")
+            return self._refusal(f"{name} cannot be used: {reason}.")
         except UserError as error:
-            return message_html(str(error).replace(printable(str(path)), name))
+            return self._refusal(str(error).replace(printable(str(path)), name))
         players = [
             self.media.put(found.song.path) if _is_there(found.song.path, found.song.playable) else None
             for found in similar
@@ -77,6 +77,10 @@ class SongPage:
             similar=list(zip(similar, players, strict=True)),
             without_library=self.without_library or "The library holds no other song.",
         )
+
+    def _refusal(self, sentence: str) -> str:
+        size = f"{self.limits.megabytes:g} MB and {self.limits.minutes:g} minutes"
+        return message_html(sentence, f"A song in MP3, FLAC, OGG or WAV of at most {size} will do.")
 
     def _check(self, path: Path) -> None:
         """Read a song once from end to end: the limits hold before anything is computed."""

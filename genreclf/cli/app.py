@@ -54,14 +54,15 @@ def _library(run: Path, directory: Path | None) -> tuple["Library | None", str]:
 
     if directory is None and not Library.exists(run):
         command = f"python -m genreclf index {shlex.quote(str(run))} FOLDER"
-        return None, f"The run has no library of songs yet; make one, then start the page again: {command}"
+        print(f"Note: the page recommends no songs, since the run has no library; make one: {command}", file=sys.stderr)
+        return None, "This page has no other songs to compare it with."
     try:
         library = Library.of_run(run, directory=directory)
     except UserError as error:
         if directory is not None:
             raise
         print(f"Note: {error}", file=sys.stderr)
-        return None, "The run's library of songs cannot be used; the terminal where the page was started says why."
+        return None, "The songs to compare it with cannot be read now."
     if library.notice is not None:
         print(f"Note: {library.notice}", file=sys.stderr)
     return library, ""

@@ -16,11 +16,14 @@ from genreclf import load
 from genreclf.app.examples import Examples
 from genreclf.app.facts import facts
 from genreclf.app.media_registry import MediaRegistry
-from genreclf.app.rendering import header_html, timeline_data
+from genreclf.app.rendering import course_of, header_html, timeline_data, welcome_html
 from genreclf.app.song_page import Limits, SongPage
 from genreclf.errors import UserError
 from genreclf.inference.prediction import Timeline
 from genreclf.inference.predictor import GenrePredictor
+from genreclf.plots.style import GENRE_COLORS
+from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import Split
 
 HOSTILE = "<img src=x onerror=alert(1)>${alert(2)}{{value}}\"'.wav"
 
@@ -58,7 +61,8 @@ def test_the_answer_is_the_prediction(song_page: SongPage, predictor: GenrePredi
     html = song_page.answer(path, path.name)
     prediction = predictor.predict(path)
     assert re.findall(r"data-genre=\"(\w+)\"", html) == [genre for genre, _ in prediction.top()]
-    assert f"{100 * prediction.probabilities.max():.1f} %" in html
+    assert f"{100 * prediction.probabilities.max():.1f}\N{NO-BREAK SPACE}%" in html
+    assert " %" not in html
     (data,) = (json.loads(known["data-timeline"] or "") for _, known in Tags(html).found if "data-timeline" in known)
     edges_s, shares = prediction.timeline.shares()
     np.testing.assert_allclose(data["edges_s"], edges_s, atol=1e-3)
@@ -152,16 +156,61 @@ def test_examples_are_computed_or_the_users(trained: Trained, tmp_path: Path) ->
     assert [song.name for song in computed.songs][:2] == ["blues", "classical"]
     assert soundfile.info(computed.path(1)).duration == 20.0
     given = Examples.of_folder(trained.music)
-    assert len(given.songs) == 10
-    assert given.path(0).is_relative_to(trained.music)
+    assert [(song.name, song.path.parent.name) for song in given.songs] == [
+        (genre, genre) for genre in ("blues", "classical", "metal")
+    ]
+    assert [song.name for song in Examples.of_folder(trained.music / "metal").songs] == ["0", "1", "2", "3", "4"]
     with pytest.raises(UserError, match="--songs"):
         Examples.of_folder(tmp_path / "nothing")
 
 
-def test_the_head_says_how_good_the_run_is(trained: Trained, predictor: GenrePredictor) -> None:
-    known = facts(trained.run, predictor)
-    test = trained.run.read_metrics()["test"]["track"]
-    html = header_html(known)
-    assert f"{100 * test['accuracy']:.1f} % of {test['n']} test tracks" in html
+def test_examples_are_test_tracks_of_the_dataset_at_hand(trained: Trained, tmp_path: Path) -> None:
+    run = RunDirectory(shutil.copytree(trained.run.path, tmp_path / "run"))
+    tested = {segment.track_id for segment in Split.from_json(run.read_json(run.split)).subsets["test"]}
+    songs = Examples.of_run(run, tmp_path).songs
+    assert [song.name for song in songs] == ["blues", "classical", "metal"]
+    assert {f"{song.genre}/{song.path.stem}" for song in songs} <= tested
+    config = run.read_config()
+    for data in ({"root": str(tmp_path / "gone")}, {"root": 7}, {"_target_": "genreclf.datasets.gtzan.Gtzan"}):
+        run.write_config({**config, "data": {**config["data"], **data}})
+        assert Examples.of_run(run, tmp_path / "examples").music is not None
+
+
+def test_the_head_says_how_good_the_run_is(trained: Trained, predictor: GenrePredictor, tmp_path: Path) -> None:
+    run = RunDirectory(shutil.copytree(trained.run.path, tmp_path / "run"))
+    metrics = run.read_metrics()
+    test = metrics["test"]["track"]
+    html = re.sub(r"[ \n]+", " ", header_html(facts(run, predictor)))
+    share = f"{100 * test['accuracy']:.1f}\N{NO-BREAK SPACE}%"
+    assert f"the genre of <strong>{share}</strong> of {test['n']} songs of the folder music correctly" in html
     assert "LEAKY" not in html
-    assert "LEAKY" in header_html({**known, "leaky": True})
+    assert "PRETRAINED" not in html
+    metrics["split"]["leaky"] = True
+    run.write_json(run.metrics, {**metrics, "pretrained": {"name": "musicnn", "pretrained_on": "MagnaTagATune"}})
+    html = header_html(facts(run, predictor))
+    assert "LEAKY: " in html
+    assert "PRETRAINED: a part of the model (musicnn) learned from other data first (MagnaTagATune)" in html
+
+
+def test_a_genre_has_its_color_wherever_it_stands(song_page: SongPage, trained: Trained, tmp_path: Path) -> None:
+    songs = [song_page.answer(trained.music / genre / "0.wav", genre) for genre in ("metal", "classical")]
+    for html in (*songs, welcome_html(song_page.predictor.genres)):
+        for genre in song_page.predictor.genres:
+            assert html.count(GENRE_COLORS[genre]) >= 1
+    pytest.importorskip("gradio", reason="needs the extra app")
+    from genreclf.app.page import css
+
+    assert css(Examples.computed(tmp_path)).count(GENRE_COLORS["jazz"]) == 1
+
+
+def test_the_course_of_a_song_is_told_in_words(predictor: GenrePredictor, trained: Trained) -> None:
+    def course(*likeliest: int) -> str:
+        start_s = 30.0 * np.arange(len(likeliest))
+        rows = np.eye(len(predictor.genres))[list(likeliest)]
+        timeline = Timeline(genres=predictor.genres, start_s=start_s, end_s=start_s + 30, probabilities=rows)
+        return course_of(replace(song, timeline=timeline))
+
+    song = predictor.predict(trained.music / "metal" / "0.wav")
+    assert course(1, 1) == "From beginning to end mostly classical."
+    assert course(0, 2, 2, 0) == "Mostly blues from 0:00, then metal from 0:30, then blues from 1:30."
+    assert course(*[0, 1] * 4).endswith(", and 2 more changes.")

@@ -99,7 +99,7 @@ def test_two_visitors_at_once_and_bad_songs(address: str, trained: Trained, tmp_
         for path, html in zip(good * 2, visitors.map(visit, good * 2), strict=True):
             prediction = predictor.predict(path)
             assert re.findall(r"g-top-genre\">(\w+)<", html) == [prediction.genre]
-            assert f"{100 * prediction.probabilities.max():.1f} %" in html
+            assert f"{100 * prediction.probabilities.max():.1f}\N{NO-BREAK SPACE}%" in html
         bad = [tmp_path / name for name in ("words.wav", "silent.wav", "long.flac")]
         for html, said in zip(visitors.map(visit, bad), ("not readable", "silence", "longer than 1 min"), strict=True):
             assert 'role="alert"' in html
@@ -130,6 +130,8 @@ def test_a_visit_in_a_browser(address: str, songs: Path, trained: Trained, tmp_p
             page.wait_for_selector(".g-top-genre")
             assert page.inner_text(".g-top-genre") == genre
             assert page.locator(".g-bands polygon").count() == 3
+            if screen.phone:
+                page.wait_for_function("document.querySelector('#answer').getBoundingClientRect().top < 20")
             place = "parseFloat(document.querySelector('.g-cursor').style.left)"
             assert page.evaluate(place) == 0
             play(page, 1.0)
@@ -145,6 +147,12 @@ def test_a_visit_in_a_browser(address: str, songs: Path, trained: Trained, tmp_p
             width = page.locator(".g-stage").bounding_box()["width"]
             assert page.evaluate(place) == pytest.approx(100 * 100 / width, abs=1)
             assert page.evaluate("document.documentElement.scrollWidth") <= screen.width
+
+            page.locator(".g-stage").press("Home")
+            page.locator(".g-stage").press("ArrowRight")
+            assert page.evaluate("document.querySelector('.g-song').currentTime") == pytest.approx(5)
+            assert page.get_attribute(".g-stage", "aria-valuenow") == "5"
+            assert page.inner_text(".g-status").startswith(f"loud.flac: {genre}, ")
 
             page.locator(".g-examples button").filter(has_text="<img").click()
             page.wait_for_selector(".g-card h2:has-text('onerror')")
