@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,12 @@ MOMENTS = 1000
 
 CHANGES = 6
 """Changes of genre that are told in words."""
+
+DOUBTS = {
+    "unsure": ("Not sure", "The genre below is only the best guess, more likely wrong than right."),
+    "changing": ("It changes", "The model hears different genres at different times."),
+}
+"""What is said of a prediction that is not sure, by `Prediction.certainty`: in two words, and why."""
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -81,8 +86,9 @@ def answer_html(
         color=genre_color(prediction.genre),
         share=prediction.probabilities.max(),
         course=course_of(prediction),
-        entropy_bits=prediction.entropy_bits,
-        most_bits=math.log2(len(prediction.genres)),
+        confidence=prediction.confidence,
+        certainty=prediction.certainty,
+        doubt=DOUBTS.get(prediction.certainty),
         duration_s=prediction.duration_s,
         timeline=timeline_data(prediction),
         mel=_picture(prediction.spectrogram_db),

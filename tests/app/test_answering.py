@@ -16,7 +16,7 @@ from genreclf import load
 from genreclf.app.examples import Examples
 from genreclf.app.facts import facts
 from genreclf.app.media_registry import MediaRegistry
-from genreclf.app.rendering import course_of, header_html, timeline_data, welcome_html
+from genreclf.app.rendering import answer_html, course_of, header_html, timeline_data, welcome_html
 from genreclf.app.song_page import Limits, SongPage
 from genreclf.errors import UserError
 from genreclf.inference.prediction import Timeline
@@ -68,6 +68,23 @@ def test_the_answer_is_the_prediction(song_page: SongPage, predictor: GenrePredi
     np.testing.assert_allclose(data["edges_s"], edges_s, atol=1e-3)
     np.testing.assert_allclose(np.transpose(list(data["shares"].values())), shares, atol=1e-4)
     assert "Make a library." in html
+
+
+def test_an_unsure_answer_says_so(song_page: SongPage, predictor: GenrePredictor, trained: Trained) -> None:
+    prediction = predictor.predict(trained.music / "metal" / "0.wav")
+    flat = np.full(len(predictor.genres), 1 / len(predictor.genres))
+    timeline = replace(prediction.timeline, probabilities=np.tile(flat, (len(prediction.timeline.start_s), 1)))
+    unsure = replace(prediction, probabilities=flat, timeline=timeline)
+    assert unsure.certainty == "unsure"
+    html = answer_html(unsure, name="song", player="", similar=[], without_library="")
+    assert "<strong>Not sure.</strong>" in html
+    assert f'data-said="song: not sure, perhaps {unsure.genre}, ' in html
+    sure = np.eye(len(flat))[0]
+    timeline = replace(timeline, probabilities=np.tile(sure, (len(timeline.start_s), 1)))
+    html = answer_html(
+        replace(unsure, probabilities=sure, timeline=timeline), name="song", player="", similar=[], without_library=""
+    )
+    assert "g-doubt" not in html
 
 
 def test_names_are_text(song_page: SongPage, trained: Trained) -> None:

@@ -169,3 +169,30 @@ def test_a_visit_in_a_browser(address: str, songs: Path, trained: Trained, tmp_p
             assert sent == {"127.0.0.1"}
             assert not faults
             page.close()
+
+
+@pytest.mark.slow
+def test_axe_finds_no_fault_of_accessibility(address: str, songs: Path, tmp_path: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra dev")
+    from pictures import SCREENS, browser, chromium_path, screen_page
+
+    if chromium_path() is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    (tmp_path / "words.wav").write_text("no sound at all")
+    with browser() as chromium:
+        for screen in SCREENS:
+            page = screen_page(chromium, screen)
+            page.goto(address)
+            for song, sign in (
+                (None, ".g-welcome"),
+                (songs / "loud.flac", ".g-answer"),
+                (tmp_path / "words.wav", ".g-error"),
+            ):
+                if song is not None:
+                    page.set_input_files("#song input[type=file]", song)
+                page.wait_for_selector(sign)
+                page.wait_for_timeout(1500)
+                found = axe.Axe().run(page).response
+                assert len(found["passes"]) > 20
+                assert [(fault["id"], fault["help"]) for fault in found["violations"]] == []
+            page.close()
