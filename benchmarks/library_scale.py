@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from benchmarks.child import peak_mb
 from genreclf.recommend import Library, Song
-from genreclf.recommend.indexing import make_searchable
 from genreclf.recommend.library import songs_file, vectors_file
 from genreclf.recommend.records import Records
-from genreclf.recommend.similarity import vectors_of
+from genreclf.recommend.searching import make_searchable
 
 DIMENSION, DIRECTIONS, CLUSTERS = 128, 16, 1000
 GENRES = tuple(f"genre {number}" for number in range(10))
@@ -91,7 +90,7 @@ def asked(directory: Path, songs: int) -> tuple[float, float, float, float, floa
         library.like(song, k=K, same_genre=True)
         genre_s.append(time.perf_counter() - started_s)
         started_s = time.perf_counter()
-        target = vectors_of([song])[0].astype(np.float32)
+        target = library.similarity.of_songs([song])[0].astype(np.float32)
         exact = vectors.search(target, K, without=np.array([song.id]), probed_cells=vectors.index.nlist)
         exact_s.append(time.perf_counter() - started_s)
         right += len({one.song.id for one in found} & set(exact))

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from genreclf.datasets.base import Track
-from genreclf.datasets.identity import connected, credited
+from genreclf.datasets.identity import JOINT, connected, credited
 from genreclf.splits.base import Split
-
-_JOINT = re.compile(r"\s*(?:\bfeat(?:uring|\.)?|\bft\.?|\bwith\b|\band\b|\bvs\.?|&|\+|,|/)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +69,7 @@ def joint_credits(tracks: Iterable[Track]) -> list[JointCredit]:
             tracks_of.setdefault(name, []).append(track.id)
     found = []
     for name in sorted(tracks_of):
-        parts = tuple(dict.fromkeys(part for part in _JOINT.split(name) if part))
+        parts = tuple(dict.fromkeys(part for part in JOINT.split(name) if part))
         if len(parts) > 1 and any(part in tracks_of for part in parts):
             found.append(JointCredit(credit=name, parts=parts, tracks=tuple(tracks_of[name])))
     return found

@@ -90,14 +90,13 @@ def _song(
 
 def _draw(path: Path, library: "Library", song: "Song | Prediction", found: "list[Recommendation]") -> None:
     from genreclf.plots.recommendation import SongBar, SongMap, draw_recommendation
-    from genreclf.recommend.similarity import vectors_of
 
     dots = library.records.spread(DOTS)
-    vectors = vectors_of(dots)
+    vectors = library.similarity.of_songs(dots)
     song_map = SongMap(
         genres=library.genres, vectors=vectors, song_genres=[dot.genre for dot in dots], songs=len(library)
     )
-    here, *there = vectors_of([song, *(one.song for one in found)])
+    here, *there = library.similarity.of_songs([song, *(one.song for one in found)])
     asked = SongBar(name=printable(Path(str(song.path)).stem), probabilities=song.probabilities, vector=here)
     bars = [
         SongBar(name=_called(one.song), probabilities=one.song.probabilities, vector=vector, similarity=one.similarity)

@@ -5,24 +5,29 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genreclf.errors import UserError
 from genreclf.escaping import say
+
+if TYPE_CHECKING:
+    from genreclf.datasets.base import Track
+    from genreclf.inference.predictor import GenrePredictor
+    from genreclf.recommend.quality import Collection
 
 
 def evaluate(
     run: str, overrides: Sequence[str], *, k: int, form: str, device: str, trust: Sequence[str], config_dir: Path | None
 ) -> None:
-    """Print the precision of the similarity, and of either half of it, beside that of MFCCs and of chance."""
-    import torch
-
+    """Choose weights on validation tracks; print the precision of the similarity beside that of MFCCs and chance."""
     from genreclf.cli.compose import load_corpus_for
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.recommend import quality as q
-    from genreclf.recommend.similarity import similarity_vectors
+    from genreclf.recommend.searching import WEIGHTS
+    from genreclf.recommend.similarity import usual_weights
     from genreclf.run_directory import RunDirectory
 
     directory = RunDirectory(run)
@@ -42,31 +47,64 @@ def evaluate(
     tracks = [corpus.tracks[name] for name in split["test"]]
     if not any(track.artist for track in tracks):
         say("Note: no artist is known (data.artists), so songs of one artist find each other.")
-    collection = q.Collection(
-        genre=np.array([track.genre for track in tracks]), group=np.array([track.group for track in tracks])
-    )
+    collection = _collection(tracks)
     spectrograms = [corpus.store.spectrogram(track.id) for track in tracks]
-    described = [predictor.describe(torch.from_numpy(stored.T)) for stored in spectrograms]
-    probabilities = np.stack([shares for shares, _ in described])
-    embeddings = np.stack([embedding for _, embedding in described if embedding is not None])
-    vectors = similarity_vectors(embeddings, probabilities)
+    probabilities, embeddings = _described(predictor, spectrograms)
+    sizes = predictor.model.embedding_sizes or (embeddings.shape[1],)
+    weights = usual_weights(sizes)
+    if val := [corpus.tracks[name] for name in split["val"] if name in corpus.store.lengths_frames]:
+        val_shares, val_embeddings = _described(predictor, [corpus.store.spectrogram(track.id) for track in val])
+        weights = q.preferred_weights(val_embeddings, val_shares, sizes, _collection(val), k)
+        directory.write_json(directory.path / WEIGHTS, {"sizes": list(sizes), "weights": list(weights)})
+        named = [f"part {i + 1}" for i in range(len(sizes))] if len(sizes) > 1 else ["embedding"]
+        chosen = ", ".join(f"{name} {weight:g}" for name, weight in zip([*named, "genres"], weights, strict=True))
+        say(
+            f"Weights that {len(val)} validation tracks prefer: {chosen}. They are kept in {directory.path / WEIGHTS}; "
+            "the next index compares songs by them."
+        )
+    vectors = q.similarity_of(embeddings, probabilities, sizes, weights).vectors(embeddings, probabilities)
     similarity_by = {
         "similarity": vectors @ vectors.T,
         "embedding": q.cosines(embeddings),
         "genres": q.cosines(np.sqrt(probabilities)),
         **q.mfcc_similarities([q.mfcc_moments(stored, corpus.spec) for stored in spectrograms]),
     }
+    hubness = {name: q.hubness(similarity, collection, k) for name, similarity in similarity_by.items()}
     per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarity_by.items()}
     per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
     rows: list[dict[str, Any]] = []
     for name, values in per_query.items():
         own, less = q.quality(values, collection), q.quality(per_query["similarity"] - values, collection)
         row = {"method": name, "k": k, "precision": own.precision, "low": own.ci95[0], "high": own.ci95[1]}
-        row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
+        row |= {
+            "hubness": hubness.get(name),
+            "less": less.precision,
+            "less_low": less.ci95[0],
+            "less_high": less.ci95[1],
+        }
         rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
     groups = len(np.unique(collection.group))
     say(f"{len(tracks)} test tracks in {groups} groups that share no artist, each looked for among the other groups.")
     _show(rows, k, form)
+
+
+def _collection(tracks: "Sequence[Track]") -> "Collection":
+    from genreclf.recommend.quality import Collection
+
+    return Collection(
+        genre=np.array([track.genre for track in tracks]), group=np.array([track.group for track in tracks])
+    )
+
+
+def _described(
+    predictor: "GenrePredictor", spectrograms: Sequence[NDArray[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return probabilities ``(track, genre)`` and embeddings ``(track, dimension)`` of stored spectrograms."""
+    import torch
+
+    described = [predictor.describe(torch.from_numpy(stored.T)) for stored in spectrograms]
+    embeddings = [embedding for _, embedding in described if embedding is not None]
+    return np.stack([shares for shares, _ in described]), np.stack(embeddings)
 
 
 def _show(rows: list[dict[str, Any]], k: int, form: str) -> None:
@@ -80,11 +118,12 @@ def _show(rows: list[dict[str, Any]], k: int, form: str) -> None:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table("nearest by", f"precision@{k}", "95 %", "less by", "95 %")
+        table = Table("nearest by", f"precision@{k}", "95 %", "hubness", "less by", "95 %")
         for row in rows:
             figures = [row[key] for key in ("precision", "low", "high", "less", "less_low", "less_high")]
             mean, low, high, less, less_low, less_high = (f"{figure:.3f}" for figure in figures)
             own = row["method"] == "similarity"
             apart = ("", "") if own else (less, f"{less_low} to {less_high}")
-            table.add_row(row["method"], mean, f"{low} to {high}", *apart)
+            hubs = "" if row["hubness"] is None else f"{row['hubness']:.2f}"
+            table.add_row(row["method"], mean, f"{low} to {high}", hubs, *apart)
         Console().print(table)

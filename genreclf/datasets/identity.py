@@ -37,6 +37,9 @@ KNOWN_REPEATS: tuple[tuple[str, ...], ...] = (
 described in B. L. Sturm, "The GTZAN dataset: its contents, its faults, their effects on evaluation, and its future
 use", arXiv:1306.1461, 2013, which lists more, cut apart; grouping by artist keeps those together."""
 
+JOINT = re.compile(r"\s*(?:\bfeat(?:uring|\.)?|\bft\.?|\bwith\b|\band\b|\bvs\.?|&|\+|,|/)\s*", re.IGNORECASE)
+"""What stands between the artists of a joint credit."""
+
 _GTZAN_NAME = re.compile(rf"({'|'.join(GTZAN_GENRES)})\.?(\d{{5}})(\.[a-z0-9]+)?", re.IGNORECASE)
 
 
@@ -107,6 +110,12 @@ def credited(artist: str | None) -> tuple[str, ...]:
     """
     names = (name.strip().casefold() for name in (artist or "").split(";"))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def credited_parts(artist: str | None) -> tuple[str, ...]:
+    """Return the artists of a credit, and whom those seem to name: ``Ann & Bob`` gives also ``ann`` and ``bob``."""
+    names = credited(artist)
+    return tuple(dict.fromkeys([*names, *(part for name in names for part in JOINT.split(name) if part)]))
 
 
 def groups(artists: Mapping[str, str | None]) -> dict[str, str]:

@@ -62,6 +62,7 @@ class StatisticsCRNN(GenreClassifier):
                 )
             ),
         }
+        self.embedding_sizes = (2 * hidden, statistics.count)
         self.network = Network(
             branches=Beside(branches, branch_dropout=branch_dropout),
             classifier=nn.Linear(2 * hidden + statistics.count, len(self.genres)),

@@ -19,10 +19,10 @@ from genreclf.errors import UserError
 from genreclf.escaping import printable
 from genreclf.inference.listing import audio_files
 from genreclf.inference.predictor import GenrePredictor
-from genreclf.recommend.library import checked_records, checkpoint_key, songs_file, vectors_file
+from genreclf.recommend.library import checked_records, checkpoint_key, songs_file
 from genreclf.recommend.records import Entry, Records, Song
-from genreclf.recommend.similarity import similarity_vectors
-from genreclf.recommend.vectors import Vectors, load_faiss
+from genreclf.recommend.searching import make_searchable, weighting_of
+from genreclf.recommend.vectors import load_faiss
 from genreclf.run_directory import NoSpace, RunDirectory, sentence_when_full
 
 KEEP_EVERY_S = 1.0
@@ -149,7 +149,7 @@ def update(
             counts = [
                 _update_origin(records, predictor, origin, found, describe, say) for origin, found in entries.items()
             ]
-            make_searchable(directory, records)
+            make_searchable(directory, records, weighting_of(run, predictor.model.embedding_sizes))
     except Timeout as error:
         raise UserError(f"Another index command is at work in {directory}: wait for it.") from error
     except OSError as error:
@@ -227,35 +227,6 @@ def _song_of(entry: Entry, described: Described, predictor: GenrePredictor) -> S
         duration_s=duration_s,
         embedding=embedding,
     )
-
-
-def make_searchable(directory: Path, records: Records) -> None:
-    """Write the search index, if songs changed since it was written."""
-    path = vectors_file(directory)
-    if not records.about().get("changed", True) and _loads(path):
-        return
-    ids = np.empty(len(records), np.int64)
-    if not len(ids):
-        path.unlink(missing_ok=True)
-        return
-    vectors = np.empty((0, 0), np.float32)
-    end = 0
-    for some, embeddings, probabilities in records.in_batches():
-        batch = similarity_vectors(embeddings, probabilities)
-        if not end:
-            vectors = np.empty((len(ids), batch.shape[1]), np.float32)
-        start, end = end, end + len(some)
-        ids[start:end], vectors[start:end] = some, batch
-    Vectors.build(ids, vectors).save(path)
-    records.note(changed=False, searchable_up_to=int(ids[-1]))
-
-
-def _loads(path: Path) -> bool:
-    try:
-        Vectors.load(path)
-    except UserError:
-        return False
-    return True
 
 
 def _artist_of_file(name: str, known: dict[str, str]) -> str | None:

@@ -15,7 +15,7 @@ from genreclf.errors import UserError
 from genreclf.inference.prediction import Prediction
 from genreclf.limits import refuse_device
 from genreclf.recommend.records import Records, Song
-from genreclf.recommend.similarity import vectors_of
+from genreclf.recommend.similarity import Similarity
 from genreclf.recommend.vectors import Vectors
 from genreclf.run_directory import RunDirectory
 
@@ -71,7 +71,7 @@ class Library:
         library = cls(directory=place, records=checked_records(place, checkpoint_key(RunDirectory(Path(run)))))
         if not len(library):
             raise UserError(f"The library {place} holds no songs: python -m genreclf index {run} FOLDER adds some.")
-        _ = library.vectors
+        _ = library.vectors, library.similarity
         return library
 
     @staticmethod
@@ -98,6 +98,21 @@ class Library:
     def vectors(self) -> Vectors:
         """The search index."""
         return Vectors.load(vectors_file(self.directory))
+
+    @cached_property
+    def similarity(self) -> Similarity:
+        """How its songs are compared.
+
+        Raises:
+            UserError: An earlier version indexed them, which compared them differently.
+        """
+        try:
+            return Similarity.from_plain(self.records.about()["similarity"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise UserError(
+                f"The library {self.directory} was indexed by an earlier version, or is damaged: index again; no song "
+                "is computed anew."
+            ) from None
 
     def find(self, name: str) -> Song | None:
         """Return the song of this track id, path, or end of a path; None if there is none.
@@ -154,7 +169,7 @@ class Library:
         elif song.path is not None:
             without = np.append(without, self.records.ids_at(song.path))
         wanted = k * DIVERSE_POOL if diverse else k
-        target = vectors_of([song])[0]
+        target = self.similarity.of_songs([song])[0]
         fetched = wanted + 5
         while True:
             ids = self.vectors.search(target.astype(np.float32), fetched, among=among, without=without)
@@ -164,7 +179,7 @@ class Library:
             fetched *= 4
         if not others:
             return []
-        units = vectors_of(others)
+        units = self.similarity.of_songs(others)
         similarity = units @ target
         order = np.argsort(-similarity, kind="stable")[:wanted].tolist()
         if diverse:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.recommend.similarity import units_of
+from genreclf.recommend.similarity import Similarity, all_weights, compared, units_of
 
 N_MFCC = 20
 RESAMPLES = 10_000
@@ -68,6 +68,18 @@ def precision_at(similarity: NDArray[np.float64], collection: Collection, k: int
     return precision
 
 
+def hubness(similarity: NDArray[np.float64], collection: Collection, k: int) -> float:
+    """Return the skewness of how often each track is among the `k` nearest of the others.
+
+    Large where few tracks, the hubs, are near to many (M. Radovanovic et al., "Hubs in space", JMLR 11, 2010).
+    """
+    from scipy.stats import skew
+
+    scores = np.where(collection.allowed, similarity, -np.inf)
+    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return float(skew(np.bincount(nearest.ravel(), minlength=len(scores))))
+
+
 def random_precision(collection: Collection) -> NDArray[np.float64]:
     """Return the precision of each query that drawing at random has in the mean, shape ``(track,)``."""
     allowed = collection.allowed.sum(axis=1)
@@ -91,6 +103,40 @@ def quality(per_query: NDArray[np.float64], collection: Collection, *, seed: int
     draws = np.random.default_rng(seed).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), RESAMPLES)
     low, high = np.quantile((draws @ sums) / (draws @ sizes), (0.025, 0.975))
     return Quality(precision=float(per_query.mean()), ci95=(float(low), float(high)))
+
+
+def preferred_weights(
+    embeddings: NDArray[np.floating],
+    probabilities: NDArray[np.floating],
+    sizes: tuple[int, ...],
+    collection: Collection,
+    k: int,
+) -> tuple[float, ...]:
+    """Return the weights by which the nearest `k` of each track are most often of its genre.
+
+    Args:
+        embeddings: Of validation tracks, shape ``(track, dimension)``.
+        probabilities: Shape ``(track, genre)``.
+        sizes: Of the parts of the embeddings.
+        collection: The tracks.
+        k: How many are found.
+    """
+
+    def precision(weights: tuple[float, ...]) -> float:
+        vectors = similarity_of(embeddings, probabilities, sizes, weights).vectors(embeddings, probabilities)
+        return float(precision_at(vectors @ vectors.T, collection, k).mean())
+
+    return max(all_weights(len(sizes) + 1), key=precision)
+
+
+def similarity_of(
+    embeddings: NDArray[np.floating],
+    probabilities: NDArray[np.floating],
+    sizes: tuple[int, ...],
+    weights: tuple[float, ...],
+) -> Similarity:
+    """Return the similarity of tracks among themselves, centered at their mean."""
+    return Similarity(sizes=sizes, weights=weights, center=compared(embeddings, probabilities).mean(axis=0))
 
 
 def cosines(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.audio.formats import SONG_SUFFIXES
-from genreclf.datasets.identity import credited
+from genreclf.datasets.identity import credited, credited_parts
 from genreclf.errors import UserError
 
 # Ids are never given twice: a changed song is a new one, so that an older search structure cannot name a wrong one.
@@ -30,7 +30,7 @@ CREATE INDEX IF NOT EXISTS song_path ON song (path);
 CREATE INDEX IF NOT EXISTS song_genre ON song (genre);
 """
 BATCH_SONGS = 10_000
-_ABOUT = {"checkpoint": str, "genres": list, "changed": bool, "searchable_up_to": int}
+_ABOUT = {"checkpoint": str, "genres": list, "changed": bool, "searchable_up_to": int, "similarity": dict}
 _COLUMNS = "id, origin, name, path, fingerprint, genre, probabilities, artist, duration_s, embedding"
 
 
@@ -208,9 +208,13 @@ class Records:
 
     def ids_by(self, artists: Collection[str]) -> NDArray[np.int64]:
         """Return the ids of the songs by any of these artists, alone or with others, however capitals are set."""
-        names = sorted({name for artist in artists for name in credited(artist)})
-        among = " OR ".join(["instr('; ' || artist_key || '; ', '; ' || ? || '; ')"] * len(names)) or "FALSE"
-        return self._ids(f"SELECT id FROM song WHERE {among}", names)
+        wanted = {name for artist in artists for name in credited_parts(artist)}
+        with self.connection() as connection:
+            keys = connection.execute("SELECT DISTINCT artist_key FROM song WHERE artist_key IS NOT NULL").fetchall()
+        found = [key for (key,) in keys if not wanted.isdisjoint(credited_parts(key))]
+        return self._ids(
+            "SELECT id FROM song WHERE artist_key IN (SELECT value FROM json_each(?))", [json.dumps(found)]
+        )
 
     def ids_of(self, genre: str) -> NDArray[np.int64]:
         """Return the ids of the songs of which this genre is the likeliest."""

@@ -64,6 +64,9 @@ class GenreClassifier(StepModule):
     fits_at_once: ClassVar[bool] = False
     """Whether it is fitted before the first epoch, of which there is none; see `genreclf.models.closed_form`."""
 
+    embedding_sizes: tuple[int, ...] = ()
+    """Number of values of each part of an embedding, what was learned first; none where it has one part."""
+
     takes: ClassVar[Literal["log_mel", "waveform", "embedding", "encoder"]] = "log_mel"
     """What the network is given: ``(batch, mel, frame)`` spectrograms, ``(batch, sample)`` waveforms at
     ``features.sample_rate``, ``(batch, value, frame)`` embeddings of the encoder, or what the encoder itself takes."""

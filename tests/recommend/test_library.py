@@ -14,7 +14,6 @@ from helpers import Cli, Outcome, Trained
 from genreclf.errors import UserError
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.recommend import Library, indexing
-from genreclf.recommend.similarity import similarity_vectors
 from genreclf.run_directory import RunDirectory
 
 
@@ -142,14 +141,16 @@ def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path])
     assert song is not None
     assert song.artist == "Bob"
     vectors = {one.name: one.embedding for one in library.records.songs(range(1, 16))}
-    shares = {one.name: one.probabilities for one in library.records.songs(range(1, 16))}
+    roots = {one.name: np.sqrt(one.probabilities) for one in library.records.songs(range(1, 16))}
+    centers = [np.mean(list(values.values()), axis=0) for values in (vectors, roots)]
+
+    def cosine(values: dict[str, np.ndarray], center: np.ndarray, one: str) -> float:
+        first, second = values[one] - center, values["metal/1.flac"] - center
+        return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+
     similarities = {
-        name: (
-            float(np.dot(v, song.embedding) / np.linalg.norm(v) / np.linalg.norm(song.embedding))
-            + float(np.sqrt(shares[name] * song.probabilities).sum())
-        )
-        / 2
-        for name, v in vectors.items()
+        name: (cosine(vectors, centers[0], name) + cosine(roots, centers[1], name)) / 2
+        for name in vectors
         if name != song.name
     }
     assert found[0]["name"] == max(similarities, key=similarities.__getitem__)
@@ -161,14 +162,12 @@ def test_recommendations_follow_the_options(cli: Cli, indexed: tuple[str, Path])
     assert len(rows(cli(*ask, "20", "--other-artists"))) == 14
     assert "artist is not known" in cli("recommend", run, "metal/0.wav", "--other-artists").err
 
-    plain, diverse = (rows(cli(*ask, "5", *more)) for more in ((), ("--diverse",)))
+    plain, diverse = (rows(cli(*ask, "3", *more)) for more in ((), ("--diverse",)))
     assert plain[0]["name"] == diverse[0]["name"]
 
     def similarity_within(chosen: list[dict[str, str]]) -> float:
-        names = [row["name"] for row in chosen]
-        units = similarity_vectors(
-            np.stack([vectors[name] for name in names]), np.stack([shares[name] for name in names])
-        )
+        names = {row["name"] for row in chosen}
+        units = library.similarity.of_songs([one for one in library.records.songs(range(1, 16)) if one.name in names])
         return float((units @ units.T).mean())
 
     assert similarity_within(diverse) < similarity_within(plain)
@@ -265,3 +264,42 @@ def test_a_dataset_is_indexed_with_its_artists(cli: Cli, run: str, trained: Trai
     np.testing.assert_allclose(stored.embedding, prediction.embedding, atol=1e-4)
     assert "other spectrograms" in cli("index", run, *dataset, "features.n_mels=64").err
     assert "not both" in cli("index", run, "music", "data=folder").err
+
+
+def test_weights_of_validation_tracks_are_used_and_older_libraries_are_indexed_again(
+    cli: Cli, run: str, trained: Trained
+) -> None:
+    music = ["data=folder", f"data.root={trained.music}", f"data.store_dir={trained.music.parent / 'stores'}"]
+    outcome = cli("recommend", run, "--evaluate", "-k", "2", "--format", "json", *music)
+    assert outcome.code == 0, outcome.err
+    assert "validation tracks prefer: embedding " in outcome.err
+    assert {row["method"]: row["hubness"] for row in json.loads(outcome.out)}["at best"] is None
+    kept = json.loads((Path(run) / "similarity.json").read_text())
+    assert sum(kept["weights"]) == 1
+    assert cli("index", run, str(trained.music)).code == 0
+    assert list(Library.of_run(run).similarity.weights) == kept["weights"]
+
+    (Path(run) / "similarity.json").write_text(json.dumps({**kept, "weights": [0.0, 1.0]}))
+    assert cli("index", run, str(trained.music)).out.startswith("0 indexed, 15 unchanged")
+    library = Library.of_run(run)
+    assert library.similarity.weights == (0.0, 1.0)
+    assert library.vectors.index.d == 3  # The genres alone.
+
+    library.records.note(similarity={})
+    assert "index again; no song is computed anew" in cli("recommend", run, "metal/1.flac").err
+    assert cli("index", run, str(trained.music)).code == 0
+    assert cli("recommend", run, "metal/1.flac").code == 0
+
+    (Path(run) / "similarity.json").write_text(json.dumps({**kept, "weights": [2.0, -1.0]}))
+    assert "holds no weights" in cli("index", run, str(trained.music)).err
+
+
+def test_joint_credits_count_for_each_artist(indexed: tuple[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(Path(indexed[0]) / "library", tmp_path / "joint")
+    library = Library.of_run(indexed[0], directory=tmp_path / "joint")
+    origin = str(indexed[1])
+    library.records.rename_artists(origin, {"metal/1.flac": "Ann & Bob", "metal/0.wav": "Cy; Bob", "blues/0.wav": "Bo"})
+    named = {one.name for one in library.records.songs(library.records.ids_by(["Bob"]).tolist())}
+    assert named == {"metal/1.flac", "metal/0.wav"}
+    named = {one.name for one in library.records.songs(library.records.ids_by(["ann & bob"]).tolist())}
+    assert named == {"metal/1.flac", "metal/0.wav", "blues/1.flac"}

@@ -1,0 +1,92 @@
+"""Write the search index of a library, by the weights that validation tracks prefer."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genreclf.errors import UserError
+from genreclf.recommend.library import vectors_file
+from genreclf.recommend.records import Records
+from genreclf.recommend.similarity import Similarity, compared, is_weighting, usual_weights
+from genreclf.recommend.vectors import Vectors
+from genreclf.run_directory import RunDirectory
+
+Weighting = tuple[tuple[int, ...], tuple[float, ...]]
+"""Number of values of each part of an embedding, and the weights of the parts and of the genres."""
+
+WEIGHTS = "similarity.json"
+"""File of a run with the weights that its validation tracks prefer."""
+
+
+def make_searchable(directory: Path, records: Records, weighting: Weighting | None = None) -> None:
+    """Write the search index, if songs or the weights changed since it was written.
+
+    Args:
+        directory: The library's folder.
+        records: Its songs.
+        weighting: Sizes of the parts of an embedding, and their weights; None for one part that weighs half.
+
+    Raises:
+        UserError: The weights are of other embeddings.
+    """
+    path = vectors_file(directory)
+    about = records.about()
+    count = len(records)
+    if not count:
+        path.unlink(missing_ok=True)
+        return
+    kept = about.get("similarity", {})
+    is_same = weighting is None or (kept.get("sizes"), kept.get("weights")) == tuple(map(list, weighting))
+    if kept and is_same and not about.get("changed", True) and _loads(path):
+        return
+    center: NDArray[np.float64] = np.zeros(1)
+    for _, embeddings, probabilities in records.in_batches():
+        center = center + compared(embeddings, probabilities).sum(axis=0) / count
+    dimension = len(center) - len(records.genres)
+    sizes, weights = weighting or ((dimension,), usual_weights((dimension,)))
+    if sum(sizes) != dimension:
+        raise UserError(f"The run's {WEIGHTS} is of other embeddings: delete it, or run recommend --evaluate again.")
+    similarity = Similarity(sizes=sizes, weights=weights, center=center)
+    ids = np.empty(count, np.int64)
+    vectors = np.empty((0, 0), np.float32)
+    end = 0
+    for some, embeddings, probabilities in records.in_batches():
+        batch = similarity.vectors(embeddings, probabilities)
+        if not end:
+            vectors = np.empty((len(ids), batch.shape[1]), np.float32)
+        start, end = end, end + len(some)
+        ids[start:end], vectors[start:end] = some, batch
+    Vectors.build(ids, vectors).save(path)
+    records.note(changed=False, searchable_up_to=int(ids[-1]), similarity=similarity.plain())
+
+
+def weighting_of(run: RunDirectory, sizes: tuple[int, ...]) -> Weighting | None:
+    """Return the weights that ``recommend --evaluate`` chose on the run's validation tracks, else the usual ones.
+
+    Args:
+        run: The run.
+        sizes: Of the parts of its embeddings, as its model tells.
+
+    Raises:
+        UserError: The file of weights is damaged.
+    """
+    path = run.path / WEIGHTS
+    if not path.exists():
+        return (sizes, usual_weights(sizes)) if sizes else None
+    kept = run.read_json(path)
+    try:
+        found = tuple(map(int, kept["sizes"])), tuple(map(float, kept["weights"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        found = (), ()
+    if not is_weighting(*found):
+        raise UserError(f"{path} holds no weights: delete it, or run recommend --evaluate again.")
+    return found
+
+
+def _loads(path: Path) -> bool:
+    try:
+        Vectors.load(path)
+    except UserError:
+        return False
+    return True
