@@ -1,9 +1,9 @@
 """Make the README's pictures with a run trained on computed music: ``python docs/pictures.py RUN``.
 
 It computes songs and makes a library of them. ``docs/timeline.webp`` is what ``predict`` draws of three of them one
-after the other, ``docs/recommendation.webp`` what ``recommend`` draws. For ``docs/app-desktop.webp`` and
-``docs/app-phone.webp`` it starts ``python -m genreclf app RUN`` at a free port, and lets an example play for some
-seconds in a headless Chromium.
+after the other, ``docs/recommendation.webp`` what ``recommend`` draws. For ``docs/app-*.webp`` it starts
+``python -m genreclf app RUN`` at a free port, and lets a headless Chromium open the page, play an example for some
+seconds, and send a file that is no song: on a desktop in light colors, on a phone in dark ones.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -39,9 +40,10 @@ class Screen:
     width: int
     height: int
     phone: bool = False
+    colors: Literal["light", "dark"] = "light"
 
 
-SCREENS = (Screen("desktop", 1280, 900), Screen("phone", 390, 844, phone=True))
+SCREENS = (Screen("desktop", 1280, 900), Screen("phone", 390, 844, phone=True, colors="dark"))
 
 
 @contextmanager
@@ -84,6 +86,7 @@ def screen_page(chromium: Browser, screen: Screen) -> Page:
         device_scale_factor=2 if screen.phone else 1,
         is_mobile=screen.phone,
         has_touch=screen.phone,
+        color_scheme=screen.colors,
     )
     page.set_default_timeout(180_000)
     return page
@@ -138,10 +141,19 @@ def main() -> None:
         for screen in SCREENS:
             page = screen_page(chromium, screen)
             page.goto(address)
+            page.wait_for_selector(".g-welcome")
+            if not screen.phone:
+                keep(io.BytesIO(page.screenshot()), asked.out / "app-start.webp")
             page.get_by_role("button", name=asked.example, exact=True).click()
             page.wait_for_selector(".g-top-genre")
             play(page, PLAYED_S)
-            keep(io.BytesIO(page.screenshot(full_page=True)), asked.out / f"app-{screen.name}.webp")
+            keep(io.BytesIO(page.screenshot(full_page=not screen.phone)), asked.out / f"app-{screen.name}.webp")
+            if not screen.phone:
+                (no_song := folder / "notes.wav").write_text("no song")
+                page.set_input_files("#song input[type=file]", no_song)
+                page.wait_for_selector(".g-error")
+                page.wait_for_timeout(1000)  # It fades in.
+                keep(io.BytesIO(page.screenshot()), asked.out / "app-error.webp")
             page.close()
 
 
