@@ -57,6 +57,9 @@ class FakeServer(http.server.BaseHTTPRequestHandler):
     @classmethod
     def of_sweep(cls, query: str, given: dict[str, Any]) -> dict[str, Any]:
         """Answer what is asked of sweeps."""
+        if "createArtifact(" in query:  # As if W&B had it, so that nothing is uploaded.
+            sequence = {"id": "q", "latestArtifact": None}
+            return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
         if "viewer" in query:
             user = {"id": "u", "name": "Someone", "username": "someone", "email": None, "admin": False, "flags": "{}"}
             edges: dict[str, Any] = {"edges": []}
