@@ -39,7 +39,7 @@ _READABLE = re.compile(
     r"/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|report)?"
     r"|/(assets|static|svelte|figures|song)/.+"
     r"|/gradio_api/(theme\.css|info|app_id|startup-events|upload_progress|queue/data|queue/status|login_check)"
-    r"|/gradio_api/(heartbeat|call/hear)/[\w-]+"
+    r"|/gradio_api/(heartbeat|call/analyze)/[\w-]+"
 )
 """Addresses that may be read."""
 
@@ -48,7 +48,7 @@ _FILE = "/gradio_api/file="
 _MOST_DIGITS = 15
 """Of a length that is looked at."""
 
-_POSTED = ("/gradio_api/queue/join", "/gradio_api/call/hear", "/gradio_api/cancel", "/gradio_api/reset")
+_POSTED = ("/gradio_api/queue/join", "/gradio_api/call/analyze", "/gradio_api/cancel", "/gradio_api/reset")
 """Addresses that JSON may be sent to."""
 
 

@@ -30,7 +30,7 @@ def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> g
         facts: For the head of the page, see `genreclf.app.facts`.
     """
 
-    def hear(path: str | None) -> tuple[str, None]:
+    def analyze(path: str | None) -> tuple[str, None]:
         if path is None:
             return welcome, None
         return song_page.answer(Path(path), Path(path).name), None
@@ -69,10 +69,10 @@ def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> g
                 )
         gradio.on(
             [song.upload, song.stop_recording],
-            hear,
+            analyze,
             song,
             [answer, song],
-            api_name="hear",
+            api_name="analyze",
             show_progress_on=answer,
         )
         for number, button in enumerate(buttons):

@@ -48,17 +48,17 @@ class Page:
             client.close()
 
     def tell(
-        self, value: Any, path: str = "/gradio_api/call/hear", kind: str = "application/json"
+        self, value: Any, path: str = "/gradio_api/call/analyze", kind: str = "application/json"
     ) -> tuple[int, bytes]:
         return self.ask("POST", path, value if isinstance(value, bytes) else json.dumps(value), content_type=kind)
 
     def upload(self, name: str, content: bytes, **headers: str) -> tuple[int, bytes]:
         return self.ask("POST", "/gradio_api/upload", form(name, content), content_type=FORM, **headers)
 
-    def heard(self, path: str) -> str:
+    def analyzed(self, path: str) -> str:
         status, answer = self.tell(song(path))
         assert status == 200
-        return self.ask("GET", f"/gradio_api/call/hear/{json.loads(answer)['event_id']}")[1].decode()
+        return self.ask("GET", f"/gradio_api/call/analyze/{json.loads(answer)['event_id']}")[1].decode()
 
     def end_of(self, begun: bytes) -> bytes:
         """Send the start of a request and return what comes until the server closes."""
@@ -142,7 +142,7 @@ def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.mark.parametrize(
     "kind", ["application/json", "application/json; x=multipart/form-data", 'APPLICATION/JSON; a="multipart/form-data"']
 )
-def test_only_uploads_are_heard(
+def test_only_uploads_are_analyzed(
     page: Page, trained: Trained, asked: tuple[str, list[str]], tmp_path: Path, kind: str
 ) -> None:
     address, fetched = asked
@@ -160,7 +160,7 @@ def test_only_uploads_are_heard(
             *(folder / name for name in ("link.wav", "loop.wav", "out/elsewhere.wav", "pipe.wav", "missing.wav")),
             *(page.uploads, folder, f"{address}/song.wav", f"file://{page.mine}", "song.wav", "", "\0", "a" * 5000),
         ]:
-            for told in ("/gradio_api/call/hear", "/gradio_api/queue/join"):
+            for told in ("/gradio_api/call/analyze", "/gradio_api/queue/join"):
                 assert page.tell({**song(str(path)), "session_hash": "x"}, told, kind) == NOT_MINE
         for odd in (None, 7, [page.mine], {"path": "/etc/passwd"}):
             assert page.tell(song(odd), kind=kind) == NOT_MINE
@@ -172,7 +172,7 @@ def test_only_uploads_are_heard(
         assert page.tell({"data": [], "event_data": {"path": "/dev/zero"}}, kind=kind) == NOT_MINE
         assert not fetched
         assert page.files() == there
-        assert "g-top-genre" in page.heard(page.mine)
+        assert "g-top-genre" in page.analyzed(page.mine)
     finally:
         for name in ("link.wav", "loop.wav", "out", "pipe.wav"):
             (folder / name).unlink()
@@ -184,7 +184,15 @@ def test_only_what_the_page_sends_is_taken(page: Page) -> None:
         assert page.tell(mine, kind=kind)[0] == 415
     for kind in ("application/json; x=multipart/form-data", "application/octet-stream"):
         assert page.ask("POST", "/gradio_api/upload", form("a.wav", b"RIFF"), content_type=kind)[0] == 415
-    closed = ["run/hear", "api/hear", "call/v2/hear", "call/hear/", "queue/join/", "component_server", "stream/x"]
+    closed = [
+        "run/analyze",
+        "api/analyze",
+        "call/v2/analyze",
+        "call/analyze/",
+        "queue/join/",
+        "component_server",
+        "stream/x",
+    ]
     for path in [*(f"/gradio_api/{name}" for name in [*closed, "process_recording", "vibe-edit"]), "/login", "/"]:
         for kind in ("application/json", FORM):
             assert page.tell(mine, path, kind) == NOT_HERE
@@ -223,7 +231,7 @@ def test_only_what_the_page_reads_is_shown(
 
 def test_what_is_too_large_is_not_read(page: Page) -> None:
     there = page.files()
-    for path, kind in (("/gradio_api/upload", FORM), ("/gradio_api/call/hear", "application/json")):
+    for path, kind in (("/gradio_api/upload", FORM), ("/gradio_api/call/analyze", "application/json")):
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nConnection: close\r\n"
         for length in ("2000000", "9" * 18):
             assert page.end_of(f"{head}Content-Length: {length}\r\n\r\n".encode()).startswith(b"HTTP/1.1 413")
@@ -256,9 +264,9 @@ def test_half_a_request_is_not_waited_for(page: Page, monkeypatch: pytest.Monkey
         client.sendall(begun)
     monkeypatch.setattr("genreclf.app.guard.PAUSE_S", 60)
     monkeypatch.setattr("genreclf.app.guard.JSON_S", 0.2)
-    slow = head.format("/gradio_api/call/hear", "application/json").encode()
+    slow = head.format("/gradio_api/call/analyze", "application/json").encode()
     assert page.end_of(slow).startswith(b"HTTP/1.1 408")
-    assert "g-top-genre" in page.heard(page.mine)
+    assert "g-top-genre" in page.analyzed(page.mine)
     assert page.files() == there
 
 
@@ -273,7 +281,16 @@ def test_no_request_of_500_gets_another_file(
     chance = random.Random(seed)
     paths = [str(tmp_path / "canary.wav"), f"{page.uploads}/../{tmp_path.name}/canary.wav", f"{address}/song.wav"]
     paths += ["/dev/zero", "/etc/passwd", "canary.wav", f"file://{tmp_path}/canary.wav", page.mine, "", "\0", "%00"]
-    ways = ["call/hear", "queue/join", "upload", "run/hear", "call/v2/hear", "component_server", "cancel", "file="]
+    ways = [
+        "call/analyze",
+        "queue/join",
+        "upload",
+        "run/analyze",
+        "call/v2/analyze",
+        "component_server",
+        "cancel",
+        "file=",
+    ]
     ways += ["proxy=", "process_recording", "queue/data", "stream/x", "file/", "heartbeat/x", "reset", "openapi.json"]
     kinds = ["application/json", "application/json; x=multipart/form-data", FORM, "text/plain", "", "a/b; c", ";,\t/"]
     keys = ["data", "path", "url", "meta", "_type", "fn_index", "session_hash", "event_data", "is_stream", "fn_name"]
@@ -309,4 +326,4 @@ def test_no_request_of_500_gets_another_file(
         assert canary.encode() not in answer
         assert b"root:" not in answer
     assert not fetched
-    assert "g-top-genre" in page.heard(page.mine)
+    assert "g-top-genre" in page.analyzed(page.mine)

@@ -93,7 +93,7 @@ def test_two_visitors_at_once_and_bad_songs(address: str, trained: Trained, tmp_
 
     def visit(path: Path) -> str:
         client = gradio_client.Client(address, verbose=False, analytics_enabled=False)
-        return str(client.predict(gradio_client.handle_file(path), api_name="/hear")[0])
+        return str(client.predict(gradio_client.handle_file(path), api_name="/analyze")[0])
 
     with ThreadPoolExecutor(2) as visitors:
         for path, html in zip(good * 2, visitors.map(visit, good * 2), strict=True):
