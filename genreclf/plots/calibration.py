@@ -53,7 +53,7 @@ def draw_reliability(
             _reliability(axes, tempered(logs, temperature), targets, label, BLUE if unit == "track" else ORANGE)
         axes.set_title(f"Test {unit}s ({len(targets):,})", loc="left", fontsize=14)
         axes.set_xlabel("probability of the predicted genre (%)", fontsize=13)
-        axes.set_ylabel("right (%)", fontsize=13)
+        axes.set_ylabel("accuracy (%)", fontsize=13)
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 100)
         tidy(axes, grid_axis="both")
