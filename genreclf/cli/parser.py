@@ -25,7 +25,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f"python -m genreclf {command}", description=description, epilog=epilog)
         self.command = command
 
-    def add_run(self, help: str = "run directory", *, trust: bool = True) -> None:
+    def add_run(
+        self, help: str = "run directory, or wandb:ENTITY/PROJECT/ARTIFACT:ALIAS", *, trust: bool = True
+    ) -> None:
         """Add the run directory, which stands first, and ``--trust``."""
         self.add_argument("run", metavar="RUN", type=_run_directory, help=help)
         if trust:
@@ -63,12 +65,17 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments.
+        """Parse the arguments; a RUN that is named as a model in W&B is fetched then.
 
         Raises:
             UserError: One is wrong or missing.
         """
-        return self.parse_intermixed_args(list(arguments))
+        options = self.parse_intermixed_args(list(arguments))
+        if getattr(options, "run", None) is not None and str(options.run).startswith("wandb:"):
+            from genreclf.training.artifacts import fetch
+
+            options.run = str(fetch(options.run))
+        return options
 
     def option_names(self) -> list[str]:
         """Return the long options."""

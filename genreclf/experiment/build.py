@@ -23,6 +23,7 @@ from genreclf.experiment.corpus import Corpus
 from genreclf.models import FineTune, GenreClassifier
 from genreclf.run_directory import RunDirectory, reason_of
 from genreclf.splits.base import Split
+from genreclf.training.artifacts import local_run
 from genreclf.training.augment import BANDS_UNKNOWN, Augment, BandLimit, FilterAugment, SpecAugment
 from genreclf.training.best_epoch import BestCheckpoint
 
@@ -78,7 +79,7 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
         if isinstance(model, FineTune):
             model.load_pretrained()
     else:
-        warnings += _start_from(model, RunDirectory(config.init_from))
+        warnings += _start_from(model, local_run(config.init_from))
     return model, warnings
 
 
@@ -145,7 +146,7 @@ def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str
         places = {"save_dir": config.run_dir} if instantiate.requires(group, node, "save_dir") else {}
         offered = {**given, "run_name": run.path.resolve().name, "run_id": ids.get(name)}
         more = {key: value for key, value in offered.items() if instantiate.accepts(group, node, key)}
-        given_here = {key: value for key, value in (places | more).items() if key not in node}
+        given_here = {key: value for key, value in (places | more).items() if node.get(key) is None}
         logger = _make_logger(group, node | own, given_here, None if name in ids else config)
         loggers.append(logger)
         if "run_id" in given_here and name not in ids:

@@ -36,7 +36,9 @@ from genreclf.experiment.corpus import audio_spec, make_encoder
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
 from genreclf.run_directory import RunDirectory
+from genreclf.training.artifacts import PREFIX, KeptModel, check_reference
 from genreclf.training.best_epoch import LOGGED
+from genreclf.training.loggers import PatientWandbLogger
 
 WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
 """What W&B's variable ``WANDB_MODE`` may say."""
@@ -247,7 +249,9 @@ def check_encoder(config: Config) -> None:
 def _check_start(config: Config) -> None:
     if config.model.get("members"):
         raise UserError("An ensemble is made of finished runs by the command ensemble; choose a model to train.")
-    if config.init_from is not None and not (best := RunDirectory(config.init_from).best).is_file():
+    if (start := config.init_from or "").startswith(PREFIX):
+        check_reference(start)
+    elif config.init_from is not None and not (best := RunDirectory(config.init_from).best).is_file():
         raise UserError(f"There is no {best}: init_from={config.init_from} is no run that has finished an epoch.")
     if getattr(instantiate.find("model", config.model, []), "fits_at_once", False):
         for key, value in (("init_from", config.init_from), ("ckpt_path", config.ckpt_path)):
@@ -280,6 +284,8 @@ def _check_loggers(config: Config) -> None:
         needs = [key for key in needs if instantiate.requires(group, node, key)]
         if lacking := [key for key in sorted(needs) if key not in ("save_dir", *LOGGERS_ARE_GIVEN, *node)]:
             raise UserError(f"{group}: {kind.__name__} needs {' and '.join(lacking)}; set {group}.{lacking[0]}.")
+        if kind is PatientWandbLogger:
+            KeptModel(node.get("log_model", "none"), node.get("model_days"), node.get("registry"))
         wandb = isinstance(kind, type) and issubclass(kind, WandbLogger)
         if wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
             raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")

@@ -32,6 +32,7 @@ from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
 from genreclf.splits.lists import AllTest
+from genreclf.training.artifacts import local_run
 from genreclf.training.losses import Distillation
 
 
@@ -77,7 +78,7 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
     lineage = Lineage()
     inherited: dict[str, Any] = {}
     if config.init_from is not None:
-        tuned = RunDirectory(config.init_from)
+        tuned = local_run(config.init_from)
         load_checkpoint(tuned.best)  # A missing or damaged one is told of before anything is gathered.
         lineage = read_lineage(tuned, config)
         inherited = {key: record for key, record in provenance_of(tuned.read_metrics()).items() if key == "pretrained"}
@@ -122,7 +123,7 @@ def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_c
     Raises:
         UserError: The checkpoint knows other genres or other spectrograms.
     """
-    trained = RunDirectory(config.init_from or "")
+    trained = local_run(config.init_from or "")
     provenance = provenance_of(trained.read_metrics() if trained.status else {})
     return _prepare_test(config, load, trained, read_lineage(trained, config), provenance)
 

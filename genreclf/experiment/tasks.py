@@ -19,6 +19,7 @@ from genreclf.experiment.fit import fit, is_first_rank
 from genreclf.experiment.setup import Prepared, prepare, prepare_ensemble, prepare_evaluation
 from genreclf.experiment.sharing import Sharing
 from genreclf.run_directory import RunDirectory
+from genreclf.training.artifacts import local_run, source_of
 from genreclf.training.loggers import PatientWandbLogger
 from genreclf.training.tracking import Tracking
 
@@ -46,6 +47,8 @@ def train(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "train", sharing) as tracking:
         if not run.read_metrics().get("fitted"):
+            source = None if config.init_from is None else source_of(local_run(config.init_from))
+            tracking.add_inputs(prepared.split_record["dataset"], prepared.data.genre_of, run, source)
             if prepared.data.spec.kind == "log_mel":
                 tracking.add_pictures(lambda: [_genre_map(run, prepared)])
             yield "fit"
@@ -57,7 +60,7 @@ def evaluate_again(config: Config, prepared: Prepared, sharing: Sharing) -> Shar
     """Do one rank's share of testing the best checkpoint of the run that `Config.init_from` names."""
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "evaluate", sharing) as tracking:
-        yield from test(config, run, RunDirectory(config.init_from or ""), prepared, tracking, sharing.draw)
+        yield from test(config, run, local_run(config.init_from or ""), prepared, tracking, sharing.draw)
 
 
 def test_ensemble(config: Config, prepared: Prepared, sharing: Sharing) -> Share:

@@ -32,7 +32,7 @@ from genreclf.models import GenreClassifier
 from genreclf.models.encoders.base import Encoder
 from genreclf.models.encoders.store import EmbeddingExtractor
 from genreclf.models.layers import Embeds, as_embedding
-from genreclf.run_directory import RunDirectory
+from genreclf.training.artifacts import local_run
 
 Song = str | PathLike[str] | ArrayLike
 """A file, or a waveform ``(sample,)`` or ``(channel, sample)`` with full scale at 1."""
@@ -89,7 +89,7 @@ class GenrePredictor:
     def of_run(cls, run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
         """Load the best checkpoint of a run; see `genreclf.load`."""
         device = str(find_device(device))  # Before anything is read.
-        directory = RunDirectory(fspath(run))
+        directory = local_run(fspath(run))
         config = directory.read_config()
         check_trust(config, trust, place=directory.config, groups=("model", "encoder"))
         checkpoint = load_checkpoint(directory.best)

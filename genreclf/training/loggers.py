@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from genreclf.escaping import say
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.evaluation.provenance import marks_of
+from genreclf.run_directory import RunDirectory
+from genreclf.training.artifacts import KeptModel, keep_model, use_inputs
 
 INIT_TIMEOUT_S = 30.0
 """How long W&B may take to answer the start of a run, unless ``WANDB_INIT_TIMEOUT`` says so; then all stays on disk."""
@@ -37,6 +39,11 @@ class PatientWandbLogger(WandbLogger):
         group: W&B group.
         tags: W&B tags.
         offline: Keep the record on disk; None: unless an API key is found.
+        notes: W&B's notes about the run.
+        resume: What W&B does where the run is known, online: ``auto``, ``allow``, ``must`` or ``never``.
+        log_model: Checkpoints to keep in W&B when the run is finished, see `genreclf.training.artifacts.CHECKPOINTS`.
+        model_days: After how many days W&B deletes them; None: never.
+        registry: Where W&B links the model, ``REGISTRY/COLLECTION`` or ``REGISTRY/COLLECTION:ALIAS``.
         job_type: W&B's word for what a run of a group does.
         config: What W&B keeps as the settings of the run.
         beside_others: Leave other runs of this process open, and W&B's own `wandb.run` unset.
@@ -51,13 +58,19 @@ class PatientWandbLogger(WandbLogger):
         group: str | None = None,
         tags: Sequence[str] = (),
         offline: bool | None = None,
-        job_type: str = "train",
+        notes: str | None = None,
+        resume: Literal["auto", "allow", "must", "never"] = "auto",
+        log_model: str = "none",
+        model_days: int | None = None,
+        registry: str | None = None,
+        job_type: str | None = None,
         config: Mapping[str, Any] | None = None,
         beside_others: bool = False,
     ) -> None:
         """Start the record, on disk where W&B does not take it."""
         import wandb
 
+        self._kept = KeptModel(log_model, model_days, registry)
         if offline is None:
             offline = is_wandb_offline() and "WANDB_MODE" not in os.environ
         os.environ.setdefault("WANDB_SILENT", "true")
@@ -70,6 +83,7 @@ class PatientWandbLogger(WandbLogger):
                 entity=entity,
                 group=group,
                 tags=list(tags),
+                notes=notes,
                 name=folder.name,
                 dir=folder,
                 mode=mode,
@@ -78,7 +92,7 @@ class PatientWandbLogger(WandbLogger):
                 reinit="create_new" if beside_others else "finish_previous",
                 # A run that was killed or failed goes on under its id, which W&B keeps in the directory. Not offline:
                 # of two such records `wandb sync` puts the second in the place of the first.
-                resume="auto" if online else None,
+                resume=resume if online else None,
                 settings=wandb.Settings(**_timeouts()),
             )
 
@@ -121,7 +135,7 @@ class PatientWandbLogger(WandbLogger):
 
         try:
             yield
-        except (wandb.Error, OSError) as error:
+        except (wandb.Error, OSError, ValueError) as error:  # ValueError of what the server answers about an artifact.
             if not self._told:
                 sends = f"; {self.sync_command} sends what is on disk"
                 say(f"Note: W&B lost a part of the record ({_reason(error)}){sends}.")
@@ -144,6 +158,15 @@ class PatientWandbLogger(WandbLogger):
 
         with self.patience():
             self.experiment.log({f"data/{path.stem}": wandb.Image(str(path)) for path in paths})
+
+    def log_inputs(self, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None) -> None:
+        """Say which dataset, split and model of W&B the run starts from; see `Tracking.add_inputs`."""
+        with self.patience():
+            use_inputs(self.experiment, dataset, genre_of, run, source)
+
+    def log_model_of(self, run: RunDirectory, metrics: Mapping[str, Any]) -> None:
+        """Keep the model of a finished run in W&B, if that is wanted; `metrics` are what ``metrics.json`` will hold."""
+        keep_model(self.experiment, run, metrics, self._kept, timeout_s=FINISH_TIMEOUT_S)
 
     def log_test(
         self,

@@ -41,6 +41,18 @@ class Tracking:
                 for path in paths:
                     place.log_picture(f"data/{path.stem}", path)
 
+    def add_inputs(self, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None) -> None:
+        """Tell W&B which dataset, split and model a run starts from.
+
+        Args:
+            dataset: See `genreclf.datasets.base.Dataset.dataset`.
+            genre_of: Genre of each track by its id.
+            run: Its directory.
+            source: The model's name in W&B, if it starts from one there.
+        """
+        for logger in self._wandb:
+            logger.log_inputs(dataset, genre_of, run, source)
+
     def finish(
         self,
         run: RunDirectory,
@@ -51,7 +63,7 @@ class Tracking:
         """Add the figures of the test, and where a logger has a place for them its plots and the test tracks.
 
         Args:
-            run: The run, whose plots are drawn.
+            run: The run, whose plots are drawn, and whose model W&B keeps if that is wanted.
             metrics: As in ``metrics.json``.
             tracks: The test.
             spectrogram: Stored values of a track by its id, shape ``(mel, frame)``, if these are spectrograms.
@@ -62,6 +74,7 @@ class Tracking:
             if isinstance(logger, PatientWandbLogger):
                 with logger.patience():
                     logger.log_test(flat, metrics, tracks, spectrogram)
+                    logger.log_model_of(run, metrics)
             else:
                 logger.log_metrics(flat | _flat({"objective": metrics.get("objective")}))
             if tracks is not None and (media := media_of(logger)) is not None:

@@ -1,0 +1,276 @@
+"""W&B's artifacts: the dataset and the split that a run uses, the model it makes, and runs that start from one."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from genreclf.errors import UserError
+from genreclf.escaping import say
+from genreclf.run_directory import RunDirectory, atomic_write_text
+
+PREFIX = "wandb:"
+"""Begins the name of a model in W&B where a run directory can stand."""
+
+REFERENCE = re.compile(r"wandb:(?P<entity>[\w.-]+)/(?P<project>[\w.-]+)/(?P<name>[\w.-]+):(?P<alias>[\w.-]+)")
+
+LARGEST_BYTES = {
+    "config.yaml": 2**20,
+    "metrics.json": 2**22,
+    "split.json": 2**26,
+    "history.csv": 2**26,
+    "environment.json": 2**20,
+    "checkpoints/best.ckpt": 2**33,
+    "checkpoints/last.ckpt": 2**34,
+}
+"""The files of a model in W&B, and how large each may be, in bytes."""
+
+CHECKPOINTS = {"none": (), "best": ("best",), "last": ("last",), "both": ("best", "last")}
+"""The checkpoints that ``logger.wandb.log_model`` keeps."""
+
+SOURCE = "wandb.json"
+"""The file that says which artifact a directory was fetched from."""
+
+TIMEOUT_S = 30
+"""How long W&B may take to answer."""
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """What W&B is to keep of the model of a run.
+
+    Attributes:
+        checkpoints: One of `CHECKPOINTS`.
+        days: After how many days W&B deletes it; None: never.
+        registry: Where it is linked, ``REGISTRY/COLLECTION`` or ``REGISTRY/COLLECTION:ALIAS``; None: nowhere.
+
+    Raises:
+        UserError: There is no such choice, or it makes no sense with the others.
+    """
+
+    checkpoints: str = "none"
+    days: int | None = None
+    registry: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoints not in CHECKPOINTS:
+            raise UserError(f"logger.wandb.log_model={self.checkpoints} is none of {', '.join(CHECKPOINTS)}.")
+        if self.days is not None and (type(self.days) is not int or self.days < 1):
+            raise UserError(f"logger.wandb.model_days={self.days} must be a whole number of at least 1, or null.")
+        if self.registry is not None and not re.fullmatch(r"[\w-]+/[\w.-]+(:[\w.-]+)?", self.registry):
+            raise UserError(
+                f"logger.wandb.registry={self.registry} is no REGISTRY/COLLECTION or REGISTRY/COLLECTION:ALIAS."
+            )
+        for key, value in (("registry", self.registry), ("model_days", self.days)):
+            if value is not None and self.checkpoints == "none":
+                raise UserError(f"logger.wandb.{key}={value} is of a model, and log_model=none keeps none: set best.")
+
+
+def use_inputs(
+    wandb_run: Any, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None
+) -> None:
+    """Tell W&B which dataset, split and model a run uses; offline, its settings alone tell of the model.
+
+    Args:
+        wandb_run: W&B's.
+        dataset: See `genreclf.datasets.base.Dataset.dataset`.
+        genre_of: Genre of each track by its id.
+        run: Its directory.
+        source: The model's name in W&B, if it starts from one there.
+    """
+    split = run.read_json(run.split)
+    for artifact in (
+        dataset_artifact(run.path / "wandb", dataset, genre_of, split["artists"]),
+        split_artifact(run.split, split),
+    ):
+        # What the public `use_artifact` does, which waits for W&B without an end and refuses to work offline.
+        wandb_run._log_artifact(
+            artifact, aliases=[artifact.metadata["hash"]], is_user_created=True, use_after_commit=True
+        )
+    if source is not None and not wandb_run.offline:
+        wandb_run.use_artifact(source)
+
+
+def keep_model(
+    wandb_run: Any, run: RunDirectory, metrics: Mapping[str, Any], kept: KeptModel, *, timeout_s: float
+) -> None:
+    """Keep the model of a finished run in W&B, if there is one and it is wanted.
+
+    Args:
+        wandb_run: W&B's.
+        run: The run.
+        metrics: What ``metrics.json`` will hold.
+        kept: What is kept.
+        timeout_s: How long a link in the registry may wait for the files to arrive.
+    """
+    if not any((run.path / f"checkpoints/{name}.ckpt").is_file() for name in CHECKPOINTS[kept.checkpoints]):
+        return
+    artifact = model_artifact(run, wandb_run.id, metrics, kept)
+    wandb_run.log_artifact(artifact, aliases=["latest", *CHECKPOINTS[kept.checkpoints]])
+    if kept.registry is not None and wandb_run.offline:
+        say(f"Note: W&B links nothing offline: link {artifact.name} to {kept.registry} once it is sent.")
+    elif kept.registry is not None:
+        place, _, alias = kept.registry.partition(":")
+        artifact.wait(timeout=round(timeout_s))
+        wandb_run.link_artifact(artifact, f"wandb-registry-{place}", aliases=[alias] if alias else None)
+
+
+def dataset_artifact(folder: Path, dataset: str, tracks: Mapping[str, str], artists: Mapping[str, Any]) -> Any:
+    """Return a dataset as an artifact of W&B: ids, genres and artists of its tracks, not the music.
+
+    Args:
+        folder: Where its file is written, to stay there.
+        dataset: See `genreclf.datasets.base.Dataset.dataset`.
+        tracks: Genre of each track by its id.
+        artists: Known artists by id.
+    """
+    import wandb
+
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["track_id", "genre", "artist"])
+    lines.writerows([id, tracks[id], "; ".join(artists.get(id, ()))] for id in sorted(tracks))
+    atomic_write_text(folder / "tracks.csv", text.getvalue())
+    found = hashlib.sha256(text.getvalue().encode()).hexdigest()[:16]
+    metadata = {"dataset": dataset, "hash": found, "tracks": len(tracks), "genres": sorted(set(tracks.values()))}
+    artifact = wandb.Artifact(_name("dataset", dataset), type="dataset", metadata=metadata)
+    artifact.add_file(str((folder / "tracks.csv").resolve()), skip_cache=True, policy="immutable")
+    return artifact
+
+
+def split_artifact(path: Path, split: Mapping[str, Any]) -> Any:
+    """Return a split as an artifact of W&B.
+
+    Args:
+        path: ``split.json`` of the run.
+        split: What it holds.
+    """
+    import wandb
+
+    counts = {subset: len(split[subset]) for subset in ("train", "val", "test")}
+    metadata = {key: split[key] for key in ("name", "hash", "leaky", "dataset")} | counts
+    artifact = wandb.Artifact(_name("split", split["name"]), type="split", metadata=metadata)
+    artifact.add_file(str(path.resolve()), skip_cache=True, policy="immutable")
+    return artifact
+
+
+def model_artifact(run: RunDirectory, run_id: str, metrics: Mapping[str, Any], kept: KeptModel) -> Any:
+    """Return a model as an artifact of W&B: as much of a run directory as predictions and further training need.
+
+    Args:
+        run: The run.
+        run_id: Of the run in W&B.
+        metrics: What ``metrics.json`` will hold.
+        kept: What is kept of it.
+    """
+    import wandb
+
+    figures = {key: metrics.get(key) for key in ("objective", "parameters", "epochs", "best_epoch", "pretrained")}
+    metadata = {**figures, "split": metrics["split"], "checkpoints": kept.checkpoints}
+    artifact = wandb.Artifact(f"model-{run_id}", type="model", metadata=metadata)
+    wanted = [f"checkpoints/{name}.ckpt" for name in CHECKPOINTS[kept.checkpoints]]
+    for name in (*[name for name in LARGEST_BYTES if "/" not in name and name != "metrics.json"], *wanted):
+        if (run.path / name).is_file():
+            artifact.add_file(str((run.path / name).resolve()), name, skip_cache=True, policy="immutable")
+    with artifact.new_file("metrics.json", encoding="utf-8") as file:
+        file.write(json.dumps(metrics, indent=2) + "\n")
+    if kept.days is not None:
+        artifact.ttl = timedelta(days=kept.days)
+    return artifact
+
+
+def local_run(run: str) -> RunDirectory:
+    """Return a run directory, fetched before if it is named as a model in W&B."""
+    return RunDirectory(fetch(run) if run.startswith(PREFIX) else run)
+
+
+def check_reference(reference: str) -> dict[str, str]:
+    """Return the parts of the name of a model in W&B: entity, project, name and alias.
+
+    Raises:
+        UserError: It is no such name.
+    """
+    if (found := REFERENCE.fullmatch(reference)) is None:
+        raise UserError(f"{reference} names no model in W&B; give it as wandb:ENTITY/PROJECT/ARTIFACT:ALIAS.")
+    return found.groupdict()
+
+
+def fetch(reference: str) -> Path:
+    """Fetch a model from W&B into the user's cache folder, once for each version, and return where it lies.
+
+    An artifact of other files than `LARGEST_BYTES` is not fetched, and each file must be what the artifact says of it.
+    What reads them trusts them no more than any run directory from elsewhere: nothing in them is executed.
+
+    Args:
+        reference: ``wandb:ENTITY/PROJECT/ARTIFACT:ALIAS``, the alias a version or a word such as ``latest``.
+
+    Raises:
+        UserError: It is not there, cannot be fetched, or is no model that a run has kept.
+    """
+    parts = check_reference(reference)
+    cache = Path(user_cache_path("genreclf"), "wandb", *(parts[key] for key in ("entity", "project", "name")))
+    if re.fullmatch(r"v\d+", parts["alias"]) and (kept := cache / parts["alias"]).is_dir():
+        return kept  # A version never changes.
+    with _sentences(reference):
+        import wandb
+
+        artifact = wandb.Api(timeout=TIMEOUT_S).artifact(reference.removeprefix(PREFIX))
+        entries = artifact.manifest.entries
+        if artifact.type != "model" or not {"config.yaml", "metrics.json"} <= entries.keys() <= LARGEST_BYTES.keys():
+            raise UserError(f"{reference} is no model that a run has kept with logger.wandb.log_model.")
+        for name, entry in entries.items():
+            if entry.ref is not None or (entry.size or 0) > LARGEST_BYTES[name]:
+                raise UserError(f"{name} of {reference} is larger than {LARGEST_BYTES[name]} bytes, or elsewhere.")
+        target = cache / str(artifact.version)
+        if target.is_dir():
+            return target
+        partial = cache / f".{artifact.version}.{secrets.token_hex(4)}.partial"
+        try:
+            for entry in entries.values():
+                entry.download(str(partial), skip_cache=True)
+            artifact.verify(str(partial))
+            full_name = f"{parts['entity']}/{parts['project']}/{parts['name']}:{artifact.version}"
+            source = {"artifact": full_name, "digest": artifact.digest}
+            atomic_write_text(partial / SOURCE, json.dumps(source, indent=2) + "\n")
+            if not target.is_dir():
+                os.replace(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def source_of(run: RunDirectory) -> str | None:
+    """Return the name of the artifact that a directory was fetched from; None if it was not."""
+    path = run.path / SOURCE
+    return str(run.read_json(path).get("artifact")) if path.is_file() else None
+
+
+def _name(kind: str, words: str) -> str:
+    return f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', words).strip('-')[:100] or 'unnamed'}"
+
+
+@contextmanager
+def _sentences(reference: str) -> Iterator[None]:
+    """Turn what W&B answers into a sentence."""
+    import wandb
+    from requests import RequestException
+
+    try:
+        yield
+    except (wandb.Error, RequestException, OSError, ValueError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{reference} cannot be fetched from W&B ({reason}); look at its name, and at your account (wandb login)."
+        ) from error
