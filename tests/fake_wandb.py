@@ -1,6 +1,8 @@
 """A server that W&B's client takes for W&B: it keeps what is sent, and hands out the trials of a sweep."""
 
+import base64
 import contextlib
+import hashlib
 import http.server
 import json
 import threading
@@ -21,8 +23,17 @@ class FakeServer(http.server.BaseHTTPRequestHandler):
     sent: list[tuple[str, dict[str, Any]]]
     commands: list[dict[str, Any]]
     """What an agent is told, one after the other, while it says that none of its runs is running; then to exit."""
+    hangs: threading.Event
+    """Once set, nothing is answered any more."""
+    model: dict[str, bytes]
+    """The files of the artifact ``someone/genreclf/model:latest``, which is version 3."""
+    digests: dict[str, str]
+    """What the artifact says of them, in base64, where that is not the truth."""
 
     def do_POST(self) -> None:
+        if self.hangs.is_set():
+            threading.Event().wait(60)
+            return
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         asked = json.loads(content) if content[:1] == b"{" else {}
         self.sent.append((self.path, asked))
@@ -45,8 +56,13 @@ class FakeServer(http.server.BaseHTTPRequestHandler):
             bucket = {"id": "b", "name": name, "config": "{}", "wandbConfig": '{"t": 1}', "tags": [], **counts, **tails}
             data = {"model": {**PROJECT, "bucket": bucket if begun else None}}
         else:
-            data = self.of_sweep(asked.get("query", ""), asked.get("variables", {}))
+            asked_of = (asked.get("query", ""), asked.get("variables", {}))
+            data = self.of_model(*asked_of) or self.of_sweep(*asked_of)
         answer = json.dumps({"data": data} if self.path == "/graphql" else {}).encode()
+        if self.path == "/manifest":
+            answer = json.dumps(self.manifest()).encode()
+        elif self.path.startswith("/kept/"):
+            answer = self.model.get(self.path.removeprefix("/kept/"), answer)
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -83,6 +99,64 @@ class FakeServer(http.server.BaseHTTPRequestHandler):
         """Return what was sent of runs themselves."""
         return [asked for _, asked in cls.sent if "upsertBucket" in asked.get("query", "")]
 
+    def of_model(self, query: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Answer what is asked of the model."""
+        here = f"http://{self.headers['Host']}"
+        if "query ArtifactMembershipByName" in query:
+            return {"project": {"artifactCollectionMembership": self.membership(given["name"])}}
+        if "query FetchArtifactManifest" in query:
+            return {"artifact": {"currentManifest": {"file": {"directUrl": f"{here}/manifest"}}}}
+        if "query GetArtifactMembershipFileUrls" in query:
+            files = [
+                {"node": {"__typename": "File", "name": name, "directUrl": f"{here}/kept/{name}"}}
+                for name in self.model
+            ]
+            listed = {"files": {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": files}}
+            return {"project": {"artifactCollection": {"__typename": "ArtifactSequence", "artifactMembership": listed}}}
+        return {}
+
+    @classmethod
+    def membership(cls, name: str) -> dict[str, Any] | None:
+        """Return what is known of the artifact."""
+        if not name.startswith("model:"):
+            return None
+        project = {"id": "p", "internalId": "1", "name": "genreclf", "entity": {"name": "someone"}}
+        collection = {"__typename": "ArtifactSequence", "name": "model", "project": project}
+        artifact = {
+            **{
+                "__typename": "Artifact",
+                "id": "a",
+                "artifactSequence": collection,
+                "versionIndex": 3,
+                "state": "COMMITTED",
+            },
+            **{"artifactType": {"name": "model"}, "description": None, "metadata": "{}", "ttlDurationSeconds": -1},
+            **{"ttlIsInherited": True, "tags": [], "historyStep": None, "size": 1, "digest": "d", "commitHash": "c"},
+            **{"fileCount": len(cls.model), "createdAt": "2026-01-01T00:00:00Z", "updatedAt": None, "aliases": []},
+        }
+        aliases = [{"__typename": "ArtifactAlias", "id": "l", "alias": "latest"}]
+        found = {"__typename": "ArtifactCollectionMembership", "id": "m", "versionIndex": 3}
+        return {
+            **found,
+            "createdAt": "2026-01-01T00:00:00Z",
+            "aliases": aliases,
+            "artifactCollection": collection,
+            "artifact": artifact,
+        }
+
+    @classmethod
+    def manifest(cls) -> dict[str, Any]:
+        """Return the list of the model's files."""
+
+        def entry(name: str, content: bytes) -> dict[str, Any]:
+            digest = base64.b64encode(hashlib.md5(content).digest()).decode()
+            return {"digest": cls.digests.get(name, digest), "size": len(content), "birthArtifactID": "a"}
+
+        layout = {"storageLayout": "V2"}
+        contents = {name: entry(name, content) for name, content in cls.model.items()}
+        kind = {"version": 1, "storagePolicy": "wandb-storage-policy-v1", "storagePolicyConfig": layout}
+        return {**kind, "contents": contents}
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -106,7 +180,8 @@ def history_of(sent: list[tuple[str, dict[str, Any]]], name: str) -> list[str]:
 @contextlib.contextmanager
 def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTTPServer]:
     """Let W&B take a `FakeServer` for its own."""
-    FakeServer.sent, FakeServer.commands = [], []
+    FakeServer.sent, FakeServer.commands, FakeServer.model, FakeServer.digests = [], [], {}, {}
+    FakeServer.hangs = threading.Event()
     wandb.teardown()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeServer) as answering:
         threading.Thread(target=answering.serve_forever, daemon=True).start()

@@ -1,8 +1,6 @@
 """Check the parts of a run before any data are downloaded or spectrograms computed."""
 
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -12,8 +10,6 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor, ProgressBar
-from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
-from lightning_utilities.core.imports import RequirementCache
 from torch import nn
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -23,25 +19,21 @@ from genreclf.config.config import Config
 from genreclf.config.weights import check_checkpoint
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.datasets.base import ImageDataset
-from genreclf.errors import UserError, require
+from genreclf.errors import UserError
 from genreclf.experiment.build import (
-    LOGGERS_ARE_GIVEN,
     make_augmentation,
     make_callbacks,
     make_loss,
     make_optimizer,
     make_scheduler,
 )
+from genreclf.experiment.check_loggers import check_loggers
 from genreclf.experiment.corpus import audio_spec, make_encoder
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
 from genreclf.run_directory import RunDirectory
-from genreclf.training.artifacts import PREFIX, KeptModel, check_reference
+from genreclf.training.artifacts import PREFIX, check_reference
 from genreclf.training.best_epoch import LOGGED
-from genreclf.training.loggers import PatientWandbLogger
-
-WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
-"""What W&B's variable ``WANDB_MODE`` may say."""
 
 GENRES = 10
 """How many there are in a network that is described before the genres are known."""
@@ -61,7 +53,7 @@ def check_training(config: Config) -> None:
             lambda: _check_batch(config),
             lambda: _check_start(config),
             lambda: _check_measured(config),
-            lambda: _check_loggers(config),
+            lambda: check_loggers(config),
             lambda: instantiate.make("split", config.split),
             lambda: make_loss(config, [1] * GENRES),
             lambda: make_augmentation(config),
@@ -82,7 +74,7 @@ def check_evaluation(config: Config) -> None:
     """
     _check(
         [
-            lambda: _check_loggers(config),
+            lambda: check_loggers(config),
             lambda: instantiate.make("split", config.split),
             lambda: _check_trainer(config, fits=False),
         ]
@@ -264,31 +256,6 @@ def _check_start(config: Config) -> None:
 def _check_measured(config: Config) -> None:
     if config.robustness:
         raise UserError("robustness is of a trained run: python -m genreclf evaluate RUN robustness=all.")
-
-
-def _check_loggers(config: Config) -> None:
-    for name, node in config.logger.items():
-        group = f"logger.{name}"
-        kind = instantiate.find(group, node, [])
-        if kind is None:
-            continue
-        if kind is TensorBoardLogger and find_spec("tensorboardX") is None:
-            require("logger=tensorboard", "tensorboard", "tensorboard")
-        if kind is MLFlowLogger:
-            require("logger=mlflow", "mlflow", "mlflow")
-        of_module = vars(sys.modules[kind.__module__]).values()
-        needed = next((each for each in of_module if isinstance(each, RequirementCache)), None)
-        if needed is not None and not needed:
-            raise UserError(f"{group}: {kind.__name__} needs another package. {needed}")
-        needs = [] if "_args_" in node else [*instantiate.arguments(kind)]
-        needs = [key for key in needs if instantiate.requires(group, node, key)]
-        if lacking := [key for key in sorted(needs) if key not in ("save_dir", *LOGGERS_ARE_GIVEN, *node)]:
-            raise UserError(f"{group}: {kind.__name__} needs {' and '.join(lacking)}; set {group}.{lacking[0]}.")
-        if kind is PatientWandbLogger:
-            KeptModel(node.get("log_model", "none"), node.get("model_days"), node.get("registry"))
-        wandb = isinstance(kind, type) and issubclass(kind, WandbLogger)
-        if wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
-            raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")
 
 
 def _check_steps(config: Config) -> None:

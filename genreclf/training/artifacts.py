@@ -70,9 +70,7 @@ class KeptModel:
         if self.days is not None and (type(self.days) is not int or self.days < 1):
             raise UserError(f"logger.wandb.model_days={self.days} must be a whole number of at least 1, or null.")
         if self.registry is not None and not re.fullmatch(r"[\w-]+/[\w.-]+(:[\w.-]+)?", self.registry):
-            raise UserError(
-                f"logger.wandb.registry={self.registry} is no REGISTRY/COLLECTION or REGISTRY/COLLECTION:ALIAS."
-            )
+            raise UserError(f"logger.wandb.registry={self.registry} is no REGISTRY/COLLECTION[:ALIAS].")
         for key, value in (("registry", self.registry), ("model_days", self.days)):
             if value is not None and self.checkpoints == "none":
                 raise UserError(f"logger.wandb.{key}={value} is of a model, and log_model=none keeps none: set best.")
@@ -103,9 +101,7 @@ def use_inputs(
         wandb_run.use_artifact(source)
 
 
-def keep_model(
-    wandb_run: Any, run: RunDirectory, metrics: Mapping[str, Any], kept: KeptModel, *, timeout_s: float
-) -> None:
+def keep_model(wandb_run: Any, run: RunDirectory, metrics: Mapping[str, Any], kept: KeptModel) -> None:
     """Keep the model of a finished run in W&B, if there is one and it is wanted.
 
     Args:
@@ -113,7 +109,6 @@ def keep_model(
         run: The run.
         metrics: What ``metrics.json`` will hold.
         kept: What is kept.
-        timeout_s: How long a link in the registry may wait for the files to arrive.
     """
     if not any((run.path / f"checkpoints/{name}.ckpt").is_file() for name in CHECKPOINTS[kept.checkpoints]):
         return
@@ -123,7 +118,7 @@ def keep_model(
         say(f"Note: W&B links nothing offline: link {artifact.name} to {kept.registry} once it is sent.")
     elif kept.registry is not None:
         place, _, alias = kept.registry.partition(":")
-        artifact.wait(timeout=round(timeout_s))
+        artifact.wait()
         wandb_run.link_artifact(artifact, f"wandb-registry-{place}", aliases=[alias] if alias else None)
 
 
@@ -238,8 +233,7 @@ def fetch(reference: str) -> Path:
             return target
         partial = cache / f".{artifact.version}.{secrets.token_hex(4)}.partial"
         try:
-            for entry in entries.values():
-                entry.download(str(partial), skip_cache=True)
+            artifact.download(str(partial), skip_cache=True)
             artifact.verify(str(partial))
             full_name = f"{parts['entity']}/{parts['project']}/{parts['name']}:{artifact.version}"
             source = {"artifact": full_name, "digest": artifact.digest}

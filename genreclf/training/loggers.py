@@ -4,8 +4,10 @@ import netrc
 import os
 import shlex
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,11 +164,12 @@ class PatientWandbLogger(WandbLogger):
     def log_inputs(self, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None) -> None:
         """Say which dataset, split and model of W&B the run starts from; see `Tracking.add_inputs`."""
         with self.patience():
-            use_inputs(self.experiment, dataset, genre_of, run, source)
+            _within(INIT_TIMEOUT_S, partial(use_inputs, self.experiment, dataset, genre_of, run, source))
 
     def log_model_of(self, run: RunDirectory, metrics: Mapping[str, Any]) -> None:
         """Keep the model of a finished run in W&B, if that is wanted; `metrics` are what ``metrics.json`` will hold."""
-        keep_model(self.experiment, run, metrics, self._kept, timeout_s=FINISH_TIMEOUT_S)
+        with self.patience():
+            _within(FINISH_TIMEOUT_S, partial(keep_model, self.experiment, run, metrics, self._kept))
 
     def log_test(
         self,
@@ -204,6 +207,30 @@ class PatientWandbLogger(WandbLogger):
                 **pictures,
             }
         )
+
+
+def _within(seconds: float, work: Callable[[], None]) -> None:
+    """Do what may wait for W&B, and leave it to itself after some time.
+
+    Raises:
+        TimeoutError: It takes longer.
+    """
+    outcome: list[BaseException | None] = []
+
+    def do() -> None:
+        try:
+            work()
+            outcome.append(None)
+        except Exception as error:  # Whatever it is, it is raised in the other thread.
+            outcome.append(error)
+
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError(f"no answer for {seconds:.0f} s")
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 def _timeouts() -> dict[str, Any]:

@@ -13,13 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import wandb
 from fake_wandb import FakeServer, fake_hub, history_of, online
-from helpers import python_m, wait_until
+from helpers import Cli, python_m, wait_until
 
+from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
+from genreclf.training.artifacts import fetch, source_of
 from genreclf.training.loggers import PatientWandbLogger
+from genreclf.training.module import GenreClassifier
 from genreclf.training.tracking import Tracking
 
 
@@ -116,8 +121,95 @@ def test_a_training_finishes_without_its_server(
     run = RunDirectory(tmp_path / "run")
     assert run.read_metrics()["status"] == "finished"
     assert run.report.exists()
-    assert "its record stays in" in output
-    assert list(run.path.glob("wandb/offline-run-*/*.wandb"))
+    (record,) = run.path.glob("wandb/*run-*/*.wandb")
+    sentence = f"its record stays on disk: wandb sync {record.parent.relative_to(tmp_path)} sends it."
+    assert record.parent.name.startswith("offline-run-")
+    assert output.count(sentence) == 1
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_while_its_server_hangs(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genreclf.training.loggers.FINISH_TIMEOUT_S", 3.0)
+    step = GenreClassifier.training_step
+
+    def hang(model: GenreClassifier, batch: Any, batch_idx: int) -> Any:
+        FakeServer.hangs.set()
+        return step(model, batch, batch_idx)
+
+    monkeypatch.setattr(GenreClassifier, "training_step", hang)
+    with fake_hub(tmp_path, monkeypatch) as answering:
+        kept = ["logger=wandb", "callbacks.record.every_n_steps=1", "logger.wandb.log_model=best"]
+        outcome = cli(*tiny, *kept, "trainer.max_epochs=3", "run_dir=run")
+        answering.shutdown()
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory("run").status == "finished"
+    (record,) = tmp_path.glob("run/wandb/run-*")
+    address = f"W&B: http://127.0.0.1:{answering.server_port}/someone/genreclf/runs/{record.name.rpartition('-')[2]}\n"
+    assert outcome.out.count(address) == 2
+    assert outcome.err == (
+        "Note: W&B lost a part of the record (Timed out finishing run.); wandb sync "
+        f"run/wandb/{record.name} sends what is on disk.\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_model_in_wandb_stands_for_a_run(
+    cli: Cli, tiny: list[str], finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = "wandb:someone/genreclf/model:latest"
+    soundfile.write(tmp_path / "song.wav", np.random.default_rng(0).normal(0, 0.1, 44100), 22050)
+    names = ("config.yaml", "metrics.json", "split.json", "checkpoints/best.ckpt")
+    with fake_hub(tmp_path, monkeypatch) as answering:
+        FakeServer.model = {name: (finished.path / name).read_bytes() for name in names}
+        FakeServer.digests = {"checkpoints/best.ckpt": "AAAA"}
+        with pytest.raises(UserError, match=r"cannot be fetched from W&B \(Digest mismatch"):
+            fetch(reference)
+        FakeServer.digests = {}
+        FakeServer.model["sitecustomize.py"] = b"1"
+        with pytest.raises(UserError, match="is no model that a run has kept"):
+            fetch(reference)
+        del FakeServer.model["sitecustomize.py"]
+        with pytest.raises(UserError, match="cannot be fetched from W&B"):
+            fetch("wandb:someone/genreclf/other:latest")
+        there, here = (cli("predict", run, "song.wav", "--format", "csv") for run in (reference, "run"))
+        assert (there.code, there.out) == (0, here.out), there.err
+        tuned = cli(*tiny, f"init_from={reference}", "logger=wandb", "run_dir=tuned")
+        assert tuned.code == 0, tuned.err
+        answering.shutdown()
+    assert RunDirectory("tuned").read_json(RunDirectory("tuned").split)["started_from"][0]["train"]
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    kept = fetch("wandb:someone/genreclf/model:v3")  # Without asking anyone.
+    assert source_of(RunDirectory(kept)) == "someone/genreclf/model:v3"
+    used = [asked["variables"]["input"] for _, asked in FakeServer.sent if "useArtifact" in asked.get("query", "")]
+    assert [use["artifactID"] for use in used] == ["a"]
+
+
+def test_a_name_of_no_model_is_refused_before_anything_is_asked(cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, "init_from=wandb:model:latest", "run_dir=run")
+    sentence = "wandb:model:latest names no model in W&B; give it as wandb:ENTITY/PROJECT/ARTIFACT:ALIAS.\n"
+    assert (outcome.code, outcome.err) == (2, sentence)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["log_model=all"], "log_model=all is none of none, best, last, both."),
+        (["log_model=best", "registry=models"], "registry=models is no REGISTRY/COLLECTION[:ALIAS]."),
+        (
+            ["registry=model/genres:production"],
+            "registry=model/genres:production is of a model, and log_model=none keeps",
+        ),
+        (["log_model=best", "model_days=0"], "model_days=0 must be a whole number of at least 1, or null."),
+    ],
+)
+def test_what_is_to_be_kept_of_a_model_is_checked(
+    settings: list[str], sentence: str, cli: Cli, tiny: list[str]
+) -> None:
+    outcome = cli(*tiny, "logger=wandb", *(f"logger.wandb.{setting}" for setting in settings), "run_dir=run")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"logger.wandb.{sentence}")
 
 
 @pytest.mark.slow

@@ -1,0 +1,48 @@
+"""Check the loggers of a run before anything is computed."""
+
+import os
+import sys
+from importlib.util import find_spec
+
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning_utilities.core.imports import RequirementCache
+
+from genreclf.config import instantiate
+from genreclf.config.config import Config
+from genreclf.errors import UserError, require
+from genreclf.experiment.build import LOGGERS_ARE_GIVEN
+from genreclf.training.artifacts import KeptModel
+from genreclf.training.loggers import PatientWandbLogger
+
+WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
+"""What W&B's variable ``WANDB_MODE`` may say."""
+
+
+def check_loggers(config: Config) -> None:
+    """See that loggers can be made, before one is.
+
+    Raises:
+        UserError: A package or a setting is missing, or a setting is wrong.
+    """
+    for name, node in config.logger.items():
+        group = f"logger.{name}"
+        kind = instantiate.find(group, node, [])
+        if kind is None:
+            continue
+        if kind is TensorBoardLogger and find_spec("tensorboardX") is None:
+            require("logger=tensorboard", "tensorboard", "tensorboard")
+        if kind is MLFlowLogger:
+            require("logger=mlflow", "mlflow", "mlflow")
+        of_module = vars(sys.modules[kind.__module__]).values()
+        needed = next((each for each in of_module if isinstance(each, RequirementCache)), None)
+        if needed is not None and not needed:
+            raise UserError(f"{group}: {kind.__name__} needs another package. {needed}")
+        needs = [] if "_args_" in node else [*instantiate.arguments(kind)]
+        needs = [key for key in needs if instantiate.requires(group, node, key)]
+        if lacking := [key for key in sorted(needs) if key not in ("save_dir", *LOGGERS_ARE_GIVEN, *node)]:
+            raise UserError(f"{group}: {kind.__name__} needs {' and '.join(lacking)}; set {group}.{lacking[0]}.")
+        if kind is PatientWandbLogger:
+            KeptModel(node.get("log_model", "none"), node.get("model_days"), node.get("registry"))
+        wandb = isinstance(kind, type) and issubclass(kind, WandbLogger)
+        if wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
+            raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")
