@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import rich
-from helpers import Cli
+from helpers import ROOT, Cli
 
 from genreclf.run_directory import RunDirectory
 from genreclf.training.module import GenreClassifier
@@ -44,6 +44,7 @@ def test_a_run_says_what_it_does_and_is_interrupted(
         r"^Epoch 0/1: clips/s [\d,]+, train/loss \d.\d+, val/loss .*, val/track_accuracy 0", outcome.out, re.M
     )
     assert run.status == "interrupted"
+    assert f"{DATA}Run directory: run (new, 2 epochs)\n" in (ROOT / "docs/training.md").read_text()
     outcome = cli(*command)
     assert outcome.code == 0, outcome.err
     assert "Run directory: run (goes on from epoch 1 of 2)\n" in outcome.out
