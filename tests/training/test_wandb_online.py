@@ -13,16 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import wandb
 from fake_wandb import FakeServer, fake_hub, history_of, online
 from helpers import Cli, python_m, wait_until
 
-from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
-from genreclf.training.artifacts import fetch, source_of
 from genreclf.training.loggers import PatientWandbLogger
 from genreclf.training.tracking import Tracking
 
@@ -124,58 +120,6 @@ def test_a_training_finishes_without_its_server(
     sentence = f"its record stays on disk: wandb sync {record.parent.relative_to(tmp_path)} sends it."
     assert record.parent.name.startswith("offline-run-")
     assert output.count(sentence) == 1
-
-
-@pytest.mark.slow
-def test_a_training_goes_on_while_its_server_hangs(
-    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = ["logger=wandb", "callbacks.record.every_n_steps=1", "logger.wandb.log_model=best"]
-    with fake_hub(tmp_path, monkeypatch) as answering:
-        monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "3")
-        process = python_m(*tiny, *kept, "trainer.max_epochs=40", "run_dir=run")
-        wait_until(RunDirectory("run").read_history, process)
-        FakeServer.hangs.set()
-        output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    assert RunDirectory("run").read_metrics()["epochs"] == 40
-    (record,) = tmp_path.glob("run/wandb/run-*")
-    address = f"W&B: http://127.0.0.1:{answering.server_port}/someone/genreclf/runs/{record.name.rpartition('-')[2]}\n"
-    assert output.count(address) == 2
-    assert output.count("Note: W&B lost a part of the record") == 1
-    assert f"; wandb sync run/wandb/{record.name} sends what is on disk.\n" in output
-
-
-@pytest.mark.slow
-def test_a_model_in_wandb_stands_for_a_run(
-    cli: Cli, tiny: list[str], finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reference = "wandb:someone/genreclf/model:latest"
-    soundfile.write(tmp_path / "song.wav", np.random.default_rng(0).normal(0, 0.1, 44100), 22050)
-    names = ("config.yaml", "metrics.json", "split.json", "checkpoints/best.ckpt")
-    with fake_hub(tmp_path, monkeypatch) as answering:
-        FakeServer.model = {name: (finished.path / name).read_bytes() for name in names}
-        FakeServer.digests = {"checkpoints/best.ckpt": "AAAA"}
-        with pytest.raises(UserError, match=r"cannot be fetched from W&B \(Digest mismatch"):
-            fetch(reference)
-        FakeServer.digests = {}
-        FakeServer.model["sitecustomize.py"] = b"1"
-        with pytest.raises(UserError, match="is no model that a run has kept"):
-            fetch(reference)
-        del FakeServer.model["sitecustomize.py"]
-        with pytest.raises(UserError, match="cannot be fetched from W&B"):
-            fetch("wandb:someone/genreclf/other:latest")
-        there, here = (cli("predict", run, "song.wav", "--format", "csv") for run in (reference, "run"))
-        assert (there.code, there.out) == (0, here.out), there.err
-        tuned = cli(*tiny, f"init_from={reference}", "logger=wandb", "run_dir=tuned")
-        assert tuned.code == 0, tuned.err
-        answering.shutdown()
-    assert RunDirectory("tuned").read_json(RunDirectory("tuned").split)["started_from"][0]["train"]
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    kept = fetch("wandb:someone/genreclf/model:v3")  # Without asking anyone.
-    assert source_of(RunDirectory(kept)) == "someone/genreclf/model:v3"
-    used = [asked["variables"]["input"] for _, asked in FakeServer.sent if "useArtifact" in asked.get("query", "")]
-    assert [use["artifactID"] for use in used] == ["a"]
 
 
 def test_a_name_of_no_model_is_refused_before_anything_is_asked(cli: Cli, tiny: list[str]) -> None:
