@@ -196,7 +196,9 @@ def parser() -> Parser:
         "--same-genre", action="store_true", help="only songs of the genre that the model finds most probable"
     )
     command.add_argument("--diverse", action="store_true", help="unlike each other, too (maximal marginal relevance)")
-    command.add_argument("--other-artists", action="store_true", help="nothing by the song's own artist")
+    command.add_argument(
+        "--other-artists", action="store_true", help="nothing by the song's artist, nor by any of a joint credit"
+    )
     command.add_argument(
         "--exclude-artist", action="append", default=[], metavar="NAME", help="nothing by this artist; may be repeated"
     )
@@ -208,7 +210,8 @@ def parser() -> Parser:
     command.add_argument(
         "--evaluate",
         action="store_true",
-        help="instead, the precision of genres among the nearest K of the run's test tracks; takes overrides such as "
+        help="instead, choose the weights of the similarity on the run's validation tracks, for the next index, and show the "
+        "precision of genres among the nearest K of its test tracks; takes overrides such as "
         "data.artists=FILE for a SONG",
     )
     command.add_device()
