@@ -210,8 +210,8 @@ def parser() -> Parser:
     command.add_argument(
         "--evaluate",
         action="store_true",
-        help="instead, choose the weights of the similarity on the run's validation tracks, for the next index, and show the "
-        "precision of genres among the nearest K of its test tracks; takes overrides such as "
+        help="instead, choose the weights of the similarity on the run's validation tracks, for the next index, and "
+        "show the precision of genres among the nearest K of its test tracks; takes overrides such as "
         "data.artists=FILE for a SONG",
     )
     command.add_device()
