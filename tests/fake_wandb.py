@@ -104,6 +104,8 @@ class FakeServer(http.server.BaseHTTPRequestHandler):
         here = f"http://{self.headers['Host']}"
         if "query ArtifactMembershipByName" in query:
             return {"project": {"artifactCollectionMembership": self.membership(given["name"])}}
+        if "useArtifact" in query:
+            return {"useArtifact": {"artifact": {"id": "a"}}}
         if "query FetchArtifactManifest" in query:
             return {"artifact": {"currentManifest": {"file": {"directUrl": f"{here}/manifest"}}}}
         if "query GetArtifactMembershipFileUrls" in query:

@@ -214,23 +214,23 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
 
     Raises:
         TimeoutError: It takes longer.
+        ConnectionError: It fails, whatever the client makes of that.
     """
-    outcome: list[BaseException | None] = []
+    outcome: list[Exception | None] = []
 
     def do() -> None:
         try:
             work()
             outcome.append(None)
-        except Exception as error:  # Whatever it is, it is raised in the other thread.
+        except Exception as error:  # Of many kinds, as the client has them.
             outcome.append(error)
 
-    thread = threading.Thread(target=do, daemon=True)
-    thread.start()
+    (thread := threading.Thread(target=do, daemon=True)).start()
     thread.join(seconds)
     if not outcome:
         raise TimeoutError(f"no answer for {seconds:.0f} s")
     if outcome[0] is not None:
-        raise outcome[0]
+        raise ConnectionError(_reason(outcome[0])) from outcome[0]
 
 
 def _timeouts() -> dict[str, Any]:

@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import wandb
 from fake_wandb import FakeServer, fake_hub, history_of, online
 from helpers import Cli, python_m, wait_until
 
+from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
+from genreclf.training.artifacts import fetch, source_of
 from genreclf.training.loggers import PatientWandbLogger
 from genreclf.training.tracking import Tracking
 
@@ -120,6 +124,38 @@ def test_a_training_finishes_without_its_server(
     sentence = f"its record stays on disk: wandb sync {record.parent.relative_to(tmp_path)} sends it."
     assert record.parent.name.startswith("offline-run-")
     assert output.count(sentence) == 1
+
+
+@pytest.mark.slow
+def test_a_model_in_wandb_stands_for_a_run(
+    cli: Cli, tiny: list[str], finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = "wandb:someone/genreclf/model:latest"
+    soundfile.write(tmp_path / "song.wav", np.random.default_rng(0).normal(0, 0.1, 44100), 22050)
+    names = ("config.yaml", "metrics.json", "split.json", "checkpoints/best.ckpt")
+    with fake_hub(tmp_path, monkeypatch) as answering:
+        FakeServer.model = {name: (finished.path / name).read_bytes() for name in names}
+        FakeServer.digests = {"checkpoints/best.ckpt": "AAAA"}
+        with pytest.raises(UserError, match=r"cannot be fetched from W&B \(Digest mismatch"):
+            fetch(reference)
+        FakeServer.digests = {}
+        FakeServer.model["sitecustomize.py"] = b"1"
+        with pytest.raises(UserError, match="is no model that a run has kept"):
+            fetch(reference)
+        del FakeServer.model["sitecustomize.py"]
+        with pytest.raises(UserError, match="cannot be fetched from W&B"):
+            fetch("wandb:someone/genreclf/other:latest")
+        there, here = (cli("predict", run, "song.wav", "--format", "csv") for run in (reference, "run"))
+        assert (there.code, there.out) == (0, here.out), there.err
+        tuned = cli(*tiny, f"init_from={reference}", "logger=wandb", "run_dir=tuned")
+        assert tuned.code == 0, tuned.err
+        answering.shutdown()
+    assert RunDirectory("tuned").read_json(RunDirectory("tuned").split)["started_from"][0]["train"]
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    kept = fetch("wandb:someone/genreclf/model:v3")  # Without asking anyone.
+    assert source_of(RunDirectory(kept)) == "someone/genreclf/model:v3"
+    used = [asked["variables"] for _, asked in FakeServer.sent if "useArtifact" in asked.get("query", "")]
+    assert sum("a" in use.values() for use in used) == 1  # Beside dataset and split.
 
 
 def test_a_name_of_no_model_is_refused_before_anything_is_asked(cli: Cli, tiny: list[str]) -> None:
