@@ -127,6 +127,26 @@ def test_a_training_finishes_without_its_server(
 
 
 @pytest.mark.slow
+def test_a_training_goes_on_while_its_server_hangs(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ["logger=wandb", "callbacks.record.every_n_steps=1", "logger.wandb.log_model=best"]
+    with fake_hub(tmp_path, monkeypatch) as answering:
+        monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "3")
+        process = python_m(*tiny, *kept, "trainer.max_epochs=40", "run_dir=run")
+        wait_until(RunDirectory("run").read_history, process)
+        FakeServer.hangs.set()
+        output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert RunDirectory("run").read_metrics()["epochs"] == 40
+    (record,) = tmp_path.glob("run/wandb/run-*")
+    address = f"W&B: http://127.0.0.1:{answering.server_port}/someone/genreclf/runs/{record.name.rpartition('-')[2]}\n"
+    assert output.count(address) == 2
+    assert output.count("Note: W&B lost a part of the record") == 1
+    assert f"; wandb sync run/wandb/{record.name} sends what is on disk.\n" in output
+
+
+@pytest.mark.slow
 def test_a_model_in_wandb_stands_for_a_run(
     cli: Cli, tiny: list[str], finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
