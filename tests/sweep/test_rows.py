@@ -8,7 +8,7 @@ import pytest
 from helpers import Cli
 from PIL import Image
 
-from genreclf.plots.sweep import JobLine, _positions, draw_axes
+from genreclf.plots.sweep import JobLine, axis_positions, draw_axes
 from genreclf.run_directory import RunBusy
 from genreclf.sweep.rows import axes_of, read_rows
 from genreclf.sweep.summary import report
@@ -108,8 +108,8 @@ def test_each_job_is_a_line_of_its_color(tmp_path: Path) -> None:
 
 
 def test_numbers_lie_to_scale_and_words_evenly() -> None:
-    at, ticks = _positions(["1e-4", "1e-2", "1e-3"])
+    at, ticks = axis_positions(["1e-4", "1e-2", "1e-3"])
     np.testing.assert_allclose(at, [0, 1, 0.5])
     assert ticks == pytest.approx({"1e-4": 0, "1e-2": 1, "1e-3": 0.5})
-    np.testing.assert_allclose(_positions(["0", "10", "5"])[0], [0, 1, 0.5])
-    np.testing.assert_allclose(_positions(["none", "dropout", "strong"])[0], [0.5, 0, 1])
+    np.testing.assert_allclose(axis_positions(["0", "10", "5"])[0], [0, 1, 0.5])
+    np.testing.assert_allclose(axis_positions(["none", "dropout", "strong"])[0], [0.5, 0, 1])

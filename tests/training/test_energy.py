@@ -25,7 +25,7 @@ def test_the_energy_of_a_training_is_kept_and_compared(cli: Cli, tiny: list[str]
     assert outcome.code == 0, outcome.err
     header, *rows = Path("comparison/comparison.csv").read_text().splitlines()
     assert float(rows[0].split(",")[header.split(",").index("energy_wh")]) == pytest.approx(
-        1000 * first["energy"]["kwh"]
+        1000 * first["energy"]["kwh"], abs=1e-6
     )
 
     more = [*tiny, *meter, "trainer.max_epochs=2", "ckpt_path=other/checkpoints/last.ckpt"]
