@@ -89,6 +89,13 @@ def test_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "accuracy_ci95" in capsys.readouterr().out
 
 
+def test_songs_of_the_quickstart_are_written() -> None:
+    code = next(code for code in documented("python") if "my/songs" in code and "soundfile.write" in code)
+    exec(compile(code, "docs", "exec"), {})
+    assert soundfile.info("my/songs/0.wav").duration == 12
+    assert len(list(Path("my/songs").iterdir())) == 20
+
+
 def run_notebook(name: str) -> dict[str, Any]:
     """Execute the cells of a notebook in the working directory; return its variables."""
     scope: dict[str, Any] = {}
