@@ -164,12 +164,14 @@ class PatientWandbLogger(WandbLogger):
     def log_inputs(self, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None) -> None:
         """Say which dataset, split and model of W&B the run starts from; see `Tracking.add_inputs`."""
         with self.patience():
-            _within(INIT_TIMEOUT_S, partial(use_inputs, self.experiment, dataset, genre_of, run, source))
+            limit_s = self.experiment.settings.init_timeout
+            _within(limit_s, partial(use_inputs, self.experiment, dataset, genre_of, run, source))
 
     def log_model_of(self, run: RunDirectory, metrics: Mapping[str, Any]) -> None:
         """Keep the model of a finished run in W&B, if that is wanted; `metrics` are what ``metrics.json`` will hold."""
         with self.patience():
-            _within(FINISH_TIMEOUT_S, partial(keep_model, self.experiment, run, metrics, self._kept))
+            limit_s = self.experiment.settings.finish_timeout
+            _within(limit_s, partial(keep_model, self.experiment, run, metrics, self._kept))
 
     def log_test(
         self,
@@ -190,27 +192,25 @@ class PatientWandbLogger(WandbLogger):
         if tracks is None:
             return
         rows = track_rows(tracks)
-        pictures = {}
+        media: dict[str, Any] = {
+            "test/tracks": wandb.Table([*TRACK_COLUMNS], data=rows),
+            "test/confusion": wandb.plot.confusion_matrix(
+                y_true=tracks.targets.tolist(), preds=tracks.predicted.tolist(), class_names=list(tracks.genres)
+            ),
+        }
         if spectrogram is not None:
             shown = [
                 [wandb.Image(picture_of(spectrogram(track_id))), genre, predicted, probability, track_id]
                 for track_id, genre, predicted, probability in examples(rows)
             ]
             columns: list[str | int] = ["spectrogram", "genre", "predicted", "probability", "track_id"]
-            pictures = {"test/spectrograms": wandb.Table(columns, data=shown)}
-        run.log(
-            {
-                "test/tracks": wandb.Table([*TRACK_COLUMNS], data=rows),
-                "test/confusion": wandb.plot.confusion_matrix(
-                    y_true=tracks.targets.tolist(), preds=tracks.predicted.tolist(), class_names=list(tracks.genres)
-                ),
-                **pictures,
-            }
-        )
+            media["test/spectrograms"] = wandb.Table(columns, data=shown)
+        # A table is an artifact: the client asks whether it may be logged, and waits without an end.
+        _within(run.settings.finish_timeout, partial(run.log, media))
 
 
 def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Do what may wait for W&B, and leave it to itself after some time.
+    """Do what may wait for W&B, and leave it to itself after some time; 0: wait for as long as it takes, as W&B does.
 
     Raises:
         TimeoutError: It takes longer.
@@ -226,7 +226,7 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
             outcome.append(error)
 
     (thread := threading.Thread(target=do, daemon=True)).start()
-    thread.join(seconds)
+    thread.join(seconds or None)
     if not outcome:
         raise TimeoutError(f"no answer for {seconds:.0f} s")
     if outcome[0] is not None:

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 import soundfile
 import wandb
 from fake_wandb import FakeServer, fake_hub, history_of, online
-from helpers import Cli, python_m, wait_until
+from helpers import PAGES, Cli, python_m, wait_until
 
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
@@ -176,6 +177,22 @@ def test_a_model_in_wandb_stands_for_a_run(
     assert source_of(RunDirectory(kept)) == "someone/genreclf/model:v3"
     used = [asked["variables"] for _, asked in FakeServer.sent if "useArtifact" in asked.get("query", "")]
     assert sum("a" in use.values() for use in used) == 1  # Beside dataset and split.
+
+
+def test_a_run_says_where_it_is_in_wandb(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_hub(tmp_path, monkeypatch) as answering:
+        outcome = cli(*tiny, "logger=wandb", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    (run_id,) = {asked["variables"]["name"] for asked in FakeServer.upserted()}
+    line = f"W&B: http://127.0.0.1:{answering.server_port}/someone/genreclf/runs/{run_id}\n"
+    assert outcome.out.count(line) == 2
+    assert re.search(rf"^Run directory: run .*\n{line}Epoch 0/0", outcome.out, re.M)
+    documented = line.replace(f"http://127.0.0.1:{answering.server_port}", "https://wandb.ai").replace(
+        run_id, "q72p1i4d"
+    )
+    assert f"```\n{documented}```" in PAGES["wandb"]
 
 
 def test_a_name_of_no_model_is_refused_before_anything_is_asked(cli: Cli, tiny: list[str]) -> None:
