@@ -3,11 +3,16 @@
 import gc
 import os
 import sys
+import time
 
 from genreclf.distributed.exit_with_parent import exit_with_parent
 from genreclf.errors import DIVERGED, INTERRUPTED, TrainingDiverged, UserError
 from genreclf.escaping import say
 from genreclf.run_directory import RunDirectory
+
+SURVIVED_S = 1.0
+"""How long a rank that fails waits before it prints why: if another has died, this one is ended meanwhile, and it would
+only say that it has lost the connection."""
 
 
 def main() -> None:
@@ -35,6 +40,7 @@ def main() -> None:
         raise SystemExit(error.exit_code) from None
     except Exception as error:
         run.record_failure(error, unless_known=True)
+        time.sleep(SURVIVED_S)
         raise
 
 
