@@ -13,6 +13,7 @@ from genreclf.errors import UserError
 from genreclf.evaluation.metrics import get_metric
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
 from genreclf.experiment.lineage import artists_of
+from genreclf.inference.listing import natural_order
 from genreclf.run_directory import RunDirectory
 
 NEEDED = (
@@ -132,4 +133,4 @@ def _below(path: Path) -> Iterator[Path]:
         if {"metrics.json", "config.yaml"} & set(files):
             inner.clear()
             yield Path(folder)
-        inner.sort()
+        inner.sort(key=lambda name: natural_order(Path(name)))

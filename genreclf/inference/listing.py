@@ -1,14 +1,16 @@
 """Find the audio files at the paths that a user gives to a command."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from genreclf.audio.formats import SONG_SUFFIXES
+from genreclf.values import LONGEST_NAME
 
 
 def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files of `paths`, those of folders sorted, at any depth; links to folders are not followed.
+    """Yield the files of `paths`, those of folders at any depth and in natural order; links to folders are not followed.
 
     Yields:
         A file and None, or a path that is not a song and the reason. A path that the user named is always yielded; of a
@@ -18,10 +20,15 @@ def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
         if not os.path.isdir(path):  # False if the name is too long.
             yield path, None
             continue
-        found = sorted(_below(path))
+        found = sorted(_below(path), key=lambda each: natural_order(each[0]))
         yield from found
         if not found:
             yield path, "a folder without audio files"
+
+
+def natural_order(path: Path) -> tuple[list[str], Path]:
+    """Return a key that sorts paths as people count: ``2.wav`` before ``10.wav``."""
+    return [re.sub("[0-9]+", lambda digits: digits[0].zfill(LONGEST_NAME), part) for part in path.parts], path
 
 
 def short_name(path: Path, given: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from helpers import ROOT, SMALL, Cli, Outcome, Trained, train
 import genreclf
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import read_track_csv
-from genreclf.inference.listing import short_name
+from genreclf.inference.listing import audio_files, short_name
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.run_directory import RunDirectory
 
@@ -108,6 +108,14 @@ def test_the_table_names_songs_within_the_folder(cli: Cli, trained: Trained) -> 
     assert short_name(trained.music / "blues/0.wav", [folder, str(trained.music / "metal")]) == "blues/0.wav"
     assert short_name(Path("a/0.wav"), ["."]) == "a/0.wav"
     assert short_name(Path("/a/0.wav"), ["/a/0.wav"]) == "/a/0.wav"
+
+
+def test_songs_of_a_folder_are_in_natural_order(tmp_path: Path) -> None:
+    names = ["1.wav", "02.wav", "2.wav", "10.wav", "disc 2/1.wav", "disc 10/1.wav", "pop.00009.wav", "pop.00010.wav"]
+    for name in reversed(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [str(path.relative_to(tmp_path)) for path, _ in audio_files([str(tmp_path)])] == names
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
