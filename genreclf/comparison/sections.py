@@ -20,60 +20,62 @@ EXPERIMENTS_DRAWN = 24
 """Number of experiments that are plotted, from the top of the table."""
 
 LEAKY = (
-    "Rows marked LEAKY: training and test share songs there, so that a model can recognize the recording instead of "
-    "the genre. Their figures must not be compared with those of other splits."
+    "Rows marked LEAKY: training and test share songs, so a model can recognize the recording instead of the genre. Do "
+    "not compare their accuracies with those of other splits."
 )
 
 PRETRAINED = (
-    "Rows marked PRETRAINED: their encoder has learned from other data, which may hold songs of the test; the report "
-    "of a run says which, and under what license. They are not the equals of networks from scratch."
+    "Rows marked PRETRAINED: their encoder was trained on other data, which may include songs of the test; the report "
+    "of a run names the data and the license. Do not compare them with networks from scratch as equals."
 )
 
 REFIT = (
-    "Rows marked REFIT: they trained on the validation tracks as well, with the settings and for the epochs that "
-    "another run chose by them. Nothing was chosen in them, and they have no validation accuracy to be ordered by."
+    "Rows marked REFIT: they were trained on the validation tracks as well, with the settings and the number of epochs "
+    "that another run had chosen on these tracks. So they have no validation accuracy to be ordered by."
 )
 
 HOW = (
-    "A row is an experiment: the runs that differ in their seed or fold only. Its accuracy is the mean over its "
-    "distinct test tracks of the share of runs that classified the track correctly: the mean over seeds on the same "
-    "tracks, or pooled over folds, each track counting once. SD over runs is the standard deviation (n - 1) of the "
-    "runs' accuracies; it includes the randomness of training and, with folds, that of the tracks. Clip accuracy, "
-    "macro F1, validation accuracy and time are means over the runs.",
-    "Within a split, experiments are ordered by validation accuracy: choose by it, since the best of many test "
-    "accuracies is biased by selection. Accuracies under different splits are of different tracks.",
+    "A row is an experiment: the runs that differ only in their seed or fold. Its accuracy is the mean, over its test "
+    "tracks, of the fraction of runs that classified the track correctly. This is the mean over seeds on the same "
+    "tracks, and the pooled accuracy over folds, with each track counting once. SD over runs is the standard deviation "
+    "(n - 1) of the runs' accuracies; it includes the randomness of training and, with folds, that of the tracks. Clip "
+    "accuracy, macro F1, validation accuracy and time are means over the runs.",
+    "Within a split, experiments are ordered by validation accuracy. Choose by it, because the best of many test "
+    "accuracies is too high. Accuracies under different splits are of different tracks.",
 )
 
 LIMITS = (
-    "The 95 % interval is over tracks. Where each track was tested once (one run, or folds without repeats) it is "
-    "Wilson's (1927); otherwise it is the bias-corrected and accelerated bootstrap (Efron, 1987) of the mean over "
-    f"tracks, {RESAMPLES:,} samples, all runs of a track kept together. It says how far the accuracy of these trained "
-    "models could lie from the figure had other tracks been drawn; training again, another split, and errors in labels "
-    "move it as well. Folds share training tracks, which no interval can account for (Bengio and Grandvalet, 2004).",
-    "A model is right or wrong about the tracks of one artist together, which makes the interval over tracks too "
-    "narrow. The one over artists is the bootstrap that draws all tracks of an artist together (Field and Welsh, "
-    f"2007), and with several seeds these as well, independently of the artists: {RESAMPLES:,} samples, percentiles; "
-    "Wilson's for the number of artists where all have the same share. Artists of a joint credit, and known repeats of "
-    "a recording, are one; a track whose artist is unknown is an artist of its own. Effective tracks: how many tracks "
-    "of as many different artists would tell the accuracy as exactly, n over the design effect (Kish, 1965). Without "
-    "artists (data.artists in training, or --artists here) these columns say n/a.",
-    "The paired test asks whether two experiments, as trained, are equally good on tracks like these: McNemar's, "
-    "exact, where each track was tested once in both; otherwise the permutation test of the mean difference, which "
-    "swaps both experiments track by track, its distribution computed in full. p (Holm) is corrected for all pairs "
-    "tested (Holm, 1979). Over artists it is the permutation test that swaps both experiments artist by artist, also "
-    "exact, corrected likewise: only where this p is small does the difference hold for other artists. The interval of "
-    "a difference over tracks is Student's of a mean; over artists it is the bootstrap of artists, drawn for both "
-    "experiments together, and of each one's seeds. Neither is corrected; no test covers the randomness of training: "
-    "see the SD over runs.",
+    "The 95 % interval is over tracks. If each track was tested once (one run, or folds without repeats), it is "
+    "Wilson's (1927), else the bias-corrected and accelerated bootstrap (Efron, 1987) of the mean over tracks, with "
+    f"{RESAMPLES:,} samples that keep all runs of a track together. It says how far the accuracy of these trained "
+    "models could be from the figure if other tracks had been drawn. Training again, another split, and errors in "
+    "labels change it as well. Folds share training tracks, which no interval can account for (Bengio and Grandvalet, "
+    "2004).",
+    "A model tends to be right or wrong about several tracks of an artist at once, so the interval over tracks is too "
+    "narrow. The interval over artists is a bootstrap that draws artists with all their tracks (Field and Welsh, "
+    f"2007) and, if there are several seeds, the seeds independently: {RESAMPLES:,} samples, percentiles; if all "
+    "artists have the same accuracy, it is Wilson's for the number of artists. Artists of a joint credit, and known "
+    "repeats of a recording, count as one artist; a track whose artist is unknown counts as an artist of its own. The "
+    "number of effective tracks is the number of tracks by different artists that would be equally informative: n "
+    "divided by the design effect (Kish, 1965). Without artists (data.artists in training, or --artists here) these "
+    "columns are n/a.",
+    "The paired test asks whether two experiments, as trained, are equally good on tracks like these. It is the exact "
+    "McNemar test if each track was tested once in both, else the exact permutation test of the mean difference, "
+    "which swaps the two experiments track by track. p (Holm) is corrected for all pairs tested (Holm, 1979). The "
+    "test over artists is the exact permutation test that swaps the two experiments artist by artist, corrected "
+    "likewise: only if this p is small does the difference hold for other artists. The interval of a difference over "
+    "tracks is Student's of a mean; over artists it is a bootstrap of artists, drawn for both experiments together, "
+    "and of the seeds of each. The intervals are not corrected, and no test includes the randomness of training: see "
+    "the SD over runs.",
 )
 
 CAPTIONS = {
-    "curves.png": "Loss and accuracy over the epochs: training, validation, and both. Thick: mean over the runs as "
-    "long as all of them last; thin: each run. Accuracy in training is of augmented clips.",
-    "confusion.png": "Confusion in % of each true genre, all runs of an experiment together.",
+    "curves.png": "Loss and accuracy by epoch, in training, in validation, and both. Thick: mean over the runs, as "
+    "long as all of them last; thin: each run. Training accuracy is that of augmented clips.",
+    "confusion.png": "Confusion in % of each true genre, over all runs of an experiment.",
     "genre_recall.png": "Recall of each genre on test tracks, with its 95 % interval.",
-    "accuracy_parameters.png": "Test accuracy on tracks with its 95 % interval against the number of parameters; "
-    "markers of the same number are shifted apart. Hollow ones are LEAKY.",
+    "accuracy_parameters.png": "Test accuracy on tracks, with its 95 % interval, by number of parameters. Markers "
+    "of the same number are shifted apart; hollow ones are LEAKY.",
 }
 
 
@@ -188,8 +190,8 @@ def _leaks(comparison: Comparison) -> Section:
         "honest: clips (%)",
     )
     text = (
-        "The same settings with and without a leak. The difference says nothing about the model, and it is not tested, "
-        "as the tracks differ.",
+        "The same settings with and without a leak. The difference says nothing about the model. It is not tested, "
+        "because the tracks differ.",
     )
     return Section(
         title="The leak",

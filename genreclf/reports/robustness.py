@@ -43,8 +43,8 @@ def write_tables(
     right = float((before.predicted == before.targets).mean())
     lines: list[Any] = [
         f"# Robustness of {title}{' (LEAKY)' if leaky else ''}",
-        f"As they are, {100 * right:.1f} % of {len(before.targets)} test tracks are right. Flips are tracks whose "
-        "prediction changes, the drop is what the change costs of the accuracy; intervals are 95 %.",
+        f"Without changes, {100 * right:.1f} % of {len(before.targets)} test tracks are right. Flips are tracks whose "
+        "predicted genre changes, and the drop is the accuracy lost by the change. Intervals are 95 %.",
         robustness_table(results).markdown(),
         "![Flips and drops](figures/robustness.png)",
         "The settings of each change are in `config.yaml`, its predictions in `predictions/`.",

@@ -136,7 +136,7 @@ def test_report_bears_missing_keys(tmp_path: Path) -> None:
     text = report_of(tmp_path, metrics={}, config={}, environment={}, history=[], warnings=[])
     assert text.startswith("# n/a on n/a, split n/a\n\nNothing was tested.")
     assert "```bash" not in text
-    assert "## To know" not in text
+    assert "## Notes" not in text
 
 
 def test_names_do_not_break_tables(tmp_path: Path) -> None:
