@@ -73,12 +73,15 @@ def test_the_wheel_holds_the_package_and_its_options(built: dict[str, Path]) -> 
     assert options == {PurePosixPath(path.relative_to(ROOT)) for path in ROOT.glob("conf/**/*.yaml")}
     code = {name for name in names if name.suffix == ".py"}
     assert code == {
-        PurePosixPath(path.relative_to(ROOT)) for top in ("genreclf", "hydra_plugins") for path in ROOT.glob(f"{top}/**/*.py")
+        PurePosixPath(path.relative_to(ROOT))
+        for top in ("genreclf", "hydra_plugins")
+        for path in ROOT.glob(f"{top}/**/*.py")
     }
 
 
 def test_the_source_distribution_holds_tests_and_manual(built: dict[str, Path]) -> None:
-    names = [PurePosixPath(name).relative_to(f"genreclf-{__version__}") for name in tarfile.open(built["source"]).getnames()]
+    with tarfile.open(built["source"]) as archive:
+        names = [PurePosixPath(name).relative_to(f"genreclf-{__version__}") for name in archive.getnames()]
     folders = {name.parts[0] for name in names if len(name.parts) > 1}
     assert folders == {"genreclf", "hydra_plugins", "conf", "tests", "benchmarks", "docs"}
     known = {PurePosixPath(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.*")} - {PurePosixPath("docs/_build")}

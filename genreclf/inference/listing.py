@@ -10,7 +10,7 @@ from genreclf.values import LONGEST_NAME
 
 
 def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files of `paths`, those of folders at any depth and in natural order; links to folders are not followed.
+    """Yield the files of `paths`, those of folders at any depth in natural order; links to folders are not followed.
 
     Yields:
         A file and None, or a path that is not a song and the reason. A path that the user named is always yielded; of a
