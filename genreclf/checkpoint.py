@@ -127,22 +127,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_size(content: bytes) -> None:
-    """Check that an archive unpacks to no more than it takes; PyTorch compresses nothing.
-
-    Raises:
-        ValueError, zipfile.BadZipFile: It unpacks to more, or is no archive.
-    """
+    """Check that an archive unpacks to no more than it takes; PyTorch compresses nothing."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > len(content):
             raise ValueError("it unpacks to more than it takes")
 
 
 def _check_parts(checkpoint: Any) -> None:
-    """Check that a checkpoint holds weights, and that what else a training writes is what it should be.
-
-    Raises:
-        KeyError, TypeError: It is not.
-    """
+    """Check that a checkpoint holds weights, and that what else a training writes is what it should be."""
     for name, kind in (("state_dict", dict), ("hyper_parameters", dict), ("epoch", int)):
         if not isinstance(checkpoint.get(name, kind()), kind):
             raise TypeError(f"{name} is no {kind.__name__}")

@@ -67,11 +67,7 @@ def dump_config(config: Mapping[str, Any]) -> str:
 
 
 def check_resolved(value: Any, key: str = "") -> None:
-    """Check that a configuration is plain data without interpolations.
-
-    Args:
-        value: The configuration, or a part of it.
-        key: Of the part, dotted.
+    """Check that a configuration, or the part of it under a dotted key, is plain data without interpolations.
 
     Raises:
         ValueError: It is not; the message names the key.

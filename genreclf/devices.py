@@ -68,11 +68,7 @@ def find_device(name: str) -> torch.device:
 
 
 def gpu_problem(devices: Path = Path("/sys/bus/pci/devices")) -> str | None:
-    """Say why PyTorch cannot use the NVIDIA GPU of this machine; None if it can, or if there is none.
-
-    Args:
-        devices: Where Linux lists those of the machine.
-    """
+    """Say why PyTorch cannot use the NVIDIA GPU of this machine; None if it can, or if Linux lists none."""
     if torch.cuda.is_available() or not any(_is_nvidia_gpu(device) for device in devices.glob("*")):
         return None
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) in ("", "-1"):
@@ -110,10 +106,7 @@ def cuda_versions() -> dict[str, Any]:
 
 @contextmanager
 def device_errors(way_out: str) -> Iterator[None]:
-    """Say in a sentence that a device has no memory left, or cannot do what it was asked for.
-
-    Args:
-        way_out: What to do if no memory is left.
+    """Say in a sentence that a device has no memory left, and what to do then, or cannot do what it was asked for.
 
     Raises:
         UserError: In place of PyTorch's errors of that kind.

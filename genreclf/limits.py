@@ -69,12 +69,7 @@ def check_rate(sample_rate: int) -> None:
 
 
 def check_track(n_samples: int, n_channels: int, sample_rate: int) -> None:
-    """Check what a file's header claims before it is decoded as a whole.
-
-    Args:
-        n_samples: Of each channel.
-        n_channels: Channels.
-        sample_rate: In Hz.
+    """Check what a file's header claims, samples of each channel and a rate in Hz, before it is decoded as a whole.
 
     Raises:
         UnreadableTrack: It is too long or too large.

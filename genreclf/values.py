@@ -24,15 +24,10 @@ _WORDS: dict[Any, tuple[str, str]] = {
 
 
 def value_problems(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Name the values that nothing can be done with, wherever they are set.
+    """Name the values of a nested configuration that nothing can be done with, wherever they are set.
 
-    Args:
-        values: A configuration, nested.
-        prefix: What its keys begin with in the sentences.
-
-    Returns:
-        A sentence each: numbers that are not finite or do not fit into 64 bits, empty texts, lists without end, texts
-        that no file can be named by.
+    Such are numbers that are not finite or do not fit into 64 bits, empty texts, lists without end, and texts that no
+    file can be named by. Keys begin with `prefix` in the sentences.
     """
     problems: list[str] = []
     for key, value in values.items():
@@ -80,12 +75,9 @@ def shown(value: Any) -> str:
 
 
 def argument_problems(group: str, target: Callable[..., Any], section: Mapping[str, Any]) -> list[str]:
-    """Name the values of a section that are of another kind than the arguments of its class say.
+    """Name the values of a section that are of another kind than the arguments of its class, or function, say.
 
-    Args:
-        group: What the keys begin with in the sentences.
-        target: A class or a function. An argument without an annotation, or with one that no YAML can hold, takes all.
-        section: Its arguments.
+    An argument without an annotation, or with one that no YAML can hold, takes all.
     """
     annotations = _annotations(target)
     problems = []

@@ -28,19 +28,16 @@ SEED = 2**31
 
 @dataclass(frozen=True)
 class Example:
-    """A song to try.
-
-    Attributes:
-        name: What its button says.
-        path: The file.
-        track: Its number in the computed music; None for a file of the user's.
-        genre: What it is, if known.
-    """
+    """A song to try."""
 
     name: str
+    """What its button says."""
     path: Path
+    """The file."""
     track: int | None = None
+    """Its number in the computed music; None for a file of the user's."""
     genre: str | None = None
+    """What it is, if known."""
 
 
 class Examples:
@@ -79,12 +76,7 @@ class Examples:
 
     @classmethod
     def of_run(cls, run: RunDirectory, folder: Path) -> Self:
-        """Take a test track of each genre of a run's dataset if its files are on this machine, else computed music.
-
-        Args:
-            run: The run.
-            folder: Where computed songs are written.
-        """
+        """Take a test track of each genre of a run's dataset if its files are on this machine, else computed music."""
         try:
             tested = {segment.track_id for segment in Split.from_json(run.read_json(run.split)).subsets["test"]}
             tracks = {track.genre: track for track in reversed(_tracks_of(run)) if track.id in tested}
@@ -118,11 +110,7 @@ class Examples:
 
 
 def _tracks_of(run: RunDirectory) -> list[Track]:
-    """Return the tracks of a run's dataset if that consists of audio files, else nothing.
-
-    Raises:
-        UserError: They are not there.
-    """
+    """Return the tracks of a run's dataset if that consists of audio files, else nothing."""
     data = run.read_config().get("data")
     name = str(named_by(run.read_config(), "data")).rpartition(".")[2]
     root = data.get("root") if isinstance(data, dict) and isinstance(data.get("root"), str) else None

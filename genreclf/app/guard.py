@@ -160,11 +160,7 @@ def _media_type(headers: Headers) -> str:
 
 
 def _bounded(receive: Receive, *, largest_bytes: int, within_s: float) -> Receive:
-    """Return what receives a body that is neither too large nor too slow.
-
-    Raises:
-        Refused: It is, or it ends before it is complete; raised where the rest is received.
-    """
+    """Return what receives a body that is neither too large nor too slow."""
     clock = asyncio.get_running_loop().time
     until_s = clock() + within_s
     n_bytes, complete = 0, False

@@ -23,11 +23,7 @@ KEPT_S = 3600
 
 
 class MediaRegistry:
-    """Gives files addresses that do not reveal their paths, and finds files by address.
-
-    Args:
-        copies: Folder for copies in a format that browsers play.
-    """
+    """Gives files addresses that do not reveal their paths; what browsers do not play is decoded into a folder."""
 
     def __init__(self, *, copies: Path) -> None:
         self.copies = copies

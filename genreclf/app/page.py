@@ -22,13 +22,7 @@ FONTS = ("system-ui", "sans-serif")
 
 
 def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> gradio.Blocks:
-    """Return the page.
-
-    Args:
-        song_page: Predicts the songs.
-        examples: Songs to try.
-        facts: For the head of the page, see `genreclf.app.facts`.
-    """
+    """Return the page; for the `facts` of its head, see `genreclf.app.facts`."""
 
     def analyze(path: str | None) -> tuple[str, None]:
         if path is None:

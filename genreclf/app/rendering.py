@@ -39,12 +39,7 @@ _LABEL_HEIGHT = 0.12
 
 
 def message_html(sentence: str, hint: str = "") -> str:
-    """Return what a visitor is told where a song cannot be used.
-
-    Args:
-        sentence: What went wrong.
-        hint: What would go well.
-    """
+    """Return what a visitor is told where a song cannot be used: why not, and what would go well."""
     return _template("message").render(sentence=sentence, hint=hint)
 
 
@@ -70,15 +65,7 @@ def answer_html(
     similar: "Sequence[tuple[Recommendation, str | None]]",
     without_library: str,
 ) -> str:
-    """Return all that is shown of a song.
-
-    Args:
-        prediction: Of the song.
-        name: Of the song.
-        player: Address of its sound.
-        similar: Songs like it, each with the address of its sound if there is one.
-        without_library: What is said if there are none.
-    """
+    """Return all that is shown of a song, with the addresses of its sound and of that of songs like it."""
     return _template("answer").render(
         name=name,
         player=player,

@@ -106,13 +106,8 @@ def application(
 ) -> "FastAPI":
     """Return the page with its addresses.
 
-    Args:
-        run: Whose report is shown.
-        song_page: Predicts the songs.
-        examples: Songs to try.
-        facts: For the head of the page.
-        uploads: Where gradio keeps what visitors send, its ``GRADIO_TEMP_DIR``.
-        hosts: Names by which the page may be called; None allows any.
+    Gradio keeps what visitors send in `uploads`, its ``GRADIO_TEMP_DIR``. The page may be called by the names in
+    `hosts`; None allows any.
     """
     import gradio
     from fastapi import FastAPI, HTTPException

@@ -19,42 +19,31 @@ SIMILAR = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a visitor may send.
-
-    Attributes:
-        megabytes: Size of a file, in MB of 10^6 bytes.
-        minutes: Length of a song.
-    """
+    """What a visitor may send."""
 
     megabytes: float = 50.0
+    """Size of a file, in MB of 10^6 bytes."""
     minutes: float = 15.0
+    """Length of a song."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SongPage:
-    """Predicts songs and shows the result; for several visitors at once.
-
-    Attributes:
-        predictor: Predicts the genres.
-        library: Holds the songs that are recommended; None if the run has none.
-        without_library: What is said in place of the songs then.
-        media: The files that the page may play.
-        limits: What a visitor may send.
-    """
+    """Predicts songs and shows the result; for several visitors at once."""
 
     predictor: GenrePredictor
+    """Predicts the genres."""
     library: "Library | None"
+    """Holds the songs that are recommended; None if the run has none."""
     without_library: str
+    """What is said in place of the songs then."""
     media: MediaRegistry
+    """The files that the page may play."""
     limits: Limits
+    """What a visitor may send."""
 
     def answer(self, path: Path, name: str) -> str:
-        """Return a song's genres and the songs like it as HTML, or the sentence that says why there are none.
-
-        Args:
-            path: Of the song.
-            name: What the visitor calls it.
-        """
+        """Return a song's genres and the songs like it as HTML, or the sentence that says why there are none."""
         name = printable(name)
         try:
             self._check(path)

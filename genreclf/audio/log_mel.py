@@ -33,38 +33,35 @@ MELS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """The parameters of a dataset's spectrograms; a model is built from them, and its checkpoint keeps them.
-
-    Attributes:
-        n_mels: Rows of a spectrogram.
-        clip_frames: Columns of one clip.
-        frames_per_second: Columns of a second of music.
-        step_db: The step of the quantized values (``log_mel_q``), in dB.
-        zero_db: The level of the quantized value 0, in dB; relative to 1 for audio, to the track's peak for pictures.
-        silence: The quantized value of silence, used to pad short tracks.
-        sample_rate: In Hz; None for pictures, as are the next two.
-        n_fft: Window length in samples.
-        hop_length: Samples from one column to the next.
-        rendering: How pictures were rendered from audio, one of `genreclf.datasets.images.RENDERINGS`; None if unknown.
-        top_db: Levels are clipped at so many dB below their track's peak; None does not clip.
-        kind: ``log_mel``; or ``waveform``, with `WAVEFORM_SAMPLES` samples in a column, or ``embedding``, with the
-            values of an encoder's layers one after the other. Of these two, levels in dB mean nothing.
-        layers: Name and number of values of each layer of the embeddings.
-    """
+    """The parameters of a dataset's spectrograms; a model is built from them, and its checkpoint keeps them."""
 
     n_mels: int
+    """Rows of a spectrogram."""
     clip_frames: int
+    """Columns of one clip."""
     frames_per_second: float
+    """Columns of a second of music."""
     step_db: float
+    """The step of the quantized values (``log_mel_q``), in dB."""
     zero_db: float
+    """The level of the quantized value 0, in dB; relative to 1 for audio, to the track's peak for pictures."""
     silence: int
+    """The quantized value of silence, used to pad short tracks."""
     sample_rate: int | None = None
+    """In Hz; None for pictures, as are the next two."""
     n_fft: int | None = None
+    """Window length in samples."""
     hop_length: int | None = None
+    """Samples from one column to the next."""
     rendering: str | None = None
+    """How pictures were rendered from audio, one of `genreclf.datasets.images.RENDERINGS`; None if unknown."""
     top_db: float | None = None
+    """Levels are clipped at so many dB below their track's peak; None does not clip."""
     kind: str = "log_mel"
+    """``log_mel``; or ``waveform``, with `WAVEFORM_SAMPLES` samples in a column, or ``embedding``, with the values of
+    an encoder's layers one after the other. Of these two, levels in dB mean nothing."""
     layers: tuple[tuple[str, int], ...] | None = None
+    """Name and number of values of each layer of the embeddings."""
 
     @classmethod
     def of_waveform(cls, *, sample_rate: int, clip_seconds: float) -> "FeatureSpec":

@@ -42,11 +42,7 @@ class Transformation(ABC):
 
 
 class Gain(Transformation):
-    """Raise or lower the level.
-
-    Args:
-        gain_db: By how much.
-    """
+    """Raise or lower the level by `gain_db`."""
 
     def __init__(self, *, gain_db: float) -> None:
         self.gain_db = gain_db
@@ -57,11 +53,7 @@ class Gain(Transformation):
 
 
 class Noise(Transformation):
-    """Add white noise, the same for each track.
-
-    Args:
-        snr_db: Power of the track over that of the noise.
-    """
+    """Add white noise, the same for each track, at a signal-to-noise ratio of `snr_db`."""
 
     def __init__(self, *, snr_db: float) -> None:
         self.snr_db = snr_db
@@ -74,11 +66,7 @@ class Noise(Transformation):
 
 
 class LowPass(Transformation):
-    """Remove what lies above a frequency.
-
-    Args:
-        cutoff_hz: The frequency, at which the level is 6 dB lower.
-    """
+    """Remove what lies above `cutoff_hz`, where the level is 6 dB lower."""
 
     _kind = "lowpass"
 
@@ -111,11 +99,7 @@ class LowPass(Transformation):
 
 
 class HighPass(LowPass):
-    """Remove what lies below a frequency.
-
-    Args:
-        cutoff_hz: The frequency, at which the level is 6 dB lower.
-    """
+    """Remove what lies below `cutoff_hz`, where the level is 6 dB lower."""
 
     _kind = "highpass"
 
@@ -124,11 +108,7 @@ class HighPass(LowPass):
 
 
 class Mp3(Transformation):
-    """Encode as MP3 and decode again.
-
-    Args:
-        bitrate_kbps: The constant bitrate.
-    """
+    """Encode as MP3 at a constant bitrate and decode again."""
 
     def __init__(self, *, bitrate_kbps: float) -> None:
         self.bitrate_kbps = bitrate_kbps
@@ -157,11 +137,7 @@ class Mp3(Transformation):
 
 
 class Resampling(Transformation):
-    """Resample to another rate and back.
-
-    Args:
-        sample_rate: The other rate in Hz.
-    """
+    """Resample to another rate in Hz and back."""
 
     def __init__(self, *, sample_rate: int) -> None:
         self.sample_rate = sample_rate
@@ -172,11 +148,7 @@ class Resampling(Transformation):
 
 
 class _Faster(Transformation):
-    """Base of what makes a song faster or slower.
-
-    Args:
-        factor: Above 1 is faster.
-    """
+    """Base of what makes a song faster, by a factor above 1, or slower."""
 
     def __init__(self, *, factor: float) -> None:
         if not 0.1 <= factor <= 10:
@@ -193,11 +165,7 @@ class Speed(_Faster):
 
 
 class Pitch(Transformation):
-    """Change the pitch and keep the tempo, with librosa's phase vocoder.
-
-    Args:
-        semitones: By how much.
-    """
+    """Change the pitch by some semitones and keep the tempo, with librosa's phase vocoder."""
 
     def __init__(self, *, semitones: float) -> None:
         self.semitones = semitones

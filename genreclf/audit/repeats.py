@@ -46,19 +46,16 @@ _COMPARED_AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat:
-    """Two tracks that repeat each other.
-
-    Attributes:
-        tracks: Their ids, sorted.
-        exact: Whether all samples or pixels are equal.
-        similarity: The correlation of their fingerprints, 1 for exact repeats.
-        shift_s: How many seconds later in the second track the same music begins.
-    """
+    """Two tracks that repeat each other."""
 
     tracks: tuple[str, str]
+    """Their ids, sorted."""
     exact: bool
+    """Whether all samples or pixels are equal."""
     similarity: float = 1.0
+    """The correlation of their fingerprints, 1 for exact repeats."""
     shift_s: float = 0.0
+    """How many seconds later in the second track the same music begins."""
 
 
 def exact_repeats(digests: Mapping[str, str]) -> list[Repeat]:
@@ -79,11 +76,7 @@ def near_repeats(
 ) -> list[Repeat]:
     """Return pairs of tracks whose fingerprints correlate by `threshold` or more.
 
-    Args:
-        spectrograms: Returns the quantized log-mel ``(mel, frame)`` of a track, by its id.
-        spec: What these are.
-        threshold: See `THRESHOLD`.
-        progress: Goes through the steps of some work, whose name it is given.
+    A function for each track returns its quantized log-mel ``(mel, frame)``.
     """
     ids = sorted(spectrograms)
     if len(ids) < 2:

@@ -30,27 +30,24 @@ _WINDOWS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
-    """What was measured of a track.
-
-    Attributes:
-        digest: Equal for tracks that are the same sample by sample, or pixel by pixel.
-        duration_s: Length in seconds.
-        silence_s: Longest silence, in seconds.
-        band_edge: The highest frequency in Hz, or of a picture the highest mel band, that holds more than noise.
-        sample_rate: In Hz; None for pictures, as all below.
-        channels: Number of channels.
-        clipped: Share of the samples that are clipped, from 0 to 1.
-        stereo: ``mono``, ``stereo``, or what is wrong with the channels: ``identical``, ``one silent``, ``canceling``.
-    """
+    """What was measured of a track."""
 
     digest: str
+    """Equal for tracks that are the same sample by sample, or pixel by pixel."""
     duration_s: float
+    """Length in seconds."""
     silence_s: float
+    """Longest silence, in seconds."""
     band_edge: float
+    """The highest frequency in Hz, or of a picture the highest mel band, that holds more than noise."""
     sample_rate: int | None = None
+    """In Hz; None for pictures, as all below."""
     channels: int | None = None
+    """Number of channels."""
     clipped: float | None = None
+    """Share of the samples that are clipped, from 0 to 1."""
     stereo: str | None = None
+    """``mono``, ``stereo``, or what is wrong with the channels: ``identical``, ``one silent``, ``canceling``."""
 
 
 def measure_audio(dataset: AudioDataset, track: Track, sample_rate: int) -> Sound:

@@ -27,12 +27,7 @@ def complete() -> bool:
 
 
 def completions(words: Iterable[str], current: str) -> list[str]:
-    """Return what a word can become, but for the keys and groups that Hydra completes.
-
-    Args:
-        words: Those before it, without the name of the program.
-        current: What is typed of it.
-    """
+    """Return what a word that stands behind others can become, but for the keys and groups that Hydra completes."""
     words = list(words)
     command = words[0] if words and words[0] in COMMANDS else "train"
     if (group := _group_of(current)) in groups():

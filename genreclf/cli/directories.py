@@ -79,11 +79,7 @@ def use_for_every_configuration() -> None:
 
 
 def sweep_folder(*overrides: Sequence[str]) -> str:
-    """Return the name of a sweep's folder: what it varies, and a hash of the command however its jobs are run.
-
-    Args:
-        *overrides: Lists of what was typed.
-    """
+    """Return the name of a sweep's folder: what it varies, and a hash of the command however its jobs are run."""
     words = [str(word) for each in overrides for word in each]
     lasting = sorted(word for word in words if not word.startswith(PASSING))
     command_hash = hashlib.sha256("\0".join(lasting).encode()).hexdigest()[:10]
@@ -98,13 +94,7 @@ def fixed_keys(overrides: Sequence[str]) -> list[str]:
 
 
 def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
-    """Return the name of a job's folder in its sweep: what it varies, and a hash of its configuration.
-
-    Args:
-        overrides: All that are set for the job.
-        fixed: Keys that all jobs of the sweep share.
-        _root_: The configuration, Hydra's own among it.
-    """
+    """Return the name of a job's folder in its sweep: what it alone varies, and a hash of its whole configuration."""
     parts = ((key.lstrip("+~"), value) for key, _, value in (word.partition("=") for word in overrides))
     words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts if key not in fixed]
     readable = _readable("_".join(words))[:80]

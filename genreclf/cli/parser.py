@@ -101,14 +101,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(kind: type[int] | type[float], low: float, high: float, name: str) -> Callable[[str], Any]:
-    """Return the type of an argument that is a number in an interval.
-
-    Args:
-        kind: Whole or not.
-        low: The smallest one.
-        high: The largest one.
-        name: What it is, as in "0 is no whole number above 0".
-    """
+    """Return the type of an argument in an interval, whose numbers are called so in "0 is no whole number above 0"."""
 
     def read(text: str) -> int | float:
         try:

@@ -114,14 +114,7 @@ def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
 
 
 def _job(config: DictConfig, settings: HydraConf) -> float:
-    """Do one job of a sweep; one that fails has no objective and does not stop the others.
-
-    Returns:
-        The objective, nan for a failed job and without validation tracks under Hydra's own sweeper.
-
-    Raises:
-        JobFailed: It failed, or has no objective, and a search is to know.
-    """
+    """Do one job of a sweep; one that fails has no objective and does not stop the others."""
     if "submitit" in settings.launcher._target_:
         # Submitit ignores it, and would take what is left of a preempted job for its result.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

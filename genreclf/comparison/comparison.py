@@ -25,21 +25,18 @@ NAMED = 4
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pair:
-    """Two experiments tested on the same tracks.
-
-    Attributes:
-        first: The one that stands higher in the table.
-        second: The other.
-        test: On the tracks.
-        p_holm: Its p, corrected for all pairs tested.
-        p_holm_artists: Its p over artists, corrected likewise; None where no artists are known.
-    """
+    """Two experiments tested on the same tracks."""
 
     first: Experiment
+    """The one that stands higher in the table."""
     second: Experiment
+    """The other."""
     test: PairedTest
+    """On the tracks."""
     p_holm: float
+    """Its p, corrected for all pairs tested."""
     p_holm_artists: float | None
+    """Its p over artists, corrected likewise; None where no artists are known."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,23 +49,20 @@ class Leak:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
-    """The result of comparing runs.
-
-    Attributes:
-        experiments: In the order of `genreclf.comparison.experiments.group_runs`.
-        pairs: All pairs with the same test tracks.
-        leaks: All recipes that were run both with and without a leak.
-        refusals: Why other pairs are not tested, a sentence each.
-        warnings: Sentences about anything else a reader should know.
-        unfinished: Runs that are not finished.
-    """
+    """The result of comparing runs."""
 
     experiments: tuple[Experiment, ...]
+    """In the order of `genreclf.comparison.experiments.group_runs`."""
     pairs: tuple[Pair, ...]
+    """All pairs with the same test tracks."""
     leaks: tuple[Leak, ...]
+    """All recipes that were run both with and without a leak."""
     refusals: tuple[str, ...]
+    """Why other pairs are not tested, a sentence each."""
     warnings: tuple[str, ...]
+    """Sentences about anything else a reader should know."""
     unfinished: tuple[Path, ...]
+    """Runs that are not finished."""
 
     @property
     def runs(self) -> list[FinishedRun]:
@@ -77,11 +71,7 @@ class Comparison:
 
 
 def compare(paths: Iterable[Path], artists: Path | None = None) -> Comparison:
-    """Compare the finished runs that some folders are or hold.
-
-    Args:
-        paths: The folders.
-        artists: A file of artists, see `genreclf.datasets.identity.read_artists`, for runs that knew none.
+    """Compare the finished runs that some folders are or hold, with a file of artists for runs that knew none.
 
     Raises:
         UserError: A folder does not exist, no run is finished, or a file of one is damaged.
@@ -123,11 +113,7 @@ def compare(paths: Iterable[Path], artists: Path | None = None) -> Comparison:
 
 
 def _artists(runs: Sequence[FinishedRun], path: Path | None) -> dict[Key, Sequence[str]]:
-    """Return what is known of the artists of all tracks, by the file first and else by any of the runs.
-
-    Raises:
-        UserError: The file cannot be read, or names the artist of no track.
-    """
+    """Return what is known of the artists of all tracks, by the file first and else by any of the runs."""
     known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
     if path is None:
         return known

@@ -89,11 +89,7 @@ def _comes_with_a_class(key: str, recipes: Sequence[Settings]) -> bool:
 
 
 def split_names(splits: Sequence[tuple[str, Settings]]) -> list[str]:
-    """Name splits: their name and, where two settings share it, what varies between them.
-
-    Args:
-        splits: Name and settings of the split of each experiment, repeats allowed.
-    """
+    """Name splits of a name and settings each: the name and, where two share it, what varies between them."""
     names = []
     for name, settings in splits:
         same = [other for other_name, other in splits if other_name == name]

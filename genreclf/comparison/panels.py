@@ -19,12 +19,7 @@ LISTED = 8
 
 
 def panels_of(dashboard: Dashboard, runs: Sequence[FinishedRun]) -> dict[str, list[Panel]]:
-    """Return what each panel of a dashboard shows, by section.
-
-    Args:
-        dashboard: Of these runs.
-        runs: Finished runs.
-    """
+    """Return what each panel of a dashboard shows, by section."""
     return {title: [_panel(panel, runs) for panel in panels] for title, panels in dashboard.sections().items()}
 
 

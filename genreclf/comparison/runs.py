@@ -31,27 +31,24 @@ NEEDED = (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FinishedRun:
-    """A finished run, as a comparison reads it.
-
-    Attributes:
-        path: Its directory.
-        config: The resolved configuration.
-        metrics: What ``metrics.json`` holds.
-        history: A row an epoch; empty for an evaluation.
-        tracks: Predictions of the test.
-        device: What it ran on, if known.
-        dataset: What its tracks are told apart by from those of other datasets, see `track_key`.
-        artists: Known artists of its tracks, as its ``split.json`` tells.
-    """
+    """A finished run, as a comparison reads it."""
 
     path: Path
+    """Its directory."""
     config: Mapping[str, Any]
+    """The resolved configuration."""
     metrics: Mapping[str, Any]
+    """What ``metrics.json`` holds."""
     history: tuple[Mapping[str, float], ...]
+    """A row an epoch; empty for an evaluation."""
     tracks: TrackPredictions
+    """Predictions of the test."""
     device: str | None
+    """What it ran on, if known."""
     dataset: str
+    """What its tracks are told apart by from those of other datasets, see `track_key`."""
     artists: Mapping[str, Sequence[str]]
+    """Known artists of its tracks, as its ``split.json`` tells."""
 
     @classmethod
     def read(cls, path: Path) -> "FinishedRun":

@@ -81,23 +81,20 @@ CAPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the report, the same in Markdown and on the page.
-
-    Attributes:
-        title: Its heading.
-        warning: Shown first and highlighted.
-        table: Under the warning.
-        text: Paragraphs.
-        points: A list.
-        pictures: Paths and captions.
-    """
+    """A part of the report, the same in Markdown and on the page."""
 
     title: str
+    """Its heading."""
     warning: str = ""
+    """Shown first and highlighted."""
     table: Table | None = None
+    """Under the warning."""
     text: Sequence[str] = ()
+    """Paragraphs."""
     points: Sequence[str] = ()
+    """A list."""
     pictures: Sequence[tuple[Path, str]] = ()
+    """Paths and captions."""
 
 
 def first_of_each_split(comparison: Comparison) -> list[str]:
@@ -129,12 +126,7 @@ def _tested(experiment: Experiment) -> str:
 
 
 def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) -> list[Section]:
-    """Return the parts of the report.
-
-    Args:
-        comparison: The result to report.
-        pictures: Paths and captions.
-    """
+    """Return the parts of the report, in which `pictures` are paths and captions."""
     leaky = any(experiment.leaky for experiment in comparison.experiments)
     marks = {mark for experiment in comparison.experiments for mark in experiment.marks}
     notes = {"PRETRAINED": PRETRAINED, "REFIT": REFIT}

@@ -31,22 +31,19 @@ MCNEMAR, PERMUTATION = "McNemar", "permutation"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrackScores:
-    """How often each test track was classified correctly.
-
-    Attributes:
-        track_ids: Distinct tracks, sorted.
-        right: Runs that classified each track correctly, shape ``(track,)``.
-        times: Runs that tested each track, at least 1, shape ``(track,)``.
-        by_seed: Share of the runs of each seed that classified each track correctly, shape ``(seed, track)``; None
-            where the seeds were not tested on the same tracks.
-        artist: Number of the artist of each track, see `genreclf.evaluation.intervals.artist_index`; None if unknown.
-    """
+    """How often each test track was classified correctly."""
 
     track_ids: tuple[str, ...]
+    """Distinct tracks, sorted."""
     right: NDArray[np.int64]
+    """Runs that classified each track correctly, shape ``(track,)``."""
     times: NDArray[np.int64]
+    """Runs that tested each track, at least 1, shape ``(track,)``."""
     by_seed: NDArray[np.float64] | None = None
+    """Share of the runs of each seed that classified each track correctly, shape ``(seed, track)``; None where the
+    seeds were not tested on the same tracks."""
     artist: NDArray[np.int64] | None = None
+    """Number of the artist of each track, see `genreclf.evaluation.intervals.artist_index`; None if unknown."""
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -91,29 +88,26 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """Two experiments compared on the same tracks.
-
-    Attributes:
-        difference: Accuracy of the first less that of the second.
-        low: Low end of the 95 % interval of the difference, Student's of a mean over tracks; nan for one track.
-        high: Its high end.
-        first_better: Number of tracks that a larger share of the first's runs classified correctly.
-        second_better: The same for the second.
-        p: Two-sided.
-        method: `MCNEMAR` or `PERMUTATION`.
-        ci95_artists: 95 % interval of the difference over artists and seeds; None where no artists are known.
-        p_artists: Two-sided, over artists; None where none are known.
-    """
+    """Two experiments compared on the same tracks."""
 
     difference: float
+    """Accuracy of the first less that of the second."""
     low: float
+    """Low end of the 95 % interval of the difference, Student's of a mean over tracks; nan for one track."""
     high: float
+    """Its high end."""
     first_better: int
+    """Number of tracks that a larger share of the first's runs classified correctly."""
     second_better: int
+    """The same for the second."""
     p: float
+    """Two-sided."""
     method: str
+    """`MCNEMAR` or `PERMUTATION`."""
     ci95_artists: tuple[float, float] | None
+    """95 % interval of the difference over artists and seeds; None where no artists are known."""
     p_artists: float | None
+    """Two-sided, over artists; None where none are known."""
 
 
 def accuracy_interval(scores: TrackScores) -> Interval:

@@ -94,13 +94,7 @@ def check_weights(
 ) -> None:
     """Check that weights are those of the model that a section names, which is built without memory for its own.
 
-    Args:
-        shapes: Of the tensors of the weights; what is not the model's may be among them.
-        section: `model` of the configuration.
-        encoder: `encoder` of the configuration.
-        spec: What the spectrograms are.
-        genres: Of the model.
-        scale: See `genreclf.audio.log_mel.Scaling`.
+    `shapes` are those of the weights, among which may be what is not the model's.
 
     Raises:
         ValueError: They are not; the message names a tensor.

@@ -30,21 +30,18 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
 
 
 class ClipBatch(NamedTuple):
-    """A batch of clips.
-
-    Attributes:
-        stored: Stored values ``(batch, mel, frame)``.
-        genre: Index of the genre ``(batch,)``.
-        segment: Index of the segment, in the order of its subset ``(batch,)``.
-        start_frame: Where the clip starts within its track ``(batch,)``.
-        track_ids: The track of each segment of the subset; empty in training.
-    """
+    """A batch of clips."""
 
     stored: Tensor
+    """Stored values ``(batch, mel, frame)``."""
     genre: Tensor
+    """Index of the genre ``(batch,)``."""
     segment: Tensor
+    """Index of the segment, in the order of its subset ``(batch,)``."""
     start_frame: Tensor
+    """Where the clip starts within its track ``(batch,)``."""
     track_ids: tuple[str, ...] = ()
+    """The track of each segment of the subset; empty in training."""
 
     def to(self, device: torch.device) -> "ClipBatch":
         """Return the batch on a device; from the CPU it goes in one copy."""
@@ -53,12 +50,7 @@ class ClipBatch(NamedTuple):
         return ClipBatch._make([*(to_device(values, device) for values in self[:4]), self.track_ids])
 
     def packed(self, device: torch.device, *, pinned: bool = False) -> "ClipBatch":
-        """Return the batch in one piece of memory, which is copied to a device.
-
-        Args:
-            device: Where to.
-            pinned: Whether it is copied out of pinned memory.
-        """
+        """Return the batch in one piece of memory, pinned if wanted, which is copied to a device."""
         parts = (torch.stack(self[1:4]), self.stored.mT)  # The wider numbers first, for their alignment.
         sizes = [part.nbytes for part in parts]
 
@@ -75,19 +67,16 @@ class ClipBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentTable:
-    """The segments of one subset as tensors, one entry a segment.
-
-    Attributes:
-        offset_frames: First frame of the segment in the store.
-        length_frames: Frames of the segment.
-        start_frame: Where the segment starts within its track.
-        genre: Index of the genre.
-    """
+    """The segments of one subset as tensors, one entry a segment."""
 
     offset_frames: Tensor
+    """First frame of the segment in the store."""
     length_frames: Tensor
+    """Frames of the segment."""
     start_frame: Tensor
+    """Where the segment starts within its track."""
     genre: Tensor
+    """Index of the genre."""
 
     @classmethod
     def of(cls, segments: Sequence[Segment], genre_of: Callable[[str], int], store: Store) -> "SegmentTable":

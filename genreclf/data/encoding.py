@@ -67,14 +67,7 @@ def open_store(
     directory: str | Path | None = None,
     skip_unreadable: bool = False,
 ) -> Store:
-    """Open the store of `tracks` that a recipe describes, building it with `encode` if it is not there.
-
-    Args:
-        recipe: What the stored values depend on.
-        encode: Computes those of a track.
-        tracks: The tracks to store.
-        directory: Where stores are kept; None for the user's cache folder.
-        skip_unreadable: Leave out tracks that cannot be read instead of stopping.
+    """Open the store of `tracks` that a recipe describes, building it with `encode` if it is not there; see `store_of`.
 
     Raises:
         UserError: Tracks cannot be read, or the disk is full.

@@ -39,21 +39,18 @@ Entry = tuple[int, int, int]  # first frame of a track in frames.bin, number of 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the spectrograms of a store depend on besides the tracks.
-
-    Attributes:
-        dataset: Its short name, the first part of the folder's name.
-        dtype: Of the stored values, ``int16`` or ``uint8``.
-        n_mels: Values a frame.
-        settings: Everything else that changes a value, such as sample rate and hop.
-        what: What the values are called under the progress bar.
-    """
+    """What the spectrograms of a store depend on besides the tracks."""
 
     dataset: str
+    """Its short name, the first part of the folder's name."""
     dtype: str
+    """Of the stored values, ``int16`` or ``uint8``."""
     n_mels: int
+    """Values a frame."""
     settings: Mapping[str, Any]
+    """Everything else that changes a value, such as sample rate and hop."""
     what: str = "Spectrograms"
+    """What the values are called under the progress bar."""
 
     def key(self, tracks: Iterable[Track] = ()) -> str:
         """Return a hash of the recipe and of the files of `tracks`."""
@@ -159,13 +156,7 @@ def open_or_build(
 ) -> Store:
     """Open the store of `tracks` below `directory`, building it first if it is not there.
 
-    Args:
-        directory: Where stores are kept; created if needed.
-        recipe: What the values depend on.
-        tracks: The tracks to store, in this order.
-        encode: Called from several threads at a time.
-        skip_unreadable: Leave out tracks that cannot be read instead of stopping.
-        workers: Threads; by default as many as `genreclf.hardware.cores`.
+    `encode` is called from several threads at a time, by default as many as `genreclf.hardware.cores`.
 
     Raises:
         UserError: Tracks cannot be read (all are named), or the disk is full. Finished tracks are kept.

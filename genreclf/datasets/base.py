@@ -11,29 +11,26 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Track:
-    """One track of a dataset.
-
-    Attributes:
-        id: Unique in its dataset: ``genre.NNNNN`` for GTZAN, ``genre/stem`` elsewhere.
-        genre: The class.
-        path: The file; a synthetic track has a path that does not exist.
-        artist: The artists, separated by semicolons, or None if unknown.
-        duration_s: Length in seconds, or None if the file must be decoded to know it.
-        fingerprint: Identifies the content, such as by size and modification time of the file: if it changes, the
-            store computes the track again.
-        group: Tracks of a group stay in one subset of a grouped split, since they share an artist or are known repeats;
-            see `genreclf.datasets.identity.groups`. A track of unknown artist is a group of its own.
-        subset: ``train``, ``val`` or ``test`` in the split that the dataset was published with, if there is one.
-    """
+    """One track of a dataset."""
 
     id: str
+    """Unique in its dataset: ``genre.NNNNN`` for GTZAN, ``genre/stem`` elsewhere."""
     genre: str
+    """The class."""
     path: Path
+    """The file; a synthetic track has a path that does not exist."""
     artist: str | None = None
+    """The artists, separated by semicolons, or None if unknown."""
     duration_s: float | None = None
+    """Length in seconds, or None if the file must be decoded to know it."""
     fingerprint: str = ""
+    """Identifies the content, such as by size and modification time of the file: if it changes, the store computes the
+    track again."""
     group: str = ""
+    """Tracks of a group stay in one subset of a grouped split, since they share an artist or are known repeats; see
+    `genreclf.datasets.identity.groups`. A track of unknown artist is a group of its own."""
     subset: str | None = None
+    """``train``, ``val`` or ``test`` in the split that the dataset was published with, if there is one."""
 
 
 class Dataset(ABC):

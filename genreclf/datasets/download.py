@@ -161,9 +161,6 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> None:
 
     `tarfile.TarFile.extractall` is not used: its filters can be led out of the folder in Python before 3.11.13, 3.12.11
     and 3.13.4 (CVE-2025-4517 and others).
-
-    Raises:
-        tarfile.TarError: It holds a link or another special file, a path out of the folder, or too much.
     """
     count = total_bytes = 0
     for member in tar:

@@ -108,11 +108,7 @@ class Fma(Folder):
 
 @contextmanager
 def _table(root: Path) -> Iterator[Any]:
-    """Open ``tracks.csv``, unpacked or in the archive.
-
-    Raises:
-        UserError: There is none, or the archive is another one.
-    """
+    """Open ``tracks.csv``, unpacked or in the archive."""
     archive = root / METADATA
     for path in (root / "fma_metadata/tracks.csv", root / "tracks.csv"):
         if path.is_file():

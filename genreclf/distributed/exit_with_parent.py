@@ -8,11 +8,7 @@ from functools import cache
 
 @cache
 def exit_with_parent(parent_pid: int) -> None:
-    """Exit this process within a second after its parent ends, however that ends; ranks would wait forever otherwise.
-
-    Args:
-        parent_pid: Process id of the parent, as the parent passed it; it may have ended already.
-    """
+    """Exit this process within a second after its parent, however that ends; ranks would wait forever otherwise."""
 
     def watch() -> None:
         while os.getppid() == parent_pid:

@@ -26,19 +26,17 @@ class Calibration:
     Temperatures divide the logarithms of the probabilities (C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On
     calibration of modern neural networks", ICML 2017): above 1 they take away certainty. The order of the genres stays,
     and so does the accuracy.
-
-    Attributes:
-        track: Temperature of a track's probabilities, which are the mean of its clips'.
-        clip: Temperature of a clip's probabilities.
-        confidence: The least calibrated probability of the predicted genre among the surest validation tracks, for each
-            of `COVERAGES`.
-        accuracy: The share of these that is right.
     """
 
     track: float = 1.0
+    """Temperature of a track's probabilities, which are the mean of its clips'."""
     clip: float = 1.0
+    """Temperature of a clip's probabilities."""
     confidence: tuple[float, ...] = ()
+    """The least calibrated probability of the predicted genre among the surest validation tracks, for each of
+    `COVERAGES`."""
     accuracy: tuple[float, ...] = ()
+    """The share of these that is right."""
 
     @classmethod
     def fit(cls, clips: ClipPredictions) -> Self | None:

@@ -46,10 +46,7 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
 def artist_index(track_ids: Sequence[str], artists: Mapping[str, str] | None) -> NDArray[np.int64] | None:
     """Return the number of the artist of each track, 0 to one less than the artists; None if `artists` is None.
 
-    Args:
-        track_ids: The tracks.
-        artists: Name of the artist, or of artists that belong together, by track; see
-            `genreclf.datasets.identity.artist_groups`.
+    `artists` are names by track of artists that belong together, see `genreclf.datasets.identity.artist_groups`.
     """
     if artists is None:
         return None
@@ -122,13 +119,9 @@ def effective_tracks(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> 
 
 
 def over_artists(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the accuracy of each seed in each sample of the artists, shape ``(sample, seed)``.
+    """Return the accuracy of each seed in each sample of the artists, shape ``(sample, seed)``; see `artist_interval`.
 
     The samples are the same for the same number of artists, so that differences of experiments can be taken.
-
-    Args:
-        shares: See `artist_interval`.
-        artist: See `artist_index`.
     """
     sums, sizes = _sums(shares, artist), np.bincount(artist)
     return np.concatenate([draws @ sums.T / (draws @ sizes)[:, None] for draws in _draws(len(sizes), 0)])
@@ -137,9 +130,7 @@ def over_artists(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> NDAr
 def over_seeds(samples: NDArray[np.float64], stream: int = 1) -> NDArray[np.float64]:
     """Return the mean over seeds, drawn with replacement, of each sample ``(sample, seed)``.
 
-    Args:
-        samples: See `over_artists`.
-        stream: Which seeds are drawn; two experiments need two, as their seeds have nothing in common.
+    Two experiments need two streams of draws, as their seeds have nothing in common.
     """
     seeds = samples.shape[1]
     drawn: NDArray[np.float64] = (samples * np.concatenate(list(_draws(seeds, stream)))).sum(axis=1) / seeds

@@ -10,11 +10,7 @@ LEAKY_SPLIT = (
 
 
 def leaky_warning(metrics: Mapping[str, Any]) -> str:
-    """Return the warning of a LEAKY result in Markdown.
-
-    Args:
-        metrics: The run's metrics, as in ``metrics.json``.
-    """
+    """Return the warning of a LEAKY result in Markdown, by the run's ``metrics.json``."""
     if not (text := seen_before(metrics)):
         return LEAKY_SPLIT
     return (
@@ -24,11 +20,7 @@ def leaky_warning(metrics: Mapping[str, Any]) -> str:
 
 
 def seen_before(metrics: Mapping[str, Any]) -> str:
-    """Return how many test tracks were seen before, such as ``136 of 200 test tracks were seen before (...)``.
-
-    Args:
-        metrics: The run's metrics; without tracks seen before the run or the evaluation, the result is empty.
-    """
+    """Return how many test tracks were seen, such as ``136 of 200 test tracks were seen before (...)``, if any."""
     seen = metrics.get("split", {}).get("seen") or {}
     how = seen_as(seen) if seen else ""
     if not how:
@@ -47,11 +39,7 @@ def seen_as(counts: Mapping[str, Any]) -> str:
 
 
 def apart_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return a line each for the test tracks that were seen and for the others, and what it says; none if none were.
-
-    Args:
-        metrics: The run's metrics, as in ``metrics.json``.
-    """
+    """Return a line each for the test tracks that were seen and for the others, and what it says; none if none were."""
     rows = []
     for name, label in (("seen", "seen before"), ("unseen", "not seen before")):
         figures = metrics.get("test", {}).get(name, {}).get("track")
@@ -67,11 +55,7 @@ def apart_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def interval_words(figures: Mapping[str, Any]) -> str:
-    """Return the intervals of an accuracy, such as ``61.3-71.3 %, over artists 53.6-77.5 %``.
-
-    Args:
-        figures: Holds ``accuracy_ci95`` and, where artists are known, ``accuracy_ci95_artists``.
-    """
+    """Return ``accuracy_ci95`` and what is known over artists, such as ``61.3-71.3 %, over artists 53.6-77.5 %``."""
     words = []
     for key, unit in (("accuracy_ci95", ""), ("accuracy_ci95_artists", "over artists ")):
         if (interval := figures.get(key)) is not None:

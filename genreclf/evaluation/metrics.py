@@ -20,19 +20,16 @@ CALIBRATION_BINS = 15
 
 
 class Metric(NamedTuple):
-    """A metric of `evaluate` that reports show beside the accuracy.
-
-    Attributes:
-        key: Its name in ``track``, and perhaps in ``clip``.
-        title: What readers know it as.
-        is_share: Whether it is shown as a percentage.
-        is_compared: Whether tables of several experiments have a column of it.
-    """
+    """A metric of `evaluate` that reports show beside the accuracy."""
 
     key: str
+    """Its name in ``track``, and perhaps in ``clip``."""
     title: str
+    """What readers know it as."""
     is_share: bool = False
+    """Whether it is shown as a percentage."""
     is_compared: bool = False
+    """Whether tables of several experiments have a column of it."""
 
 
 METRICS = (
@@ -93,12 +90,7 @@ def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -
 
 
 def apart(tracks: TrackPredictions, seen: Collection[str], artists: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Score the test tracks that were seen before the test separately from the others.
-
-    Args:
-        tracks: The predictions.
-        seen: Ids of the tracks that were seen.
-        artists: See `evaluate`.
+    """Score the test tracks that were seen before the test, by their ids, separately from the others.
 
     Returns:
         ``seen`` and ``unseen``, each with ``track`` that holds ``accuracy`` (None of no tracks), ``accuracy_ci95``
@@ -174,12 +166,7 @@ def reliability(
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> int | None:
-    """Return the epoch of the tested checkpoint, or None if neither argument tells.
-
-    Args:
-        history: A row an epoch, with ``epoch`` and ``val/track_accuracy``.
-        metrics: A run's metrics; ``best_epoch`` in it wins over the first epoch of highest accuracy in `history`.
-    """
+    """Return the epoch of the tested checkpoint: as a run's metrics say, or else the first of highest accuracy."""
     if metrics.get("best_epoch") is not None:
         return int(metrics["best_epoch"])
     scored = [row for row in history if not math.isnan(number(row, "val/track_accuracy"))]
@@ -203,12 +190,7 @@ def number(row: Mapping[str, Any], key: str) -> float:
 
 
 def rounded(value: Any, digits: int = 6) -> Any:
-    """Return nested metrics as JSON takes them: figures rounded, null for what is not a finite number.
-
-    Args:
-        value: Dictionaries and lists of figures, strings and truth values.
-        digits: Decimals to keep.
-    """
+    """Return nested metrics as JSON takes them: figures rounded, null for what is not a finite number."""
     if isinstance(value, Mapping):
         return {key: rounded(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -20,42 +20,32 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness:
-    """What a change of the music does to predictions.
-
-    Attributes:
-        name: Of the change.
-        n: Number of tracks.
-        accuracy: Share of the changed tracks that is right.
-        drop: How much less that is than of the same tracks unchanged.
-        drop_ci95: Its interval by a bootstrap over tracks.
-        drop_ci95_artists: The same over artists; None where none are known.
-        flips: Share of the tracks whose prediction changes, right or wrong.
-        flips_ci95: Its interval over tracks (Wilson).
-        flips_ci95_artists: The same by a bootstrap over artists; None where none are known.
-    """
+    """What a change of the music does to predictions."""
 
     name: str
+    """Of the change."""
     n: int
+    """Number of tracks."""
     accuracy: float
+    """Share of the changed tracks that is right."""
     drop: float
+    """How much less that is than of the same tracks unchanged."""
     drop_ci95: Interval
+    """Its interval by a bootstrap over tracks."""
     drop_ci95_artists: Interval | None
+    """The same over artists; None where none are known."""
     flips: float
+    """Share of the tracks whose prediction changes, right or wrong."""
     flips_ci95: Interval
+    """Its interval over tracks (Wilson)."""
     flips_ci95_artists: Interval | None
+    """The same by a bootstrap over artists; None where none are known."""
 
     @classmethod
     def of(
         cls, name: str, before: TrackPredictions, after: TrackPredictions, artists: Mapping[str, str] | None
     ) -> "Robustness":
-        """Compare the predictions of the same tracks.
-
-        Args:
-            name: Of the change.
-            before: Of the tracks as they are.
-            after: Of the changed tracks.
-            artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None where none are known.
-        """
+        """Compare the predictions of the same tracks; for artists see `genreclf.datasets.identity.artist_groups`."""
         if before.track_ids != after.track_ids:
             raise ValueError("predictions of different tracks cannot be compared")
         artist = artist_index(before.track_ids, artists)

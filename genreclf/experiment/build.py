@@ -113,9 +113,7 @@ def make_augmentation(config: Config) -> Augment | None:
 def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
     """Return the callbacks of the configuration, and a `BestCheckpoint` of the last epoch if there is none of it.
 
-    Args:
-        config: Of the run.
-        validates: Whether there are validation tracks; if not, the last epoch counts as the best.
+    Where nothing validates, the last epoch counts as the best.
     """
     callbacks: list[Callback] = []
     for name, node in config.callbacks.items():
@@ -132,10 +130,7 @@ def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
 def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str] = ()) -> list[Logger]:
     """Return the loggers of the configuration, which write into the run directory unless they say otherwise.
 
-    Args:
-        config: Of the run.
-        given: Some of `LOGGERS_ARE_GIVEN`, for the loggers that have them and do not set them.
-        tags: Added to those of a logger that has some.
+    They get those of the `given` arguments, of `LOGGERS_ARE_GIVEN`, that they have and do not set, and further tags.
     """
     run = RunDirectory(config.run_dir)
     ids = run.read_json(run.loggers) if run.loggers.exists() else {}
@@ -156,11 +151,7 @@ def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str
 
 
 def _make_logger(group: str, node: Mapping[str, Any], given: Mapping[str, Any], begins: Config | None) -> Any:
-    """Return a logger; where its tracker gives a run an id, begin the record there with the whole configuration.
-
-    Raises:
-        UserError: The logger cannot be made, or such a tracker cannot be used.
-    """
+    """Return a logger; where its tracker gives a run an id, begin the record there with the whole configuration."""
     if "run_id" not in given:
         return instantiate.make(group, node, **given)
     try:

@@ -24,26 +24,18 @@ TARGET = "genreclf.models.ensemble.Ensemble"
 
 @dataclass(frozen=True)
 class Combination:
-    """What a run directory of an ensemble is made of.
-
-    Attributes:
-        model: Section `model` of its configuration.
-        encoder: Section `encoder`.
-        checkpoint: Its weights, which are those of the members.
-    """
+    """What a run directory of an ensemble is made of."""
 
     model: dict[str, Any]
+    """Section `model` of its configuration."""
     encoder: dict[str, Any]
+    """Section `encoder`."""
     checkpoint: dict[str, Any]
+    """Its weights, which are those of the members."""
 
 
 def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights: str) -> Combination:
-    """Combine the networks of runs.
-
-    Args:
-        runs: Finished runs.
-        configs: Their configurations.
-        weights: ``equal``, or ``validation``: those that lose least on the validation tracks.
+    """Combine the networks of finished runs, with ``equal`` weights or those that lose least in ``validation``.
 
     Raises:
         UserError: They do not belong together, or have no validation tracks to be weighed by.

@@ -73,11 +73,7 @@ def fit(
 
 @contextmanager
 def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
-    """Turn what goes wrong before training starts from a checkpoint into a sentence that names the checkpoint.
-
-    Raises:
-        UserError: It is not one of this training, or Lightning or batch normalization refuses a setting.
-    """
+    """Turn what goes wrong before training starts from a checkpoint into a sentence that names the checkpoint."""
     try:
         yield
     except (MisconfigurationException, ModuleNotFoundError) as error:

@@ -22,21 +22,18 @@ MOST_RUNS = 100
 
 @dataclass(frozen=True)
 class RunTracks:
-    """The tracks that one run trained and validated on.
-
-    Attributes:
-        run: Name of its directory.
-        dataset: See `genreclf.datasets.base.Dataset.dataset`.
-        train: Ids of the tracks it trained on, whole or in segments, sorted.
-        val: Ids of those it chose its epoch by.
-        artists: Artists by id as `genreclf.datasets.identity.credited` returns them, where any are known.
-    """
+    """The tracks that one run trained and validated on."""
 
     run: str
+    """Name of its directory."""
     dataset: str
+    """See `genreclf.datasets.base.Dataset.dataset`."""
     train: tuple[str, ...]
+    """Ids of the tracks it trained on, whole or in segments, sorted."""
     val: tuple[str, ...]
+    """Ids of those it chose its epoch by."""
     artists: Mapping[str, tuple[str, ...]]
+    """Artists by id as `genreclf.datasets.identity.credited` returns them, where any are known."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
@@ -70,19 +67,16 @@ class RunTracks:
 
 @dataclass(frozen=True)
 class Lineage:
-    """A run and those it started from, one after the other; empty where weights are drawn at random.
-
-    Attributes:
-        path: Directory of the first, as the user gave it.
-        runs: What each of them saw.
-        held_out: Test tracks of the first, if its own split keeps them apart from what it trained on.
-        unknown: A run further back that cannot be read.
-    """
+    """A run and those it started from, one after the other; empty where weights are drawn at random."""
 
     path: str = ""
+    """Directory of the first, as the user gave it."""
     runs: tuple[RunTracks, ...] = ()
+    """What each of them saw."""
     held_out: frozenset[Key] = frozenset()
+    """Test tracks of the first, if its own split keeps them apart from what it trained on."""
     unknown: str | None = None
+    """A run further back that cannot be read."""
 
     @property
     def name(self) -> str:
@@ -105,10 +99,8 @@ def both(first: Lineage, second: Lineage) -> Lineage:
 def read_lineage(run: RunDirectory, config: Config) -> Lineage:
     """Return what a run has seen, with the runs it started from.
 
-    Args:
-        run: The run.
-        config: The configuration at hand. An earlier run whose ``split.json`` does not name its dataset read that of
-            this configuration if class and seed of the two are the same.
+    An earlier run whose ``split.json`` does not name its dataset read that of the configuration at hand if class and
+    seed of the two are the same.
 
     Raises:
         UserError: The run's ``split.json`` cannot be read.
@@ -163,14 +155,7 @@ def is_computed_only(run: RunDirectory, config: Mapping[str, Any]) -> bool:
 
 
 def split_json(split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Lineage) -> dict[str, Any]:
-    """Return what ``split.json`` holds: the split, the dataset, known artists, and what earlier runs saw.
-
-    Args:
-        split: The split.
-        dataset: See `genreclf.datasets.base.Dataset.dataset`.
-        tracks: At least the tracks that the split holds, by id.
-        lineage: The runs that the weights come from.
-    """
+    """Return what ``split.json`` holds: the split, the dataset, known artists, and what earlier runs saw."""
     held = sorted({segment.track_id for segments in split.subsets.values() for segment in segments})
     artists = {id: list(names) for id in held if (names := credited(tracks[id].artist))}
     started_from = [run.to_json() for run in lineage.runs]

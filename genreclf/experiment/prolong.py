@@ -25,23 +25,20 @@ MAY_DIFFER = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks", "da
 
 @dataclass(frozen=True)
 class Start:
-    """A checkpoint that a training goes on from.
-
-    Attributes:
-        path: Its file.
-        run: The run that wrote it.
-        epochs: Epochs that it has been trained for.
-        spec: The spectrograms that it knows.
-        genres: Its classes, in the order of the logits.
-        warnings: What a user should know.
-    """
+    """A checkpoint that a training goes on from."""
 
     path: Path
+    """Its file."""
     run: RunDirectory
+    """The run that wrote it."""
     epochs: int
+    """Epochs that it has been trained for."""
     spec: FeatureSpec
+    """The spectrograms that it knows."""
     genres: tuple[str, ...]
+    """Its classes, in the order of the logits."""
     warnings: tuple[str, ...]
+    """What a user should know."""
 
     @classmethod
     def of(cls, config: Config) -> "Start | None":
@@ -106,11 +103,7 @@ def _kept(settings: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:
-    """Return how many epochs a checkpoint has been trained for.
-
-    Raises:
-        UserError: It is not one that a training can go on from.
-    """
+    """Return how many epochs a checkpoint has been trained for."""
     try:
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         started, processed = int(progress["ready"]), int(progress["processed"])
@@ -127,11 +120,7 @@ def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:
 
 
 def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mapping[str, Any]) -> None:
-    """See that the training has something left to do.
-
-    Raises:
-        UserError: It has all its epochs or steps already, or would stop early at once.
-    """
+    """See that the training has something left to do."""
     limits = {"max_epochs": (config.trainer.max_epochs, epochs)}
     if (steps := int(config.trainer.others.get("max_steps", -1))) >= 0:
         limits["max_steps"] = steps, int(checkpoint["global_step"])

@@ -34,17 +34,14 @@ def chosen_epochs(run: RunDirectory) -> int | None:
 
 @dataclass(frozen=True)
 class Refit:
-    """What a refit takes from the run that chose for it.
-
-    Attributes:
-        run: That run.
-        epochs: See `chosen_epochs`.
-        differs: Settings that are other than the run's, in words.
-    """
+    """What a refit takes from the run that chose for it."""
 
     run: RunDirectory
+    """That run."""
     epochs: int | None
+    """See `chosen_epochs`."""
     differs: str
+    """Settings that are other than the run's, in words."""
 
     @classmethod
     def of(cls, config: Config) -> "Refit | None":

@@ -162,13 +162,7 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
 
 
 def steps(config: Config, ranks: ExternalRanks | None = None, sharing: Sharing = ALONE) -> Steps:
-    """Return the steps of `run`.
-
-    Args:
-        config: Of the run.
-        ranks: Those that were started outside, if there are several.
-        sharing: With other runs of the process.
-    """
+    """Return the steps of `run`, on ranks that were started outside if there are several."""
     return finished(config) or (yield from _carry_out("train", config, ranks, sharing))
 
 

@@ -13,21 +13,18 @@ from genreclf.splits.base import Split, some
 
 @dataclass(frozen=True)
 class Seen:
-    """Test tracks that a run, or one that it started from, has seen.
-
-    Attributes:
-        tracks: Number of test tracks.
-        trained: Ids of those that were trained on.
-        validated: Ids of the others that were validated on.
-        repeats: Ids of the others that are known repeats of such tracks.
-        artists: Ids of the rest whose artist was trained on; None where no artists are known.
-    """
+    """Test tracks that a run, or one that it started from, has seen."""
 
     tracks: int
+    """Number of test tracks."""
     trained: frozenset[str]
+    """Ids of those that were trained on."""
     validated: frozenset[str]
+    """Ids of the others that were validated on."""
     repeats: frozenset[str]
+    """Ids of the others that are known repeats of such tracks."""
     artists: frozenset[str] | None
+    """Ids of the rest whose artist was trained on; None where no artists are known."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -49,14 +46,9 @@ class Seen:
 def check_test(
     split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Lineage, *, unseen: bool
 ) -> tuple[Split, Seen | None]:
-    """Compare the test tracks of a split with what was seen.
+    """Compare the test tracks of a split with what the runs that the weights come from have seen.
 
-    Args:
-        split: The split.
-        dataset: See `genreclf.datasets.base.Dataset.dataset`.
-        tracks: At least the tracks that the split holds, by id.
-        lineage: The runs that the weights come from.
-        unseen: Leave out test tracks that were seen.
+    With `unseen`, test tracks that were seen are left out.
 
     Returns:
         The split, LEAKY if test tracks in it were seen, with warnings; and which were seen, None if there is no run.

@@ -38,35 +38,28 @@ from genreclf.training.losses import Distillation
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a run needs before it computes or writes anything.
-
-    Attributes:
-        split: Which tracks train, validate and test.
-        data: Their batches.
-        model: Built, its weights those of the seed or of `Config.init_from`.
-        warnings: What a user should know.
-        split_record: What ``split.json`` holds.
-        seen: Which test tracks the run that the weights come from has seen, if they come from one.
-        provenance: What ``metrics.json`` says of where the network comes from, see `genreclf.evaluation.provenance`.
-        start: What training goes on from, if it does not begin anew.
-    """
+    """All that a run needs before it computes or writes anything."""
 
     split: Split
+    """Which tracks train, validate and test."""
     data: ClipDataModule
+    """Their batches."""
     model: GenreClassifier
+    """Built, its weights those of the seed or of `Config.init_from`."""
     warnings: tuple[str, ...]
+    """What a user should know."""
     split_record: dict[str, Any]
+    """What ``split.json`` holds."""
     seen: Seen | None
+    """Which test tracks the run that the weights come from has seen, if they come from one."""
     provenance: dict[str, Any]
+    """What ``metrics.json`` says of where the network comes from, see `genreclf.evaluation.provenance`."""
     start: Start | None = None
+    """What training goes on from, if it does not begin anew."""
 
 
 def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
     """Gather tracks and spectrograms, split, seed and build.
-
-    Args:
-        config: Of the run.
-        load: Returns the tracks and spectrograms.
 
     Raises:
         UserError: Something does not fit; nothing was written but the store.
@@ -196,11 +189,7 @@ def _own_provenance(config: Config) -> dict[str, Any]:
 
 
 def _without_validation(config: Config, split: Split) -> str:
-    """Say which epoch is tested where there are no validation tracks.
-
-    Raises:
-        UserError: A setting cannot do without them.
-    """
+    """Say which epoch is tested where there are no validation tracks."""
     for name, node in config.callbacks.items():
         if str(node.get("monitor")).startswith("val/") and not is_best_checkpoint(name, node):
             raise UserError(

@@ -17,18 +17,15 @@ def _draw_here(*arguments: Any) -> Callable[[], object]:
 
 @dataclass(frozen=True)
 class Sharing:
-    """What a run leaves to its process, which may do it once for several runs or elsewhere.
-
-    Attributes:
-        load: Returns the tracks and spectrograms of a run.
-        draw: Takes the arguments of `genreclf.plots.run.draw_all`, starts to draw, and returns a function that waits
-            for the end.
-        device: The callback of a training beside which others train on the same device; None if none do.
-    """
+    """What a run leaves to its process, which may do it once for several runs or elsewhere."""
 
     load: Callable[[Config], Corpus] = load_corpus
+    """Returns the tracks and spectrograms of a run."""
     draw: Callable[..., Callable[[], object]] = _draw_here
+    """Takes the arguments of `genreclf.plots.run.draw_all`, starts to draw, and returns a function that waits for the
+    end."""
     device: SharedDevice | None = None
+    """The callback of a training beside which others train on the same device; None if none do."""
 
 
 ALONE = Sharing()

@@ -33,17 +33,14 @@ OF_THE_DATA = ("store_dir", "skip_unreadable")
 
 @dataclass(frozen=True)
 class Teacher:
-    """A run that a network is distilled from.
-
-    Attributes:
-        run: The run.
-        config: Of its predictions: its network and features, the student's dataset and device.
-        genres: Its classes.
-    """
+    """A run that a network is distilled from."""
 
     run: RunDirectory
+    """The run."""
     config: Config
+    """Of its predictions: its network and features, the student's dataset and device."""
     genres: tuple[str, ...]
+    """Its classes."""
 
     @classmethod
     def of(cls, config: Config) -> "Teacher | None":

@@ -24,23 +24,20 @@ from genreclf.training.shared_device import SharedDevice
 
 @dataclass
 class RunInProgress:
-    """One of several runs.
-
-    Attributes:
-        number: Its place among them.
-        steps: What is left of it.
-        next: Name of its next step.
-        ended: Whether it is finished or has failed.
-        error: Why it failed.
-        wall_s: How long its steps took, those beside others in full.
-    """
+    """One of several runs."""
 
     number: int
+    """Its place among them."""
     steps: Steps
+    """What is left of it."""
     next: str = ""
+    """Name of its next step."""
     ended: bool = False
+    """Whether it is finished or has failed."""
     error: Exception | None = None
+    """Why it failed."""
     wall_s: float = 0.0
+    """How long its steps took, those beside others in full."""
 
     def advance(self) -> None:
         """Take the next step; what goes wrong costs this run only."""
@@ -55,14 +52,10 @@ class RunInProgress:
 
 
 def run_together(configs: Sequence[Config], *, at_once: int = 1) -> Iterator[RunInProgress]:
-    """Compute runs in this process, each with the results that it has alone.
+    """Compute runs of one dataset and one device in this process, each with the results that it has alone.
 
     They are set up and tested one after the other. At most `at_once` of them train at the same time, each in a thread,
     if the device can record their steps (see `genreclf.training.recorder`); else they take turns as a whole.
-
-    Args:
-        configs: Of one dataset and one device.
-        at_once: How many train at a time.
 
     Yields:
         A run when it begins, and again when it has ended.

@@ -33,10 +33,7 @@ PROFILERS: dict[str, type[Profiler]] = {
 def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Trainer:
     """Return a Trainer on the devices of the configuration; its ranks are there already.
 
-    Args:
-        config: Of the run.
-        fits: Take the arguments that only a training uses from the configuration as well.
-        **arguments: What is other than the configuration says.
+    The arguments that only a training uses are taken from the configuration if it `fits`; `arguments` override all.
 
     Raises:
         UserError: Lightning refuses an argument.

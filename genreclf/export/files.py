@@ -29,13 +29,10 @@ LARGEST_DIFFERENCE = 1e-3
 
 @dataclass(frozen=True)
 class Checked:
-    """How an exported model compares with the original.
-
-    Attributes:
-        differences: The largest difference of a probability, by signal.
-    """
+    """How an exported model compares with the original."""
 
     differences: Mapping[str, float]
+    """The largest difference of a probability, by signal."""
 
     @property
     def largest(self) -> float:
@@ -116,15 +113,10 @@ def export(
     files: Sequence[Path] = (),
     allowed: float = LARGEST_DIFFERENCE,
 ) -> Checked:
-    """Write a trained model as one file and compare it with the original.
+    """Write a trained model as one file and compare it with the original on noise, tones and some files.
 
-    Args:
-        predictor: The original, trained on audio.
-        path: The file to write; it is replaced only by one that passed.
-        format: Its kind.
-        metadata: What the file says of itself, see `describe`.
-        files: Audio to compare on, beside noise and tones.
-        allowed: The largest difference of a probability that passes.
+    The file is replaced only if no probability differs by more than `allowed`. It says `metadata` of itself, see
+    `describe`.
 
     Raises:
         UserError: The model or a file of audio cannot be used, or the difference is larger.

@@ -15,12 +15,6 @@ from genreclf.run_directory import RunDirectory
 def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, private: bool = False) -> str:
     """Send a finished run to the hub, with a card, and return its address.
 
-    Args:
-        run: The run.
-        repo: ``user/name``; it is made if it is not there.
-        license: Of the weights, as the hub abbreviates it.
-        private: Make it visible to its owner alone.
-
     Raises:
         UserError: The run cannot be shared, there is no token, or the hub refuses.
     """

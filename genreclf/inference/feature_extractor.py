@@ -40,21 +40,18 @@ BLOCK_SAMPLES = WAVEFORM_SAMPLES << 14
 
 @dataclass(frozen=True)
 class SongFeatures:
-    """The features of a song.
-
-    Attributes:
-        log_mel_q: Quantized log-mel, shape ``(frame, mel)``, memory-mapped while the context of `extract` is open.
-        overview_db: Log-mel in dB relative to 1, shape ``(mel, column)``, for display.
-        start_s: Time of the first frame in the song, in seconds.
-        length_s: Length of what was analyzed, in seconds.
-        duration_s: Length of the whole song, in seconds.
-    """
+    """The features of a song."""
 
     log_mel_q: Tensor
+    """Quantized log-mel, shape ``(frame, mel)``, memory-mapped while the context of `extract` is open."""
     overview_db: NDArray[np.float32]
+    """Log-mel in dB relative to 1, shape ``(mel, column)``, for display."""
     start_s: float
+    """Time of the first frame in the song, in seconds."""
     length_s: float
+    """Length of what was analyzed, in seconds."""
     duration_s: float
+    """Length of the whole song, in seconds."""
 
 
 class FeatureExtractor:

@@ -14,19 +14,16 @@ CHANGING_BITS = 0.5
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Timeline:
-    """Genres of a song over time, with one window for each clip of the test's grid; windows overlap.
-
-    Attributes:
-        genres: The classes, in the order of the columns.
-        start_s: Where each window starts in the song, in seconds, shape ``(window,)``.
-        end_s: Where it ends, at the end of the song at the latest, shape ``(window,)``.
-        probabilities: Shape ``(window, genre)``; a row sums to 1.
-    """
+    """Genres of a song over time, with one window for each clip of the test's grid; windows overlap."""
 
     genres: tuple[str, ...]
+    """The classes, in the order of the columns."""
     start_s: NDArray[np.float64]
+    """Where each window starts in the song, in seconds, shape ``(window,)``."""
     end_s: NDArray[np.float64]
+    """Where it ends, at the end of the song at the latest, shape ``(window,)``."""
     probabilities: NDArray[np.float64]
+    """Shape ``(window, genre)``; a row sums to 1."""
 
     def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Average the windows that cover each moment.
@@ -59,36 +56,32 @@ class Timeline:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction:
-    """Genres of a song.
-
-    Attributes:
-        path: The file; None for a waveform.
-        genres: The classes, in the order of the probabilities.
-        probabilities: The mean over the windows, shape ``(genre,)``; they sum to 1.
-        timeline: The genres of each window.
-        embedding: Input of the classifier, the mean over the windows, shape ``(dimension,)``; None if
-            the network does not end in a linear layer.
-        spectrogram_db: Log-mel for display, in dB relative to 1, shape ``(mel, column)``, of what was analyzed; at
-            most 1500 columns.
-        sample_rate: Sample rate at which it was computed, in Hz; the mels reach up to half of it.
-        analyzed_s: Start and end of what was analyzed, in seconds of the song.
-        duration_s: Length of the whole song, in seconds.
-        calibration: Of the model, see `genreclf.evaluation.calibration`; None if it has none. The windows are
-            calibrated; `probabilities` are those of the test, and `confidence` is calibrated.
-        warning: One sentence that a user should read before trusting the prediction.
-    """
+    """Genres of a song."""
 
     path: str | None
+    """The file; None for a waveform."""
     genres: tuple[str, ...]
+    """The classes, in the order of the probabilities."""
     probabilities: NDArray[np.float64]
+    """The mean over the windows, shape ``(genre,)``; they sum to 1."""
     timeline: Timeline
+    """The genres of each window."""
     embedding: NDArray[np.float32] | None
+    """Input of the classifier, the mean over the windows, shape ``(dimension,)``; None if the network does not end in a
+    linear layer."""
     spectrogram_db: NDArray[np.float32]
+    """Log-mel for display, in dB relative to 1, shape ``(mel, column)``, of what was analyzed; at most 1500 columns."""
     sample_rate: int
+    """Sample rate at which it was computed, in Hz; the mels reach up to half of it."""
     analyzed_s: tuple[float, float]
+    """Start and end of what was analyzed, in seconds of the song."""
     duration_s: float
+    """Length of the whole song, in seconds."""
     calibration: Calibration | None = None
+    """Of the model, see `genreclf.evaluation.calibration`; None if it has none. The windows are calibrated;
+    `probabilities` are those of the test, and `confidence` is calibrated."""
     warning: str | None = None
+    """One sentence that a user should read before trusting the prediction."""
 
     @property
     def genre(self) -> str:

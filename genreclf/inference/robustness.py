@@ -38,25 +38,22 @@ Predict = Callable[[Track, Transformation | None], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured: a model, the tracks and their changes.
-
-    Attributes:
-        genres: The classes of the model.
-        tracks: The test tracks, sorted by id.
-        transformations: The changes by name.
-        predict: Predicts one track.
-        artists: See `Robustness.of`.
-        leaky: Whether the model has seen test tracks, or they leak by their split.
-        split: Name of the split.
-    """
+    """What is measured: a model, the tracks and their changes."""
 
     genres: tuple[str, ...]
+    """The classes of the model."""
     tracks: Sequence[Track]
+    """The test tracks, sorted by id."""
     transformations: Mapping[str, Transformation]
+    """The changes by name."""
     predict: Predict
+    """Predicts one track."""
     artists: Mapping[str, str] | None
+    """See `Robustness.of`."""
     leaky: bool
+    """Whether the model has seen test tracks, or they leak by their split."""
     split: str
+    """Name of the split."""
 
 
 def measure_robustness(config: Config, *, trust: Sequence[str] = ()) -> list[Robustness]:
@@ -161,11 +158,7 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
 def _of_pictures(
     changes: Mapping[str, Transformation], predictor: GenrePredictor, dataset: ImageDataset
 ) -> dict[str, Transformation]:
-    """Return the changes that can be made of pictures; name the others.
-
-    Raises:
-        UserError: There are none, or the model takes embeddings.
-    """
+    """Return the changes that can be made of pictures; name the others."""
     if predictor.spec.kind != "log_mel":
         raise UserError("robustness of a model of embeddings is measured on audio; choose data of audio.")
     picture = torch.zeros(4, predictor.spec.n_mels, dtype=torch.uint8)

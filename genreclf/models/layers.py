@@ -31,9 +31,6 @@ class Network(nn.Sequential):
 
     All stages but the last compute the embedding of a clip; the last one, `classifier`, computes the logits from it.
 
-    Args:
-        **stages: In order, ``classifier`` last.
-
     Raises:
         ValueError: The last stage is not named ``classifier``.
     """

@@ -18,9 +18,6 @@ class MaxPool2d(nn.MaxPool2d):
     On a GPU, the kernels of `genreclf.models.pooling_kernels` compute it where Triton compiles them: in steps that are
     recorded, which have a stream of their own, and of large batches in training. A small one waits for the processor,
     which starts PyTorch's kernels sooner. Prediction, export and compiled networks take PyTorch's.
-
-    Args:
-        window: Height and width of a window.
     """
 
     kernel_size: tuple[int, int]

@@ -70,11 +70,7 @@ class StatisticsCRNN(GenreClassifier):
 
 
 class Masks(nn.Module):
-    """SpecAugment as a layer, active in training only.
-
-    Args:
-        fraction: Largest width of a mask, as a fraction of the mels and of the frames.
-    """
+    """SpecAugment as a layer, in training only; a mask has at most a `fraction` of the mels or of the frames."""
 
     def __init__(self, fraction: float) -> None:
         super().__init__()

@@ -50,27 +50,24 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExperimentPlot:
-    """What is plotted of an experiment.
-
-    Attributes:
-        title: Its name in legends.
-        leaky: Whether its split leaks.
-        accuracy: Share of the test tracks that were classified correctly.
-        recalls: The same of the test tracks of each genre.
-        parameters: Number of parameters of the network.
-        genres: Names of the rows and columns of `confusion`.
-        confusion: Tests of each true genre that gave each genre, over all runs, shape ``(genre, genre)``.
-        histories: A history a run, each with a row an epoch.
-    """
+    """What is plotted of an experiment."""
 
     title: str
+    """Its name in legends."""
     leaky: bool
+    """Whether its split leaks."""
     accuracy: Share
+    """Share of the test tracks that were classified correctly."""
     recalls: Mapping[str, Share]
+    """The same of the test tracks of each genre."""
     parameters: int
+    """Number of parameters of the network."""
     genres: Sequence[str]
+    """Names of the rows and columns of `confusion`."""
     confusion: NDArray[np.int64]
+    """Tests of each true genre that gave each genre, over all runs, shape ``(genre, genre)``."""
     histories: Sequence[Sequence[Mapping[str, float]]]
+    """A history a run, each with a row an epoch."""
 
 
 class Style(NamedTuple):
@@ -88,15 +85,7 @@ def style_of(index: int) -> Style:
 
 
 def draw_all(directory: Path, experiments: Sequence[ExperimentPlot]) -> list[Path]:
-    """Draw all plots of a comparison.
-
-    Args:
-        directory: Where the plots go; created if it is missing.
-        experiments: In the order of the table.
-
-    Returns:
-        The files; without ``curves.png`` if no run has a history.
-    """
+    """Draw all plots of a comparison, and return the files, without ``curves.png`` if no run has a history."""
     paths = []
     if any(history for experiment in experiments for history in experiment.histories):
         paths.append(directory / "curves.png")

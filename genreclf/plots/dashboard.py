@@ -24,15 +24,12 @@ COLUMNS = 4
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """A metric over the epochs: the mean of each group, and a band from its lowest to its highest run.
-
-    Attributes:
-        title: Of the panel.
-        groups: The runs of each group, epoch to value each.
-    """
+    """A metric over the epochs: the mean of each group, and a band from its lowest to its highest run."""
 
     title: str
+    """Of the panel."""
     groups: Mapping[str, Sequence[Mapping[float, float]]]
+    """The runs of each group, epoch to value each."""
 
     def draw(self, axes: "Axes") -> None:
         """Draw it."""
@@ -49,15 +46,12 @@ class Lines:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """A value a bar: the mean of several, and a line from the lowest to the highest.
-
-    Attributes:
-        title: Of the panel.
-        values: Those of each bar, by its name.
-    """
+    """A value a bar: the mean of several, and a line from the lowest to the highest."""
 
     title: str
+    """Of the panel."""
     values: Mapping[str, Sequence[float]]
+    """Those of each bar, by its name."""
 
     def draw(self, axes: "Axes") -> None:
         """Draw it."""
@@ -79,17 +73,14 @@ class Bars:
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """Parallel coordinates: a line a run, which is darker the lower its objective.
-
-    Attributes:
-        title: Of the panel.
-        axes: Values of the runs by the name of the axis, as words.
-        objectives: Of the runs.
-    """
+    """Parallel coordinates: a line a run, which is darker the lower its objective."""
 
     title: str
+    """Of the panel."""
     axes: Mapping[str, Sequence[str]]
+    """Values of the runs by the name of the axis, as words."""
     objectives: Sequence[float]
+    """Of the runs."""
 
     def draw(self, axes: "Axes") -> None:
         """Draw it."""
@@ -114,17 +105,14 @@ class Coordinates:
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """A confusion matrix.
-
-    Attributes:
-        title: Of the panel.
-        genres: Names of rows and columns.
-        counts: True genre by predicted genre, shape ``(genre, genre)``.
-    """
+    """A confusion matrix."""
 
     title: str
+    """Of the panel."""
     genres: Sequence[str]
+    """Names of rows and columns."""
     counts: NDArray[np.int64]
+    """True genre by predicted genre, shape ``(genre, genre)``."""
 
     def draw(self, axes: "Axes") -> None:
         """Draw it."""
@@ -133,15 +121,12 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """Lines of text.
-
-    Attributes:
-        title: Of the panel.
-        lines: One below the other.
-    """
+    """Lines of text."""
 
     title: str
+    """Of the panel."""
     lines: Sequence[str]
+    """One below the other."""
 
     def draw(self, axes: "Axes") -> None:
         """Draw it."""
@@ -155,14 +140,7 @@ Panel = Lines | Bars | Coordinates | Counts | Words
 
 
 def draw_dashboard(path: Path, title: str, sections: Mapping[str, Sequence[Panel]], *, leaky: bool) -> None:
-    """Draw the panels of a dashboard, `COLUMNS` places beside each other.
-
-    Args:
-        path: The PNG to write.
-        title: Of the dashboard.
-        sections: Panels by the title of their section.
-        leaky: Whether the split of a run leaks.
-    """
+    """Draw the panels of each section of a dashboard, `COLUMNS` places beside each other."""
     rows_of = {name: _rows(panels) for name, panels in sections.items()}
     heights = [0.5 + 3.4 * len(rows) for rows in rows_of.values()]
     figure = new_figure(5.2 * COLUMNS, sum(heights) + 1, title, leaky=leaky)

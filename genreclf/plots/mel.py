@@ -24,16 +24,7 @@ def level_db(stored: NDArray[Any], spec: FeatureSpec) -> NDArray[np.float32]:
 def draw_mel(axes: "Axes", stored: NDArray[Any], spec: FeatureSpec, *, labels: bool = True) -> Any:
     """Draw stored values ``(mel, frame)`` over seconds, from their peak to 80 dB below, low frequency at the bottom.
 
-    The frequency axis is in Hz where the sample rate is known, else in mel bands.
-
-    Args:
-        axes: Where to draw.
-        stored: Of one track.
-        spec: What they mean.
-        labels: Name the axes.
-
-    Returns:
-        The image, for a color bar.
+    The frequency axis is in Hz where the sample rate is known, else in mel bands. Returns the image, for a color bar.
     """
     n_mels, frames = stored.shape
     shown = axes.imshow(

@@ -21,48 +21,36 @@ _NAME_LETTERS = 46
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SongMap:
-    """The songs of a library, or some of them, as points.
-
-    Attributes:
-        genres: All genres of the library, in the order of probabilities.
-        vectors: A point a song, shape ``(song, dimension)``.
-        song_genres: The likeliest genre of each of them.
-        songs: How many songs the library holds.
-    """
+    """The songs of a library, or some of them, as points."""
 
     genres: Sequence[str]
+    """All genres of the library, in the order of probabilities."""
     vectors: NDArray[np.float64]
+    """A point a song, shape ``(song, dimension)``."""
     song_genres: Sequence[str]
+    """The likeliest genre of each of them."""
     songs: int
+    """How many songs the library holds."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SongBar:
-    """A song beside the map.
-
-    Attributes:
-        name: What it is called.
-        probabilities: Of the genres, shape ``(genre,)``.
-        vector: Its point on the map, shape ``(dimension,)``.
-        similarity: To the song that was asked for; None for that song itself.
-    """
+    """A song beside the map."""
 
     name: str
+    """What it is called."""
     probabilities: NDArray[np.float64]
+    """Of the genres, shape ``(genre,)``."""
     vector: NDArray[np.float64]
+    """Its point on the map, shape ``(dimension,)``."""
     similarity: float | None = None
+    """To the song that was asked for; None for that song itself."""
 
 
 def draw_recommendation(path: Path, library: SongMap, asked: SongBar, found: Sequence[SongBar]) -> None:
     """Draw a map of a library on which a song and those like it are marked, beside the genres predicted for each.
 
     The map has the two directions in which the songs of the library, as they are compared, differ most.
-
-    Args:
-        path: The PNG to write.
-        library: Where they were found.
-        asked: The song that was asked for.
-        found: What is like it, the most similar first; `SHOWN` are drawn.
     """
     songs = [asked, *found[:SHOWN]]
     weights = np.sum([song.probabilities for song in songs], axis=0)

@@ -14,15 +14,7 @@ from genreclf.plots.style import BLUE, INK, ORANGE, new_figure, save, tidy
 def draw_robustness(
     path: Path, results: Sequence[Robustness], before: TrackPredictions, title: str, *, leaky: bool = False
 ) -> None:
-    """Draw the share of predictions that each change turns, and the accuracy that it costs, with 95 % intervals.
-
-    Args:
-        path: The PNG to write.
-        results: In the order of the rows.
-        before: Predictions of the tracks as they are.
-        title: Names the run and the split.
-        leaky: Whether test tracks were seen before.
-    """
+    """Draw the share of predictions that each change turns, and the accuracy that it costs, with 95 % intervals."""
     figure = new_figure(12, 0.55 * len(results) + 2.6, title, leaky=leaky)
     rows = np.arange(len(results))
     accuracy = float((before.predicted == before.targets).mean())

@@ -38,15 +38,7 @@ def draw_waveform(path: Path, waveform: NDArray[np.float32], sample_rate: int, t
 def draw_spectrogram_and_mel(
     path: Path, waveform: NDArray[np.float32], stored: NDArray[Any], spec: FeatureSpec, title: str
 ) -> None:
-    """Draw the spectrogram of a waveform with a linear frequency axis above its mel spectrogram.
-
-    Args:
-        path: The PNG to write.
-        waveform: Shape ``(sample,)``, at ``spec.sample_rate``.
-        stored: Stored values ``(mel, frame)`` of the same track.
-        spec: What they are; of audio.
-        title: Names the track.
-    """
+    """Draw the spectrogram of a waveform ``(sample,)`` with a linear frequency axis above its mel spectrogram."""
     import librosa
 
     assert spec.sample_rate is not None
@@ -86,15 +78,7 @@ def draw_log_mel(path: Path, stored: NDArray[Any], spec: FeatureSpec, title: str
 
 
 def draw_genre_map(path: Path, store: Store, genre_of: Mapping[str, str], spec: FeatureSpec, title: str) -> None:
-    """Draw one log-mel a genre, that of its first track, five in a row.
-
-    Args:
-        path: The PNG to write.
-        store: Of the dataset.
-        genre_of: Genre of each track by its id.
-        spec: What the stored values are.
-        title: Names the dataset.
-    """
+    """Draw one log-mel a genre, that of its first track, five in a row."""
     first = {genre: ids[0] for genre, ids in ids_by_genre(store, genre_of).items()}
     tiles = {f"{genre} ({track_id})": store.spectrogram(track_id) for genre, track_id in first.items()}
     _draw_tiles(path, tiles, spec, f"{title}: log-mel of a track of each genre", MAP_COLUMNS)

@@ -22,29 +22,20 @@ APART = 0.06
 
 @dataclass(frozen=True, kw_only=True)
 class JobLine:
-    """A finished job.
-
-    Attributes:
-        varies: What the sweep varies, and the value of each in this job.
-        objective: Accuracy on validation tracks, from 0 to 1.
-        leaky: Whether the split leaks.
-        pretrained: Whether an encoder has learned from other data.
-    """
+    """A finished job."""
 
     varies: Mapping[str, str]
+    """What the sweep varies, and the value of each in this job."""
     objective: float
+    """Accuracy on validation tracks, from 0 to 1."""
     leaky: bool
+    """Whether the split leaks."""
     pretrained: bool
+    """Whether an encoder has learned from other data."""
 
 
 def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: str) -> bool:
     """Draw parallel coordinates: a line a finished job, colored by its accuracy on validation tracks.
-
-    Args:
-        path: The PNG to write.
-        keys: The settings, an axis each.
-        jobs: Finished jobs.
-        title: Of the plot.
 
     Returns:
         Whether there was something to draw: two jobs that vary something.

@@ -18,51 +18,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SongPlot:
-    """What is plotted of a song.
-
-    Attributes:
-        probabilities: Probability of each genre in the whole song, in the order of the classes.
-        edges_s: Times in seconds at which the shares may change, shape ``(moment + 1,)``.
-        shares: Probabilities between these times, shape ``(moment, genre)``.
-        spectrogram_db: Log-mel in dB, shape ``(mel, column)``.
-        sample_rate: Of the audio that it was computed from, in Hz; the mels reach half of it.
-        analyzed_s: Where the spectrogram begins and ends in the song, in seconds.
-    """
+    """What is plotted of a song."""
 
     probabilities: Mapping[str, float]
+    """Probability of each genre in the whole song, in the order of the classes."""
     edges_s: NDArray[np.float64]
+    """Times in seconds at which the shares may change, shape ``(moment + 1,)``."""
     shares: NDArray[np.float64]
+    """Probabilities between these times, shape ``(moment, genre)``."""
     spectrogram_db: NDArray[np.float32]
+    """Log-mel in dB, shape ``(mel, column)``."""
     sample_rate: int
+    """Of the audio that it was computed from, in Hz; the mels reach half of it."""
     analyzed_s: tuple[float, float]
+    """Where the spectrogram begins and ends in the song, in seconds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A genre in the plot.
-
-    Attributes:
-        name: The genre, or ``others``.
-        color: As ``#RRGGBB``.
-        share: Of the whole song.
-        shares: Between the edges of `SongPlot.edges_s`, shape ``(moment,)``.
-    """
+    """A genre in the plot."""
 
     name: str
+    """The genre, or ``others``."""
     color: str
+    """As ``#RRGGBB``."""
     share: float
+    """Of the whole song."""
     shares: NDArray[np.float64]
+    """Between the edges of `SongPlot.edges_s`, shape ``(moment,)``."""
 
 
 def draw_timeline(path: Path, song: SongPlot, title: str, caption: str) -> None:
-    """Draw the shares of the genres over time, stacked, and the mel spectrogram under them on the same axis.
-
-    Args:
-        path: The PNG to write.
-        song: What to draw.
-        title: Names the song.
-        caption: A line about the song, above the shares.
-    """
+    """Draw the shares of the genres over time, stacked, and the mel spectrogram under them on the same axis."""
     figure = new_figure(12, 7, title)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _draw_shares(above, song)
@@ -77,9 +64,7 @@ def draw_timeline(path: Path, song: SongPlot, title: str, caption: str) -> None:
 def bands(probabilities: Mapping[str, float], shares: NDArray[np.float64]) -> list[Band]:
     """Return the genres that have a color of their own, in the order of the classes, and the others as one.
 
-    Args:
-        probabilities: Probability of each genre in the whole song, in the order of the classes.
-        shares: Probabilities over time, shape ``(moment, genre)``.
+    Probabilities are of the whole song, shares over time, shape ``(moment, genre)``.
     """
     colors = genre_colors(probabilities)
     columns = dict(zip(probabilities, shares.T, strict=True))

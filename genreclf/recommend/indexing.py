@@ -47,13 +47,9 @@ class Changes:
 def entries_of_folders(
     folders: Sequence[str], artists: str | None, say: Callable[[str], None]
 ) -> dict[str, Iterator[Entry]]:
-    """List the songs of each folder.
+    """List the songs of each folder, at any depth.
 
-    Args:
-        folders: Where to look, at any depth.
-        artists: A file of artists, see `genreclf.datasets.identity.read_artists`; of other songs the file's own
-            tag is taken.
-        say: Called with a sentence for each path that is not a song.
+    Artists are those of a file, see `genreclf.datasets.identity.read_artists`, or else of the songs' own tags.
 
     Raises:
         UserError: One is not a folder.
@@ -128,14 +124,6 @@ def update(
     """Bring a library up to date: only new and changed songs are computed, those that are gone are dropped.
 
     If this is killed, the songs that were done are kept and the next call goes on.
-
-    Args:
-        directory: The library's folder, created if needed.
-        run: The run.
-        predictor: Its model.
-        entries: All songs by where they were found; songs of other origins stay as they are.
-        describe: Predicts a song.
-        say: Called with a sentence for each song that is left out.
 
     Raises:
         UserError: The library is another checkpoint's, is being written, or cannot be written.

@@ -34,17 +34,14 @@ RELEVANCE = 0.5
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Recommendation:
-    """A song similar to the given one.
-
-    Attributes:
-        rank: From 1 on.
-        similarity: See `genreclf.recommend.similarity`; 1 at most.
-        song: The song.
-    """
+    """A song similar to the given one."""
 
     rank: int
+    """From 1 on."""
     similarity: float
+    """See `genreclf.recommend.similarity`; 1 at most."""
     song: Song
+    """The song."""
 
 
 class Library:

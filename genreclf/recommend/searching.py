@@ -20,12 +20,7 @@ WEIGHTS = "similarity.json"
 
 
 def make_searchable(directory: Path, records: Records, weighting: Weighting | None = None) -> None:
-    """Write the search index, if songs or the weights changed since it was written.
-
-    Args:
-        directory: The library's folder.
-        records: Its songs.
-        weighting: Sizes of the parts of an embedding, and their weights; None for one part that weighs half.
+    """Write the search index, if songs or the weights changed since it was written; None weighs the one part half.
 
     Raises:
         UserError: The weights are of other embeddings.
@@ -63,10 +58,6 @@ def make_searchable(directory: Path, records: Records, weighting: Weighting | No
 
 def weighting_of(run: RunDirectory, sizes: tuple[int, ...]) -> Weighting | None:
     """Return the weights that ``recommend --evaluate`` chose on the run's validation tracks, else the usual ones.
-
-    Args:
-        run: The run.
-        sizes: Of the parts of its embeddings, as its model tells.
 
     Raises:
         UserError: The file of weights is damaged.

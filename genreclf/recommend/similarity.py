@@ -23,16 +23,14 @@ class Similarity:
     coefficient of A. Bhattacharyya (1943). Each part is centered, by which few songs remain that are near to many
     (I. Suzuki et al., "Centering similarity measures to reduce hubs", EMNLP 2013), and scaled to length 1, so that a
     part of many values does not outweigh the others.
-
-    Attributes:
-        sizes: Number of values of each part of an embedding.
-        weights: Of each part, and of the genres, which come last; they sum to 1.
-        center: The mean over all songs, shape ``(dimension + genre,)``.
     """
 
     sizes: tuple[int, ...]
+    """Number of values of each part of an embedding."""
     weights: tuple[float, ...]
+    """Of each part, and of the genres, which come last; they sum to 1."""
     center: NDArray[np.float64]
+    """The mean over all songs, shape ``(dimension + genre,)``."""
 
     def vectors(self, embeddings: NDArray[np.floating], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return vectors ``(song, value)``, of length 1, the cosine of two of which is their similarity.

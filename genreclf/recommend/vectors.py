@@ -125,12 +125,7 @@ class Vectors:
 
 
 def _check_whole(path: Path) -> None:
-    """Check a file before FAISS believes the sizes in it; one of an older version has no checksum and is not checked.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is damaged.
-    """
+    """Check a file before FAISS believes the sizes in it; one of an older version has no checksum."""
     content = np.memmap(path, np.uint8, "r")
     size = len(CHECKSUM % 0)
     checksum = content[-size:].tobytes()

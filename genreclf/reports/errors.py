@@ -29,12 +29,7 @@ def confusion_table(tracks: TrackPredictions) -> Table | None:
 
 
 def artist_table(tracks: TrackPredictions, artists: Mapping[str, str] | None) -> Table | None:
-    """Return the artists of most wrong tracks; None where no artist is known or nothing is wrong.
-
-    Args:
-        tracks: Predictions of the test.
-        artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None where none are known.
-    """
+    """Return the artists of most wrong tracks; None where no artist is known or nothing is wrong."""
     if artists is None:
         return None
     of_artist = Counter(artists[track_id] for track_id in tracks.track_ids)

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 def render(template: str, **values: Any) -> str:
     """Return a template filled in.
 
-    Args:
-        template: File name of the template; in HTML all values are escaped. In Markdown, empty lines that follow each
-            other become one, so that a part that is left out leaves no gap.
-        values: What the template asks for; the filters ``line``, ``markdown``, ``table`` and ``data_uri`` are at hand.
+    In HTML all values are escaped. In Markdown, empty lines that follow each other become one, so that a part that is
+    left out leaves no gap. The filters ``line``, ``markdown``, ``table`` and ``data_uri`` are at hand.
     """
     text = _templates().get_template(f"{template}.jinja").render(values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n" if template.endswith(".md") else text

@@ -30,15 +30,7 @@ def robustness_table(results: Sequence[Robustness]) -> Table:
 def write_tables(
     run: RunDirectory, results: Sequence[Robustness], before: TrackPredictions, *, title: str, leaky: bool
 ) -> None:
-    """Write ``robustness.csv`` and ``report.md``.
-
-    Args:
-        run: Where they go.
-        results: A row each.
-        before: Predictions of the tracks as they are.
-        title: Names the run and the split.
-        leaky: Whether test tracks were seen before.
-    """
+    """Write ``robustness.csv`` and ``report.md``; `before` are the predictions of the tracks as they are."""
     atomic_write_text(run.path / "robustness.csv", csv_text(COLUMNS, results))
     right = float((before.predicted == before.targets).mean())
     lines: list[Any] = [

@@ -19,13 +19,7 @@ _DATASETS = {
 
 
 def run_title(metrics: Mapping[str, Any], config: Mapping[str, Any], track_ids: Collection[str] = ()) -> str:
-    """Return "model on dataset, split name", for reports and figures.
-
-    Args:
-        metrics: The run's metrics.
-        config: The resolved configuration; its groups carry ``name`` or ``_target_``.
-        track_ids: See `dataset_title`.
-    """
+    """Return "model on dataset, split name", for reports and figures."""
     split = get_metric(metrics, "split.name") or part_name(config, "split")
     return f"{model_title(config)} on {dataset_title(config, track_ids)}, split {split}"
 
@@ -38,9 +32,7 @@ def model_title(config: Mapping[str, Any]) -> str:
 def dataset_title(config: Mapping[str, Any], track_ids: Collection[str] = ()) -> str:
     """Return the name of the dataset, such as "GTZAN" or "the folder jazz_and_blues".
 
-    Args:
-        config: The resolved configuration.
-        track_ids: Of the test, if known: pictures and folders are GTZAN's where all ids are of GTZAN.
+    Pictures and folders are GTZAN's where all ids of the test, if they are known, are of GTZAN.
     """
     name = part_name(config, "data")
     root = (config.get("data") or {}).get("root")

@@ -21,42 +21,36 @@ SUBSET_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True, order=True)
 class Segment:
-    """A part of a track that belongs to a subset.
-
-    Attributes:
-        track_id: The track.
-        start_frame: The first frame, in frames of the store.
-        stop_frame: The frame after the last one; a whole track is ``(0, number of frames)``.
-    """
+    """A part of a track that belongs to a subset."""
 
     track_id: str
+    """The track."""
     start_frame: int
+    """The first frame, in frames of the store."""
     stop_frame: int
+    """The frame after the last one; a whole track is ``(0, number of frames)``."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The segments of each subset.
-
-    Attributes:
-        name: Name of the split.
-        leaky: Whether a track may be in more than one subset, so that scores say little about unseen music.
-        genres: The classes: every genre that a subset holds, sorted.
-        train: Segments to learn from, sorted.
-        val: Segments to choose the best epoch by, sorted.
-        test: Segments to report on, sorted.
-        warnings: What a user should know, one sentence each.
-        whole_tracks: Whether every segment is a whole track.
-    """
+    """The segments of each subset."""
 
     name: str
+    """Name of the split."""
     leaky: bool
+    """Whether a track may be in more than one subset, so that scores say little about unseen music."""
     genres: tuple[str, ...]
+    """The classes: every genre that a subset holds, sorted."""
     train: tuple[Segment, ...]
+    """Segments to learn from, sorted."""
     val: tuple[Segment, ...]
+    """Segments to choose the best epoch by, sorted."""
     test: tuple[Segment, ...]
+    """Segments to report on, sorted."""
     warnings: tuple[str, ...] = ()
+    """What a user should know, one sentence each."""
     whole_tracks: bool = True
+    """Whether every segment is a whole track."""
 
     @property
     def subsets(self) -> dict[str, tuple[Segment, ...]]:
@@ -133,21 +127,18 @@ class Split:
 
 @dataclass
 class ProposedSplit:
-    """The subsets that a splitter proposes, before the checks that all splitters share.
-
-    Attributes:
-        subsets: Segments by subset.
-        listed: How many tracks a list names, without the known broken one; 0 where there is no list.
-        missing: Tracks that the list names and the data lacks, as a user should read them.
-        warnings: What a user should know, one sentence each.
-        whole_tracks: Whether every segment is a whole track.
-    """
+    """The subsets that a splitter proposes, before the checks that all splitters share."""
 
     subsets: Mapping[str, Sequence[Segment]]
+    """Segments by subset."""
     listed: int = 0
+    """How many tracks a list names, without the known broken one; 0 where there is no list."""
     missing: Sequence[str] = ()
+    """Tracks that the list names and the data lacks, as a user should read them."""
     warnings: Sequence[str] = ()
+    """What a user should know, one sentence each."""
     whole_tracks: bool = True
+    """Whether every segment is a whole track."""
 
 
 class Splitter(ABC):

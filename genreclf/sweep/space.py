@@ -12,26 +12,20 @@ from genreclf.errors import UserError
 
 @dataclass(frozen=True)
 class Choices:
-    """The values of a list, ``choice(...)`` or ``glob(...)``.
-
-    Attributes:
-        values: As an override takes them: numbers, truth values, and text for all else.
-    """
+    """The values of a list, ``choice(...)`` or ``glob(...)``."""
 
     values: tuple[str | int | float | bool, ...]
+    """As an override takes them: numbers, truth values, and text for all else."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Numbers at equal distances, ``range(...)``.
-
-    Attributes:
-        values: All of them.
-        step: Their distance.
-    """
+    """Numbers at equal distances, ``range(...)``."""
 
     values: tuple[int | float, ...]
+    """All of them."""
     step: int | float
+    """Their distance."""
 
     @property
     def is_whole(self) -> bool:
@@ -41,17 +35,14 @@ class Steps:
 
 @dataclass(frozen=True)
 class Interval:
-    """All numbers between two, ``interval(...)``; whole numbers if both ends are.
-
-    Attributes:
-        low: The lower end.
-        high: The upper end.
-        log: Whether their logarithms are searched evenly.
-    """
+    """All numbers between two, ``interval(...)``; whole numbers if both ends are."""
 
     low: int | float
+    """The lower end."""
     high: int | float
+    """The upper end."""
     log: bool
+    """Whether their logarithms are searched evenly."""
 
     @property
     def is_whole(self) -> bool:
@@ -65,17 +56,14 @@ Values = Choices | Steps | Interval
 
 @dataclass(frozen=True)
 class Space:
-    """What a command searches and what it fixes.
-
-    Attributes:
-        searched: Overrides of the searched keys, by key.
-        fixed: The other overrides, as typed.
-        settings: Keys to what stands behind them, of both kinds, less ``debug``.
-    """
+    """What a command searches and what it fixes."""
 
     searched: Mapping[str, Override]
+    """Overrides of the searched keys, by key."""
     fixed: Sequence[str]
+    """The other overrides, as typed."""
     settings: Mapping[str, str]
+    """Keys to what stands behind them, of both kinds, less ``debug``."""
 
     @classmethod
     def of(cls, arguments: Sequence[str], params: Mapping[str, Any], config_loader: Any = None) -> "Space":

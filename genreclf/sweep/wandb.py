@@ -126,11 +126,7 @@ class WandbSweep:
         return {**kind, "min": low, "max": high}
 
     def _register(self, sweep: Mapping[str, Any]) -> str:
-        """Register the sweep in W&B; return its path there, ``entity/project/id``.
-
-        Raises:
-            UserError: W&B does not take it.
-        """
+        """Register the sweep in W&B; return its path there, ``entity/project/id``."""
         import wandb
 
         before = {name: os.environ.get(name) for name in ("WANDB_ENTITY", "WANDB_PROJECT")}

@@ -145,11 +145,7 @@ class Mixup(nn.Module):
 
 
 class Augment(nn.Module):
-    """Several augmentations, one after the other.
-
-    Args:
-        *steps: Each takes and returns a batch and its targets.
-    """
+    """Several augmentations, each of which takes and returns a batch and its targets, one after the other."""
 
     def __init__(self, *steps: nn.Module) -> None:
         super().__init__()

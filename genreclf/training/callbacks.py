@@ -51,11 +51,7 @@ class StopWhenDiverged(Callback):
 
 
 class EpochSeed(Callback):
-    """Seed torch anew at each epoch, so that a resumed run draws what an unbroken one would have.
-
-    Args:
-        seed: Of the run.
-    """
+    """Seed torch anew at each epoch, so that a resumed run draws what an unbroken one would have."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -73,9 +69,7 @@ class EpochSeed(Callback):
 class History(Callback):
     """Write a row an epoch to ``history.csv``, and cut it back to the checkpoint's epoch on resume.
 
-    Args:
-        run: Where to write.
-        clips: Clips of an epoch, on all devices together.
+    An epoch has so many `clips`, on all devices together.
     """
 
     def __init__(self, run: RunDirectory, clips: int) -> None:
@@ -139,10 +133,6 @@ class RankGuard(Callback):
 
     One of several ranks ends at once when it is told to (SIGTERM), and the others with it: Lightning would let it wait
     for them in vain.
-
-    Args:
-        run: Whose ``environment.json`` is completed.
-        config_hash: Of this rank.
     """
 
     def __init__(self, run: RunDirectory, config_hash: str) -> None:

@@ -35,11 +35,7 @@ class Gate:
             self._depth += 1
 
     def give(self, *, works: bool) -> None:
-        """Let others in after `take`.
-
-        Args:
-            works: Whether this thread works beside them from now on.
-        """
+        """Let others in after `take`; `works`: this thread works beside them from now on."""
         with self._changed:
             self._depth -= 1
             if not self._depth:

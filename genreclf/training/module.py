@@ -256,11 +256,7 @@ class GenreClassifier(StepModule):
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def summary(self, last: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return what ``metrics.json`` says of the model beside the figures.
-
-        Args:
-            last: The state after the last epoch; the model itself has that of the best one.
-        """
+        """Return what ``metrics.json`` says of the model beside the figures, given the state after the last epoch."""
         return {}
 
     def on_train_epoch_end(self) -> None:

@@ -16,19 +16,16 @@ READ_TOGETHER = 50
 
 
 class Step(NamedTuple):
-    """A step whose figures are still on the device.
-
-    Attributes:
-        number: Of the training, from 0.
-        epoch: It is part of.
-        rates: Learning rates, by the group of parameters.
-        figures: The loss, and the norm of the gradient if it is kept.
-    """
+    """A step whose figures are still on the device."""
 
     number: int
+    """Of the training, from 0."""
     epoch: int
+    """It is part of."""
     rates: list[Any]
+    """Learning rates, by the group of parameters."""
     figures: list[Tensor]
+    """The loss, and the norm of the gradient if it is kept."""
 
 
 class StepRecord(Callback):

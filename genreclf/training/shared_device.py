@@ -20,11 +20,6 @@ class SharedDevice(Callback):
     the process, so it keeps the others from starting until it ends.
 
     As a context manager it waits until the training may start, and gives the thread a CUDA stream of its own.
-
-    Args:
-        device: Of the training.
-        stop: Set when all trainings are to end.
-        shows_progress: Whether this training draws the progress bar, of which a terminal has room for one.
     """
 
     def __init__(self, device: torch.device, stop: threading.Event, *, shows_progress: bool) -> None:

@@ -17,11 +17,7 @@ from genreclf.training.media import media_of
 
 
 class Tracking:
-    """The record of one run beside its directory.
-
-    Args:
-        loggers: Lightning's, as the Trainer takes them.
-    """
+    """The record of one run, by Lightning's loggers, beside its directory."""
 
     def __init__(self, loggers: Sequence[Logger]) -> None:
         self.loggers = list(loggers)
@@ -42,14 +38,7 @@ class Tracking:
                     place.log_picture(f"data/{path.stem}", path)
 
     def add_inputs(self, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None) -> None:
-        """Tell W&B which dataset, split and model a run starts from.
-
-        Args:
-            dataset: See `genreclf.datasets.base.Dataset.dataset`.
-            genre_of: Genre of each track by its id.
-            run: Its directory.
-            source: The model's name in W&B, if it starts from one there.
-        """
+        """Tell W&B which dataset, split and model, `source` there, a run starts from."""
         for logger in self._wandb:
             logger.log_inputs(dataset, genre_of, run, source)
 
@@ -62,11 +51,7 @@ class Tracking:
     ) -> None:
         """Add the figures of the test, and where a logger has a place for them its plots and the test tracks.
 
-        Args:
-            run: The run, whose plots are drawn, and whose model W&B keeps if that is wanted.
-            metrics: As in ``metrics.json``.
-            tracks: The test.
-            spectrogram: Stored values of a track by its id, shape ``(mel, frame)``, if these are spectrograms.
+        `spectrogram` returns the stored values ``(mel, frame)`` of a track by its id. W&B keeps the model if wanted.
         """
         flat = _flat({"test": metrics["test"]})
         flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")

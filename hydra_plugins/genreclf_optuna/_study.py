@@ -236,11 +236,7 @@ class Search:
 
 
 def _journal(file: Path) -> BaseStorage:
-    """Open Optuna's journal, less what a killed process left of a lock and of the last line.
-
-    Raises:
-        ValueError: The last line is no part of a journal.
-    """
+    """Open Optuna's journal, less what a killed process left of a lock and of the last line."""
     Path(f"{file}.lock").unlink(missing_ok=True)
     if file.exists():
         content = file.read_bytes()

@@ -5,35 +5,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Instrument:
-    """A pitched instrument.
-
-    Attributes:
-        lowest: Lowest pitch of its register, a MIDI number.
-        slope: Partial k has the amplitude k ** -slope.
-        even: Amplitude of the even partials beside the odd ones.
-        attack_s: Length of the rise.
-        decay_s: Time constant of the fall after it.
-        sustain: Level to which a held note falls.
-        fade_s: Time constant in which the bright spectrum gives way to a mellow one.
-        vibrato: Depth as a part of the pitch.
-        detune: A second voice is this part of the pitch higher.
-        formants_hz: Centers of the resonances of the body or the voice.
-        strum_s: Delay between the notes of a chord.
-        drive: Gain into the distortion; above 1 chords are power chords.
-    """
+    """A pitched instrument."""
 
     lowest: int
+    """Lowest pitch of its register, a MIDI number."""
     slope: float = 1.0
+    """Partial k has the amplitude k ** -slope."""
     even: float = 1.0
+    """Amplitude of the even partials beside the odd ones."""
     attack_s: float = 0.004
+    """Length of the rise."""
     decay_s: float = 0.5
+    """Time constant of the fall after it."""
     sustain: float = 0.0
+    """Level to which a held note falls."""
     fade_s: float = 0.2
+    """Time constant in which the bright spectrum gives way to a mellow one."""
     vibrato: float = 0.0
+    """Depth as a part of the pitch."""
     detune: float = 0.0
+    """A second voice is this part of the pitch higher."""
     formants_hz: tuple[float, ...] = ()
+    """Centers of the resonances of the body or the voice."""
     strum_s: float = 0.0
+    """Delay between the notes of a chord."""
     drive: float = 0.0
+    """Gain into the distortion; above 1 chords are power chords."""
 
 
 INSTRUMENTS: dict[str, Instrument] = {

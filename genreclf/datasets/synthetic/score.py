@@ -22,25 +22,22 @@ _ACCENTS = {"X": 1.0, "O": 0.9, "x": 0.7, "a": 0.7, "o": 0.35}
 
 @dataclass(frozen=True)
 class Artist:
-    """What the tracks of an artist have in common.
-
-    Attributes:
-        style: Of the genre.
-        tempo_bpm: Favored tempo.
-        key: Favored key, semitones above C.
-        swing: Delay of the off-beat eighth as a part of the beat: 0 straight, 1/3 triplets.
-        grooves: Those of the style that the artist plays.
-        jitter_s: Standard deviation of the timing.
-        mix: The sound.
-    """
+    """What the tracks of an artist have in common."""
 
     style: Style
+    """Of the genre."""
     tempo_bpm: float
+    """Favored tempo."""
     key: int
+    """Favored key, semitones above C."""
     swing: float
+    """Delay of the off-beat eighth as a part of the beat: 0 straight, 1/3 triplets."""
     grooves: tuple[Groove, ...]
+    """Those of the style that the artist plays."""
     jitter_s: float
+    """Standard deviation of the timing."""
     mix: Mix
+    """The sound."""
 
 
 def draw_artist(style: Style, rng: Generator) -> Artist:

@@ -39,43 +39,40 @@ class Groove:
 
 @dataclass(frozen=True)
 class Style:
-    """How a genre is played. Ranges are drawn from uniformly, names are separated by spaces.
-
-    Attributes:
-        tempo_bpm: Range of the tempo.
-        swing: Range of the delay of the off-beat eighth, as a part of the beat.
-        progressions: A chord a bar, root above the key and kind.
-        scale: Of the melody.
-        density: Part of the possible places where the melody has a note.
-        leap: Standard deviation of its steps on the scale.
-        bass: Instruments of the bass.
-        comp: Instruments of the chords.
-        lead: Instruments of the melody.
-        snares: Kinds of the second drum.
-        hats: Kinds of cymbals.
-        grooves: What to choose from; an artist plays about half of them.
-        drums: Part of the tracks that have drums.
-        balance_db: Usual level of drums, bass, comp and lead.
-        swell_db: Range of the swell of the whole band.
-        rubato_s: Range of the deviation from an even tempo.
-    """
+    """How a genre is played. Ranges are drawn from uniformly, names are separated by spaces."""
 
     tempo_bpm: tuple[float, float]
+    """Range of the tempo."""
     swing: tuple[float, float]
+    """Range of the delay of the off-beat eighth, as a part of the beat."""
     progressions: tuple[str, ...]
+    """A chord a bar, root above the key and kind."""
     scale: str
+    """Of the melody."""
     density: float
+    """Part of the possible places where the melody has a note."""
     leap: float
+    """Standard deviation of its steps on the scale."""
     bass: str
+    """Instruments of the bass."""
     comp: str
+    """Instruments of the chords."""
     lead: str
+    """Instruments of the melody."""
     snares: str
+    """Kinds of the second drum."""
     hats: str
+    """Kinds of cymbals."""
     grooves: tuple[Groove, ...]
+    """What to choose from; an artist plays about half of them."""
     drums: float = 1.0
+    """Part of the tracks that have drums."""
     balance_db: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Usual level of drums, bass, comp and lead."""
     swell_db: tuple[float, float] = (0.0, 4.0)
+    """Range of the swell of the whole band."""
     rubato_s: tuple[float, float] = (0.0, 0.0)
+    """Range of the deviation from an even tempo."""
 
 
 _REST = "." * 16

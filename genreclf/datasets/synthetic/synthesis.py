@@ -30,66 +30,60 @@ _REFLECTIONS = 600
 
 @dataclass(frozen=True)
 class Event:
-    """One sound: a drum, or a note with a pitch and a length.
-
-    Attributes:
-        start_s: When it starts.
-        bus: Where it is mixed, an index of `BUSES`.
-        drum: Name of the drum; empty for a note.
-        pitch: MIDI number of the note.
-        length_s: How long the note is held.
-        gain: Linear.
-    """
+    """One sound: a drum, or a note with a pitch and a length."""
 
     start_s: float
+    """When it starts."""
     bus: int
+    """Where it is mixed, an index of `BUSES`."""
     drum: str = ""
+    """Name of the drum; empty for a note."""
     pitch: int = 0
+    """MIDI number of the note."""
     length_s: float = 0.0
+    """How long the note is held."""
     gain: float = 1.0
+    """Linear."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """How a song sounds, whatever is played.
-
-    Attributes:
-        instruments: One for each of bass, comp and lead.
-        snare: Kind of the second drum: snare, brush, rim or clap.
-        hat: Kind of the cymbal: hat, ride or shaker.
-        kick_hz: Tuning of the kick.
-        snare_hz: Tuning of the snare.
-        hat_hz: Center of the cymbal.
-        damping: Factor on the decays of the kit.
-        balance_db: Level of each bus.
-        eq_db: Gain at each of `EQ_HZ`.
-        reverb_s: Time in which the room falls by 60 dB.
-        reverb: Energy of the room beside the direct sound.
-        noise_db: Level of the noise floor beside the music.
-        saturation: Drive of the whole mix.
-        swell_db: Peak to peak range of the slow changes of loudness.
-        swell_s: Period of these changes.
-        swell_start: Where in the period the song starts, 0 to 1.
-        peak: Largest absolute sample.
-    """
+    """How a song sounds, whatever is played."""
 
     instruments: tuple[Instrument, Instrument, Instrument]
+    """One for each of bass, comp and lead."""
     snare: str
+    """Kind of the second drum: snare, brush, rim or clap."""
     hat: str
+    """Kind of the cymbal: hat, ride or shaker."""
     kick_hz: float
+    """Tuning of the kick."""
     snare_hz: float
+    """Tuning of the snare."""
     hat_hz: float
+    """Center of the cymbal."""
     damping: float
+    """Factor on the decays of the kit."""
     balance_db: tuple[float, ...]
+    """Level of each bus."""
     eq_db: tuple[float, ...]
+    """Gain at each of `EQ_HZ`."""
     reverb_s: float
+    """Time in which the room falls by 60 dB."""
     reverb: float
+    """Energy of the room beside the direct sound."""
     noise_db: float
+    """Level of the noise floor beside the music."""
     saturation: float
+    """Drive of the whole mix."""
     swell_db: float
+    """Peak to peak range of the slow changes of loudness."""
     swell_s: float
+    """Period of these changes."""
     swell_start: float
+    """Where in the period the song starts, 0 to 1."""
     peak: float
+    """Largest absolute sample."""
 
 
 def play(events: Sequence[Event], *, mix: Mix, duration_s: float, sample_rate: int, rng: Generator) -> Samples:

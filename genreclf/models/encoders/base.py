@@ -12,23 +12,20 @@ NON_COMMERCIAL = ("-nc", "non-commercial", "noncommercial")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the weights of an encoder come from, which stands beside every figure that is reached with them.
-
-    Attributes:
-        pretrained_on: The data that it was trained on.
-        license: Of the weights, as SPDX names it where it does.
-        revision: The version of the weights, such as that of a package or a commit.
-        sha256: Of the file that holds the weights, 64 hexadecimal digits.
-        citation: The publication.
-        overlap: Overlap of the pretraining data with the test: ``none``, ``unknown`` or ``known (n)``.
-    """
+    """Where the weights of an encoder come from, which stands beside every figure that is reached with them."""
 
     pretrained_on: str
+    """The data that it was trained on."""
     license: str
+    """Of the weights, as SPDX names it where it does."""
     revision: str
+    """The version of the weights, such as that of a package or a commit."""
     sha256: str
+    """Of the file that holds the weights, 64 hexadecimal digits."""
     citation: str
+    """The publication."""
     overlap: str = "unknown"
+    """Overlap of the pretraining data with the test: ``none``, ``unknown`` or ``known (n)``."""
 
     def __post_init__(self) -> None:
         """Check that nothing is missing.

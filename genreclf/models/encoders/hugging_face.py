@@ -20,25 +20,22 @@ from genreclf.run_directory import reason_of
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is particular about a kind of network.
-
-    Attributes:
-        config: transformers' class of its sizes.
-        network: transformers' class of it, with its module.
-        features: transformers' class that makes its input of waveforms.
-        settings: Arguments of that class: values, or keys of the sizes.
-        prefix: Of the network's tensors in files that hold more than it.
-        to_frames: Makes ``(batch, frame, dimension)`` of a layer's output, the sizes and the samples of a waveform.
-        blocks: From the network to its parts, from input to output.
-    """
+    """What is particular about a kind of network."""
 
     config: str
+    """transformers' class of its sizes."""
     network: str
+    """transformers' class of it, with its module."""
     features: str
+    """transformers' class that makes its input of waveforms."""
     settings: Mapping[str, Any]
+    """Arguments of that class: values, or keys of the sizes."""
     prefix: str
+    """Of the network's tensors in files that hold more than it."""
     to_frames: Callable[[Tensor, Any, int], Tensor]
+    """Makes ``(batch, frame, dimension)`` of a layer's output, the sizes and the samples of a waveform."""
     blocks: Callable[[Any], list[nn.Module]]
+    """From the network to its parts, from input to output."""
 
 
 def _mean_of_bands(layer: Tensor, sizes: Any, samples: int) -> Tensor:
@@ -134,9 +131,6 @@ def _check_sizes(config: Any, sizes: Mapping[str, Any]) -> None:
     """Check that the sizes of a network, which may come from somebody else's run, are no more than that.
 
     transformers takes other keys as well, such as a repository of code that computes the attention.
-
-    Raises:
-        ValueError: A key is no size of the network, or its value cannot be one.
     """
     from transformers import PretrainedConfig
 

@@ -24,9 +24,6 @@ class NormAndActivation(nn.Module):
 
     PyTorch and Lightning put another layer in the place of a batch normalization that is computed over several devices,
     and would lose the activation with timm's own.
-
-    Args:
-        layer: timm's, whose weights are shared.
     """
 
     def __init__(self, layer: Any) -> None:

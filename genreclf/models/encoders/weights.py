@@ -19,12 +19,6 @@ def cached_weights(
     What was converted is kept in the user's cache folder as safetensors, under the hash of the file and with one of its
     own: that copy is used as long as it is as it was written.
 
-    Args:
-        name: Short name of the encoder.
-        sha256: The hash that the file must have.
-        read: Returns the content of the file; called only if nothing is kept.
-        convert: Makes tensors of it.
-
     Raises:
         UserError: The hash is another one, or the package safetensors is missing.
     """

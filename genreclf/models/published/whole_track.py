@@ -38,9 +38,6 @@ class Shear(nn.Module):
 
     The rows of the first `track_frames` frames follow one another without gaps, so that each is shifted against the one
     before. ``resize`` fills the end with zeros, which in dB below the peak is the peak.
-
-    Args:
-        track_frames: Columns before the resize.
     """
 
     def __init__(self, *, track_frames: int) -> None:
