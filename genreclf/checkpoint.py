@@ -97,11 +97,7 @@ def _write(content: io.BytesIO, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint, on the CPU; one without a checksum, from an older version, is read unchecked.
-
-    Raises:
-        UserError: It is not there, cannot be read or is damaged.
-    """
+    """Return a checkpoint on the CPU, unchecked if old and without checksum; `UserError` if missing or damaged."""
     try:
         refuse_device(path)
         content = path.read_bytes()

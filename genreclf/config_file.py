@@ -67,11 +67,7 @@ def dump_config(config: Mapping[str, Any]) -> str:
 
 
 def check_resolved(value: Any, key: str = "") -> None:
-    """Check that a configuration, or the part of it under a dotted key, is plain data without interpolations.
-
-    Raises:
-        ValueError: It is not; the message names the key.
-    """
+    """Check that a configuration or a part of it is plain data without interpolations; a `ValueError` names the key."""
     if isinstance(value, dict):
         for name, entry in value.items():
             if not isinstance(name, str | int | float) or "${" in str(name):

@@ -88,11 +88,7 @@ def _is_nvidia_gpu(device: Path) -> bool:
 
 
 def cuda_versions() -> dict[str, Any]:
-    """Return the versions of what PyTorch computes with on an NVIDIA GPU.
-
-    Raises:
-        UserError: cuDNN does not know this GPU.
-    """
+    """Return the versions of CUDA and cuDNN that PyTorch uses; raise `UserError` if cuDNN does not know this GPU."""
     with device_errors(""):
         versions = {"cuda": torch.version.cuda, "cudnn": cudnn.version()}  # type: ignore[no-untyped-call]
     if torch.distributed.is_available() and torch.distributed.is_nccl_available():
@@ -106,11 +102,7 @@ def cuda_versions() -> dict[str, Any]:
 
 @contextmanager
 def device_errors(way_out: str) -> Iterator[None]:
-    """Say in a sentence that a device has no memory left, and what to do then, or cannot do what it was asked for.
-
-    Raises:
-        UserError: In place of PyTorch's errors of that kind.
-    """
+    """Turn PyTorch's errors of a device, such as too little memory, into a `UserError` that says what to do."""
     try:
         yield
     except RuntimeError as error:

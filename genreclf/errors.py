@@ -61,10 +61,6 @@ def missing_packages(what: str, extra: str, *packages: str) -> UserError:
 
 
 def require(what: str, extra: str, *modules: str) -> None:
-    """Check that the modules of an extra are installed, without importing them.
-
-    Raises:
-        UserError: One is missing.
-    """
+    """Raise a `UserError` if the modules of an extra are not installed; none is imported."""
     if missing := [module for module in modules if find_spec(module) is None]:
         raise missing_packages(what, extra, *missing)

@@ -27,21 +27,13 @@ WIDEST_PICTURE = 2**17
 
 
 def refuse_device(path: Path) -> None:
-    """Check that a path is no device or pipe, whose reading would not end or not begin; it need not exist.
-
-    Raises:
-        OSError: It is.
-    """
+    """Raise `OSError` if a path is a device or a pipe, whose reading would not end or not begin; it need not exist."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(errno.EINVAL, "a device or a pipe, not a file", str(path))
 
 
 def check_is_file(path: Path) -> None:
-    """Check that a path is a regular file that is not empty.
-
-    Raises:
-        UnreadableTrack: It is not; the message says why in a few words, without the path.
-    """
+    """Raise `UnreadableTrack`, with the reason in a few words, unless a path is a regular file that is not empty."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -59,21 +51,13 @@ def check_is_file(path: Path) -> None:
 
 
 def check_rate(sample_rate: int) -> None:
-    """Check that a sample rate in Hz is plausible.
-
-    Raises:
-        UnreadableTrack: It is not.
-    """
+    """Raise `UnreadableTrack` if a sample rate in Hz is not plausible."""
     if not LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ:
         raise UnreadableTrack(f"a sample rate of {sample_rate} Hz, not between 1 kHz and 1 MHz")
 
 
 def check_track(n_samples: int, n_channels: int, sample_rate: int) -> None:
-    """Check what a file's header claims, samples of each channel and a rate in Hz, before it is decoded as a whole.
-
-    Raises:
-        UnreadableTrack: It is too long or too large.
-    """
+    """Raise `UnreadableTrack` if a header claims too many samples, of each channel at a rate in Hz, to decode."""
     check_rate(sample_rate)
     if n_samples > LONGEST_TRACK_S * sample_rate:
         raise UnreadableTrack(
@@ -88,11 +72,7 @@ def check_track(n_samples: int, n_channels: int, sample_rate: int) -> None:
 
 
 def check_picture(width: int, height: int) -> None:
-    """Check the size of a picture, in pixels, before it is decoded.
-
-    Raises:
-        UnreadableTrack: It is too large.
-    """
+    """Raise `UnreadableTrack` if a picture, in pixels, is too large to decode."""
     if width * height > LARGEST_PICTURE_PIXELS or width > WIDEST_PICTURE:
         raise UnreadableTrack(
             f"a picture of {width} x {height} pixels, more than {LARGEST_PICTURE_PIXELS:,} in all "

@@ -57,11 +57,7 @@ class Examples:
 
     @classmethod
     def of_folder(cls, folder: Path) -> Self:
-        """Take the first audio file of each folder of genres, or else the first ones of the folder.
-
-        Raises:
-            UserError: It holds none.
-        """
+        """Take the first audio file of each genre's folder, or else the folder's first; raise `UserError` if none."""
         found = [path for path, reason in audio_files([str(folder)]) if reason is None]
         if not folder.is_dir() or not found:
             raise UserError(f"--songs {folder} is no folder with audio files; name one, or leave --songs out.")

@@ -165,11 +165,7 @@ def application(
 
 
 def listening_at(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
-
-    Raises:
-        UserError: It cannot, as where the port is taken.
-    """
+    """Return a socket that listens; raise `UserError` if it cannot, as where the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

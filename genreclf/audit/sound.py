@@ -51,11 +51,7 @@ class Sound:
 
 
 def measure_audio(dataset: AudioDataset, track: Track, sample_rate: int) -> Sound:
-    """Measure a track of audio: its file with all channels, or what the dataset computes at `sample_rate` Hz.
-
-    Raises:
-        UnreadableTrack: It cannot be decoded, or holds NaN or infinity.
-    """
+    """Measure a track, its file or what the dataset computes at `sample_rate` Hz, or raise `UnreadableTrack`."""
     if track.path.is_file():
         waveforms, sample_rate = decode_channels(track.path)
     else:

@@ -166,11 +166,7 @@ def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:
 
 
 def refuse_without_effect(overrides: Sequence[str]) -> None:
-    """Refuse what a trained run cannot be given any more: its network, and what only a training uses.
-
-    Raises:
-        UserError: One of the overrides is such a key, or names several values.
-    """
+    """Refuse, by a `UserError`, what a trained run has fixed, what only training uses, and several values."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, typed = override.key_or_group, override.input_line
         if override.is_sweep_override():

@@ -28,11 +28,7 @@ PASSING = (
 
 
 def check_directories(arguments: Sequence[str]) -> None:
-    """Check that the run directory that a command names can be made, and that a sweep may start here.
-
-    Raises:
-        UserError: It cannot; the launcher is not installed; or the settings contradict each other.
-    """
+    """Refuse, by a `UserError`, a run directory that cannot be made, a missing launcher, contradicting settings."""
     if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
         return
     overrides = _parsed(argument for argument in arguments if "=" in argument and not argument.startswith("-"))

@@ -65,11 +65,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments; a RUN that is named as a model in W&B is fetched then.
-
-        Raises:
-            UserError: One is wrong or missing.
-        """
+        """Parse the arguments, or raise `UserError`; a RUN that is named as a model in W&B is fetched then."""
         options = self.parse_intermixed_args(list(arguments))
         if getattr(options, "run", None) is not None and str(options.run).startswith("wandb:"):
             from genreclf.training.artifacts import fetch

@@ -43,11 +43,7 @@ def is_models(key: str) -> bool:
 
 
 def checked_spec(values: Any) -> FeatureSpec:
-    """Return what spectrograms are, if its figures can be meant.
-
-    Raises:
-        ValueError: They cannot.
-    """
+    """Return what spectrograms are, or raise `ValueError` if its figures cannot be meant."""
     names = {field.name for field in fields(FeatureSpec)}
     if not isinstance(values, Mapping) or not values.keys() <= names:
         raise ValueError(f"the description of spectrograms has other keys than {', '.join(sorted(names))}")

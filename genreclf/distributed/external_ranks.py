@@ -94,11 +94,7 @@ class ExternalRanks:
 
 
 def adopt_slurm() -> None:
-    """Set the environment variables of torchrun for PyTorch and Lightning, if srun started this process.
-
-    Raises:
-        UserError: The machines have different numbers of ranks.
-    """
+    """Set torchrun's environment variables if srun started this process; `UserError` if machines differ in ranks."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment

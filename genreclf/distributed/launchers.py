@@ -34,11 +34,7 @@ class LauncherFailed(UserError):
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
-    """Check that the launcher of a command is installed and may run jobs.
-
-    Raises:
-        UserError: The launcher or Slurm is not installed, or the number of jobs is not valid.
-    """
+    """Refuse, by a `UserError`, a launcher that is not installed, or a number of jobs that is not valid."""
     for argument in arguments:
         group, _, option = argument.partition("=")
         if group == "hydra.launcher.n_jobs" and not (option.lstrip("-").isdecimal() and int(option)):

@@ -78,11 +78,7 @@ class Calibration:
 
     @classmethod
     def of_run(cls, run: RunDirectory) -> Self | None:
-        """Return what a run knows of its probabilities; None of one without metrics, or that is not finished.
-
-        Raises:
-            UserError: Its metrics are damaged.
-        """
+        """Return a run's calibration, None if it has none; raise `UserError` if the metrics are damaged."""
         if not run.metrics.exists():
             return None
         try:

@@ -91,11 +91,7 @@ def make_loss(config: Config, genre_counts: list[int]) -> nn.Module:
 
 
 def make_augmentation(config: Config) -> Augment | None:
-    """Return the augmentations, one after the other in the order of the configuration; None if there are none.
-
-    Raises:
-        UserError: One of them cannot change what the network takes.
-    """
+    """Return the augmentations in their order, None without any; raise `UserError` if one does not suit the network."""
     steps = []
     for name, node in config.augmentation.items():
         step = instantiate.make(f"augmentation.{name}", node)

@@ -19,11 +19,7 @@ WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
 
 
 def check_loggers(config: Config) -> None:
-    """See that loggers can be made, before one is.
-
-    Raises:
-        UserError: A package or a setting is missing, or a setting is wrong.
-    """
+    """Raise a `UserError` if a logger cannot be made, as without its package; none is made."""
     for name, node in config.logger.items():
         group = f"logger.{name}"
         kind = instantiate.find(group, node, [])

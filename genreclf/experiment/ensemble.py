@@ -35,11 +35,7 @@ class Combination:
 
 
 def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights: str) -> Combination:
-    """Combine the networks of finished runs, with ``equal`` weights or those that lose least in ``validation``.
-
-    Raises:
-        UserError: They do not belong together, or have no validation tracks to be weighed by.
-    """
+    """Combine finished runs' networks, by ``equal`` or ``validation`` weights; `UserError` if they do not fit."""
     for run in runs:
         if run.read_metrics().get("status") != "finished":
             raise UserError(f"{run.path} is not finished; let it end first, or leave it out.")
@@ -95,11 +91,7 @@ def members_of(config: Config) -> list[RunDirectory]:
 
 
 def joint_lineage(runs: Sequence[RunDirectory], config: Config) -> Lineage:
-    """Return what runs of one split, and those that they started from, have seen.
-
-    Raises:
-        UserError: The ``split.json`` of one cannot be read.
-    """
+    """Return what runs of one split, and those they started from, have seen, or raise `UserError`."""
     lineages = [read_lineage(run, config) for run in runs]
     joint = [lineages[0].runs[0]]
     for tracks in (tracks for lineage in lineages for tracks in lineage.runs[1:]):

@@ -47,11 +47,7 @@ class RunTracks:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what `to_json` returned.
-
-        Raises:
-            AttributeError, KeyError, TypeError: It is something else.
-        """
+        """Read back what `to_json` returned; `AttributeError`, `KeyError` or `TypeError` if it is something else."""
         return cls(
             run=str(data["run"]),
             dataset=str(data["dataset"]),
@@ -124,21 +120,13 @@ def read_lineage(run: RunDirectory, config: Config) -> Lineage:
 
 
 def earlier_runs(split: Mapping[str, Any]) -> list[RunTracks]:
-    """Return what the runs saw that a run started from, by its ``split.json``; nothing if that does not tell.
-
-    Raises:
-        UserError: It is not what `split_json` returned.
-    """
+    """Return what the runs saw that a run started from, by its ``split.json``; raise `UserError` if it is damaged."""
     with _complete():
         return [RunTracks.from_json(entry) for entry in split.get("started_from", ())]
 
 
 def artists_of(split: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the known artists of tracks by id, by a run's ``split.json``.
-
-    Raises:
-        UserError: It is not what `split_json` returned.
-    """
+    """Return the known artists of tracks by id, by a run's ``split.json``; raise `UserError` if it is damaged."""
     with _complete():
         return _artists({"artists": split.get("artists") or {}})
 

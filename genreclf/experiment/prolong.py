@@ -42,11 +42,7 @@ class Start:
 
     @classmethod
     def of(cls, config: Config) -> "Start | None":
-        """Return what `Config.ckpt_path` names, before anything is computed; None if it names nothing.
-
-        Raises:
-            UserError: It is no checkpoint of the same experiment, or one that has all epochs already.
-        """
+        """Return what `Config.ckpt_path` names, None if nothing; raise `UserError` if it cannot be prolonged."""
         if config.ckpt_path is None:
             return None
         path = Path(config.ckpt_path)
@@ -75,11 +71,7 @@ class Start:
         return cls(path, run, epochs, spec, genres, warnings)
 
     def check_data(self, split: Split, spec: FeatureSpec) -> None:
-        """See that the tracks and spectrograms at hand are those of the run.
-
-        Raises:
-            UserError: They are others, so that its best score says nothing about theirs.
-        """
+        """Raise a `UserError` if tracks or spectrograms are not the run's: its best score says nothing about others."""
         check_spectrograms(self.run.path, self.spec, spec)
         if split.hash != self.run.read_json(self.run.split).get("hash") or split.genres != self.genres:
             raise UserError(

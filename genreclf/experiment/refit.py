@@ -15,11 +15,7 @@ MAY_DIFFER = ("refit", "ckpt_path", "trainer", "callbacks.early_stopping", "data
 
 
 def chosen_epochs(run: RunDirectory) -> int | None:
-    """Return for how many epochs the tested network of a finished run was trained; None if it was fitted at once.
-
-    Raises:
-        UserError: The run is not finished, or had no validation tracks to choose by.
-    """
+    """Return the epochs of a finished run's tested network, None if fitted at once; `UserError` if it had no choice."""
     metrics = run.read_metrics()
     if metrics.get("status") != "finished":
         raise UserError(f"{run.path} is not finished, so it has chosen no epoch; let it end first.")
@@ -45,11 +41,7 @@ class Refit:
 
     @classmethod
     def of(cls, config: Config) -> "Refit | None":
-        """Return what `Config.refit` names, before anything is computed; None if it names nothing.
-
-        Raises:
-            UserError: It is no run that has chosen, or the epochs are others than it chose.
-        """
+        """Return what `Config.refit` names, None if nothing; raise `UserError` if it chose nothing, or other epochs."""
         if config.refit is None:
             return None
         run = RunDirectory(config.refit)
@@ -66,11 +58,7 @@ class Refit:
         return cls(run, epochs, difference(before, here, there=f"in {run.path.resolve().name}", ignore=MAY_DIFFER))
 
     def check_split(self, split: Split) -> None:
-        """See that the tracks are those that the run chose by, so that it has seen none of the test's.
-
-        Raises:
-            UserError: They are others.
-        """
+        """Raise a `UserError` unless the tracks are those the run chose by, so that it has seen none of the test's."""
         if split.hash != self.run.read_json(self.run.split).get("hash"):
             raise UserError(
                 f"refit={self.run.path} was trained on other tracks, as those of data have changed since; restore "

@@ -79,20 +79,12 @@ def finish(steps: Generator[str, None, Result]) -> Result:
 
 
 def run(config: Config) -> RunResult:
-    """Train, test and report; go on where a killed run of the same directory stopped; leave a finished one alone.
-
-    Raises:
-        UserError: Something the user can mend.
-    """
+    """Train, test and report; go on after a kill; leave a finished run alone; `UserError` for what users can mend."""
     return _with_all_ranks(config, lambda config, ranks: finish(steps(config, ranks)))
 
 
 def finished(config: Config) -> RunResult | None:
-    """Return what the run directory holds if it is finished, and say so; None if there is something to do.
-
-    Raises:
-        UserError: It holds another experiment.
-    """
+    """Return what the directory holds if its run is finished, else None; raise `UserError` for another experiment."""
     run = RunDirectory(config.run_dir)
     if run.status is None or (run.status == "failed" and not run.config.exists()):
         return None

@@ -59,11 +59,7 @@ class Prepared:
 
 
 def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
-    """Gather tracks and spectrograms, split, seed and build.
-
-    Raises:
-        UserError: Something does not fit; nothing was written but the store.
-    """
+    """Gather tracks and spectrograms, split, seed and build; a `UserError` leaves nothing written but the store."""
     splitter = instantiate.find("split", config.split, [])
     if isinstance(splitter, type) and issubclass(splitter, AllTest):
         raise UserError("split=test_all has no training tracks: it is for evaluate; choose another split.")
@@ -111,22 +107,14 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
 
 
 def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
-    """Do as `prepare` does for the checkpoint of the run that `Config.init_from` names.
-
-    Raises:
-        UserError: The checkpoint knows other genres or other spectrograms.
-    """
+    """Do as `prepare` does for the checkpoint of `Config.init_from`; `UserError` for other genres or spectrograms."""
     trained = local_run(config.init_from or "")
     provenance = provenance_of(trained.read_metrics() if trained.status else {})
     return _prepare_test(config, load, trained, read_lineage(trained, config), provenance)
 
 
 def prepare_ensemble(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
-    """Do as `prepare_evaluation` does for an ensemble, whose checkpoint lies in its run directory already.
-
-    Raises:
-        UserError: The tracks are others than its runs had.
-    """
+    """Do as `prepare_evaluation` does for an ensemble in its run directory; `UserError` if it had other tracks."""
     runs = members_of(config)
     prepared = _prepare_test(
         config, load, RunDirectory(config.run_dir), joint_lineage(runs, config), joint_provenance(runs, config)

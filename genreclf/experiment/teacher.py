@@ -44,11 +44,7 @@ class Teacher:
 
     @classmethod
     def of(cls, config: Config) -> "Teacher | None":
-        """Return what ``loss.teacher`` names, before anything is computed; None if the loss is another one.
-
-        Raises:
-            UserError: It is no finished run.
-        """
+        """Return what ``loss.teacher`` names, None for another loss; raise `UserError` if it is no finished run."""
         if instantiate.find("loss", config.loss, []) is not Distillation:
             return None
         if not (named := config.loss.get("teacher")):

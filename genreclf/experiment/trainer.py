@@ -79,11 +79,7 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
 
 
 def device_count(config: Config) -> int:
-    """Return how many devices a run has, on all machines; see `genreclf.hardware.resolve_devices`.
-
-    Raises:
-        UserError: There are none such, or they are not one for each rank that was started.
-    """
+    """Return the devices of a run on all machines; raise `UserError` if there are none, or not one for each rank."""
     devices, ranks = config.trainer.devices, external_ranks()
     if isinstance(devices, list) and ranks > 1 and not len(devices) == ranks_here(ranks) == ranks:
         raise UserError(
@@ -95,11 +91,7 @@ def device_count(config: Config) -> int:
 
 @contextmanager
 def refusals_named() -> Iterator[None]:
-    """Turn what Lightning refuses into a sentence.
-
-    Raises:
-        UserError: It refuses something.
-    """
+    """Turn what Lightning refuses into a `UserError`."""
     try:
         yield
     except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:

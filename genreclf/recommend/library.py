@@ -98,11 +98,7 @@ class Library:
 
     @cached_property
     def similarity(self) -> Similarity:
-        """How its songs are compared.
-
-        Raises:
-            UserError: An earlier version indexed them, which compared them differently.
-        """
+        """How its songs are compared, or a `UserError` if an earlier version indexed them, which did so differently."""
         try:
             return Similarity.from_plain(self.records.about()["similarity"])
         except (KeyError, TypeError, ValueError, OverflowError):
@@ -112,11 +108,7 @@ class Library:
             ) from None
 
     def find(self, name: str) -> Song | None:
-        """Return the song of this track id, path, or end of a path; None if there is none.
-
-        Raises:
-            UserError: There are several.
-        """
+        """Return the song of this track id, path or end of a path, None if there is none; `UserError` for several."""
         found = self.records.find(name)
         if len(found) > 1:
             raise UserError(
@@ -203,11 +195,7 @@ def vectors_file(directory: Path) -> Path:
 
 
 def checkpoint_key(run: RunDirectory) -> str:
-    """Return a hash of a run's best checkpoint and of what else decides what it says about a song.
-
-    Raises:
-        UserError: It is no run directory, or it has no checkpoint.
-    """
+    """Return a hash of a run's best checkpoint and all else that embeds a song; raise `UserError` if it has none."""
     config = run.read_config()
     data = config.get("data") or {}
     settings = [config.get("model"), config.get("features"), data.get("grid_overlap"), data.get("short")]
@@ -221,11 +209,7 @@ def checkpoint_key(run: RunDirectory) -> str:
 
 
 def checked_records(directory: Path, key: str) -> Records:
-    """Open the songs of an existing library.
-
-    Raises:
-        UserError: They are damaged or belong to another checkpoint than that of `key`.
-    """
+    """Open the songs of a library; raise `UserError` if they are damaged or of another checkpoint than `key`."""
     path = songs_file(directory)
     about = Records(path, ()).about()
     if about.get("checkpoint") != key or "genres" not in about:

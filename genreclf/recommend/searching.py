@@ -20,11 +20,7 @@ WEIGHTS = "similarity.json"
 
 
 def make_searchable(directory: Path, records: Records, weighting: Weighting | None = None) -> None:
-    """Write the search index, if songs or the weights changed since it was written; None weighs the one part half.
-
-    Raises:
-        UserError: The weights are of other embeddings.
-    """
+    """Write the search index if songs or weights changed, None for equal ones; `UserError` if of other embeddings."""
     path = vectors_file(directory)
     about = records.about()
     count = len(records)
@@ -57,11 +53,7 @@ def make_searchable(directory: Path, records: Records, weighting: Weighting | No
 
 
 def weighting_of(run: RunDirectory, sizes: tuple[int, ...]) -> Weighting | None:
-    """Return the weights that ``recommend --evaluate`` chose on the run's validation tracks, else the usual ones.
-
-    Raises:
-        UserError: The file of weights is damaged.
-    """
+    """Return the weights that ``recommend --evaluate`` chose, else the usual ones; `UserError` if they are damaged."""
     path = run.path / WEIGHTS
     if not path.exists():
         return (sizes, usual_weights(sizes)) if sizes else None

@@ -59,11 +59,7 @@ class Similarity:
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Self:
-        """Read back what `plain` returned.
-
-        Raises:
-            KeyError, TypeError, ValueError: It is something else.
-        """
+        """Read back what `plain` returned; `KeyError`, `TypeError` or `ValueError` if it is something else."""
         sizes, weights = tuple(map(int, values["sizes"])), tuple(map(float, values["weights"]))
         center = np.array(values["center"], np.float64)
         if not (

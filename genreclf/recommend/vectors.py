@@ -52,11 +52,7 @@ class Vectors:
 
     @classmethod
     def load(cls, path: Path) -> "Vectors":
-        """Read what `save` wrote.
-
-        Raises:
-            UserError: It is missing or damaged.
-        """
+        """Read what `save` wrote, or raise `UserError` if it is missing or damaged."""
         faiss = load_faiss()
         try:
             _check_whole(path)
@@ -134,11 +130,7 @@ def _check_whole(path: Path) -> None:
 
 
 def load_faiss() -> Any:
-    """Return the module.
-
-    Raises:
-        UserError: It is not installed.
-    """
+    """Return faiss, or raise `UserError` if it is not installed."""
     try:
         import faiss
     except ImportError as error:

@@ -101,11 +101,7 @@ class BandLimit(nn.Module):
         self._scaling: tuple[Scaling, ...] = ()  # The model's, not a part of this module.
 
     def use(self, scaling: Scaling) -> None:
-        """Learn from a model's scaling where its bands lie, and what silence is.
-
-        Raises:
-            UserError: The network takes no spectrograms whose frequencies are known.
-        """
+        """Learn where a model's bands lie and what silence is; raise `UserError` if it takes no spectrograms."""
         if (centers_hz := scaling.spec.centers_hz) is None:
             raise UserError(BANDS_UNKNOWN)
         self.centers_hz, self._scaling = centers_hz, (scaling,)

@@ -18,11 +18,7 @@ LOGGED = ("val/track_loss", "val/track_accuracy", "val/loss", "val/clip_accuracy
 
 
 def mode_of(monitor: str | None, mode: str | None = None) -> str:
-    """Return ``min`` for a loss and ``max`` for an accuracy, unless the mode is given.
-
-    Raises:
-        ValueError: It is neither.
-    """
+    """Return `mode`, or else ``min`` for a loss and ``max`` for an accuracy; `ValueError` for any other."""
     if mode is not None or monitor is None:
         return mode or "min"
     for ending, found in (("loss", "min"), ("accuracy", "max")):
@@ -95,11 +91,7 @@ class BestCheckpoint(RunCheckpoint):
         self._validated = False
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of a killed run.
-
-        Raises:
-            UserError: The checkpoint of its best epoch is not there any more.
-        """
+        """Take the state of a killed run, or raise `UserError` if the checkpoint of its best epoch is gone."""
         super().load_state_dict(state_dict)
         if self.best_model_path and not (best := Path(self.best_model_path)).is_file():
             raise UserError(

@@ -34,11 +34,7 @@ class StopWhenDiverged(Callback):
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the losses of the epoch and the weights after it, which are the same on every rank.
-
-        Raises:
-            TrainingDiverged: One is not finite.
-        """
+        """Raise `TrainingDiverged` if a loss of the epoch, or a weight after it, is not finite; ranks agree on them."""
         figures = {key: float(trainer.callback_metrics.get(key, 0.0)) for key in ("train/loss", "val/loss")}
         figures["the norm of the weights"] = float(nn.utils.get_total_norm(pl_module.parameters()))
         wrong = next((f"{key} is {value}" for key, value in figures.items() if not math.isfinite(value)), None)
@@ -81,21 +77,13 @@ class History(Callback):
         self._validated = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the rows of epochs that the checkpoint knows.
-
-        Raises:
-            UserError: Some are missing.
-        """
+        """Keep the rows of epochs that the checkpoint knows, or raise `UserError` if some are missing."""
         self.has_started = True
         self._check(trainer)
         self.rows = self.run.read_history()[: trainer.current_epoch]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the rows of a run that had all its epochs, so that none started.
-
-        Raises:
-            UserError: Some are missing.
-        """
+        """Raise `UserError` if a run that had all its epochs, so that none started, misses rows."""
         self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
@@ -140,11 +128,7 @@ class RankGuard(Callback):
         self.config_hash = config_hash
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compare the hashes.
-
-        Raises:
-            UserError: They differ.
-        """
+        """Raise `UserError` if the hashes of the ranks differ."""
         device = trainer.strategy.root_device
         name = f"{device_name(device.type)} ({device})"
         ranks = [{"rank": trainer.global_rank, "config_hash": self.config_hash, "device": name}]

@@ -48,11 +48,7 @@ class SharedDevice(Callback):
         self._end_if_stopped()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Let others start once this training steps on its own.
-
-        Raises:
-            Terminated: All trainings are to end.
-        """
+        """Let others start once this training steps on its own; raise `Terminated` if all are to end."""
         self._end_if_stopped()
         if not self._is_alone:
             DEVICE_GATE.pause()

@@ -107,11 +107,7 @@ class Search:
         sweep_dir: str,
         launcher: Launcher,
     ) -> None:
-        """Check the settings.
-
-        Raises:
-            UserError: One of them is wrong.
-        """
+        """Check the settings; raise `UserError` if one is wrong."""
         for name, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
             if type(number) is not int or number < 1:
                 raise UserError(f"hydra.sweeper.{name}={number} must be a whole number of at least 1.")
@@ -249,11 +245,7 @@ def _journal(file: Path) -> BaseStorage:
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """Return the distribution of a swept override, see `genreclf.sweep.space.values_of`.
-
-    Raises:
-        UserError: Optuna cannot search it.
-    """
+    """Return the distribution of a swept override, or raise `UserError` if Optuna cannot search it."""
     values = values_of(override)
     if isinstance(values, Choices):
         return CategoricalDistribution(values.values)

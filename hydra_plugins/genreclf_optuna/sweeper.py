@@ -17,11 +17,7 @@ class OptunaSweeper(Sweeper):
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Make the search and the launcher of its jobs.
-
-        Raises:
-            UserError: Optuna is not installed, or a setting of the sweeper is wrong.
-        """
+        """Make the search and its launcher; raise `UserError` if Optuna is missing or a setting is wrong."""
         try:
             from hydra_plugins.genreclf_optuna._study import Search
         except ModuleNotFoundError as error:

@@ -25,11 +25,7 @@ class TogetherLauncher(Launcher):
         self.at_once = at_once
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra composes jobs with.
-
-        Raises:
-            UserError: A setting of the launcher is wrong.
-        """
+        """Keep what Hydra composes jobs with; raise `UserError` if a setting is wrong."""
         if type(self.at_once) is not int or self.at_once < 1:
             raise UserError(f"hydra.launcher.at_once={self.at_once} must be a whole number of at least 1.")
         self.context, self.config = hydra_context, config

@@ -16,11 +16,7 @@ class WandbSweeper(Sweeper):
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Check the settings.
-
-        Raises:
-            UserError: One of them is wrong, or the trials would not log to W&B.
-        """
+        """Raise `UserError` if a setting is wrong, or trials would not log to W&B."""
         from genreclf.sweep.wandb import WandbSweep
 
         logger = config.logger.get("wandb")
