@@ -59,7 +59,7 @@ def installed(request: pytest.FixtureRequest, built: dict[str, Path], tmp_path: 
 def test_installs_and_runs(installed: Run, tiny: list[str], tmp_path: Path) -> None:
     assert installed("genreclf", "--version").split()[-1] == __version__
     assert "crnn" in installed("genreclf", "list", "model")
-    assert "statistics_crnn" in installed("genreclf", "experiment=best", "--cfg", "job")
+    assert "StatisticsCRNN" in installed("genreclf", "experiment=best", "--cfg", "job")
     installed("genreclf", *tiny, "run_dir=run")
     assert json.loads((tmp_path / "run/metrics.json").read_text())["status"] == "finished"
     code = "import genreclf, hydra_plugins.genreclf_optuna as ours; print(genreclf.__file__, *ours.__path__)"
