@@ -1,4 +1,4 @@
-"""What several test modules share. The fixtures are in conftest.py, which sets the environment first."""
+"""What several test modules share. The fixtures are in shared_fixtures.py; conftest.py sets the environment first."""
 
 import contextlib
 import hashlib
@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
@@ -19,11 +20,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from blank_pictures import draw_blank
 from hydra.core.global_hydra import GlobalHydra
 
 from genreclf import models
 from genreclf.__main__ import main
 from genreclf.datasets.synthetic import Synthetic
+from genreclf.experiment import rank
 from genreclf.run_directory import RunDirectory
 from genreclf.sweep.process import warm_up
 
@@ -69,6 +72,7 @@ def train(*overrides: str) -> None:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
         patch.setattr(sys, "argv", ["genreclf", *overrides])
         patch.setattr(sys, "path", sys.path.copy())
+        draw_blank(patch.setattr)
         GlobalHydra.instance().clear()
         main()
 
@@ -103,6 +107,25 @@ def forked(function: Callable[..., None], *arguments: object) -> BaseProcess:
     process = multiprocessing.get_context("forkserver").Process(target=_in, args=(Path.cwd(), function, arguments))
     process.start()
     return process
+
+
+def fork_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the ranks that a run starts be forked where all is imported, which saves the import of PyTorch in each."""
+    from torch.distributed.launcher import api
+
+    launch = api.elastic_launch
+
+    def forking(config: api.LaunchConfig, _: str) -> Callable[..., object]:
+        return partial(launch(replace(config, start_method="forkserver"), _be_rank), dict(os.environ))
+
+    monkeypatch.setattr(api, "elastic_launch", forking)
+
+
+def _be_rank(environment: dict[str, str], *command: str) -> None:
+    os.environ.update(environment)
+    rank.exit_with_parent = lambda _: None  # Its parent is the server.
+    sys.argv = [*command[1:]]
+    rank.main()
 
 
 def _in(folder: Path, function: Callable[..., None], arguments: tuple[object, ...]) -> None:

@@ -21,8 +21,11 @@ def change(path: Path, **values: object) -> None:
 
 
 @pytest.fixture
-def distil(tiny: list[str], tmp_path: Path) -> list[str]:
+def distil(tiny: list[str], finished: RunDirectory, stores: Path, tmp_path: Path) -> list[str]:
     """Overrides of a student of another model, on clips of another length, with a cache of its own."""
+    (tmp_path / "stores").mkdir()
+    for index in stores.glob("*/index.json"):  # Not built anew.
+        (tmp_path / "stores" / index.parent.name).symlink_to(index.parent)
     others = [word for word in tiny if not word.startswith(("model", "data.clip_seconds", "data.store_dir"))]
     own = ["model=ffnn", "data.clip_seconds=0.5", f"data.store_dir={tmp_path / 'stores'}"]
     return [*others, *own, "loss=distill", "loss.teacher=run", "regularization=mixup"]

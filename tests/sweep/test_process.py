@@ -3,12 +3,23 @@
 import multiprocessing
 import os
 import tempfile
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 from helpers import Cli
 
 from genreclf.sweep.process import cool_down, hide_gpus_from, warm_up
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin without a server; the one of all other tests is there for them again afterwards."""
+    for name in ("address", "alive_fd", "pid"):
+        monkeypatch.setattr(forkserver._forkserver, f"_forkserver_{name}", None)  # type: ignore[attr-defined]
+    yield
+    cool_down()
 
 
 def servers() -> list[int]:
@@ -24,11 +35,13 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("code", "reason"), [(2, "optimizer.momentum"), (130, "Interrupted")])
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [pytest.param(2, "optimizer.momentum", marks=pytest.mark.slow), (130, "Interrupted")],
+)
 def test_ends_with_the_sweep(
     code: int, reason: str, cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cool_down()  # The one that other tests may have left.
     monkeypatch.setattr("genreclf.cli.train.cool_down", cool_down)
     assert not servers()
     if code == 130:
@@ -42,14 +55,12 @@ def test_ends_with_the_sweep(
 def test_starts_where_the_folder_for_temporary_files_has_a_long_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cool_down()
     monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)  # type: ignore[attr-defined]
     long = tmp_path / ("long" * 25)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     warm_up()
     assert tempfile.gettempdir() == str(long)
-    cool_down()
 
 
 def test_hides_the_gpus_from_runs_on_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
