@@ -16,7 +16,7 @@ import resource, statistics, torch
 from genreclf.hardware import reuse_memory
 
 def faults():
-    for _ in range(30):
+    for _ in range(15):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.ones(50_000_000, dtype=torch.uint8)
         yield resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
@@ -27,6 +27,7 @@ print(statistics.median(faults()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's memory alone is told to stay")
 def test_freed_memory_is_used_again() -> None:
     # A process of its own: the heap of this one is in segments. The first few tensors still find their place.

@@ -129,6 +129,7 @@ def page(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         examples = Examples.of_folder(trained.music)
         app = application(run, song_page, examples, facts(run, predictor), uploads=uploads)
         server = http_server(app)
+        server.config.timeout_keep_alive = 1
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         served = Page(listening.getsockname()[1], uploads, "")

@@ -46,7 +46,7 @@ def test_equals_librosa(sample_rate: int, n_fft: int, hop_length: int, n_mels: i
     assert np.abs(stored.numpy() * STEP_DB - expected).max() < BOUND_DB
 
 
-@pytest.mark.parametrize("n_mels", [128, 256])
+@pytest.mark.parametrize("n_mels", [128, pytest.param(256, marks=pytest.mark.slow)])
 def test_store_of_real_tracks_equals_librosa(tmp_path: Path, n_mels: int) -> None:
     if "GENRECLF_GTZAN" not in os.environ:
         pytest.skip("set GENRECLF_GTZAN to a folder with GTZAN's audio/genres_original")

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import gpu_steps
 
 
+@pytest.mark.slow
 def test_every_part_runs_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.argv", ["gpu_steps.py", "--quick", "--accelerator", "cpu", "--seconds", "1000"])
     gpu_steps.main()

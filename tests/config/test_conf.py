@@ -1,6 +1,7 @@
 """Every YAML in conf/ composes, passes the check and runs one step."""
 
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
@@ -30,28 +31,47 @@ NOT_RUN = {
 
 FAST_MODELS = ("band_statistics", "cnn", "crnn", "ffnn", "statistics_crnn")
 NEEDS_A_DEVICE = ("trainer=gpu", "trainer=mps")
-LOGS = ("callbacks=learning_rate_monitor", "callbacks=device_stats")
+LOGS = ("learning_rate_monitor", "device_stats")
+COMBINED = ("callbacks", "regularization")
+"""Groups whose options are run by twos."""
+
+RUN = {
+    *(f"model={name}" for name in FAST_MODELS),
+    *(option for option in OPTIONS if not option.startswith(("encoder=", "experiment=", "model=", "sweep="))),
+} - NOT_RUN
+"""Options that combine to settings that are run."""
+
 STEP = ["trainer.limit_train_batches=1", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
 RESULTS = re.findall(r"^(?:experiment|sweep)=.*", (ROOT / "RESULTS.md").read_text(), re.MULTILINE)
 
 
-def combinations() -> list[list[str]]:
+def side_by_side(groups: dict[str, list[str]]) -> list[list[str]]:
     """Return settings in which each option of each group occurs at least once."""
-    groups: dict[str, list[str]] = {"model": [f"model={name}" for name in FAST_MODELS]}
-    for option in OPTIONS:
-        group = option.partition("=")[0]
-        if option not in NOT_RUN and group not in ("encoder", "experiment", "model", "sweep"):
-            groups.setdefault(group, []).append(option)
     rows = max(map(len, groups.values()))
     return [list(row) for row in zip(*(islice(cycle(options), rows) for options in groups.values()), strict=True)]
 
 
+def grouped(chosen: Iterable[str]) -> dict[str, list[str]]:
+    """Return options by their groups."""
+    groups: dict[str, list[str]] = {}
+    for option in chosen:
+        groups.setdefault(option.partition("=")[0], []).append(option)
+    return groups
+
+
+def combinations() -> list[list[str]]:
+    """Return the settings that are run."""
+    groups = grouped(option for option in OPTIONS if option in RUN)
+    for group in COMBINED:
+        names = [option.partition("=")[2] for option in groups[group] if not option.endswith("=none")]
+        pairs = [",".join(names[start : start + 2]) for start in range(0, len(names), 2)]
+        groups[group] = [f"{group}=none", *(f"{group}=[{pair}]" for pair in pairs)]
+    return side_by_side(groups)
+
+
 def others(*starts: str) -> list[list[str]]:
     """Return the options that begin so, and are not in `combinations`, each alone."""
-    fast = [f"model={name}" for name in FAST_MODELS]
-    return [
-        [option] for option in OPTIONS if option.startswith(starts) and option not in fast and option not in NOT_RUN
-    ]
+    return [[option] for option in OPTIONS if option.startswith(starts) and option not in RUN | NOT_RUN]
 
 
 @pytest.mark.parametrize(
@@ -68,18 +88,22 @@ def others(*starts: str) -> list[list[str]]:
 def test_runs_one_step(options: list[str], cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     kept = [word for word in tiny if not word.startswith(("model", "logger="))]
     forced = ["trainer.accelerator=cpu"] if set(options) & set(NEEDS_A_DEVICE) else []
-    logged = ["logger=csv"] if set(options) & set(LOGS) else []
+    logged = ["logger=csv"] if any(name in option for name in LOGS for option in options) else []
     outcome = cli(*kept, "logger=none", *options, *forced, *logged, *STEP, "data.batch_size=4", "run_dir=run")
     assert outcome.code == 0, outcome.err
     assert RunDirectory(tmp_path / "run").read_metrics()["status"] == "finished"
 
 
-RUN = {option for options in combinations() for option in options}
+NOT_COMPOSED = grouped(option for option in OPTIONS if option not in RUN)
+"""What the settings that are run do not show."""
+
+ALONE = [*NOT_COMPOSED.pop("experiment"), *NOT_COMPOSED.pop("sweep"), *OF_HYDRA]
+"""Options that choose options of other groups."""
 
 
-@pytest.mark.parametrize("option", [*(option for option in OPTIONS if option not in RUN), *OF_HYDRA])
-def test_composes_alone(option: str, cli: Cli) -> None:
-    outcome = cli(option, "--cfg", "job")
+@pytest.mark.parametrize("options", [*side_by_side(NOT_COMPOSED), *([option] for option in ALONE)], ids=" ".join)
+def test_composes(options: list[str], cli: Cli) -> None:
+    outcome = cli(*options, "--cfg", "job")
     assert outcome.code == 0, outcome.err
 
 

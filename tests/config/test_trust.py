@@ -199,8 +199,7 @@ HUGE = {
 }
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate"])
-@pytest.mark.parametrize("kind", HUGE)
+@pytest.mark.parametrize(("kind", "command"), [("width", "evaluate"), *((kind, "predict") for kind in HUGE)])
 def test_a_huge_model_takes_no_memory(
     kind: str, command: str, cli: Cli, theirs: RunDirectory, trained: Trained
 ) -> None:
@@ -226,7 +225,8 @@ def test_huge_spectrograms_take_no_memory(
     checkpoint = torch.load(theirs.best, weights_only=True)
     checkpoint["hyper_parameters"]["spec"][key] = value
     torch.save(checkpoint, theirs.best)
-    for words in (["predict", "theirs", str(trained.music)], ["evaluate", "theirs", "run_dir=again"]):
+    commands = [["predict", "theirs", str(trained.music)], ["evaluate", "theirs", "run_dir=again"]]
+    for words in commands if key == "n_fft" else commands[:1]:
         outcome = cli(*words)
         assert outcome.code == 2
         assert f"{key} of {value!r}" in outcome.err

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import Cli
+from helpers import Cli, train
 
 import genreclf
 from genreclf.errors import UserError
@@ -18,13 +18,18 @@ from genreclf.export.files import traced
 from genreclf.run_directory import RunDirectory
 
 
-@pytest.fixture
-def second(finished: RunDirectory, cli: Cli, tiny: list[str]) -> RunDirectory:
-    """Another model beside ``run``, of the same split, in ``second``."""
+@pytest.fixture(scope="session")
+def _trained_second(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("second") / "run"
     others = [word for word in tiny if not word.startswith("model")]
-    outcome = cli(*others, "model=ffnn", "features.scale=unit", "seed=3", "run_dir=second")
-    assert outcome.code == 0, outcome.err
-    return RunDirectory("second")
+    train(*others, "model=ffnn", "features.scale=unit", "seed=3", f"run_dir={run}")
+    return run
+
+
+@pytest.fixture
+def second(finished: RunDirectory, _trained_second: Path) -> RunDirectory:
+    """Another model beside ``run``, of the same split, in ``second``."""
+    return RunDirectory(shutil.copytree(_trained_second, "second"))
 
 
 def tables(run: str) -> tuple[TrackPredictions, TrackPredictions]:
@@ -51,8 +56,6 @@ def test_the_ensemble_predicts_the_mean_and_is_a_run_as_others(
     song = 0.1 * np.sin(np.arange(66_150.0) / 9)
     each = [genreclf.load(run).predict(song, sample_rate=22_050).probabilities for run in ("both", "run", "second")]
     np.testing.assert_allclose(each[0], (each[1] + each[2]) / 2, atol=1e-6)
-    exported = traced(genreclf.load("both")).module()(torch.from_numpy(song).float()[None])
-    np.testing.assert_allclose(exported[0].detach().numpy(), each[0], atol=1e-4)
     outcome = cli("evaluate", "both", "run_dir=again")
     assert outcome.code == 0, outcome.err
     assert Path("again/predictions.csv").read_text() == Path("both/predictions.csv").read_text()
@@ -73,6 +76,16 @@ def test_the_ensemble_predicts_the_mean_and_is_a_run_as_others(
     assert "both is an ensemble: refit its runs" in cli("refit", "both").err
     trained = cli("--config-dir", "both", "--config-name", "config", "run_dir=more")
     assert "An ensemble is made of finished runs by the command ensemble" in trained.err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("second")
+def test_an_ensemble_is_exported(cli: Cli) -> None:
+    assert cli("ensemble", "run", "second", "run_dir=both").code == 0
+    predictor, song = genreclf.load("both"), 0.1 * np.sin(np.arange(66_150.0) / 9)
+    exported = traced(predictor).module()(torch.from_numpy(song).float()[None])
+    found = predictor.predict(song, sample_rate=22_050).probabilities
+    np.testing.assert_allclose(exported[0].detach().numpy(), found, atol=1e-4)
 
 
 def test_marks_are_those_of_the_runs(cli: Cli, finished: RunDirectory, second: RunDirectory) -> None:
@@ -113,7 +126,7 @@ def test_validation_weighs_the_runs(cli: Cli, second: RunDirectory) -> None:
         (["run", "refitted", "--weights", "validation"], "refitted has not predicted the validation tracks"),
         (["run", "begun"], "begun is not finished"),
         (["run", "same", "optimizer.lr=1"], "optimizer.lr=1 has no effect on a run that is trained"),
-        (["run", "same", "data.tracks_per_genre=6", "run_dir=new"], "The tracks are others than those that run"),
+        (["run", "same", "split.folds=4", "run_dir=new"], "The tracks are others than those that run"),
         (["run", "same", "run_dir=run"], "run holds a run already; choose another run_dir."),
         (["run", "hostile"], "--trust this_module_is_not_there"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import rich
+import wandb
 from helpers import ROOT, Cli
 
 from genreclf.run_directory import RunDirectory
@@ -40,6 +41,9 @@ def test_a_run_says_what_it_does_and_is_interrupted(
     offline = f"W&B: offline, to be sent with: wandb sync {record.relative_to(tmp_path)}\n"
     assert f"{DATA}Run directory: run (new, 2 epochs)\n{offline}" in outcome.out
     assert outcome.out.endswith(offline)
+    assert wandb.run is None
+    assert list(record.glob("*.wandb"))
+    assert not (tmp_path / "wandb").exists()
     assert re.search(
         r"^Epoch 0/1: clips/s [\d,]+, train/loss \d.\d+, val/loss .*, val/track_accuracy 0", outcome.out, re.M
     )

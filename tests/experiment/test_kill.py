@@ -80,8 +80,8 @@ def unbroken() -> list[RunDirectory]:
 @pytest.mark.parametrize(
     ("place", "epoch"),
     [
-        ("after last.ckpt", 5),
         ("within last.ckpt", 4),
+        pytest.param("after last.ckpt", 5, marks=pytest.mark.slow),
         pytest.param("after last.ckpt", 4, marks=pytest.mark.slow),
         pytest.param("before last.ckpt", 5, marks=pytest.mark.slow),
         pytest.param("after the row", 5, marks=pytest.mark.slow),

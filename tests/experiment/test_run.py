@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from helpers import Cli, forked, python_m, run_main, wait_until
+from helpers import Cli, fork_ranks, forked, python_m, run_main, wait_until
 
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config.config import Config
@@ -125,7 +125,6 @@ def test_without_a_monitor_the_last_epoch_is_tested(cli: Cli, tiny: list[str], t
     assert "On the validation tracks, the tested epoch was right for" in run.report.read_text()
 
 
-@pytest.mark.pictures
 def test_without_validation_tracks_the_last_epoch_is_tested(
     cli: Cli, tiny: list[str], no_val: list[str], tmp_path: Path
 ) -> None:
@@ -295,8 +294,11 @@ class Turned(Watched):
 
 
 @pytest.mark.long
-def test_two_devices_train_as_one_experiment(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+def test_two_devices_train_as_one_experiment(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two ranks, one of which has a clip more in each batch, end where one device does, but for rounding."""
+    fork_ranks(monkeypatch)
     (tmp_path / "watched.py").write_text(WATCHED)
     settings = [*tiny, "model._target_=watched.Turned", "model.dropout=0", "trainer.max_epochs=2", "data.batch_size=5"]
     for words in (["trainer.devices=2", "run_dir=run"], ["run_dir=alone"]):
@@ -351,9 +353,9 @@ def kill_after_epochs(arguments: list[str], run: RunDirectory, epochs: int) -> N
 
 
 def test_a_killed_run_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    settings = [*tiny, "regularization=strong", "trainer.max_epochs=8", "model.dropout=0.5", "data.crops_per_track=4"]
-    kill_after_epochs([*settings, "run_dir=killed"], RunDirectory(tmp_path / "killed"), 3)
-    assert len(history_without_times(tmp_path / "killed")) < 8
+    settings = [*tiny, "regularization=strong", "trainer.max_epochs=6", "model.dropout=0.5", "data.crops_per_track=4"]
+    kill_after_epochs([*settings, "run_dir=killed"], RunDirectory(tmp_path / "killed"), 2)
+    assert len(history_without_times(tmp_path / "killed")) < 6
     assert json.loads((tmp_path / "killed/metrics.json").read_text())["status"] == "running"
     for name in ("killed", "unbroken"):
         outcome = cli(*settings, f"run_dir={name}")
@@ -364,7 +366,6 @@ def test_a_killed_run_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_pat
     assert (tmp_path / "killed/predictions.csv").read_text() == (tmp_path / "unbroken/predictions.csv").read_text()
 
 
-@pytest.mark.pictures
 def test_the_leaky_split_says_so_everywhere(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     outcome = cli(*tiny, "split=chunk", "run_dir=run")
     assert outcome.code == 0, outcome.err

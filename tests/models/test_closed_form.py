@@ -79,7 +79,6 @@ def test_decisions_are_scikit_learn_s() -> None:
     assert (decisions[:, 3] == -1).all()
 
 
-@pytest.mark.pictures
 def test_a_run_of_the_machine_is_a_run_like_any_other(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     overrides = [each for each in tiny if not each.startswith("model")]
     outcome = cli(*overrides, "model=svm", "split=artist_folds", "run_dir=run")

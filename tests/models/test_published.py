@@ -136,7 +136,7 @@ def test_parameters_to_the_number(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PARAMETERS if kind is not XiplusRCNN])
-@pytest.mark.parametrize(("mels", "frames"), [(None, None), (128, 387), (64, 20)])
+@pytest.mark.parametrize(("mels", "frames"), [(None, None), (128, 387)])
 def test_logits_for_clips_of_any_size(kind: Any, mels: int | None, frames: int | None) -> None:
     model = build(kind, mels=mels, frames=frames)
     stored = torch.randint(-20000, 0, (2, model.spec.n_mels, model.spec.clip_frames), dtype=torch.int16)
@@ -298,7 +298,7 @@ def test_clips_have_the_published_number_of_frames(like_gtzan: Path, stores: Pat
             assert {segment.stop_frame - segment.start_frame for segment in of_a_track} == {frames}
 
 
-@pytest.mark.parametrize("name", each("xiplus_cnn", "wu_crnn_mel", "leland_ffnn"))
+@pytest.mark.parametrize("name", each("xiplus_cnn"))
 def test_runs_one_step_on_audio(name: str, cli: Cli, stores: Path, tmp_path: Path) -> None:
     small = ["data.tracks_per_genre=3", "data.artists_per_genre=3", "data.duration_s=1.0"]
     outcome = cli(f"experiment=published/{name}", "data=synthetic", *small, f"data.store_dir={stores}", *STEP)
@@ -323,7 +323,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", [name for name in IDS if name != "xiplus_rcnn"])
+ONE_OF_EACH = ("wu_cnn", "xiplus_cnn", "xiplus_crnn1", "leland_ffnn", "leland_cnn", "liang_cnn", "liang_crnn")
+"""Systems with all kinds of networks."""
+
+
+@pytest.mark.parametrize("name", each(*ONE_OF_EACH))
 def test_learns_from_pictures_as_it_stands(name: str, pictures: Path, stores: Path) -> None:
     data = ["data=spectrogram_images", f"data.root={pictures}", f"data.store_dir={stores}"]
     prepared = prepare(checked([f"experiment=published/{name}", *data, "logger=none"], run_dir="-"))
@@ -337,7 +341,7 @@ def test_learns_from_pictures_as_it_stands(name: str, pictures: Path, stores: Pa
     assert any(notice.startswith(type(model).__name__) for notice in prepared.warnings)
 
 
-@pytest.mark.parametrize("name", each("wu_crnn", "xiplus_crnn2", "liang_crnn"))
+@pytest.mark.parametrize("name", each("wu_crnn", "liang_cnn"))
 def test_runs_one_step_on_pictures(name: str, cli: Cli, pictures: Path, stores: Path, tmp_path: Path) -> None:
     data = ["data=spectrogram_images", f"data.root={pictures}", f"data.store_dir={stores}"]
     outcome = cli(f"experiment=published/{name}", *data, *STEP)

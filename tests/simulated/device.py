@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,9 @@ class Log:
 
     def note(self, what: str, *, waits: bool, copies: bool = False) -> None:
         """Add an event."""
-        frames = [frame for frame in reversed(traceback.extract_stack()) if frame.filename.startswith(PACKAGES)]
-        where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[:6])
+        places = ((frame.f_code.co_filename, line) for frame, line in traceback.walk_stack(None))
+        ours = islice(((name, line) for name, line in places if name.startswith(PACKAGES)), 6)
+        where = " < ".join(f"{Path(name).name}:{line}" for name, line in ours)
         self.events.append(Event(waits, copies, what, where))
 
 

@@ -27,8 +27,11 @@ from genreclf.training.augment import Mixup
 from genreclf.training.recorder import RECORDERS
 from genreclf.training.whole_step import EAGER_STEPS
 
-FAST = ["band_statistics", "crnn", "ffnn", "patch_transformer", "statistics_crnn"]
+SMALL_MODELS = ["statistics_crnn", "patch_transformer", "crnn", "ffnn", "band_statistics"]
 """Models of all kinds of layers; the others are large, or much like these."""
+
+FAST = 3
+"""How many of their combinations are not among the slow tests."""
 
 VARIANTS = {"adam_keras", "sgd_plain", "train_plateau"}
 """Options with the class of another one and other numbers; they are tried with the slow models alone."""
@@ -152,7 +155,14 @@ def test_all_regularization_is_combined() -> None:
     assert sorted(",".join(REGULARIZATION).replace("[", "").replace("]", "").split(",")) == options("regularization")
 
 
-@pytest.mark.parametrize("combination", combinations(FAST, VARIANTS), ids=" ".join)
+COMBINATIONS = combinations(SMALL_MODELS, VARIANTS)
+
+
+@pytest.mark.parametrize(
+    "combination",
+    [*COMBINATIONS[:FAST], *(pytest.param(row, marks=pytest.mark.slow) for row in COMBINATIONS[FAST:])],
+    ids=" ".join,
+)
 def test_a_broken_run_is_that_of_the_cpu(
     combination: list[str], tiny: list[str], stores: Path, finished: RunDirectory
 ) -> None:
@@ -161,7 +171,7 @@ def test_a_broken_run_is_that_of_the_cpu(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "combination", combinations(sorted({*options("model")} - {*FAST, "finetune"}), set()), ids=" ".join
+    "combination", combinations(sorted({*options("model")} - {*SMALL_MODELS, "finetune"}), set()), ids=" ".join
 )
 def test_a_broken_run_of_another_model_is_that_of_the_cpu(
     combination: list[str], tiny: list[str], stores: Path, finished: RunDirectory

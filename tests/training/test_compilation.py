@@ -49,9 +49,9 @@ def made(name: str) -> GenreClassifier:
 @pytest.mark.parametrize(
     ("name", "parts", "convolutions"),
     [
-        ("CRNN", 2, 4),
+        pytest.param("CRNN", 2, 4, marks=pytest.mark.slow),
         ("StatisticsCRNN", 4, 4),
-        ("CNN", 1, 4),
+        pytest.param("CNN", 1, 4, marks=pytest.mark.slow),
         pytest.param("LiangCRNN", 2, 4, marks=pytest.mark.slow),
     ],
 )
