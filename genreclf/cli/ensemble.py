@@ -61,7 +61,7 @@ def parser() -> Parser:
         "--weights",
         choices=("equal", "validation"),
         default="equal",
-        help="equal (the default), or those with the least loss on the validation tracks",
+        help="equal (the default), or those with the lowest loss on validation tracks",
     )
     command.add_trust()
     command.add_config_dir()

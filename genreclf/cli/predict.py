@@ -261,7 +261,7 @@ def parser() -> Parser:
     command = Parser(
         "predict",
         "Predict the genres of songs with the trained model of a run.",
-        epilog="A file that cannot be read is named on stderr with its reason and the others go on; the exit code is "
+        epilog="A file that cannot be read is named on stderr with the reason, and the others are predicted; the exit code is "
         "2 only if no song could be predicted.",
     )
     command.add_run()
@@ -271,14 +271,14 @@ def parser() -> Parser:
         "--top",
         type=number(int, 1, math.inf, "whole number above 0"),
         metavar="K",
-        help=f"name the K most probable genres in their order (table: {TABLE_TOP})",
+        help=f"print the K most probable genres (table: {TABLE_TOP})",
     )
     command.add_argument(
         "--abstain",
         type=_abstention,
         metavar="KIND=SHARE",
-        help=f'say "{NOT_SURE}" in the place of a genre where the confidence is below probability=SHARE, or below that '
-        "of the surest coverage=SHARE of the validation tracks",
+        help=f'print "{NOT_SURE}" instead of a genre if the confidence is below probability=SHARE, or below the '
+        "confidence that coverage=SHARE of the validation tracks reach",
     )
     seconds = number(float, 0, 1e6, "number of seconds from 0 on")
     command.add_argument("--skip-start", type=seconds, default=0.0, metavar="S", help="seconds left out at the start")

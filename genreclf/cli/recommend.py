@@ -195,18 +195,18 @@ def parser() -> Parser:
     command.add_argument(
         "--same-genre", action="store_true", help="only songs of the genre that the model finds most probable"
     )
-    command.add_argument("--diverse", action="store_true", help="unlike each other, too (maximal marginal relevance)")
+    command.add_argument("--diverse", action="store_true", help="songs that also differ from each other (maximal marginal relevance)")
     command.add_argument(
-        "--other-artists", action="store_true", help="nothing by the song's artist, nor by any of a joint credit"
+        "--other-artists", action="store_true", help="no songs by the song's artist, or by any artist of a joint credit"
     )
     command.add_argument(
-        "--exclude-artist", action="append", default=[], metavar="NAME", help="nothing by this artist; may be repeated"
+        "--exclude-artist", action="append", default=[], metavar="NAME", help="no songs by this artist; may be repeated"
     )
     command.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
     command.add_argument(
         "--picture", type=_png, metavar="FILE.png", help="draw the songs on a map of the library, with their genres"
     )
-    command.add_argument("--library", metavar="DIR", help="where the library lies; default: RUN/library")
+    command.add_argument("--library", metavar="DIR", help="folder of the library; default: RUN/library")
     command.add_argument(
         "--evaluate",
         action="store_true",
