@@ -67,7 +67,9 @@ def parser() -> Parser:
         nargs="+",
         help="folder of audio files; or a dataset (data=gtzan data.root=DIR)",
     )
-    command.add_argument("--artists", metavar="FILE", help="artists of the songs, as in data.artists; default: the tags of the files")
+    command.add_argument(
+        "--artists", metavar="FILE", help="artists, as in data.artists; default: the tags of the files"
+    )
     command.add_argument("--library", metavar="DIR", help="folder of the library; default: RUN/library")
     command.add_device()
     command.add_config_dir()

@@ -261,8 +261,8 @@ def parser() -> Parser:
     command = Parser(
         "predict",
         "Predict the genres of songs with the trained model of a run.",
-        epilog="A file that cannot be read is named on stderr with the reason, and the others are predicted; the exit code is "
-        "2 only if no song could be predicted.",
+        epilog="A file that cannot be read is named on stderr with the reason, and the others are predicted; the exit "
+        "code is 2 only if no song could be predicted.",
     )
     command.add_run()
     command.add_argument("paths", metavar="PATH", nargs="+", help="audio file, or a folder that is searched for them")

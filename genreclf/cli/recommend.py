@@ -195,7 +195,9 @@ def parser() -> Parser:
     command.add_argument(
         "--same-genre", action="store_true", help="only songs of the genre that the model finds most probable"
     )
-    command.add_argument("--diverse", action="store_true", help="songs that also differ from each other (maximal marginal relevance)")
+    command.add_argument(
+        "--diverse", action="store_true", help="songs that also differ among themselves (maximal marginal relevance)"
+    )
     command.add_argument(
         "--other-artists", action="store_true", help="no songs by the song's artist, or by any artist of a joint credit"
     )
