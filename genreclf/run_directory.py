@@ -2,12 +2,13 @@
 
 import csv
 import errno
+import io
 import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,15 @@ def atomic_write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
+def csv_of(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a CSV file of a header and rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 class RunDirectory:
     """The files of one run, which need not be there yet; the manual lists them."""
 
@@ -87,11 +97,7 @@ class RunDirectory:
         self.last = self.checkpoints / "last.ckpt"
 
     def make(self) -> None:
-        """Make the directory.
-
-        Raises:
-            UserError: It cannot be made.
-        """
+        """Make the directory, or raise `UserError`."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -131,11 +137,7 @@ class RunDirectory:
         return self.read_metrics().get("status") if self.metrics.exists() else None
 
     def read_config(self) -> dict[str, Any]:
-        """Return the resolved configuration: plain data, in which nothing is looked up or imported.
-
-        Raises:
-            UserError: There is none, so this is no run directory; or it holds what training never writes.
-        """
+        """Return the resolved configuration, plain data; raise `UserError` if there is none, or it is damaged."""
         try:
             return parse_config(self.config)
         except (OSError, ValueError) as error:
@@ -146,11 +148,7 @@ class RunDirectory:
         atomic_write_text(self.config, dump_config(config))
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return ``metrics.json``.
-
-        Raises:
-            UserError: It cannot be read, or a figure in it is no number.
-        """
+        """Return ``metrics.json``, or raise `UserError` if it cannot be read or a figure in it is no number."""
         metrics = self.read_json(self.metrics)
         for key, depth in FIGURES.items():
             if not _holds_numbers(metrics.get(key), depth):
@@ -169,12 +167,8 @@ class RunDirectory:
     def record_failure(self, error: Exception | str, *, unless_known: bool = False) -> None:
         """Write down that the run failed and why; an error without words leaves the reason that stands there.
 
-        A disk without room for a line is no second error.
-
-        Args:
-            error: What happened.
-            unless_known: Leave any reason that stands there: the first rank to fail knows it, the others have lost that
-                rank.
+        A disk without room for a line is no second error. The first rank to fail knows the reason, and others, who
+        have lost that rank, pass `unless_known`.
         """
         if unless_known and self.reason is not None:
             return
@@ -187,11 +181,7 @@ class RunDirectory:
             self.write_json(self.metrics, {**before, "status": "failed", "reason": reason})
 
     def read_json(self, path: Path) -> dict[str, Any]:
-        """Return the content of one of the files.
-
-        Raises:
-            UserError: It cannot be read.
-        """
+        """Return the content of one of the files, or raise `UserError` if it cannot be read."""
         try:
             refuse_device(path)
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -201,16 +191,13 @@ class RunDirectory:
             raise UserError(f"{path} cannot be read (it holds no object).")
         return content
 
-    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
-        """Keep `content` in one of the files."""
+    @staticmethod
+    def write_json(path: Path, content: Mapping[str, Any]) -> None:
+        """Write `content` to a file, whole or not at all."""
         atomic_write_text(path, json.dumps(content, indent=2) + "\n")
 
     def read_history(self) -> list[dict[str, float]]:
-        """Return the rows of ``history.csv``, an epoch each; a figure that an epoch lacks is left out.
-
-        Raises:
-            UserError: It is damaged.
-        """
+        """Return the rows of ``history.csv``, an epoch each, without figures that it lacks; `UserError` if damaged."""
         if not self.history.exists():
             return []
         try:
@@ -257,14 +244,7 @@ class NoSpace(UserError):
 
 @contextmanager
 def sentence_when_full(path: Path | None = None) -> Iterator[None]:
-    """Turn a full disk into a sentence that names the folder in which no space is left.
-
-    Args:
-        path: Where the block writes to, beside the folder for temporary files.
-
-    Raises:
-        NoSpace: No space is left in one of them.
-    """
+    """Turn a full disk, of `path` or of temporary files, into a `NoSpace` that names the folder."""
     try:
         yield
     except OSError as error:

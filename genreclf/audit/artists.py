@@ -1,7 +1,5 @@
 """Look for artists that stand in the way of an honest split: in several subsets, jointly credited, spelled twice."""
 
-import csv
-import io
 import re
 import unicodedata
 from collections import Counter
@@ -10,35 +8,30 @@ from dataclasses import dataclass
 
 from genreclf.datasets.base import Track
 from genreclf.datasets.identity import JOINT, connected, credited
+from genreclf.run_directory import csv_of
 from genreclf.splits.base import Split
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedArtist:
-    """An artist, or a set of repeats, in more than one subset of a split.
-
-    Attributes:
-        name: The artist, or the first track of the set.
-        tracks: Number of tracks by subset.
-    """
+    """An artist, or a set of repeats, in more than one subset of a split."""
 
     name: str
+    """The artist, or the first track of the set."""
     tracks: Mapping[str, int]
+    """Number of tracks by subset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointCredit:
-    """An artist that seems to be several, one of whom has tracks of their own.
-
-    Attributes:
-        credit: The artist as it stands.
-        parts: Whom it names, separated.
-        tracks: Ids of the tracks with this credit.
-    """
+    """An artist that seems to be several, one of whom has tracks of their own."""
 
     credit: str
+    """The artist as it stands."""
     parts: tuple[str, ...]
+    """Whom it names, separated."""
     tracks: tuple[str, ...]
+    """Ids of the tracks with this credit."""
 
 
 def shared_artists(tracks: Iterable[Track], split: Split) -> list[SharedArtist]:
@@ -94,12 +87,6 @@ def artist_file(
 
     Joint credits are separated by semicolons, an artist has one spelling, and tracks that repeat each other share an
     artist of their own, named after the first.
-
-    Args:
-        tracks: All tracks.
-        repeats: Pairs or sets of ids of tracks that repeat each other.
-        joint: See `joint_credits`.
-        spelled: See `spellings`.
     """
     parts_of = {credit.credit: credit.parts for credit in joint}
     spelling_of = {name: names[0] for names in spelled for name in names}
@@ -109,16 +96,14 @@ def artist_file(
             marks.setdefault(id, []).append(same[0])
     sets = connected(marks)
     set_of = {id: f"repeats of {same[0]}" for same in sets for id in same}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["track_id", "artist"])
+    rows = []
     for track in tracks:
         names = [part for name in credited(track.artist) for part in parts_of.get(name, (name,))]
         names = list(dict.fromkeys(spelling_of.get(name, name) for name in names))
         names += [set_of[track.id]] if track.id in set_of else []
         if names:
-            writer.writerow([track.id, "; ".join(names)])
-    return text.getvalue()
+            rows.append([track.id, "; ".join(names)])
+    return csv_of(["track_id", "artist"], rows)
 
 
 def _spelled(name: str) -> str:

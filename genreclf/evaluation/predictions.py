@@ -1,8 +1,7 @@
 """Predictions of a model for clips, and for tracks as the mean over their clips."""
 
 import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from genreclf.errors import UserError
 from genreclf.limits import refuse_device
-from genreclf.run_directory import atomic_write_text
+from genreclf.run_directory import atomic_write_text, csv_of
 
 TRACK_COLUMNS = ("track_id", "genre", "predicted")
 CLIP_COLUMNS = ("track_id", "clip", "start_s", "genre", "predicted")
@@ -20,19 +19,16 @@ CLIP_COLUMNS = ("track_id", "clip", "start_s", "genre", "predicted")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrackPredictions:
-    """Probability of each genre for each track.
-
-    Attributes:
-        genres: The classes, in the order of the columns.
-        track_ids: The tracks, sorted.
-        targets: Index of the true genre, shape ``(track,)``.
-        probabilities: Shape ``(track, genre)``; a row sums to 1.
-    """
+    """Probability of each genre for each track."""
 
     genres: tuple[str, ...]
+    """The classes, in the order of the columns."""
     track_ids: tuple[str, ...]
+    """The tracks, sorted."""
     targets: NDArray[np.int64]
+    """Index of the true genre, shape ``(track,)``."""
     probabilities: NDArray[np.float64]
+    """Shape ``(track, genre)``; a row sums to 1."""
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -44,26 +40,24 @@ class TrackPredictions:
 class ClipPredictions:
     """Logits of each clip of one subset of a split, in the order (track, clip), each clip once.
 
-    Attributes:
-        genres: The classes, in the order of the logits.
-        track_ids: All tracks of the subset, sorted.
-        targets: Index of the true genre of each track, shape ``(track,)``.
-        track: Index into `track_ids` of each clip, shape ``(clip,)``.
-        clip: Number of each clip within its track, shape ``(clip,)``.
-        start_s: Where each clip starts in its track, in seconds, shape ``(clip,)``.
-        logits: Shape ``(clip, genre)``.
-
     Raises:
         ValueError: Shapes do not match, an index is out of range, or the clips are not in order.
     """
 
     genres: tuple[str, ...]
+    """The classes, in the order of the logits."""
     track_ids: tuple[str, ...]
+    """All tracks of the subset, sorted."""
     targets: NDArray[np.int64]
+    """Index of the true genre of each track, shape ``(track,)``."""
     track: NDArray[np.int64]
+    """Index into `track_ids` of each clip, shape ``(clip,)``."""
     clip: NDArray[np.int64]
+    """Number of each clip within its track, shape ``(clip,)``."""
     start_s: NDArray[np.float64]
+    """Where each clip starts in its track, in seconds, shape ``(clip,)``."""
     logits: NDArray[np.float32]
+    """Shape ``(clip, genre)``."""
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together."""
@@ -175,12 +169,7 @@ class ClipPredictions:
 
 
 def write_clip_csv(path: Path, clips: ClipPredictions) -> None:
-    """Write one row per clip: `CLIP_COLUMNS`, then the probability of each genre with 9 decimals.
-
-    Args:
-        path: The file to create or replace, atomically.
-        clips: What to write.
-    """
+    """Write one row per clip: `CLIP_COLUMNS`, then the probability of each genre with 9 decimals."""
     probabilities, predicted = clips.probabilities, clips.predicted
     rows = (
         [
@@ -193,27 +182,16 @@ def write_clip_csv(path: Path, clips: ClipPredictions) -> None:
         ]
         for row, track in enumerate(clips.track)
     )
-    atomic_write_text(path, _csv_text([*CLIP_COLUMNS, *clips.genres], rows))
+    atomic_write_text(path, csv_of([*CLIP_COLUMNS, *clips.genres], rows))
 
 
 def write_track_csv(path: Path, tracks: TrackPredictions) -> None:
-    """Write one row per track: `TRACK_COLUMNS`, then the probability of each genre with 9 decimals.
-
-    Args:
-        path: The file to create or replace, atomically.
-        tracks: What to write.
-    """
+    """Write one row per track: `TRACK_COLUMNS`, then the probability of each genre with 9 decimals."""
     predicted = tracks.predicted
-    rows = (
-        [
-            track_id,
-            tracks.genres[tracks.targets[row]],
-            tracks.genres[predicted[row]],
-            *_decimals(tracks.probabilities[row]),
-        ]
-        for row, track_id in enumerate(tracks.track_ids)
-    )
-    atomic_write_text(path, _csv_text([*TRACK_COLUMNS, *tracks.genres], rows))
+    names = [(tracks.genres[true], tracks.genres[said]) for true, said in zip(tracks.targets, predicted, strict=True)]
+    parts = zip(tracks.track_ids, names, tracks.probabilities, strict=True)
+    rows = ([track_id, *both, *_decimals(probabilities)] for track_id, both, probabilities in parts)
+    atomic_write_text(path, csv_of([*TRACK_COLUMNS, *tracks.genres], rows))
 
 
 def read_track_csv(path: Path) -> TrackPredictions:
@@ -277,11 +255,3 @@ def _likeliest(scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
 
 def _decimals(probabilities: NDArray[np.float64]) -> list[str]:
     return [f"{value:.9f}" for value in probabilities]
-
-
-def _csv_text(header: list[str], rows: Iterable[list[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

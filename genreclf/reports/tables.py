@@ -1,13 +1,12 @@
 """Tables for every medium, out of one list of columns: CSV, Markdown and LaTeX."""
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from genreclf.escaping import csv_cell
 from genreclf.evaluation.metrics import rounded
+from genreclf.run_directory import csv_of
 
 MISSING = "n/a"
 
@@ -16,21 +15,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
-    """A column of a table whose rows are objects of one type.
-
-    Attributes:
-        key: Heading in CSV files; empty to leave the column out there.
-        value: Returns what CSV files hold of a row: fractions, unrounded, None where there is none.
-        title: Heading for readers; empty to leave the column out for them.
-        text: Returns what readers see of a row.
-        words: Whether it holds words, which stand to the left, and not numbers.
-    """
+    """A column of a table whose rows are objects of one type."""
 
     key: str
+    """Heading in CSV files; empty to leave the column out there."""
     value: Callable[[T], Any]
+    """Returns what CSV files hold of a row: fractions, unrounded, None where there is none."""
     title: str = ""
+    """Heading for readers; empty to leave the column out for them."""
     text: Callable[[T], str] = str
+    """Returns what readers see of a row."""
     words: bool = False
+    """Whether it holds words, which stand to the left, and not numbers."""
 
 
 def of_value(key: str, title: str, value: Callable[[T], Any], text: Callable[[Any], str]) -> Column[T]:
@@ -54,17 +50,14 @@ def of_interval(
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table for readers.
-
-    Attributes:
-        header: Names of the columns.
-        cells: A row each.
-        words: Number of columns, from the first, that hold words.
-    """
+    """A table for readers."""
 
     header: Sequence[str]
+    """Names of the columns."""
     cells: Sequence[Sequence[str]]
+    """A row each."""
     words: int = 1
+    """Number of columns, from the first, that hold words."""
 
     @classmethod
     def of(cls, columns: Iterable[Column[T]], rows: Iterable[T]) -> "Table":
@@ -96,11 +89,8 @@ class Table:
 def csv_text(columns: Sequence[Column[T]], rows: Iterable[T]) -> str:
     """Return a CSV file of the columns that have a key: numbers with 6 decimals, empty where there is none."""
     shown = [column for column in columns if column.key]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(csv_cell(column.key) for column in shown)
-    writer.writerows([csv_cell(rounded(column.value(row))) for column in shown] for row in rows)
-    return text.getvalue()
+    cells = ([csv_cell(rounded(column.value(row))) for column in shown] for row in rows)
+    return csv_of([csv_cell(column.key) for column in shown], cells)
 
 
 def percent(value: float | None) -> str:

@@ -1,8 +1,6 @@
 """W&B's artifacts: the dataset and the split that a run uses, the model it makes, and runs that start from one."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -19,7 +17,7 @@ from platformdirs import user_cache_path
 
 from genreclf.errors import UserError
 from genreclf.escaping import say
-from genreclf.run_directory import RunDirectory, atomic_write_text
+from genreclf.run_directory import RunDirectory, atomic_write_text, csv_of
 
 PREFIX = "wandb:"
 """Begins the name of a model in W&B where a run directory can stand."""
@@ -51,18 +49,16 @@ TIMEOUT_S = 30
 class KeptModel:
     """What W&B is to keep of the model of a run.
 
-    Attributes:
-        checkpoints: One of `CHECKPOINTS`.
-        days: After how many days W&B deletes it; None: never.
-        registry: Where it is linked, ``REGISTRY/COLLECTION`` or ``REGISTRY/COLLECTION:ALIAS``; None: nowhere.
-
     Raises:
         UserError: There is no such choice, or it makes no sense with the others.
     """
 
     checkpoints: str = "none"
+    """One of `CHECKPOINTS`."""
     days: int | None = None
+    """After how many days W&B deletes it; None: never."""
     registry: str | None = None
+    """Where it is linked, ``REGISTRY/COLLECTION`` or ``REGISTRY/COLLECTION:ALIAS``; None: nowhere."""
 
     def __post_init__(self) -> None:
         if self.checkpoints not in CHECKPOINTS:
@@ -79,15 +75,7 @@ class KeptModel:
 def use_inputs(
     wandb_run: Any, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None
 ) -> None:
-    """Tell W&B which dataset, split and model a run uses; offline, its settings alone tell of the model.
-
-    Args:
-        wandb_run: W&B's.
-        dataset: See `genreclf.datasets.base.Dataset.dataset`.
-        genre_of: Genre of each track by its id.
-        run: Its directory.
-        source: The model's name in W&B, if it starts from one there.
-    """
+    """Tell W&B which dataset, split and model a run uses; offline, its settings alone tell of the model."""
     split = run.read_json(run.split)
     for artifact in (
         dataset_artifact(run.path / "wandb", dataset, genre_of, split["artists"]),
@@ -102,14 +90,7 @@ def use_inputs(
 
 
 def keep_model(wandb_run: Any, run: RunDirectory, metrics: Mapping[str, Any], kept: KeptModel) -> None:
-    """Keep the model of a finished run in W&B, if there is one and it is wanted.
-
-    Args:
-        wandb_run: W&B's.
-        run: The run.
-        metrics: What ``metrics.json`` will hold.
-        kept: What is kept.
-    """
+    """Keep the model of a finished run in W&B, if there is one and it is wanted."""
     if not any((run.path / f"checkpoints/{name}.ckpt").is_file() for name in CHECKPOINTS[kept.checkpoints]):
         return
     artifact = model_artifact(run, wandb_run.id, metrics, kept)
@@ -123,22 +104,13 @@ def keep_model(wandb_run: Any, run: RunDirectory, metrics: Mapping[str, Any], ke
 
 
 def dataset_artifact(folder: Path, dataset: str, tracks: Mapping[str, str], artists: Mapping[str, Any]) -> Any:
-    """Return a dataset as an artifact of W&B: ids, genres and artists of its tracks, not the music.
-
-    Args:
-        folder: Where its file is written, to stay there.
-        dataset: See `genreclf.datasets.base.Dataset.dataset`.
-        tracks: Genre of each track by its id.
-        artists: Known artists by id.
-    """
+    """Return a dataset as an artifact of W&B: ids, genres and artists in a file of `folder`, not the music."""
     import wandb
 
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["track_id", "genre", "artist"])
-    lines.writerows([id, tracks[id], "; ".join(artists.get(id, ()))] for id in sorted(tracks))
-    atomic_write_text(folder / "tracks.csv", text.getvalue())
-    found = hashlib.sha256(text.getvalue().encode()).hexdigest()[:16]
+    rows = ([id, tracks[id], "; ".join(artists.get(id, ()))] for id in sorted(tracks))
+    text = csv_of(["track_id", "genre", "artist"], rows)
+    atomic_write_text(folder / "tracks.csv", text)
+    found = hashlib.sha256(text.encode()).hexdigest()[:16]
     metadata = {"dataset": dataset, "hash": found, "tracks": len(tracks), "genres": sorted(set(tracks.values()))}
     artifact = wandb.Artifact(_name("dataset", dataset), type="dataset", metadata=metadata)
     artifact.add_file(str((folder / "tracks.csv").resolve()), skip_cache=True, policy="immutable")
@@ -146,12 +118,7 @@ def dataset_artifact(folder: Path, dataset: str, tracks: Mapping[str, str], arti
 
 
 def split_artifact(path: Path, split: Mapping[str, Any]) -> Any:
-    """Return a split as an artifact of W&B.
-
-    Args:
-        path: ``split.json`` of the run.
-        split: What it holds.
-    """
+    """Return a split as an artifact of W&B: ``split.json`` of the run, and what it holds."""
     import wandb
 
     counts = {subset: len(split[subset]) for subset in ("train", "val", "test")}
@@ -162,14 +129,7 @@ def split_artifact(path: Path, split: Mapping[str, Any]) -> Any:
 
 
 def model_artifact(run: RunDirectory, run_id: str, metrics: Mapping[str, Any], kept: KeptModel) -> Any:
-    """Return a model as an artifact of W&B: as much of a run directory as predictions and further training need.
-
-    Args:
-        run: The run.
-        run_id: Of the run in W&B.
-        metrics: What ``metrics.json`` will hold.
-        kept: What is kept of it.
-    """
+    """Return a model as an artifact of W&B: as much of a run directory as predictions and further training need."""
     import wandb
 
     figures = {key: metrics.get(key) for key in ("objective", "parameters", "epochs", "best_epoch", "pretrained")}
@@ -192,11 +152,7 @@ def local_run(run: str) -> RunDirectory:
 
 
 def check_reference(reference: str) -> dict[str, str]:
-    """Return the parts of the name of a model in W&B: entity, project, name and alias.
-
-    Raises:
-        UserError: It is no such name.
-    """
+    """Return entity, project, name and alias of a model's name in W&B, or raise `UserError` if it is none."""
     if (found := REFERENCE.fullmatch(reference)) is None:
         raise UserError(f"{reference} names no model in W&B; give it as wandb:ENTITY/PROJECT/ARTIFACT:ALIAS.")
     return found.groupdict()
@@ -236,8 +192,7 @@ def fetch(reference: str) -> Path:
             artifact.download(str(partial), skip_cache=True)
             artifact.verify(str(partial))
             full_name = f"{parts['entity']}/{parts['project']}/{parts['name']}:{artifact.version}"
-            source = {"artifact": full_name, "digest": artifact.digest}
-            atomic_write_text(partial / SOURCE, json.dumps(source, indent=2) + "\n")
+            RunDirectory.write_json(partial / SOURCE, {"artifact": full_name, "digest": artifact.digest})
             if not target.is_dir():
                 os.replace(partial, target)
         finally:
