@@ -70,10 +70,7 @@ def _library(run: Path, directory: Path | None) -> tuple["Library | None", str]:
 
 def parser() -> Parser:
     """Return the parser of the command."""
-    command = Parser(
-        "app",
-        "Serve a page: drop or record a song, see its genres over time, and find songs like it.",
-    )
+    command = Parser("app", "Serve a page: drop or record a song, see its genres over time, and find songs like it.")
     command.add_run()
     command.add_argument(
         "--host", default="127.0.0.1", help="address to listen at; default: 127.0.0.1, this machine alone"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from genreclf.cli.parser import Parser
+from genreclf.cli.printing import note, print_table, writing
 from genreclf.errors import UserError
 from genreclf.escaping import say
 
@@ -14,7 +15,6 @@ def main(arguments: list[str]) -> None:
     asked = parser().parse(arguments)
     from rich.console import Console
     from rich.progress import track
-    from rich.table import Table
 
     from genreclf.audit.findings import examine
     from genreclf.audit.report import summary, write_audit
@@ -29,16 +29,10 @@ def main(arguments: list[str]) -> None:
 
     findings = examine(config, asked.runs, progress)
     directory = asked.out or Path("outputs/audit") / findings.name
-    try:
+    with writing("--out", directory):
         paths = write_audit(directory, findings)
-    except OSError as error:
-        raise UserError(f"--out {directory} cannot be written ({error.strerror}); choose another.") from error
-    for warning in findings.warnings:
-        say(f"Note: {warning}")
-    table = Table("finding", "number")
-    for row in summary(findings):
-        table.add_row(*row)
-    Console().print(table)
+    note(*findings.warnings)
+    print_table(("finding", "number"), summary(findings))
     for path in paths:
         say(path, sys.stdout)
 

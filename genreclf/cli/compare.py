@@ -10,8 +10,7 @@ from genreclf.escaping import printable, say
 def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
-        "compare",
-        "Group finished runs over seeds and folds, test them on the same tracks, write a report.",
+        "compare", "Group finished runs over seeds and folds, test them on the same tracks, write a report."
     )
     command.add_argument("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="a run, or a folder of runs")
     command.add_argument("--artists", type=Path, metavar="FILE", help="artists of the test tracks, as in data.artists")

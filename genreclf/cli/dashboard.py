@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genreclf.cli.parser import Parser
-from genreclf.errors import UserError
+from genreclf.cli.printing import writing
+from genreclf.errors import first_line
 from genreclf.evaluation.metrics import get_metric
 
 if TYPE_CHECKING:
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
-        "dashboard",
-        "Build a W&B workspace and report of finished runs; save both there, or their specification here.",
+        "dashboard", "Build a W&B workspace and report of finished runs; save both there, or their specification here."
     )
     command.add_argument(
         "paths",
@@ -42,11 +42,9 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     """Save the dashboard where there is an account, else write its specification; say where it is."""
     asked = parser().parse(arguments)
-    import json
-
     from genreclf.comparison.dashboard import Dashboard
     from genreclf.comparison.runs import find_runs
-    from genreclf.run_directory import atomic_write_text
+    from genreclf.run_directory import RunDirectory
     from genreclf.training.loggers import is_wandb_offline
 
     paths = asked.paths or [Path("outputs")]
@@ -60,16 +58,13 @@ def main(arguments: list[str]) -> None:
         try:
             workspace, report = dashboard.save()
         except Exception as error:  # Whatever the client or the network raises: the specification is kept.
-            said = str(error).strip() or type(error).__name__
-            why = f"W&B did not take it ({said.splitlines()[0]})"
+            why = f"W&B did not take it ({first_line(error)})"
         else:
             print(f"Workspace: {workspace}\nReport: {report}")
             return
     out = asked.out or (paths[0] if len(paths) == 1 else Path("outputs")) / "dashboard.json"
-    try:
-        atomic_write_text(out, json.dumps(dashboard.specification(), indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"--out: {out} cannot be written to ({error.strerror}).") from error
+    with writing("--out", out):
+        RunDirectory.write_json(out, dashboard.specification())
     print(f"{why}: the specification of workspace and report is in {out}.", file=sys.stderr)
     print("Send the runs with `wandb sync`, then repeat this command online to save both.", file=sys.stderr)
 
@@ -81,8 +76,6 @@ def _draw(dashboard: "Dashboard", runs: Sequence[Path], picture: Path) -> None:
 
     finished = [FinishedRun.read(path) for path in runs]
     leaky = any(get_metric(run.metrics, "split.leaky") for run in finished)
-    try:
+    with writing("--picture", picture):
         draw_dashboard(picture, dashboard.name, panels_of(dashboard, finished), leaky=leaky)
-    except OSError as error:
-        raise UserError(f"--picture: {picture} cannot be written to ({error.strerror}).") from error
     print(f"Picture: {picture}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genreclf.cli.parser import Parser
+from genreclf.cli.printing import print_table
 from genreclf.errors import UserError
 from genreclf.escaping import say
 
@@ -37,26 +38,16 @@ def main(arguments: list[str]) -> None:
 
 
 def _measure_robustness(config: "Config", overrides: Sequence[str], trust: Sequence[str]) -> None:
-    """Measure how predictions hold where the test tracks are changed; print the table.
-
-    Raises:
-        UserError: A setting is of a test alone.
-    """
+    """Measure how predictions hold where the test tracks are changed; print the table."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key.partition(".")[0] in ("logger", "trainer") and key not in ("trainer", "trainer.accelerator"):
             raise UserError(f"{override} has no effect on robustness, which is measured on one device; leave it out.")
-    from rich.console import Console
-    from rich.table import Table
-
     from genreclf.inference.robustness import measure_robustness
     from genreclf.reports.robustness import robustness_table
 
     shown = robustness_table(measure_robustness(config, trust=trust))
-    table = Table(*shown.header)
-    for row in shown.cells:
-        table.add_row(*row)
-    Console().print(table)
+    print_table(shown.header, shown.cells)
     say(f"Report: {Path(config.run_dir) / 'report.md'}", sys.stdout)
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from genreclf.cli.parser import Parser
+from genreclf.cli.printing import writing
 from genreclf.errors import UserError
 from genreclf.escaping import say
 
@@ -23,10 +24,8 @@ def main(arguments: list[str]) -> None:
     if (kind := predictor.spec.kind) != "log_mel":
         raise UserError(f"export writes networks that take spectrograms, and that of {options.run} takes {kind}s.")
     metadata = describe(RunDirectory(options.run), predictor)
-    try:
+    with writing("--out", path):
         checked = export(predictor, path, format=format, metadata=metadata, files=options.check)
-    except OSError as error:
-        raise UserError(f"--out {path} cannot be written ({error.strerror}); choose another.") from error
     for name, difference in checked.differences.items():
         print(f"{difference:.1e}  {name}", file=sys.stderr)
     print(f"Largest difference of a probability from the original: {checked.largest:.1e}")

@@ -3,6 +3,7 @@
 import sys
 
 from genreclf.cli.parser import Parser
+from genreclf.cli.printing import note
 from genreclf.errors import UserError
 from genreclf.escaping import say
 
@@ -35,13 +36,11 @@ def main(arguments: list[str]) -> None:
         stored = [track for track in corpus.tracks.values() if track.id in corpus.store.lengths_frames]
         entries = indexing.entries_of_dataset(corpus.dataset_name, stored)
         describe = indexing.describe_stored(predictor, corpus.store)
-        warnings = list(corpus.warnings)
+        note(*corpus.warnings)
     else:
         entries = indexing.entries_of_folders(folders, options.artists, say)
         describe = indexing.describe_file(predictor)
-        warnings = [predictor.feature_extractor.notice] if predictor.feature_extractor.notice else []
-    for notice in warnings:
-        say(f"Note: {notice}")
+        note(predictor.feature_extractor.notice)
     directory = library_directory(options.run, options.library)
     changes = indexing.update(directory, run, predictor, entries=entries, describe=describe, say=say)
     say(
@@ -62,10 +61,7 @@ def parser() -> Parser:
     )
     command.add_run()
     command.add_argument(
-        "what",
-        metavar="FOLDER",
-        nargs="+",
-        help="folder of audio files; or a dataset (data=gtzan data.root=DIR)",
+        "what", metavar="FOLDER", nargs="+", help="folder of audio files; or a dataset (data=gtzan data.root=DIR)"
     )
     command.add_argument(
         "--artists", metavar="FILE", help="artists, as in data.artists; default: the tags of the files"

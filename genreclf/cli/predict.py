@@ -6,10 +6,12 @@ import json
 import math
 import os
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from genreclf.cli.parser import Parser, number
+from genreclf.cli.printing import note
 from genreclf.errors import UserError
 from genreclf.escaping import csv_cell, printable, say
 
@@ -39,8 +41,7 @@ def main(arguments: list[str]) -> None:
     from genreclf.run_directory import NoSpace
 
     predictor = GenrePredictor.of_run(options.run, device=options.device, trust=options.trust)
-    if (notice := predictor.feature_extractor.notice) is not None:
-        say(f"Note: {notice}")
+    note(predictor.feature_extractor.notice)
     if predictor.warning is not None:
         say(f"Warning: {predictor.warning}")
     least = None if options.abstain is None else _least_confidence(predictor, *options.abstain)
@@ -66,8 +67,7 @@ def main(arguments: list[str]) -> None:
                 pictures.draw(path, prediction)
         writer.end()
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever reads has seen enough.
+    except BrokenPipeError:  # Whoever reads has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if not predicted:
@@ -85,11 +85,7 @@ def _abstention(word: str) -> tuple[str, float]:
 
 
 def _least_confidence(predictor: "GenrePredictor", kind: str, value: float) -> float:
-    """Return the confidence below which a song is `NOT_SURE`, and say what the validation tracks tell of it.
-
-    Raises:
-        UserError: A coverage is asked of a run without calibration.
-    """
+    """Return the confidence below which a song is `NOT_SURE`, and say what the validation tracks tell of it."""
     if kind == "probability":
         return value
     if (calibration := predictor.calibration) is None:
@@ -106,30 +102,31 @@ def _least_confidence(predictor: "GenrePredictor", kind: str, value: float) -> f
     return least
 
 
-class Writer(Protocol):
+class Writer(ABC):
     """Prints predictions in one format; a song with a confidence below `least` has no genre but `NOT_SURE`."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
-        """Take what is the same for all songs."""
+        self.top, self.least = top, least
 
+    @abstractmethod
     def add(self, name: str, prediction: "Prediction") -> None:
         """Print a song, or keep it for the end."""
 
-    def end(self) -> None:
+    def end(self) -> None:  # noqa: B027, for some keep nothing.
         """Print what is left."""
 
+    def genre(self, prediction: "Prediction") -> str:
+        """Return the genre of a song, or that it is not sure."""
+        return NOT_SURE if self.least is not None and prediction.confidence < self.least else prediction.genre
 
-def _genre(prediction: "Prediction", least: float | None) -> str:
-    return NOT_SURE if least is not None and prediction.confidence < least else prediction.genre
 
-
-class Table:
+class Table(Writer):
     """A row a song: its most probable genres with their shares, and the most probable over time."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
         from rich.table import Table as RichTable
 
-        self.top, self.least = top or TABLE_TOP, least
+        super().__init__(predictor, top or TABLE_TOP, least)
         self.table = RichTable()
         self.table.add_column("song", overflow="fold")
         for name in ("genres", "over time"):
@@ -149,7 +146,7 @@ class Table:
         shares = [f"{100 * share:4.1f} % {genre}" for genre, share in prediction.top(self.top)]
         cells = [
             name,
-            "\n".join([NOT_SURE, *shares] if _genre(prediction, self.least) == NOT_SURE else shares),
+            "\n".join([NOT_SURE, *shares] if self.genre(prediction) == NOT_SURE else shares),
             "\n".join([*stretches[:TABLE_STRETCHES], *([f"{more} more changes"] if more > 0 else [])]),
             f"{prediction.confidence:.2f}\n{prediction.certainty}",
             f"{prediction.entropy_bits:.2f}",
@@ -165,35 +162,29 @@ class Table:
             Console().print(self.table)
 
 
-class JsonLines:
+class JsonLines(Writer):
     """A JSON object a line and song; with a top, ``top`` holds the names of so many genres, the most probable first."""
-
-    def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
-        self.top, self.least = top, least
 
     def add(self, name: str, prediction: "Prediction") -> None:
         """Print a line."""
-        content = {**prediction.plain(), "genre": _genre(prediction, self.least)}
+        content = {**prediction.plain(), "genre": self.genre(prediction)}
         if self.top is not None:
             content["top"] = [genre for genre, _ in prediction.top(self.top)]
         print(json.dumps(content), flush=True)
-
-    def end(self) -> None:
-        """Nothing is left."""
 
 
 FIGURES = ("confidence", "certainty", "entropy_bits", "duration_s")
 """Columns of each song in a CSV file, before those of its genres."""
 
 
-class Csv:
+class Csv(Writer):
     """A row a song; with a top, columns ``top_1``, ``top_2``... name the most probable genres."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
-        self.top, self.least = min(top or 0, len(predictor.genres)), least
+        super().__init__(predictor, min(top or 0, len(predictor.genres)), least)
         self.warning = [] if predictor.warning is None else [predictor.warning]
         self.writer = csv.writer(sys.stdout, lineterminator="\n")
-        ranks = [f"top_{rank + 1}" for rank in range(self.top)]
+        ranks = [f"top_{rank + 1}" for rank in range(self.top or 0)]
         genres = map(printable, predictor.genres)
         self._write(["path", "predicted", *FIGURES, *["warning"] * len(self.warning), *ranks, *genres])
 
@@ -203,14 +194,11 @@ class Csv:
         figures = [f"{prediction.confidence:.6f}", prediction.certainty]
         figures += [f"{prediction.entropy_bits:.6f}", f"{prediction.duration_s:.6f}", *self.warning]
         shares = [f"{share:.9f}" for share in prediction.probabilities]
-        self._write([name, printable(_genre(prediction, self.least)), *figures, *map(printable, names), *shares])
+        self._write([name, printable(self.genre(prediction)), *figures, *map(printable, names), *shares])
         sys.stdout.flush()
 
     def _write(self, cells: list[str]) -> None:
         self.writer.writerow(map(csv_cell, cells))
-
-    def end(self) -> None:
-        """Nothing is left."""
 
 
 FORMATS: dict[str, type[Writer]] = {"table": Table, "jsonl": JsonLines, "csv": Csv}

@@ -3,6 +3,7 @@
 import sys
 
 from genreclf.cli.parser import Parser
+from genreclf.cli.printing import note
 from genreclf.escaping import say
 
 
@@ -19,8 +20,7 @@ def main(arguments: list[str]) -> None:
         print(f"The store takes about {size / 1e6:.0f} MB; the time that is left stands beside the bar.")
     corpus = load_corpus(config)
     corpus.store.check()
-    for warning in corpus.warnings:
-        say(f"Note: {warning}")
+    note(*corpus.warnings)
     tracks, frames = len(corpus.store.lengths_frames), sum(corpus.store.lengths_frames.values())
     hours = frames / corpus.spec.frames_per_second / 3600
     print(f"{tracks} tracks, {hours:.2f} hours, {corpus.store.frames.nbytes / 1e6:.0f} MB, every one checked.")

@@ -1,16 +1,16 @@
 """``python -m genreclf recommend RUN SONG``: find songs like a song in the library that `index` made."""
 
 import argparse
-import csv
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genreclf.cli.parser import Parser, number
+from genreclf.cli.printing import note, writing
 from genreclf.errors import UserError
 from genreclf.escaping import csv_cell, printable, say
+from genreclf.run_directory import csv_of
 
 if TYPE_CHECKING:
     from genreclf.inference.prediction import Prediction
@@ -44,8 +44,7 @@ def main(arguments: list[str]) -> None:
     from genreclf.recommend import Library
 
     library = Library.of_run(options.run, directory=options.library)
-    if (notice := library.notice) is not None:
-        say(f"Note: {notice}")
+    note(library.notice)
     song, artist = _song(library, options.run, options.what[0], options.device, options.trust)
     found = library.like(
         song,
@@ -83,8 +82,7 @@ def _song(
     if not os.path.exists(path):
         raise UserError(f"{word} is neither a file nor a song of the library {library.directory}.")
     predictor = GenrePredictor.of_run(run, device=device, trust=trust)
-    if (notice := predictor.feature_extractor.notice) is not None:
-        say(f"Note: {notice}")
+    note(predictor.feature_extractor.notice)
     return predictor.predict(path), read_artist_tag(path)
 
 
@@ -102,11 +100,9 @@ def _draw(path: Path, library: "Library", song: "Song | Prediction", found: "lis
         SongBar(name=_called(one.song), probabilities=one.song.probabilities, vector=vector, similarity=one.similarity)
         for one, vector in zip(found, there, strict=True)
     ]
-    try:
+    with writing("--picture", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draw_recommendation(path, song_map, asked, bars)
-    except OSError as error:
-        raise UserError(f"--picture {path} cannot be written ({error.strerror}); choose another.") from error
 
 
 def _called(song: "Song") -> str:
@@ -131,9 +127,8 @@ def _table(found: "list[Recommendation]") -> None:
 
 def _csv(found: "list[Recommendation]") -> None:
     rows = [_plain(one) for one in found]
-    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: csv_cell(_printable(value)) for key, value in row.items()} for row in rows)
+    cells = ([csv_cell(_printable(value)) for value in row.values()] for row in rows)
+    print(csv_of(rows[0], cells), end="")
 
 
 def _json(found: "list[Recommendation]") -> None:
@@ -178,8 +173,7 @@ def _plain(one: "Recommendation") -> dict[str, Any]:
 def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
-        "recommend",
-        "Find songs like a song in the library that index made. The song itself is never recommended.",
+        "recommend", "Find songs like a song in the library that index made. The song itself is never recommended."
     )
     command.add_run()
     command.add_argument(

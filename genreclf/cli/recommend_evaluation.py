@@ -1,8 +1,6 @@
 """``python -m genreclf recommend RUN --evaluate [overrides]``: measure them on the run's test tracks."""
 
-import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genreclf.cli.printing import print_table
 from genreclf.errors import UserError
 from genreclf.escaping import say
+from genreclf.run_directory import csv_of
 
 if TYPE_CHECKING:
     from genreclf.datasets.base import Track
@@ -76,12 +76,8 @@ def evaluate(
     for name, values in per_query.items():
         own, less = q.quality(values, collection), q.quality(per_query["similarity"] - values, collection)
         row = {"method": name, "k": k, "precision": own.precision, "low": own.ci95[0], "high": own.ci95[1]}
-        row |= {
-            "hubness": hubness.get(name),
-            "less": less.precision,
-            "less_low": less.ci95[0],
-            "less_high": less.ci95[1],
-        }
+        row["hubness"] = hubness.get(name)
+        row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
         rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
     groups = len(np.unique(collection.group))
     say(f"{len(tracks)} test tracks in {groups} groups that share no artist, each looked for among the other groups.")
@@ -111,19 +107,14 @@ def _show(rows: list[dict[str, Any]], k: int, form: str) -> None:
     if form == "json":
         print(json.dumps(rows, indent=2))
     elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        print(csv_of(rows[0], (row.values() for row in rows)), end="")
     else:
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table("nearest by", f"precision@{k}", "95 %", "hubness", "less by", "95 %")
+        cells = []
         for row in rows:
             figures = [row[key] for key in ("precision", "low", "high", "less", "less_low", "less_high")]
             mean, low, high, less, less_low, less_high = (f"{figure:.3f}" for figure in figures)
             own = row["method"] == "similarity"
             apart = ("", "") if own else (less, f"{less_low} to {less_high}")
             hubs = "" if row["hubness"] is None else f"{row['hubness']:.2f}"
-            table.add_row(row["method"], mean, f"{low} to {high}", hubs, *apart)
-        Console().print(table)
+            cells.append((row["method"], mean, f"{low} to {high}", hubs, *apart))
+        print_table(("nearest by", f"precision@{k}", "95 %", "hubness", "less by", "95 %"), cells)

@@ -2,7 +2,6 @@
 
 import os
 from datetime import datetime
-from pathlib import Path
 
 from genreclf.cli.parser import Parser
 
@@ -14,16 +13,9 @@ def main(arguments: list[str]) -> None:
     from genreclf.experiment.run import run
     from genreclf.run_directory import RunDirectory
 
-    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_refit_{os.urandom(2).hex()}"
-    run(
-        checked_refit(
-            RunDirectory(asked.run),
-            asked.overrides,
-            run_dir=str(Path("outputs", "runs", name)),
-            trust=asked.trust,
-            config_dir=asked.config_dir,
-        )
-    )
+    run_dir = f"outputs/runs/{datetime.now():%Y-%m-%d_%H-%M-%S}_refit_{os.urandom(2).hex()}"
+    settings = {"run_dir": run_dir, "trust": asked.trust, "config_dir": asked.config_dir}
+    run(checked_refit(RunDirectory(asked.run), asked.overrides, **settings))
 
 
 def parser() -> Parser:

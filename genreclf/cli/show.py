@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genreclf.cli.parser import Parser
+from genreclf.cli.printing import note, writing
 from genreclf.errors import UserError
 from genreclf.escaping import say
 
@@ -31,8 +32,7 @@ def main(arguments: list[str]) -> None:
 
     config = checked(asked.overrides, run_dir="-", config_dir=asked.config_dir)
     warnings, paths = _draw(config, asked.out, asked.genre)
-    for warning in warnings:
-        say(f"Note: {warning}")
+    note(*warnings)
     if asked.wandb:
         from genreclf.experiment.build import make_loggers
         from genreclf.training.tracking import Tracking
@@ -87,12 +87,9 @@ def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[
             path, waveform, stored, spec, f"{track_id}: spectrogram and mel"
         )
     paths = []
-    try:
-        with sentence_when_full(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-            for name, draw in progress(drawings.items(), "Pictures"):
-                paths.append(directory / name.replace("/", "-"))
-                draw(paths[-1])
-    except OSError as error:
-        raise UserError(f"--out {directory} cannot be written ({error.strerror}); choose another.") from error
+    with writing("--out", directory), sentence_when_full(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, draw in progress(drawings.items(), "Pictures"):
+            paths.append(directory / name.replace("/", "-"))
+            draw(paths[-1])
     return corpus.warnings, paths
