@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.keys import CONFIG_DIR, hint
-from genreclf.errors import UserError
+from genreclf.errors import UserError, first_line
 
 SINGLE = ("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
 """Groups of which a run has one option, whereas those of others combine."""
@@ -23,11 +23,7 @@ HELP = "python -m genreclf --help shows how."
 
 
 def check_options(arguments: Sequence[str]) -> None:
-    """Check the words that start with a dash, before Hydra answers a wrong one with all options it has.
-
-    Raises:
-        UserError: One is unknown or lacks its value, or two contradict each other.
-    """
+    """Refuse, by a `UserError`, wrong options: Hydra would answer one with all the options it has."""
     parser = get_args_parser()
     parser.exit_on_error = False
     try:
@@ -46,15 +42,7 @@ def check_options(arguments: Sequence[str]) -> None:
 
 
 def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
-    """Check that a group of which a run has one option is set to one, before Hydra composes several.
-
-    Args:
-        overrides: What was typed.
-        can_sweep: Whether the command takes ``--multirun``.
-
-    Raises:
-        UserError: One is set to several, or a command that cannot sweep is given a sweep.
-    """
+    """Refuse, by a `UserError`, several options of a group of which a run has one, and sweeps where none can be."""
     for override in overrides:
         key, _, value = override.partition("=")
         group, chosen = key.lstrip("+"), value.strip().removeprefix("[").removesuffix("]")
@@ -66,25 +54,19 @@ def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
 
 
 def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool = True) -> str:
-    """Return one sentence for what Hydra has to say.
-
-    Args:
-        error: What it raised.
-        commands: The first words that are no overrides.
-        can_sweep: Whether the command takes ``--multirun``.
-    """
+    """Return one sentence for what Hydra has to say; `commands` are the first words that are no overrides."""
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, commands)
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _no_option(error.missing_cfg_file or "", error.options)
     if isinstance(error, OmegaConfBaseException):
         key = re.search(r"full_key: (\S+)", str(error))
-        return f"{key[1]}: {_first_line(error)}" if key else _first_line(error)
+        return f"{key[1]}: {first_line(error)}" if key else first_line(error)
     if isinstance(error, ConfigCompositionException):
         return _not_composed(error, commands, can_sweep)
     if "does not support sweep type" in str(error):
         return "An interval is searched, not swept: add hydra/sweeper=optuna, or list values as in seed=1,2,3."
-    return _first_line(error)
+    return first_line(error)
 
 
 def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[str]) -> str | None:
@@ -150,14 +132,14 @@ def _not_composed(error: ConfigCompositionException, commands: Sequence[str], ca
         return f"A group is chosen by the name of one of its options, such as model=crnn, not by {found[1]}."
     found = re.search(r"Could not override '([^']*)'|merging override ([^=\s]+)", text)
     if not found:
-        return _first_line(error)
+        return first_line(error)
     key, cause = (found[1] or found[2] or "").lstrip("+~"), error.__cause__
     if not key:
         return "A setting has no key before its =; write KEY=VALUE, without spaces."
     if key in commands:
         return f"{key} is a command, not a key: python -m genreclf {key} --help shows how."
     if isinstance(cause, OmegaConfBaseException) and not re.search(r"is not in struct|^Key '\w+' not in", str(cause)):
-        return f"{key}: {_first_line(cause)}"
+        return f"{key}: {first_line(cause)}"
     return f"There is no key {key}; {_near(key)}"
 
 
@@ -201,7 +183,3 @@ def _keys(config: DictConfig, prefix: str = "") -> list[str]:
         if isinstance(value, DictConfig):
             keys += _keys(value, f"{prefix}{key!s}.")
     return keys
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

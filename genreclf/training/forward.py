@@ -7,7 +7,7 @@ from torch import Tensor
 from genreclf.data.clips import ClipBatch
 from genreclf.training.gate import DEVICE_GATE
 from genreclf.training.recorder import Recorder, Work
-from genreclf.training.whole_step import reason_of
+from genreclf.training.whole_step import first_cause
 
 Forward = Callable[[Tensor], tuple[ClipBatch, Tensor]]
 """From the rows of a batch, on the device, to its clips and their logits."""
@@ -16,10 +16,7 @@ Forward = Callable[[Tensor], tuple[ClipBatch, Tensor]]
 class RecordedForward:
     """A forward pass that is replayed; a batch of another size, and every one if recording fails, goes without.
 
-    Args:
-        forward: The pass, without gradients.
-        recorder: Of the device.
-        warn: Called with a reason if it cannot be recorded.
+    `warn` is called with a reason if it cannot be recorded.
     """
 
     def __init__(self, forward: Forward, *, recorder: Recorder, warn: Callable[[str], None]) -> None:
@@ -51,4 +48,4 @@ class RecordedForward:
             with DEVICE_GATE.alone():
                 self._replay = self._recorder.record(work)
         except RuntimeError as error:
-            self._warn(f"recording it failed ({reason_of(error)})")
+            self._warn(f"recording it failed ({first_cause(error)})")

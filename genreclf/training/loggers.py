@@ -15,6 +15,7 @@ import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 from numpy.typing import NDArray
 
+from genreclf.errors import first_line
 from genreclf.escaping import say
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.evaluation.provenance import marks_of
@@ -102,7 +103,7 @@ class PatientWandbLogger(WandbLogger):
         try:
             experiment = start("offline" if offline else None)
         except (wandb.Error, OSError) as error:
-            refused = _reason(error)
+            refused = first_line(error)
             with suppress(wandb.Error, OSError):
                 if not beside_others:
                     wandb.teardown()
@@ -140,7 +141,7 @@ class PatientWandbLogger(WandbLogger):
         except (wandb.Error, OSError, ValueError) as error:  # ValueError of what the server answers about an artifact.
             if not self._told:
                 sends = f"; {self.sync_command} sends what is on disk"
-                say(f"Note: W&B lost a part of the record ({_reason(error)}){sends}.")
+                say(f"Note: W&B lost a part of the record ({first_line(error)}){sends}.")
             self._told = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -210,12 +211,7 @@ class PatientWandbLogger(WandbLogger):
 
 
 def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Do what may wait for W&B, and leave it to itself after some time; 0: wait for as long as it takes, as W&B does.
-
-    Raises:
-        TimeoutError: It takes longer.
-        ConnectionError: It fails, whatever the client makes of that.
-    """
+    """Do what may wait for W&B, and leave it to itself after some time; 0 waits for as long as it takes."""
     outcome: list[Exception | None] = []
 
     def do() -> None:
@@ -230,18 +226,13 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
     if not outcome:
         raise TimeoutError(f"no answer for {seconds:.0f} s")
     if outcome[0] is not None:
-        raise ConnectionError(_reason(outcome[0])) from outcome[0]
+        raise ConnectionError(first_line(outcome[0])) from outcome[0]
 
 
 def _timeouts() -> dict[str, Any]:
     ours = {"init_timeout": INIT_TIMEOUT_S, "finish_timeout": FINISH_TIMEOUT_S}
     set_here = {name: seconds for name, seconds in ours.items() if f"WANDB_{name.upper()}" not in os.environ}
     return {**set_here, "finish_timeout_raises": True}
-
-
-def _reason(error: Exception) -> str:
-    said = str(error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
 
 
 def track_rows(tracks: TrackPredictions) -> list[list[Any]]:
@@ -256,11 +247,7 @@ def track_rows(tracks: TrackPredictions) -> list[list[Any]]:
 
 
 def examples(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Choose of each genre the right and the wrong prediction that the model was surest of.
-
-    Args:
-        rows: Track, genre, predicted genre, probability.
-    """
+    """Choose of each genre the right and the wrong prediction that the model was surest of, see `track_rows`."""
     surest: dict[tuple[str, bool], Sequence[Any]] = {}
     for row in sorted(rows, key=lambda row: -row[3]):
         surest.setdefault((row[1], row[1] == row[2]), row)
@@ -268,13 +255,9 @@ def examples(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
 
 
 def picture_of(stored: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the beginning of a spectrogram as a gray picture from its lowest to its highest level.
+    """Return the beginning of a spectrogram ``(mel, frame)`` as a gray picture from its lowest to its highest level.
 
-    Args:
-        stored: Values of a store, shape ``(mel, frame)``.
-
-    Returns:
-        Shape ``(mel, frame)``, low frequency at the bottom, `PICTURE_FRAMES` wide at most.
+    Low frequencies lie at the bottom, and it is at most `PICTURE_FRAMES` wide.
     """
     level = np.asarray(stored[::-1, :PICTURE_FRAMES], dtype=np.float32)
     low, high = float(level.min()), float(level.max())

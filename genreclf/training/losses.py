@@ -19,11 +19,7 @@ class CrossEntropy(nn.Module):
     weight: Tensor | None
 
     def __init__(
-        self,
-        *,
-        label_smoothing: float = 0.0,
-        class_weights: str = "none",
-        genre_counts: Sequence[int] | None = None,
+        self, *, label_smoothing: float = 0.0, class_weights: str = "none", genre_counts: Sequence[int] | None = None
     ) -> None:
         super().__init__()
         self.label_smoothing = _share(label_smoothing)
@@ -62,12 +58,7 @@ class Distillation(nn.Module):
     soft_targets: Tensor | None
 
     def __init__(
-        self,
-        *,
-        teacher: str | None = None,
-        temperature: float = 2.0,
-        weight: float = 0.5,
-        label_smoothing: float = 0.0,
+        self, *, teacher: str | None = None, temperature: float = 2.0, weight: float = 0.5, label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
         if temperature <= 0:

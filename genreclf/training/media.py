@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
@@ -12,22 +12,8 @@ Rows = Sequence[Sequence[Any]]
 """Of a table: a value a column."""
 
 
-class Media(Protocol):
-    """Where a logger keeps pictures and tables."""
-
-    def log_picture(self, name: str, path: Path) -> None:
-        """Keep a PNG under a name such as ``test/confusion``."""
-
-    def log_table(self, name: str, columns: Sequence[str], rows: Rows) -> None:
-        """Keep a table under a name such as ``test/tracks``."""
-
-
 class MLflowMedia:
-    """Pictures and tables as artifacts of an MLflow run.
-
-    Args:
-        logger: Whose run it is.
-    """
+    """Pictures and tables as artifacts of an MLflow run, under names such as ``test/confusion``."""
 
     def __init__(self, logger: MLFlowLogger) -> None:
         self.client, self.run_id = logger.experiment, logger.run_id
@@ -43,11 +29,7 @@ class MLflowMedia:
 
 
 class TensorBoardMedia:
-    """Pictures among TensorBoard's images, tables among its texts.
-
-    Args:
-        logger: Whose event files they go to.
-    """
+    """Pictures among TensorBoard's images, tables among its texts."""
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         self.writer: Any = logger.experiment
@@ -63,7 +45,7 @@ class TensorBoardMedia:
         self.writer.add_text(name, "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
-def media_of(logger: Logger) -> Media | None:
+def media_of(logger: Logger) -> MLflowMedia | TensorBoardMedia | None:
     """Return where a logger keeps pictures and tables; None if it has no place for them, as a CSV file."""
     if isinstance(logger, MLFlowLogger):
         return MLflowMedia(logger)

@@ -145,10 +145,7 @@ class StepModule(LightningModule):
             optimizer_closure()
 
     def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip the gradient, for fused optimizers too, which Lightning refuses in bf16 without need."""
         if not gradient_clip_val and not self.keeps_gradient_norm:

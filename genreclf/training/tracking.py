@@ -28,7 +28,7 @@ class Tracking:
 
     def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
         """Add pictures of the data, drawn where a logger has a place for them."""
-        media = list(filter(None, map(media_of, self.loggers)))
+        media = [place for logger in self.loggers if (place := media_of(logger))]
         if self._wandb or media:
             paths = draw()
             for logger in self._wandb:

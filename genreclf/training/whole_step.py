@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from genreclf.data.clips import ClipBatch
+from genreclf.errors import first_line
 from genreclf.training.gate import DEVICE_GATE
 from genreclf.training.recorder import RECORDERS, Recorder, Work
 
@@ -153,7 +154,7 @@ class WholeStep:
             with DEVICE_GATE.alone():
                 self._replay = recorder.record(partial(self._work, held))
         except RuntimeError as error:
-            self._give_up(f"recording it failed ({reason_of(error)})")
+            self._give_up(f"recording it failed ({first_cause(error)})")
 
     def _give_up(self, reason: str) -> None:
         self._records, self._replay = False, None
@@ -192,11 +193,9 @@ class WholeStep:
                 group.update(kept)
 
 
-def reason_of(error: BaseException) -> str:
+def first_cause(error: BaseException) -> str:
     """Return the first line of what went wrong first."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return str(error).splitlines()[0]
+    return first_line(error) if error.__context__ is None else first_cause(error.__context__)
 
 
 def _tensors(batch: Tensor | ClipBatch) -> Sequence[Tensor]:
