@@ -99,14 +99,9 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     Raises:
         UnreadableTrack: The file cannot be used; the message says why in a few words, without the path.
     """
-    check_is_file(path)
-    with _open_soundfile(path) as file:
-        check_track(file.frames, file.channels, file.samplerate)
-        try:
-            blocks = list(AudioStream(_soundfile_blocks(file), file.samplerate, allow_silence=True))
-            return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), int(file.samplerate)
-        except MemoryError:
-            raise UnreadableTrack("too large for the memory that is free") from None
+    with _open_whole(path) as file:
+        blocks = list(AudioStream(_soundfile_blocks(file), file.samplerate, allow_silence=True))
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), int(file.samplerate)
 
 
 def decode_channels(path: Path) -> tuple[NDArray[np.float32], int]:
@@ -118,16 +113,10 @@ def decode_channels(path: Path) -> tuple[NDArray[np.float32], int]:
     Raises:
         UnreadableTrack: The file cannot be used; the message says why in a few words, without the path.
     """
-    check_is_file(path)
-    with _open_soundfile(path) as file:
-        check_track(file.frames, file.channels, file.samplerate)
-        try:
-            blocks = list(_soundfile_blocks(file))
-            if not blocks:
-                raise UnreadableTrack("zero length")
-            return np.concatenate(blocks, axis=1), int(file.samplerate)
-        except MemoryError:
-            raise UnreadableTrack("too large for the memory that is free") from None
+    with _open_whole(path) as file:
+        if not (blocks := list(_soundfile_blocks(file))):
+            raise UnreadableTrack("zero length")
+        return np.concatenate(blocks, axis=1), int(file.samplerate)
 
 
 @contextmanager
@@ -173,6 +162,18 @@ def read_artist_tag(path: Path) -> str | None:
     except (OSError, RuntimeError, ValueError, TypeError):
         return None
     return artist or None
+
+
+@contextmanager
+def _open_whole(path: Path) -> Iterator[Any]:
+    """Open a file whose samples are all to be kept in memory."""
+    check_is_file(path)
+    with _open_soundfile(path) as file:
+        check_track(file.frames, file.channels, file.samplerate)
+        try:
+            yield file
+        except MemoryError:
+            raise UnreadableTrack("too large for the memory that is free") from None
 
 
 @contextmanager

@@ -39,39 +39,36 @@ Progress = Callable[[Sequence[int], str], Iterable[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What was found in a dataset.
-
-    Attributes:
-        name: Short name of the dataset.
-        tracks: All tracks.
-        sounds: What was measured of each readable track, by its id.
-        unreadable: Why a track cannot be read, by its id.
-        repeats: Pairs that repeat each other.
-        split: The split at hand; None if the tracks cannot be split that way.
-        split_problem: Why not.
-        joint: See `genreclf.audit.artists.joint_credits`.
-        spellings: See `genreclf.audit.artists.spellings`.
-        suspects: Tracks whose genre may be wrong; None if no predictions were given.
-        predicted: For how many tracks there were predictions.
-        runs: Of how many runs.
-        warnings: What a user should know about the dataset.
-        is_audio: Whether tracks have samples, and not pictures alone.
-    """
+    """What was found in a dataset."""
 
     name: str
+    """Short name of the dataset."""
     tracks: tuple[Track, ...]
+    """All tracks."""
     sounds: Mapping[str, Sound]
+    """What was measured of each readable track, by its id."""
     unreadable: Mapping[str, str]
+    """Why a track cannot be read, by its id."""
     repeats: tuple[repeats.Repeat, ...]
+    """Pairs that repeat each other."""
     split: Split | None
+    """The split at hand; None if the tracks cannot be split that way."""
     split_problem: str
+    """Why not."""
     joint: tuple[artists.JointCredit, ...]
+    """See `genreclf.audit.artists.joint_credits`."""
     spellings: tuple[tuple[str, ...], ...]
+    """See `genreclf.audit.artists.spellings`."""
     suspects: tuple[labels.Suspect, ...] | None
+    """Tracks whose genre may be wrong; None if no predictions were given."""
     predicted: int
+    """For how many tracks there were predictions."""
     runs: int
+    """Of how many runs."""
     warnings: tuple[str, ...]
+    """What a user should know about the dataset."""
     is_audio: bool
+    """Whether tracks have samples, and not pictures alone."""
 
     @cached_property
     def by_id(self) -> dict[str, Track]:
@@ -153,10 +150,7 @@ class Findings:
 def examine(config: Config, runs: Sequence[str], progress: Progress) -> Findings:
     """Examine the dataset of a configuration; what is wrong with one track never stops it.
 
-    Args:
-        config: Its data, features and split are used.
-        runs: Finished runs whose test predictions judge the genres.
-        progress: See `Progress`.
+    The test predictions of finished runs judge the genres.
 
     Raises:
         UserError: No track can be read, or a run is of no use.
@@ -164,7 +158,8 @@ def examine(config: Config, runs: Sequence[str], progress: Progress) -> Findings
     judged = labels.read_out_of_fold(runs) if runs else None
     corpus = load_corpus(replace(config, clips=replace(config.clips, skip_unreadable=True)))
     tracks = tuple(corpus.tracks.values())
-    if judged and not corpus.tracks.keys() & set(judged.predictions.track_ids):
+    predicted = len(corpus.tracks.keys() & set(judged.track_ids)) if judged else 0
+    if judged and not predicted:
         raise UserError(f"--runs {runs[0]} has tested none of the {len(tracks)} tracks: give runs on this dataset.")
     sounds, unreadable = _measure(config, corpus, progress)
     split, problem = _split(config, corpus)
@@ -182,9 +177,9 @@ def examine(config: Config, runs: Sequence[str], progress: Progress) -> Findings
         split_problem=problem,
         joint=tuple(artists.joint_credits(tracks)),
         spellings=tuple(artists.spellings(tracks)),
-        suspects=tuple(labels.label_suspects(judged.predictions, corpus.genre_of)) if judged else None,
-        predicted=len(corpus.tracks.keys() & set(judged.predictions.track_ids)) if judged else 0,
-        runs=judged.runs if judged else 0,
+        suspects=tuple(labels.label_suspects(judged, corpus.genre_of)) if judged else None,
+        predicted=predicted,
+        runs=len(runs),
         warnings=corpus.warnings,
         is_audio=any(sound.sample_rate is not None for sound in sounds.values()),
     )

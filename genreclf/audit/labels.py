@@ -17,38 +17,22 @@ from genreclf.run_directory import RunDirectory
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A track that models take for another genre.
-
-    Attributes:
-        track: Its id.
-        genre: The genre it bears.
-        probability: What the models give that genre.
-        other: The genre they find instead.
-        other_probability: What they give that.
-    """
+    """A track that models take for another genre."""
 
     track: str
+    """Its id."""
     genre: str
+    """The genre it bears."""
     probability: float
+    """What the models give that genre."""
     other: str
+    """The genre they find instead."""
     other_probability: float
+    """What they give that."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OutOfFold:
-    """Probabilities of tracks by models that have not trained on them.
-
-    Attributes:
-        predictions: The mean over the runs that tested a track.
-        runs: Number of runs.
-    """
-
-    predictions: TrackPredictions
-    runs: int
-
-
-def read_out_of_fold(runs: Iterable[str]) -> OutOfFold:
-    """Read the test predictions of finished runs, such as the folds of ``split=artist_folds``.
+def read_out_of_fold(runs: Iterable[str]) -> TrackPredictions:
+    """Return the mean test predictions of finished runs, such as the folds of ``split=artist_folds``.
 
     Raises:
         UserError: One has no predictions, is LEAKY, or knows other genres than the first.
@@ -56,7 +40,6 @@ def read_out_of_fold(runs: Iterable[str]) -> OutOfFold:
     genres: tuple[str, ...] = ()
     genre_of: dict[str, str] = {}
     found: dict[str, list[np.ndarray]] = {}
-    count = 0
     for path in runs:
         run = RunDirectory(path)
         if run.status != "finished":
@@ -67,28 +50,21 @@ def read_out_of_fold(runs: Iterable[str]) -> OutOfFold:
         genres = genres or predictions.genres
         if predictions.genres != genres:
             raise UserError(f"--runs {path} knows other genres than the first run: give runs of the same ones.")
-        count += 1
         for row, track in enumerate(predictions.track_ids):
             genre_of[track] = genres[predictions.targets[row]]
             found.setdefault(track, []).append(predictions.probabilities[row])
     ids = tuple(sorted(found))
     means = [np.mean(found[track], axis=0) for track in ids]
-    predictions = TrackPredictions(
+    return TrackPredictions(
         genres=genres,
         track_ids=ids,
         targets=np.array([genres.index(genre_of[track]) for track in ids], dtype=np.int64),
         probabilities=np.array(means, dtype=np.float64).reshape(len(ids), len(genres)),
     )
-    return OutOfFold(predictions=predictions, runs=count)
 
 
 def label_suspects(predictions: TrackPredictions, genre_of: Mapping[str, str]) -> list[Suspect]:
-    """Return the suspected tracks, the most doubtful first.
-
-    Args:
-        predictions: Of models that have not trained on the tracks; others than those of `genre_of` do not count.
-        genre_of: The genre of each track of the dataset by its id.
-    """
+    """Return the suspected tracks, the most doubtful first, of those with a known genre."""
     rows = [row for row, track in enumerate(predictions.track_ids) if genre_of.get(track) in predictions.genres]
     if not rows:
         return []

@@ -189,20 +189,23 @@ class ClipDataModule(LightningDataModule):
 
     def val_dataloader(self) -> ClipLoader:
         """Return the loader of the validation grid."""
-        return self._grid_loader("val")
+        return self.loader("val")
 
     def test_dataloader(self) -> ClipLoader:
         """Return the loader of the test grid."""
-        return self._grid_loader("test")
+        return self.loader("test")
+
+    def loader(self, subset: str) -> ClipLoader:
+        """Return the loader of a subset."""
+        if subset == "train":
+            return self.train_dataloader()
+        rows = self.grid(subset)
+        # Not divided among the ranks: a clip's logits must not depend on the size of its batch.
+        return self._loader(subset, lambda: rows, len(rows), self.batch_size * self._ranks)
 
     def grid(self, subset: str) -> Tensor:
         """Return the fixed grid of clips over a subset, see `grid_clips`."""
         return grid_clips(self.tables[subset], clip_frames=self.spec.clip_frames, overlap=self.grid_overlap)
-
-    def _grid_loader(self, subset: str) -> ClipLoader:
-        rows = self.grid(subset)
-        # Not divided among the ranks: a clip's logits must not depend on the size of its batch.
-        return self._loader(subset, lambda: rows, len(rows), self.batch_size * self._ranks)
 
     def _loader(self, subset: str, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
         device = self.trainer.strategy.root_device if self.trainer else self._frames.device

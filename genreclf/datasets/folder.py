@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +18,12 @@ from genreclf.errors import UserError
 from genreclf.escaping import printable
 
 
-@dataclass(frozen=True)
-class GenreFile:
-    """One file below ``<root>/<genre>/``.
-
-    Attributes:
-        id: The track's id, see `genreclf.datasets.identity.track_id`.
-        genre: Name of the folder.
-        path: The file.
-        fingerprint: Size in bytes and modification time in ns, or why they are unknown.
-    """
-
-    id: str
-    genre: str
-    path: Path
-    fingerprint: str
-
-
 def genre_files(
     root: Path, suffixes: Collection[str], warnings: list[str], *, unread: Collection[str] = ()
-) -> list[GenreFile]:
+) -> list[Track]:
     """List the files ``<root>/<genre>/<file>`` with one of `suffixes`, in any case, except for hidden ones.
+
+    The fingerprint is size in bytes and modification time in ns, or why they are unknown.
 
     Args:
         root: The folder of genre folders.
@@ -63,14 +48,8 @@ def genre_files(
                 continue
             if not f"{folder.name}{entry.name}".isprintable():
                 raise UserError(f"{entry.path!r} has a name that is not UTF-8 or cannot be printed: rename it.")
-            found.append(
-                GenreFile(
-                    id=identity.track_id(folder.name, entry.name),
-                    genre=folder.name,
-                    path=Path(entry.path),
-                    fingerprint=fingerprint,
-                )
-            )
+            id = identity.track_id(folder.name, entry.name)
+            found.append(Track(id, folder.name, Path(entry.path), fingerprint=fingerprint))
     if left_out:
         such = f"{len(left_out)} file{'s' * (len(left_out) > 1)}, such as {printable(min(left_out))},"
         warnings.append(
@@ -79,8 +58,8 @@ def genre_files(
     return found
 
 
-def as_tracks(files: list[GenreFile], artists: str | Path | None, warnings: list[str]) -> list[Track]:
-    """Make tracks of files, with artists and groups, without the known broken track.
+def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str]) -> list[Track]:
+    """Return tracks with their artists and groups, without the known broken one.
 
     Args:
         files: What `genre_files` found.
@@ -93,7 +72,7 @@ def as_tracks(files: list[GenreFile], artists: str | Path | None, warnings: list
     Raises:
         UserError: Two files have the same id, or the artists are those of other tracks.
     """
-    by_id: dict[str, GenreFile] = {}
+    by_id: dict[str, Track] = {}
     for file in sorted(files, key=lambda file: file.id):
         if (twin := by_id.setdefault(file.id, file)) is not file:
             one, other = sorted([twin.path, file.path])
@@ -106,22 +85,12 @@ def as_tracks(files: list[GenreFile], artists: str | Path | None, warnings: list
     if artists is not None and by_id and not any(artist_by_id.values()):
         raise UserError(f"data.artists={artists} names none of the {len(by_id)} tracks: check that it belongs to them.")
     group_by_id = identity.groups(artist_by_id)
-    return [
-        Track(
-            id=file.id,
-            genre=file.genre,
-            path=file.path,
-            artist=artist_by_id[file.id],
-            fingerprint=file.fingerprint,
-            group=group_by_id[file.id],
-        )
-        for file in by_id.values()
-    ]
+    return [replace(file, artist=artist_by_id[id], group=group_by_id[id]) for id, file in by_id.items()]
 
 
 def files_of(
     root: str | Path | None, what: str, suffixes: Collection[str], warnings: list[str], *, unread: Collection[str]
-) -> list[GenreFile]:
+) -> list[Track]:
     """List the `genre_files` of the setting ``data.root``.
 
     Args:

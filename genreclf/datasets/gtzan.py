@@ -7,7 +7,7 @@ from genreclf.audio.decode import header_duration_s
 from genreclf.audio.formats import AUDIO_SUFFIXES, SONG_SUFFIXES
 from genreclf.datasets import download, identity
 from genreclf.datasets.base import Track
-from genreclf.datasets.folder import Folder, GenreFile, as_tracks, genre_files
+from genreclf.datasets.folder import Folder, as_tracks, genre_files
 from genreclf.errors import UserError
 
 DEFAULT_ROOT = Path("data/gtzan")
@@ -20,11 +20,7 @@ class Gtzan(Folder):
     name = "gtzan"
 
     def __init__(
-        self,
-        *,
-        root: str | Path | None = DEFAULT_ROOT,
-        download: bool = True,
-        artists: str | Path | None = None,
+        self, *, root: str | Path | None = DEFAULT_ROOT, download: bool = True, artists: str | Path | None = None
     ) -> None:
         """Choose the folder.
 
@@ -62,7 +58,7 @@ class Gtzan(Folder):
         tracks = as_tracks(files, artists, self.warnings)
         return [replace(track, duration_s=header_duration_s(track.path)) for track in tracks]
 
-    def _files(self, root: Path) -> list[GenreFile]:
+    def _files(self, root: Path) -> list[Track]:
         self.warnings.clear()
         homes = (home for home in (root, root / "genres", root / "genres_original") if home.is_dir())
         return [
