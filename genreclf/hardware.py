@@ -59,11 +59,7 @@ def resolve_devices(accelerator: str, devices: int | str | list[int], ranks: int
 
 
 def resolve_accelerator(accelerator: str, devices: int) -> str:
-    """Return ``cpu``, ``gpu`` or ``mps`` for what the user asked for.
-
-    Raises:
-        UserError: There are not so many devices.
-    """
+    """Return ``cpu``, ``gpu`` or ``mps`` for what was asked for; raise `UserError` if there are too few devices."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     if accelerator == "auto":
@@ -112,11 +108,7 @@ def reuse_memory() -> None:
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
-    """Return the memory that this process may use: the machine's, or less in a container or in a job of a cluster.
-
-    Args:
-        root: Of the file system that says so.
-    """
+    """Return the memory that this process may use: the machine's, or less in a container or in a job of a cluster."""
     limits = [sys.maxsize]
     if hasattr(os, "sysconf"):  # Not on Windows.
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -154,10 +146,8 @@ def _limits(root: Path) -> Iterator[Path]:
 def _has_bf16(accelerator: str) -> bool:
     if accelerator == "gpu":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if accelerator == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-    return False
+    capabilities = torch.cpu.get_capabilities() if accelerator == "cpu" else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def device_name(kind: str) -> str:

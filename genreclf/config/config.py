@@ -15,13 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.identity import digest, flat, identity
 from genreclf.config.keys import COMBINED, hint
-from genreclf.config.schema import (
-    ClipConfig,
-    FeaturesConfig,
-    RootConfig,
-    SplitConfig,
-    TrainerConfig,
-)
+from genreclf.config.schema import ClipConfig, FeaturesConfig, RootConfig, SplitConfig, TrainerConfig
 from genreclf.config.sections import Section, nodes_of, section_of, trainer_section, typed_section
 from genreclf.errors import UserError, first_line
 from genreclf.values import value_problems
@@ -71,12 +65,9 @@ class Config:
 
     @classmethod
     def from_hydra(cls, config: DictConfig, *, run_dir: str, overrides: Sequence[str] = ()) -> "Config":
-        """Check a composed configuration.
+        """Check a composed configuration; the run lies in `run_dir` if it does not say.
 
-        Args:
-            config: What Hydra composed.
-            run_dir: Where the run lies if the configuration does not say.
-            overrides: What the user typed, to tell what was asked for from what is a default.
+        What the user typed, `overrides`, tells what was asked for from what is a default.
 
         Raises:
             UserError: All problems, one sentence each.
@@ -126,22 +117,16 @@ class Config:
         trainer = trainer_section(section_of(plain, "trainer", problems), problems)
         plain |= {group: nodes_of(plain, group, problems) for group in COMBINED}
         warnings = [*_without_effect(plain, overrides), *trainer.warnings()]
+        sections: dict[str, Any] = {group: plain[group] for group in COMBINED}
+        sections |= {name: section_of(plain, name, problems) for name in INSTANTIATED if name != "split"}
         config = cls(
             data=data,
             clips=clips,
             features=typed_section(FeaturesConfig, "features", features, problems),
             split=split,
             unseen=of_split.unseen,
-            encoder=section_of(plain, "encoder", problems),
-            model=section_of(plain, "model", problems),
-            loss=section_of(plain, "loss", problems),
-            optimizer=section_of(plain, "optimizer", problems),
-            scheduler=section_of(plain, "scheduler", problems),
-            augmentation=plain["augmentation"],
-            callbacks=plain["callbacks"],
             trainer=trainer,
-            logger=plain["logger"],
-            robustness=plain["robustness"],
+            **sections,
             **vars(checked),
             warnings=warnings,
         )

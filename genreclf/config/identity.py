@@ -6,29 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 OUTSIDE_IDENTITY = (
-    *(
-        "run_dir",
-        "debug",
-        "logger",
-        "callbacks.progress",
-        "callbacks.codecarbon",
-        "callbacks.record",
-        "data.store_dir",
-        "data.download",
-        "trainer.step",
-    ),
-    "encoder.weights",
+    *("run_dir", "debug", "logger", "callbacks.progress", "callbacks.codecarbon", "callbacks.record"),
+    *("data.store_dir", "data.download", "trainer.step", "encoder.weights"),
 )
 """Keys that say where an experiment lies, who watches it and how its steps are started, not what it is."""
 
 
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what makes an experiment the same: dotted keys to values, less places, logging and ``_partial_``.
-
-    Args:
-        config: A resolved configuration of nested dictionaries.
-        ignore: Further keys to leave out.
-    """
+    """Return what makes an experiment the same: dotted keys to values, less places, logging and ``_partial_``."""
     left_out = (*OUTSIDE_IDENTITY, *ignore)
     settings = flat(config).items()
     return {key: value for key, value in settings if not within(key, left_out) and not key.endswith("._partial_")}
@@ -44,12 +29,7 @@ def difference(
 ) -> str:
     """Name the first keys in which two configurations are different experiments; empty where they are the same.
 
-    Args:
-        before: A resolved configuration.
-        now: Another one.
-        there: What follows a value of the first.
-        here: What follows a value of the second.
-        ignore: Keys that may differ.
+    A value of the first is followed by `there`, one of the second by `here`; keys of `ignore` may differ.
     """
     old, new = identity(before, ignore=ignore), identity(now, ignore=ignore)
     keys = [key for key in sorted({*old, *new}) if (key in old, old.get(key)) != (key in new, new.get(key))]

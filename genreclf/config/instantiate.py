@@ -59,10 +59,7 @@ KINDS = {
 def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callable[..., Any] | None:
     """Return what the section of a group names; note in `problems` what is wrong with it or with its arguments.
 
-    Args:
-        group: A group, or a class of one whose classes combine, such as ``callbacks.ema``.
-        section: Its keys.
-        problems: Where sentences are added.
+    A class of a group whose classes combine is named with it, as ``callbacks.ema``.
     """
     name = section.get("_target_")
     if name is None:
@@ -100,11 +97,7 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
 
 
 def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
-    """Return the object that a checked section names, made of its arguments and the `given` ones.
-
-    Raises:
-        UserError: An argument has a value that the class refuses, or names a class that cannot be made.
-    """
+    """Make the object that a checked section names, with `given` arguments; raise `UserError` if it refuses them."""
     problems: list[str] = []
     find(group, section, problems)
     if problems:
@@ -125,20 +118,20 @@ def make_model(section: Mapping[str, Any], encoder: Mapping[str, Any], **given: 
 
     The encoder has no pretrained weights yet, see `genreclf.models.encoders.base.Encoder.load`.
 
-    Args:
-        section: `model` of the configuration.
-        encoder: `encoder` of the configuration.
-        **given: Arguments that the experiment gives.
-
     Raises:
         UserError: See `make`; or the model takes an encoder, and none is chosen.
     """
     if accepts("model", section, "encoder") and (requires("model", section, "encoder") or encoder.get("_target_")):
-        if encoder.get("_target_") is None:
-            name = str(section["_target_"]).rpartition(".")[2]
-            raise UserError(f"{name} needs a pretrained encoder: choose one with encoder=NAME.")
-        given["encoder"] = make("encoder", encoder)
+        given["encoder"] = make_encoder(section, encoder)
     return make("model", section, **given)
+
+
+def make_encoder(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> Any:
+    """Return the pretrained encoder that a model needs, without its weights, or raise `UserError`."""
+    if encoder.get("_target_") is None:
+        name = str(model["_target_"]).rpartition(".")[2]
+        raise UserError(f"{name} needs a pretrained encoder: choose one with encoder=NAME.")
+    return make("encoder", encoder)
 
 
 def input_of(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
@@ -158,11 +151,7 @@ def is_node(value: Any) -> bool:
 
 
 def make_nodes(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a section with the object itself in the place of each value that names a class, however deep.
-
-    Raises:
-        UserError: A class cannot be imported, or refuses its arguments.
-    """
+    """Return a section with its object for each value that names a class; `UserError` if one cannot be made."""
     return {**section, **_instantiate(group, {key: value for key, value in section.items() if is_node(value)})}
 
 
@@ -172,11 +161,7 @@ def _instantiate(group: str, section: Mapping[str, Any]) -> Any:
         return hydra.utils.instantiate({"_convert_": "all", **section})
     except (InstantiationException, OmegaConfBaseException, TypeError) as error:
         cause, key = error.__cause__, re.search(r"full_key: (\S+)", str(error))
-        reason = (
-            reason_of(cause)
-            if isinstance(cause, Exception)
-            else " ".join(str(error).partition("full_key: ")[0].split())
-        )
+        reason = reason_of(cause if isinstance(cause, Exception) else str(error).partition("full_key: ")[0])
         raise UserError(f"{f'{group}.{key[1]}' if key else group} cannot be made: {reason.rstrip('.:')}.") from error
 
 
@@ -217,11 +202,7 @@ def arguments(target: Callable[..., Any]) -> set[str]:
 
 def _kind(group: str) -> type | None:
     name = KINDS.get(group.partition(".")[0])
-    if name is None:
-        return None
-    module, _, attribute = name.rpartition(".")
-    kind: type = getattr(importlib.import_module(module), attribute)
-    return kind
+    return None if name is None else hydra.utils.get_class(name)
 
 
 def fits(group: str, target: Any) -> bool:

@@ -122,13 +122,12 @@ def _is_defined_in_genreclf(module: str, attribute: str) -> bool:
 def _is_of_torch(kind: str, attribute: str) -> bool:
     import torch
 
-    if kind == "loss":
-        found, base = vars(torch.nn).get(attribute), torch.nn.modules.loss._Loss
-        return inspect.isclass(found) and issubclass(found, base)
-    if kind == "optimizer":
-        found = vars(torch.optim).get(attribute)
-        return inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)
-    return False
+    kinds = {"loss": (torch.nn, torch.nn.modules.loss._Loss), "optimizer": (torch.optim, torch.optim.Optimizer)}
+    if kind not in kinds:
+        return False
+    module, base = kinds[kind]
+    found = vars(module).get(attribute)
+    return inspect.isclass(found) and issubclass(found, base)
 
 
 def _refusal(place: object, group: str, name: Any) -> str:

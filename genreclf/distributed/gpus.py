@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from hydra.core.utils import env_override
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The variable that names the GPUs that a process may use."""
@@ -32,31 +33,19 @@ def gpus_of_job(accelerator: str, devices: int | str | Sequence[int]) -> int:
 
 @contextmanager
 def least_used_gpus(folder: Path, devices: int) -> Iterator[Sequence[str]]:
-    """Let this process see only the GPUs that the fewest other jobs of a sweep on this machine use.
+    """Let this process see only the GPUs that the fewest other jobs of a sweep on this machine use; yield their names.
 
-    Args:
-        folder: Of the sweep, for the lock files by which its jobs know of each other.
-        devices: How many GPUs the job takes.
-
-    Yields:
-        Their names; none where the machine has fewer.
+    Jobs know of each other by lock files in the sweep's folder. There are no names where the machine has too few GPUs.
     """
     gpus = visible_gpus()
     choices = [gpus[first : first + devices] for first in range(0, len(gpus) - devices + 1, devices)]
     if not choices:
         yield ()
         return
-    before = os.environ.get(VISIBLE)
     with ExitStack() as held:
         chosen = _take(held, folder, choices)
-        os.environ[VISIBLE] = ",".join(chosen)
-        try:
-            yield chosen
-        finally:
-            if before is None:
-                del os.environ[VISIBLE]
-            else:
-                os.environ[VISIBLE] = before
+        held.enter_context(env_override({VISIBLE: ",".join(chosen)}))
+        yield chosen
 
 
 def _take(held: ExitStack, folder: Path, choices: Sequence[Sequence[str]]) -> Sequence[str]:

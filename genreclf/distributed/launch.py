@@ -5,6 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
+from hydra.core.utils import env_override
+
 from genreclf.errors import DIVERGED, Terminated, TrainingDiverged, UserError
 from genreclf.run_directory import RunDirectory
 
@@ -23,11 +25,6 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
 
     The children read the run's own ``config.yaml``, not this process's command line, which in a sweep is the sweep's.
 
-    Args:
-        task: A task of `genreclf.experiment.rank`.
-        run_dir: The run, with its ``config.yaml``.
-        ranks: Number of processes.
-
     Raises:
         UserError: A rank raised one; the message is empty if the first rank has printed it.
         TrainingDiverged: The training diverged.
@@ -41,9 +38,7 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
 
     from genreclf.hardware import cores
 
-    threads = max(1, cores() // ranks)
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // ranks)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -57,7 +52,8 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
     )
     command = ["-m", "genreclf.experiment.rank", task, str(run_dir), str(os.getpid())]
     try:
-        elastic_launch(config, sys.executable)(*command)
+        with env_override({"OMP_NUM_THREADS": threads}):
+            elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         reason = RunDirectory(run_dir).reason
@@ -72,6 +68,3 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         ) from None
     except SignalException as end:
         raise (Terminated if end.sigval == signal.SIGTERM else KeyboardInterrupt) from None
-    finally:
-        if before is None:
-            os.environ.pop("OMP_NUM_THREADS", None)

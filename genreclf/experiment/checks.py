@@ -20,13 +20,7 @@ from genreclf.config.weights import check_checkpoint
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.datasets.base import ImageDataset
 from genreclf.errors import UserError
-from genreclf.experiment.build import (
-    make_augmentation,
-    make_callbacks,
-    make_loss,
-    make_optimizer,
-    make_scheduler,
-)
+from genreclf.experiment.build import make_augmentation, make_callbacks, make_loss, make_optimizer, make_scheduler
 from genreclf.experiment.check_loggers import check_loggers
 from genreclf.experiment.corpus import audio_spec, make_encoder
 from genreclf.experiment.trainer import device_count, trainer_of
@@ -43,16 +37,11 @@ BYTES_PER_PARAMETER = 8
 
 
 def check_training(config: Config) -> None:
-    """Make every part of a training for nothing, the network without memory.
-
-    Raises:
-        UserError: All problems that need no data to be seen, one sentence each.
-    """
+    """Make every part of a training, the network without memory, and raise all problems as one `UserError`."""
     _check(
         [
             lambda: _check_batch(config),
             lambda: _check_start(config),
-            lambda: _check_measured(config),
             lambda: check_loggers(config),
             lambda: instantiate.make("split", config.split),
             lambda: make_loss(config, [1] * GENRES),
@@ -67,11 +56,7 @@ def check_training(config: Config) -> None:
 
 
 def check_evaluation(config: Config) -> None:
-    """Do as `check_training` does for what an evaluation uses.
-
-    Raises:
-        UserError: All problems that need no data to be seen, one sentence each.
-    """
+    """Do as `check_training` does for what an evaluation uses."""
     _check(
         [
             lambda: check_loggers(config),
@@ -109,11 +94,7 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
 
 
 def spec_of(path: Path, checkpoint: Mapping[str, Any], config: Config) -> FeatureSpec:
-    """Return the spectrograms of the checkpoint in a file, before anything is computed.
-
-    Raises:
-        UserError: It is not of the configured model and features.
-    """
+    """Return a checkpoint's spectrograms, or raise `UserError` if it is not of the configured model and features."""
     try:
         spec = check_checkpoint(checkpoint, config.model, config.encoder, scale=cast(Scale, config.features.scale))
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -127,11 +108,7 @@ def spec_of(path: Path, checkpoint: Mapping[str, Any], config: Config) -> Featur
 
 
 def check_spectrograms(trained: Path, spec: FeatureSpec, now: FeatureSpec) -> None:
-    """See that a run was trained on the spectrograms at hand.
-
-    Raises:
-        UserError: It was trained on others.
-    """
+    """Raise a `UserError` if a run was trained on other spectrograms than those at hand."""
     if now != spec:
         differing = [key for key, value in now.plain().items() if value != spec.plain()[key]]
         raise UserError(
@@ -141,16 +118,11 @@ def check_spectrograms(trained: Path, spec: FeatureSpec, now: FeatureSpec) -> No
 
 
 def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = ("train", "val", "test")) -> None:
-    """See that no fraction of the batches of a subset is less than one of them, and that they suffice to validate.
-
-    Raises:
-        UserError: It is.
-    """
-    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
+    """Raise a `UserError` if a fraction of the batches of a subset is less than one, or too few to validate."""
     problems = []
     in_epochs = config.trainer.others.get("check_val_every_n_epoch", 1) is not None
     for subset in filter(data.segments, subsets):
-        limit, clips = getattr(config.trainer, f"limit_{subset}_batches"), loaders[subset]().clips
+        limit, clips = getattr(config.trainer, f"limit_{subset}_batches"), data.loader(subset).clips
         # Clips of a step: a batch of validation or test is each device's own.
         at_once = config.clips.batch_size * (1 if subset == "train" else device_count(config))
         batches = math.ceil(clips / at_once)
@@ -239,6 +211,8 @@ def check_encoder(config: Config) -> None:
 
 
 def _check_start(config: Config) -> None:
+    if config.robustness:
+        raise UserError("robustness is of a trained run: python -m genreclf evaluate RUN robustness=all.")
     if config.model.get("members"):
         raise UserError("An ensemble is made of finished runs by the command ensemble; choose a model to train.")
     if (start := config.init_from or "").startswith(PREFIX):
@@ -251,11 +225,6 @@ def _check_start(config: Config) -> None:
                 raise UserError(f"{key}={value} has no part in a model that is fitted at once: leave it out.")
         if device_count(config) > 1:
             raise UserError("A model that is fitted at once is so on one device: set trainer.devices=1.")
-
-
-def _check_measured(config: Config) -> None:
-    if config.robustness:
-        raise UserError("robustness is of a trained run: python -m genreclf evaluate RUN robustness=all.")
 
 
 def _check_steps(config: Config) -> None:

@@ -24,23 +24,20 @@ from genreclf.splits.base import Split
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a run is made of.
-
-    Attributes:
-        dataset_name: Short name of the dataset.
-        dataset: See `genreclf.datasets.base.Dataset.dataset`.
-        tracks: All tracks by id.
-        store: Their spectrograms.
-        spec: What these are.
-        warnings: What a user should know about them.
-    """
+    """What a run is made of."""
 
     dataset_name: str
+    """Short name of the dataset."""
     dataset: str
+    """See `genreclf.datasets.base.Dataset.dataset`."""
     tracks: Mapping[str, Track]
+    """All tracks by id."""
     store: Store
+    """Their spectrograms."""
     spec: FeatureSpec
+    """What these are."""
     warnings: tuple[str, ...]
+    """What a user should know about them."""
 
     @property
     def genre_of(self) -> dict[str, str]:
@@ -48,11 +45,7 @@ class Corpus:
         return {track.id: track.genre for track in self.tracks.values()}
 
     def of_genres(self, known: Collection[str]) -> "Corpus":
-        """Return the corpus without the tracks of genres that a model does not know, and with a warning of them.
-
-        Raises:
-            UserError: There are no others.
-        """
+        """Drop, with a warning, tracks of genres that a model does not know; raise `UserError` if none are left."""
         unknown = Counter(track.genre for track in self.tracks.values() if track.genre not in known)
         if not unknown:
             return self
@@ -75,15 +68,7 @@ class Corpus:
 
 
 def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
-    """List the tracks and open their store, building it if need be.
-
-    Args:
-        config: Its data and features are used.
-        device: Where spectrograms are computed; None for the first device of the run.
-
-    Raises:
-        UserError: There is nothing to read, or it cannot be read.
-    """
+    """List the tracks and open or build their store, on `device`; raise `UserError` if nothing can be read."""
     dataset: Dataset = instantiate.make("data", config.data)
     tracks, mapped = map_genres(dataset.tracks(), read_genre_map(config.clips.genre_map))
     spec = _spec(config, dataset, tracks)
@@ -105,11 +90,7 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
 
 
 def expected_bytes(config: Config) -> int | None:
-    """Return how large the store will be; None where the lengths of the tracks are not known before they are decoded.
-
-    Raises:
-        UserError: See `load_corpus`.
-    """
+    """Return how large the store will be, None where lengths are not known before decoding; errors as `load_corpus`."""
     source: Dataset = instantiate.make("data", config.data)
     tracks, _ = map_genres(source.tracks(), read_genre_map(config.clips.genre_map))
     spec = _spec(config, source, tracks)
@@ -132,15 +113,8 @@ def _recipe(
 
 
 def make_encoder(config: Config) -> Encoder:
-    """Return the pretrained encoder of a run, without its weights.
-
-    Raises:
-        UserError: None is chosen, or it lacks a license or a hash.
-    """
-    if config.encoder.get("_target_") is None:
-        name = str(config.model["_target_"]).rpartition(".")[2]
-        raise UserError(f"{name} needs a pretrained encoder: choose one with encoder=NAME.")
-    encoder: Encoder = instantiate.make("encoder", config.encoder)
+    """Return the pretrained encoder of a run, without its weights; see `genreclf.config.instantiate.make_encoder`."""
+    encoder: Encoder = instantiate.make_encoder(config.model, config.encoder)
     return encoder
 
 
@@ -164,11 +138,7 @@ def _log_mel_spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> 
 
 
 def audio_spec(config: Config) -> FeatureSpec:
-    """Return what the network is given of audio, with clips of 1 s where seconds do not say.
-
-    Raises:
-        UserError: The features leave out what audio needs, or there is no encoder.
-    """
+    """Return the features of audio, 1 s where seconds are not known; raise `UserError` if one or the encoder lacks."""
     clip_seconds = _clip_seconds(config)
     if config.takes == "embedding":
         encoder = make_encoder(config)

@@ -90,12 +90,7 @@ def test(
         "val": {"track": {"accuracy": val_accuracy}},
         **({} if calibration is None else {"calibration": calibration.plain()}),
         "test": scores,
-        "timing": {
-            **timing,
-            "fit_s": fit_s,
-            "test_s": test_s,
-            "clips_per_s": clips_seen / fit_s if fit_s else 0.0,
-        },
+        "timing": {**timing, "fit_s": fit_s, "test_s": test_s, "clips_per_s": clips_seen / fit_s if fit_s else 0.0},
     }
     metrics = rounded(metrics) | {key: begun[key] for key in ("energy", "energy_sources") if key in begun}
     write_track_csv(run.val_predictions, val.per_track())

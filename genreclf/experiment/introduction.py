@@ -13,21 +13,13 @@ from genreclf.splits.base import SUBSET_NAMES, Segment
 
 
 def introduce(task: str, config: Config, run: RunDirectory, prepared: Prepared) -> Iterator[str]:
-    """Yield the lines; the data are those that the task uses.
-
-    Args:
-        task: One of `genreclf.experiment.tasks.TASKS`.
-        config: Of the run.
-        run: Where it is written; it has not begun anew yet.
-        prepared: What it consists of.
-    """
+    """Yield the lines, before the run has begun anew; the data are those that the task uses."""
     split, data, model = prepared.split, prepared.data, prepared.model
     marks = ", LEAKY" * split.leaky + ", PRETRAINED" * config.is_pretrained
     yield f"Data: {prepared.split_record['dataset']}; {len(split.genres)} genres; split {split.name}{marks}"
-    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
     for subset, segments in split.subsets.items():
         if segments and (task == "train" or subset != "train"):
-            clips = f"{loaders[subset]().clips:,} clips{' an epoch' * (subset == 'train')}"
+            clips = f"{data.loader(subset).clips:,} clips{' an epoch' * (subset == 'train')}"
             yield f"  {SUBSET_NAMES[subset]:<10} {_tracks(segments, prepared)}, {clips}"
     trained = sum(parameter.numel() for parameter in model.network.parameters() if parameter.requires_grad)
     frozen = "" if trained == model.n_parameters else f", {trained:,} of them trained"

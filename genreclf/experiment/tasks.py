@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,18 +57,12 @@ def train(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
         yield from test(config, run, run, prepared, tracking, sharing.draw)
 
 
-def evaluate_again(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
-    """Do one rank's share of testing the best checkpoint of the run that `Config.init_from` names."""
+def test_alone(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> Share:
+    """Do one rank's share of testing the run that `Config.init_from` names, or what lies in the run directory."""
     run = RunDirectory(config.run_dir)
-    with _tracking(config, run, prepared, "evaluate", sharing) as tracking:
-        yield from test(config, run, local_run(config.init_from or ""), prepared, tracking, sharing.draw)
-
-
-def test_ensemble(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
-    """Do one rank's share of testing an ensemble, whose checkpoint lies in its run directory."""
-    run = RunDirectory(config.run_dir)
-    with _tracking(config, run, prepared, "ensemble", sharing) as tracking:
-        yield from test(config, run, run, prepared, tracking, sharing.draw)
+    trained = run if config.init_from is None else local_run(config.init_from)
+    with _tracking(config, run, prepared, task, sharing) as tracking:
+        yield from test(config, run, trained, prepared, tracking, sharing.draw)
 
 
 def record_again(config: Config) -> None:
@@ -94,8 +89,8 @@ class Task(NamedTuple):
 
 TASKS = {
     "train": Task(prepare, train),
-    "evaluate": Task(prepare_evaluation, evaluate_again),
-    "ensemble": Task(prepare_ensemble, test_ensemble),
+    "evaluate": Task(prepare_evaluation, partial(test_alone, "evaluate")),
+    "ensemble": Task(prepare_ensemble, partial(test_alone, "ensemble")),
 }
 """What a rank can be asked to do, by its name."""
 

@@ -122,12 +122,7 @@ class FeatureExtractor:
             waveform: Iterator[Tensor] = resampled(blocks(), stream.sample_rate, self.sample_rate)
             if self.spec.kind != "log_mel":
                 waveform = _kept(waveform, cast(BinaryIO, samples))
-            for part in log_mel_frames(
-                waveform,
-                self.log_mel,
-                n_fft=self.n_fft,
-                hop_length=self.hop_length,
-            ):
+            for part in log_mel_frames(waveform, self.log_mel, n_fft=self.n_fft, hop_length=self.hop_length):
                 if not part.isfinite().all():
                     raise UnreadableTrack("samples far beyond full scale")
                 file.write(to_steps(part).T.contiguous().numpy().data)

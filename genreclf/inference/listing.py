@@ -54,14 +54,7 @@ def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
             path = Path(parent, name)
             if name.startswith("."):
                 continue
-            if path.suffix.lower() in SONG_SUFFIXES or (path.is_symlink() and not _exists(path)):
+            if path.suffix.lower() in SONG_SUFFIXES or (path.is_symlink() and not os.path.exists(path)):
                 yield path, None
     for problem in problems:
         yield Path(problem.filename), f"a folder that cannot be listed ({problem.strerror})"
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
