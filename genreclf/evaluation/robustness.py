@@ -6,13 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.evaluation.intervals import (
-    artist_index,
-    artist_interval,
-    over_artists,
-    percentiles,
-    wilson_interval,
-)
+from genreclf.evaluation.intervals import artist_index, artist_interval, over_artists, percentiles, wilson_interval
 from genreclf.evaluation.predictions import TrackPredictions
 
 Interval = tuple[float, float]

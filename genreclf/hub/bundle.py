@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from genreclf.audio.scaling import Scale
     from genreclf.config.config import Config
 
-CONFIG, WEIGHTS, METRICS, SPLIT, CARD = "config.json", "model.safetensors", "metrics.json", "split.json", "README.md"
+CONFIG, WEIGHTS, METRICS, SPLIT = "config.json", "model.safetensors", "metrics.json", "split.json"
 
 LARGEST_BYTES = {CONFIG: 2**16, METRICS: 2**22, SPLIT: 2**26, WEIGHTS: 2**32}
 """The files of a bundle, and how large each may be, in bytes."""
@@ -84,7 +84,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     from genreclf.checkpoint import SafeCheckpointIO
     from genreclf.config.config import Config
     from genreclf.config.weights import checked_spec
-    from genreclf.evaluation.pretrained import provenance_words
+    from genreclf.evaluation.provenance import pretrained_words
     from genreclf.experiment.lineage import earlier_runs
     from genreclf.hub.contents import check_sizes, shareable, shareable_metrics
     from genreclf.reports.run import answer
@@ -131,7 +131,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     finally:
         shutil.rmtree(partial.path, ignore_errors=True)
     if "pretrained" in metrics:
-        scored += f" PRETRAINED: {provenance_words(metrics)}."
+        scored += f" PRETRAINED: {pretrained_words(metrics)}."
     return f"{scored} LEAKY: not to be compared with other splits." if split.leaky else scored
 
 

@@ -1,8 +1,8 @@
 """Plots of how sure a model is: reliability, and the errors among its surest predictions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,33 +11,18 @@ from genreclf.evaluation.calibration import logarithms, risk, tempered
 from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.metrics import calibration_error, get_metric, reliability
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
-from genreclf.plots.style import BLUE, EDGE, GRAY, INK, ORANGE, new_figure, save, tidy
+from genreclf.plots.style import BLUE, EDGE, GRAY, INK, ORANGE, Marks, new_figure, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 def draw_reliability(
-    path: Path,
-    clips: ClipPredictions,
-    metrics: Mapping[str, Any],
-    title: str,
-    *,
-    leaky: bool = False,
-    marks: Sequence[str] = (),
+    path: Path, clips: ClipPredictions, metrics: Mapping[str, Any], title: str, **marks: Unpack[Marks]
 ) -> None:
-    """Draw accuracy against confidence of tracks and of clips, with and without their temperatures.
-
-    Args:
-        path: The PNG to write.
-        clips: Predictions of the test.
-        metrics: The run's metrics; of ``calibration.temperature``, see `genreclf.evaluation.calibration`.
-        title: Names the model, the dataset and the split.
-        leaky: Whether the split leaks.
-        marks: What stands before the title beside, see `marks_of`.
-    """
+    """Draw accuracy against confidence of tracks and of clips, with and without their temperatures."""
     tracks = clips.per_track()
-    figure = new_figure(12, 6.4, title, leaky=leaky, marks=marks)
+    figure = new_figure(12, 6.4, title, **marks)
     for axes, unit, logs, targets in zip(
         figure.subplots(1, 2),
         ("track", "clip"),
@@ -61,23 +46,13 @@ def draw_reliability(
     save(figure, path)
 
 
-def draw_risk(
-    path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False, marks: Sequence[str] = ()
-) -> None:
-    """Draw the share of wrong predictions among the surest tracks, with its 95 % Wilson interval.
-
-    Args:
-        path: The PNG to write.
-        tracks: Predictions of the test.
-        title: Names the model, the dataset and the split.
-        leaky: Whether the split leaks.
-        marks: What stands before the title beside, see `marks_of`.
-    """
+def draw_risk(path: Path, tracks: TrackPredictions, title: str, **marks: Unpack[Marks]) -> None:
+    """Draw the share of wrong predictions among the surest tracks, with its 95 % Wilson interval."""
     wrong = risk(tracks)
     n = np.arange(1, len(wrong) + 1)
     coverage = 100 * n / len(wrong)
     low, high = 100 * np.array([wilson_interval(round(w * k), k) for w, k in zip(wrong, n.tolist(), strict=True)]).T
-    figure = new_figure(8.5, 6, title, leaky=leaky, marks=marks)
+    figure = new_figure(8.5, 6, title, **marks)
     axes = figure.subplots()
     axes.fill_between(coverage, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95 % interval over tracks")
     axes.plot(coverage, 100 * wrong, color=BLUE, linewidth=2, label="wrong")

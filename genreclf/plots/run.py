@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, num
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 from genreclf.evaluation.provenance import marks_of
 from genreclf.plots.calibration import draw_reliability, draw_risk
-from genreclf.plots.style import BLUE, EDGE, FAINT, GRAY, INK, ORANGE, SKY, VERMILION, new_figure, save, tidy
+from genreclf.plots.style import BLUE, EDGE, FAINT, GRAY, INK, ORANGE, SKY, VERMILION, Marks, new_figure, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,43 +42,27 @@ def draw_all(
     Returns:
         The files, without ``curves.png`` if no epoch was trained.
     """
-    leaky = bool(metrics.get("split", {}).get("leaky"))
-    marks = marks_of(metrics)
+    marks: Marks = {"leaky": bool(metrics.get("split", {}).get("leaky")), "marks": marks_of(metrics)}
     tracks, paths = clips.per_track(), []
     if history_rows:
         paths.append(directory / "curves.png")
-        draw_curves(paths[-1], history_rows, best_epoch(history_rows, metrics), title, leaky=leaky, marks=marks)
+        draw_curves(paths[-1], history_rows, best_epoch(history_rows, metrics), title, **marks)
     for name, normalized in (("confusion.png", False), ("confusion_normalized.png", True)):
         paths.append(directory / name)
-        draw_confusion(paths[-1], tracks, title, normalized=normalized, leaky=leaky, marks=marks)
+        draw_confusion(paths[-1], tracks, title, normalized=normalized, **marks)
     paths.append(directory / "genre_scores.png")
-    draw_genre_scores(paths[-1], tracks, title, leaky=leaky, marks=marks)
+    draw_genre_scores(paths[-1], tracks, title, **marks)
     paths += [directory / "reliability.png", directory / "risk_coverage.png"]
-    draw_reliability(paths[-2], clips, metrics, title, leaky=leaky, marks=marks)
-    draw_risk(paths[-1], tracks, title, leaky=leaky, marks=marks)
+    draw_reliability(paths[-2], clips, metrics, title, **marks)
+    draw_risk(paths[-1], tracks, title, **marks)
     return paths
 
 
 def draw_curves(
-    path: Path,
-    history_rows: Sequence[Mapping[str, Any]],
-    best: int | None,
-    title: str,
-    *,
-    leaky: bool = False,
-    marks: Sequence[str] = (),
+    path: Path, history_rows: Sequence[Mapping[str, Any]], best: int | None, title: str, **marks: Unpack[Marks]
 ) -> None:
-    """Draw loss and accuracy over the epochs, the epoch of the tested checkpoint marked.
-
-    Args:
-        path: The PNG to write.
-        history_rows: See `draw_all`.
-        best: The epoch of the tested checkpoint, if known.
-        title: Names the model, the dataset and the split.
-        leaky: Whether the split leaks.
-        marks: What stands before the title beside, see `marks_of`.
-    """
-    figure = new_figure(12, 5.6, title, leaky=leaky, marks=marks)
+    """Draw loss and accuracy over the epochs, see `draw_all`, with the epoch of the tested checkpoint."""
+    figure = new_figure(12, 5.6, title, **marks)
     loss, accuracy = figure.subplots(1, 2)
     _lines(loss, history_rows, ("train/loss", "val/loss", "val/track_loss"), 1, best)
     loss.set_title("Loss", loc="left", fontsize=14)
@@ -95,28 +79,13 @@ def draw_curves(
 
 
 def draw_confusion(
-    path: Path,
-    tracks: TrackPredictions,
-    title: str,
-    *,
-    normalized: bool = False,
-    leaky: bool = False,
-    marks: Sequence[str] = (),
+    path: Path, tracks: TrackPredictions, title: str, *, normalized: bool = False, **marks: Unpack[Marks]
 ) -> None:
-    """Draw the confusion matrix, right answers in blue and wrong ones in orange.
-
-    Args:
-        path: The PNG to write.
-        tracks: Predictions of the test.
-        title: Names the model, the dataset and the split.
-        normalized: Percentages of the tracks of each true genre instead of counts.
-        leaky: Whether the split leaks.
-        marks: What stands before the title beside, see `marks_of`.
-    """
+    """Draw the confusion matrix, in counts or in % of each true genre: right answers in blue, wrong ones in orange."""
     counts = confusion(tracks)
     genres = len(tracks.genres)
     side_in = min(max(0.72 * genres, 4.0), 18.0)
-    figure = new_figure(side_in + 2.4, side_in + 2.2, title, leaky=leaky, marks=marks)
+    figure = new_figure(side_in + 2.4, side_in + 2.2, title, **marks)
     axes = figure.subplots()
     heatmap(axes, counts, tracks.genres, font=min(13.0, 0.6 * 72 * side_in / genres), normalized=normalized)
     axes.set_xlabel("predicted genre", fontsize=13)
@@ -130,14 +99,9 @@ def draw_confusion(
 def heatmap(
     axes: "Axes", counts: NDArray[np.int64], genres: Sequence[str], *, font: float, normalized: bool = False
 ) -> None:
-    """Draw a confusion matrix into `axes`, right answers in blue and wrong ones in orange.
+    """Draw a confusion matrix ``(genre, genre)``, right answers in blue and wrong ones in orange.
 
-    Args:
-        axes: Where to draw.
-        counts: True genre by predicted genre, shape ``(genre, genre)``.
-        genres: Names of both.
-        font: Size of all words, in points.
-        normalized: Percentages of each true genre instead of counts.
+    `counts` are of true by predicted genre; normalized, percentages of each true genre are shown instead.
     """
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm, rgb_to_hsv
 
@@ -166,24 +130,14 @@ def heatmap(
     axes.spines[:].set_color(EDGE)
 
 
-def draw_genre_scores(
-    path: Path, tracks: TrackPredictions, title: str, *, leaky: bool = False, marks: Sequence[str] = ()
-) -> None:
-    """Draw precision, recall with its 95 % Wilson interval, and F1 of each genre, the best genre on top.
-
-    Args:
-        path: The PNG to write.
-        tracks: Predictions of the test.
-        title: Names the model, the dataset and the split.
-        leaky: Whether the split leaks.
-        marks: What stands before the title beside, see `marks_of`.
-    """
+def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, **marks: Unpack[Marks]) -> None:
+    """Draw precision, recall with its 95 % Wilson interval, and F1 of each genre, the best genre on top."""
     scores = genre_scores(tracks)
     order = sorted(scores, key=lambda genre: (scores[genre]["n"] == 0, -scores[genre]["f1"], genre))
     right = dict(zip(tracks.genres, np.diag(confusion(tracks)), strict=True))
     height_in = min(max(0.72 * len(order), 2.4), 30.0)
     font = min(13.0, 0.6 * 72 * height_in / len(order))
-    figure = new_figure(10.5, height_in + 2.2, title, leaky=leaky, marks=marks)
+    figure = new_figure(10.5, height_in + 2.2, title, **marks)
     axes = figure.subplots()
     rows = np.arange(len(order))
     for offset, score, color in ((-0.27, "precision", BLUE), (0, "recall", SKY), (0.27, "f1", ORANGE)):

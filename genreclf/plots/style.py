@@ -10,7 +10,7 @@ import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, Unpack
 
 from genreclf.run_directory import atomic_path
 
@@ -88,10 +88,15 @@ def genre_colors(weights: Mapping[str, float]) -> dict[str, str]:
     return {genre: genre_color(genre) if genre in shown else OTHERS for genre in weights}
 
 
-def new_figure(
-    width_in: float, height_in: float, title: str, *, leaky: bool = False, marks: Sequence[str] = ()
-) -> "Figure":
-    """Return an empty figure of a size in inches under its title, which LEAKY and `marks` stand before."""
+class Marks(TypedDict):
+    """What stands before the title of a figure: whether the split leaks, and what `marks_of` returns."""
+
+    leaky: NotRequired[bool]
+    marks: NotRequired[Sequence[str]]
+
+
+def new_figure(width_in: float, height_in: float, title: str, **before: Unpack[Marks]) -> "Figure":
+    """Return an empty figure of a size in inches under its title and what stands before that."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -99,8 +104,9 @@ def new_figure(
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    before = ", ".join(["LEAKY SPLIT"] * leaky + [*marks])
-    words = textwrap.fill(f"{before}: {title}" if before else title, width=int(7.5 * width_in))
+    leaky = before.get("leaky", False)
+    marks = ", ".join(["LEAKY SPLIT"] * leaky + [*before.get("marks", ())])
+    words = textwrap.fill(f"{marks}: {title}" if marks else title, width=int(7.5 * width_in))
     color = VERMILION if leaky else INK
     figure.suptitle(words, fontsize=15, fontweight="bold", color=color, parse_math=False)
     return figure

@@ -7,8 +7,7 @@ from typing import Any
 
 from genreclf import __version__
 from genreclf.evaluation.leaks import leaky_warning
-from genreclf.evaluation.pretrained import pretrained_note
-from genreclf.evaluation.provenance import marks_of, refit_note
+from genreclf.evaluation.provenance import marks_of, pretrained_note, refit_note
 from genreclf.reports.rendering import render
 from genreclf.reports.run import answer, genre_table
 from genreclf.reports.tables import Table
@@ -19,13 +18,7 @@ UNKNOWN_LICENSE = "unknown"
 
 
 def write_card(folder: Path, *, repo: str, license: str = UNKNOWN_LICENSE) -> None:
-    """Write ``README.md`` from the other files of a bundle.
-
-    Args:
-        folder: Holds what `genreclf.hub.bundle.write_bundle` wrote.
-        repo: ``user/name`` on the hub.
-        license: Of the weights, as the hub abbreviates it, such as ``mit``.
-    """
+    """Write ``README.md`` from the other files of a bundle, for a repository ``user/name`` of the hub."""
     shared, metrics, split = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("config", "metrics", "split")
     )

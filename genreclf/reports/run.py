@@ -12,8 +12,7 @@ from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.leaks import apart_rows, interval_words, leaky_warning, seen_before
 from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, get_metric, number
 from genreclf.evaluation.predictions import TrackPredictions
-from genreclf.evaluation.pretrained import pretrained_name, pretrained_note, provenance_words
-from genreclf.evaluation.provenance import refit_note, refit_words
+from genreclf.evaluation.provenance import pretrained_name, pretrained_note, pretrained_words, refit_note, refit_words
 from genreclf.reports.errors import artist_table, confusion_table
 from genreclf.reports.rendering import render
 from genreclf.reports.tables import MISSING, Table, decimal, percent
@@ -82,11 +81,7 @@ def write_report(
 
 
 def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
-    """Return the results of a run for the terminal, LEAKY in red where the split leaks.
-
-    Args:
-        metrics: The run's metrics, as in ``metrics.json``; what is missing reads ``n/a``.
-    """
+    """Return the results in ``metrics.json`` for the terminal, LEAKY in red; what is missing reads ``n/a``."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -100,7 +95,7 @@ def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
     table.add_row("accuracy, tracks", Text(answer(metrics), style="bold"))
     for label, text in (
         *([("REFIT", words)] if (words := refit_words(metrics)) else []),
-        *([("PRETRAINED", provenance_words(metrics))] if pretrained_name(metrics) is not None else []),
+        *([("PRETRAINED", pretrained_words(metrics))] if pretrained_name(metrics) is not None else []),
         *apart_rows(metrics),
         ("accuracy, clips", _percent_of(metrics, "test.clip.accuracy")),
         *((f"{metric.title}, tracks", _cell(metric, metrics, "track")) for metric in METRICS),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.errors import UserError
-from genreclf.evaluation.pretrained import pretrained_name
+from genreclf.evaluation.provenance import pretrained_name
 from genreclf.run_directory import RunBusy, RunDirectory
 from genreclf.sweep.job import NO_WORD, read_object
 from genreclf.sweep.process import CRASHED
@@ -16,39 +16,36 @@ FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A job.
-
-    Attributes:
-        path: Its run directory.
-        overrides: All that was set for it.
-        varies: Of these, what the sweep varies.
-        status: `FINISHED`, `FAILED` or `UNFINISHED`; the last, too, while another process works in its directory.
-        reason: Why it is not finished, if known.
-        exit_code: Of its process.
-        objective: What a sweeper maximizes, the accuracy on validation tracks.
-        accuracy: On test tracks.
-        ci95: 95 % interval of the accuracy, over tracks.
-        ci95_artists: The same over artists, where these are known.
-        leaky: Whether its split leaks, if known.
-        pretrained: Its pretrained encoder, if it has one.
-        wall_s: How long its last attempt took.
-        in_last_call: Whether the last call of the sweep came to it.
-    """
+    """A job."""
 
     path: Path
+    """Its run directory."""
     overrides: Sequence[str]
+    """All that was set for it."""
     varies: dict[str, str]
+    """Of these, what the sweep varies."""
     status: str
+    """`FINISHED`, `FAILED` or `UNFINISHED`; the last, too, while another process works in its directory."""
     reason: str
+    """Why it is not finished, if known."""
     exit_code: int | None
+    """Of its process."""
     objective: float | None
+    """What a sweeper maximizes, the accuracy on validation tracks."""
     accuracy: float | None
+    """On test tracks."""
     ci95: tuple[float, float] | None
+    """95 % interval of the accuracy, over tracks."""
     ci95_artists: tuple[float, float] | None
+    """The same over artists, where these are known."""
     leaky: bool | None
+    """Whether its split leaks, if known."""
     pretrained: str | None
+    """Its pretrained encoder, if it has one."""
     wall_s: float | None
+    """How long its last attempt took."""
     in_last_call: bool
+    """Whether the last call of the sweep came to it."""
 
     @property
     def name(self) -> str:
