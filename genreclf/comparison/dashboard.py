@@ -40,42 +40,28 @@ AXES = 10
 """Largest number of settings in a parallel-coordinates plot."""
 
 
-def genre_score(genre: str) -> str:
-    """Return the key of a genre's F1 score on test tracks."""
-    return f"test/per_genre/{genre}/f1"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """The description that a W&B workspace and report are built from.
-
-    Attributes:
-        name: Of both.
-        project: W&B project.
-        entity: W&B user or team; None: the account's own.
-        runs: Names of the runs in W&B; empty: all of the project.
-        varied: Dotted keys of the configuration in which the runs differ.
-        genres: Genres of the test.
-    """
+    """The description that a W&B workspace and report are built from."""
 
     name: str
+    """Of both."""
     project: str
+    """W&B project."""
     entity: str | None
+    """W&B user or team; None: the account's own."""
     runs: tuple[str, ...]
+    """Names of the runs in W&B; empty: all of the project."""
     varied: tuple[str, ...]
+    """Dotted keys of the configuration in which the runs differ."""
     genres: tuple[str, ...]
+    """Genres of the test."""
 
     @classmethod
     def of(
         cls, name: str, paths: Sequence[Path], *, whole_project: bool = False, needs_record: bool = True
     ) -> "Dashboard":
-        """Return the description for finished runs.
-
-        Args:
-            name: Of workspace and report.
-            paths: The runs.
-            whole_project: Show all runs of the project.
-            needs_record: Take only runs that were logged to W&B.
+        """Return the description for finished runs, with `needs_record` those logged to W&B, or for the whole project.
 
         Raises:
             UserError: No run was logged to W&B, or they lie in several projects.
@@ -157,9 +143,8 @@ class Dashboard:
                 wr.ParallelCoordinatesPlot(title="Settings and scores", columns=[*axes, *scores]),
                 wr.ParameterImportancePlot(with_respect_to=OBJECTIVE),
             ]
-        genres = [
-            wr.BarPlot(title=f"F1, {genre}", metrics=[genre_score(genre)], groupby=by_model) for genre in self.genres
-        ]
+        scores_of = {genre: f"test/per_genre/{genre}/f1" for genre in self.genres}
+        genres = [wr.BarPlot(title=f"F1, {name}", metrics=[key], groupby=by_model) for name, key in scores_of.items()]
         confusion = wr.CustomChart(
             query={"summaryTable": {"tableKey": f"{CONFUSION}_table"}},
             chart_name="wandb/confusion_matrix/v1",

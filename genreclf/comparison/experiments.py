@@ -17,31 +17,27 @@ from genreclf.config.identity import digest
 from genreclf.datasets.identity import artist_groups
 from genreclf.evaluation.intervals import artist_accuracy, artist_index, effective_tracks
 from genreclf.evaluation.metrics import confusion, get_metric
-from genreclf.evaluation.pretrained import pretrained_name
-from genreclf.evaluation.provenance import marks_of
+from genreclf.evaluation.provenance import marks_of, pretrained_name
 from genreclf.experiment.lineage import Key, track_key
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Experiment:
-    """The runs of one setting.
-
-    Attributes:
-        name: What is trained, different for each recipe.
-        split: Name of the split, with what varies between splits of that name.
-        title: Name and split, as far as needed to distinguish experiments; says LEAKY where the split leaks,
-            and what else `marks_of` returns.
-        settings: The configuration less what repeats, flat.
-        runs: At least one.
-        artists: Known artists of the tracks, by `genreclf.experiment.lineage.track_key`.
-    """
+    """The runs of one setting."""
 
     name: str
+    """What is trained, different for each recipe."""
     split: str
+    """Name of the split, with what varies between splits of that name."""
     title: str
+    """Name and split, as far as needed to distinguish experiments; says LEAKY where the split leaks, and what else
+    `marks_of` returns."""
     settings: Mapping[str, Any]
+    """The configuration less what repeats, flat."""
     runs: tuple[FinishedRun, ...]
+    """At least one."""
     artists: Mapping[Key, Sequence[str]]
+    """Known artists of the tracks, by `genreclf.experiment.lineage.track_key`."""
 
     @property
     def leaky(self) -> bool:

@@ -186,9 +186,7 @@ def _leaks(comparison: Comparison) -> Section:
         "because the tracks differ.",
     )
     return Section(
-        title="The leak",
-        table=Table(header=header, cells=rows, words=3) if rows else None,
-        text=text if rows else (),
+        title="The leak", table=Table(header=header, cells=rows, words=3) if rows else None, text=text if rows else ()
     )
 
 

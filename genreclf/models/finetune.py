@@ -95,10 +95,7 @@ class FineTune(GenreClassifier):
         self.network.train()
 
     def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Forget the gradients of what is frozen for now, and clip the others."""
         if self.current_epoch < self.frozen_epochs:

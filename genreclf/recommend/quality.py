@@ -20,15 +20,12 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Collection:
-    """Tracks that are looked for and found.
-
-    Attributes:
-        genre: Of each track, shape ``(track,)``.
-        group: Its artist, or what else must be kept apart, shape ``(track,)``.
-    """
+    """Tracks that are looked for and found."""
 
     genre: NDArray[np.str_]
+    """Of each track, shape ``(track,)``."""
     group: NDArray[np.str_]
+    """Its artist, or what else must be kept apart, shape ``(track,)``."""
 
     @property
     def allowed(self) -> NDArray[np.bool_]:
@@ -43,27 +40,20 @@ class Collection:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """Mean precision over the queries.
-
-    Attributes:
-        precision: From 0 to 1.
-        ci95: The interval, bootstrapped over the groups of the queries.
-    """
+    """Mean precision over the queries."""
 
     precision: float
+    """From 0 to 1."""
     ci95: tuple[float, float]
+    """The interval, bootstrapped over the groups of the queries."""
 
 
 def precision_at(similarity: NDArray[np.float64], collection: Collection, k: int) -> NDArray[np.float64]:
-    """Return the precision of each query, shape ``(track,)``.
+    """Return the precision of each query, shape ``(track,)``, by the similarity of each track (column) to it (row).
 
-    Args:
-        similarity: Of each track (column) to each query (row).
-        collection: The tracks.
-        k: How many are found; where fewer may be, the missing ones count as wrong.
+    Where fewer than `k` may be found, the missing ones count as wrong.
     """
-    scores = np.where(collection.allowed, similarity, -np.inf)
-    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    nearest = _nearest(similarity, collection, k)
     precision: NDArray[np.float64] = np.take_along_axis(collection.right, nearest, axis=1).sum(axis=1) / k
     return precision
 
@@ -75,9 +65,12 @@ def hubness(similarity: NDArray[np.float64], collection: Collection, k: int) -> 
     """
     from scipy.stats import skew
 
+    return float(skew(np.bincount(_nearest(similarity, collection, k).ravel(), minlength=len(similarity))))
+
+
+def _nearest(similarity: NDArray[np.float64], collection: Collection, k: int) -> NDArray[np.int64]:
     scores = np.where(collection.allowed, similarity, -np.inf)
-    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float(skew(np.bincount(nearest.ravel(), minlength=len(scores))))
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
 def random_precision(collection: Collection) -> NDArray[np.float64]:
@@ -112,14 +105,9 @@ def preferred_weights(
     collection: Collection,
     k: int,
 ) -> tuple[float, ...]:
-    """Return the weights by which the nearest `k` of each track are most often of its genre.
+    """Return the weights by which the nearest `k` of each validation track are most often of its genre.
 
-    Args:
-        embeddings: Of validation tracks, shape ``(track, dimension)``.
-        probabilities: Shape ``(track, genre)``.
-        sizes: Of the parts of the embeddings.
-        collection: The tracks.
-        k: How many are found.
+    Embeddings are ``(track, dimension)``, with parts of some sizes, probabilities ``(track, genre)``.
     """
 
     def precision(weights: tuple[float, ...]) -> float:

@@ -36,40 +36,34 @@ _COLUMNS = "id, origin, name, path, fingerprint, genre, probabilities, artist, d
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Entry:
-    """A song as it is found, before a model has described it.
-
-    Attributes:
-        origin: Where it was found: an absolute folder, or the name of a dataset.
-        name: Unique there: the path below the folder, or the track id.
-        path: The file, absolute; of a synthetic track, a path that does not exist.
-        fingerprint: Another one means that the song changed.
-        artist: Who made it, or None if unknown.
-    """
+    """A song as it is found, before a model has described it."""
 
     origin: str
+    """Where it was found: an absolute folder, or the name of a dataset."""
     name: str
+    """Unique there: the path below the folder, or the track id."""
     path: Path
+    """The file, absolute; of a synthetic track, a path that does not exist."""
     fingerprint: str
+    """Another one means that the song changed."""
     artist: str | None
+    """Who made it, or None if unknown."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Song(Entry):
-    """A song of a library.
-
-    Attributes:
-        id: Its number in the library.
-        genre: The likeliest genre.
-        probabilities: Of the genres, shape ``(genre,)``, in the order of the library's genres.
-        duration_s: Length in seconds.
-        embedding: What the last layer gets, the mean over the windows, shape ``(dimension,)``.
-    """
+    """A song of a library."""
 
     id: int
+    """Its number in the library."""
     genre: str
+    """The likeliest genre."""
     probabilities: NDArray[np.float64]
+    """Of the genres, shape ``(genre,)``, in the order of the library's genres."""
     duration_s: float
+    """Length in seconds."""
     embedding: NDArray[np.float32]
+    """What the last layer gets, the mean over the windows, shape ``(dimension,)``."""
 
     @property
     def playable(self) -> bool:
@@ -91,11 +85,7 @@ class Records:
 
     @contextmanager
     def connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """Yield a connection whose changes are kept, all or none, when the block ends well.
-
-        Raises:
-            UserError: The file is missing, damaged or cannot be written.
-        """
+        """Yield a connection whose changes are kept if the block ends well; `UserError` if the file is damaged."""
         connection = None
         try:
             mode = "rwc" if write else "ro"
@@ -236,15 +226,8 @@ class Records:
     def _row(self, song: Song) -> tuple[Any, ...]:
         start = (song.origin, song.name, str(song.path), song.fingerprint, self.genres.index(song.genre))
         probabilities = song.probabilities.astype(np.float64).tobytes()
-        credits = _credits(song.artist)
-        return (
-            *start,
-            probabilities,
-            song.artist,
-            credits,
-            song.duration_s,
-            song.embedding.astype(np.float32).tobytes(),
-        )
+        embedding = song.embedding.astype(np.float32).tobytes()
+        return (*start, probabilities, song.artist, _credits(song.artist), song.duration_s, embedding)
 
     def _song(self, row: Sequence[Any]) -> Song:
         song_id, origin, name, path, fingerprint, genre, probabilities, artist, duration_s, embedding = row
