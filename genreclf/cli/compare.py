@@ -14,6 +14,13 @@ def parser() -> Parser:
     )
     command.add_argument("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="a run, or a folder of runs")
     command.add_argument("--artists", type=Path, metavar="FILE", help="artists of the test tracks, as in data.artists")
+    command.add_argument(
+        "--without-tracks",
+        type=Path,
+        metavar="FILE",
+        help="test tracks to leave out, such as those that settings were chosen by: an id a line, or the "
+        "val_predictions.csv of a run",
+    )
     command.add_argument("--out", type=Path, metavar="DIR", help="where the report goes")
     command.add_argument(
         "--format",
@@ -32,7 +39,7 @@ def main(arguments: list[str]) -> None:
     from genreclf.comparison.sections import first_of_each_split
     from genreclf.comparison.tables import FORMATS, terminal_table
 
-    comparison = compare(asked.paths, asked.artists)
+    comparison = compare(asked.paths, asked.artists, asked.without_tracks)
     page = write_comparison(asked.out or default_folder(asked.paths, comparison), comparison)
     said = sys.stdout
     if asked.format == "table":

@@ -1,7 +1,7 @@
 """Compose and check the configuration that the overrides of a command ask for."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genreclf.config.config import Config
 from genreclf.config.keys import CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS
 from genreclf.config.messages import check_single, explain
-from genreclf.config.schema import RootConfig
+from genreclf.config.schema import RootConfig, SplitConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
@@ -86,7 +86,7 @@ def checked_again(
     """
     plain = {**run.read_config(), **given}
     if isinstance(split := plain.get("split"), dict):
-        split.setdefault("unseen", False)  # Runs of earlier versions do not have it.
+        plain["split"] = {**asdict(SplitConfig()), **split}  # Runs of earlier versions do not have all of its keys.
     if isinstance(data := plain.get("data"), dict):
         data.setdefault("genre_map", None)  # It is not kept where it is null.
     plain.setdefault("encoder", {"_target_": None})  # As it is where the network started from scratch.

@@ -27,7 +27,7 @@ from genreclf.distributed.launchers import JOBLIB, LauncherFailed
 from genreclf.errors import UserError, with_notes
 from genreclf.escaping import say
 from genreclf.sweep.process import cool_down, hide_gpus_from
-from genreclf.sweep.start import BASIC_SWEEPER, SweepStart
+from genreclf.sweep.start import GRIDS, SweepStart
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
@@ -129,7 +129,7 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
     job.carry_out(
         config, logged=launcher != BASIC_LAUNCHER, apart=not ranks_are_there, shares_machine=launcher == JOBLIB
     )
-    return job.result(searched=settings.sweeper._target_ != BASIC_SWEEPER)
+    return job.result(searched=settings.sweeper._target_ not in GRIDS)
 
 
 def _follow(config: DictConfig, settings: HydraConf) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from genreclf.comparison.experiments import Experiment, group_runs
 from genreclf.comparison.naming import STARTS, recipe_of, shown, varying_keys
-from genreclf.comparison.runs import FinishedRun, find_runs
+from genreclf.comparison.runs import FinishedRun, find_runs, read_track_list
 from genreclf.comparison.significance import PairedTest, holm, paired_test
 from genreclf.config.identity import digest
 from genreclf.datasets.identity import artist_of, credited, read_artists
@@ -70,15 +70,21 @@ class Comparison:
         return [run for experiment in self.experiments for run in experiment.runs]
 
 
-def compare(paths: Iterable[Path], artists: Path | None = None) -> Comparison:
-    """Compare the finished runs that some folders are or hold, with a file of artists for runs that knew none.
+def compare(paths: Iterable[Path], artists: Path | None = None, without_tracks: Path | None = None) -> Comparison:
+    """Compare the finished runs that some folders are or hold.
+
+    Args:
+        paths: The folders.
+        artists: A file of artists for runs that knew none, see `genreclf.datasets.identity.read_artists`.
+        without_tracks: A file of test tracks to leave out, see `genreclf.comparison.runs.read_track_list`.
 
     Raises:
         UserError: A folder does not exist, no run is finished, or a file of one is damaged.
     """
     finished, unfinished = find_runs(paths)
-    runs = [FinishedRun.read(path) for path in finished]
+    runs, left_out = _without([FinishedRun.read(path) for path in finished], without_tracks)
     experiments, warnings = group_runs(runs, _artists(runs, artists))
+    warnings = left_out + warnings
     classes: dict[str, list[Experiment]] = defaultdict(list)
     for experiment in experiments:
         classes[_test_of(experiment)].append(experiment)
@@ -110,6 +116,22 @@ def compare(paths: Iterable[Path], artists: Path | None = None) -> Comparison:
         warnings=tuple(warnings),
         unfinished=tuple(unfinished),
     )
+
+
+def _without(runs: Sequence[FinishedRun], path: Path | None) -> tuple[Sequence[FinishedRun], list[str]]:
+    """Leave test tracks out that a file lists, and say how many.
+
+    Raises:
+        UserError: The file cannot be read, or names none of the tracks, or all of a run.
+    """
+    if path is None:
+        return runs, []
+    listed = read_track_list(path)
+    tested = {id for run in runs for id in run.tracks.track_ids}
+    if not (found := len(tested & listed)):
+        raise UserError(f"--without-tracks {path} names none of the {len(tested)} test tracks: give ids of theirs.")
+    note = f"{found} of {len(tested)} test tracks are left out, those of {path}; figures of clips are not computed."
+    return [run.without(listed) for run in runs], [note]
 
 
 def _artists(runs: Sequence[FinishedRun], path: Path | None) -> dict[Key, Sequence[str]]:

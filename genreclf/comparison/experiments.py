@@ -112,7 +112,8 @@ class Experiment:
     def repeats(self) -> str:
         """Number of runs and how they differ: ``1``, ``3 seeds``, ``15 (3 seeds x 5 folds)``."""
         runs, seeds, splits = len(self.runs), self.seeds, len(self.split_hashes)
-        folds = len({get_metric(run.config, "split.fold") for run in self.runs}) > 1
+        fold_of = ((get_metric(run.config, f"split.{key}") for key in ("fold", "inner_fold")) for run in self.runs)
+        folds = len({tuple(folds) for folds in fold_of}) > 1
         parts = [f"{n} {word}" for n, word in ((seeds, "seeds"), (splits, "folds" if folds else "splits")) if n > 1]
         if not parts:
             return str(runs)

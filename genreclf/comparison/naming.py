@@ -10,7 +10,7 @@ from genreclf.config.identity import digest, identity, within
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
-REPEATED = ("seed", "split.seed", "split.fold")
+REPEATED = ("seed", "split.seed", "split.fold", "split.inner_fold", "split.subset_seed")
 """Keys by which the runs of one experiment differ."""
 
 GROUPS = ("model", "augmentation", "optimizer", "scheduler", "loss", "features", "data", "callbacks", "trainer")

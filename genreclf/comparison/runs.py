@@ -1,19 +1,22 @@
 """Find and read finished runs."""
 
+import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genreclf.datasets.identity import gtzan_id
 from genreclf.errors import UserError
-from genreclf.evaluation.metrics import get_metric
+from genreclf.evaluation.metrics import evaluate_tracks, get_metric
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
 from genreclf.experiment.lineage import artists_of
 from genreclf.inference.listing import natural_order
+from genreclf.limits import refuse_device
 from genreclf.run_directory import RunDirectory
 
 NEEDED = (
@@ -49,6 +52,8 @@ class FinishedRun:
     """What its tracks are told apart by from those of other datasets, see `track_key`."""
     artists: Mapping[str, Sequence[str]]
     """Known artists of its tracks, as its ``split.json`` tells."""
+    train: frozenset[str]
+    """Ids of the tracks that it trained on, likewise."""
 
     @classmethod
     def read(cls, path: Path) -> "FinishedRun":
@@ -79,7 +84,26 @@ class FinishedRun:
             device=environment.get("device"),
             dataset=str(split.get("dataset", "")),
             artists=artists_of(split),
+            train=frozenset(_track_id(entry) for entry in split.get("train", ())),
         )
+
+    def without(self, ids: Collection[str]) -> "FinishedRun":
+        """Return the run as if some tracks had not been tested; it has no figures of clips.
+
+        Raises:
+            UserError: No track is left.
+        """
+        kept = [row for row, id in enumerate(self.tracks.track_ids) if id not in ids]
+        if not kept:
+            raise UserError(f"No test track of {self.path} is left: leave the run out, or fewer tracks.")
+        tracks = replace(
+            self.tracks,
+            track_ids=tuple(self.tracks.track_ids[row] for row in kept),
+            targets=self.tracks.targets[kept],
+            probabilities=self.tracks.probabilities[kept],
+        )
+        scores = evaluate_tracks(tracks)
+        return replace(self, tracks=tracks, metrics={**self.metrics, "test": scores})
 
     @property
     def accuracy(self) -> float:
@@ -96,6 +120,32 @@ class FinishedRun:
     def split_hash(self) -> str:
         """Hash of what the subsets of the split hold."""
         return str(get_metric(self.metrics, "split.hash"))
+
+
+def read_track_list(path: Path) -> frozenset[str]:
+    """Read ids of tracks, one a line; of a CSV file such as ``val_predictions.csv`` the first column counts.
+
+    GTZAN's may be file names or paths. Blank lines and lines that start with ``#`` are skipped.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    try:
+        refuse_device(path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): name a file of track ids.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no text file in UTF-8: name a file of track ids.") from error
+    is_table = bool(rows) and rows[0][0].strip() == "track_id"
+    names = [row[0].strip() if is_table else ",".join(row).strip() for row in rows]
+    return frozenset(gtzan_id(PurePath(name).name) or name for name in names if name and not name.startswith("#"))
+
+
+def _track_id(entry: Any) -> str:
+    """Return the track of an entry of ``split.json``: its id, or a segment of it."""
+    return str(entry["track_id"] if isinstance(entry, dict) else entry)
 
 
 def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:

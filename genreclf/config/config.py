@@ -37,8 +37,8 @@ class Config:
     data: Section
     clips: ClipConfig
     split: Section
-    unseen: bool
-    """See `SplitConfig`."""
+    subsets: SplitConfig
+    """What becomes of the split's subsets."""
     features: FeaturesConfig
     encoder: Section
     """Without a ``_target_``, and then without a place in ``config.yaml``, for a network that starts from scratch."""
@@ -98,7 +98,10 @@ class Config:
         clip_keys = {entry.name for entry in dataclasses.fields(ClipConfig)}
         clips = typed_section(ClipConfig, "data", {key: data.pop(key) for key in clip_keys & data.keys()}, problems)
         split = dict(section_of(plain, "split", problems))
-        of_split = typed_section(SplitConfig, "split", {"unseen": split.pop("unseen", False)}, problems)
+        split_keys = {entry.name for entry in dataclasses.fields(SplitConfig)}
+        subsets = typed_section(
+            SplitConfig, "split", {key: split.pop(key) for key in split_keys & split.keys()}, problems
+        )
         features = dict(section_of(plain, "features", problems))
         dataset = instantiate.find("data", data, problems)
         takes = instantiate.input_of(section_of(plain, "model", []), section_of(plain, "encoder", []))
@@ -124,7 +127,7 @@ class Config:
             clips=clips,
             features=typed_section(FeaturesConfig, "features", features, problems),
             split=split,
-            unseen=of_split.unseen,
+            subsets=subsets,
             trainer=trainer,
             **sections,
             **vars(checked),
@@ -142,7 +145,7 @@ class Config:
             return ["init_from and ckpt_path each say where training starts; leave one of them out."]
         if self.refit is not None and self.ckpt_path is not None:
             return ["refit trains anew on other tracks than ckpt_path goes on with; leave one of them out."]
-        if self.unseen and self.init_from is None and self.ckpt_path is None:
+        if self.subsets.unseen and self.init_from is None and self.ckpt_path is None:
             return [
                 "split.unseen=true leaves out the test tracks that an earlier run has seen, and there is none: set "
                 "init_from, use the command evaluate, or leave split.unseen out."
@@ -166,7 +169,7 @@ class Config:
         """The configuration as it is kept in ``config.yaml``."""
         root = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(RootConfig)}
         made = {name: copy.deepcopy(getattr(self, name)) for name in (*INSTANTIATED, *COMBINED)}
-        made["split"]["unseen"] = self.unseen
+        made["split"] |= dataclasses.asdict(self.subsets)
         if self.encoder.get("_target_") is None:
             del made["encoder"]
         if not self.robustness:

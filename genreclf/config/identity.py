@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 OUTSIDE_IDENTITY = (
@@ -14,9 +14,19 @@ OUTSIDE_IDENTITY = (
 
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
     """Return what makes an experiment the same: dotted keys to values, less places, logging and ``_partial_``."""
-    left_out = (*OUTSIDE_IDENTITY, *ignore)
-    settings = flat(config).items()
-    return {key: value for key, value in settings if not within(key, left_out) and not key.endswith("._partial_")}
+    settings = flat(config)
+    left_out = (*OUTSIDE_IDENTITY, *ignore, *_idle(settings))
+    return {
+        key: value for key, value in settings.items() if not within(key, left_out) and not key.endswith("._partial_")
+    }
+
+
+def _idle(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of parts of a split that is taken whole, as in runs of earlier versions, which lack them."""
+    if settings.get("split.inner_fold") is None:
+        yield from ("split.inner_fold", "split.inner_folds")
+    if settings.get("split.train_fraction", 1) == 1 and settings.get("split.artists_per_genre") is None:
+        yield from ("split.train_fraction", "split.artists_per_genre", "split.subset_seed")
 
 
 def difference(

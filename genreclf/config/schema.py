@@ -70,10 +70,27 @@ class SplitConfig:
 
     unseen: bool = False
     """Leave out test tracks that the run at hand, or one that it started from, has seen."""
+    train_fraction: float = 1.0
+    """How much of the training tracks of each genre to train on."""
+    artists_per_genre: int | None = None
+    """Of how many artists of each genre to train on tracks; None for all."""
+    subset_seed: int = 0
+    """Draws those tracks and artists."""
+    inner_fold: int | None = None
+    """Which fold of the training and validation tracks to test on; None tests on the test tracks."""
+    inner_folds: int = 5
+    """Number of such folds."""
 
     def problems(self) -> list[str]:
         """Say what is impossible."""
-        return []
+        problems = _between("split.inner_folds", self.inner_folds, 3, 1000)
+        if not 0 < self.train_fraction <= 1:
+            problems.append(f"split.train_fraction={self.train_fraction} must lie above 0 and at most at 1.")
+        if self.artists_per_genre is not None:
+            problems += _at_least("split.artists_per_genre", self.artists_per_genre, 1, 1_000_000)
+        if self.inner_fold is not None and not problems:
+            problems += _between("split.inner_fold", self.inner_fold, 0, self.inner_folds - 1)
+        return problems
 
 
 @dataclass

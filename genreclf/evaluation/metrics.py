@@ -63,10 +63,6 @@ def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -
         )
     clip_targets = clips.targets[clips.track]
     clip_counts = _count(clip_targets, clips.predicted, len(clips.genres))
-    tracks = clips.per_track()
-    counts = confusion(tracks)
-    n, right = len(tracks.targets), int(np.trace(counts))
-    of_target = tracks.probabilities[np.arange(n), tracks.targets]
     return {
         "clip": {
             "accuracy": int(np.trace(clip_counts)) / len(clip_targets),
@@ -75,6 +71,16 @@ def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -
             "loss": -float(clips.log_probabilities[np.arange(len(clip_targets)), clip_targets].mean()),
             "n": len(clip_targets),
         },
+        **evaluate_tracks(clips.per_track(), artists),
+    }
+
+
+def evaluate_tracks(tracks: TrackPredictions, artists: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return ``track`` and ``per_genre`` of what `evaluate` returns, of at least one track."""
+    counts = confusion(tracks)
+    n, right = len(tracks.targets), int(np.trace(counts))
+    of_target = tracks.probabilities[np.arange(n), tracks.targets]
+    return {
         "track": {
             "accuracy": right / n,
             "accuracy_ci95": list(wilson_interval(right, n)),

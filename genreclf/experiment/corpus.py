@@ -20,6 +20,7 @@ from genreclf.errors import UserError
 from genreclf.models.encoders.base import Encoder
 from genreclf.models.encoders.store import embedding_recipe
 from genreclf.splits.base import Split
+from genreclf.splits.parts import inner_split, with_fewer
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,35 @@ class Corpus:
 
     def split(self, config: Config) -> Split:
         """Return which tracks train, validate and test."""
-        splitter = instantiate.make("split", config.split)
-        split: Split = splitter.split(list(self.tracks.values()), self.store.lengths_frames, self.spec.clip_frames)
-        return split
+        return split_of(config, list(self.tracks.values()), self.store.lengths_frames, self.spec.clip_frames)
+
+
+def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int) -> Split:
+    """Return which tracks train, validate and test: the split, or the part of it that the configuration names.
+
+    Args:
+        config: Its split is used.
+        tracks: All tracks.
+        frames: Length of each readable track in frames of the store.
+        clip_frames: Length of a clip.
+
+    Raises:
+        UserError: The tracks cannot be divided so.
+    """
+    splitter = instantiate.make("split", config.split)
+    split: Split = splitter.split(tracks, frames, clip_frames)
+    part = config.subsets
+    if part.inner_fold is not None:
+        own = vars(splitter)
+        settings = {key: own[key] for key in ("seed", "allow_missing") if key in own}
+        split = inner_split(split, tracks, folds=part.inner_folds, fold=part.inner_fold, **settings)
+    return with_fewer(
+        split,
+        tracks,
+        fraction=part.train_fraction,
+        artists_per_genre=part.artists_per_genre,
+        seed=part.subset_seed,
+    )
 
 
 def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:

@@ -169,7 +169,7 @@ def _split(config: Config, corpus: Corpus, lineage: Lineage, refit: Refit | None
         refit.check_split(split)
     if config.refit is not None:
         split = with_validation(split)
-    return check_test(split, corpus.dataset, corpus.tracks, lineage, unseen=config.unseen)
+    return check_test(split, corpus.dataset, corpus.tracks, lineage, unseen=config.subsets.unseen)
 
 
 def _own_provenance(config: Config) -> dict[str, Any]:

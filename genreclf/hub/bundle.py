@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, METRICS, SPLIT = "config.json", "model.safetensors", "metrics.json", "split.json"
 
-LARGEST_BYTES = {CONFIG: 2**16, METRICS: 2**22, SPLIT: 2**26, WEIGHTS: 2**32}
+SIMILARITY = "similarity.json"
+"""By what songs are recommended, see `genreclf.recommend.searching`; a run need not have it."""
+
+LARGEST_BYTES = {CONFIG: 2**16, METRICS: 2**22, SPLIT: 2**26, WEIGHTS: 2**32, SIMILARITY: 2**12}
 """The files of a bundle, and how large each may be, in bytes."""
 
 _FOREIGN_ERRORS = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
@@ -43,6 +46,7 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
     from genreclf.checkpoint import load_checkpoint
     from genreclf.config.weights import is_models
     from genreclf.hub.contents import check_sizes, shareable, shareable_metrics
+    from genreclf.recommend.searching import weighting_of
 
     metrics, split_record = run.read_metrics(), run.read_json(run.split)
     if metrics.get("status") != "finished":
@@ -58,7 +62,10 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
     config = {"genreclf": __version__, "genres": genres, "spec": spec, "config": shared}
     state = {key: values.contiguous() for key, values in checkpoint["state_dict"].items() if is_models(key)}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-    for name, content in ((CONFIG, config), (METRICS, metrics), (SPLIT, split_record)):
+    files = {CONFIG: config, METRICS: metrics, SPLIT: split_record}
+    if (weighting := weighting_of(run, ())) is not None:
+        files[SIMILARITY] = dict(zip(("sizes", "weights"), weighting, strict=True))
+    for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -87,6 +94,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     from genreclf.evaluation.provenance import pretrained_words
     from genreclf.experiment.lineage import earlier_runs
     from genreclf.hub.contents import check_sizes, shareable, shareable_metrics
+    from genreclf.recommend.searching import read_weighting
     from genreclf.reports.run import answer
     from genreclf.splits.base import Split
 
@@ -114,6 +122,11 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
             raise UserError(f"{METRICS} tells of another split than {SPLIT} holds, so its figures cannot be trusted.")
     except _FOREIGN_ERRORS as error:
         raise UserError(f"{CONFIG}, {METRICS} or {SPLIT} is not what push writes ({_reason(error)}).") from None
+    similarity = _json(folder / SIMILARITY) if (folder / SIMILARITY).exists() else None
+    try:
+        weighting = None if similarity is None else read_weighting(similarity)
+    except ValueError:
+        raise UserError(f"{SIMILARITY} is not what push writes.") from None
     state = _weights(folder / WEIGHTS, checked, described, genres)
     partial = RunDirectory(path.parent / f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -121,6 +134,8 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         partial.write_config(checked.plain)
         partial.write_json(partial.metrics, metrics)
         partial.write_json(partial.split, split_record)
+        if weighting is not None:
+            partial.write_json(partial.path / SIMILARITY, dict(zip(("sizes", "weights"), weighting, strict=True)))
         known = {"spec": described.plain(), "genres": genres}
         checkpoint = {"state_dict": state, "hyper_parameters": known, "epoch": best_epoch}
         SafeCheckpointIO().save_checkpoint(checkpoint, partial.best)

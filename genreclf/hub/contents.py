@@ -36,6 +36,7 @@ LARGEST = {
     "duration_s": 3600,
     "seconds": 3600,
     "folds": 10**4,
+    "inner_folds": 10**3,
 }
 """How large numbers of `data`, `split` and `features` that somebody shared may be, by their keys."""
 

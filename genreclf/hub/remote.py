@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from genreclf.errors import UserError, require
-from genreclf.hub.bundle import LARGEST_BYTES, rebuild, write_bundle
+from genreclf.hub.bundle import LARGEST_BYTES, SIMILARITY, rebuild, write_bundle
 from genreclf.reports.card import UNKNOWN_LICENSE, write_card
 from genreclf.run_directory import RunDirectory
 
@@ -65,10 +65,10 @@ def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequenc
 
 def _check_sizes(repo: str, sizes: dict[str, int | None]) -> None:
     for name, largest in LARGEST_BYTES.items():
-        if name not in sizes:
+        if name not in sizes and name != SIMILARITY:
             raise UserError(f"{repo} holds no {name}: it is no model that genreclf pushed.")
-        if (sizes[name] or 0) > largest:
-            raise UserError(f"{name} of {repo} has {sizes[name]} bytes, more than {largest}, so it is not fetched.")
+        if (size := sizes.get(name) or 0) > largest:
+            raise UserError(f"{name} of {repo} has {size} bytes, more than {largest}, so it is not fetched.")
 
 
 def _endpoint() -> str | None:

@@ -20,12 +20,14 @@ from genreclf.devices import first_device
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import say
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv, write_track_csv
+from genreclf.evaluation.provenance import marks_of
 from genreclf.evaluation.robustness import Robustness
-from genreclf.experiment.corpus import load_corpus
+from genreclf.experiment.corpus import load_corpus, split_of
 from genreclf.experiment.lineage import read_lineage
 from genreclf.experiment.seen import check_test
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.plots.robustness import draw_robustness
+from genreclf.plots.style import marked
 from genreclf.reports.robustness import write_tables
 from genreclf.run_directory import RunDirectory, sentence_when_full
 
@@ -52,6 +54,8 @@ class Measurement:
     """See `Robustness.of`."""
     leaky: bool
     """Whether the model has seen test tracks, or they leak by their split."""
+    marks: list[str]
+    """What else its figures must not be read without, see `genreclf.evaluation.provenance.marks_of`."""
     split: str
     """Name of the split."""
 
@@ -87,8 +91,10 @@ def measure_robustness(config: Config, *, trust: Sequence[str] = ()) -> list[Rob
         before = found.pop(UNCHANGED)
         results = [Robustness.of(name, before, after, measurement.artists) for name, after in found.items()]
         title = f"{run.read_config()['init_from']}, split {measurement.split}"
-        draw_robustness(run.figures / "robustness.png", results, before, title, leaky=measurement.leaky)
-        write_tables(run, results, before, title=title, leaky=measurement.leaky)
+        heading = marked(title, leaky=measurement.leaky, marks=measurement.marks)
+        draw_robustness(run.figures / "robustness.png", results, before, heading)
+        marks = ["LEAKY"] * measurement.leaky + measurement.marks
+        write_tables(run, results, before, title=f"{title} ({', '.join(marks)})" if marks else title)
     return results
 
 
@@ -98,7 +104,6 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
     predictor = GenrePredictor.of_run(trained.path, device=str(first_device(config.trainer.accelerator)), trust=trust)
     lineage = read_lineage(trained, config)
     dataset: Dataset = instantiate.make("data", config.data)
-    splitter = instantiate.make("split", config.split)
     if isinstance(dataset, ImageDataset):
         corpus = load_corpus(config)
         if config.clips.genre_map is not None:
@@ -125,10 +130,8 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
             tracks = {id: track for id, track in tracks.items() if track.genre in predictor.genres}
             notices = [*notices, f"{len(tracks)} of {len(mapped)} tracks are of genres that the model knows"]
         frames = predictor.spec.clip_frames
-        split, dataset_id = (
-            splitter.split(list(tracks.values()), dict.fromkeys(tracks, frames), frames),
-            dataset.dataset,
-        )
+        split = split_of(config, list(tracks.values()), dict.fromkeys(tracks, frames), frames)
+        dataset_id = dataset.dataset
 
         def predict(track: Track, change: Transformation | None) -> NDArray[np.float64]:
             samples = audio.waveform(track, rate)
@@ -137,7 +140,7 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
 
     if not split.whole_tracks:
         raise UserError(f"robustness is of whole tracks, and split={split.name} cuts them; choose another split.")
-    split, _ = check_test(split, dataset_id, tracks, lineage, unseen=config.unseen)
+    split, _ = check_test(split, dataset_id, tracks, lineage, unseen=config.subsets.unseen)
     for notice in (*notices, *split.warnings):
         say(f"Note: {notice}")
     tested = [tracks[segment.track_id] for segment in sorted(split.test)]
@@ -151,6 +154,7 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
         predict=predict,
         artists=artist_groups(artists, artists),
         leaky=split.leaky,
+        marks=marks_of(trained.read_metrics() if trained.status else {}),
         split=split.name,
     )
 

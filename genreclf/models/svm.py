@@ -116,7 +116,11 @@ def solve(
     from sklearn.svm import SVC
 
     dual, bias = np.zeros((len(genre), genres)), np.full(genres, -1.0)
-    for number in np.unique(genre):
+    there = np.unique(genre)
+    if len(there) == 1:
+        bias[there] = 1.0
+        return dual, bias
+    for number in there:
         machine = SVC(kernel="precomputed", C=penalty).fit(kernel, genre == number)
         dual[machine.support_, number], bias[number] = machine.dual_coef_[0], machine.intercept_[0]
     return dual, bias
@@ -125,12 +129,21 @@ def solve(
 def _choose(
     kernel: NDArray[np.float64], genre: NDArray[np.int64], artist: Sequence[str], genres: int
 ) -> tuple[float, float, float]:
-    """Return C and the temperature of the least loss when artists are held out, and the accuracy then."""
+    """Return C and the temperature of the least loss when artists are held out, and the accuracy then.
+
+    Raises:
+        UserError: All clips are of one artist.
+    """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-    folds = StratifiedGroupKFold(min(FOLDS, len(set(artist))), shuffle=True, random_state=0)
+    n_folds = min(FOLDS, len(set(artist)))
+    if n_folds < 2:
+        raise UserError("model=svm holds artists out to choose C, and all training clips are of one: add tracks.")
+    # Few clips, as at the beginning of a learning curve, cannot be divided with every genre in each fold.
+    is_stratified = np.bincount(genre).max() >= n_folds
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0) if is_stratified else GroupKFold(n_folds)
     parts = list(folds.split(genre, genre, artist))
     found = []
     for penalty in PENALTIES:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +11,16 @@ from genreclf.evaluation.calibration import logarithms, risk, tempered
 from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.metrics import calibration_error, get_metric, reliability
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
-from genreclf.plots.style import BLUE, EDGE, GRAY, INK, ORANGE, Marks, new_figure, save, tidy
+from genreclf.plots.style import BLUE, EDGE, GRAY, INK, ORANGE, new_figure, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_reliability(
-    path: Path, clips: ClipPredictions, metrics: Mapping[str, Any], title: str, **marks: Unpack[Marks]
-) -> None:
+def draw_reliability(path: Path, clips: ClipPredictions, metrics: Mapping[str, Any], title: str) -> None:
     """Draw accuracy against confidence of tracks and of clips, with and without their temperatures."""
     tracks = clips.per_track()
-    figure = new_figure(12, 6.4, title, **marks)
+    figure = new_figure(12, 6.4, title)
     for axes, unit, logs, targets in zip(
         figure.subplots(1, 2),
         ("track", "clip"),
@@ -46,13 +44,13 @@ def draw_reliability(
     save(figure, path)
 
 
-def draw_risk(path: Path, tracks: TrackPredictions, title: str, **marks: Unpack[Marks]) -> None:
+def draw_risk(path: Path, tracks: TrackPredictions, title: str) -> None:
     """Draw the share of wrong predictions among the surest tracks, with its 95 % Wilson interval."""
     wrong = risk(tracks)
     n = np.arange(1, len(wrong) + 1)
     coverage = 100 * n / len(wrong)
     low, high = 100 * np.array([wilson_interval(round(w * k), k) for w, k in zip(wrong, n.tolist(), strict=True)]).T
-    figure = new_figure(8.5, 6, title, **marks)
+    figure = new_figure(8.5, 6, title)
     axes = figure.subplots()
     axes.fill_between(coverage, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95 % interval over tracks")
     axes.plot(coverage, 100 * wrong, color=BLUE, linewidth=2, label="wrong")

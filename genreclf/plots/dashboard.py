@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from genreclf.plots.comparison import COLORS
 from genreclf.plots.run import heatmap
-from genreclf.plots.style import INK, new_figure, save, tidy
+from genreclf.plots.style import INK, marked, new_figure, save, tidy
 from genreclf.plots.sweep import axis_positions, draw_axis
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def draw_dashboard(path: Path, title: str, sections: Mapping[str, Sequence[Panel
     """Draw the panels of each section of a dashboard, `COLUMNS` places beside each other."""
     rows_of = {name: _rows(panels) for name, panels in sections.items()}
     heights = [0.5 + 3.4 * len(rows) for rows in rows_of.values()]
-    figure = new_figure(5.2 * COLUMNS, sum(heights) + 1, title, leaky=leaky)
+    figure = new_figure(5.2 * COLUMNS, sum(heights) + 1, marked(title, leaky=leaky))
     parts = figure.subfigures(len(sections), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (name, rows) in zip(parts, rows_of.items(), strict=True):
         part.suptitle(name, x=0.01, ha="left", fontsize=14, fontweight="bold", color=INK)

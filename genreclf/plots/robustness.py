@@ -11,11 +11,9 @@ from genreclf.evaluation.robustness import Robustness
 from genreclf.plots.style import BLUE, INK, ORANGE, new_figure, save, tidy
 
 
-def draw_robustness(
-    path: Path, results: Sequence[Robustness], before: TrackPredictions, title: str, *, leaky: bool = False
-) -> None:
+def draw_robustness(path: Path, results: Sequence[Robustness], before: TrackPredictions, title: str) -> None:
     """Draw the share of predictions that each change turns, and the accuracy that it costs, with 95 % intervals."""
-    figure = new_figure(12, 0.55 * len(results) + 2.6, title, leaky=leaky)
+    figure = new_figure(12, 0.55 * len(results) + 2.6, title)
     rows = np.arange(len(results))
     accuracy = float((before.predicted == before.targets).mean())
     flips, drops = figure.subplots(1, 2, sharey=True)

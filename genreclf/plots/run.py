@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from genreclf.evaluation.metrics import best_epoch, confusion, genre_scores, num
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 from genreclf.evaluation.provenance import marks_of
 from genreclf.plots.calibration import draw_reliability, draw_risk
-from genreclf.plots.style import BLUE, EDGE, FAINT, GRAY, INK, ORANGE, SKY, VERMILION, Marks, new_figure, save, tidy
+from genreclf.plots.style import BLUE, EDGE, FAINT, GRAY, INK, ORANGE, SKY, VERMILION, marked, new_figure, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,27 +42,25 @@ def draw_all(
     Returns:
         The files, without ``curves.png`` if no epoch was trained.
     """
-    marks: Marks = {"leaky": bool(metrics.get("split", {}).get("leaky")), "marks": marks_of(metrics)}
+    title = marked(title, leaky=bool(metrics.get("split", {}).get("leaky")), marks=marks_of(metrics))
     tracks, paths = clips.per_track(), []
     if history_rows:
         paths.append(directory / "curves.png")
-        draw_curves(paths[-1], history_rows, best_epoch(history_rows, metrics), title, **marks)
+        draw_curves(paths[-1], history_rows, best_epoch(history_rows, metrics), title)
     for name, normalized in (("confusion.png", False), ("confusion_normalized.png", True)):
         paths.append(directory / name)
-        draw_confusion(paths[-1], tracks, title, normalized=normalized, **marks)
+        draw_confusion(paths[-1], tracks, title, normalized=normalized)
     paths.append(directory / "genre_scores.png")
-    draw_genre_scores(paths[-1], tracks, title, **marks)
+    draw_genre_scores(paths[-1], tracks, title)
     paths += [directory / "reliability.png", directory / "risk_coverage.png"]
-    draw_reliability(paths[-2], clips, metrics, title, **marks)
-    draw_risk(paths[-1], tracks, title, **marks)
+    draw_reliability(paths[-2], clips, metrics, title)
+    draw_risk(paths[-1], tracks, title)
     return paths
 
 
-def draw_curves(
-    path: Path, history_rows: Sequence[Mapping[str, Any]], best: int | None, title: str, **marks: Unpack[Marks]
-) -> None:
+def draw_curves(path: Path, history_rows: Sequence[Mapping[str, Any]], best: int | None, title: str) -> None:
     """Draw loss and accuracy over the epochs, see `draw_all`, with the epoch of the tested checkpoint."""
-    figure = new_figure(12, 5.6, title, **marks)
+    figure = new_figure(12, 5.6, title)
     loss, accuracy = figure.subplots(1, 2)
     _lines(loss, history_rows, ("train/loss", "val/loss", "val/track_loss"), 1, best)
     loss.set_title("Loss", loc="left", fontsize=14)
@@ -78,14 +76,12 @@ def draw_curves(
     save(figure, path)
 
 
-def draw_confusion(
-    path: Path, tracks: TrackPredictions, title: str, *, normalized: bool = False, **marks: Unpack[Marks]
-) -> None:
+def draw_confusion(path: Path, tracks: TrackPredictions, title: str, *, normalized: bool = False) -> None:
     """Draw the confusion matrix, in counts or in % of each true genre: right answers in blue, wrong ones in orange."""
     counts = confusion(tracks)
     genres = len(tracks.genres)
     side_in = min(max(0.72 * genres, 4.0), 18.0)
-    figure = new_figure(side_in + 2.4, side_in + 2.2, title, **marks)
+    figure = new_figure(side_in + 2.4, side_in + 2.2, title)
     axes = figure.subplots()
     heatmap(axes, counts, tracks.genres, font=min(13.0, 0.6 * 72 * side_in / genres), normalized=normalized)
     axes.set_xlabel("predicted genre", fontsize=13)
@@ -130,14 +126,14 @@ def heatmap(
     axes.spines[:].set_color(EDGE)
 
 
-def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str, **marks: Unpack[Marks]) -> None:
+def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str) -> None:
     """Draw precision, recall with its 95 % Wilson interval, and F1 of each genre, the best genre on top."""
     scores = genre_scores(tracks)
     order = sorted(scores, key=lambda genre: (scores[genre]["n"] == 0, -scores[genre]["f1"], genre))
     right = dict(zip(tracks.genres, np.diag(confusion(tracks)), strict=True))
     height_in = min(max(0.72 * len(order), 2.4), 30.0)
     font = min(13.0, 0.6 * 72 * height_in / len(order))
-    figure = new_figure(10.5, height_in + 2.2, title, **marks)
+    figure = new_figure(10.5, height_in + 2.2, title)
     axes = figure.subplots()
     rows = np.arange(len(order))
     for offset, score, color in ((-0.27, "precision", BLUE), (0, "recall", SKY), (0.27, "f1", ORANGE)):

@@ -10,7 +10,7 @@ import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any
 
 from genreclf.run_directory import atomic_path
 
@@ -61,6 +61,9 @@ GENRE_COLORS = {
 }
 """Colors chosen by hand, by the letters and digits of a genre's name in lower case."""
 
+LEAKY = "LEAKY SPLIT"
+"""What the title of a leaky figure begins with."""
+
 SHOWN_GENRES = 20
 """A plot shows at most so many genres in colors of their own."""
 
@@ -88,15 +91,14 @@ def genre_colors(weights: Mapping[str, float]) -> dict[str, str]:
     return {genre: genre_color(genre) if genre in shown else OTHERS for genre in weights}
 
 
-class Marks(TypedDict):
-    """What stands before the title of a figure: whether the split leaks, and what `marks_of` returns."""
+def marked(title: str, *, leaky: bool, marks: Sequence[str] = ()) -> str:
+    """Return a title behind what it must not be read without: LEAKY, and what `marks_of` returns."""
+    before = ", ".join([LEAKY] * leaky + [*marks])
+    return f"{before}: {title}" if before else title
 
-    leaky: NotRequired[bool]
-    marks: NotRequired[Sequence[str]]
 
-
-def new_figure(width_in: float, height_in: float, title: str, **before: Unpack[Marks]) -> "Figure":
-    """Return an empty figure of a size in inches under its title and what stands before that."""
+def new_figure(width_in: float, height_in: float, title: str) -> "Figure":
+    """Return an empty figure of a size in inches under its title, which is red if it is `marked` as leaky."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -104,10 +106,8 @@ def new_figure(width_in: float, height_in: float, title: str, **before: Unpack[M
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    leaky = before.get("leaky", False)
-    marks = ", ".join(["LEAKY SPLIT"] * leaky + [*before.get("marks", ())])
-    words = textwrap.fill(f"{marks}: {title}" if marks else title, width=int(7.5 * width_in))
-    color = VERMILION if leaky else INK
+    words = textwrap.fill(title, width=int(7.5 * width_in))
+    color = VERMILION if title.startswith(LEAKY) else INK
     figure.suptitle(words, fontsize=15, fontweight="bold", color=color, parse_math=False)
     return figure
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.plots.style import EDGE, INK, new_figure, save
+from genreclf.plots.style import EDGE, INK, marked, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +30,8 @@ class JobLine:
     """Accuracy on validation tracks, from 0 to 1."""
     leaky: bool
     """Whether the split leaks."""
-    pretrained: bool
-    """Whether an encoder has learned from other data."""
+    marks: Sequence[str] = ()
+    """What else stands before the title, see `genreclf.evaluation.provenance.marks_of`."""
 
 
 def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: str) -> bool:
@@ -52,8 +52,8 @@ def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: s
     low, high = accuracy.min(), accuracy.max()
     heights = np.full((len(keys) + 1, len(jobs)), 0.5)
     heights[-1] = (accuracy - low) / (high - low) if high > low else 0.5
-    leaky, marks = any(job.leaky for job in jobs), ["PRETRAINED"] * any(job.pretrained for job in jobs)
-    figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, title, leaky=leaky, marks=marks)
+    leaky, marks = any(job.leaky for job in jobs), list(dict.fromkeys(mark for job in jobs for mark in job.marks))
+    figure = new_figure(max(6.0, 2.2 * (len(keys) + 1)), 6.0, marked(title, leaky=leaky, marks=marks))
     axes = figure.subplots()
     for place, key in enumerate(keys):
         positions, ticks = axis_positions([job.varies.get(key, "") for job in jobs])

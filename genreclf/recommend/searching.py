@@ -1,6 +1,8 @@
 """Write the search index of a library, by the weights that validation tracks prefer."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,13 +59,24 @@ def weighting_of(run: RunDirectory, sizes: tuple[int, ...]) -> Weighting | None:
     path = run.path / WEIGHTS
     if not path.exists():
         return (sizes, usual_weights(sizes)) if sizes else None
-    kept = run.read_json(path)
     try:
-        found = tuple(map(int, kept["sizes"])), tuple(map(float, kept["weights"]))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        found = (), ()
+        return read_weighting(run.read_json(path))
+    except ValueError:
+        raise UserError(f"{path} holds no weights: delete it, or run recommend --evaluate again.") from None
+
+
+def read_weighting(content: Mapping[str, Any]) -> Weighting:
+    """Return what a file of weights holds.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        found = tuple(map(int, content["sizes"])), tuple(map(float, content["weights"]))
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError("no weights") from error
     if not is_weighting(*found):
-        raise UserError(f"{path} holds no weights: delete it, or run recommend --evaluate again.")
+        raise ValueError("no weights")
     return found
 
 

@@ -27,14 +27,12 @@ def robustness_table(results: Sequence[Robustness]) -> Table:
     return Table.of(COLUMNS, results)
 
 
-def write_tables(
-    run: RunDirectory, results: Sequence[Robustness], before: TrackPredictions, *, title: str, leaky: bool
-) -> None:
+def write_tables(run: RunDirectory, results: Sequence[Robustness], before: TrackPredictions, *, title: str) -> None:
     """Write ``robustness.csv`` and ``report.md``; `before` are the predictions of the tracks as they are."""
     atomic_write_text(run.path / "robustness.csv", csv_text(COLUMNS, results))
     right = float((before.predicted == before.targets).mean())
     lines: list[Any] = [
-        f"# Robustness of {title}{' (LEAKY)' if leaky else ''}",
+        f"# Robustness of {title}",
         f"Without changes, {100 * right:.1f} % of {len(before.targets)} test tracks are right. Flips are tracks whose "
         "predicted genre changes, and the drop is the accuracy lost by the change. Intervals are 95 %.",
         robustness_table(results).markdown(),

@@ -27,7 +27,9 @@ class ArtistFolds(Splitter):
     """
 
     name = "artist_folds"
+    key = "split.folds"
     remedy = "use fewer split.folds or another split.seed"
+    instead = "use split=track, or "
 
     def __init__(self, *, folds: int = 5, fold: int = 0, seed: int = 0, allow_missing: bool = False) -> None:
         """Choose the folds.
@@ -57,7 +59,7 @@ class ArtistFolds(Splitter):
     def _propose(
         self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
     ) -> ProposedSplit:
-        groups = _groups(usable)
+        groups = groups_of(usable)
         warnings = self._check_groups(groups)
         unknown = sum(not track.artist for track in usable)
         if unknown:
@@ -79,12 +81,12 @@ class ArtistFolds(Splitter):
         if not scarce:
             return []
         problem = (
-            f"split.folds={self.folds} wants as many artists or groups of tracks in each genre, and there are fewer in "
+            f"{self.key}={self.folds} wants as many artists or groups of tracks in each genre, and there are fewer in "
             + some([f"{genre} ({n})" for n, genre in scarce])
         )
         largest = scarce[0][0]
-        way_out = f"use split.folds={largest} at most" if largest >= 3 else "use split=track"
-        way_out += ", or let folds lack a genre by split.allow_missing=true"
+        way_out = f"use {self.key}={largest} at most, or " if largest >= 3 else self.instead
+        way_out += "let folds lack a genre by split.allow_missing=true"
         return self._tolerate(problem, "some folds lack them", way_out)
 
     def _assign(self, groups: Mapping[str, Sequence[Track]]) -> dict[str, int]:
@@ -244,7 +246,7 @@ def _segments(track_id: str, frames: int, clip_frames: int) -> list[Segment]:
     return [Segment(track_id, start, start + length) for start in range(0, frames - length + 1, clip_frames)]
 
 
-def _groups(tracks: Sequence[Track]) -> dict[str, list[Track]]:
+def groups_of(tracks: Sequence[Track]) -> dict[str, list[Track]]:
     """Return sets of tracks that must stay together, by group or by artist, each under a name."""
     track_of = {track.id: track for track in tracks}
     marks_of = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.errors import UserError
-from genreclf.evaluation.provenance import pretrained_name
+from genreclf.evaluation.provenance import marks_of, pretrained_name
 from genreclf.run_directory import RunBusy, RunDirectory
 from genreclf.sweep.job import NO_WORD, read_object
 from genreclf.sweep.process import CRASHED
@@ -42,6 +42,8 @@ class Row:
     """Whether its split leaks, if known."""
     pretrained: str | None
     """Its pretrained encoder, if it has one."""
+    marks: Sequence[str]
+    """PRETRAINED and REFIT, where it is so."""
     wall_s: float | None
     """How long its last attempt took."""
     in_last_call: bool
@@ -93,6 +95,7 @@ def _row(path: Path, call: Any) -> Row:
         ci95_artists=tuple(track["accuracy_ci95_artists"]) if track.get("accuracy_ci95_artists") else None,
         leaky=metrics.get("split", {}).get("leaky"),
         pretrained=pretrained_name(metrics),
+        marks=marks_of(metrics),
         wall_s=record.get("wall_s"),
         in_last_call=in_last_call,
     )

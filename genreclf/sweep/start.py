@@ -13,8 +13,11 @@ from omegaconf import DictConfig
 from genreclf.distributed.launchers import JOBLIB, bind_workers
 from genreclf.run_directory import atomic_write_text
 
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-"""Hydra's own sweeper."""
+GRIDS = (
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "hydra_plugins.genreclf_nested.sweeper.NestedSweeper",
+)
+"""Sweepers that do what a command lists, while others search."""
 
 
 class SweepStart(Callback):
@@ -37,7 +40,7 @@ class SweepStart(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the directory, and mark this call in ``sweep.json`` for the jobs, wherever they run."""
         SweepStart.sweep_dir = Path(config.hydra.sweep.dir)
-        SweepStart.may_be_done = config.hydra.sweeper._target_ != BASIC_SWEEPER
+        SweepStart.may_be_done = config.hydra.sweeper._target_ not in GRIDS
         content = {"call": secrets.token_hex(8), "command": ["python", "-m", "genreclf", *sys.argv[1:]]}
         atomic_write_text(SweepStart.sweep_dir / "sweep.json", json.dumps(content, indent=2) + "\n")
         if config.hydra.launcher._target_ == JOBLIB:

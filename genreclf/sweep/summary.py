@@ -73,6 +73,7 @@ def write_summary(sweep_dir: Path, rows: Sequence[Row]) -> Path:
     columns = job_columns(sweep_dir, rows)
     atomic_write_text(sweep_dir / "sweep.csv", csv_text(columns, rows))
     results: dict[str, Any] = {"experiments": None, "best": (), "warnings": (), "plot": None}
+    results |= {"choices": (), "then": "", "curves": {}}
     if any(row.status == FINISHED for row in rows):
         results |= _results(sweep_dir, rows)
     page = sweep_dir / "sweep.md"
@@ -105,26 +106,45 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     from genreclf.comparison.sections import first_of_each_split
     from genreclf.comparison.tables import table_of, terminal_table
     from genreclf.plots.sweep import JobLine, draw_axes
+    from genreclf.sweep.choice import accuracy_words, choice_table, choose, command_of, tested
+    from genreclf.sweep.curve import LABELS, draw, points_of
+    from genreclf.sweep.curve import table_of as curve_table
 
     comparison = compare([row.path for row in rows if row.status == FINISHED])
     write_comparison(sweep_dir / "comparison", comparison)
     Console().print(terminal_table(comparison))
-    best = first_of_each_split(comparison)
+    choices = choose(rows)
+    best = [choice.sentence for choice in choices] or first_of_each_split(comparison)
+    if (outer := tested(choices, rows)) is not None:
+        best.append(f"Tested by what was chosen without them: {accuracy_words(outer)}.")
     for sentence in best:
         say(sentence, sys.stdout)
+    then = command_of(choices[0], sweep_dir) if len(choices) == 1 and outer is None else ""
+    if then:
+        say(f"Train and test what was chosen:\n  {then}", sys.stdout)
+    title = f"Sweep {sweep_dir.resolve().name}"
+    curves = {}
+    for key, words in LABELS.items():
+        if points := points_of(comparison, key):
+            picture = f"figures/{key.partition('.')[2]}.png"
+            draw(sweep_dir / picture, points, key, title)
+            curves[picture] = (f"Accuracy against the number of {words}", curve_table(points, key))
     rows = [row for row in rows if row.objective is not None]
     lines = [
         JobLine(
             varies=row.varies,
             objective=row.objective or 0.0,
             leaky=bool(row.leaky),
-            pretrained=bool(row.pretrained),
+            marks=row.marks,
         )
         for row in rows
     ]
     plot = "figures/axes.png"
-    drawn = draw_axes(sweep_dir / plot, axes_of(rows), lines, f"Sweep {sweep_dir.resolve().name}")
+    drawn = draw_axes(sweep_dir / plot, axes_of(rows), lines, title)
     return {
+        "choices": [(choice.outer, choice_table(choice)) for choice in choices],
+        "then": then,
+        "curves": curves,
         "experiments": table_of(comparison),
         "best": best,
         "warnings": comparison.warnings,
@@ -148,7 +168,7 @@ def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
             "status",
             lambda row: row.status,
             "status",
-            lambda row: ", ".join([row.status, *["LEAKY"] * bool(row.leaky), *["PRETRAINED"] * bool(row.pretrained)]),
+            lambda row: ", ".join([row.status, *["LEAKY"] * bool(row.leaky), *row.marks]),
             words=True,
         ),
         Column("reason", lambda row: row.reason),
@@ -158,6 +178,7 @@ def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
         *of_interval("ci95_artists", "95 % interval, artists", lambda row: row.ci95_artists, missing=""),
         Column("leaky", lambda row: row.leaky),
         Column("pretrained", lambda row: row.pretrained),
+        Column("refit", lambda row: "REFIT" in row.marks),
         of_value(
             "wall_s", "time (s)", lambda row: row.wall_s, lambda wall_s: "" if wall_s is None else f"{wall_s:.1f}"
         ),

@@ -13,7 +13,10 @@ from genreclf.experiment.trainer import device_count
 from genreclf.sweep.job import Job
 from genreclf.sweep.process import compute_together
 
-VARYING = ("seed", "split.seed", "split.fold")
+VARYING = (
+    *("seed", "split.seed", "split.fold", "split.inner_fold"),
+    *("split.subset_seed", "split.train_fraction", "split.artists_per_genre"),
+)
 """Keys in which the jobs of a group may differ, beside the numbers of the sections `OF_TRAINING`."""
 
 OF_TRAINING = ("optimizer", "scheduler", "loss")

@@ -42,7 +42,7 @@ class TogetherLauncher(Launcher):
         """
         from genreclf.sweep.job import Job
         from genreclf.sweep.process import warm_up
-        from genreclf.sweep.start import BASIC_SWEEPER
+        from genreclf.sweep.start import GRIDS
 
         warm_up()
         from genreclf.sweep.together import carry_out_together, ready
@@ -60,7 +60,7 @@ class TogetherLauncher(Launcher):
         jobs = [_run(quiet, config, check).return_value for config in configs]
         with env_override(self.config.hydra.job.env_set):
             carry_out_together([(job, config) for job, config in jobs if config is not None], at_once=self.at_once)
-        searched = self.config.hydra.sweeper._target_ != BASIC_SWEEPER
+        searched = self.config.hydra.sweeper._target_ not in GRIDS
         return [
             _run(self.context, config, lambda composed, job=job: job.result(searched=searched))
             for config, (job, _) in zip(configs, jobs, strict=True)

@@ -34,6 +34,28 @@ def test_leaky_is_said_everywhere(cli: Cli, tmp_path: Path) -> None:
     assert '<tr class="leaky">' in (folder / "comparison.html").read_text()
 
 
+def test_tracks_that_settings_were_chosen_by_are_left_out(cli: Cli, tmp_path: Path) -> None:
+    three_models(tmp_path / "sweep")
+    first = (tmp_path / "sweep/a/predictions.csv").read_text().splitlines()
+    (tmp_path / "tuning.csv").write_text("\n".join(first[:6]))
+    outcome = cli("compare", "sweep", "--without-tracks", "tuning.csv")
+    assert outcome.code == 0, outcome.err
+    assert "5 of 20 test tracks are left out, those of tuning.csv" in outcome.out
+    rows = list(csv.DictReader((tmp_path / "sweep/comparison/comparison.csv").read_text().splitlines()))
+    left = [line.split(",") for line in first[6:]]
+    right = sum(genre == predicted for _, genre, predicted, *_ in left)
+    assert (rows[0]["test_tracks"], rows[0]["accuracy"]) == ("15", f"{right / 15:.6f}")
+    assert rows[0]["clip_accuracy"] == ""
+    (tmp_path / "others.txt").write_text("# none of these\nmetal.00009.wav\n")
+    outcome = cli("compare", "sweep", "--without-tracks", "others.txt")
+    assert (outcome.code, "names none of the 20 test tracks" in outcome.err) == (2, True)
+    (tmp_path / "all.txt").write_text("\n".join(f"music/{line.split(',')[0]}.wav" for line in first[1:]))
+    outcome = cli("compare", "sweep", "--without-tracks", "all.txt")
+    assert (outcome.code, "No test track of" in outcome.err) == (2, True)
+    outcome = cli("compare", "sweep", "--without-tracks", "missing.txt")
+    assert (outcome.code, "missing.txt cannot be read" in outcome.err) == (2, True)
+
+
 def test_honest_runs_are_never_called_leaky(cli: Cli, tmp_path: Path) -> None:
     assert "LEAKY" not in cli("compare", str(three_models(tmp_path / "sweep"))).out
     text = (tmp_path / "sweep/comparison/comparison.md").read_text()

@@ -28,9 +28,13 @@ CONFIG: dict[str, Any] = {
         ({"data": {**CONFIG["data"], "root": "other"}}, False),
         ({"optimizer": {"lr": 1.5}}, False),
         ({"seed": 1}, False),
+        ({"split": {"inner_fold": None, "inner_folds": 4, "train_fraction": 1.0, "subset_seed": 3}}, True),
+        ({"split": {"inner_fold": 0, "inner_folds": 4}}, False),
+        ({"split": {"train_fraction": 0.5, "subset_seed": 3}}, False),
+        ({"split": {"artists_per_genre": 2}}, False),
     ],
 )
 def test_places_logging_and_the_way_of_a_step_make_no_other_experiment(change: dict[str, Any], same: bool) -> None:
     changed = {**CONFIG, **change}
     assert (digest(identity(changed)) == digest(identity(CONFIG))) is same
-    assert digest(identity(changed, ignore=["seed", "optimizer", "data"])) == digest({})
+    assert digest(identity(changed, ignore=["seed", "optimizer", "data", "split"])) == digest({})

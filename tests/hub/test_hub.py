@@ -21,6 +21,7 @@ from genreclf import models
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.config.config import Config
 from genreclf.hub.contents import shareable
+from genreclf.recommend.searching import weighting_of
 from genreclf.run_directory import RunDirectory
 
 REPO = "someone/metal-or-not"
@@ -56,6 +57,7 @@ def test_a_pulled_model_predicts_as_the_run_does(
     outcome = cli("pull", REPO, "--to", "pulled")
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines()[-1] == "pulled"
+    assert not Path("pulled/similarity.json").exists()
     assert "test tracks right, 95 % interval" in outcome.out
     assert "evil.py" not in hub.fetched
     found = {str(path.relative_to("pulled")) for path in Path("pulled").rglob("*") if path.is_file()}
@@ -67,6 +69,22 @@ def test_a_pulled_model_predicts_as_the_run_does(
     assert cli("predict", "pulled", str(song), "--format", "jsonl").code == 0
     again = cli("pull", REPO, "--to", "pulled")
     assert (again.code, "is there already" in again.err) == (2, True)
+
+
+def test_a_pulled_model_recommends_as_the_run_does(hub: Hub, cli: Cli, finished: RunDirectory) -> None:
+    kept = finished.path / "similarity.json"
+    kept.write_text('{"sizes": [4], "weights": [0.25, 0.75], "more": "of nobody\'s concern"}')
+    assert cli("push", str(finished.path), "--repo", REPO).code == 0
+    assert json.loads(hub.files[REPO]["similarity.json"]) == {"sizes": [4], "weights": [0.25, 0.75]}
+    assert cli("pull", REPO, "--to", "pulled").code == 0
+    assert weighting_of(RunDirectory("pulled"), (4,)) == ((4,), (0.25, 0.75))
+    for damaged in (b'{"sizes": [4], "weights": [0.5, 0.75]}', b'{"sizes": 4}', b"[]"):
+        hub.files[REPO]["similarity.json"] = damaged
+        outcome = cli("pull", REPO, "--to", "refused")
+        assert (outcome.code, "similarity.json is not what push writes" in outcome.err) == (2, True)
+    kept.write_text("{}")
+    outcome = cli("push", str(finished.path), "--repo", REPO)
+    assert (outcome.code, "similarity.json holds no weights" in outcome.err) == (2, True)
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from genreclf.audio.transforms import (
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
 from genreclf.evaluation.robustness import Robustness
+from genreclf.plots import robustness as plot
+from genreclf.plots.style import new_figure
+from genreclf.run_directory import RunDirectory
 
 RATE = 22050
 TONES_HZ = (110.0, 1000.0, 9000.0)
@@ -130,9 +134,15 @@ def test_flips_and_drop() -> None:
 
 
 def test_a_run_is_measured_and_goes_on(cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = ("evaluate", str(trained.run.path), "robustness=[gain,low_pass_2k]", "run_dir=measured")
+    mine = RunDirectory(shutil.copytree(trained.run.path, "mine"))
+    mine.write_json(mine.metrics, mine.read_metrics() | {"refit": {"run": "another"}})
+    titles: list[str] = []
+    monkeypatch.setattr(plot, "new_figure", lambda *given: titles.append(given[-1]) or new_figure(*given))
+    command = ("evaluate", "mine", "robustness=[gain,low_pass_2k]", "run_dir=measured")
     outcome = cli(*command)
     assert outcome.code == 0, outcome.err
+    assert titles == ["REFIT: mine, split track"]
+    assert Path("measured/report.md").read_text().startswith("# Robustness of mine, split track (REFIT)\n")
     for file in ("robustness.csv", "report.md", "config.yaml", "figures/robustness.png", "predictions/gain.csv"):
         assert Path("measured", file).is_file(), file
     unchanged = read_track_csv(Path("measured/predictions/unchanged.csv"))

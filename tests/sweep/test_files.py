@@ -9,6 +9,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from genreclf.config.keys import CONFIG_DIR
+from genreclf.sweep.start import GRIDS
 
 
 def jobs(*overrides: str) -> list[list[str]]:
@@ -28,6 +29,23 @@ def test_folds_are_all_folds_of_the_artists() -> None:
     with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         split = hydra.compose("train", ["sweep=folds"]).split
     assert (split._target_, split.folds) == ("genreclf.splits.rules.ArtistFolds", 5)
+
+
+def test_inner_folds_are_those_of_any_split() -> None:
+    inner = jobs("sweep=artist_cv", "split=track", "model.dropout=0.1,0.5")
+    assert [job[0] for job in inner[::2]] == [f"split.inner_fold={fold}" for fold in range(5)]
+    assert len(jobs("sweep=nested", "model.dropout=0.1,0.5")) == 50
+    with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        composed = hydra.compose("train", ["sweep=nested"], return_hydra_config=True)
+    assert composed.split._target_ == "genreclf.splits.rules.ArtistFolds"
+    assert composed.hydra.sweeper._target_ in GRIDS
+
+
+def test_a_learning_curve_is_of_tracks_or_of_artists() -> None:
+    assert len(jobs("sweep=learning_curve")) == 30
+    artists = jobs("sweep=learning_curve", "split.train_fraction=1", "split.artists_per_genre=1,2")
+    assert len(artists) == 10
+    assert {job[0] for job in artists} == {"split.train_fraction=1"}
 
 
 def test_seeds() -> None:

@@ -9,9 +9,10 @@ from helpers import Cli
 from PIL import Image
 
 from genreclf.plots.sweep import JobLine, axis_positions, draw_axes
+from genreclf.reports.tables import Table, csv_text
 from genreclf.run_directory import RunBusy
 from genreclf.sweep.rows import axes_of, read_rows
-from genreclf.sweep.summary import report
+from genreclf.sweep.summary import job_columns, report
 
 
 def write_job(sweep: Path, name: str, varies: dict[str, str], *, code: int | None = 0, call: str = "now") -> None:
@@ -47,6 +48,20 @@ def test_rows_are_ordered_and_say_what_varies(sweep: Path) -> None:
     ]
     assert axes_of(rows) == ["model"]
     assert rows[2].reason == "ValueError: no"
+
+
+def test_refits_and_pretrained_jobs_are_marked(sweep: Path) -> None:
+    metrics = json.loads((sweep / "a/metrics.json").read_text())
+    metrics |= {"refit": {"run": "b"}, "pretrained": {"encoder": "c"}}
+    (sweep / "a/metrics.json").write_text(json.dumps(metrics))
+    rows = read_rows(sweep)
+    table = Table.of(job_columns(sweep, rows), rows)
+    assert [row[table.header.index("status")] for row in table.cells] == ["finished", "finished, PRETRAINED, REFIT"]
+    assert [line.split(",").count("True") for line in csv_text(job_columns(sweep, rows), rows).splitlines()] == [
+        0,
+        1,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(("codes", "end"), [([], 0), ([2], 2), ([2, 2], 2), ([2, 1], 1), ([-9], 1), ([None], 1)])
@@ -96,7 +111,7 @@ def test_a_job_that_another_process_does_is_left_alone(
 @pytest.mark.pictures
 def test_each_job_is_a_line_of_its_color(tmp_path: Path) -> None:
     jobs = [
-        JobLine(varies={"lr": lr}, objective=objective, leaky=False, pretrained=lr == "1")
+        JobLine(varies={"lr": lr}, objective=objective, leaky=False, marks=["PRETRAINED"] * (lr == "1"))
         for lr, objective in (("1", 0.2), ("2", 0.9))
     ]
     assert draw_axes(tmp_path / "axes.png", ["lr"], jobs, "title")

@@ -1,0 +1,69 @@
+"""Plot of a learning curve: the accuracy on test tracks against how much was trained on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genreclf.plots.style import BLUE, BROWN, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, new_figure, save, tidy
+
+COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, BROWN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """How well a model does that was trained on so much."""
+
+    size: float
+    """Training tracks, or artists of each genre."""
+    accuracy: float
+    """On test tracks, from 0 to 1; the mean over seeds."""
+    ci95: tuple[float, float]
+    """Its 95 % interval over tracks."""
+    ci95_artists: tuple[float, float] | None
+    """Over artists and seeds; None where no artists are known."""
+
+
+def draw_learning_curve(
+    path: Path,
+    lines: Mapping[str, Sequence[CurvePoint]],
+    label: str,
+    title: str,
+) -> None:
+    """Draw a line a model, with its interval over tracks as bars and over artists as a band, sizes on a log scale.
+
+    Args:
+        path: The PNG to write.
+        lines: Points by rising size, by the name of the model.
+        label: What the sizes are.
+        title: Of the plot, see `genreclf.plots.style.marked`.
+    """
+    figure = new_figure(9.5, 6.2, title)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    for index, (name, points) in enumerate(lines.items()):
+        color = COLORS[index % len(COLORS)]
+        sizes = np.array([point.size for point in points])
+        accuracy = 100 * np.array([point.accuracy for point in points])
+        bars = np.abs(100 * np.array([point.ci95 for point in points]).T - accuracy)
+        # Side by side, so that the bars of several models can be told apart.
+        beside = sizes * 1.02 ** (index - (len(lines) - 1) / 2)
+        axes.errorbar(
+            beside, accuracy, yerr=bars, color=color, marker="o", linewidth=2, elinewidth=1.3, capsize=3, label=name
+        )
+        bands = [(size, point.ci95_artists) for size, point in zip(beside, points, strict=True) if point.ci95_artists]
+        if bands:
+            ends = 100 * np.array([band for _, band in bands]).T
+            axes.fill_between([size for size, _ in bands], *ends, color=color, alpha=0.15, linewidth=0)
+    ticks = sorted({point.size for points in lines.values() for point in points})
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in np.round(ticks, 1)])
+    axes.minorticks_off()
+    axes.set_xlabel(label, fontsize=13, color=INK)
+    axes.set_ylabel("test tracks recognized (%)", fontsize=13, color=INK)
+    axes.set_title("bars: 95 % intervals over tracks; bands: over artists and seeds", loc="left", fontsize=12)
+    tidy(axes, "both")
+    legend = axes.legend(fontsize=12, frameon=False, loc="lower right")
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    save(figure, path)

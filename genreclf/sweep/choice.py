@@ -1,0 +1,188 @@
+"""Choose settings by folds inside training and validation tracks, whose test tracks nobody has read."""
+
+import math
+import shlex
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from genreclf.comparison.experiments import Experiment, group_runs
+from genreclf.comparison.naming import settings_of
+from genreclf.comparison.runs import FinishedRun
+from genreclf.comparison.significance import PairedTest, paired_test
+from genreclf.comparison.tables import interval
+from genreclf.evaluation.metrics import get_metric
+from genreclf.evaluation.predictions import read_track_csv
+from genreclf.experiment.lineage import track_key
+from genreclf.reports.tables import Column, Table, of_interval, of_value, percent, span
+from genreclf.sweep.job import read_object
+from genreclf.sweep.rows import FINISHED, Row, read_rows
+
+INNER = ("split.inner_fold", "split.inner_folds")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Candidate:
+    """A setting that was tried on the inner folds of one split."""
+
+    experiment: Experiment
+    """Its runs, with the predictions of their validation tracks in place of the test's."""
+    behind: PairedTest | None
+    """The chosen setting compared with this one on the same tracks; None for the chosen one itself."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Choice:
+    """What the inner folds of one split chose."""
+
+    outer: int | None
+    """The outer fold; None where the split has none."""
+    candidates: tuple[Candidate, ...]
+    """The chosen one, then the others by falling accuracy."""
+    jobs: tuple[tuple[str, ...], ...]
+    """Overrides of the chosen setting on the split itself, a list for each seed."""
+    left_out: tuple[str, ...]
+    """Names of settings of which a fold or a seed is missing."""
+
+    @property
+    def chosen(self) -> Experiment:
+        """The setting with the highest accuracy on validation tracks, each of which one of the folds held out."""
+        return self.candidates[0].experiment
+
+    @property
+    def sentence(self) -> str:
+        """What was chosen, and by how much, in words."""
+        name, of = self.chosen.name, f" in outer fold {self.outer}" if self.outer is not None else ""
+        words = f"Chosen{of}: {name}, {accuracy_words(self.chosen)}."
+        if len(self.candidates) > 1 and (test := self.candidates[1].behind) is not None:
+            by = f"The next, {self.candidates[1].experiment.name}, is {100 * test.difference:.1f} points behind"
+            over = test.ci95_artists
+            words += f" {by}{f' (95 % interval over artists {span(*over)})' if over else ''}."
+        if self.left_out:
+            words += f" Not compared, as runs are missing: {', '.join(self.left_out)}."
+        return words
+
+
+def accuracy_words(experiment: Experiment) -> str:
+    """Return the accuracy of an experiment with both intervals."""
+    scores = experiment.scores
+    over = f", over artists {span(*scores.artist_interval)}" if scores.artist_interval else ""
+    return (
+        f"{percent(scores.accuracy)} % of {len(scores.track_ids)} tracks (95 % interval {interval(experiment)}{over})"
+    )
+
+
+def choose(rows: Sequence[Row]) -> list[Choice]:
+    """Return what was chosen by the finished jobs of a sweep, for each outer fold; nothing if none has inner folds.
+
+    A setting is judged by its accuracy on the validation tracks of all inner folds together, each track counting once.
+
+    Raises:
+        UserError: A file of a run is missing or damaged.
+    """
+    row_of = {row.path: row for row in rows if row.status == FINISHED}
+    by_outer: dict[Any, list[FinishedRun]] = defaultdict(list)
+    for path in row_of:
+        run = FinishedRun.read(path)
+        if get_metric(run.config, "split.inner_fold") is not None:
+            by_outer[get_metric(run.config, "split.fold")].append(run)
+    return [
+        _choice(outer, by_outer[outer], row_of) for outer in sorted(by_outer, key=lambda fold: (fold is None, fold))
+    ]
+
+
+def _choice(outer: int | None, runs: Sequence[FinishedRun], row_of: dict[Path, Row]) -> Choice:
+    validated = [replace(run, tracks=read_track_csv(run.path / "val_predictions.csv")) for run in runs]
+    known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
+    experiments, _ = group_runs(validated, known)
+    cells = {
+        experiment: {(run.config.get("seed"), run.split_hash) for run in experiment.runs} for experiment in experiments
+    }
+    every = max(cells.values(), key=len)
+    complete = sorted((each for each in experiments if cells[each] == every), key=lambda each: -each.scores.accuracy)
+    chosen = complete[0]
+    first_of_seed = {str(run.config.get("seed")): row_of[run.path] for run in reversed(chosen.runs)}
+    return Choice(
+        outer=outer,
+        candidates=tuple(
+            Candidate(experiment=each, behind=None if each is chosen else paired_test(chosen.scores, each.scores))
+            for each in complete
+        ),
+        jobs=tuple(
+            tuple(word for word in row.overrides if word.lstrip("+").partition("=")[0] not in INNER)
+            for _, row in sorted(first_of_seed.items())
+        ),
+        left_out=tuple(each.name for each in experiments if each not in complete),
+    )
+
+
+def chosen_jobs(sweep_dir: Path) -> list[list[str]]:
+    """Return the overrides of the jobs that train what was chosen in a sweep, for each outer fold and seed."""
+    return [list(job) for choice in choose(read_rows(sweep_dir)) for job in choice.jobs]
+
+
+def command_of(choice: Choice, sweep_dir: Path) -> str:
+    """Return the command that trains and tests what was chosen."""
+    typed = read_object(sweep_dir / "sweep.json").get("command", [])
+    places = [index for index, word in enumerate(typed) if word in ("--config-dir", "-cd")]
+    options = [word for index in places for word in typed[index : index + 2]]
+    options += [word for word in typed if word.startswith("--config-dir=")]
+    words = [word for word in choice.jobs[0] if not word.startswith(("sweep=", "seed="))]
+    if seeds := [word.removeprefix("seed=") for job in choice.jobs for word in job if word.startswith("seed=")]:
+        words.append(f"seed={','.join(seeds)}")
+    several = ["-m"] * (len(seeds) > 1)
+    return shlex.join(["python", "-m", "genreclf", *several, *options, *words])
+
+
+def tested(choices: Sequence[Choice], rows: Sequence[Row]) -> Experiment | None:
+    """Return the runs of chosen settings on the tests of their outer folds, together; None if there are none."""
+    wanted = {choice.outer: _setting(choice.chosen.runs[0]) for choice in choices if choice.outer is not None}
+    runs = [
+        run
+        for run in (FinishedRun.read(row.path) for row in rows if row.status == FINISHED)
+        if get_metric(run.config, "split.inner_fold") is None
+        and wanted.get(get_metric(run.config, "split.fold")) == _setting(run)
+    ]
+    if not runs:
+        return None
+    known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
+    return Experiment(
+        name="chosen", split=runs[0].metrics["split"]["name"], title="", settings={}, runs=tuple(runs), artists=known
+    )
+
+
+def _setting(run: FinishedRun) -> dict[str, Any]:
+    return {key: value for key, value in settings_of(run.config).items() if key not in INNER}
+
+
+def choice_table(choice: Choice) -> Table:
+    """Return the candidates of a choice as a table for readers."""
+
+    def test(name: str) -> Any:
+        return lambda each: None if each.behind is None else getattr(each.behind, name)
+
+    def points(value: float | None) -> str:
+        return "" if value is None else f"{-100 * value:+.1f}"
+
+    def p(value: float | None) -> str:
+        return "" if value is None else f"{value:.3g}"
+
+    columns: list[Column[Candidate]] = [
+        Column("", lambda each: each, "setting", lambda each: each.experiment.name, words=True),
+        Column("", lambda each: each, "runs", lambda each: each.experiment.repeats, words=True),
+        of_value("", "validation accuracy, tracks (%)", lambda each: each.experiment.scores.accuracy, percent),
+        *of_interval("", "95 % interval", lambda each: (each.experiment.interval.low, each.experiment.interval.high)),
+        *of_interval("", "95 % interval, artists", lambda each: each.experiment.scores.artist_interval),
+        of_value("", "against the first (points)", test("difference"), points),
+        *of_interval("", "95 % interval, artists", lambda each: _turned(each.behind), missing=""),
+        of_value("", "p, tracks", test("p"), p),
+        of_value("", "p, artists", test("p_artists"), p),
+    ]
+    return Table.of(columns, choice.candidates)
+
+
+def _turned(test: PairedTest | None) -> tuple[float, float] | None:
+    ends = test.ci95_artists if test else None
+    return None if ends is None or math.isnan(ends[0]) else (-ends[1], -ends[0])

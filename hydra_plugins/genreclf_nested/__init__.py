@@ -1,0 +1,1 @@
+"""A sweeper of Hydra that chooses settings inside each outer fold."""

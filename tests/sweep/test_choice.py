@@ -1,0 +1,106 @@
+"""Sweeps that choose a setting, and learning curves, through the real command."""
+
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import Cli
+from PIL import Image
+
+from genreclf.run_directory import RunDirectory
+
+TOGETHER = ["-m", "hydra/launcher=together", "hydra.sweep.dir=sweep"]
+INNER = ["split.inner_folds=3", "split.inner_fold=0,1,2"]
+
+
+@pytest.fixture
+def music(tiny: list[str]) -> list[str]:
+    """`tiny` without its model."""
+    return [word for word in tiny if not word.startswith("model")]
+
+
+def runs_of(folder: Path) -> dict[str, RunDirectory]:
+    paths = {path.parent: json.loads(path.read_text()) for path in sorted(folder.glob("*/job.json"))}
+    return {" ".join(map("=".join, record["varies"].items())): RunDirectory(path) for path, record in paths.items()}
+
+
+def held(run: RunDirectory, *subsets: str) -> set[str]:
+    return {id for subset in subsets for id in run.read_json(run.split)[subset]}
+
+
+@pytest.mark.long
+def test_inner_folds_choose_a_setting_without_the_test_tracks(cli: Cli, music: list[str], tmp_path: Path) -> None:
+    settings = [*music, "sweep=artist_cv", "model=constant,svm", *INNER]
+    outcome = cli(*TOGETHER, *settings)
+    assert outcome.code == 0, outcome.err
+    runs = runs_of(tmp_path / "sweep")
+    assert len(runs) == 6
+    command = next(line.strip() for line in outcome.out.splitlines() if line.startswith("  python -m genreclf"))
+    assert "model=svm" in command
+    assert "inner_fold" not in command
+    assert "Chosen in outer fold 0: SVM, " in outcome.out
+    page = (tmp_path / "sweep/sweep.md").read_text()
+    assert command in page
+    (best, other) = [line for line in page.splitlines() if line.startswith(("| SVM | 3", "| Constant | 3"))]
+    assert best.startswith("| SVM | 3 folds |")
+    for model, row in (("svm", best), ("constant", other)):
+        tried = [run for name, run in runs.items() if model in name]
+        right = sum(run.read_metrics()["objective"] * len(held(run, "val")) for run in tried)
+        assert row.split(" | ")[2] == f"{100 * right / 40:.1f}"
+    assert cli(*shlex.split(command)[3:], "run_dir=chosen").code == 0
+    chosen = RunDirectory(tmp_path / "chosen")
+    for run in runs.values():
+        assert held(run, "train", "val", "test") == held(chosen, "train", "val")
+        assert run.read_metrics()["split"]["name"] == "inner folds of artist_folds"
+
+
+@pytest.mark.slow
+def test_nested_folds_are_tested_by_what_was_chosen_without_them(cli: Cli, music: list[str], tmp_path: Path) -> None:
+    arguments = [
+        *TOGETHER,
+        *music,
+        "sweep=nested",
+        "model=constant,svm",
+        "split.fold=0,3",
+        *INNER[:1],
+        "split.inner_fold=0,1",
+    ]
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert "10 jobs: 10 finished." in outcome.out
+    runs = runs_of(tmp_path / "sweep")
+    outer = {name: run for name, run in runs.items() if "inner_fold" not in name}
+    assert [name.split()[0] for name in outer] == ["split.fold=0", "split.fold=3"]
+    assert all("model=svm" in name for name in outer)
+    for name, run in outer.items():
+        tested = held(run, "test")
+        inner = [each for other, each in runs.items() if "inner_fold" in other and other.startswith(name.split()[0])]
+        assert len(inner) == 4
+        assert not any(tested & held(each, "train", "val", "test") for each in inner)
+    accuracy = np.mean([run.read_metrics()["test"]["track"]["accuracy"] for run in outer.values()])
+    assert f"Tested by what was chosen without them: {100 * accuracy:.1f} % of 20 tracks" in outcome.out
+    again = cli(*arguments)
+    assert again.code == 0
+    assert "10 jobs: 10 finished." in again.out
+    assert "starts in" not in again.out
+
+
+@pytest.mark.pictures
+@pytest.mark.long
+def test_a_learning_curve_rises_with_what_is_trained_on(cli: Cli, music: list[str], tmp_path: Path) -> None:
+    curve = ["sweep=learning_curve", "model=svm", "split.train_fraction=1", "split.artists_per_genre=1,3", "seed=0,1"]
+    outcome = cli(*TOGETHER, *music, *curve)
+    assert outcome.code == 0, outcome.err
+    page = (tmp_path / "sweep/sweep.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| SVM |") and " to " in line]
+    few, many = [row for row in rows if row[1] in ("1", "3")]
+    assert [row[:5] for row in (few, many)] == [["| SVM", "1", "10", "10", "2"], ["| SVM", "3", "30", "30", "2"]]
+    assert float(few[5]) < float(many[5])
+    with (tmp_path / "sweep/comparison/comparison.csv").open(newline="") as file:
+        accuracy = {row["split"]: float(row["accuracy"]) for row in csv.DictReader(file)}
+    assert f"{100 * accuracy['artist_folds artists_per_genre=3']:.1f}" == many[5]
+    picture = np.asarray(Image.open(tmp_path / "sweep/figures/artists_per_genre.png").convert("RGB"))
+    assert (picture == (0, 0x72, 0xB2)).all(-1).sum() > 500
