@@ -55,10 +55,10 @@ def _notices(predictor: GenrePredictor, metrics: dict[str, Any], *, leaky: bool)
     notices = [LEAKY] * leaky
     pretrained = metrics.get("pretrained")
     if isinstance(pretrained, dict):
-        name, data = (str(pretrained.get(key, "unknown")) for key in ("name", "pretrained_on"))
+        name, data, overlap = (str(pretrained.get(key, "unknown")) for key in ("name", "pretrained_on", "overlap"))
         notices.append(
-            f"PRETRAINED: a part of the model ({name}) learned from other data first ({data}), which may hold songs of "
-            "the test."
+            f"PRETRAINED: a part of the model ({name}) learned from other data first ({data}). Songs of the test among "
+            f"them: {overlap}."
         )
     if predictor.warning is not None:
         notices.append(_PLAIN.get(predictor.warning, predictor.warning))

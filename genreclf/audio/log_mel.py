@@ -1,7 +1,7 @@
 """Compute log-mel spectrograms, and describe what the spectrograms of a dataset are."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -62,6 +62,8 @@ class FeatureSpec:
     an encoder's layers one after the other. Of these two, levels in dB mean nothing."""
     layers: tuple[tuple[str, int], ...] | None = None
     """Name and number of values of each layer of the embeddings."""
+    source: "FeatureSpec | None" = None
+    """The log-mels that embeddings are computed of, where they are not of waveforms; its clips mean nothing."""
 
     @classmethod
     def of_waveform(cls, *, sample_rate: int, clip_seconds: float) -> "FeatureSpec":
@@ -71,13 +73,18 @@ class FeatureSpec:
 
     @classmethod
     def of_embeddings(
-        cls, *, layers: Mapping[str, int], frames_per_second: float, sample_rate: int | None, clip_seconds: float
+        cls,
+        *,
+        layers: Mapping[str, int],
+        frames_per_second: float,
+        sample_rate: int | None,
+        clip_seconds: float,
+        source: "FeatureSpec | None" = None,
     ) -> "FeatureSpec":
         """Return the parameters of clips of `clip_seconds` of the embeddings of an encoder with such layers."""
         values, sizes = sum(layers.values()), tuple(layers.items())
-        return cls._of(
-            clip_seconds, frames_per_second, n_mels=values, sample_rate=sample_rate, kind="embedding", layers=sizes
-        )
+        of_source = {"sample_rate": sample_rate, "source": source and replace(source, clip_frames=1)}
+        return cls._of(clip_seconds, frames_per_second, n_mels=values, kind="embedding", layers=sizes, **of_source)
 
     @classmethod
     def of_audio(
@@ -114,12 +121,13 @@ class FeatureSpec:
         """Return `values` as a `FeatureSpec`; a mapping is what `plain` returned."""
         if isinstance(values, FeatureSpec):
             return values
-        layers = values.get("layers")
-        return cls(**{**values, "layers": None if layers is None else tuple((name, size) for name, size in layers)})
+        layers, source = values.get("layers"), values.get("source")
+        sizes = None if layers is None else tuple((name, size) for name, size in layers)
+        return cls(**{**values, "layers": sizes, "source": None if source is None else cls.from_plain(source)})
 
     def plain(self) -> dict[str, Any]:
-        """Return the parameters as a dictionary, as checkpoints keep them."""
-        return asdict(self)
+        """Return the parameters as a dictionary, as checkpoints keep them; `source` only if there is one."""
+        return {key: value for key, value in asdict(self).items() if key != "source" or value is not None}
 
     @property
     def source_rate(self) -> int | None:

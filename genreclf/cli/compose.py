@@ -23,7 +23,7 @@ from genreclf.run_directory import RunDirectory
 
 TRAINING_ONLY = (
     *("loss", "optimizer", "scheduler", "augmentation", "regularization", "callbacks", "experiment"),
-    *("sweep", "seed", "init_from", "ckpt_path", "refit", "data.crops_per_track"),
+    *("sweep", "seed", "init_from", "ckpt_path", "refit", "compare_with", "data.crops_per_track"),
 )
 """Groups and keys that only a training uses."""
 

@@ -21,8 +21,6 @@ def main(arguments: list[str]) -> None:
     if path.is_dir():
         raise UserError(f"--out {path} is a folder; name a file.")
     predictor = GenrePredictor.of_run(options.run, trust=options.trust)
-    if (kind := predictor.spec.kind) != "log_mel":
-        raise UserError(f"export writes networks that take spectrograms, and that of {options.run} takes {kind}s.")
     metadata = describe(RunDirectory(options.run), predictor)
     with writing("--out", path):
         checked = export(predictor, path, format=format, metadata=metadata, files=options.check)

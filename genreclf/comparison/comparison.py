@@ -14,6 +14,7 @@ from genreclf.config.identity import digest
 from genreclf.datasets.identity import artist_of, credited, read_artists
 from genreclf.errors import UserError
 from genreclf.evaluation.leaks import seen_before
+from genreclf.evaluation.provenance import pretrained_words
 from genreclf.experiment.lineage import Key, track_key
 
 DATASET_KEYS = ("data._target_", "data.root", "data.seed")
@@ -92,6 +93,7 @@ def compare(paths: Iterable[Path], artists: Path | None = None, without_tracks: 
     tests = [paired_test(first.scores, second.scores) for first, second in alike]
     corrected = holm([test.p for test in tests])
     corrected_artists = iter(holm([test.p_artists for test in tests if test.p_artists is not None]))
+    warnings += _pretraining(experiments)
     for members in classes.values():
         warnings += _doubts(members)
     if len(devices := {run.device for run in (run for e in experiments for run in e.runs) if run.device}) > 1:
@@ -132,6 +134,19 @@ def _without(runs: Sequence[FinishedRun], path: Path | None) -> tuple[Sequence[F
         raise UserError(f"--without-tracks {path} names none of the {len(tested)} test tracks: give ids of theirs.")
     note = f"{found} of {len(tested)} test tracks are left out, those of {path}; figures of clips are not computed."
     return [run.without(listed) for run in runs], [note]
+
+
+def _pretraining(experiments: Sequence[Experiment]) -> list[str]:
+    """Return for each pretrained encoder what a reader must know of it, and whose it is if not of all experiments."""
+    users: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        for words in dict.fromkeys(pretrained_words(run.metrics) for run in experiment.runs):
+            users.setdefault(words, []).append(experiment)
+    users.pop("", None)
+    return [
+        f"PRETRAINED: {words}" + (f" ({_listed(members)})." if len(members) < len(experiments) else ".")
+        for words, members in users.items()
+    ]
 
 
 def _artists(runs: Sequence[FinishedRun], path: Path | None) -> dict[Key, Sequence[str]]:

@@ -17,6 +17,7 @@ from genreclf.config.identity import digest
 from genreclf.datasets.identity import artist_groups
 from genreclf.evaluation.intervals import artist_accuracy, artist_index, effective_tracks
 from genreclf.evaluation.metrics import confusion, get_metric
+from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.evaluation.provenance import marks_of, pretrained_name
 from genreclf.experiment.lineage import Key, track_key
 
@@ -57,14 +58,25 @@ class Experiment:
     @cached_property
     def scores(self) -> TrackScores:
         """How often each distinct test track was recognized."""
-        ids = tuple(sorted({track_id for run in self.runs for track_id in run.tracks.track_ids}))
+        return self._scores([run.tracks for run in self.runs])
+
+    @cached_property
+    def validation(self) -> TrackScores | None:
+        """How often each distinct validation track was recognized; None if a run has no predictions of them."""
+        tables = [table for run in self.runs if (table := run.validation) is not None and table.track_ids]
+        return self._scores(tables) if len(tables) == len(self.runs) else None
+
+    def _scores(self, tables: Sequence[TrackPredictions]) -> TrackScores:
+        """Return how often each track of a table of predictions of each run was recognized."""
+        ids = tuple(sorted({track_id for table in tables for track_id in table.track_ids}))
         row_of = {seed: row for row, seed in enumerate(sorted({str(run.config.get("seed")) for run in self.runs}))}
         right, times = np.zeros((2, len(row_of), len(ids)), dtype=np.int64)
-        for run in self.runs:
-            cells = row_of[str(run.config.get("seed"))], np.searchsorted(ids, run.tracks.track_ids)
-            right[cells] += run.right
+        keys: dict[str, Key] = {}
+        for run, table in zip(self.runs, tables, strict=True):
+            cells = row_of[str(run.config.get("seed"))], np.searchsorted(ids, table.track_ids)
+            right[cells] += table.predicted == table.targets
             times[cells] += 1
-        keys = {track_id: track_key(run.dataset, track_id) for run in self.runs for track_id in run.tracks.track_ids}
+            keys |= {track_id: track_key(run.dataset, track_id) for track_id in table.track_ids}
         groups = artist_groups(ids, {track_id: self.artists.get(key, ()) for track_id, key in keys.items()})
         return TrackScores(
             track_ids=ids,

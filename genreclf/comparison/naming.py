@@ -22,6 +22,9 @@ NAMED = 4
 STARTS = ("init_from", "ckpt_path", "refit")
 """Keys that name another run from which a run takes something."""
 
+ORIGIN = ("pretrained_on", "license", "revision", "sha256", "citation", "overlap")
+"""Keys of an encoder that say where its weights come from; other keys name it."""
+
 Settings = Mapping[str, Any]
 """Dotted keys to values."""
 
@@ -60,12 +63,12 @@ def recipe_names(recipes: Sequence[Settings]) -> list[str]:
     models = [shown(recipe, "model._target_") for recipe in recipes]
     names = [""] * len(recipes)
     beside = [key for key in varying_keys(recipes) if not within(key, ("model", "init_from", "ckpt_path"))]
-    beside = [key for key in beside if not _comes_with_a_class(key, recipes)][:NAMED]
+    beside = _without_origin([key for key in beside if not _comes_with_a_class(key, recipes)])[:NAMED]
     for model in dict.fromkeys(models):
         members = [index for index, other in enumerate(models) if other == model]
         alike = [recipes[index] for index in members]
         keys = [key for key in varying_keys(alike) if key != "model._target_" and not _comes_with_a_class(key, alike)]
-        keys += [key for key in beside if key not in keys]
+        keys = _without_origin([*keys, *(key for key in beside if key not in keys)])
         times = Counter(key.rpartition(".")[2] for key in keys)
         for index in members:
             names[index] = " ".join(filter(None, [model, *(_part(recipes[index], key, times) for key in keys)]))
@@ -75,6 +78,13 @@ def recipe_names(recipes: Sequence[Settings]) -> list[str]:
             for number, index in enumerate(members, start=1):
                 names[index] += f" #{number}"
     return names
+
+
+def _without_origin(keys: Sequence[str]) -> list[str]:
+    """Leave out where the weights of encoders come from, if something else tells the encoders apart."""
+    origin = {f"encoder.{key}" for key in ORIGIN}
+    others = [key for key in keys if key not in origin]
+    return others if any(within(key, ("encoder",)) for key in others) else list(keys)
 
 
 def _comes_with_a_class(key: str, recipes: Sequence[Settings]) -> bool:

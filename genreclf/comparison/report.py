@@ -6,11 +6,13 @@ from pathlib import Path
 
 from genreclf.comparison.comparison import Comparison
 from genreclf.comparison.experiments import Experiment
+from genreclf.comparison.layers import layer_curves
 from genreclf.comparison.sections import CAPTIONS, EXPERIMENTS_DRAWN, sections_of
 from genreclf.comparison.significance import accuracy_interval
 from genreclf.comparison.tables import PAIR_COLUMNS, columns_of, most_parameters, table_of
 from genreclf.errors import UserError
 from genreclf.plots.comparison import ExperimentPlot, Share, draw_all
+from genreclf.plots.layers import draw_layers
 from genreclf.reports.rendering import render
 from genreclf.reports.tables import csv_text
 from genreclf.run_directory import atomic_write_text
@@ -35,6 +37,9 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
     """
     try:
         pictures = draw_all(folder / "figures", [plotted(each) for each in comparison.experiments[:EXPERIMENTS_DRAWN]])
+        if curves := layer_curves(comparison.experiments):
+            pictures.insert(0, folder / "figures/layers.png")
+            draw_layers(pictures[0], curves)
         sections = sections_of(comparison, [(path, CAPTIONS[path.name]) for path in pictures])
         atomic_write_text(folder / "comparison.csv", csv_text(columns_of(comparison), comparison.experiments))
         atomic_write_text(folder / "pairs.csv", csv_text(PAIR_COLUMNS, comparison.pairs))

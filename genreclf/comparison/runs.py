@@ -117,6 +117,16 @@ class FinishedRun:
         return recognized
 
     @property
+    def validation(self) -> TrackPredictions | None:
+        """Predictions of the validation tracks; None where there are none.
+
+        Raises:
+            UserError: The file of them is damaged.
+        """
+        path = RunDirectory(self.path).val_predictions
+        return read_track_csv(path) if path.is_file() else None
+
+    @property
     def split_hash(self) -> str:
         """Hash of what the subsets of the split hold."""
         return str(get_metric(self.metrics, "split.hash"))

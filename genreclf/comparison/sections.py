@@ -25,8 +25,9 @@ LEAKY = (
 )
 
 PRETRAINED = (
-    "Rows marked PRETRAINED: their encoder was trained on other data, which may include songs of the test; the report "
-    "of a run names the data and the license. Do not compare them with networks from scratch as equals."
+    "Rows marked PRETRAINED: their encoder was trained on other data; which these are, under which license, and how "
+    "many songs of the test they contain is said below the table. Do not compare them with networks from scratch as "
+    "equals."
 )
 
 REFIT = (
@@ -70,6 +71,9 @@ LIMITS = (
 )
 
 CAPTIONS = {
+    "layers.png": "Accuracy of probes on validation tracks by the layer of the encoder that they take, mean over "
+    "seeds, with its 95 % interval; all: a weighted sum of all layers. The large mark is the layer that these tracks "
+    "choose, of equal accuracies the one with the lowest loss; the test had no part in it.",
     "curves.png": "Loss and accuracy by epoch, in training, in validation, and both. Thick: mean over the runs, as "
     "long as all of them last; thin: each run. Training accuracy is that of augmented clips.",
     "confusion.png": "Confusion in % of each true genre, over all runs of an experiment.",

@@ -95,6 +95,7 @@ def _verdict(pair: Pair) -> str:
 COLUMNS: tuple[Column[Experiment], ...] = (
     Column("experiment", lambda each: each.name, "experiment", name_cell, words=True),
     Column("pretrained", lambda each: each.pretrained),
+    Column("pretraining_overlap", lambda each: get_metric(each.runs[0].metrics, "pretrained.overlap")),
     Column("refit", lambda each: "REFIT" in each.marks),
     Column("split", lambda each: each.split, "split", split_cell, words=True),
     Column("leaky", lambda each: each.leaky),

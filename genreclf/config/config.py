@@ -59,6 +59,8 @@ class Config:
     ckpt_path: str | None
     refit: str | None
     """A run whose choice is trained on its validation tracks as well."""
+    compare_with: str | None
+    """A run whose accuracy stands beside this one's in its report."""
     debug: bool
     warnings: list[str]
     """What a user may not expect of a setting."""

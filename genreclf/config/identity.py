@@ -7,9 +7,10 @@ from typing import Any
 
 OUTSIDE_IDENTITY = (
     *("run_dir", "debug", "logger", "callbacks.progress", "callbacks.codecarbon", "callbacks.record"),
-    *("data.store_dir", "data.download", "trainer.step", "encoder.weights"),
+    *("data.store_dir", "data.download", "trainer.step", "encoder.weights", "compare_with"),
 )
-"""Keys that say where an experiment lies, who watches it and how its steps are started, not what it is."""
+"""Keys that say where an experiment lies, who watches it, how its steps are started and what stands beside it in its
+report, not what it is."""
 
 
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:

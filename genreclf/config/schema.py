@@ -201,6 +201,7 @@ class RootConfig:
     init_from: str | None = None
     ckpt_path: str | None = None
     refit: str | None = None
+    compare_with: str | None = None
     debug: bool = False
     run_dir: str = ""
 

@@ -66,6 +66,10 @@ def checked_spec(values: Any) -> FeatureSpec:
         sizes = [size for name, size in layers if isinstance(name, str) and len(name) <= LONGEST_NAME]
         if not all(type(size) is int and size > 0 for size in sizes) or sum(sizes) != values["n_mels"]:
             raise ValueError(f"layers of {layers!r}")
+    if (source := values.get("source")) is not None:
+        checked_spec(source)
+        if kind != "embedding" or source.get("kind") != "log_mel" or values.get("sample_rate") is not None:
+            raise ValueError(f"kind of {kind!r} with a source of {source.get('kind')!r}")
     spec = FeatureSpec.from_plain(values)
     if spec.n_mels * spec.clip_frames > LARGEST_CLIP:
         raise ValueError(f"n_mels of {spec.n_mels} with clip_frames of {spec.clip_frames}")

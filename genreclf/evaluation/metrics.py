@@ -79,7 +79,6 @@ def evaluate_tracks(tracks: TrackPredictions, artists: Mapping[str, str] | None 
     """Return ``track`` and ``per_genre`` of what `evaluate` returns, of at least one track."""
     counts = confusion(tracks)
     n, right = len(tracks.targets), int(np.trace(counts))
-    of_target = tracks.probabilities[np.arange(n), tracks.targets]
     return {
         "track": {
             "accuracy": right / n,
@@ -88,7 +87,7 @@ def evaluate_tracks(tracks: TrackPredictions, artists: Mapping[str, str] | None 
             "f1_macro": _macro_f1(counts),
             "top3_accuracy": _top_accuracy(tracks, 3),
             "calibration_error": calibration_error(tracks.probabilities, tracks.targets),
-            "loss": -float(np.log(np.maximum(of_target, np.finfo(np.float64).tiny)).mean()),
+            "loss": track_loss(tracks),
             "n": n,
         },
         "per_genre": genre_scores(tracks),
@@ -119,6 +118,12 @@ def apart(tracks: TrackPredictions, seen: Collection[str], artists: Mapping[str,
             }
         }
     return figures
+
+
+def track_loss(tracks: TrackPredictions) -> float:
+    """Return the mean negative log likelihood of the tracks, in nats."""
+    of_target = tracks.probabilities[np.arange(len(tracks.targets)), tracks.targets]
+    return -float(np.log(np.maximum(of_target, np.finfo(np.float64).tiny)).mean())
 
 
 def confusion(tracks: TrackPredictions) -> NDArray[np.int64]:

@@ -29,24 +29,26 @@ def pretrained_name(metrics: Mapping[str, Any]) -> str | None:
 
 
 def pretrained_words(metrics: Mapping[str, Any]) -> str:
-    """Return on what the encoder was trained, under which license, and what it may have seen of the test."""
-    found = metrics.get("pretrained") or {}
+    """Return the encoder's data, license and overlap with the test in words; empty if the run started from scratch."""
+    if (name := pretrained_name(metrics)) is None:
+        return ""
+    found = metrics["pretrained"]
     keys = ("pretrained_on", "license", "revision", "sha256", "overlap")
     data, license, revision, sha256, overlap = (str(found.get(key, "unknown")) for key in keys)
     if found.get("non_commercial") is True:
         license += ", which forbids commercial use"
     return (
-        f"{pretrained_name(metrics)}, trained on {data}; license {license}; revision {revision}, "
+        f"{name}, trained on {data}; license {license}; revision {revision}, "
         f"SHA-256 {sha256[:16]}; overlap of its pretraining data with the test: {overlap}"
     )
 
 
 def pretrained_note(metrics: Mapping[str, Any]) -> str:
     """Return the note on a PRETRAINED result in Markdown; empty if the run started from scratch."""
-    if pretrained_name(metrics) is None:
+    if not (words := pretrained_words(metrics)):
         return ""
     return (
-        f"**PRETRAINED.** {markdown(pretrained_words(metrics))}. The figures are not to be compared with those of "
+        f"**PRETRAINED.** {markdown(words)}. The figures are not to be compared with those of "
         "networks from scratch as of equals."
     )
 

@@ -1,7 +1,7 @@
 """Load what a run trains on: tracks, their spectrograms and the split."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,7 +104,7 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
     if spec.kind == "log_mel":
         store = store_of(dataset, tracks, spec, device=device, **kept)
     else:
-        store = open_store(*_recipe(config, dataset, tracks, spec, device), tracks, **kept)
+        store = open_store(*_recipe(config, dataset, spec, device), tracks, **kept)
     if config.clips.clip_seconds == "square":
         spec = replace(spec, clip_frames=spec.n_mels)
     elif config.clips.clip_seconds == "whole":
@@ -127,16 +127,12 @@ def expected_bytes(config: Config) -> int | None:
     return round(sum(lengths_s) * spec.frames_per_second * spec.n_mels * 2)  # int16 or float16
 
 
-def _recipe(
-    config: Config, dataset: Dataset, tracks: Sequence[Track], spec: FeatureSpec, device: torch.device
-) -> tuple[Recipe, Encode]:
+def _recipe(config: Config, dataset: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
     """Return what a store of waveforms or embeddings depends on, and the function that computes those of a track."""
     if spec.kind == "waveform":
         assert spec.sample_rate is not None
         return waveform_recipe(dataset, spec.sample_rate)
-    encoder = make_encoder(config)
-    log_mel = _log_mel_spec(config, dataset, tracks) if encoder.sample_rate is None else None
-    return embedding_recipe(dataset, encoder, device, log_mel)
+    return embedding_recipe(dataset, make_encoder(config), device, spec.source)
 
 
 def make_encoder(config: Config) -> Encoder:
@@ -147,25 +143,24 @@ def make_encoder(config: Config) -> Encoder:
 
 def _spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
     """Return what the network is given, with clips of 1 s where seconds do not say."""
-    if config.takes == "log_mel":
-        return _log_mel_spec(config, dataset, tracks)
-    return audio_spec(config)
-
-
-def _log_mel_spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
-    """Return what the spectrograms of the dataset are, or shall be."""
-    if isinstance(dataset, ImageDataset):
-        return FeatureSpec.of_pictures(
-            n_mels=dataset.n_mels,
-            frames_per_second=dataset.frames_per_second(list(tracks)),
-            clip_seconds=_clip_seconds(config),
-            rendering=dataset.rendering,
-        )
-    return _log_mel_of_audio(config)
+    if not isinstance(dataset, ImageDataset):
+        return audio_spec(config)
+    pictures = FeatureSpec.of_pictures(
+        n_mels=dataset.n_mels,
+        frames_per_second=dataset.frames_per_second(list(tracks)),
+        clip_seconds=_clip_seconds(config),
+        rendering=dataset.rendering,
+    )
+    return _given(config, lambda: pictures)
 
 
 def audio_spec(config: Config) -> FeatureSpec:
     """Return the features of audio, 1 s where seconds are not known; raise `UserError` if one or the encoder lacks."""
+    return _given(config, lambda: _log_mel_of_audio(config))
+
+
+def _given(config: Config, log_mel: Callable[[], FeatureSpec]) -> FeatureSpec:
+    """Return what the network is given, where `log_mel` returns what spectrograms are."""
     clip_seconds = _clip_seconds(config)
     if config.takes == "embedding":
         encoder = make_encoder(config)
@@ -174,14 +169,14 @@ def audio_spec(config: Config) -> FeatureSpec:
             frames_per_second=1 / encoder.hop_s,
             sample_rate=encoder.sample_rate,
             clip_seconds=clip_seconds,
+            source=log_mel() if encoder.sample_rate is None else None,
         )
-    features = config.features
     if config.takes == "waveform":
-        rate = make_encoder(config).sample_rate if config.encoder.get("_target_") else features.sample_rate
+        rate = make_encoder(config).sample_rate if config.encoder.get("_target_") else config.features.sample_rate
         if not rate:
             raise UserError("features.sample_rate must be set for a network that takes waveforms.")
         return FeatureSpec.of_waveform(sample_rate=rate, clip_seconds=clip_seconds)
-    return _log_mel_of_audio(config)
+    return log_mel()
 
 
 def _log_mel_of_audio(config: Config) -> FeatureSpec:

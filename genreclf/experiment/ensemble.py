@@ -108,10 +108,14 @@ def joint_provenance(runs: Sequence[RunDirectory], config: Config) -> dict[str, 
     if refits := [each["refit"] for each in found if "refit" in each]:
         joint["refit"] = {"run": ", ".join(dict.fromkeys(str(each["run"]) for each in refits)), "epochs": None}
     if pretrained := [each["pretrained"] for each in found if "pretrained" in each]:
-        joint["pretrained"] = _first_of(pretrained)
+        joint["pretrained"] = _joint(pretrained)
     return joint
 
 
-def _first_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the first record, by the names of all."""
-    return {**records[0], "name": " and ".join(dict.fromkeys(str(record.get("name")) for record in records))}
+def _joint(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what all records say, where they differ side by side."""
+    joint: dict[str, Any] = {}
+    for key in dict.fromkeys(key for record in records for key in record):
+        values = list(dict.fromkeys(record[key] for record in records if key in record))
+        joint[key] = values[0] if len(values) == 1 else " and ".join(map(str, values))
+    return joint | {"non_commercial": True} if any(record.get("non_commercial") for record in records) else joint

@@ -12,6 +12,7 @@ from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
 from genreclf.evaluation.provenance import provenance_of
+from genreclf.experiment.baseline import Baseline
 from genreclf.experiment.build import build_data, build_model, is_best_checkpoint
 from genreclf.experiment.checks import (
     check_evaluation,
@@ -73,11 +74,11 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
         inherited = {key: record for key, record in provenance_of(tuned.read_metrics()).items() if key == "pretrained"}
     if (start := Start.of(config)) is not None:
         lineage = read_lineage(start.run, config)
-    refit, teacher = Refit.of(config), Teacher.of(config)
+    refit, teacher, baseline = Refit.of(config), Teacher.of(config), Baseline.of(config)
     if teacher is not None:
         lineage = both(lineage, read_lineage(teacher.run, config))
     corpus = load(config)
-    split, seen = _split(config, corpus, lineage, refit)
+    split, seen = _split(config, corpus, lineage, refit, baseline)
     if start is not None:
         start.check_data(split, corpus.spec)
     unvalidated = [] if split.val else [_without_validation(config, split)]
@@ -101,6 +102,7 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
             **inherited,
             **_own_provenance(config),
             **({"refit": refit.record} if refit else {}),
+            **({"compare_with": baseline.record} if baseline else {}),
         },
         start=start,
     )
@@ -163,10 +165,14 @@ def _prepare_test(
     )
 
 
-def _split(config: Config, corpus: Corpus, lineage: Lineage, refit: Refit | None = None) -> tuple[Split, Seen | None]:
+def _split(
+    config: Config, corpus: Corpus, lineage: Lineage, *same: Refit | Baseline | None
+) -> tuple[Split, Seen | None]:
+    """Split the tracks; see that runs of the `same` split have it."""
     split = corpus.split(config)
-    if refit is not None:
-        refit.check_split(split)
+    for run in same:
+        if run is not None:
+            run.check_split(split)
     if config.refit is not None:
         split = with_validation(split)
     return check_test(split, corpus.dataset, corpus.tracks, lineage, unseen=config.subsets.unseen)

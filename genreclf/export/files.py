@@ -17,6 +17,7 @@ from torch.export import Dim, ExportedProgram
 
 from genreclf import __version__
 from genreclf.audio.decode import open_audio
+from genreclf.audio.log_mel import WAVEFORM_SAMPLES
 from genreclf.audio.streaming import resampled
 from genreclf.errors import UnreadableTrack, UserError, require
 from genreclf.export.graph import WaveformClassifier
@@ -136,12 +137,20 @@ def export(
 
 def traced(predictor: GenrePredictor) -> ExportedProgram:
     """Return the model as a program, for any number of songs and any length from one hop on."""
-    module = WaveformClassifier(model=predictor.model, grid_overlap=predictor.grid_overlap, short=predictor.short)
-    spec = predictor.spec
-    assert spec.hop_length is not None
-    example = torch.zeros(2, int(2.7 * spec.clip_frames * spec.hop_length) + 1)
-    sizes = {"waveform": {0: Dim("batch"), 1: Dim("sample", min=spec.hop_length)}}
+    features, spec = predictor.feature_extractor, predictor.spec
+    module = WaveformClassifier(
+        model=predictor.model,
+        grid_overlap=predictor.grid_overlap,
+        short=predictor.short,
+        extractor=features.embedding_extractor,
+    )
+    hop = (spec.source or spec).hop_length or WAVEFORM_SAMPLES
+    clips = 2.7 if spec.kind == "log_mel" else 4.7
+    example = torch.zeros(2, int(clips * spec.clip_frames / spec.frames_per_second * features.sample_rate) + 1)
+    sizes = {"waveform": {0: Dim("batch"), 1: Dim("sample", min=hop)}}
     with warnings.catch_warnings(), torch.inference_mode():
+        if spec.kind != "log_mel":
+            module(example)  # An encoder may make what it needs of a device the first time.
         # A recurrent layer's flat weights, which are the parameters themselves.
         warnings.filterwarnings("ignore", message="The tensor attributes? .* assigned during export")
         return torch.export.export(module, (example,), dynamic_shapes=sizes)
@@ -160,6 +169,7 @@ def describe(run: RunDirectory, predictor: GenrePredictor) -> dict[str, str]:
         "split": split.get("name"),
         "split_hash": split.get("hash"),
         "leaky": split.get("leaky"),
+        "pretrained": metrics.get("pretrained"),
         "test_track_accuracy": track.get("accuracy"),
         "test_track_accuracy_ci95": track.get("accuracy_ci95"),
         "test_track_accuracy_ci95_artists": track.get("accuracy_ci95_artists"),

@@ -6,31 +6,29 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from genreclf.audio.log_mel import STEP_DB, LogMel, in_steps
+from genreclf.audio.log_mel import STEP_DB, WAVEFORM_SAMPLES, FeatureSpec, LogMel, in_steps
+from genreclf.audio.scaling import FULL_SCALE
 from genreclf.data.clips import Short
 from genreclf.errors import UserError
-from genreclf.models import GenreClassifier
+from genreclf.models import FineTune, GenreClassifier
+from genreclf.models.encoders.base import Encoder
+from genreclf.models.encoders.store import EmbeddingExtractor
 
 
-class WaveformClassifier(nn.Module):
-    """What `genreclf.inference` does with a song, in one segment: log-mel, grid of clips, network, mean of the clips.
-
-    The steps of 1/256 dB of quantized log-mels are part of it, and so is clipping below a song's peak where the
-    model was trained so. All clips of all songs go through the network at once, so memory grows with the songs' length.
+class LogMelSteps(nn.Module):
+    """The stored log-mels of waveforms: in steps of 1/256 dB, and clipped below a song's peak if the spectrograms are.
 
     Args:
-        model: Trained on audio; its network is copied.
-        grid_overlap: By what fraction neighboring clips overlap at least.
-        short: What is done with songs shorter than a clip.
+        spec: Of the spectrograms.
 
     Raises:
-        UserError: The model was trained on pictures.
+        UserError: They are pictures.
     """
 
-    def __init__(self, *, model: GenreClassifier, grid_overlap: float = 0.5, short: Short = "pad") -> None:
+    def __init__(self, spec: FeatureSpec) -> None:
         super().__init__()
-        spec = model.spec
         if not (spec.sample_rate and spec.n_fft and spec.hop_length):
             raise UserError(
                 "The model was trained on pictures, whose making an exported file does not hold: "
@@ -39,19 +37,116 @@ class WaveformClassifier(nn.Module):
         self.log_mel = LogMel(
             sample_rate=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop_length, n_mels=spec.n_mels
         )
+        self.top_steps = None if spec.top_db is None else in_steps(spec.top_db)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Return ``(batch, mel, frame)`` of waveforms ``(batch, sample)``."""
+        steps: Tensor = (self.log_mel(waveform) / STEP_DB).round()
+        if self.top_steps is not None:
+            steps = steps.maximum(steps.amax((-2, -1), keepdim=True) - self.top_steps)
+        return steps
+
+
+class StoredColumns(nn.Module):
+    """The stored waveforms of waveforms: 16 bit, `WAVEFORM_SAMPLES` in a column."""
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Return ``(batch, sample of the column, column)`` of waveforms ``(batch, sample)``."""
+        columns = (waveform.shape[1] + WAVEFORM_SAMPLES - 1) // WAVEFORM_SAMPLES
+        filled = functional.pad(waveform, (0, columns * WAVEFORM_SAMPLES - waveform.shape[1]))
+        values = (filled * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1)
+        return values.reshape(values.shape[0], columns, WAVEFORM_SAMPLES).transpose(1, 2)
+
+
+class StoredEmbeddings(nn.Module):
+    """The stored embeddings of waveforms: of each window, the mean over the encoder's frames, in float16.
+
+    Args:
+        extractor: What embeds them otherwise.
+        spec: Of the embeddings.
+
+    Raises:
+        UserError: The encoder's input is not computed by PyTorch alone.
+    """
+
+    def __init__(self, extractor: EmbeddingExtractor, spec: FeatureSpec) -> None:
+        super().__init__()
+        check_exports(extractor.encoder)
+        self.source = spec.source
+        self.steps = None if spec.source is None else LogMelSteps(spec.source)
+        self.encoder, self.window, self.hop = copy.deepcopy(extractor.make_ready()), extractor.window, extractor.hop
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Return ``(batch, value, window)`` of waveforms ``(batch, sample)``."""
+        signal = waveform
+        if self.steps is not None and self.source is not None:
+            signal = self.steps(waveform) * self.source.step_db + self.source.zero_db
+        missing = cast(int, torch.sym_max(self.window - signal.shape[-1], 0))
+        windows = functional.pad(signal, (0, missing)).unfold(-1, self.window, self.hop).movedim(-2, 1)
+        layers = self.encoder.embed(windows.flatten(0, 1)).mean(2)
+        each = zip(layers.unbind(1), self.encoder.dimensions, strict=True)
+        limit = torch.finfo(torch.float16).max
+        values = torch.cat([layer[:, :size] for layer, size in each], 1).clamp(-limit, limit).half().float()
+        return values.reshape(windows.shape[0], windows.shape[1], values.shape[1]).transpose(1, 2)
+
+
+def check_exports(encoder: Encoder) -> None:
+    """Check that a program can hold an encoder.
+
+    Raises:
+        UserError: Its input is not computed by PyTorch alone.
+    """
+    if not encoder.is_torch:
+        raise UserError(
+            f"encoder={encoder.name} computes its input outside of PyTorch, so no file can hold it: use predict."
+        )
+
+
+class WaveformClassifier(nn.Module):
+    """What `genreclf.inference` does with a song, in one segment: features, grid of clips, network, mean of the clips.
+
+    All clips of all songs go through the network at once, so memory grows with the songs' length.
+
+    Args:
+        model: Trained on audio; its network is copied.
+        grid_overlap: By what fraction neighboring clips overlap at least.
+        short: What is done with songs shorter than a clip.
+        extractor: What embeds waveforms, if the model takes embeddings.
+
+    Raises:
+        UserError: The model was trained on pictures, or has an encoder that cannot be exported.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: GenreClassifier,
+        grid_overlap: float = 0.5,
+        short: Short = "pad",
+        extractor: EmbeddingExtractor | None = None,
+    ) -> None:
+        super().__init__()
+        spec = model.spec
+        self.features: nn.Module
+        if spec.kind == "embedding":
+            assert extractor is not None
+            self.features = StoredEmbeddings(extractor, spec)
+        elif spec.kind == "waveform":
+            if isinstance(model, FineTune):
+                check_exports(model.body.encoder)
+            self.features = StoredColumns()
+        else:
+            self.features = LogMelSteps(spec)
         self.scaling = copy.deepcopy(model.scaling)
         self.network = copy.deepcopy(model.network)
         self.clip_frames = spec.clip_frames
         self.stride_frames = Fraction(max(1.0, spec.clip_frames * (1 - grid_overlap))).limit_denominator(10_000)
         self.silence = float(spec.silence) if short == "pad" else None
-        self.top_steps = None if spec.top_db is None else in_steps(spec.top_db)
         self.eval().cpu()
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the probabilities ``(batch, genre)`` of mono songs of one length ``(batch, sample)``."""
-        steps = (self.log_mel(waveform) / STEP_DB).round()
-        if self.top_steps is not None:
-            steps = steps.maximum(steps.amax((-2, -1), keepdim=True) - self.top_steps)
+        steps = self.features(waveform)
         count, start = self.grid(steps.shape[-1])
         place = start[:, None] + torch.arange(self.clip_frames)
         # A tensor, as the ONNX exporter knows no remainder by a number that is not constant.

@@ -145,8 +145,8 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
             raise UserError(f"--to {path} cannot be made ({error.strerror}); choose a new folder.") from error
     finally:
         shutil.rmtree(partial.path, ignore_errors=True)
-    if "pretrained" in metrics:
-        scored += f" PRETRAINED: {pretrained_words(metrics)}."
+    if words := pretrained_words(metrics):
+        scored += f" PRETRAINED: {words}."
     return f"{scored} LEAKY: not to be compared with other splits." if split.leaky else scored
 
 

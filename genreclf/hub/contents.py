@@ -80,6 +80,7 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
         "init_from": None,
         "ckpt_path": None,
         "refit": PurePosixPath(str(refit)).name if (refit := config.get("refit")) else None,
+        "compare_with": None,
         "debug": False,
         "run_dir": "",
     }

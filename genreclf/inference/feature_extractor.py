@@ -1,9 +1,9 @@
 """Extract the features of a song as a model was trained on them, block by block."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -68,10 +68,14 @@ class FeatureExtractor:
     def __init__(self, spec: FeatureSpec, embedding_extractor: EmbeddingExtractor | None = None) -> None:
         self.spec = spec
         self.embedding_extractor = embedding_extractor
+        # Of the log-mels that are embedded, if it is not waveforms.
+        self.of_source = None if spec.source is None else FeatureExtractor(spec.source)
         n_mels = spec.n_mels
+        if (source := spec.source) is not None:
+            spec, n_mels = source, source.n_mels
         if spec.kind != "log_mel":
             if spec.sample_rate is None or (spec.kind == "embedding") != (embedding_extractor is not None):
-                raise UserError("The model takes embeddings of spectrograms, which are not computed of songs yet.")
+                raise UserError("The model takes embeddings of unknown spectrograms: train it again.")
             # For display alone.
             settings, n_mels = {"sample_rate": spec.sample_rate, "n_fft": 2048, "hop_length": 512}, 128
         elif spec.rendering == "librosa_peak80":
@@ -90,9 +94,9 @@ class FeatureExtractor:
     @property
     def notice(self) -> str | None:
         """A sentence on how audio is turned into the model's features, if a user should know."""
-        if self.spec.rendering is None:
+        if (rendering := (self.spec.source or self.spec).rendering) is None:
             return None
-        return f"The model was trained on pictures ({self.spec.rendering}): the same pictures are made of the audio."
+        return f"The model was trained on pictures ({rendering}): the same pictures are made of the audio."
 
     @contextmanager
     def extract(
@@ -104,6 +108,18 @@ class FeatureExtractor:
             UnreadableTrack: The song cannot be used; the message says why.
             NoSpace: There is no space for temporary files.
         """
+        if self.of_source is not None:
+            skipped = {"skip_start_s": skip_start_s, "skip_end_s": skip_end_s}
+            with (
+                self.of_source.extract(stream, **skipped) as song,
+                sentence_when_full(),
+                tempfile.TemporaryFile() as embedded,
+            ):
+                source, parts = self.of_source.spec, torch.split(song.log_mel_q, _CHUNK_FRAMES)
+                levels_db = (part.T.float() * source.step_db + source.zero_db for part in parts)
+                values = self._embeddings(levels_db, cast(BinaryIO, embedded))
+                yield replace(song, log_mel_q=torch.from_numpy(values))
+            return
         skips = round(skip_start_s * stream.sample_rate), round(skip_end_s * stream.sample_rate)
         with sentence_when_full(), tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as samples:
             used_samples = 0
@@ -154,7 +170,12 @@ class FeatureExtractor:
             for block in blocks:
                 file.write(columns_of(block).data)
             return _mapped(file, np.dtype(np.int16), self.spec.n_mels)
-        for values in self.embedding_extractor.of_blocks(map(torch.from_numpy, blocks)):
+        return self._embeddings(map(torch.from_numpy, blocks), file)
+
+    def _embeddings(self, blocks: Iterable[Tensor], file: BinaryIO) -> NDArray[np.generic]:
+        """Return the embeddings ``(window, value)`` of blocks of a waveform or a log-mel."""
+        assert self.embedding_extractor is not None
+        for values in self.embedding_extractor.of_blocks(blocks):
             file.write(values.data)
         return _mapped(file, np.dtype(np.float16), self.spec.n_mels)
 

@@ -139,7 +139,8 @@ class GenrePredictor:
         """
         if self.encoder is None or self.spec.kind != "embedding":
             return FeatureExtractor(self.spec)
-        return FeatureExtractor(self.spec, EmbeddingExtractor(self.encoder, self.device))
+        frames_per_second = self.spec.source.frames_per_second if self.spec.source else None
+        return FeatureExtractor(self.spec, EmbeddingExtractor(self.encoder, self.device, frames_per_second))
 
     def predict(
         self, song: Song, *, sample_rate: int | None = None, skip_start_s: float = 0.0, skip_end_s: float = 0.0

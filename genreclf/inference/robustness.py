@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from genreclf.devices import first_device
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import say
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv, write_track_csv
-from genreclf.evaluation.provenance import marks_of
+from genreclf.evaluation.provenance import marks_of, provenance_of
 from genreclf.evaluation.robustness import Robustness
 from genreclf.experiment.corpus import load_corpus, split_of
 from genreclf.experiment.lineage import read_lineage
@@ -54,8 +55,8 @@ class Measurement:
     """See `Robustness.of`."""
     leaky: bool
     """Whether the model has seen test tracks, or they leak by their split."""
-    marks: list[str]
-    """What else its figures must not be read without, see `genreclf.evaluation.provenance.marks_of`."""
+    provenance: Mapping[str, Any]
+    """See `genreclf.evaluation.provenance.provenance_of`."""
     split: str
     """Name of the split."""
 
@@ -91,10 +92,12 @@ def measure_robustness(config: Config, *, trust: Sequence[str] = ()) -> list[Rob
         before = found.pop(UNCHANGED)
         results = [Robustness.of(name, before, after, measurement.artists) for name, after in found.items()]
         title = f"{run.read_config()['init_from']}, split {measurement.split}"
-        heading = marked(title, leaky=measurement.leaky, marks=measurement.marks)
+        marks = marks_of(measurement.provenance)
+        heading = marked(title, leaky=measurement.leaky, marks=marks)
         draw_robustness(run.figures / "robustness.png", results, before, heading)
-        marks = ["LEAKY"] * measurement.leaky + measurement.marks
-        write_tables(run, results, before, title=f"{title} ({', '.join(marks)})" if marks else title)
+        marks = ["LEAKY"] * measurement.leaky + marks
+        title = f"{title} ({', '.join(marks)})" if marks else title
+        write_tables(run, results, before, title=title, provenance=measurement.provenance)
     return results
 
 
@@ -154,7 +157,7 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
         predict=predict,
         artists=artist_groups(artists, artists),
         leaky=split.leaky,
-        marks=marks_of(trained.read_metrics() if trained.status else {}),
+        provenance=provenance_of(trained.read_metrics() if trained.status else {}),
         split=split.name,
     )
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from genreclf.data.clips import ClipBatch
 from genreclf.errors import UserError
 from genreclf.evaluation.gather import GatheredPredictions
-from genreclf.evaluation.metrics import evaluate
+from genreclf.evaluation.metrics import track_loss
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.training.module import GenreClassifier, Training
 
@@ -119,12 +119,13 @@ class Probe(GenreClassifier):
             assert isinstance(gathered, GatheredPredictions)
             predictions.append(gathered.predictions())
             gathered.reset()
-        figures = [evaluate(each)["track"] for each in predictions]
+        tracks = [each.per_track() for each in predictions]
+        figures = [(track_loss(each), float((each.predicted == each.targets).mean())) for each in tracks]
         network = self.network
-        for row, found in enumerate(figures):
-            if self.current_epoch == 0 or found["loss"] < float(network.search[row, 2]):
-                network.search[row, 2:] = torch.tensor([found["loss"], found["accuracy"], self.current_epoch])
-        best = min(range(len(figures)), key=lambda row: (figures[row]["loss"], -figures[row]["accuracy"]))
+        for row, (loss, accuracy) in enumerate(figures):
+            if self.current_epoch == 0 or loss < float(network.search[row, 2]):
+                network.search[row, 2:] = torch.tensor([loss, accuracy, self.current_epoch])
+        best = min(range(len(figures)), key=lambda row: (figures[row][0], -figures[row][1]))
         network.chosen.fill_(best)
         self.log_validation(predictions[best])
 
@@ -139,7 +140,7 @@ class Probe(GenreClassifier):
         return sum(parameter.numel() for parameter in self.network.head.parameters())
 
     def summary(self, last: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the layer, the learned weights of the layers, and the search.
+        """Return the layer, those there are, the learned weights of the layers, and the search.
 
         Args:
             last: The state after the last epoch, whose record of the search is complete.
@@ -151,6 +152,7 @@ class Probe(GenreClassifier):
         weights = network.head.shares
         found: dict[str, Any] = {
             "layer": network.layer,
+            "layers": list(network.sizes),
             "chosen": search[int(network.chosen)] if len(search) > 1 else None,
             "search": search,
         }

@@ -1,9 +1,10 @@
 """The robustness of a run for readers: a table in CSV, and ``report.md``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genreclf.evaluation.predictions import TrackPredictions
+from genreclf.evaluation.provenance import pretrained_note, refit_note
 from genreclf.evaluation.robustness import Robustness
 from genreclf.reports.tables import Column, Table, csv_text, of_interval, of_value, percent
 from genreclf.run_directory import RunDirectory, atomic_write_text
@@ -27,12 +28,20 @@ def robustness_table(results: Sequence[Robustness]) -> Table:
     return Table.of(COLUMNS, results)
 
 
-def write_tables(run: RunDirectory, results: Sequence[Robustness], before: TrackPredictions, *, title: str) -> None:
+def write_tables(
+    run: RunDirectory,
+    results: Sequence[Robustness],
+    before: TrackPredictions,
+    *,
+    title: str,
+    provenance: Mapping[str, Any],
+) -> None:
     """Write ``robustness.csv`` and ``report.md``; `before` are the predictions of the tracks as they are."""
     atomic_write_text(run.path / "robustness.csv", csv_text(COLUMNS, results))
     right = float((before.predicted == before.targets).mean())
     lines: list[Any] = [
         f"# Robustness of {title}",
+        *filter(None, [pretrained_note(provenance), refit_note(provenance)]),
         f"Without changes, {100 * right:.1f} % of {len(before.targets)} test tracks are right. Flips are tracks whose "
         "predicted genre changes, and the drop is the accuracy lost by the change. Intervals are 95 %.",
         robustness_table(results).markdown(),

@@ -12,7 +12,7 @@ from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.leaks import apart_rows, interval_words, leaky_warning, seen_before
 from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, get_metric, number
 from genreclf.evaluation.predictions import TrackPredictions
-from genreclf.evaluation.provenance import pretrained_name, pretrained_note, pretrained_words, refit_note, refit_words
+from genreclf.evaluation.provenance import pretrained_note, pretrained_words, refit_note, refit_words
 from genreclf.reports.errors import artist_table, confusion_table
 from genreclf.reports.rendering import render
 from genreclf.reports.tables import MISSING, Table, decimal, percent
@@ -66,6 +66,7 @@ def write_report(
         refit=refit_note(metrics),
         answer=answer(metrics),
         results=_results(metrics),
+        baseline=_baseline(metrics),
         commonest=np.bincount(tracks.targets).max() / len(tracks.targets) if len(tracks.targets) else None,
         validation=get_metric(metrics, "val.track.accuracy"),
         seen=apart_rows(metrics),
@@ -95,8 +96,9 @@ def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
     table.add_row("accuracy, tracks", Text(answer(metrics), style="bold"))
     for label, text in (
         *([("REFIT", words)] if (words := refit_words(metrics)) else []),
-        *([("PRETRAINED", pretrained_words(metrics))] if pretrained_name(metrics) is not None else []),
+        *([("PRETRAINED", words)] if (words := pretrained_words(metrics)) else []),
         *apart_rows(metrics),
+        *([("beside it", words)] if (words := _baseline(metrics)) else []),
         ("accuracy, clips", _percent_of(metrics, "test.clip.accuracy")),
         *((f"{metric.title}, tracks", _cell(metric, metrics, "track")) for metric in METRICS),
         ("parameters", _count(metrics, "parameters")),
@@ -114,6 +116,15 @@ def answer(metrics: Mapping[str, Any]) -> str:
         f"{_percent_of(metrics, 'test.track.accuracy')} of {_count(metrics, 'test.track.n')} test tracks right, "
         f"95 % interval {interval_words(get_metric(metrics, 'test.track') or {})}."
     )
+
+
+def _baseline(metrics: Mapping[str, Any]) -> str:
+    """Return the result of the run that a report compares with; empty if there is none."""
+    if not (found := metrics.get("compare_with")):
+        return ""
+    validation = get_metric(found, "val.track.accuracy")
+    of_validation = "" if validation is None else f" Validation tracks: {_share(validation)}."
+    return f"{found['title']}, run {found['run']}: {answer(found)}{of_validation}"
 
 
 def _results(metrics: Mapping[str, Any]) -> Table:

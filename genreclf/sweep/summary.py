@@ -72,7 +72,7 @@ def write_summary(sweep_dir: Path, rows: Sequence[Row]) -> Path:
 
     columns = job_columns(sweep_dir, rows)
     atomic_write_text(sweep_dir / "sweep.csv", csv_text(columns, rows))
-    results: dict[str, Any] = {"experiments": None, "best": (), "warnings": (), "plot": None}
+    results: dict[str, Any] = {"experiments": None, "best": (), "warnings": (), "plot": None, "layers": None}
     results |= {"choices": (), "then": "", "curves": {}}
     if any(row.status == FINISHED for row in rows):
         results |= _results(sweep_dir, rows)
@@ -149,6 +149,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
         "best": best,
         "warnings": comparison.warnings,
         "plot": plot if drawn else None,
+        "layers": "comparison/figures/layers.png" if (sweep_dir / "comparison/figures/layers.png").exists() else None,
     }
 
 

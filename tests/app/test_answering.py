@@ -203,10 +203,12 @@ def test_the_head_says_how_good_the_run_is(trained: Trained, predictor: GenrePre
     assert "LEAKY" not in html
     assert "PRETRAINED" not in html
     metrics["split"]["leaky"] = True
-    run.write_json(run.metrics, {**metrics, "pretrained": {"name": "musicnn", "pretrained_on": "MagnaTagATune"}})
+    pretrained = {"name": "musicnn", "pretrained_on": "MagnaTagATune", "overlap": "known (7)"}
+    run.write_json(run.metrics, {**metrics, "pretrained": pretrained})
     html = header_html(facts(run, predictor))
     assert "LEAKY: " in html
     assert "PRETRAINED: a part of the model (musicnn) learned from other data first (MagnaTagATune)" in html
+    assert "among them: known (7)" in re.sub(r"[ \n]+", " ", html)
 
 
 def test_a_genre_has_its_color_wherever_it_stands(song_page: SongPage, trained: Trained, tmp_path: Path) -> None:

@@ -93,14 +93,16 @@ def test_marks_are_those_of_the_runs(cli: Cli, finished: RunDirectory, second: R
     dataset = second.read_json(second.split)["dataset"]
     before = {"run": "old", "dataset": dataset, "train": test[:2], "val": [], "artists": {}}
     change(second.split, started_from=[before])
-    change(second.metrics, pretrained={"name": "some_encoder"})
-    change(finished.metrics, refit={"run": "chosen", "epochs": 3, "differs": ""})
+    change(second.metrics, pretrained={"name": "some_encoder", "overlap": "none"})
+    pretrained = {"name": "other", "overlap": "known (2)", "non_commercial": True}
+    change(finished.metrics, refit={"run": "chosen", "epochs": 3, "differs": ""}, pretrained=pretrained)
     outcome = cli("ensemble", "run", "second", "run_dir=both")
     assert outcome.code == 0, outcome.err
     metrics = RunDirectory("both").read_metrics()
     assert metrics["split"]["leaky"] is True
     assert metrics["split"]["seen"]["trained"] == 2
-    assert metrics["pretrained"] == {"name": "some_encoder"}
+    both = {"name": "other and some_encoder", "overlap": "known (2) and none", "non_commercial": True}
+    assert metrics["pretrained"] == both
     assert metrics["refit"] == {"run": "chosen", "epochs": None}
     assert Path("both/report.md").read_text().splitlines()[0].endswith("(LEAKY) (PRETRAINED) (REFIT)")
 

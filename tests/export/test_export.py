@@ -29,9 +29,16 @@ from genreclf.export import files
 from genreclf.export.files import FORMATS, Format, compared, export
 from genreclf.export.graph import WaveformClassifier
 from genreclf.inference.predictor import GenrePredictor
-from genreclf.models import CRNN, GenreClassifier
+from genreclf.models import CRNN, FineTune, GenreClassifier, Probe
+from genreclf.models.encoders import panns
+from genreclf.models.encoders.base import Encoder, Origin
+from genreclf.models.encoders.musicnn import MusicTagger
+from genreclf.models.encoders.panns import Cnn14
+from genreclf.models.encoders.pictures import TimmEncoder
 
 GTZAN = os.environ.get("GENRECLF_GTZAN")
+LOG_MEL = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=32, clip_seconds=3)
+ORIGIN = Origin(pretrained_on="nothing", license="MIT", revision="main", sha256="0" * 64, citation="nobody")
 AUDIO = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=1)
 
 
@@ -51,7 +58,10 @@ class Eager(Format):
 
     def __init__(self, predictor: GenrePredictor, *, error: float = 0.0) -> None:
         self.module = WaveformClassifier(
-            model=predictor.model, grid_overlap=predictor.grid_overlap, short=predictor.short
+            model=predictor.model,
+            grid_overlap=predictor.grid_overlap,
+            short=predictor.short,
+            extractor=predictor.feature_extractor.embedding_extractor,
         )
         self.error = error
 
@@ -198,3 +208,56 @@ def test_real_audio(tmp_path: Path) -> None:
     checked = export(predictor, tmp_path / "model.onnx", format=FORMATS["onnx"](), files=songs)
     assert {str(song) for song in songs} < set(checked.differences)
     assert checked.largest < 1e-3
+
+
+def encoder_of(name: str) -> Encoder:
+    if name == "timm":
+        pytest.importorskip("timm")
+        return TimmEncoder(model="test_efficientnet", **ORIGIN)
+    return Cnn14(**ORIGIN) if name == "cnn14" else MusicTagger(architecture="musicnn", dataset="MTT", **ORIGIN)
+
+
+def predictor_of(name: str, kind: str) -> GenrePredictor:
+    """Return a model of random weights that is as sure of itself as a trained one."""
+    torch.manual_seed(0)
+    encoder = encoder_of(name).eval()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    encoder.load = lambda: None  # type: ignore[method-assign]
+    if kind == "probe":
+        layers = dict(zip(encoder.layers, encoder.dimensions, strict=True))
+        of_log_mel = LOG_MEL if encoder.sample_rate is None else None
+        spec = FeatureSpec.of_embeddings(
+            layers=layers,
+            frames_per_second=1 / encoder.hop_s,
+            sample_rate=encoder.sample_rate,
+            clip_seconds=3.0,
+            source=of_log_mel,
+        )
+        probe = Probe(spec=spec, genres=["a", "b", "c"])
+        torch.nn.init.normal_(probe.network.head.classifier.weight, std=0.1)
+        return GenrePredictor(model=probe, encoder=encoder)
+    rate = encoder.sample_rate
+    spec = LOG_MEL if rate is None else FeatureSpec.of_waveform(sample_rate=rate, clip_seconds=3.0)
+    tuned = FineTune(spec=spec, genres=["a", "b", "c"], encoder=encoder)
+    return GenrePredictor(model=sure(tuned) if rate is None else tuned)
+
+
+KINDS = [(name, kind) for name in ("timm", "cnn14", "musicnn") for kind in ("probe", "finetune")]
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS)
+def test_the_module_of_an_encoder_is_the_original(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panns, "CHANNELS", (2, 3, 4, 5, 6, 7))
+    predictor = predictor_of(name, kind)
+    checked = compared(Eager(predictor), Path("unused"), predictor)
+    assert checked.largest < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kind"), KINDS)
+def test_onnx_holds_an_encoder(name: str, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(panns, "CHANNELS", (2, 3, 4, 5, 6, 7))
+    predictor = predictor_of(name, kind)
+    assert export(predictor, tmp_path / "model.onnx", format=FORMATS["onnx"]()).largest < 1e-3

@@ -4,15 +4,19 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import Cli
 
 import genreclf
+from genreclf.datasets.synthetic import Synthetic
 from genreclf.errors import UserError
+from genreclf.evaluation.predictions import read_track_csv
 from genreclf.models.encoders import panns
 from genreclf.models.encoders.base import Origin
 from genreclf.models.encoders.panns import Cnn14
+from genreclf.run_directory import RunDirectory
 
 ORIGIN = Origin(pretrained_on="nothing", license="MIT", revision="main", sha256="0" * 64, citation="nobody")
 
@@ -160,6 +164,43 @@ def test_an_encoder_of_waveforms_is_trained_on(cli: Cli, tiny: list[str], tmp_pa
     assert "PRETRAINED" in outcome.out
     song = torch.randn(32000, generator=torch.Generator().manual_seed(0)).numpy() / 10
     assert genreclf.load("run").predict(song, sample_rate=16000).probabilities.shape == (10,)
+
+
+@pytest.mark.parametrize("name", ["ast", "panns_cnn14"])
+def test_a_probe_of_waveforms_predicts_as_it_was_tested(
+    name: str, cli: Cli, tiny: list[str], stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "ast":
+        pytest.importorskip("transformers")
+        from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+        TransformersEncoder(architecture="ast", repo="a/b", sizes=SIZES["ast"], **ORIGIN).network.save_pretrained(
+            tmp_path
+        )
+        path, sizes = tmp_path / "model.safetensors", ",".join(f"{key}: {size}" for key, size in SIZES["ast"].items())
+        more = [f"encoder.sizes={{{sizes}}}"]
+    else:
+        monkeypatch.setattr(panns, "CHANNELS", (2, 3, 4, 5, 6, 7))
+        path, more = tmp_path / "Cnn14.pth", []
+        torch.save({"model": Cnn14(**ORIGIN).state_dict()}, path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    settings = [word for word in tiny if not word.startswith("model")]
+    outcome = cli(
+        *settings,
+        *(f"encoder={name}", f"encoder.weights={path}", f"encoder.sha256={sha256}", *more, "model=probe"),
+        *("encoder.window_s=1" for _ in more),
+        "run_dir=run",
+    )
+    assert outcome.code == 0, outcome.err
+    tested, predictor = read_track_csv(RunDirectory("run").predictions), genreclf.load("run")
+    music = Synthetic(tracks_per_genre=5, artists_per_genre=5, duration_s=2.0)
+    track = next(track for track in music.tracks() if track.id in tested.track_ids)
+    rate = predictor.feature_extractor.sample_rate
+    predicted = predictor.predict(music.waveform(track, rate), sample_rate=rate).probabilities
+    np.testing.assert_allclose(predicted, tested.probabilities[tested.track_ids.index(track.id)], atol=1e-4)
+    if name == "ast":
+        outcome = cli("export", "run")
+        assert (outcome.code, "computes its input outside of PyTorch" in outcome.err) == (2, True)
 
 
 def test_augmentation_of_spectrograms_is_refused_for_waveforms(cli: Cli, tiny: list[str]) -> None:

@@ -5,7 +5,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from helpers import Cli, small_encoder
 from torch import Tensor, nn
@@ -13,10 +15,14 @@ from torch import Tensor, nn
 import genreclf
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.checkpoint import load_checkpoint
+from genreclf.datasets.synthetic import Synthetic
 from genreclf.errors import UserError
+from genreclf.evaluation.predictions import read_track_csv
+from genreclf.hub.bundle import rebuild, write_bundle
 from genreclf.models import FineTune
 from genreclf.models.encoders.base import Encoder, Origin
 from genreclf.models.encoders.pictures import EfficientNetLite0, TimmEncoder, timm_name
+from genreclf.reports.card import write_card
 from genreclf.run_directory import RunDirectory
 
 timm = pytest.importorskip("timm")
@@ -74,6 +80,46 @@ def test_the_frozen_keep_their_weights_and_statistics(cli: Cli, finetune: list[s
     changed = {key for key, values in before.items() if not torch.equal(values, ours.get(key, values))}
     last = {key for key in before if key.startswith(("conv_head.", "bn2."))}
     assert changed == last
+
+
+def test_a_probe_of_spectrograms_stands_beside_the_fine_tuning(
+    cli: Cli, finetune: list[str], stores: Path, tmp_path: Path
+) -> None:
+    probe = [word for word in finetune if word != "model=finetune"]
+    outcome = cli(*probe, "model=probe", f"data.store_dir={stores}", "run_dir=probe")
+    assert outcome.code == 0, outcome.err
+    tested = read_track_csv(RunDirectory("probe").predictions)
+    music = Synthetic(tracks_per_genre=5, artists_per_genre=5, duration_s=2.0)
+    predictor = genreclf.load("probe")
+    for track in (track for track in music.tracks() if track.id in tested.track_ids[:3]):
+        predicted = predictor.predict(music.waveform(track, 22050), sample_rate=22050).probabilities
+        np.testing.assert_allclose(predicted, tested.probabilities[tested.track_ids.index(track.id)], atol=1e-4)
+        song = Path(f"music/{track.id}.wav")
+        song.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(song, music.waveform(track, 22050), 22050)
+    assert cli("index", "probe", "music").out.startswith("3 indexed")
+    assert cli("recommend", "probe", str(song), "--format", "csv").code == 0
+    Path("bundle").mkdir()
+    write_bundle(RunDirectory("probe"), Path("bundle"))
+    write_card(Path("bundle"), repo="a/b")
+    assert "overlap of its pretraining data with the test: none" in Path("bundle/README.md").read_text()
+    assert "PRETRAINED: timm" in rebuild(Path("bundle"), tmp_path / "pulled")
+    pulled = genreclf.load("pulled").spec
+    assert pulled.source is not None
+    assert (pulled.source.n_mels, pulled) == (128, predictor.spec)
+
+    outcome = cli(*finetune, "compare_with=probe", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    run = RunDirectory("run")
+    track, beside = RunDirectory("probe").read_metrics()["test"]["track"], run.read_metrics()["compare_with"]
+    assert beside["title"] == "Probe of timm, layer all (PRETRAINED)"
+    assert beside["test"]["track"] == {key: track[key] for key in beside["test"]["track"]}
+    assert f"run probe: {100 * track['accuracy']:.1f} % of {track['n']} test tracks right" in run.report.read_text()
+    assert "Probe of timm, layer all" in outcome.out
+    outcome = cli(*finetune, "compare_with=probe", "split.fold=1", "run_dir=other")
+    assert (outcome.code, "other tracks" in outcome.err) == (2, True)
+    assert not Path("other").exists()
+    assert "compare_with=nowhere is no finished run" in cli(*finetune, "compare_with=nowhere").err
 
 
 def test_the_run_predicts_without_the_file_of_weights(cli: Cli, finetune: list[str], tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def test_the_offline_record_has_steps_epochs_artifacts_and_one_name_for_each(
 ) -> None:
     every = ["callbacks.record.every_n_steps=1", "trainer.max_epochs=2", "init_from=first"]
     assert cli(*tiny, "run_dir=first").code == 0
+    begun_with = RunDirectory("first")
+    begun_with.write_json(begun_with.metrics, begun_with.read_metrics() | {"pretrained": {"overlap": "known (2)"}})
     outcome = cli(*tiny, *every, "logger=wandb", *KEEPS, "run_dir=run")
     assert outcome.code == 0, outcome.err
     wandb.teardown()
@@ -57,7 +59,8 @@ def test_the_offline_record_has_steps_epochs_artifacts_and_one_name_for_each(
     (begun,) = {begun.run_id for begun in of_kind(found, "run")}
     first = next(of_kind(found, "run"))
     assert (first.notes, first.job_type) == ("As it was.", "train")
-    assert {"mine", "CRNN", "artist_folds"} <= set(first.tags)
+    assert {"mine", "CRNN", "artist_folds", "PRETRAINED"} <= set(first.tags)
+    assert summary["PRETRAINED"]["overlap"] == "known (2)"
     settings = items(first.config.update)
     assert settings["model"]["hidden"] == 4
     later = [items(update.update) for update in of_kind(found, "config")]

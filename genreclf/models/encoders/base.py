@@ -1,5 +1,6 @@
 """What every pretrained encoder has: its input, its layers, and where its weights come from."""
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, NotRequired, TypedDict
@@ -25,19 +26,21 @@ class Provenance:
     citation: str
     """The publication."""
     overlap: str = "unknown"
-    """Overlap of the pretraining data with the test: ``none``, ``unknown`` or ``known (n)``."""
+    """Overlap of the pretraining data with the test: ``none``, ``unknown`` or ``known (n)``, n tracks."""
 
     def __post_init__(self) -> None:
         """Check that nothing is missing.
 
         Raises:
-            ValueError: Something is.
+            ValueError: Something is, or the hash or the overlap cannot be.
         """
         for key, value in asdict(self).items():
             if not isinstance(value, str) or not value.strip():
                 raise ValueError(f"{key} is missing: what it is must be known before the weights are used")
         if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
             raise ValueError(f"sha256={self.sha256} is not 64 hexadecimal digits")
+        if not re.fullmatch(r"none|unknown|known \(\d+\)", self.overlap):
+            raise ValueError(f"overlap={self.overlap} is neither none nor unknown nor known (n), n tracks of the test")
 
     @property
     def non_commercial(self) -> bool:
@@ -93,6 +96,9 @@ class Encoder(nn.Module, ABC):
 
     hop_s: float = 1.0
     """Seconds from one such window to the next."""
+
+    is_torch: bool = True
+    """Whether `embed` computes with PyTorch alone, so that it can be exported."""
 
     def __init__(
         self,

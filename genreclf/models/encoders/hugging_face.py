@@ -162,6 +162,7 @@ class TransformersEncoder(Encoder):
     """
 
     sample_rate: int = 16000
+    is_torch = False
 
     def __init__(
         self,

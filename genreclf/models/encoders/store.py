@@ -81,7 +81,7 @@ class EmbeddingExtractor:
         Raises:
             UnreadableTrack: They are not finite.
         """
-        self._make_ready()
+        self.make_ready()
         for windows in windows_of(blocks, self.window, self.hop):
             yield self._embedded(windows)
 
@@ -99,12 +99,14 @@ class EmbeddingExtractor:
         embedded: NDArray[np.float16] = values.clamp(-limit, limit).half().cpu().numpy()
         return embedded
 
-    def _make_ready(self) -> None:
+    def make_ready(self) -> Encoder:
+        """Load the encoder's weights and bring it to the device, the first time; return it."""
         with self._lock:
             if not self._is_ready:
                 self.encoder.load()
                 self.encoder.eval().requires_grad_(False).to(self.device)
             self._is_ready = True
+        return self.encoder
 
 
 def embedding_recipe(

@@ -1,0 +1,63 @@
+"""A plot of how well probes of the layers of an encoder do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genreclf.plots.comparison import Share, style_of
+from genreclf.plots.style import marked, new_figure, save, tidy
+
+ALL = "all"
+"""A probe of all layers, which stands apart from the curve."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCurve:
+    """What is plotted of the layers of an encoder."""
+
+    title: str
+    """Its name in the legend."""
+    leaky: bool
+    """Whether the split leaks."""
+    layers: Sequence[str]
+    """Names of the layers, from input to output; `ALL` last, if it is there."""
+    shares: Sequence[Share]
+    """Share of the validation tracks that probes of each layer recognized."""
+    chosen: int
+    """Index of the layer that these tracks choose."""
+    unit: str
+    """What the intervals are over, ``artists`` or ``tracks``."""
+
+
+def draw_layers(path: Path, curves: Sequence[LayerCurve]) -> None:
+    """Draw the accuracy on validation tracks by layer, with 95 % intervals; a large mark is the layer that they choose.
+
+    Args:
+        path: The PNG to write.
+        curves: One an encoder.
+    """
+    names = list(dict.fromkeys(layer for curve in curves for layer in curve.layers if layer != ALL))
+    names += [ALL] * any(ALL in curve.layers for curve in curves)
+    width_in = max(7.0, 0.9 * len(names) + 2)
+    leaky = any(curve.leaky for curve in curves)
+    title = marked("Layers of encoders", leaky=leaky, marks=["PRETRAINED"])
+    figure = new_figure(width_in, 5.6 + 0.3 * len(curves), title)
+    axes = figure.subplots()
+    for index, curve in enumerate(curves):
+        color, dashes, mark = style_of(index)
+        beside = 0.12 * (index - (len(curves) - 1) / 2)
+        places = [names.index(layer) + beside for layer in curve.layers]
+        values = [100 * share.value for share in curve.shares]
+        ends = [[100 * (share.value - share.low) for share in curve.shares]]
+        ends.append([100 * (share.high - share.value) for share in curve.shares])
+        joined = len(curve.layers) - (ALL in curve.layers)
+        axes.plot(places[:joined], values[:joined], color=color, linestyle=dashes, linewidth=1.8)
+        axes.errorbar(places, values, yerr=ends, fmt=mark, color=color, markersize=6, capsize=3, label=curve.title)
+        axes.plot(places[curve.chosen], values[curve.chosen], marker=mark, color=color, markersize=13)
+    axes.set_xticks(range(len(names)), names, rotation=30 if len(names) > 8 else 0, parse_math=False)
+    axes.set_xlabel("layer of the encoder, from input to output", fontsize=13)
+    units = " or ".join(dict.fromkeys(curve.unit for curve in curves))
+    axes.set_ylabel(f"validation tracks right (%),\n95 % interval over {units}", fontsize=13)
+    tidy(axes, grid_axis="y")
+    figure.legend(loc="outside lower center", fontsize=12, frameon=False)
+    save(figure, path)
