@@ -15,6 +15,7 @@ from helpers import Cli, Outcome, Trained
 
 from genreclf.audio import decode
 from genreclf.escaping import printable
+from genreclf.inference.listing import natural_order
 
 RATE = 22050
 TONE = (0.3 * np.sin(np.arange(RATE) / 9)).astype(np.float32)
@@ -131,7 +132,7 @@ def reasons(outcome: Outcome) -> dict[str, str]:
 
 
 def predicted_paths(names: set[str]) -> list[str]:
-    return [str(path) for path in sorted(Path("songs", name) for name in names)]
+    return [str(path) for path in sorted((Path("songs", name) for name in names), key=natural_order)]
 
 
 @pytest.mark.usefixtures("no_ffmpeg")
