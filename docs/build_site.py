@@ -83,11 +83,15 @@ WITH_METHODS = (
     "Prediction",
     "Timeline",
     "Library",
+    "Recommendation",
     "Dataset",
     "AudioDataset",
+    "Track",
+    "Split",
+    "FeatureSpec",
     "Encoder",
 )
-"""Classes of `API` whose methods are listed as well."""
+"""Classes of `API` whose methods and fields are listed as well."""
 
 PARTS = re.compile(r"^(?P<indent> *)(?P<key>[\w.']+|'[^']+'):(?: +(?P<value>.*?))?(?: +# (?P<comment>.*))?$")
 
