@@ -3,12 +3,12 @@
 import math
 import shlex
 import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genreclf.cli.parser import Parser, number
+from genreclf.cli.printing import note
 from genreclf.errors import UserError, require
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
         # Ends as with Ctrl+C, so that what visitors sent is deleted.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if options.host not in LOOPBACK:
-            print(f"Note: whoever reaches {options.host} can use the page; it has no password.", file=sys.stderr)
+            note(f"whoever reaches {options.host} can use the page; it has no password.")
         print(f"{address}  (Ctrl+C ends it)", flush=True)
 
     with suppress(KeyboardInterrupt):
@@ -54,17 +54,16 @@ def _library(run: Path, directory: Path | None) -> tuple["Library | None", str]:
 
     if directory is None and not Library.exists(run):
         command = f"python -m genreclf index {shlex.quote(str(run))} FOLDER"
-        print(f"Note: the page recommends no songs, since the run has no library; make one: {command}", file=sys.stderr)
+        note(f"the page recommends no songs, since the run has no library; make one: {command}")
         return None, "This page has no other songs to compare it with."
     try:
         library = Library.of_run(run, directory=directory)
     except UserError as error:
         if directory is not None:
             raise
-        print(f"Note: {error}", file=sys.stderr)
+        note(str(error))
         return None, "The songs to compare it with cannot be read now."
-    if library.notice is not None:
-        print(f"Note: {library.notice}", file=sys.stderr)
+    note(library.notice)
     return library, ""
 
 

@@ -95,8 +95,8 @@ def _least_confidence(predictor: "GenrePredictor", kind: str, value: float) -> f
         )
     least = calibration.least_confidence(value)
     right = 100 * calibration.accuracy_at(value)
-    say(
-        f"Note: songs with a confidence below {least:.3f} are not sure; of the validation tracks above, {right:.0f} % "
+    note(
+        f"songs with a confidence below {least:.3f} are not sure; of the validation tracks above, {right:.0f} % "
         "were right."
     )
     return least

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.cli.printing import print_table
+from genreclf.cli.printing import note, print_table
 from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.run_directory import csv_of
@@ -46,7 +46,7 @@ def evaluate(
         )
     tracks = [corpus.tracks[name] for name in split["test"]]
     if not any(track.artist for track in tracks):
-        say("Note: no artist is known (data.artists), so songs of one artist find each other.")
+        note("no artist is known (data.artists), so songs of one artist find each other.")
     collection = _collection(tracks)
     spectrograms = [corpus.store.spectrogram(track.id) for track in tracks]
     probabilities, embeddings = _described(predictor, spectrograms)
