@@ -14,7 +14,7 @@ class Track:
     """One track of a dataset."""
 
     id: str
-    """Unique in its dataset: ``genre.NNNNN`` for GTZAN, ``genre/stem`` elsewhere."""
+    """Unique in its dataset, such as ``genre.NNNNN`` for GTZAN, ``genre/stem`` elsewhere."""
     genre: str
     """The class."""
     path: Path
@@ -24,7 +24,7 @@ class Track:
     duration_s: float | None = None
     """Length in seconds, or None if the file must be decoded to know it."""
     fingerprint: str = ""
-    """Identifies the content, such as by size and modification time of the file: if it changes, the store computes the
+    """Identifies the content, such as by size and modification time of the file; a change makes the store compute the
     track again."""
     group: str = ""
     """Tracks of a group stay in one subset of a grouped split, since they share an artist or are known repeats; see
@@ -47,7 +47,7 @@ class Dataset(ABC):
 
     @property
     def dataset(self) -> str:
-        """Identifies the dataset: tracks of the same `dataset` and id are the same track.
+        """Identifies the dataset, so that tracks of the same `dataset` and id are the same track.
 
         It is `name`, unless the settings choose among different tracks of the same ids.
         """

@@ -54,7 +54,7 @@ class RunResult:
 
     @property
     def objective(self) -> float:
-        """What a sweeper maximizes: the accuracy on validation tracks, nan where there are none."""
+        """What a sweeper maximizes, the accuracy on validation tracks; nan where there are none."""
         if "objective" not in self.metrics:
             raise UserError(f"{self.run.metrics} is damaged: it has no objective.")
         objective = self.metrics["objective"]

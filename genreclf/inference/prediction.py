@@ -90,12 +90,12 @@ class Prediction:
 
     @property
     def entropy_bits(self) -> float:
-        """Entropy of the probabilities: 0 if one genre is certain, log2 of the number of genres if all are equal."""
+        """Entropy of the probabilities, 0 if one genre is certain, log2 of the number of genres if all are equal."""
         return float(_entropy_bits(self.probabilities))
 
     @property
     def confidence(self) -> float:
-        """How likely the most probable genre is right: its probability, calibrated on validation tracks."""
+        """How likely the most probable genre is right, which is its probability, calibrated on validation tracks."""
         temperature = 1.0 if self.calibration is None else self.calibration.track
         return float(tempered(logarithms(self.probabilities), temperature).max())
 

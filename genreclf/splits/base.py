@@ -40,7 +40,7 @@ class Split:
     leaky: bool
     """Whether a track may be in more than one subset, so that scores say little about unseen music."""
     genres: tuple[str, ...]
-    """The classes: every genre that a subset holds, sorted."""
+    """The classes, which are every genre that a subset holds, sorted."""
     train: tuple[Segment, ...]
     """Segments to learn from, sorted."""
     val: tuple[Segment, ...]
@@ -54,7 +54,7 @@ class Split:
 
     @property
     def subsets(self) -> dict[str, tuple[Segment, ...]]:
-        """The segments by subset: ``train``, ``val`` and ``test``."""
+        """The segments by subset, ``train``, ``val`` and ``test``."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     @property
