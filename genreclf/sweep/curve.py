@@ -18,6 +18,9 @@ FRACTION, ARTISTS = "split.train_fraction", "split.artists_per_genre"
 LABELS = {FRACTION: "training tracks", ARTISTS: "training artists of each genre, at most"}
 """The keys that a curve may be of, and what it is drawn against."""
 
+WHOLE = {FRACTION: 1, ARTISTS: None}
+"""Their values where all training tracks are used."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Point:
@@ -37,24 +40,22 @@ class Point:
 
 def points_of(comparison: Comparison, key: str) -> list[Point]:
     """Return the points of the curves over a key, line by line, by rising size; none where it does not vary."""
+    (other,) = WHOLE.keys() - {key}
     lines: dict[str, list[Point]] = defaultdict(list)
     for experiment in comparison.experiments:
-        setting = experiment.settings.get(key, 1 if key == FRACTION else None)
-        if setting is not None:
-            rest = digest({name: value for name, value in experiment.settings.items() if name not in _OF_SUBSETS})
-            lines[rest].append(_point(experiment, float(setting)))
+        settings = {**WHOLE, **experiment.settings}
+        if (setting := settings.pop(key)) is not None:
+            beside = "" if settings[other] == WHOLE[other] else f" {other.partition('.')[2]}={settings[other]}"
+            lines[digest(settings)].append(_point(experiment, experiment.name + beside, float(setting)))
     curves = [sorted(points, key=lambda point: point.setting) for points in lines.values() if len(points) > 1]
     return [point for points in curves for point in points]
 
 
-_OF_SUBSETS = (FRACTION, ARTISTS)
-
-
-def _point(experiment: Experiment, setting: float) -> Point:
+def _point(experiment: Experiment, line: str, setting: float) -> Point:
     known = [artist_groups(run.train, run.artists) for run in experiment.runs]
     groups = [len(set(artists.values())) for artists in known if artists is not None]
     return Point(
-        line=experiment.name,
+        line=line,
         setting=setting,
         tracks=fmean(len(run.train) for run in experiment.runs),
         artists=fmean(groups) if len(groups) == len(experiment.runs) else None,
