@@ -166,7 +166,7 @@ def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:
 
 
 def refuse_without_effect(overrides: Sequence[str]) -> None:
-    """Refuse, by a `UserError`, what a trained run has fixed, what only training uses, and several values."""
+    """Raise a `UserError` for what a trained run has fixed, what only training uses, and several values of a key."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, typed = override.key_or_group, override.input_line
         if override.is_sweep_override():

@@ -28,7 +28,7 @@ PASSING = (
 
 
 def check_directories(arguments: Sequence[str]) -> None:
-    """Refuse, by a `UserError`, a run directory that cannot be made, a missing launcher, contradicting settings."""
+    """Raise a `UserError` if the run directory cannot be made, the launcher is missing or settings contradict."""
     if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
         return
     overrides = _parsed(argument for argument in arguments if "=" in argument and not argument.startswith("-"))

@@ -23,7 +23,7 @@ HELP = "python -m genreclf --help shows how."
 
 
 def check_options(arguments: Sequence[str]) -> None:
-    """Refuse, by a `UserError`, wrong options: Hydra would answer one with all the options it has."""
+    """Raise a `UserError` for wrong options, as Hydra would answer with all the options it has."""
     parser = get_args_parser()
     parser.exit_on_error = False
     try:
@@ -42,7 +42,7 @@ def check_options(arguments: Sequence[str]) -> None:
 
 
 def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
-    """Refuse, by a `UserError`, several options of a group of which a run has one, and sweeps where none can be."""
+    """Raise a `UserError` for several options of a group of which a run has one, and for sweeps where none can be."""
     for override in overrides:
         key, _, value = override.partition("=")
         group, chosen = key.lstrip("+"), value.strip().removeprefix("[").removesuffix("]")

@@ -34,7 +34,7 @@ class LauncherFailed(UserError):
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
-    """Refuse, by a `UserError`, a launcher that is not installed, or a number of jobs that is not valid."""
+    """Raise a `UserError` if the launcher is not installed or the number of jobs is not valid."""
     for argument in arguments:
         group, _, option = argument.partition("=")
         if group == "hydra.launcher.n_jobs" and not (option.lstrip("-").isdecimal() and int(option)):

@@ -155,7 +155,7 @@ def _spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureS
 
 
 def audio_spec(config: Config) -> FeatureSpec:
-    """Return the features of audio, 1 s where seconds are not known; raise `UserError` if one or the encoder lacks."""
+    """Return the features of audio, with clips of 1 s where none are given; `UserError` if a setting is missing."""
     return _given(config, lambda: _log_mel_of_audio(config))
 
 

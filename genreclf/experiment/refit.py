@@ -15,7 +15,7 @@ MAY_DIFFER = ("refit", "ckpt_path", "trainer", "callbacks.early_stopping", "data
 
 
 def chosen_epochs(run: RunDirectory) -> int | None:
-    """Return the epochs of a finished run's tested network, None if fitted at once; `UserError` if it had no choice."""
+    """Return how many epochs a run chose, None if it was fitted at once; raise `UserError` if it could not choose."""
     metrics = run.read_metrics()
     if metrics.get("status") != "finished":
         raise UserError(f"{run.path} is not finished, so it has chosen no epoch; let it end first.")

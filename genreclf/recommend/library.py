@@ -195,7 +195,7 @@ def vectors_file(directory: Path) -> Path:
 
 
 def checkpoint_key(run: RunDirectory) -> str:
-    """Return a hash of a run's best checkpoint and all else that embeds a song; raise `UserError` if it has none."""
+    """Return a hash of a run's best checkpoint and of all that decides how songs are embedded, or raise `UserError`."""
     config = run.read_config()
     data = config.get("data") or {}
     settings = [config.get("model"), config.get("features"), data.get("grid_overlap"), data.get("short")]

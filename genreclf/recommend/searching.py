@@ -22,7 +22,7 @@ WEIGHTS = "similarity.json"
 
 
 def make_searchable(directory: Path, records: Records, weighting: Weighting | None = None) -> None:
-    """Write the search index if songs or weights changed, None for equal ones; `UserError` if of other embeddings."""
+    """Write the search index if songs or weights, None for equal ones, changed; `UserError` if they do not fit."""
     path = vectors_file(directory)
     about = records.about()
     count = len(records)
