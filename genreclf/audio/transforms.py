@@ -76,11 +76,7 @@ class LowPass(Transformation):
         self.cutoff_hz = cutoff_hz
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return the filtered samples.
-
-        Raises:
-            UserError: They reach no such frequency.
-        """
+        """Return the filtered samples, or raise `UserError` if they reach no such frequency."""
         from scipy.signal import butter, sosfiltfilt
 
         if self.cutoff_hz >= sample_rate / 2:

@@ -43,11 +43,7 @@ class Fma(Folder):
         self.subset = subset
 
     def tracks(self) -> list[Track]:
-        """Return the tracks whose files are there, sorted by id; the genre is the top one.
-
-        Raises:
-            UserError: There is no such folder, no metadata, or no track of it.
-        """
+        """Return the tracks whose files are there, sorted by id; the genre is the top one."""
         folder_name = f"fma_{self.subset}"
         if self.root is None or not (folder := Path(self.root).expanduser() / folder_name).is_dir():
             raise UserError(

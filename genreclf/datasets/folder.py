@@ -132,20 +132,12 @@ class Folder(AudioDataset):
         self.artists = artists
 
     def tracks(self) -> list[Track]:
-        """Return a track for each audio file, sorted by id; without lengths, so that large folders are listed fast.
-
-        Raises:
-            UserError: There is no such folder, no audio in it, or there are two files of a track.
-        """
+        """Return a track for each audio file, sorted by id; without lengths, so that large folders are listed fast."""
         files = files_of(self.root, "audio", AUDIO_SUFFIXES, self.warnings, unread=SONG_SUFFIXES)
         return as_tracks(files, self.artists, self.warnings)
 
     def waveform(self, track: Track, sample_rate: int) -> NDArray[np.float32]:
-        """Return the track, mono, at `sample_rate` Hz, shape ``(sample,)``, full scale at 1.
-
-        Raises:
-            UnreadableTrack: The file cannot be used; the message says why.
-        """
+        """Return the track, mono, at `sample_rate` Hz, shape ``(sample,)``, full scale at 1."""
         return resample(*decode(track.path), sample_rate)
 
 

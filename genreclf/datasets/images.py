@@ -97,11 +97,7 @@ class SpectrogramImages(ImageDataset):
         self.rendering = rendering
 
     def tracks(self) -> list[Track]:
-        """Return a track for each picture, sorted by id, without lengths.
-
-        Raises:
-            UserError: There is no such folder, no picture in it, or there are two files of a track.
-        """
+        """Return a track for each picture, sorted by id, without lengths."""
         files = files_of(self.root, "pictures", PICTURE_SUFFIXES, self.warnings, unread=UNREAD_SUFFIXES)
         reading = f"{self.n_mels}-{self.colormap or 'any'}"
         files = [replace(file, fingerprint=f"{file.fingerprint}-{reading}") for file in files]
@@ -125,11 +121,7 @@ class SpectrogramImages(ImageDataset):
         return widths.most_common(1)[0][0] / self.seconds
 
     def picture(self, track: Track) -> NDArray[np.uint8]:
-        """Return the picture, shape ``(mel, frame)``, low frequency first, 255 at the top of the color map.
-
-        Raises:
-            UnreadableTrack: The file cannot be used; the message says why.
-        """
+        """Return the picture, shape ``(mel, frame)``, low frequency first, 255 at the top of the color map."""
         levels = read_levels(track.path, self.colormap)
         return np.ascontiguousarray(with_rows(levels, self.n_mels)[::-1])
 

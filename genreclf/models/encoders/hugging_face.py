@@ -207,11 +207,7 @@ class TransformersEncoder(Encoder):
         return getattr(import_module(f"transformers.models.{module}"), name)
 
     def load(self) -> None:
-        """Put the pretrained weights into the network.
-
-        Raises:
-            UserError: They are not there, have another hash, or are of another network.
-        """
+        """Put the pretrained weights into the network."""
         import transformers
         from safetensors.torch import load
 

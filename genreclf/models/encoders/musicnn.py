@@ -90,11 +90,7 @@ class MusicTagger(Encoder):
         self.layers, self.dimension = self.network.layers, self.network.dimensions
 
     def load(self) -> None:
-        """Put the pretrained weights into the network.
-
-        Raises:
-            UserError: They are not there, or are other ones; the message names the ways out.
-        """
+        """Put the pretrained weights into the network."""
         read = partial(self._read, ".data-00000-of-00001")
         theirs = cached_weights(self.name, self.provenance.sha256, read, self._tensors)
         try:

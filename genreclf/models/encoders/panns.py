@@ -64,11 +64,7 @@ class Cnn14(Encoder):
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     def load(self) -> None:
-        """Put the pretrained weights into the network.
-
-        Raises:
-            UserError: They are not there, have another hash, or are of another network.
-        """
+        """Put the pretrained weights into the network."""
         try:
             self.load_state_dict(cached_weights(self.name, self.provenance.sha256, self._read, self._convert))
         except RuntimeError as error:

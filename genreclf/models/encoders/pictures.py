@@ -95,11 +95,7 @@ class TimmEncoder(Encoder):
         self.register_buffer("shift", ((torch.tensor(PIXEL_MEAN) - mean) / deviation).view(3, 1, 1), persistent=False)
 
     def load(self) -> None:
-        """Put the pretrained weights into the network.
-
-        Raises:
-            UserError: They are not there, have another hash, or are of another network.
-        """
+        """Put the pretrained weights into the network."""
         tensors, own = self._tensors(), {timm_name(key): key for key in self.network.state_dict()}
         if missing := sorted(own.keys() - tensors.keys()):
             raise UserError(
