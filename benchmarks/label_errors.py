@@ -1,0 +1,98 @@
+"""How many wrong labels an audit finds: move some tracks to another genre, train folds on them, and count.
+
+    python -m benchmarks.label_errors pictures/data/spectrograms --artists index.txt
+
+The tracks that are moved are drawn by a seed. Five folds that keep artists apart are trained with model=svm, so that
+each track is judged by a run that was not trained on it. What `audit` doubts beside the moved tracks need not be right:
+GTZAN has wrong labels of its own. So the precision that is printed is the least that it can be.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from genreclf.audit.labels import Suspect, label_suspects, read_out_of_fold
+from genreclf.errors import UserError
+from genreclf.evaluation.intervals import wilson_interval
+from genreclf.reports.tables import Table, percent, span
+from genreclf.splits.rules import draw
+
+TRAINING = (
+    "sweep=folds",
+    "model=svm",
+    "data.clip_seconds=whole",
+    "hydra/launcher=together",
+    "trainer=cpu",
+    "logger=none",
+)
+
+
+def main() -> None:
+    """Print how many of the moved tracks are doubted, and how many of the doubted ones were moved."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("root", type=Path, help="folder with a folder of pictures a genre")
+    words.add_argument("--artists", type=Path, required=True, help="their artists, as in data.artists")
+    words.add_argument("--errors", type=int, default=50, help="how many tracks are moved")
+    words.add_argument("--seed", type=int, default=0, help="draws them")
+    words.add_argument("--out", type=Path, default=Path("outputs/label-errors"), help="a new folder for all of it")
+    asked = words.parse_args()
+    try:
+        moved = plant(asked.root, asked.out / "pictures", asked.errors, asked.seed)
+        data = ("data=spectrogram_images", f"data.root={asked.out / 'pictures'}", f"data.artists={asked.artists}")
+        sweep = [f"hydra.sweep.dir={asked.out / 'folds'}", *TRAINING, "data.rendering=librosa_peak80", *data]
+        subprocess.run([sys.executable, "-m", "genreclf", "-m", *sweep], check=True)
+        predictions = read_out_of_fold(map(str, asked.out.glob("folds/fold-*"))).predictions
+    except UserError as error:
+        words.error(str(error))
+    genres = [predictions.genres[target] for target in predictions.targets]
+    suspects = label_suspects(predictions, dict(zip(predictions.track_ids, genres, strict=True)))
+    print(table(suspects, moved, len(genres)).markdown())
+
+
+def plant(root: Path, out: Path, errors: int, seed: int) -> set[str]:
+    """Link all files of genre folders into a new folder, some of them under another genre; return the ids of those.
+
+    Raises:
+        UserError: There are too few files, or the new folder is there already.
+    """
+    files = sorted(root.glob("*/*.png"), key=lambda path: draw(seed, path.name))
+    genres = sorted({path.parent.name for path in files})
+    if len(genres) < 2 or len(files) < errors:
+        raise UserError(f"{root} holds {len(files)} pictures of {len(genres)} genres: too few to move {errors}.")
+    if out.exists():
+        raise UserError(f"{out} is there already: choose another --out.")
+    moved = set()
+    for number, path in enumerate(files):
+        genre = path.parent.name
+        if number < errors:
+            others = [name for name in genres if name != genre]
+            genre = min(others, key=lambda name: draw(seed, path.name, name))
+            moved.add(f"{genre}/{path.stem}")
+        (out / genre).mkdir(parents=True, exist_ok=True)
+        (out / genre / path.name).symlink_to(path.resolve())
+    return moved
+
+
+def table(suspects: Sequence[Suspect], moved: set[str], n_tracks: int) -> Table:
+    """Return how many of all doubted tracks, and of as many as were moved, the most doubtful ones, were moved."""
+    rows = []
+    for name, chosen in (("all", suspects), (f"the {len(moved)} most doubtful", suspects[: len(moved)])):
+        hits = sum(suspect.track in moved for suspect in chosen)
+        precision, recall = (span(*wilson_interval(hits, n)) for n in (len(chosen), len(moved)))
+        rows.append(
+            (
+                name,
+                f"{len(chosen)} of {n_tracks}",
+                str(hits),
+                f"{percent(hits / max(1, len(chosen)))} ({precision})",
+                f"{percent(hits / len(moved))} ({recall})",
+            )
+        )
+    header = ("doubted", "tracks", "of them moved", "precision at least (%)", "recall (%)")
+    return Table(header=header, cells=rows)
+
+
+if __name__ == "__main__":
+    main()
