@@ -43,7 +43,7 @@ def main() -> None:
         data = ("data=spectrogram_images", f"data.root={asked.out / 'pictures'}", f"data.artists={asked.artists}")
         sweep = [f"hydra.sweep.dir={asked.out / 'folds'}", *TRAINING, "data.rendering=librosa_peak80", *data]
         subprocess.run([sys.executable, "-m", "genreclf", "-m", *sweep], check=True)
-        predictions = read_out_of_fold(map(str, asked.out.glob("folds/fold-*"))).predictions
+        predictions = read_out_of_fold(map(str, asked.out.glob("folds/fold-*")))
     except UserError as error:
         words.error(str(error))
     genres = [predictions.genres[target] for target in predictions.targets]
