@@ -48,8 +48,8 @@ def pretrained_note(metrics: Mapping[str, Any]) -> str:
     if not (words := pretrained_words(metrics)):
         return ""
     return (
-        f"**PRETRAINED.** {markdown(words)}. The figures are not to be compared with those of "
-        "networks from scratch as of equals."
+        f"**PRETRAINED.** {markdown(words)}. Do not compare its accuracies with those of networks from scratch as "
+        "equals."
     )
 
 
@@ -59,11 +59,11 @@ def refit_words(metrics: Mapping[str, Any]) -> str:
     if not isinstance(found, Mapping):
         return ""
     run, epochs, differs = (found.get(key) for key in ("run", "epochs", "differs"))
-    how_long = "" if epochs is None else f" for {epochs} epochs, which {run} chose by them"
-    settings = f"the settings are those of {run}" + (f" but for {differs}" if differs else "")
+    how_long = "" if epochs is None else f", for the {epochs} epochs that the run {run} chose on validation tracks"
+    settings = f"the settings are those of the run {run}" + (f" except for {differs}" if differs else "")
     return (
-        f"trained on the training and validation tracks together{how_long}; {settings}; no validation, so nothing was "
-        "chosen in this run"
+        f"trained on the training and validation tracks together{how_long}; {settings}; without validation tracks, "
+        "nothing was chosen in this run"
     )
 
 

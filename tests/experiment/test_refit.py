@@ -35,7 +35,7 @@ def test_a_refit_is_the_training_on_both_subsets_for_the_epochs_that_were_chosen
     assert metrics["refit"] == {"run": "run", "epochs": 2, "differs": "seed=0 in run, 5 here"}
     report = Path("again/report.md").read_text()
     assert report.splitlines()[0].endswith("(REFIT)")
-    assert "together for 2 epochs, which run chose by them" in report
+    assert "together, for the 2 epochs that the run run chose on validation tracks" in report
     # By hand it is the same, bit for bit.
     for subset in ("train", "val", "test"):
         Path(f"{subset}.txt").write_text("".join(f"{id}\n" for id in now[subset]))
