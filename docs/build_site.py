@@ -118,7 +118,7 @@ def main() -> None:
 def write_pages(folder: Path) -> None:
     """Write what Sphinx reads: the pages of the manual and the generated ones."""
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
-    for settings in ("conf.py", "site.css"):
+    for settings in ("conf.py", "site.css", "icon.svg"):
         shutil.copy(DOCS / settings, folder)
     for picture in DOCS.glob("*.webp"):
         shutil.copy(picture, folder)

@@ -1,5 +1,9 @@
 """Sphinx's settings; ``docs/build_site.py`` builds the site."""
 
+from typing import Any
+
+from sphinx.application import Sphinx
+
 from genreclf import __version__
 
 project = "genreclf"
@@ -8,6 +12,7 @@ version = release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
 
 myst_heading_anchors = 3
+myst_html_meta = {"description": "genreclf trains, tests and compares music genre classifiers: the manual."}
 nb_execution_mode = "off"  # The notebooks hold their output; the tests execute them.
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
@@ -18,6 +23,7 @@ default_role = "code"  # As docstrings use single backticks.
 html_theme = "furo"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
+html_favicon = "icon.svg"
 html_title = f"genreclf {release}"
 html_copy_source = False
 html_show_copyright = False
@@ -25,3 +31,13 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b6e69", "color-brand-content": "#0b6e69"},
     "dark_css_variables": {"color-brand-primary": "#5cc8bf", "color-brand-content": "#5cc8bf"},
 }
+
+
+def setup(app: Sphinx) -> None:
+    """Have screen readers told the level of the headings in the sidebar, which Sphinx leaves out."""
+
+    def add_level(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
+        shown = context.get("furo_navigation_tree", "")
+        context["furo_navigation_tree"] = shown.replace('role="heading"', 'role="heading" aria-level="2"')
+
+    app.connect("html-page-context", add_level, priority=900)
