@@ -108,6 +108,8 @@ def checked_again(
         config[override.key_or_group] = OmegaConf.select(
             composed([str(override.input_line)], config_dir), override.key_or_group
         )
+        if override.key_or_group == "data" and isinstance(data, dict) and "clip_seconds" in data:
+            config.data.clip_seconds = data["clip_seconds"]  # The network was trained on clips of this length.
     for override in values:  # Whatever the order, as in Hydra.
         OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]

@@ -24,7 +24,7 @@ def theirs(trained: Trained, tmp_path: Path) -> Path:
 
 
 def evaluate(cli: Cli, trained: Trained, theirs: Path, *overrides: str) -> tuple[int, str]:
-    data = ["data=folder", f"data.root={theirs}", "data.clip_seconds=1", f"data.store_dir={theirs.parent / 'stores'}"]
+    data = ["data=folder", f"data.root={theirs}", f"data.store_dir={theirs.parent / 'stores'}"]
     outcome = cli("evaluate", str(trained.run.path), *data, *overrides, "run_dir=theirs-tested")
     return outcome.code, outcome.err
 
