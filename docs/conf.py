@@ -1,5 +1,6 @@
 """Sphinx's settings; ``docs/build_site.py`` builds the site."""
 
+import re
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -34,10 +35,11 @@ html_theme_options = {
 
 
 def setup(app: Sphinx) -> None:
-    """Have screen readers told the level of the headings in the sidebar, which Sphinx leaves out."""
+    """Add what keyboards and screen readers need and Sphinx leaves out."""
 
-    def add_level(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
+    def add(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
         shown = context.get("furo_navigation_tree", "")
         context["furo_navigation_tree"] = shown.replace('role="heading"', 'role="heading" aria-level="2"')
+        context["body"] = re.sub(r"<pre(?=[ >])", '<pre tabindex="0"', context.get("body", ""))
 
-    app.connect("html-page-context", add_level, priority=900)
+    app.connect("html-page-context", add, priority=900)
