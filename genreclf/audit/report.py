@@ -80,7 +80,7 @@ def summary(findings: Findings) -> list[tuple[str, str]]:
         ("tracks of unknown artist", sum(not track.artist for track in findings.tracks)),
         ("pairs of exact repeats", exact),
         ("pairs of near repeats", len(findings.repeats) - exact),
-        ("sets of repeats that bear different genres", len(findings.repeats_of_several_genres)),
+        ("sets of repeats with different genres", len(findings.repeats_of_several_genres)),
     ]
     if findings.split is not None:
         lines += [
@@ -90,7 +90,7 @@ def summary(findings: Findings) -> list[tuple[str, str]]:
     lines += [
         ("joint credits without a semicolon", len(findings.joint)),
         ("artists in several spellings", len(findings.spellings)),
-        ("tracks whose sound is odd", len(findings.flags)),
+        ("tracks with conspicuous sound", len(findings.flags)),
     ]
     if findings.suspects is not None:
         lines.append(("tracks whose genre may be wrong", len(findings.suspects)))

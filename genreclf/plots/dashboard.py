@@ -57,7 +57,11 @@ class Bars:
         """Draw it."""
         means = [float(np.mean(values)) for values in self.values.values()]
         ends = [
-            [mean - min(values), max(values) - mean] for mean, values in zip(means, self.values.values(), strict=True)
+            [
+                max(0.0, mean - min(values)),
+                max(0.0, max(values) - mean),
+            ]  # A mean of equal values may be rounded past them.
+            for mean, values in zip(means, self.values.values(), strict=True)
         ]
         places = np.arange(len(means))
         axes.barh(places, means, color=_colors(len(means)), height=0.6)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import wandb
 from helpers import Cli, Trained
+from matplotlib.figure import Figure
 from PIL import Image
 from wandb_records import records
 from wandb_workspaces.reports.v2.internal import ReportViewspec
@@ -18,6 +19,7 @@ from wandb_workspaces.workspaces.internal import View
 from genreclf.comparison import panels as shown_panels
 from genreclf.comparison.dashboard import Dashboard
 from genreclf.comparison.runs import FinishedRun
+from genreclf.plots.dashboard import Bars
 from genreclf.run_directory import RunDirectory
 
 
@@ -115,6 +117,12 @@ def test_panels_show_what_runs_log(cli: Cli, tiny: list[str], tmp_path: Path) ->
         assert track_id.startswith(genre)
         assert predicted
     assert len({row[1] for row in table["data"]}) == 10
+
+
+def test_bars_of_equal_values_are_drawn() -> None:
+    axes = Figure().add_subplot()
+    Bars("objective", {"CRNN": [0.1, 0.1, 0.1]}).draw(axes)  # Their mean is 0.10000000000000002.
+    assert axes.get_xlim() == (0, 1)
 
 
 @pytest.mark.pictures
