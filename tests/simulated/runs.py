@@ -30,7 +30,7 @@ from genreclf.training.whole_step import EAGER_STEPS
 SMALL_MODELS = ["statistics_crnn", "patch_transformer", "crnn", "ffnn", "band_statistics"]
 """Models of all kinds of layers; the others are large, or much like these."""
 
-FAST = 3
+FAST = 2
 """How many of their combinations are not among the slow tests."""
 
 VARIANTS = {"adam_keras", "sgd_plain", "train_plateau"}
