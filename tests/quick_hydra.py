@@ -5,17 +5,18 @@ The tests compose the configuration about a thousand times. Nothing that is comp
 
 import pickle
 from collections.abc import Callable, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import cache
 from typing import Any
 
 from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from lightning.fabric.utilities import registry
 from omegaconf import DictConfig, OmegaConf, _utils, base, grammar_parser
@@ -27,8 +28,11 @@ def compose_quickly() -> None:
     """Keep for this process what was read of files, interpolations and overrides, and which packages are installed."""
     registry.entry_points = cache(registry.entry_points)
     base.parse = _utils.parse = cache(grammar_parser.parse)
-    for source in (FileConfigSource, ImportlibResourcesConfigSource):
+    Plugins.instance()  # Registers the classes of places of configuration files.
+    for scheme in ("file", "pkg"):
+        source = SourcesRegistry.instance().resolve(scheme)
         source.load_config = _read_once(source.load_config)
+    ConfigRepository.__deepcopy__ = lambda repository, _: copy(repository)  # Nothing in it is changed but replaced.
     parse_rule = cache(OverridesParser.create().parse_rule)
     OverridesParser.parse_rule = lambda self, text, rule: deepcopy(parse_rule(text, rule))
     collect_choices = defaults_list._create_interpolation_map
