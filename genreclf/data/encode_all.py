@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import Any
 
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ def encode_all(
     waiting: deque[tuple[Track, Future[NDArray[Any]]]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
-        with Progress(*columns) as progress:
+        with Progress(*columns, disable=lacks_widgets()) as progress:
             for track in progress.track(tracks):
                 waiting.append((track, pool.submit(encode, track)))
                 if len(waiting) >= 2 * workers:
@@ -39,6 +40,13 @@ def encode_all(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
+
+
+def lacks_widgets() -> bool:
+    """Return whether this is a notebook without ipywidgets, where rich prints a warning in place of a bar."""
+    from rich import get_console
+
+    return get_console().is_jupyter and find_spec("ipywidgets") is None
 
 
 def _result(track: Track, future: Future[NDArray[Any]]) -> tuple[Track, NDArray[Any] | UnreadableTrack]:

@@ -11,6 +11,8 @@ from rich import get_console
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
+from genreclf.data.encode_all import lacks_widgets
+
 SHOWN = ("train/loss", "val/loss", "val/track_accuracy")
 """Columns of ``history.csv`` that stand behind the bar."""
 
@@ -42,7 +44,7 @@ class EpochProgress(RichProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the training."""
         console = get_console()
-        self._is_plain = not (console.is_terminal or console.is_jupyter)
+        self._is_plain = not (console.is_terminal or console.is_jupyter) or lacks_widgets()
         if not self._is_plain:
             super().on_train_start(trainer, pl_module)
         self._started_s, self._first_step = time.monotonic(), trainer.global_step

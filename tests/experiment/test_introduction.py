@@ -3,16 +3,22 @@
 import os
 import re
 import signal
+import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import rich
 import wandb
 from helpers import ROOT, Cli
 
+from genreclf.data.encode_all import encode_all
+from genreclf.datasets.synthetic import Synthetic
 from genreclf.run_directory import RunDirectory
 from genreclf.training.module import GenreClassifier
-from genreclf.training.progress import clock
+from genreclf.training.progress import EpochProgress, clock
 
 DATA = """\
 Data: synthetic, seed 0, 5 artists a genre; 10 genres; split artist_folds
@@ -77,6 +83,17 @@ def test_on_a_terminal_a_bar_shows_the_time_left(cli: Cli, tiny: list[str], monk
         r"Epoch 0/0 .* 2/2 \d:\d\d:\d\d • \d:\d\d:\d\d left clips/s: [\d,]+ train/loss: \d.*val/loss: \d", shown
     )
     assert "it/s" not in shown
+
+
+def test_a_notebook_without_widgets_gets_lines_and_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rich.get_console(), "is_jupyter", True)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    tracks = Synthetic(tracks_per_genre=1, artists_per_genre=1).tracks()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(encode_all(tracks, lambda track: np.zeros((2, 4)), 1))) == len(tracks)
+    trainer = SimpleNamespace(global_step=0, estimated_stepping_batches=4)
+    EpochProgress().on_train_start(trainer, None)  # type: ignore[arg-type]  # A bar would need more of the trainer.
 
 
 def test_times_are_read_as_a_clock() -> None:
