@@ -36,14 +36,15 @@ def main() -> None:
     words.add_argument("--artists", type=Path, required=True, help="their artists, as in data.artists")
     words.add_argument("--errors", type=int, default=50, help="how many tracks are moved")
     words.add_argument("--seed", type=int, default=0, help="draws them")
-    words.add_argument("--out", type=Path, default=Path("outputs/label-errors"), help="a new folder for all of it")
+    words.add_argument("--out", type=Path, default=Path("outputs/label-errors"), help="folder for all of it")
     asked = words.parse_args()
     try:
-        moved = plant(asked.root, asked.out / "pictures", asked.errors, asked.seed)
-        data = ("data=spectrogram_images", f"data.root={asked.out / 'pictures'}", f"data.artists={asked.artists}")
-        sweep = [f"hydra.sweep.dir={asked.out / 'folds'}", *TRAINING, "data.rendering=librosa_peak80", *data]
+        out = asked.out / f"{asked.errors}-errors-seed-{asked.seed}"
+        moved = plant(asked.root, out / "pictures", asked.errors, asked.seed)
+        data = ("data=spectrogram_images", f"data.root={out / 'pictures'}", f"data.artists={asked.artists}")
+        sweep = [f"hydra.sweep.dir={out / 'folds'}", *TRAINING, "data.rendering=librosa_peak80", *data]
         subprocess.run([sys.executable, "-m", "genreclf", "-m", *sweep], check=True)
-        predictions = read_out_of_fold(map(str, asked.out.glob("folds/fold-*")))
+        predictions = read_out_of_fold(map(str, out.glob("folds/fold-*")))
     except UserError as error:
         words.error(str(error))
     genres = [predictions.genres[target] for target in predictions.targets]
@@ -52,17 +53,15 @@ def main() -> None:
 
 
 def plant(root: Path, out: Path, errors: int, seed: int) -> set[str]:
-    """Link all files of genre folders into a new folder, some of them under another genre; return the ids of those.
+    """Link all files of genre folders into a folder, some of them under another genre; return the ids of those.
 
     Raises:
-        UserError: There are too few files, or the new folder is there already.
+        UserError: There are too few files.
     """
     files = sorted(root.glob("*/*.png"), key=lambda path: draw(seed, path.name))
     genres = sorted({path.parent.name for path in files})
     if len(genres) < 2 or len(files) < errors:
         raise UserError(f"{root} holds {len(files)} pictures of {len(genres)} genres: too few to move {errors}.")
-    if out.exists():
-        raise UserError(f"{out} is there already: choose another --out.")
     moved = set()
     for number, path in enumerate(files):
         genre = path.parent.name
@@ -71,7 +70,8 @@ def plant(root: Path, out: Path, errors: int, seed: int) -> set[str]:
             genre = min(others, key=lambda name: draw(seed, path.name, name))
             moved.add(f"{genre}/{path.stem}")
         (out / genre).mkdir(parents=True, exist_ok=True)
-        (out / genre / path.name).symlink_to(path.resolve())
+        if not (link := out / genre / path.name).exists():
+            link.symlink_to(path.resolve())
     return moved
 
 
