@@ -50,7 +50,7 @@ def _curve(by_layer: dict[str, Experiment]) -> LayerCurve:
         shares.append(Share(score.accuracy, *(score.artist_interval or (interval.low, interval.high))))
     losses = [_loss(by_layer[layer]) for layer in layers]
     return LayerCurve(
-        title=f"{first.pretrained}: {re.sub(r' (model[.])?layer=[^ ,]+', '', first.title)}",
+        title=f"{first.pretrained}: {re.sub(r' (model[.])?layer=[^ ,]+| [(]PRETRAINED[)]', '', first.title)}",
         leaky=first.leaky,
         layers=layers,
         shares=shares,

@@ -40,7 +40,7 @@ def test_validation_tracks_choose_the_layer(sweep: Path) -> None:
     assert [share.value for share in curve.shares] == pytest.approx([0.25, 0.4, 0.55])
     assert all(share.low < share.value < share.high for share in curve.shares)
     assert (curve.chosen, curve.unit) == (2, "tracks")
-    assert curve.title == "musicnn_mtt: Probe (PRETRAINED)"
+    assert curve.title == "musicnn_mtt: Probe"
     for run in sweep.glob("low-*"):
         (run / "val_predictions.csv").unlink()
     (curve,) = layer_curves(compare([sweep]).experiments)
