@@ -10,9 +10,12 @@ from multiprocessing import connection, forkserver, resource_tracker
 def start_early() -> None:
     """Fork the server of this process from it, in place of a new interpreter that imports PyTorch for seconds.
 
-    To be called before any test has run: what is forked from the server has what this process has now.
+    To be called before any test has run: what is forked from the server has what this process has now. From Python 3.14
+    on, and elsewhere than on Linux, the server starts as it does without tests.
     """
     server = forkserver._forkserver
+    if sys.platform != "linux" or hasattr(server, "_forkserver_authkey"):  # Python 3.14 has the two exchange a key.
+        return
     resource_tracker.ensure_running()
     address = connection.arbitrary_address("AF_UNIX")
     listener = socket.socket(socket.AF_UNIX)

@@ -16,8 +16,10 @@ from genreclf.sweep.process import cool_down, hide_gpus_from, warm_up
 @pytest.fixture(autouse=True)
 def _no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Begin without a server; the one of all other tests is there for them again afterwards."""
-    for name in ("address", "alive_fd", "pid"):
-        monkeypatch.setattr(forkserver._forkserver, f"_forkserver_{name}", None)  # type: ignore[attr-defined]
+    server = forkserver._forkserver  # type: ignore[attr-defined]
+    for name in ("address", "alive_fd", "authkey", "pid"):
+        if hasattr(server, f"_forkserver_{name}"):
+            monkeypatch.setattr(server, f"_forkserver_{name}", None)
     yield
     cool_down()
 
