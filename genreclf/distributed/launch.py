@@ -3,6 +3,9 @@
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.core.utils import env_override
@@ -12,6 +15,9 @@ from genreclf.run_directory import RunDirectory
 
 GRACE_S = 5
 """How long ranks may take to end after one has died or a signal was sent."""
+
+TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that PyTorch hands on to the ranks."""
 
 
 class RankDied(UserError):
@@ -52,7 +58,7 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
     )
     command = ["-m", "genreclf.experiment.rank", task, str(run_dir), str(os.getpid())]
     try:
-        with env_override({"OMP_NUM_THREADS": threads}):
+        with _handlers_kept(), env_override({"OMP_NUM_THREADS": threads}):
             elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
@@ -68,3 +74,15 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         ) from None
     except SignalException as end:
         raise (Terminated if end.sigval == signal.SIGTERM else KeyboardInterrupt) from None
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Let signals, such as Ctrl+C, do afterwards what they did before, which PyTorch does not."""
+    handlers = {number: signal.getsignal(number) for number in TAKEN}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(number, handler)

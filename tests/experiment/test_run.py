@@ -301,9 +301,11 @@ def test_two_devices_train_as_one_experiment(
     fork_ranks(monkeypatch)
     (tmp_path / "watched.py").write_text(WATCHED)
     settings = [*tiny, "model._target_=watched.Turned", "model.dropout=0", "trainer.max_epochs=2", "data.batch_size=5"]
+    interrupts = signal.getsignal(signal.SIGINT)
     for words in (["trainer.devices=2", "run_dir=run"], ["run_dir=alone"]):
         outcome = cli(*settings, *words)
         assert outcome.code == 0, outcome.err
+    assert signal.getsignal(signal.SIGINT) == interrupts
     run = RunDirectory(tmp_path / "run")
     ranks = run.read_json(run.environment)["ranks"]
     assert [rank["rank"] for rank in ranks] == [0, 1]
