@@ -119,8 +119,11 @@ def _choice(outer: int | None, runs: Sequence[FinishedRun], row_of: dict[Path, R
 
 
 def chosen_jobs(sweep_dir: Path) -> list[list[str]]:
-    """Return the overrides of the jobs that train what was chosen in a sweep, for each outer fold and seed."""
-    return [list(job) for choice in choose(read_rows(sweep_dir)) for job in choice.jobs]
+    """Return the overrides of the jobs that train what was chosen in a sweep, for each outer fold and seed.
+
+    Nothing is trained where a run of another setting is missing: the same command, once it is there, chooses again.
+    """
+    return [list(job) for choice in choose(read_rows(sweep_dir)) if not choice.left_out for job in choice.jobs]
 
 
 def command_of(choice: Choice, sweep_dir: Path) -> str:
