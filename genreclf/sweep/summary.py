@@ -127,7 +127,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     for key, words in LABELS.items():
         if points := points_of(comparison, key):
             picture = f"figures/{key.partition('.')[2]}.png"
-            draw(sweep_dir / picture, points, key, title)
+            draw(sweep_dir / picture, points, key, f"Learning curve, sweep {sweep_dir.resolve().name}")
             curves[picture] = (f"Accuracy against the number of {words}", curve_table(points, key))
     rows = [row for row in rows if row.objective is not None]
     lines = [
