@@ -13,6 +13,10 @@ OUTSIDE_IDENTITY = (
 report, not what it is."""
 
 
+PARTS = {"split.train_fraction": 1, "split.artists_per_genre": None}
+"""Keys that train on a part of the training tracks, and their values that train on all."""
+
+
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
     """Return what makes an experiment the same: dotted keys to values, less places, logging and ``_partial_``."""
     settings = flat(config)
@@ -26,8 +30,10 @@ def _idle(settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield the keys of parts of a split that is taken whole, as in runs of earlier versions, which lack them."""
     if settings.get("split.inner_fold") is None:
         yield from ("split.inner_fold", "split.inner_folds")
-    if settings.get("split.train_fraction", 1) == 1 and settings.get("split.artists_per_genre") is None:
-        yield from ("split.train_fraction", "split.artists_per_genre", "split.subset_seed")
+    idle = [key for key, whole in PARTS.items() if settings.get(key, whole) == whole]
+    yield from idle
+    if len(idle) == len(PARTS):
+        yield "split.subset_seed"
 
 
 def difference(

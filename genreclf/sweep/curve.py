@@ -8,18 +8,15 @@ from statistics import fmean
 
 from genreclf.comparison.comparison import Comparison
 from genreclf.comparison.experiments import Experiment
-from genreclf.config.identity import digest
+from genreclf.config.identity import PARTS, digest
 from genreclf.datasets.identity import artist_groups
 from genreclf.plots.learning_curve import CurvePoint, draw_learning_curve
 from genreclf.plots.style import marked
 from genreclf.reports.tables import MISSING, Column, Table, of_interval, of_value, percent
 
-FRACTION, ARTISTS = "split.train_fraction", "split.artists_per_genre"
+FRACTION, ARTISTS = PARTS
 LABELS = {FRACTION: "training tracks", ARTISTS: "training artists of each genre, at most"}
 """The keys that a curve may be of, and what it is drawn against."""
-
-WHOLE = {FRACTION: 1, ARTISTS: None}
-"""Their values where all training tracks are used."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,12 +37,12 @@ class Point:
 
 def points_of(comparison: Comparison, key: str) -> list[Point]:
     """Return the points of the curves over a key, line by line, by rising size; none where it does not vary."""
-    (other,) = WHOLE.keys() - {key}
+    (other,) = PARTS.keys() - {key}
     lines: dict[str, list[Point]] = defaultdict(list)
     for experiment in comparison.experiments:
-        settings = {**WHOLE, **experiment.settings}
+        settings = {**PARTS, **experiment.settings}
         if (setting := settings.pop(key)) is not None:
-            beside = "" if settings[other] == WHOLE[other] else f" {other.partition('.')[2]}={settings[other]}"
+            beside = "" if settings[other] == PARTS[other] else f" {other.partition('.')[2]}={settings[other]}"
             lines[digest(settings)].append(_point(experiment, experiment.name + beside, float(setting)))
     curves = [sorted(points, key=lambda point: point.setting) for points in lines.values() if len(points) > 1]
     return [point for points in curves for point in points]
