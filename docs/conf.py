@@ -40,6 +40,7 @@ def setup(app: Sphinx) -> None:
     def add(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
         shown = context.get("furo_navigation_tree", "")
         context["furo_navigation_tree"] = shown.replace('role="heading"', 'role="heading" aria-level="2"')
-        context["body"] = re.sub(r"<pre(?=[ >])", '<pre tabindex="0"', context.get("body", ""))
+        scrolled = r'<(pre(?=[ >])|div(?= class="table-wrapper))'
+        context["body"] = re.sub(scrolled, r'<\1 tabindex="0"', context.get("body", ""))
 
     app.connect("html-page-context", add, priority=900)

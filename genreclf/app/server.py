@@ -160,6 +160,7 @@ def application(
         mcp_server=False,
         theme=theme(),
         css=css(examples),
+        head='<meta name="description" content="Recognizes the genre of a song over time, and finds similar songs.">',
     )
     return mounted
 
