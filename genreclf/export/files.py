@@ -144,10 +144,10 @@ def traced(predictor: GenrePredictor) -> ExportedProgram:
         short=predictor.short,
         extractor=features.embedding_extractor,
     )
-    hop = (spec.source or spec).hop_length or WAVEFORM_SAMPLES
+    least = (spec.source or spec).hop_length or WAVEFORM_SAMPLES + 1
     clips = 2.7 if spec.kind == "log_mel" else 4.7
     example = torch.zeros(2, int(clips * spec.clip_frames / spec.frames_per_second * features.sample_rate) + 1)
-    sizes = {"waveform": {0: Dim("batch"), 1: Dim("sample", min=hop)}}
+    sizes = {"waveform": {0: Dim("batch"), 1: Dim("sample", min=least)}}
     with warnings.catch_warnings(), torch.inference_mode():
         if spec.kind != "log_mel":
             module(example)  # An encoder may make what it needs of a device the first time.

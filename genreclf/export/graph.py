@@ -15,6 +15,7 @@ from genreclf.errors import UserError
 from genreclf.models import FineTune, GenreClassifier
 from genreclf.models.encoders.base import Encoder
 from genreclf.models.encoders.store import EmbeddingExtractor
+from genreclf.models.probe import ProbeNetwork
 
 
 class LogMelSteps(nn.Module):
@@ -81,13 +82,23 @@ class StoredEmbeddings(nn.Module):
         signal = waveform
         if self.steps is not None and self.source is not None:
             signal = self.steps(waveform) * self.source.step_db + self.source.zero_db
-        missing = cast(int, torch.sym_max(self.window - signal.shape[-1], 0))
-        windows = functional.pad(signal, (0, missing)).unfold(-1, self.window, self.hop).movedim(-2, 1)
+        windows = self.windows(signal).movedim(-2, 1)
         layers = self.encoder.embed(windows.flatten(0, 1)).mean(2)
         each = zip(layers.unbind(1), self.encoder.dimensions, strict=True)
         limit = torch.finfo(torch.float16).max
         values = torch.cat([layer[:, :size] for layer, size in each], 1).clamp(-limit, limit).half().float()
         return values.reshape(windows.shape[0], windows.shape[1], values.shape[1]).transpose(1, 2)
+
+    def windows(self, signal: Tensor) -> Tensor:
+        """Return the windows ``(..., window, sample)`` of a signal ``(..., sample)``; what lacks in the first is 0.
+
+        A signal of one window gets it twice, as a song does in `WaveformClassifier.grid`.
+        """
+        last = cast(int, torch.sym_max((signal.shape[-1] - self.window) // self.hop, 0))
+        number = torch.arange(cast(int, torch.sym_max(last, 1)) + 1).minimum(torch.full((1,), last))
+        place = number[:, None] * self.hop + torch.arange(self.window)
+        length = torch.full((1,), signal.shape[-1])
+        return torch.where(place < length, signal[..., place.minimum(length - 1)], 0.0)
 
 
 def check_exports(encoder: Encoder) -> None:
@@ -139,6 +150,8 @@ class WaveformClassifier(nn.Module):
             self.features = LogMelSteps(spec)
         self.scaling = copy.deepcopy(model.scaling)
         self.network = copy.deepcopy(model.network)
+        if isinstance(self.network, ProbeNetwork):
+            self.network.keep_chosen()  # Which one that is stands in a tensor, by which no program can be chosen.
         self.clip_frames = spec.clip_frames
         self.stride_frames = Fraction(max(1.0, spec.clip_frames * (1 - grid_overlap))).limit_denominator(10_000)
         self.silence = float(spec.silence) if short == "pad" else None

@@ -218,8 +218,12 @@ class ProbeNetwork(nn.Module):
     @property
     def head(self) -> "Head":
         """The head that counts."""
-        head: Head = self.heads[int(self.chosen)]  # type: ignore[assignment]
+        head: Head = self.heads[int(self.chosen) if len(self.heads) > 1 else 0]  # type: ignore[assignment]
         return head
+
+    def keep_chosen(self) -> None:
+        """Forget the heads that do not count."""
+        self.heads = nn.ModuleList([self.head])
 
     def pooled(self, x: Tensor) -> Tensor:
         """Return what the heads take of embeddings ``(batch, value, frame)``.

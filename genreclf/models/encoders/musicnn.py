@@ -149,12 +149,12 @@ class MusicTagger(Encoder):
         outputs, _ = self.network(self.images(x))
         widest = max(self.dimensions)
         stacked = torch.stack([functional.pad(each, (0, widest - each.shape[1])) for each in outputs], 1)
-        return stacked.view(len(x), -1, *stacked.shape[1:]).transpose(1, 2)
+        return stacked.view(x.shape[0], -1, *stacked.shape[1:]).transpose(1, 2)
 
     def tag(self, x: Tensor) -> Tensor:
         """Return the probability of each tag in each 3 s of waveforms ``(batch, sample)``: ``(batch, frame, tag)``."""
         _, logits = self.network(self.images(x))
-        return torch.sigmoid(logits).view(len(x), -1, len(self.tags))
+        return torch.sigmoid(logits).view(x.shape[0], -1, len(self.tags))
 
     def blocks(self) -> list[nn.Module]:
         """Return the parts of the network from input to output."""

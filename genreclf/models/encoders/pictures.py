@@ -120,7 +120,7 @@ class TimmEncoder(Encoder):
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the embeddings ``(batch, 1, 1, dimension)`` of log-mels ``(batch, mel, frame)``, standardized each."""
-        deviation, mean = torch.std_mean(x, (1, 2), keepdim=True)
+        mean, deviation = x.mean((1, 2), keepdim=True), x.std((1, 2), keepdim=True)
         return self.embed_scaled((x - mean) / deviation.clamp(min=1e-3))
 
     def embed_scaled(self, x: Tensor) -> Tensor:
