@@ -149,16 +149,15 @@ class Probe(GenreClassifier):
         keys = ("lr", "weight_decay", "val_track_loss", "val_track_accuracy", "epoch")
         rows = last.get("network.search", network.search).tolist()
         search = [dict(zip(keys, row, strict=True)) | {"epoch": int(row[-1])} for row in rows]
-        weights = network.head.shares
-        found: dict[str, Any] = {
+        shares = network.head.shares
+        weights = {} if shares is None else {"layer_weights": dict(zip(network.sizes, shares.tolist(), strict=True))}
+        found = {
             "layer": network.layer,
             "layers": list(network.sizes),
             "chosen": search[int(network.chosen)] if len(search) > 1 else None,
             "search": search,
         }
-        if weights is not None:
-            found["layer_weights"] = dict(zip(network.sizes, weights.tolist(), strict=True))
-        return {"probe": found}
+        return {"probe": found | weights}
 
 
 class ProbeNetwork(nn.Module):
