@@ -151,13 +151,9 @@ class Probe(GenreClassifier):
         search = [dict(zip(keys, row, strict=True)) | {"epoch": int(row[-1])} for row in rows]
         shares = network.head.shares
         weights = {} if shares is None else {"layer_weights": dict(zip(network.sizes, shares.tolist(), strict=True))}
-        found = {
-            "layer": network.layer,
-            "layers": list(network.sizes),
-            "chosen": search[int(network.chosen)] if len(search) > 1 else None,
-            "search": search,
-        }
-        return {"probe": found | weights}
+        chosen = search[int(network.chosen)] if len(search) > 1 else None
+        layers = {"layer": network.layer, "layers": list(network.sizes)}
+        return {"probe": {**layers, "chosen": chosen, "search": search, **weights}}
 
 
 class ProbeNetwork(nn.Module):
