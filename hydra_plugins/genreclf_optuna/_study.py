@@ -170,7 +170,7 @@ class Search:
                 study_name=self.study_name,
                 storage=storage,
                 sampler=self.sampler,
-                direction=self.direction,
+                direction=optuna.study.StudyDirection[self.direction.upper()],
                 load_if_exists=True,
             )
             begun, trials = study.user_attrs.get(SETTINGS), study.trials

@@ -1,6 +1,7 @@
 """The launcher that `hydra/launcher=together` chooses."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ class TogetherLauncher(Launcher):
             carry_out_together([(job, config) for job, config in jobs if config is not None], at_once=self.at_once)
         searched = self.config.hydra.sweeper._target_ not in GRIDS
         return [
-            _run(self.context, config, lambda composed, job=job: job.result(searched=searched))
+            _run(self.context, config, partial(_result, job, searched))
             for config, (job, _) in zip(configs, jobs, strict=True)
         ]
 
@@ -71,6 +72,11 @@ class TogetherLauncher(Launcher):
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
         return config
+
+
+def _result(job: "Job", searched: bool, composed: DictConfig) -> object:
+    """Return what Hydra is told of a job that has been computed."""
+    return job.result(searched=searched)
 
 
 def _run(context: HydraContext, config: DictConfig, task: TaskFunction) -> JobReturn:
