@@ -1,10 +1,10 @@
-"""Choose settings by folds inside training and validation tracks, whose test tracks nobody has read."""
+"""Choose settings by folds inside training and validation tracks, without the test tracks."""
 
 import math
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from genreclf.comparison.runs import FinishedRun
 from genreclf.comparison.significance import PairedTest, paired_test
 from genreclf.comparison.tables import interval
 from genreclf.evaluation.metrics import get_metric
-from genreclf.evaluation.predictions import read_track_csv
 from genreclf.experiment.lineage import track_key
 from genreclf.reports.tables import Column, Table, of_interval, of_value, percent, span
 from genreclf.sweep.job import read_object
@@ -28,7 +27,7 @@ class Candidate:
     """A setting that was tried on the inner folds of one split."""
 
     experiment: Experiment
-    """Its runs, with the predictions of their validation tracks in place of the test's."""
+    """Its runs, each tested on the fold that was held out of it."""
     behind: PairedTest | None
     """The chosen setting compared with this one on the same tracks; None for the chosen one itself."""
 
@@ -48,7 +47,7 @@ class Choice:
 
     @property
     def chosen(self) -> Experiment:
-        """The setting with the highest accuracy on validation tracks, each of which one of the folds held out."""
+        """The setting with the highest accuracy on the tracks of all folds, each predicted by the run without it."""
         return self.candidates[0].experiment
 
     @property
@@ -77,7 +76,8 @@ def accuracy_words(experiment: Experiment) -> str:
 def choose(rows: Sequence[Row]) -> list[Choice]:
     """Return what was chosen by the finished jobs of a sweep, for each outer fold; nothing if none has inner folds.
 
-    A setting is judged by its accuracy on the validation tracks of all inner folds together, each track counting once.
+    A setting is judged by its accuracy on the held-out tracks of all inner folds together, each track counting once. No
+    run chose its epoch by these.
 
     Raises:
         UserError: A file of a run is missing or damaged.
@@ -94,9 +94,8 @@ def choose(rows: Sequence[Row]) -> list[Choice]:
 
 
 def _choice(outer: int | None, runs: Sequence[FinishedRun], row_of: dict[Path, Row]) -> Choice:
-    validated = [replace(run, tracks=read_track_csv(run.path / "val_predictions.csv")) for run in runs]
     known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
-    experiments, _ = group_runs(validated, known)
+    experiments, _ = group_runs(runs, known)
     cells = {
         experiment: {(run.config.get("seed"), run.split_hash) for run in experiment.runs} for experiment in experiments
     }
@@ -175,7 +174,7 @@ def choice_table(choice: Choice) -> Table:
     columns: list[Column[Candidate]] = [
         Column("", lambda each: each, "setting", lambda each: each.experiment.name, words=True),
         Column("", lambda each: each, "runs", lambda each: each.experiment.repeats, words=True),
-        of_value("", "validation accuracy, tracks (%)", lambda each: each.experiment.scores.accuracy, percent),
+        of_value("", "held-out accuracy, tracks (%)", lambda each: each.experiment.scores.accuracy, percent),
         *of_interval("", "95 % interval", lambda each: (each.experiment.interval.low, each.experiment.interval.high)),
         *of_interval("", "95 % interval, artists", lambda each: each.experiment.scores.artist_interval),
         of_value("", "against the first (points)", test("difference"), points),

@@ -48,7 +48,7 @@ def test_inner_folds_choose_a_setting_without_the_test_tracks(cli: Cli, music: l
     assert best.startswith("| SVM | 3 folds |")
     for model, row in (("svm", best), ("constant", other)):
         tried = [run for name, run in runs.items() if model in name]
-        right = sum(run.read_metrics()["objective"] * len(held(run, "val")) for run in tried)
+        right = sum(run.read_metrics()["test"]["track"]["accuracy"] * len(held(run, "test")) for run in tried)
         assert row.split(" | ")[2] == f"{100 * right / 40:.1f}"
     assert cli(*shlex.split(command)[3:], "run_dir=chosen").code == 0
     chosen = RunDirectory(tmp_path / "chosen")
