@@ -61,11 +61,13 @@ def precision_at(similarity: NDArray[np.float64], collection: Collection, k: int
 def hubness(similarity: NDArray[np.float64], collection: Collection, k: int) -> float:
     """Return the skewness of how often each track is among the `k` nearest of the others.
 
-    Large where few tracks, the hubs, are near to many (M. Radovanovic et al., "Hubs in space", JMLR 11, 2010).
+    Large where few tracks, the hubs, are near to many (M. Radovanovic et al., "Hubs in space", JMLR 11, 2010); 0 if all
+    are equally often.
     """
     from scipy.stats import skew
 
-    return float(skew(np.bincount(_nearest(similarity, collection, k).ravel(), minlength=len(similarity))))
+    counts = np.bincount(_nearest(similarity, collection, k).ravel(), minlength=len(similarity))
+    return float(skew(counts)) if np.ptp(counts) else 0.0
 
 
 def _nearest(similarity: NDArray[np.float64], collection: Collection, k: int) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from genreclf.recommend.quality import (
     Collection,
     best_precision,
     cosines,
+    hubness,
     mfcc_moments,
     mfcc_similarities,
     precision_at,
@@ -31,6 +32,15 @@ def test_songs_of_the_same_artist_do_not_count() -> None:
     np.testing.assert_allclose(precision_at(similarity, collection, 2), [0.5, 0.5, 0.5, 0.5, 0.5, 0.0])
     np.testing.assert_allclose(random_precision(collection), [1 / 4, 1 / 4, 2 / 5, 2 / 5, 1 / 4, 1 / 4])
     np.testing.assert_allclose(best_precision(collection, 2), [0.5, 0.5, 1, 1, 0.5, 0.5])
+
+
+def test_hubs_are_found_more_often_than_others() -> None:
+    collection = Collection(genre=np.full(6, "a"), group=np.arange(6).astype(str))
+    assert hubness(np.zeros((6, 6)), collection, 5) == 0.0
+    around_one = np.zeros((6, 6))
+    around_one[:, 3] = 1.0
+    # By hand: song 3 is found by the five others, and song 0 by song 3.
+    assert hubness(around_one, collection, 1) == pytest.approx(10 / (20 / 6) ** 1.5)
 
 
 def test_the_interval_keeps_an_artist_together() -> None:
