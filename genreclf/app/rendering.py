@@ -132,7 +132,7 @@ def _picture(spectrogram_db: NDArray[np.float32]) -> str:
 
 def _frequencies(prediction: Prediction) -> list[tuple[str, str]]:
     """Return round frequencies and where they lie, in % of the picture's height; no two too near to be read."""
-    places, labels = mel_ticks(len(prediction.spectrogram_db), prediction.sample_rate)
+    places, labels = mel_ticks(len(prediction.spectrogram_db), prediction.range_hz)
     found: list[tuple[float, str]] = []
     for height, label in zip((places + 0.5) / len(prediction.spectrogram_db), labels, strict=True):
         if (found[-1][0] if found else 0.0) + _LABEL_HEIGHT < height < 1 - _LABEL_HEIGHT / 2:

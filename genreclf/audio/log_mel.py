@@ -1,7 +1,7 @@
 """Compute log-mel spectrograms, and describe what the spectrograms of a dataset are."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -64,6 +64,10 @@ class FeatureSpec:
     """Name and number of values of each layer of the embeddings."""
     source: "FeatureSpec | None" = None
     """The log-mels that embeddings are computed of, where they are not of waveforms; its clips mean nothing."""
+    f_min: float = 0.0
+    """Lowest frequency of the mel bands, in Hz."""
+    f_max: float | None = None
+    """Highest frequency of the mel bands, in Hz; None: half the sample rate."""
 
     @classmethod
     def of_waveform(cls, *, sample_rate: int, clip_seconds: float) -> "FeatureSpec":
@@ -95,10 +99,13 @@ class FeatureSpec:
         hop_length: int,
         n_mels: int,
         clip_seconds: float,
+        f_min: float = 0.0,
+        f_max: float | None = None,
         top_db: float | None = None,
     ) -> "FeatureSpec":
         """Return the parameters of clips of `clip_seconds` of the spectrograms that `LogMel` computes."""
         computed = {"sample_rate": sample_rate, "n_fft": n_fft, "hop_length": hop_length, "top_db": top_db}
+        computed |= {"f_min": f_min, "f_max": f_max}
         quantized = {"step_db": STEP_DB, "silence": in_steps(FLOOR_DB)}
         return cls._of(clip_seconds, sample_rate / hop_length, n_mels=n_mels, **computed, **quantized)
 
@@ -126,8 +133,18 @@ class FeatureSpec:
         return cls(**{**values, "layers": sizes, "source": None if source is None else cls.from_plain(source)})
 
     def plain(self) -> dict[str, Any]:
-        """Return the parameters as a dictionary, as checkpoints keep them; `source` only if there is one."""
-        return {key: value for key, value in asdict(self).items() if key != "source" or value is not None}
+        """Return the parameters as a dictionary, as checkpoints keep them; the last three only if they are set."""
+        default = {field.name: field.default for field in fields(self) if field.name in ("source", "f_min", "f_max")}
+        return {key: value for key, value in asdict(self).items() if key not in default or value != default[key]}
+
+    @property
+    def log_mel(self) -> dict[str, Any] | None:
+        """The arguments of the `LogMel` that computes the spectrograms; None for pictures of unknown rendering."""
+        if self.kind != "log_mel" or self.source_rate is None:
+            return None
+        given = {"sample_rate": self.sample_rate, "n_fft": self.n_fft, "hop_length": self.hop_length}
+        window = given if self.rendering is None else LIBROSA_PEAK80
+        return {**window, "n_mels": self.n_mels, "f_min": self.f_min, "f_max": self.f_max}
 
     @property
     def source_rate(self) -> int | None:
@@ -135,13 +152,20 @@ class FeatureSpec:
         return self.sample_rate or (None if self.rendering is None else LIBROSA_PEAK80["sample_rate"])
 
     @property
+    def range_hz(self) -> tuple[float, float] | None:
+        """Lowest and highest frequency of the mel bands, in Hz; None where there are no mels in Hz."""
+        if self.kind != "log_mel" or self.source_rate is None:
+            return None
+        return self.f_min, self.source_rate / 2 if self.f_max is None else self.f_max
+
+    @property
     def centers_hz(self) -> Tensor | None:
         """Frequency in Hz at the center of each mel band, shape ``(mel,)``; None where there are no mels in Hz."""
-        if self.kind != "log_mel" or self.source_rate is None:
+        if self.range_hz is None:
             return None
         import librosa
 
-        edges_hz = librosa.mel_frequencies(self.n_mels + 2, fmin=0.0, fmax=self.source_rate / 2)
+        edges_hz = librosa.mel_frequencies(self.n_mels + 2, fmin=self.range_hz[0], fmax=self.range_hz[1])
         return torch.from_numpy(edges_hz[1:-1]).float()
 
 
@@ -157,18 +181,30 @@ class LogMel(nn.Module):
         sample_rate: Of the waveform, in Hz.
         n_fft: Window length in samples.
         hop_length: Samples from one frame to the next.
-        n_mels: Bands from 0 Hz to half the sample rate.
+        n_mels: Bands.
+        f_min: Lowest frequency of the bands, in Hz.
+        f_max: Highest frequency of the bands, in Hz; by default half the sample rate.
     """
 
     window: Tensor
 
-    def __init__(self, *, sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> None:
+    def __init__(
+        self,
+        *,
+        sample_rate: int,
+        n_fft: int,
+        hop_length: int,
+        n_mels: int,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+    ) -> None:
         super().__init__()
         from torchaudio.functional import melscale_fbanks
 
         self.n_fft, self.hop_length = n_fft, hop_length
         self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float64), persistent=False)
-        bank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney")
+        f_max = sample_rate / 2 if f_max is None else f_max
+        bank = melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, "slaney", "slaney")
         # A mel band covers neighboring bins only, so that a few bands need a narrow part of the spectrum.
         self.spans: list[tuple[int, int]] = []
         for first in range(0, n_mels, MELS_AT_ONCE):

@@ -232,7 +232,7 @@ class Pictures:
             edges_s=edges_s,
             shares=shares,
             spectrogram_db=prediction.spectrogram_db,
-            sample_rate=prediction.sample_rate,
+            range_hz=prediction.range_hz,
             analyzed_s=prediction.analyzed_s,
         )
         caption = (

@@ -20,7 +20,7 @@ from genreclf.config.sections import Section, nodes_of, section_of, trainer_sect
 from genreclf.errors import UserError, first_line
 from genreclf.values import value_problems
 
-FEATURES_OF_PICTURES = ("sample_rate", "n_fft", "hop_length", "n_mels")
+FEATURES_OF_PICTURES = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
 """What pictures know themselves, so that ``features=`` beside them is a mistake."""
 
 INSTANTIATED = ("split", "encoder", "model", "loss", "optimizer", "scheduler")

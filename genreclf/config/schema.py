@@ -98,15 +98,25 @@ class FeaturesConfig:
     """How spectrograms are made and scaled (`features`)."""
 
     sample_rate: int | None = 22050
-    """In Hz; None, as the next three, where pictures bring their own."""
+    """In Hz; None, as all others but `scale`, where pictures bring their own."""
     n_fft: int | None = 2048
     """Window length in samples."""
     hop_length: int | None = 512
     """Samples from one frame to the next."""
     n_mels: int | None = 128
     """Bands."""
+    f_min: float | None = 0.0
+    """Lowest frequency of the bands, in Hz."""
+    f_max: float | None = None
+    """Highest frequency of the bands, in Hz; None: half the sample rate."""
     scale: str = "standardize"
     """What the network sees, see `genreclf.audio.log_mel.Scaling`."""
+
+    @property
+    def log_mel(self) -> dict[str, Any]:
+        """The parameters of the spectrograms of audio, by their names in a `FeatureSpec`."""
+        names = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_max")
+        return {name: getattr(self, name) for name in names} | {"f_min": self.f_min or 0.0}
 
     def problems(self) -> list[str]:
         """Say what is impossible."""
@@ -118,6 +128,14 @@ class FeaturesConfig:
                 problems += _at_least(f"features.{name}", value, lowest, highest)
         if self.n_fft and self.n_mels and self.n_mels > self.n_fft // 2:
             problems.append(f"features.n_mels={self.n_mels} are more bands than features.n_fft={self.n_fft} can fill.")
+        if self.sample_rate:
+            f_min, half = self.f_min or 0.0, self.sample_rate / 2
+            f_max = half if self.f_max is None else self.f_max
+            if not 0 <= f_min < f_max <= half:
+                problems.append(
+                    f"features.f_min={f_min:g} and features.f_max={f_max:g} must be in this order between 0 and half "
+                    f"of features.sample_rate, {half:g} Hz."
+                )
         return problems
 
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn.modules.module import register_module_module_registration_hook
@@ -75,6 +75,8 @@ def checked_spec(values: Any) -> FeatureSpec:
         raise ValueError(f"n_mels of {spec.n_mels} with clip_frames of {spec.clip_frames}")
     if spec.n_fft is not None and spec.n_mels * spec.n_fft > LARGEST_FILTER_BANK:
         raise ValueError(f"n_mels of {spec.n_mels} with n_fft of {spec.n_fft}")
+    if spec.range_hz is not None and not 0 <= spec.range_hz[0] < spec.range_hz[1] <= cast(int, spec.source_rate) / 2:
+        raise ValueError(f"f_min of {spec.f_min!r} with f_max of {spec.f_max!r}")
     if spec.rendering is not None:
         from genreclf.datasets.images import RENDERINGS
 

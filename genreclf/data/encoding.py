@@ -110,12 +110,8 @@ def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) ->
         return Recipe(dataset.name, "uint8", spec.n_mels, {}), lambda track: dataset.picture(track).T
     if not isinstance(dataset, AudioDataset):
         raise UserError(f"data: {type(dataset).__name__} is neither an AudioDataset nor an ImageDataset.")
-    settings = {
-        "sample_rate": spec.sample_rate or 0,
-        "n_fft": spec.n_fft or 0,
-        "hop_length": spec.hop_length or 0,
-        "n_mels": spec.n_mels,
-    }
+    settings = spec.log_mel
+    assert settings is not None
     device = CPU if device.type == "mps" else device
     # One thread for all tracks: cuBLAS keeps memory for each thread that it has served.
     gpu_thread = ThreadPoolExecutor(1)
@@ -139,5 +135,6 @@ def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) ->
         waveform = torch.from_numpy(dataset.waveform(track, settings["sample_rate"]))
         return transform(waveform) if device.type == "cpu" else gpu_thread.submit(transform, waveform).result()
 
-    clipping = {} if spec.top_db is None else {"top_db": spec.top_db}
-    return Recipe(dataset.name, "int16", spec.n_mels, settings | clipping), encode
+    # What is as by default is left out, as of stores of earlier versions.
+    named = {key: value for key, value in spec.plain().items() if key in (*settings, "top_db") and value is not None}
+    return Recipe(dataset.name, "int16", spec.n_mels, named), encode

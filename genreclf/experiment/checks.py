@@ -100,10 +100,7 @@ def spec_of(path: Path, checkpoint: Mapping[str, Any], config: Config) -> Featur
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"{path} is not of the model that is configured ({error}).") from error
     if spec.sample_rate is not None and config.features.sample_rate is not None:
-        of_audio = ("sample_rate", "n_fft", "hop_length", "n_mels")
-        check_spectrograms(
-            path.parent.parent, spec, replace(spec, **{key: getattr(config.features, key) for key in of_audio})
-        )
+        check_spectrograms(path.parent.parent, spec, replace(spec, **config.features.log_mel))
     return spec
 
 

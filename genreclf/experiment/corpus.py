@@ -184,10 +184,7 @@ def _log_mel_of_audio(config: Config) -> FeatureSpec:
     if not (features.sample_rate and features.n_fft and features.hop_length and features.n_mels):
         raise UserError("features.sample_rate, n_fft, hop_length and n_mels must be set for audio: features=log_mel.")
     return FeatureSpec.of_audio(
-        sample_rate=features.sample_rate,
-        n_fft=features.n_fft,
-        hop_length=features.hop_length,
-        n_mels=features.n_mels,
+        **features.log_mel,
         clip_seconds=_clip_seconds(config),
         top_db=TOP_DB if features.scale == "decibel" else None,
     )

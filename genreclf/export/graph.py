@@ -30,14 +30,12 @@ class LogMelSteps(nn.Module):
 
     def __init__(self, spec: FeatureSpec) -> None:
         super().__init__()
-        if not (spec.sample_rate and spec.n_fft and spec.hop_length):
+        if spec.rendering is not None or spec.log_mel is None:
             raise UserError(
                 "The model was trained on pictures, whose making an exported file does not hold: "
                 "export a run trained on audio, or use predict."
             )
-        self.log_mel = LogMel(
-            sample_rate=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop_length, n_mels=spec.n_mels
-        )
+        self.log_mel = LogMel(**spec.log_mel)
         self.top_steps = None if spec.top_db is None else in_steps(spec.top_db)
 
     def forward(self, waveform: Tensor) -> Tensor:

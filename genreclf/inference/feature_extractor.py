@@ -70,26 +70,22 @@ class FeatureExtractor:
         self.embedding_extractor = embedding_extractor
         # Of the log-mels that are embedded, if it is not waveforms.
         self.of_source = None if spec.source is None else FeatureExtractor(spec.source)
-        n_mels = spec.n_mels
-        if (source := spec.source) is not None:
-            spec, n_mels = source, source.n_mels
+        spec = spec.source or spec
+        settings = spec.log_mel
         if spec.kind != "log_mel":
             if spec.sample_rate is None or (spec.kind == "embedding") != (embedding_extractor is not None):
                 raise UserError("The model takes embeddings of unknown spectrograms: train it again.")
             # For display alone.
-            settings, n_mels = {"sample_rate": spec.sample_rate, "n_fft": 2048, "hop_length": 512}, 128
-        elif spec.rendering == "librosa_peak80":
-            settings = LIBROSA_PEAK80
-        elif spec.sample_rate and spec.n_fft and spec.hop_length:
-            settings = {"sample_rate": spec.sample_rate, "n_fft": spec.n_fft, "hop_length": spec.hop_length}
-        else:
+            settings = {**LIBROSA_PEAK80, "sample_rate": spec.sample_rate, "n_mels": 128}
+        if settings is None:
             raise UserError(
                 "The model was trained on pictures, and how they were made of audio is not known: "
                 "train with data.rendering=librosa_peak80 if that is how, or with a dataset of audio."
             )
-        self.sample_rate = settings["sample_rate"]
+        self.sample_rate, self.n_mels = settings["sample_rate"], settings["n_mels"]
         self.n_fft, self.hop_length = settings["n_fft"], settings["hop_length"]
-        self.log_mel, self.n_mels = LogMel(**settings, n_mels=n_mels), n_mels
+        self.range_hz = spec.range_hz or (0.0, self.sample_rate / 2)
+        self.log_mel = LogMel(**settings)
 
     @property
     def notice(self) -> str | None:

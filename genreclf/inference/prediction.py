@@ -71,8 +71,8 @@ class Prediction:
     linear layer."""
     spectrogram_db: NDArray[np.float32]
     """Log-mel for display, in dB relative to 1, shape ``(mel, column)``, of what was analyzed; at most 1500 columns."""
-    sample_rate: int
-    """Sample rate at which it was computed, in Hz; the mels reach up to half of it."""
+    range_hz: tuple[float, float]
+    """Lowest and highest frequency of its mels, in Hz."""
     analyzed_s: tuple[float, float]
     """Start and end of what was analyzed, in seconds of the song."""
     duration_s: float

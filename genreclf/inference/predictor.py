@@ -261,7 +261,7 @@ class GenrePredictor:
             timeline=timeline,
             embedding=embedding,
             spectrogram_db=features.overview_db,
-            sample_rate=self.feature_extractor.sample_rate,
+            range_hz=self.feature_extractor.range_hz,
             analyzed_s=(features.start_s, features.start_s + features.length_s),
             duration_s=features.duration_s,
             calibration=known,

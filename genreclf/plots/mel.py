@@ -37,21 +37,22 @@ def draw_mel(axes: "Axes", stored: NDArray[Any], spec: FeatureSpec, *, labels: b
         vmin=-PICTURE_RANGE_DB,
         vmax=0,
     )
-    if spec.source_rate is not None:
-        axes.set_yticks(*mel_ticks(n_mels, spec.source_rate))
+    if spec.range_hz is not None:
+        axes.set_yticks(*mel_ticks(n_mels, spec.range_hz))
     if labels:
-        axes.set_ylabel("mel band" if spec.source_rate is None else "frequency (Hz)")
+        axes.set_ylabel("mel band" if spec.range_hz is None else "frequency (Hz)")
         axes.set_xlabel("time (s)")
     return shown
 
 
-def mel_ticks(n_mels: int, sample_rate: int) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the rows of round frequencies among `n_mels` mels of Slaney's scale, and their labels."""
+def mel_ticks(n_mels: int, range_hz: tuple[float, float]) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the rows of round frequencies among `n_mels` mels of Slaney's scale in a range, and their labels."""
     import librosa
 
-    centers_hz = librosa.mel_frequencies(n_mels + 2, fmin=0.0, fmax=sample_rate / 2)
-    ticks_hz = [hz for hz in TICKS_HZ if hz <= sample_rate / 2]
-    return np.interp(ticks_hz, centers_hz, np.arange(n_mels + 2) - 1.0), [f"{hz:,}" for hz in ticks_hz]
+    lowest_hz, highest_hz = range_hz
+    edges_hz = librosa.mel_frequencies(n_mels + 2, fmin=lowest_hz, fmax=highest_hz)
+    ticks_hz = [hz for hz in TICKS_HZ if lowest_hz <= hz <= highest_hz]
+    return np.interp(ticks_hz, edges_hz, np.arange(n_mels + 2) - 1.0), [f"{hz:,}" for hz in ticks_hz]
 
 
 def add_bar(figure: "Figure", shown: Any, axes: Any, spec: FeatureSpec) -> None:

@@ -28,8 +28,8 @@ class SongPlot:
     """Probabilities between these times, shape ``(moment, genre)``."""
     spectrogram_db: NDArray[np.float32]
     """Log-mel in dB, shape ``(mel, column)``."""
-    sample_rate: int
-    """Of the audio that it was computed from, in Hz; the mels reach half of it."""
+    range_hz: tuple[float, float]
+    """Lowest and highest frequency of its mels, in Hz."""
     analyzed_s: tuple[float, float]
     """Where the spectrogram begins and ends in the song, in seconds."""
 
@@ -102,7 +102,7 @@ def _draw_spectrogram(axes: "Axes", song: SongPlot) -> None:
         vmin=-PICTURE_RANGE_DB,
         vmax=0,
     )
-    axes.set_yticks(*mel_ticks(n_mels, song.sample_rate))
+    axes.set_yticks(*mel_ticks(n_mels, song.range_hz))
     axes.set_ylabel("frequency (Hz)", fontsize=12)
     axes.set_xlabel("time (s)", fontsize=12)
     bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.015, 0, 0.015, 1)))

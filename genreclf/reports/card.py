@@ -83,7 +83,8 @@ def _front_matter(
 
 def _settings(shared: Mapping[str, Any], metrics: Mapping[str, Any]) -> Table:
     config, spec = shared["config"], shared["spec"]
-    audio = ", ".join(f"{key} {spec[key]}" for key in ("sample_rate", "n_fft", "hop_length") if spec.get(key))
+    named = ("sample_rate", "n_fft", "hop_length", "f_min", "f_max")
+    audio = ", ".join(f"{key} {spec[key]}" for key in named if spec.get(key))
     rows = [
         ("model", str(config["model"]["_target_"])),
         ("parameters", f"{metrics['parameters']:,}"),

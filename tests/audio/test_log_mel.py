@@ -46,6 +46,23 @@ def test_equals_librosa(sample_rate: int, n_fft: int, hop_length: int, n_mels: i
     assert np.abs(stored.numpy() * STEP_DB - expected).max() < BOUND_DB
 
 
+def test_bands_between_two_frequencies_equal_librosa() -> None:
+    waveform = music(16000)
+    log_mel = LogMel(sample_rate=16000, n_fft=1024, hop_length=256, n_mels=64, f_min=50.0, f_max=6000.0)
+    power = librosa.feature.melspectrogram(
+        y=waveform, sr=16000, n_fft=1024, hop_length=256, n_mels=64, fmin=50.0, fmax=6000.0, pad_mode="constant"
+    )
+    expected = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
+    assert np.abs(to_steps(log_mel(torch.from_numpy(waveform))).numpy() * STEP_DB - expected).max() < BOUND_DB
+    between = FeatureSpec.of_audio(
+        sample_rate=16000, n_fft=1024, hop_length=256, n_mels=64, clip_seconds=1, f_min=50.0, f_max=6000.0
+    )
+    assert FeatureSpec.from_plain(between.plain()) == between
+    assert between.centers_hz is not None
+    np.testing.assert_allclose(between.centers_hz, librosa.mel_frequencies(66, fmin=50.0, fmax=6000.0)[1:-1])
+    assert not {"f_min", "f_max"} & spec().plain().keys()
+
+
 @pytest.mark.parametrize("n_mels", [128, pytest.param(256, marks=pytest.mark.slow)])
 def test_store_of_real_tracks_equals_librosa(tmp_path: Path, n_mels: int) -> None:
     if "GENRECLF_GTZAN" not in os.environ:

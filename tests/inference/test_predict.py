@@ -89,6 +89,20 @@ def test_json_lines(cli: Cli, trained: Trained) -> None:
     np.testing.assert_allclose(as_computed, list(line["probabilities"].values()), atol=1e-5)
 
 
+def test_bands_between_two_frequencies_are_the_same_in_the_test(cli: Cli, trained: Trained, tmp_path: Path) -> None:
+    music = ["data=folder", f"data.root={trained.music}", "data.store_dir=stores", "data.clip_seconds=1"]
+    split = ("split=track", "split.train=0.2", "split.val=0.2", "split.test=0.6")
+    train(*SMALL, *music, *split, "features.f_min=100", "features.f_max=4000", "run_dir=run")
+    run = RunDirectory(tmp_path / "run")
+    outcome = cli("predict", str(run.path), str(trained.music), "--format", "csv")
+    assert outcome.code == 0, outcome.err
+    names = largest_difference(outcome, run.predictions, lambda path: f"{path.parent.name}/{path.stem}")
+    assert names < 1e-5
+    assert np.ptp(read_track_csv(run.predictions).probabilities - read_track_csv(trained.run.predictions).probabilities)
+    other = cli("evaluate", str(run.path), "features.f_max=5000", "run_dir=other")
+    assert (other.code, "trained on other spectrograms (f_max)" in other.err) == (2, True)
+
+
 @pytest.mark.pictures
 def test_table_and_pictures(cli: Cli, trained: Trained, tmp_path: Path) -> None:
     songs = [str(trained.music / genre / "0.wav") for genre in ("blues", "metal")]
