@@ -17,7 +17,7 @@ GROUPS = ("model", "augmentation", "optimizer", "scheduler", "loss", "features",
 """Which of two keys with equally many values stands first in a name."""
 
 NAMED = 4
-"""Number of settings in which different models differ that a name has; the report lists all."""
+"""Number of settings that a name has, where fewer tell the recipes apart; the report lists all."""
 
 STARTS = ("init_from", "ckpt_path", "refit")
 """Keys that name another run from which a run takes something."""
@@ -53,9 +53,10 @@ def recipe_of(settings: Settings) -> dict[str, Any]:
 
 
 def recipe_names(recipes: Sequence[Settings]) -> list[str]:
-    """Name recipes, each differently: the model, then every key that differs among those of one model.
+    """Name recipes, each differently: the model, then the keys that differ among those of one model.
 
-    Of the keys beside the model's own that differ from one model to another, each name has the first `NAMED`.
+    Of more than `NAMED` such keys, the first ones and those that tell two recipes apart. Of the keys beside the model's
+    own that differ from one model to another, each name has the first `NAMED`.
 
     Args:
         recipes: No two of them equal.
@@ -68,6 +69,7 @@ def recipe_names(recipes: Sequence[Settings]) -> list[str]:
         members = [index for index, other in enumerate(models) if other == model]
         alike = [recipes[index] for index in members]
         keys = [key for key in varying_keys(alike) if key != "model._target_" and not _comes_with_a_class(key, alike)]
+        keys = _telling_apart(_without_origin(keys), alike)
         keys = _without_origin([*keys, *(key for key in beside if key not in keys)])
         times = Counter(key.rpartition(".")[2] for key in keys)
         for index in members:
@@ -78,6 +80,17 @@ def recipe_names(recipes: Sequence[Settings]) -> list[str]:
             for number, index in enumerate(members, start=1):
                 names[index] += f" #{number}"
     return names
+
+
+def _telling_apart(keys: Sequence[str], recipes: Sequence[Settings]) -> list[str]:
+    """Return the first `NAMED` keys, and of the others those in which recipes differ that are the same in these."""
+    kept: list[str] = []
+    for key in keys:
+        alike = {tuple(shown(recipe, other) for other in kept) for recipe in recipes}
+        told = {tuple(shown(recipe, other) for other in (*kept, key)) for recipe in recipes}
+        if len(kept) < NAMED or len(told) > len(alike):
+            kept.append(key)
+    return kept
 
 
 def _without_origin(keys: Sequence[str]) -> list[str]:

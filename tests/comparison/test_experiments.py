@@ -109,6 +109,25 @@ def test_no_difference_hides_behind_another(tmp_path: Path) -> None:
     }
 
 
+def test_of_many_differences_the_first_and_the_telling_ones_are_named(tmp_path: Path) -> None:
+    keys = [f"model.size{number}" for number in range(6)]
+    old, new = dict.fromkeys(keys, 1), dict.fromkeys(keys, 2)
+    for name, settings in {"old": old, "new": new}.items():
+        write_run(tmp_path / name, RIGHT, settings=settings)
+    assert names(compare([tmp_path])) == {
+        "CNN size0=1 size1=1 size2=1 size3=1",
+        "CNN size0=2 size1=2 size2=2 size3=2",
+    }
+    write_run(tmp_path / "newer", RIGHT, settings={**new, "model.size5": 3})
+    assert names(compare([tmp_path])) == {
+        "CNN size5=1 size0=1 size1=1 size2=1",
+        "CNN size5=2 size0=2 size1=2 size2=2",
+        "CNN size5=3 size0=2 size1=2 size2=2",
+    }
+    write_run(tmp_path / "newest", RIGHT, settings={**new, "model.size4": 3, "model.size5": 3})
+    assert len(names(compare([tmp_path]))) == 4
+
+
 def test_keys_that_a_class_brings_are_not_named(tmp_path: Path) -> None:
     write_run(tmp_path / "a", RIGHT)
     masks = {"spec_augment": {"_target_": "SpecAugment", "mel_masks": 2, "frame_masks": 2}}
