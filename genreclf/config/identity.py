@@ -47,10 +47,11 @@ def difference(
 ) -> str:
     """Name the first keys in which two configurations are different experiments; empty where they are the same.
 
-    A value of the first is followed by `there`, one of the second by `here`; keys of `ignore` may differ.
+    A value of the first is followed by `there`, one of the second by `here`; keys of `ignore` may differ. A key that
+    one lacks, as a run of an earlier version does, is as good as null.
     """
     old, new = identity(before, ignore=ignore), identity(now, ignore=ignore)
-    keys = [key for key in sorted({*old, *new}) if (key in old, old.get(key)) != (key in new, new.get(key))]
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     parts = []
     for key in keys[:3]:
         first = f"{key}={old[key]}" if key in old else f"no {key}"

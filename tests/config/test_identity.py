@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from genreclf.config.identity import digest, identity
+from genreclf.config.identity import difference, digest, identity
 
 CONFIG: dict[str, Any] = {
     "run_dir": "a",
@@ -40,3 +40,10 @@ def test_places_logging_and_the_way_of_a_step_make_no_other_experiment(change: d
     changed = {**CONFIG, **change}
     assert (digest(identity(changed)) == digest(identity(CONFIG))) is same
     assert digest(identity(changed, ignore=["seed", "optimizer", "data", "split", "features"])) == digest({})
+
+
+def test_a_key_that_runs_of_earlier_versions_lack_is_null() -> None:
+    assert difference(CONFIG, {**CONFIG, "refit": None}) == ""
+    assert difference(CONFIG, {**CONFIG, "refit": "run"}) == "no refit there, refit=run here"
+    assert difference({**CONFIG, "refit": "run"}, CONFIG) == "refit=run there, no refit here"
+    assert difference({**CONFIG, "refit": None}, {**CONFIG, "refit": "run"}) == "refit=None there, run here"
