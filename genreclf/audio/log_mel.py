@@ -67,7 +67,7 @@ class FeatureSpec:
     f_min: float = 0.0
     """Lowest frequency of the mel bands, in Hz."""
     f_max: float | None = None
-    """Highest frequency of the mel bands, in Hz; None: half the sample rate."""
+    """Highest frequency, in Hz; None: half the sample rate."""
 
     @classmethod
     def of_waveform(cls, *, sample_rate: int, clip_seconds: float) -> "FeatureSpec":
@@ -139,11 +139,11 @@ class FeatureSpec:
 
     @property
     def log_mel(self) -> dict[str, Any] | None:
-        """The arguments of the `LogMel` that computes the spectrograms; None for pictures of unknown rendering."""
-        if self.kind != "log_mel" or self.source_rate is None:
-            return None
+        """The arguments of the `LogMel` that computes the spectrograms; None if they are not all known."""
         given = {"sample_rate": self.sample_rate, "n_fft": self.n_fft, "hop_length": self.hop_length}
         window = given if self.rendering is None else LIBROSA_PEAK80
+        if self.kind != "log_mel" or None in window.values():
+            return None
         return {**window, "n_mels": self.n_mels, "f_min": self.f_min, "f_max": self.f_max}
 
     @property

@@ -24,8 +24,13 @@ LARGEST = {
     "n_fft": 2**17,
     "hop_length": 2**17,
     "top_db": 2**10,
+    "f_min": 2**20,
+    "f_max": 2**20,
 }
 """How large the figures of a `FeatureSpec` may be."""
+
+NULLABLE = ("sample_rate", "n_fft", "hop_length", "top_db", "f_max")
+"""Those that may be null."""
 
 LARGEST_CLIP, LARGEST_FILTER_BANK = 2**27, 2**27
 """How many values a clip, and `n_fft` times `n_mels`, may have."""
@@ -49,9 +54,9 @@ def checked_spec(values: Any) -> FeatureSpec:
         raise ValueError(f"the description of spectrograms has other keys than {', '.join(sorted(names))}")
     for key, largest in LARGEST.items():
         value = values.get(key)
-        if value is None and key in ("sample_rate", "n_fft", "hop_length", "top_db"):
+        if value is None and (key in NULLABLE or (key == "f_min" and key not in values)):
             continue
-        whole = key not in ("frames_per_second", "step_db", "zero_db", "top_db")
+        whole = key not in ("frames_per_second", "step_db", "zero_db", "top_db", "f_min", "f_max")
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
             raise ValueError(f"{key} of {value!r}")
         lowest = -largest if key in ("zero_db", "silence") else 0

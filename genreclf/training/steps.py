@@ -1,5 +1,6 @@
 """A LightningModule whose training steps each are one call, which can be recorded on a GPU."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -44,13 +45,13 @@ class StepModule(LightningModule):
         self.whole_step: WholeStep | None = None
         self.recorded_forward: RecordedForward | None = None
 
+    @abstractmethod
     def loss_of(self, batch: Tensor | ClipBatch) -> Tensor:
-        """Return the loss of a training batch; a subclass computes it."""
-        raise NotImplementedError
+        """Return the loss of a training batch."""
 
+    @abstractmethod
     def predict_rows(self, rows: Tensor) -> tuple[ClipBatch, Tensor]:
-        """Return the clips of rows ``(batch, 3)`` of the validation and their logits; a subclass does."""
-        raise NotImplementedError
+        """Return the clips of rows ``(batch, 3)`` of the validation and their logits."""
 
     def prepare_steps(self, *, validates_rows: bool) -> None:
         """Prepare to take each step in one call, and to record it if that is wanted.

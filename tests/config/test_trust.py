@@ -216,7 +216,16 @@ def test_a_huge_model_takes_no_memory(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("n_fft", 2**40), ("n_mels", 10**9), ("clip_frames", -1), ("rendering", "x"), ("hop_length", 0.5), ("f_max", 1e9)],
+    [
+        ("n_fft", 2**40),
+        ("n_mels", 10**9),
+        ("clip_frames", -1),
+        ("rendering", "x"),
+        ("hop_length", 0.5),
+        ("f_max", 1e9),
+        ("f_min", "low"),
+        ("f_min", None),
+    ],
 )
 def test_huge_spectrograms_take_no_memory(
     key: str, value: Any, cli: Cli, theirs: RunDirectory, trained: Trained
