@@ -135,7 +135,8 @@ class FeatureSpec:
     def plain(self) -> dict[str, Any]:
         """Return the parameters as a dictionary, as checkpoints keep them; the last three only if they are set."""
         default = {field.name: field.default for field in fields(self) if field.name in ("source", "f_min", "f_max")}
-        return {key: value for key, value in asdict(self).items() if key not in default or value != default[key]}
+        values = {**asdict(self), "source": None if self.source is None else self.source.plain()}
+        return {key: value for key, value in values.items() if key not in default or value != default[key]}
 
     @property
     def log_mel(self) -> dict[str, Any] | None:

@@ -60,7 +60,7 @@ def checked_spec(values: Any) -> FeatureSpec:
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
             raise ValueError(f"{key} of {value!r}")
         lowest = -largest if key in ("zero_db", "silence") else 0
-        if not lowest <= value <= largest or (value == 0 and lowest == 0):
+        if not lowest <= value <= largest or (value == 0 and lowest == 0 and key != "f_min"):
             raise ValueError(f"{key} of {value}")
     kind, layers = values.get("kind", "log_mel"), values.get("layers")
     if kind not in ("log_mel", "waveform", "embedding"):

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import librosa
@@ -61,6 +62,11 @@ def test_bands_between_two_frequencies_equal_librosa() -> None:
     assert between.centers_hz is not None
     np.testing.assert_allclose(between.centers_hz, librosa.mel_frequencies(66, fmin=50.0, fmax=6000.0)[1:-1])
     assert not {"f_min", "f_max"} & spec().plain().keys()
+    embedded = FeatureSpec.of_embeddings(
+        layers={"last": 8}, frames_per_second=1.0, sample_rate=None, clip_seconds=3, source=between
+    )
+    assert FeatureSpec.from_plain(embedded.plain()) == embedded
+    assert not {"f_min", "f_max"} & replace(embedded, source=spec()).plain()["source"].keys()
 
 
 @pytest.mark.parametrize("n_mels", [128, pytest.param(256, marks=pytest.mark.slow)])
