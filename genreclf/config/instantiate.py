@@ -90,7 +90,8 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
             settable = sorted(known - set(given))
             near = difflib.get_close_matches(key, settable, 1)
             way = f"did you mean {group}.{near[0]}?" if near else f"its keys are {', '.join(settable) or 'none'}."
-            problems.append(f"{group}.{key} is no key of {attribute}; {hint(f'{group}.{key}') or way}")
+            elsewhere = None if group.partition(".")[0] in COMBINED else hint(f"{group}.{key}")
+            problems.append(f"{group}.{key} is no key of {attribute}; {elsewhere or way}")
     plain = {key: value for key, value in section.items() if key in known and not is_node(value)}
     problems += argument_problems(group, target, plain)
     return target  # type: ignore[no-any-return]

@@ -52,8 +52,9 @@ def hint(key: str) -> str | None:
     if now := MOVED.get(key):
         way = turned_on(now)
         return f"it is {now} now{f', with {way}' if way else ''}."
-    way = turned_on(key)
-    return f"{key.rpartition('.')[0]} is off: turn it on with {way}." if way else None
+    if not (way := turned_on(key)):
+        return None
+    return f"{key.rpartition('.')[0]} is off, or on without this key: write {way}, or +{key} to add it."
 
 
 def turned_on(key: str) -> str | None:

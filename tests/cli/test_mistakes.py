@@ -32,11 +32,15 @@ COMMANDS = {
     ),
     "callback that is off": (
         ["callbacks.ema.decay=0.9"],
-        "There is no key callbacks.ema.decay; callbacks.ema is off: turn it on with callbacks=[default,ema].",
+        "There is no key callbacks.ema.decay; callbacks.ema is off, or on without this key: write callbacks=[",
     ),
     "augmentation that is off": (
         ["augmentation.mixup.alpha=0.3"],
-        "augmentation.mixup is off: turn it on with augmentation=mixup.",
+        "augmentation.mixup is off, or on without this key: write augmentation=mixup, or +",
+    ),
+    "added key of an augmentation that does not have it": (
+        ["experiment=best", "+augmentation.filter_augment.knot=9"],
+        "augmentation.filter_augment.knot is no key of FilterAugment; did you mean augmentation.filter_augment.knots?",
     ),
     "text for a callback": (["callbacks.checkpoint=true"], "callbacks.checkpoint=true is no class; null turns it off"),
     "callbacks that log without a logger": (
