@@ -255,8 +255,8 @@ class Splitter(ABC):
         if gaps["train"]:
             wrong = sum(held[subset][genre] for subset in ("val", "test") for genre in gaps["train"])
             warnings.append(
-                f"{some(gaps['train'])} cannot be learned without a training track and stays a class: all {wrong} "
-                "validation and test tracks of it count, and can only be wrong"
+                f"a model trained on this split cannot learn {some(gaps['train'])}, which stays a class: all {wrong} "
+                "validation and test tracks of it count, and such a model gets them wrong"
             )
         return warnings
 
