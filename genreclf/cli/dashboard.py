@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genreclf.cli.parser import Parser
-from genreclf.cli.printing import writing
+from genreclf.cli.printing import note, writing
 from genreclf.errors import first_line
 from genreclf.evaluation.metrics import get_metric
 
@@ -48,7 +48,9 @@ def main(arguments: list[str]) -> None:
     from genreclf.training.loggers import is_wandb_offline
 
     paths = asked.paths or [Path("outputs")]
-    runs, _ = find_runs(paths)
+    runs, _, without = find_runs(paths)
+    for path in without:
+        note(f"There is no run in {path}")
     name = asked.name or f"genreclf {paths[0].resolve().name}"
     if asked.picture is not None:
         return _draw(Dashboard.of(name, runs, needs_record=False), runs, asked.picture)

@@ -21,9 +21,11 @@ def main(arguments: list[str]) -> None:
     from genreclf.run_directory import RunDirectory
 
     refuse_without_effect(overrides)
-    paths, unfinished = find_runs(Path(word) for word in asked.runs if word not in overrides)
+    paths, unfinished, without = find_runs(Path(word) for word in asked.runs if word not in overrides)
     if unfinished:
         raise UserError(f"{unfinished[0]} is not finished; let it end first, or name the others one by one.")
+    if without:
+        raise UserError(f"There is no run in {without[0]}; leave it out, or name a folder that holds some.")
     if len(paths) < 2:
         raise UserError(f"{paths[0]} is one run; an ensemble is of two or more.")
     runs = [RunDirectory(path) for path in paths]

@@ -82,7 +82,7 @@ def compare(paths: Iterable[Path], artists: Path | None = None, without_tracks: 
     Raises:
         UserError: A folder does not exist, no run is finished, or a file of one is damaged.
     """
-    finished, unfinished = find_runs(paths)
+    finished, unfinished, without = find_runs(paths)
     runs, left_out = _without([FinishedRun.read(path) for path in finished], without_tracks)
     experiments, warnings = group_runs(runs, _artists(runs, artists))
     warnings = left_out + warnings
@@ -101,6 +101,8 @@ def compare(paths: Iterable[Path], artists: Path | None = None, without_tracks: 
     if unfinished:
         named = ", ".join(map(str, unfinished))
         warnings.append(f"{len(unfinished)} {_plural('run', unfinished)} not finished and left out: {named}.")
+    if without:
+        warnings.append(f"There is no run in {', '.join(map(str, without))}.")
     return Comparison(
         experiments=tuple(experiments),
         pairs=tuple(

@@ -158,35 +158,45 @@ def _track_id(entry: Any) -> str:
     return str(entry["track_id"] if isinstance(entry, dict) else entry)
 
 
-def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Find the runs that some folders are or hold.
+def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """Find the runs that some folders are or hold, themselves or by links to folders.
 
     What lies inside a run, such as its evaluations, counts only if it is named itself.
 
     Returns:
-        The finished ones and the others, each once.
+        The finished runs and the others, each once, and the folders without a run.
 
     Raises:
         UserError: A folder does not exist, or there is no finished run.
     """
     finished: dict[Path, Path] = {}
     unfinished: dict[Path, Path] = {}
+    without: list[Path] = []
     named = list(paths)
     for path in named:
         if not path.is_dir():
             raise UserError(f"{path} is no folder: compare wants run directories or folders of runs.")
-        for found in _below(path):
+        below = list(_below(path))
+        if not below:
+            without.append(path)
+        for found in below:
             done = RunDirectory(found).status == "finished"
             (finished if done else unfinished).setdefault(found.resolve(), found)
     if not finished:
         where = ", ".join(map(str, named))
         begun = f" ({len(unfinished)} begun: the same command that started them goes on)" if unfinished else ""
         raise UserError(f"There is no finished run in {where}{begun}.")
-    return list(finished.values()), list(unfinished.values())
+    return list(finished.values()), list(unfinished.values()), without
 
 
 def _below(path: Path) -> Iterator[Path]:
-    for folder, inner, files in os.walk(path):
+    visited: set[str] = set()
+    for folder, inner, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # By links, a folder may be found again inside itself.
+            inner.clear()
+            continue
+        visited.add(real)
         if {"metrics.json", "config.yaml"} & set(files):
             inner.clear()
             yield Path(folder)

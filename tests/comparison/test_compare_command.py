@@ -64,6 +64,21 @@ def test_honest_runs_are_never_called_leaky(cli: Cli, tmp_path: Path) -> None:
     assert "LEAKY" not in table
 
 
+def test_links_to_runs_are_followed_and_a_folder_without_runs_is_named(cli: Cli, tmp_path: Path) -> None:
+    write_run(tmp_path / "kept/a", FIRST, settings={"model.note": "first"})
+    write_run(tmp_path / "kept/b", SECOND, settings={"model.note": "second"})
+    chosen, empty = tmp_path / "chosen", tmp_path / "empty"
+    chosen.mkdir()
+    empty.mkdir()
+    (chosen / "a").symlink_to(tmp_path / "kept/a")
+    (chosen / "b").symlink_to(tmp_path / "kept/b")
+    (chosen / "again").symlink_to(chosen)
+    printed = cli("compare", str(chosen), str(empty), "--format", "csv")
+    assert printed.code == 0, printed.err
+    assert len(printed.out.splitlines()) == 3
+    assert f"There is no run in {empty}." in printed.err
+
+
 class Page(HTMLParser):
     """Collect what a page refers to, and its words."""
 
