@@ -54,7 +54,8 @@ def hint(key: str) -> str | None:
         return f"it is {now} now{f', with {way}' if way else ''}."
     if not (way := turned_on(key)):
         return None
-    return f"{key.rpartition('.')[0]} is off, or on without this key: write {way}, or +{key} to add it."
+    parent = key.rpartition(".")[0]
+    return f"{parent} is off, or has no such key: turn it on with {way}, or add the key with +{key}=VALUE."
 
 
 def turned_on(key: str) -> str | None:

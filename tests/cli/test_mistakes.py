@@ -32,11 +32,11 @@ COMMANDS = {
     ),
     "callback that is off": (
         ["callbacks.ema.decay=0.9"],
-        "There is no key callbacks.ema.decay; callbacks.ema is off, or on without this key: write callbacks=[",
+        "There is no key callbacks.ema.decay; callbacks.ema is off, or has no such key: turn it on with ",
     ),
     "augmentation that is off": (
         ["augmentation.mixup.alpha=0.3"],
-        "augmentation.mixup is off, or on without this key: write augmentation=mixup, or +",
+        "augmentation.mixup is off, or has no such key: turn it on with augmentation=mixup, or add the key with +",
     ),
     "added key of an augmentation that does not have it": (
         ["experiment=best", "+augmentation.filter_augment.knot=9"],
