@@ -23,166 +23,37 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import seed_everything
 from torch import nn
 
+from benchmarks import gpu_operations
 from benchmarks.gpu import attempt
+from benchmarks.gpu_trainings import MODELS, Trainings
 from benchmarks.measuring import machine, models_that_train
-from genreclf.audio.log_mel import FeatureSpec
 from genreclf.cli.compose import checked
 from genreclf.config.keys import CONFIG_DIR
-from genreclf.data.datamodule import ClipDataModule
-from genreclf.data.store import Recipe, open_or_build
-from genreclf.datasets.base import Track
 from genreclf.experiment.build import build_model
 from genreclf.models import GenreClassifier
-from genreclf.models.cnn import CNN
-from genreclf.models.crnn import CRNN
-from genreclf.models.pooling import MaxPool2d
-from genreclf.models.statistics_crnn import StatisticsCRNN
-from genreclf.splits.base import Segment, Split
 from genreclf.training.augment import Augment, FilterAugment, Mixup
-from genreclf.training.callbacks import EpochSeed, LogEpoch
-from genreclf.training.schedulers import cosine
 
-MODELS: dict[str, Callable[..., GenreClassifier]] = {"crnn": CRNN, "cnn": CNN, "statistics_crnn": StatisticsCRNN}
 WAYS = ("eager", "graph")
-LEAD_STEPS = 10
-"""Steps before the clock starts: the first three run eagerly, and cuDNN loads its kernels."""
 
 
-class Watch(Callback):
-    """Times the steps of a fit after the first ones, without waiting for the device in between.
-
-    Args:
-        steps: How many are timed.
-        around: What is to be open meanwhile, such as a profiler.
-    """
-
-    def __init__(self, steps: int, around: Callable[[], contextlib.AbstractContextManager[Any]]) -> None:
-        self.steps, self.around = steps, around
-        self.losses: list[torch.Tensor] = []
-        self.step_ms = self.alone_ms = 0.0
-        self.recorded = False
-        self._open = contextlib.ExitStack()
-        self._started_s = 0.0
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Start and stop the clock."""
-        self.losses.append(outputs["loss"].detach().clone())
-        if trainer.global_step == LEAD_STEPS:
-            wait()
-            self._open.enter_context(self.around())
-            self._started_s = time.perf_counter()
-        elif trainer.global_step == LEAD_STEPS + self.steps:
-            wait()
-            self.step_ms = (time.perf_counter() - self._started_s) / self.steps * 1e3
-            self._open.close()
-            if (step := pl_module.whole_step) is not None:
-                self.recorded = step.is_recorded
-                self.alone_ms = milliseconds(partial(step, batch), self.steps)
-
-
-class Bench:
+class Bench(Trainings):
     """The figures of one machine.
 
     Args:
-        accelerator: ``gpu``, or ``cpu`` for a dry run.
-        quick: Sizes that only show that everything runs.
         seconds: No part starts later than this after the first.
         models: Which of `MODELS` take steps.
         batches: Clips of a step, one size after the other.
-        folder: Where the noise lies meanwhile.
+        **trainings: Of `Trainings`.
     """
 
-    def __init__(
-        self,
-        *,
-        accelerator: str,
-        quick: bool,
-        seconds: float,
-        models: Sequence[str],
-        batches: Sequence[int],
-        folder: Path,
-    ) -> None:
-        self.accelerator, self.quick, self.models, self.batches = accelerator, quick, models, batches
+    def __init__(self, *, seconds: float, models: Sequence[str], batches: Sequence[int], **trainings: Any) -> None:
+        super().__init__(**trainings)
+        self.models, self.batches = models, batches
         self.ends_s = time.perf_counter() + seconds
-        self.precision = "bf16-mixed" if accelerator == "gpu" else "32-true"
-        seconds_of_clip = 0.75 if quick else 10.0
-        self.spec = FeatureSpec.of_audio(
-            sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=seconds_of_clip
-        )
-        genres = [f"genre{number}" for number in range(10)]
-        tracks = [
-            Track(f"{genre}/{n}", genre, folder / f"{genre}-{n}") for genre in genres for n in range(2 if quick else 20)
-        ]
-        frames = 3 * self.spec.clip_frames
-        draws = np.random.default_rng(0)
-
-        def noise(track: Track) -> np.ndarray[Any, Any]:
-            return draws.integers(-20_000, 0, (frames, self.spec.n_mels), dtype=np.int16)
-
-        self.store = open_or_build(
-            directory=folder, recipe=Recipe("noise", "int16", 128, {}), tracks=tracks, encode=noise, workers=1
-        )
-        whole = tuple(Segment(track.id, 0, frames) for track in tracks)
-        self.split = Split("noise", False, tuple(genres), whole, (), ())
-        self.genre_of = {track.id: track.genre for track in tracks}
-
-    def data(self, batch: int, steps: int) -> ClipDataModule:
-        """Return batches for so many steps an epoch."""
-        return ClipDataModule(
-            store=self.store,
-            split=self.split,
-            genre_of=self.genre_of,
-            spec=self.spec,
-            batch_size=batch,
-            crops_per_track=-(-batch * steps // len(self.split.train)),
-        )
-
-    def model(self, name: str, **training: Any) -> GenreClassifier:
-        """Return one of `MODELS` as a run with the default optimizer has it."""
-        seed_everything(0, verbose=False)
-        sizes: dict[str, Any] = {"channels": [4] * 4} | ({} if name == "cnn" else {"hidden": 4})
-        small = sizes if self.quick else {}
-        optimizer = partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.01, fused=True)
-        defaults = {"spec": self.spec, "genres": self.split.genres, "optimizer": optimizer, "scheduler": cosine}
-        return MODELS[name](**small, **{**defaults, **training})
-
-    def fit(
-        self,
-        model: GenreClassifier,
-        *,
-        batch: int,
-        way: str,
-        steps: int,
-        epochs: int = 1,
-        around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
-    ) -> Watch:
-        """Train for some steps as a run does, without validation."""
-        watch = Watch(steps, around)
-        total = LEAD_STEPS + steps
-        trainer = Trainer(
-            accelerator=self.accelerator,
-            devices=1,
-            precision=self.precision,  # type: ignore[arg-type]
-            max_epochs=epochs,
-            gradient_clip_val=1.0,
-            callbacks=[LogEpoch(), EpochSeed(0), watch],
-            logger=False,
-            limit_val_batches=0,
-            use_distributed_sampler=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        if "compiled" in way:
-            model.compile_training("default")
-        model.records_steps = "graph" in way
-        trainer.fit(model, datamodule=self.data(batch, -(-total // epochs)))
-        return watch
 
     def steps(self, ways: Sequence[str] = WAYS) -> dict[str, Any]:
         """Return milliseconds of a step: under Lightning, and of the replayed graph alone."""
@@ -312,56 +183,18 @@ class Bench:
         return figures
 
     def gru(self) -> dict[str, Any]:
-        """Return milliseconds of the GRU of `crnn`, forward and backward, in three precisions."""
-        device = torch.device("cuda" if self.accelerator == "gpu" else "cpu")
-        figures: dict[str, Any] = {}
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
-            for batch in self.batches:
-
-                def measure(dtype: torch.dtype = dtype, batch: int = batch) -> dict[str, Any]:
-                    gru = nn.GRU(128, 64, batch_first=True, bidirectional=True).to(device, dtype)
-                    x = torch.randn(batch, 10 if self.quick else 53, 128, device=device, dtype=dtype)
-
-                    def work() -> None:
-                        gru(x)[0].sum().backward()
-
-                    return {"ms": round(milliseconds(work, 2 if self.quick else 30), 3)}
-
-                figures[f"{name} {batch}"] = attempt(measure)
-        return figures
+        """Return what `gpu_operations.gru` measures."""
+        return gpu_operations.gru(self._device, self.batches, quick=self.quick)
 
     def pooling(self) -> dict[str, Any]:
-        """Return microseconds of the max pooling of `crnn`, forward and backward, each layer's and in three ways."""
-        device = torch.device("cuda" if self.accelerator == "gpu" else "cpu")
+        """Return what `gpu_operations.pooling` measures, in the precision of the trainings."""
         dtype = torch.bfloat16 if self.precision == "bf16-mixed" else torch.float32
-        figures: dict[str, Any] = {}
-        height, width = self.spec.n_mels, self.spec.clip_frames
-        for channels, window in zip((32, 64, 96, 128), ((2, 2), (4, 2), (4, 2), (4, 1)), strict=True):
-            x = torch.randn(self.batches[0], channels, height, width, dtype=dtype, device=device)
-            x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
-            ways: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-                "PyTorch": nn.MaxPool2d(window),
-                "ours": MaxPool2d(window),
-                "amax": partial(_largest, window=window),
-            }
-            for way, pool in ways.items():
+        size = (self.spec.n_mels, self.spec.clip_frames)
+        return gpu_operations.pooling(self._device, dtype, self.batches[0], size, quick=self.quick)
 
-                def work(pool: Any = pool, x: torch.Tensor = x) -> torch.Tensor:
-                    maxima = pool(x)
-                    (gradient,) = torch.autograd.grad(maxima, x, torch.ones_like(maxima))
-                    return gradient
-
-                took = attempt(lambda work=work: {"us": round(replayed_ms(work, 3 if self.quick else 100) * 1e3, 1)})  # type: ignore[misc]
-                figures[f"{tuple(x.shape)} {window} {way}"] = took
-            height, width = height // window[0], width // window[1]
-        return figures
-
-
-def _largest(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
-    """Return the maxima of windows, the gradient of which PyTorch divides among equal ones."""
-    rows, columns = x.shape[2] // window[0], x.shape[3] // window[1]
-    inside = x[:, :, : rows * window[0], : columns * window[1]]
-    return inside.reshape(*inside.shape[:2], rows, window[0], columns, window[1]).amax((3, 5))
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
 
 class _Waits(nn.Module):
@@ -409,38 +242,6 @@ def _counted_waits(places: Counter[str]) -> Iterator[None]:
         for warning in caught
         if "synchroniz" in str(warning.message)
     )
-
-
-def wait() -> None:
-    """Wait for the GPU if there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def milliseconds(work: Callable[[], Any], times: int) -> float:
-    """Return what `work` takes, called so many times one after the other."""
-    for _ in range(3):
-        work()
-    wait()
-    started_s = time.perf_counter()
-    for _ in range(times):
-        work()
-    wait()
-    return (time.perf_counter() - started_s) / times * 1e3
-
-
-def replayed_ms(work: Callable[[], Any], times: int) -> float:
-    """Return what the kernels of `work` take, without the time to start them where there is a GPU."""
-    if not torch.cuda.is_available():
-        return milliseconds(work, times)
-    side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            work()
-    wait()
-    with torch.cuda.graph(graph, stream=side):
-        work()
-    return milliseconds(graph.replay, times)
 
 
 PARTS = ("steps", "same", "busy", "pooling", "waits", "gru", "recorded", "compiled")

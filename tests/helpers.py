@@ -1,6 +1,7 @@
 """What several test modules share. The fixtures are in shared_fixtures.py; conftest.py sets the environment first."""
 
 import contextlib
+import csv
 import hashlib
 import io
 import multiprocessing
@@ -172,3 +173,9 @@ def wait_until(condition: Callable[[], Value], process: "subprocess.Popen[str] |
         assert time.monotonic() < deadline_s, value
         time.sleep(0.05)
     return value
+
+
+def history_without_times(run: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's history.csv without the columns that differ each time."""
+    with (run / "history.csv").open(newline="") as lines:
+        return [{key: row[key] for key in row if not key.endswith("_s")} for row in csv.DictReader(lines)]

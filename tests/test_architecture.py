@@ -30,9 +30,6 @@ ORDER = (
 KNOWN: set[tuple[str, str]] = set()
 """Imports that still go up; none may be added."""
 
-LONG: set[str] = set()
-"""Files that are still too long; none may be added."""
-
 
 def imports() -> dict[tuple[str, str], list[str]]:
     """Return which rooms import which, with the files that do."""
@@ -63,8 +60,10 @@ def test_no_room_imports_one_above_it() -> None:
 
 
 def test_no_file_is_longer_than_a_reader_bears() -> None:
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in ROOT.rglob("*.py")}
-    assert {name: lines for name, lines in lengths.items() if lines > 300}.keys() == LONG
+    folders = ("genreclf", "hydra_plugins", "benchmarks", "tests", "docs")
+    paths = [path for folder in folders for path in (ROOT.parent / folder).rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT.parent)): len(path.read_text().splitlines()) for path in paths}
+    assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
 
 
 def test_the_documented_tree_is_the_tree() -> None:

@@ -1,30 +1,15 @@
 import csv
-import json
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 import yaml
-from helpers import Cli, fork_ranks, forked, python_m, run_main, wait_until
+from helpers import Cli
 
-from genreclf.checkpoint import load_checkpoint
-from genreclf.config.config import Config
 from genreclf.evaluation.predictions import read_track_csv
-from genreclf.experiment.corpus import Corpus
-from genreclf.experiment.setup import Prepared
-from genreclf.models import GenreClassifier
-from genreclf.run_directory import RunBusy, RunDirectory
-
-
-def history_without_times(run: Path) -> list[dict[str, str]]:
-    with (run / "history.csv").open(newline="") as lines:
-        return [{key: row[key] for key in row if not key.endswith("_s")} for row in csv.DictReader(lines)]
+from genreclf.run_directory import RunDirectory
 
 
 @pytest.mark.pictures
@@ -178,62 +163,6 @@ def test_fine_tunes_from_another_run_with_other_genres(
     torch.testing.assert_close(weights[0]["state_dict"][name], weights[1]["state_dict"][name])
 
 
-def test_a_run_directory_is_one_process_s(
-    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("genreclf.run_directory.HANDOVER_S", 0.1)
-    run = RunDirectory(tmp_path / "run")
-    run.make()
-    with run.held():
-        outcome = cli(*tiny, "run_dir=run")
-        assert outcome.code == RunBusy.exit_code
-        assert outcome.err.strip().endswith(
-            "Another process works in run; let it end, or end it, then run the same command again."
-        )
-        assert not run.config.exists()
-        assert run.status is None
-    with run.held():  # It was let go.
-        pass
-
-
-def test_a_run_that_another_process_finished_meanwhile_is_left_alone(
-    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from genreclf.experiment.run import TASKS, run
-
-    real, ends = TASKS["train"], []
-
-    def prepare_slowly(config: Config, load: Callable[[Config], Corpus]) -> Prepared:
-        if not ends:
-            ends.append(0)
-            ends.append(run(config).run.metrics.stat().st_mtime_ns)  # The same command, which is faster.
-        return real.prepare(config, load)
-
-    monkeypatch.setitem(TASKS, "train", real._replace(prepare=prepare_slowly))
-    outcome = cli(*tiny, "run_dir=run")
-    assert outcome.code == 0, outcome.err
-    assert "run is finished and left as it is." in outcome.out
-    assert (tmp_path / "run/metrics.json").stat().st_mtime_ns == ends[1]
-
-
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_that_is_told_to_end_in_its_test_goes_on(
-    sent: signal.Signals, code: int, cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(GenreClassifier, "on_test_start", lambda self: os.kill(os.getpid(), sent))
-        outcome = cli(*tiny, "run_dir=run")
-    assert outcome.code == code
-    word = {143: "Terminated", 130: "Interrupted"}[code]
-    assert outcome.err.splitlines()[-1] == f"{word}. Run the same command with run_dir=run to go on."
-    run = RunDirectory(tmp_path / "run")
-    assert run.status == "interrupted"
-    trained = run.last.stat().st_mtime_ns
-    assert cli(*tiny, "run_dir=run").code == 0
-    assert run.status == "finished"
-    assert run.last.stat().st_mtime_ns == trained
-
-
 def test_a_diverged_training_fails_with_a_sentence(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     arguments = [*tiny, "run_dir=run", "optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant"]
     for _ in range(2):  # The same command does not take it for finished.
@@ -259,113 +188,6 @@ def test_evaluate_gives_the_figures_of_the_run(cli: Cli, tiny: list[str], tmp_pa
     other = cli("evaluate", "run", "run_dir=other", "split=track", "split.train=0.2", "split.val=0.2", "split.test=0.6")
     assert other.code == 0, other.err
     assert RunDirectory(tmp_path / "other").read_metrics()["test"]["track"]["n"] == 30
-
-
-WATCHED = """
-import os
-import torch
-from genreclf.models import CRNN
-
-class Watched(CRNN):
-    def on_train_epoch_start(self):
-        super().on_train_epoch_start()
-        self.broadcast, self.broadcasts = torch.distributed.broadcast, 0
-        torch.distributed.broadcast = self.counted
-
-    def counted(self, *arguments, **settings):
-        self.broadcasts += 1
-        return self.broadcast(*arguments, **settings)
-
-    def on_validation_epoch_start(self):
-        fits = self.trainer.state.fn == "fit"
-        if fits:
-            torch.distributed.broadcast = self.broadcast
-        super().on_validation_epoch_start()
-        if fits:
-            state = {**self.state_dict(), **dict(self.named_buffers()), "broadcasts": torch.tensor(self.broadcasts)}
-            torch.save(state, f"rank{os.environ.get('RANK')}.pt")
-
-class Turned(Watched):
-    def on_train_epoch_start(self):
-        super().on_train_epoch_start()
-        self.register_buffer("turned", torch.full((2, 3), float(os.environ.get("RANK", 0))).T, persistent=False)
-"""
-"""A model that keeps what each rank validates, and how often the ranks were asked for something in an epoch's steps."""
-
-
-@pytest.mark.long
-def test_two_devices_train_as_one_experiment(
-    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two ranks, one of which has a clip more in each batch, end where one device does, but for rounding."""
-    fork_ranks(monkeypatch)
-    (tmp_path / "watched.py").write_text(WATCHED)
-    settings = [*tiny, "model._target_=watched.Turned", "model.dropout=0", "trainer.max_epochs=2", "data.batch_size=5"]
-    interrupts = signal.getsignal(signal.SIGINT)
-    for words in (["trainer.devices=2", "run_dir=run"], ["run_dir=alone"]):
-        outcome = cli(*settings, *words)
-        assert outcome.code == 0, outcome.err
-    assert signal.getsignal(signal.SIGINT) == interrupts
-    run = RunDirectory(tmp_path / "run")
-    ranks = run.read_json(run.environment)["ranks"]
-    assert [rank["rank"] for rank in ranks] == [0, 1]
-    assert len({rank["config_hash"] for rank in ranks}) == 1
-    assert len(history_without_times(run.path)) == 2
-    assert len(list(tmp_path.glob("*/config.yaml"))) == 2
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert first["broadcasts"] == 0
-    for name, values in first.items():
-        assert torch.equal(values, second[name]), name
-    states = [load_checkpoint(RunDirectory(tmp_path / name).last)["state_dict"] for name in ("run", "alone")]
-    for name, values in states[0].items():
-        torch.testing.assert_close(values, states[1][name], atol=2e-5, rtol=2e-5)
-
-
-@pytest.mark.slow
-def test_ranks_validate_one_model_where_batch_normalization_is_their_own(tiny: list[str], tmp_path: Path) -> None:
-    (tmp_path / "watched.py").write_text(WATCHED)
-    settings = ["trainer.sync_batchnorm=false", "regularization=ema", "callbacks.ema.decay=0.9"]
-    process = python_m(*tiny, *settings, "model._target_=watched.Watched", "trainer.devices=2", "run_dir=run")
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    for name, values in first.items():
-        assert torch.equal(values, second[name]), name
-
-
-@pytest.mark.slow
-def test_a_clip_a_device_is_enough_for_batch_normalization(cli: Cli, tiny: list[str]) -> None:
-    """Where the devices share it; one clip alone is not."""
-    model = ["model=statistics_crnn", "model.channels=[4,4,4,4]", "trainer.limit_train_batches=2"]
-    tiny = [word for word in tiny if not word.startswith("model")]
-    process = python_m(*tiny, *model, "data.batch_size=2", "trainer.devices=2", "run_dir=two")
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    outcome = cli(*tiny, *model, "data.batch_size=1", "run_dir=one")
-    assert outcome.code == 2
-    assert "Batch normalization needs two clips of a step or more" in outcome.err
-
-
-def kill_after_epochs(arguments: list[str], run: RunDirectory, epochs: int) -> None:
-    process = forked(run_main, arguments)
-    wait_until(lambda: len(run.read_history()) >= epochs or not process.is_alive())
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-
-
-def test_a_killed_run_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    settings = [*tiny, "regularization=strong", "trainer.max_epochs=6", "model.dropout=0.5", "data.crops_per_track=4"]
-    kill_after_epochs([*settings, "run_dir=killed"], RunDirectory(tmp_path / "killed"), 2)
-    assert len(history_without_times(tmp_path / "killed")) < 6
-    assert json.loads((tmp_path / "killed/metrics.json").read_text())["status"] == "running"
-    for name in ("killed", "unbroken"):
-        outcome = cli(*settings, f"run_dir={name}")
-        assert outcome.code == 0, outcome.err
-    assert history_without_times(tmp_path / "killed") == history_without_times(tmp_path / "unbroken")
-    metrics: list[dict[str, Any]] = [RunDirectory(tmp_path / name).read_metrics() for name in ("killed", "unbroken")]
-    assert metrics[0]["test"] == metrics[1]["test"]
-    assert (tmp_path / "killed/predictions.csv").read_text() == (tmp_path / "unbroken/predictions.csv").read_text()
 
 
 def test_the_leaky_split_says_so_everywhere(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

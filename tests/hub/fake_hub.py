@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_fake"
+REPO = "someone/metal-or-not"
 
 
 class Hub(ThreadingHTTPServer):

@@ -6,24 +6,18 @@ PyTorch trains on the first of the devices alone, and in a process only where th
 is trained.
 """
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import lightning
 import pytest
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
+from simulated.log import LOG, Log
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-
-import genreclf
 
 KIND = "sim"
 """The type of the devices."""
@@ -48,49 +42,6 @@ WAITS = {
 
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 """Operations that take an index from the CPU to the device."""
-
-PACKAGES = tuple(str(Path(str(package.__file__)).parent) for package in (genreclf, lightning, torch))
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something between the processor and a device.
-
-    Attributes:
-        waits: Whether the processor waits for the device.
-        copies: Whether memory is copied from one to the other.
-        what: The operation.
-        where: The places in the source that led there, the innermost first.
-    """
-
-    waits: bool
-    copies: bool
-    what: str
-    where: str
-
-
-@dataclass
-class Log:
-    """What was noted.
-
-    Attributes:
-        events: In their order.
-        devices: The indices of all devices that held a tensor.
-    """
-
-    events: list[Event] = field(default_factory=list)
-    devices: set[int] = field(default_factory=set)
-
-    def note(self, what: str, *, waits: bool, copies: bool = False) -> None:
-        """Add an event."""
-        places = ((frame.f_code.co_filename, line) for frame, line in traceback.walk_stack(None))
-        ours = islice(((name, line) for name, line in places if name.startswith(PACKAGES)), 6)
-        where = " < ".join(f"{Path(name).name}:{line}" for name, line in ours)
-        self.events.append(Event(waits, copies, what, where))
-
-
-LOG = Log()
-"""Of the process."""
 
 
 class DeviceMismatch(RuntimeError):

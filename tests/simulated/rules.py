@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from simulated.device import DeviceMismatch, Log, simulated_devices
+from simulated.device import DeviceMismatch, simulated_devices
+from simulated.log import Log
 from torch import Tensor, nn
 
 Operation = Callable[[Tensor, Tensor], object]

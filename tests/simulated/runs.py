@@ -10,7 +10,8 @@ import pytest
 import torch
 from fake_recorder import Repeater
 from helpers import ROOT, Cli, small_encoder, write_music
-from simulated.device import KIND, Event, Log, simulated_devices
+from simulated.device import KIND, simulated_devices
+from simulated.log import Event, Log
 
 import genreclf
 from genreclf.audio.scaling import Scale

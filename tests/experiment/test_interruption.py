@@ -1,0 +1,95 @@
+"""Runs that are killed or told to end, and go on."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import Cli, forked, history_without_times, run_main, wait_until
+
+from genreclf.config.config import Config
+from genreclf.experiment.corpus import Corpus
+from genreclf.experiment.setup import Prepared
+from genreclf.models import GenreClassifier
+from genreclf.run_directory import RunBusy, RunDirectory
+
+
+def test_a_run_directory_is_one_process_s(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genreclf.run_directory.HANDOVER_S", 0.1)
+    run = RunDirectory(tmp_path / "run")
+    run.make()
+    with run.held():
+        outcome = cli(*tiny, "run_dir=run")
+        assert outcome.code == RunBusy.exit_code
+        assert outcome.err.strip().endswith(
+            "Another process works in run; let it end, or end it, then run the same command again."
+        )
+        assert not run.config.exists()
+        assert run.status is None
+    with run.held():  # It was let go.
+        pass
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_left_alone(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from genreclf.experiment.run import TASKS, run
+
+    real, ends = TASKS["train"], []
+
+    def prepare_slowly(config: Config, load: Callable[[Config], Corpus]) -> Prepared:
+        if not ends:
+            ends.append(0)
+            ends.append(run(config).run.metrics.stat().st_mtime_ns)  # The same command, which is faster.
+        return real.prepare(config, load)
+
+    monkeypatch.setitem(TASKS, "train", real._replace(prepare=prepare_slowly))
+    outcome = cli(*tiny, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert "run is finished and left as it is." in outcome.out
+    assert (tmp_path / "run/metrics.json").stat().st_mtime_ns == ends[1]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_told_to_end_in_its_test_goes_on(
+    sent: signal.Signals, code: int, cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(GenreClassifier, "on_test_start", lambda self: os.kill(os.getpid(), sent))
+        outcome = cli(*tiny, "run_dir=run")
+    assert outcome.code == code
+    word = {143: "Terminated", 130: "Interrupted"}[code]
+    assert outcome.err.splitlines()[-1] == f"{word}. Run the same command with run_dir=run to go on."
+    run = RunDirectory(tmp_path / "run")
+    assert run.status == "interrupted"
+    trained = run.last.stat().st_mtime_ns
+    assert cli(*tiny, "run_dir=run").code == 0
+    assert run.status == "finished"
+    assert run.last.stat().st_mtime_ns == trained
+
+
+def kill_after_epochs(arguments: list[str], run: RunDirectory, epochs: int) -> None:
+    process = forked(run_main, arguments)
+    wait_until(lambda: len(run.read_history()) >= epochs or not process.is_alive())
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_a_killed_run_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    settings = [*tiny, "regularization=strong", "trainer.max_epochs=6", "model.dropout=0.5", "data.crops_per_track=4"]
+    kill_after_epochs([*settings, "run_dir=killed"], RunDirectory(tmp_path / "killed"), 2)
+    assert len(history_without_times(tmp_path / "killed")) < 6
+    assert json.loads((tmp_path / "killed/metrics.json").read_text())["status"] == "running"
+    for name in ("killed", "unbroken"):
+        outcome = cli(*settings, f"run_dir={name}")
+        assert outcome.code == 0, outcome.err
+    assert history_without_times(tmp_path / "killed") == history_without_times(tmp_path / "unbroken")
+    metrics: list[dict[str, Any]] = [RunDirectory(tmp_path / name).read_metrics() for name in ("killed", "unbroken")]
+    assert metrics[0]["test"] == metrics[1]["test"]
+    assert (tmp_path / "killed/predictions.csv").read_text() == (tmp_path / "unbroken/predictions.csv").read_text()
