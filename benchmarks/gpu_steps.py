@@ -109,11 +109,11 @@ class Bench(Trainings):
     def recorded(self) -> dict[str, Any]:
         """Return which models, optimizers and augmentations are recorded, and why the others are not."""
         optimizers = sorted(path.stem for path in Path(CONFIG_DIR, "optimizer").glob("[!_]*.yaml"))
-        regularizations = ("mixup", "spec_augment", "filter_augment", "strong")
+        augmentations = sorted(path.stem for path in Path(CONFIG_DIR, "augmentation").glob("[!_]*.yaml"))
         choices = [f"model={name}" for name in models_that_train()]
         choices += [f"model=cnn optimizer={name}" for name in optimizers]
-        choices += [f"model=cnn regularization={name}" for name in regularizations]
-        choices += ["model=cnn scheduler=onecycle"]
+        choices += [f"model=cnn augmentation={name}" for name in augmentations if name != "none"]
+        choices += ["model=cnn regularization=strong", "model=cnn scheduler=onecycle"]
         if self.quick:
             choices = choices[-1:]
         waiting = self.model("crnn")

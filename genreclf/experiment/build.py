@@ -24,7 +24,7 @@ from genreclf.models import FineTune, GenreClassifier
 from genreclf.run_directory import RunDirectory, reason_of
 from genreclf.splits.base import Split
 from genreclf.training.artifacts import local_run
-from genreclf.training.augment import BANDS_UNKNOWN, Augment, BandLimit, FilterAugment, SpecAugment
+from genreclf.training.augment import BANDS_UNKNOWN, Augment, BandLimit, FilterAugment, MixStyle, SpecAugment
 from genreclf.training.best_epoch import BestCheckpoint
 
 LOGGERS_ARE_GIVEN = ("config", "job_type", "beside_others", "run_name", "run_id")
@@ -96,7 +96,7 @@ def make_augmentation(config: Config) -> Augment | None:
     for name, node in config.augmentation.items():
         step = instantiate.make(f"augmentation.{name}", node)
         of_bands = isinstance(step, BandLimit) and config.takes != "log_mel"
-        if of_bands or (config.takes == "waveform" and isinstance(step, FilterAugment | SpecAugment)):
+        if of_bands or (config.takes == "waveform" and isinstance(step, FilterAugment | MixStyle | SpecAugment)):
             raise UserError(
                 f"augmentation.{name} is of spectrograms, and the network takes {config.takes}s; set it to null."
             )

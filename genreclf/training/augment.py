@@ -10,6 +10,9 @@ from genreclf.errors import UserError
 WITHOUT_BETA = {"mps"}
 """Types of devices on which PyTorch draws nothing from the Beta distribution."""
 
+LEAST_DEVIATION = 1e-3
+"""Added to the deviation of a band before values are divided by it, since a silent band has none."""
+
 BANDS_UNKNOWN = (
     "augmentation.band_limit needs the frequencies of the bands: set data.rendering=librosa_peak80 if that is how the "
     "pictures were made, or augmentation.band_limit=null."
@@ -115,6 +118,38 @@ class BandLimit(nn.Module):
         return torch.where(silent, scaling.floor(x), x), y
 
 
+class MixStyle(nn.Module):
+    """Mix the mean and the deviation over time of each band with those of another clip (Zhou et al., 2021).
+
+    A network so learns less of the recording, whose equipment and mix these depend on. Mixed along frequency, as here,
+    the method is known as Freq-MixStyle (Schmid et al., 2022).
+
+    Args:
+        alpha: The share of a clip's own mean and deviation is drawn from Beta(alpha, alpha), one for each clip.
+        probability: How likely it is that a clip is changed.
+    """
+
+    def __init__(self, *, alpha: float = 0.3, probability: float = 0.5) -> None:
+        super().__init__()
+        if alpha <= 0:
+            raise ValueError(f"alpha={alpha} must be above 0")
+        if not 0 <= probability <= 1:
+            raise ValueError(f"a probability of {probability} must lie between 0 and 1")
+        self.alpha, self.probability = alpha, probability
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x` ``(batch, mel, frame)`` with other levels and `y` ``(batch, genre)`` as it is."""
+        deviation, mean = torch.std_mean(x, 2, keepdim=True, correction=0)
+        deviation = deviation + LEAST_DEVIATION
+        share = _shares(self.alpha, x)[:, None, None]
+        other = torch.randperm(x.shape[0], device=x.device)
+        mixed_deviation = share * deviation + (1 - share) * deviation[other]
+        mixed_mean = share * mean + (1 - share) * mean[other]
+        mixed = (x - mean) / deviation * mixed_deviation + mixed_mean
+        changed = torch.rand(x.shape[0], 1, 1, device=x.device) < self.probability
+        return torch.where(changed, mixed, x), y
+
+
 class Mixup(nn.Module):
     """Mix every clip and its target with another of the batch (Zhang et al., 2018).
 
@@ -132,9 +167,7 @@ class Mixup(nn.Module):
         """Return mixed `x` ``(batch, ...)`` and `y` ``(batch, genre)``."""
         if self.alpha == 0:
             return x, y
-        drawn_on = "cpu" if x.device.type in WITHOUT_BETA else x.device
-        concentration = torch.full((x.shape[0],), self.alpha, device=drawn_on)
-        share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample().to(x.device)
+        share = _shares(self.alpha, x)
         other = torch.randperm(x.shape[0], device=x.device)
         share_x, share_y = share.view(-1, *(1,) * (x.dim() - 1)), share[:, None]
         return share_x * x + (1 - share_x) * x[other], share_y * y + (1 - share_y) * y[other]
@@ -158,3 +191,10 @@ class Augment(nn.Module):
         for step in self.steps:
             x, y = step(x, y)
         return x, y
+
+
+def _shares(alpha: float, x: Tensor) -> Tensor:
+    """Draw from Beta(alpha, alpha), one for each clip of `x`."""
+    drawn_on = "cpu" if x.device.type in WITHOUT_BETA else x.device
+    concentration = torch.full((x.shape[0],), alpha, device=drawn_on)
+    return torch.distributions.Beta(concentration, concentration, validate_args=False).sample().to(x.device)

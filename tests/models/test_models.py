@@ -6,12 +6,13 @@ from typing import Any, get_args
 import librosa
 import pytest
 import torch
+from torch.nn import functional
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.scaling import Scale
 from genreclf.errors import UserError
 from genreclf.models import CNN, CRNN, FFNN, GenreClassifier
-from genreclf.training.augment import Augment, BandLimit, FilterAugment, Mixup, SpecAugment
+from genreclf.training.augment import Augment, BandLimit, FilterAugment, MixStyle, Mixup, SpecAugment
 from genreclf.training.losses import BCESoftmax, CrossEntropy
 from genreclf.training.schedulers import cosine, onecycle, plateau
 
@@ -116,6 +117,31 @@ def test_band_limit_silences_what_lies_above_a_frequency(scale: Scale, top_db: f
     quiet = model.scaling(torch.where(silent[:, :, None], lowest, stored).to(torch.int16))
     torch.testing.assert_close(changed, quiet, atol=1e-5, rtol=1e-4)
     assert not [name for name in model.state_dict() if name.startswith("augment")]
+
+
+def test_mix_style_gives_a_clip_levels_between_its_own_and_those_of_another() -> None:
+    torch.manual_seed(0)
+    spread, level = 1 + 4 * torch.rand(2, 400, 5, 1)
+    x = level + spread * torch.randn(400, 5, 500)
+    x[:, 4] = 0  # A silent band stays so.
+    changed, same = MixStyle(alpha=0.5, probability=0.5)(x, y := torch.eye(4)[torch.arange(400) % 4])
+    assert same is y
+    apart = (changed != x).flatten(1).any(1)
+    assert 0.4 < apart.float().mean() < 0.6
+    assert torch.equal(changed[~apart], x[~apart])
+    assert not changed[:, 4].any()
+    shape, own = (
+        (values - values.mean(2, keepdim=True)) / (values.std(2, keepdim=True) + 1e-3) for values in (changed, x)
+    )
+    torch.testing.assert_close(shape, own, atol=0.02, rtol=0)
+    (old_mean, old_std), (new_mean, new_std) = ((v[apart, :4].mean(2), v[apart, :4].std(2)) for v in (x, changed))
+    assert (new_mean >= old_mean.amin(0) - 0.01).all()
+    assert (new_mean <= old_mean.amax(0) + 0.01).all()
+    # One share for all bands, and one partner: what moves the means moves the deviations.
+    clip = int((new_mean - old_mean).abs().sum(1).argmax())
+    moved = torch.cat([new_mean[clip] - old_mean[clip], new_std[clip] - old_std[clip]])
+    ways = torch.cat([x[:, :4].mean(2) - old_mean[clip], x[:, :4].std(2) - old_std[clip]], 1)
+    assert functional.cosine_similarity(ways, moved[None]).max() > 0.999
 
 
 def test_mixup_mixes_clips_and_targets_alike() -> None:

@@ -48,7 +48,7 @@ REGULARIZATION = [
     "none",
     "strong",
     "[band_limit,dropout,ema,filter_augment]",
-    "[label_smoothing,mixup,spec_augment,weight_decay]",
+    "[label_smoothing,mix_style,mixup,spec_augment,weight_decay]",
 ]
 """All options of the group."""
 

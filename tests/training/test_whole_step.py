@@ -26,7 +26,7 @@ from genreclf.models import GenreClassifier
 from genreclf.models.statistics_crnn import StatisticsCRNN
 from genreclf.run_directory import RunDirectory
 from genreclf.training import module, steps
-from genreclf.training.augment import Augment, BandLimit, FilterAugment, Mixup, SpecAugment
+from genreclf.training.augment import Augment, BandLimit, FilterAugment, MixStyle, Mixup, SpecAugment
 from genreclf.training.callbacks import EpochSeed
 from genreclf.training.ema import EMA
 from genreclf.training.loops import TrainingLoop
@@ -40,7 +40,9 @@ TRAININGS: dict[str, Make] = {
     "adamw, cosine, mixup": lambda: crnn(optimizer=ADAMW, scheduler=cosine, augment=Augment(Mixup())),
     "adam, plateau": lambda: crnn(optimizer=ADAM, scheduler=partial(plateau, monitor="train/loss", patience=0)),
     "adam, not fused": lambda: crnn(optimizer=partial(torch.optim.Adam, lr=1e-2), scheduler=cosine),
-    "sgd, cosine, masks": lambda: crnn(optimizer=SGD, scheduler=cosine, augment=Augment(SpecAugment())),
+    "sgd, cosine, styles, masks": lambda: crnn(
+        optimizer=SGD, scheduler=cosine, augment=Augment(MixStyle(), SpecAugment())
+    ),
     "sgd without momentum": lambda: crnn(optimizer=partial(torch.optim.SGD, lr=1e-2, fused=True), scheduler=cosine),
     "rmsprop, equalizer, band limit": lambda: crnn(
         optimizer=partial(torch.optim.RMSprop, lr=1e-3), scheduler=cosine, augment=Augment(FilterAugment(), BandLimit())
