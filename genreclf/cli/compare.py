@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> None:
     from genreclf.comparison.tables import FORMATS, terminal_table
 
     comparison = compare(asked.paths, asked.artists, asked.without_tracks)
-    page = write_comparison(asked.out or default_folder(asked.paths, comparison), comparison)
+    folder = asked.out or default_folder(asked.paths, comparison, without_tracks=asked.without_tracks is not None)
+    page = write_comparison(folder, comparison)
     said = sys.stdout
     if asked.format == "table":
         from rich.console import Console

@@ -18,12 +18,16 @@ from genreclf.reports.tables import csv_text
 from genreclf.run_directory import atomic_write_text
 
 
-def default_folder(paths: Sequence[Path], comparison: Comparison) -> Path:
-    """Return the folder of a comparison: inside the sweep that it compares, else in ``outputs``, named by its runs."""
+def default_folder(paths: Sequence[Path], comparison: Comparison, *, without_tracks: bool) -> Path:
+    """Return the folder of a comparison: inside the sweep that it compares, else in ``outputs``, named by its runs.
+
+    A comparison without some of the test tracks has a folder of its own.
+    """
+    end = "-without-tracks" if without_tracks else ""
     if len(paths) == 1 and paths[0].resolve() not in {run.path.resolve() for run in comparison.runs}:
-        return paths[0] / "comparison"
+        return paths[0] / f"comparison{end}"
     runs = sorted(str(run.path.resolve()) for run in comparison.runs)
-    return Path("outputs") / f"comparison-{hashlib.sha256(chr(0).join(runs).encode()).hexdigest()[:10]}"
+    return Path("outputs") / f"comparison-{hashlib.sha256(chr(0).join(runs).encode()).hexdigest()[:10]}{end}"
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> Path:

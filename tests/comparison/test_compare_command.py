@@ -39,7 +39,7 @@ def test_tracks_that_settings_were_chosen_by_are_left_out(cli: Cli, tmp_path: Pa
     outcome = cli("compare", "sweep", "--without-tracks", "tuning.csv")
     assert outcome.code == 0, outcome.err
     assert "5 of 20 test tracks are left out, those of tuning.csv" in outcome.out
-    rows = list(csv.DictReader((tmp_path / "sweep/comparison/comparison.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "sweep/comparison-without-tracks/comparison.csv").read_text().splitlines()))
     left = [line.split(",") for line in first[6:]]
     right = sum(genre == predicted for _, genre, predicted, *_ in left)
     assert (rows[0]["test_tracks"], rows[0]["accuracy"]) == ("15", f"{right / 15:.6f}")
