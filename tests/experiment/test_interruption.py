@@ -1,4 +1,4 @@
-"""Runs that are killed or told to end, and go on."""
+"""Runs that are killed or told to end go on, and no two processes work in one run directory."""
 
 import json
 import os

@@ -7,7 +7,6 @@ from genreclf.splits.base import Split, Splitter
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 
-
 CLIP_FRAMES = 40
 
 
