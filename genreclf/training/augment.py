@@ -121,8 +121,8 @@ class BandLimit(nn.Module):
 class MixStyle(nn.Module):
     """Mix the mean and the deviation over time of each band with those of another clip (Zhou et al., 2021).
 
-    Both depend on how a song was recorded and mixed, so a network learns less of that. With statistics of bands, as here,
-    instead of channels, the method is known as Freq-MixStyle (Schmid et al., 2022).
+    Both depend on how a song was recorded and mixed, so a network learns less of that. With statistics of bands instead
+    of channels, as here, the method is known as Freq-MixStyle (Schmid et al., 2022).
 
     Args:
         alpha: The share of a clip's own mean and deviation is drawn from Beta(alpha, alpha), one for each clip.
