@@ -24,6 +24,8 @@ class StatisticsCRNN(GenreClassifier):
         channels: Of each convolution.
         pools: Pooling after each, (mels, frames).
         hidden: Units of the recurrent layer in each direction.
+        center_bands: Whether the CRNN sees each band without its mean over the clip, as cepstral mean subtraction in
+            speech (Atal, 1974) removes what a recording adds; the statistics keep these means.
         spec_augment: Largest width of a mask of SpecAugment, as a fraction of the mels and of the frames; 0 for none.
         dropout: Applied to the CRNN's features.
         statistics_dropout: Applied to the statistics.
@@ -37,6 +39,7 @@ class StatisticsCRNN(GenreClassifier):
         channels: Sequence[int] = (32, 64, 96, 128),
         pools: Sequence[Sequence[int]] = ((2, 2), (4, 2), (4, 2), (4, 1)),
         hidden: int = 64,
+        center_bands: bool = False,
         spec_augment: float = 0.15,
         dropout: float = 0.3,
         statistics_dropout: float = 0.5,
@@ -45,9 +48,11 @@ class StatisticsCRNN(GenreClassifier):
     ) -> None:
         super().__init__(**training)
         statistics = BandStatistics(spec=self.spec)
+        centered = {"centered": CenteredBands()} if center_bands else {}
         branches = {
             "sequence": nn.Sequential(
                 OrderedDict(
+                    **centered,
                     masks=Masks(spec_augment),
                     **recurrent_stages(self.spec, channels, pools, hidden),
                     mean=MeanOverTime(),
@@ -67,6 +72,14 @@ class StatisticsCRNN(GenreClassifier):
             branches=Beside(branches, branch_dropout=branch_dropout),
             classifier=nn.Linear(2 * hidden + statistics.count, len(self.genres)),
         )
+
+
+class CenteredBands(nn.Module):
+    """Each band of a clip without its mean over time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, mel, frame)`` with a mean of 0 over the frames."""
+        return x - x.mean(2, keepdim=True)
 
 
 class Masks(nn.Module):

@@ -61,6 +61,20 @@ def test_silence_has_finite_statistics_and_gradients() -> None:
     assert x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("center_bands", [False, True])
+def test_the_crnn_of_centered_bands_does_not_see_their_levels(center_bands: bool) -> None:
+    torch.manual_seed(0)
+    pools = [[2, 2], [2, 2], [4, 2], [4, 1]]
+    network = StatisticsCRNN(spec=SPEC, genres=GENRES, pools=pools, center_bands=center_bands).eval().network
+    assert isinstance(network, nn.Sequential)
+    sequence, statistics = network.branches.values()
+    x = clips()
+    louder = x + torch.randn(3, 64, 1)
+    with torch.no_grad():
+        assert torch.allclose(sequence(louder), sequence(x), atol=1e-4) is center_bands
+        assert not torch.allclose(statistics(louder), statistics(x), atol=1e-2)
+
+
 @pytest.mark.parametrize("kind", [BandStatisticsClassifier, StatisticsCRNN])
 def test_every_parameter_learns_in_bf16(kind: type[GenreClassifier]) -> None:
     torch.manual_seed(0)
