@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from genreclf.experiment.run import RunResult
     from genreclf.inference.predictor import GenrePredictor
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def train(*overrides: str, config_dir: str | PathLike[str] | None = None) -> "RunResult":

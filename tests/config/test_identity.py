@@ -32,6 +32,8 @@ CONFIG: dict[str, Any] = {
         ({"split": {"inner_fold": 0, "inner_folds": 4}}, False),
         ({"features": {"f_min": 0.0, "f_max": None}}, True),
         ({"features": {"f_max": 8000.0}}, False),
+        ({"model": {"center_bands": False}}, True),
+        ({"model": {"center_bands": True}}, False),
         ({"split": {"train_fraction": 0.5, "subset_seed": 3}}, False),
         ({"split": {"artists_per_genre": 2}}, False),
     ],
@@ -39,7 +41,7 @@ CONFIG: dict[str, Any] = {
 def test_places_logging_and_the_way_of_a_step_make_no_other_experiment(change: dict[str, Any], same: bool) -> None:
     changed = {**CONFIG, **change}
     assert (digest(identity(changed)) == digest(identity(CONFIG))) is same
-    assert digest(identity(changed, ignore=["seed", "optimizer", "data", "split", "features"])) == digest({})
+    assert digest(identity(changed, ignore=["seed", "optimizer", "data", "split", "features", "model"])) == digest({})
 
 
 def test_a_key_that_runs_of_earlier_versions_lack_is_null() -> None:

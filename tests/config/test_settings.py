@@ -53,7 +53,7 @@ def test_regularization_combines(chosen: str, augmentations: list[str], weight_d
 def test_augmentations_are_set_by_their_names() -> None:
     config = composed("augmentation=[mixup,spec_augment]", "augmentation.spec_augment.mel_fraction=0.3")
     assert config.augmentation["spec_augment"]["frame_fraction"] == 0.3
-    assert list(composed("experiment=best", "augmentation.filter_augment=null").augmentation) == []
+    assert list(composed("experiment=best", "augmentation.filter_augment=null").augmentation) == ["mix_style"]
     assert make_augmentation(composed()) is None
     augmentation = make_augmentation(config)
     assert augmentation is not None
