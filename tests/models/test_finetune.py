@@ -1,5 +1,6 @@
 """Fine-tuning, of a small network of timm whose weights the test makes, and of one with linear layers."""
 
+import copy
 import hashlib
 import zipfile
 from collections.abc import Sequence
@@ -228,3 +229,16 @@ def test_pictures_are_embedded_whatever_their_level() -> None:
     x = torch.randn(2, 32, 40)
     with torch.no_grad():
         assert torch.allclose(encoder.embed(15 * x - 40), encoder.embed(x), atol=1e-5)
+
+
+def test_depthwise_convolutions_stay_in_float32_on_a_cpu() -> None:
+    network = TimmEncoder(model="test_efficientnet", **ORIGIN).network
+    layer = next(layer for layer in copy.deepcopy(network).modules() if getattr(layer, "groups", 1) > 1)
+    x = torch.randn(2, layer.in_channels, 8, 10)
+    with torch.no_grad():
+        layer.weight.mul_(2)  # Of the copy alone.
+        expected = type(layer).forward(layer, x)
+        assert torch.equal(layer(x), expected)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(layer(x), expected.bfloat16())
+            assert not torch.equal(type(layer).forward(layer, x), expected.bfloat16())

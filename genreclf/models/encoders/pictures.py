@@ -2,10 +2,11 @@
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,24 @@ def separate_activations(network: nn.Module) -> None:
                 setattr(parent, name, NormAndActivation(child))
 
 
+def in_float32_on_cpu(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return what a depthwise convolution makes of `x`, computed in float32 where a CPU autocasts to less.
+
+    There, bfloat16 makes a training step of EfficientNet-Lite0 1.8 times as slow, by the backward pass of these layers.
+    """
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return convolve(x)
+    with torch.autocast("cpu", enabled=False):
+        return convolve(x.float()).to(torch.get_autocast_dtype("cpu"))
+
+
+def speed_up_depthwise(network: nn.Module) -> None:
+    """Compute the depthwise convolutions of a network by `in_float32_on_cpu`."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
+            cast(Any, layer).forward = partial(in_float32_on_cpu, layer.forward)
+
+
 def timm_name(key: str) -> str:
     """Return what timm calls a tensor of a network with separate activations."""
     return key.replace(".batch_norm.", ".")
@@ -87,6 +106,7 @@ class TimmEncoder(Encoder):
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"encoder.model={model}: timm cannot make it ({error}).") from error
         separate_activations(self.network)
+        speed_up_depthwise(self.network)
         known = self.network.pretrained_cfg
         self.hub_id: str | None = known.get("hf_hub_id")
         self.dimension = int(getattr(self.network, "head_hidden_size", None) or self.network.num_features)
