@@ -7,6 +7,7 @@ Lightning script needs none: it runs in genreclf's own.
 import argparse
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -14,6 +15,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 ENVIRONMENTS = ROOT / "outputs/peers/environments"
 PEERS = ("autrainer", "hugging_face")
+NOT_NEEDED = {"autrainer": ("huggingface_hub",)}
+"""What genreclf depends on, but its network does not, by peer: autrainer needs an older release of it."""
 
 
 def python_of(peer: str, environments: Path) -> Path:
@@ -33,7 +36,10 @@ def main() -> None:
         pip = [str(python), "-m", "pip", "install"]
         if arguments.index_url:
             subprocess.run([*pip, "torch", "torchaudio", "torchvision", "--index-url", arguments.index_url], check=True)
-        subprocess.run([*pip, "-e", str(ROOT), "-r", str(HERE / f"{peer}.txt")], check=True)
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        needed = [one for one in project["dependencies"] if not one.startswith(NOT_NEEDED.get(peer, ()))]
+        subprocess.run([*pip, *needed, "-r", str(HERE / f"{peer}.txt")], check=True)
+        subprocess.run([*pip, "--no-deps", "-e", str(ROOT)], check=True)
         print(f"{peer}: {python}", file=sys.stderr)
 
 
