@@ -148,7 +148,8 @@ def cut(
         Stored values ``(batch, mel, frame)``.
     """
     place = start[:, None] + torch.arange(clip_frames, device=start.device)
-    stored = frames[offset[:, None] + (place if length is None else place % length[:, None])]
+    rows = offset[:, None] + (place if length is None else place % length[:, None])
+    stored = frames.index_select(0, rows.flatten()).view(*rows.shape, -1)  # Indexing is 4 times as slow on a CPU.
     if silence is not None and length is not None:
         stored = stored.masked_fill((place >= length[:, None])[..., None], silence)
     return stored.transpose(1, 2)
