@@ -29,6 +29,8 @@ def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[s
 def _idle(settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield keys that change nothing at their values; runs of earlier versions lack them."""
     yield from (key for key in ("features.f_min", "features.f_max", "model.center_bands") if not settings.get(key))
+    if settings.get("encoder.enlarge", 1) == 1:
+        yield "encoder.enlarge"
     if settings.get("split.inner_fold") is None:
         yield from ("split.inner_fold", "split.inner_folds")
     idle = [key for key, whole in PARTS.items() if settings.get(key, whole) == whole]

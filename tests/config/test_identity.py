@@ -34,6 +34,8 @@ CONFIG: dict[str, Any] = {
         ({"features": {"f_max": 8000.0}}, False),
         ({"model": {"center_bands": False}}, True),
         ({"model": {"center_bands": True}}, False),
+        ({"encoder": {"enlarge": 1.0}}, True),
+        ({"encoder": {"enlarge": 1.75}}, False),
         ({"split": {"train_fraction": 0.5, "subset_seed": 3}}, False),
         ({"split": {"artists_per_genre": 2}}, False),
     ],
@@ -41,7 +43,8 @@ CONFIG: dict[str, Any] = {
 def test_places_logging_and_the_way_of_a_step_make_no_other_experiment(change: dict[str, Any], same: bool) -> None:
     changed = {**CONFIG, **change}
     assert (digest(identity(changed)) == digest(identity(CONFIG))) is same
-    assert digest(identity(changed, ignore=["seed", "optimizer", "data", "split", "features", "model"])) == digest({})
+    sections = ["seed", "optimizer", "data", "split", "features", "model", "encoder"]
+    assert digest(identity(changed, ignore=sections)) == digest({})
 
 
 def test_a_key_that_runs_of_earlier_versions_lack_is_null() -> None:

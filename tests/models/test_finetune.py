@@ -242,3 +242,19 @@ def test_depthwise_convolutions_stay_in_float32_on_a_cpu() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(layer(x), expected.bfloat16())
             assert not torch.equal(type(layer).forward(layer, x), expected.bfloat16())
+
+
+def test_a_picture_is_enlarged() -> None:
+    torch.manual_seed(0)
+    plain = TimmEncoder(model="test_efficientnet", **ORIGIN).eval()
+    encoder = TimmEncoder(model="test_efficientnet", enlarge=1.5, **ORIGIN).eval()
+    encoder.network.load_state_dict(plain.network.state_dict())
+    x = torch.randn(2, 32, 40)
+    by_hand = nn.functional.interpolate(x[:, None], size=(48, 60), mode="bilinear")[:, 0]
+    with torch.no_grad():
+        enlarged, expected, small = encoder.embed_scaled(x), plain.embed_scaled(by_hand), plain.embed_scaled(x)
+    assert (enlarged - expected).norm() < 1e-4 * expected.norm()
+    assert (enlarged - small).norm() > 1e-2 * expected.norm()
+    assert (plain.options, encoder.options) == ({}, {"enlarge": 1.5})
+    with pytest.raises(ValueError, match="enlarge=0 is not positive"):
+        TimmEncoder(model="test_efficientnet", enlarge=0, **ORIGIN)

@@ -97,6 +97,9 @@ class Encoder(nn.Module, ABC):
     hop_s: float = 1.0
     """Seconds from one such window to the next."""
 
+    options: dict[str, Any]
+    """Settings that change what `embed` returns, beside the weights, where they are not the usual ones."""
+
     is_torch: bool = True
     """Whether `embed` computes with PyTorch alone, so that it can be exported."""
 
@@ -121,6 +124,7 @@ class Encoder(nn.Module, ABC):
             overlap=overlap,
         )
         self.weights = weights
+        self.options = {}
 
     @property
     def dimensions(self) -> tuple[int, ...]:

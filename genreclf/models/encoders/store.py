@@ -130,6 +130,7 @@ def embedding_recipe(
         "sha256": encoder.provenance.sha256,
         "layers": list(encoder.layers),
         "pooling": ["mean", encoder.window_s, encoder.hop_s],
+        **encoder.options,
     }
     if encoder.sample_rate is None:
         assert log_mel is not None
