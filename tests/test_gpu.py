@@ -1,21 +1,13 @@
-"""What only a GPU can show; skipped where there is none. Run this file alone, for runs on the CPU hide the GPUs."""
+"""Parts of a training on a GPU; skipped where there is none. Run this file alone, for runs on the CPU hide the GPUs."""
 
 import copy
-import csv
-import gc
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, Cli, python_m, write_music
 from torch import Tensor, nn
 
-import genreclf
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.data.clips import ClipBatch, ClipLoader
 from genreclf.data.encoding import store_of
@@ -23,7 +15,6 @@ from genreclf.datasets.synthetic import Synthetic
 from genreclf.devices import exactly
 from genreclf.models import CRNN, StatisticsCRNN
 from genreclf.models.pooling import MaxPool2d
-from genreclf.run_directory import RunDirectory
 from genreclf.training.compilation import compiled
 
 if torch.cuda.is_available():
@@ -34,18 +25,6 @@ GPU = torch.device("cuda", 0)
 SPEC = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=1)
 WORKSPACE_BYTES = 2**26
 """What cuBLAS may keep."""
-
-
-@pytest.fixture
-def on_gpu(tiny: list[str]) -> list[str]:
-    """Overrides of a tiny run on a GPU, in the precision that it takes by itself."""
-    return [*tiny, "trainer=gpu", "trainer.precision=auto", "trainer.max_epochs=2"]
-
-
-def probabilities(run: str) -> np.ndarray:
-    """Return those of a run's test tracks."""
-    with RunDirectory(run).predictions.open(newline="") as file:
-        return np.array([[float(value) for value in row[3:]] for row in list(csv.reader(file))[1:]])
 
 
 def test_a_store_is_the_same_to_a_step_and_the_memory_is_given_back(tmp_path: Path) -> None:
@@ -145,73 +124,3 @@ def test_pools_as_pytorch_to_the_last_bit(shape: tuple[int, ...], window: tuple[
     assert theirs.grad is not None
     assert torch.equal(ours.grad, theirs.grad)
     assert maxima.stride() == expected.stride()
-
-
-def test_a_run_is_tested_and_predicts_exactly(cli: Cli, on_gpu: list[str], tmp_path: Path) -> None:
-    assert cli(*on_gpu, "run_dir=run").code == 0
-    assert cli("evaluate", "run", "run_dir=again").code == 0
-    np.testing.assert_array_equal(probabilities("again"), probabilities("run"))
-    environment = RunDirectory("run").read_json(RunDirectory("run").environment)
-    assert {"cuda", "cudnn"} <= environment["versions"].keys()
-    assert environment["ranks"][0]["device"] == f"{torch.cuda.get_device_name()} (cuda:0)"
-    write_music(tmp_path / "music")
-    song = tmp_path / "music/metal/0.wav"
-    torch.set_float32_matmul_precision("high")
-    try:
-        here, there = (genreclf.load("run", device=device).predict(song) for device in ("cpu", "cuda"))
-    finally:
-        torch.set_float32_matmul_precision("highest")
-    np.testing.assert_allclose(there.probabilities, here.probabilities, atol=1e-5)
-    predicted = cli("predict", "run", str(song), "--device", "cuda:0")
-    assert predicted.code == 0, predicted.err
-
-
-def test_a_deterministic_training_repeats_itself(cli: Cli, on_gpu: list[str]) -> None:
-    try:
-        for run in ("one", "other"):
-            outcome = cli(*on_gpu, "trainer.deterministic=true", f"run_dir={run}")
-            assert outcome.code == 0, outcome.err
-    finally:
-        torch.use_deterministic_algorithms(False)
-    np.testing.assert_array_equal(probabilities("one"), probabilities("other"))
-
-
-def test_no_memory_left_is_a_sentence(cli: Cli, on_gpu: list[str]) -> None:
-    gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(1e-5)
-    try:
-        outcome = cli(*on_gpu, "run_dir=run")
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    assert outcome.code == 2
-    assert "No memory is left on the device (CUDA out of memory; Tried to allocate" in outcome.err
-
-
-def test_ranks_train_as_one_process(on_gpu: list[str]) -> None:
-    """A single rank sums its gradients with NCCL, two that share the GPU do with gloo."""
-    words = [*on_gpu, "trainer.precision=32-true", "model.dropout=0", "data.batch_size=5"]
-    gloo = "{_target_:lightning.pytorch.strategies.DDPStrategy,process_group_backend:gloo}"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--master_addr", "localhost"]
-    torchrun += ["--master_port", port, "--nproc_per_node", "1"]
-    settings = [*words, "trainer.devices=2", f"trainer.strategy={gloo}", "run_dir=gloo"]
-    shared = [
-        subprocess.Popen(
-            [*torchrun, "--node_rank", node, "-m", "genreclf", *settings],
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-        )
-        for node in ("0", "1")
-    ]
-    alone = [python_m(*words, "run_dir=plain"), python_m(*words, "trainer.strategy=ddp", "run_dir=nccl")]
-    for process in (*shared, *alone):
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, output
-    assert len(RunDirectory("gloo").read_json(RunDirectory("gloo").environment)["ranks"]) == 2
-    for run in ("nccl", "gloo"):  # Convolutions round their factors to TF32.
-        np.testing.assert_allclose(probabilities(run), probabilities("plain"), atol=5e-3)
