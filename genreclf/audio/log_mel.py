@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genreclf.errors import UserError, first_line
+
 STEP_DB = 1 / 256
 """The step of quantized log-mels (``log_mel_q``, int16), in dB; the rounding error is half a step, 0.002 dB."""
 
@@ -170,6 +172,24 @@ class FeatureSpec:
         return torch.from_numpy(edges_hz[1:-1]).float()
 
 
+def mel_filters(n_fft: int, f_min: float, f_max: float, n_mels: int, sample_rate: int) -> Tensor:
+    """Return Slaney's mel filters of equal area, shape ``(bin, mel)``, as librosa's default is.
+
+    Raises:
+        UserError: torchaudio does not fit torch.
+    """
+    try:
+        from torchaudio.functional import melscale_fbanks
+    except OSError as error:
+        raise UserError(
+            f"torchaudio cannot be loaded, since its build does not fit that of torch {torch.__version__} "
+            f"({first_line(error)}): install both again, from the same place."
+        ) from error
+    bins = n_fft // 2 + 1
+    filters: Tensor = melscale_fbanks(bins, f_min, f_max, n_mels, sample_rate, norm="slaney", mel_scale="slaney")
+    return filters
+
+
 class LogMel(nn.Module):
     """Computes log-mel spectrograms in dB relative to 1, equal to librosa's within 0.01 dB.
 
@@ -200,12 +220,10 @@ class LogMel(nn.Module):
         f_max: float | None = None,
     ) -> None:
         super().__init__()
-        from torchaudio.functional import melscale_fbanks
-
         self.n_fft, self.hop_length = n_fft, hop_length
         self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float64), persistent=False)
         f_max = sample_rate / 2 if f_max is None else f_max
-        bank = melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, "slaney", "slaney")
+        bank = mel_filters(n_fft, f_min, f_max, n_mels, sample_rate)
         # A mel band covers neighboring bins only, so that a few bands need a narrow part of the spectrum.
         self.spans: list[tuple[int, int]] = []
         for first in range(0, n_mels, MELS_AT_ONCE):

@@ -41,4 +41,5 @@ def _start(config: Config, run: RunDirectory, prepared: Prepared) -> str:
         with suppress(UserError):  # Whoever loads it to train says what is wrong with it.
             return f"goes on from epoch {load_checkpoint(run.last)['epoch'] + 1} of {config.trainer.max_epochs}"
         return "goes on from its last checkpoint"
-    return "fitted at once" if prepared.model.fits_at_once else f"new, {config.trainer.max_epochs} epochs"
+    epochs = config.trainer.max_epochs
+    return "fitted at once" if prepared.model.fits_at_once else f"new, {epochs} epoch{'s' * (epochs != 1)}"

@@ -1,4 +1,5 @@
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,3 +161,12 @@ def test_pictures_span_80_db() -> None:
 def test_a_spec_survives_a_checkpoint() -> None:
     assert FeatureSpec.from_plain(spec().plain()) == spec()
     assert all(isinstance(value, int | float | str | None) for value in spec().plain().values())
+
+
+def test_a_torchaudio_of_another_build_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torchaudio.py").write_text('raise OSError("Could not load this library: libtorchaudio.so")')
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(UserError, match=r"does not fit that of torch .* \(Could not load .*\): install both again"):
+        LogMel(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128)

@@ -7,8 +7,8 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchaudio.functional import melscale_fbanks
 
+from genreclf.audio.log_mel import mel_filters
 from genreclf.errors import UserError, first_line
 from genreclf.models.encoders.base import Encoder, Origin
 from genreclf.models.encoders.weights import cached_weights, file_of
@@ -59,8 +59,7 @@ class Cnn14(Encoder):
             self.add_module(f"conv_block{number}", ConvBlock(inputs, outputs))
         self.fc1 = nn.Linear(CHANNELS[-1], CHANNELS[-1])
         self.dimension = (*CHANNELS, CHANNELS[-1])
-        filters = melscale_fbanks(WINDOW // 2 + 1, 50.0, 14000.0, MELS, RATE, norm="slaney", mel_scale="slaney")
-        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("filters", mel_filters(WINDOW, 50.0, 14000.0, MELS, RATE), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     def load(self) -> None:
