@@ -35,6 +35,7 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         what = f"fit of {fits['model']}, {fits['epochs']} epochs"
         measured = f"{fits['fit_s']} s"
         yield what, measured, f"bare loop, {fits['bare_s']} s", f"{fits['vs_bare_loop']} times the time"
+        yield "", "median epoch", "the bare epoch before it", f"{fits['median_epoch_vs_bare']} times the time"
         yield "fixed cost of an epoch", f"{fits['fixed_cost_epoch_s']} s", "", ""
     for name, step in fits.items():
         if isinstance(step, dict):
