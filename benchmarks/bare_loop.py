@@ -90,7 +90,7 @@ class BareLoop:
 
     def epochs(self, count: int) -> float:
         """Return the seconds of so many epochs, with validation and two checkpoints each."""
-        self._wait()
+        self.wait()
         started_s = time.perf_counter()
         for _ in range(count):
             for x, y in self.ready.train:
@@ -102,7 +102,7 @@ class BareLoop:
             with tempfile.TemporaryFile() as file:
                 for _ in ("best", "last"):
                     torch.save([self.network.state_dict(), self.optimizer.state_dict()], file)
-        self._wait()
+        self.wait()
         return time.perf_counter() - started_s
 
     def steps(self, count: int) -> float:
@@ -111,7 +111,7 @@ class BareLoop:
         for x, y in itertools.islice(itertools.cycle(self.ready.train), count):
             started_s = time.perf_counter()
             self.step(x, y)
-            self._wait()
+            self.wait()
             spent_s.append(time.perf_counter() - started_s)
         return min(spent_s[1:])
 
@@ -138,7 +138,8 @@ class BareLoop:
         dtype = torch.float16 if self.precision == "16-mixed" else torch.bfloat16
         return torch.autocast(self.device.type, dtype, enabled=self.precision != "32-true")
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait until the device has done its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 

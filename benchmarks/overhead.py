@@ -4,7 +4,8 @@
 
 A recorded step does nothing here once it is replayed, nor does the forward pass of the validation, so that what is left
 is what the loops, the callbacks and the loggers take. Prints JSON: microseconds of a thread's processor time, and of
-the clock for each of several trainings at once in threads, which share one Python interpreter.
+the clock for each of several trainings at once in threads, which share one Python interpreter. An epoch is without its
+checkpoints.
 """
 
 import argparse

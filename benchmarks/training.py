@@ -46,13 +46,12 @@ def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:
     fits_s: list[float] = []
     outside_s: list[float] = []
     for _ in range(rounds):
-        history: list[dict[str, float]] = []
-        before = _BareEpochBefore(loop)
-        with before.each_epoch():
-            whole_s = fit_s(config, history)
-        bare_s += before.epochs_s
-        fits_s += [row["epoch_s"] for row in history]
-        outside_s.append(whole_s - sum(before.epochs_s) - sum(row["epoch_s"] for row in history))
+        clock = _EpochClock(loop)
+        with clock.comes_first():
+            whole_s = fit_s(config)
+        bare_s += clock.bare_s
+        fits_s += clock.epochs_s
+        outside_s.append(whole_s - sum(clock.bare_s) - sum(clock.epochs_s))
     fastest_s = epochs * min(fits_s) + min(outside_s)
     clips = sum(len(y) for _, y in ready.train)
     return {
@@ -114,10 +113,11 @@ def epoch_s(config: Config) -> float:
 def _fixed_cost_s(config: Config, loop: BareLoop) -> float:
     """Return what an epoch of one batch of each kind takes longer than those batches, the median of several."""
     small = replace(config.trainer, max_epochs=6, limit_train_batches=1, limit_val_batches=1)
-    history: list[dict[str, float]] = []
-    fit_s(replace(config, trainer=small), history)
     loop.ready = Ready(loop.ready.train[:1], loop.ready.val[:1])
-    return median(row["epoch_s"] for row in history[1:]) - loop.epochs(3) / 3
+    clock = _EpochClock(loop)
+    with clock.comes_first():
+        fit_s(replace(config, trainer=small))
+    return median(clock.epochs_s[1:]) - median(clock.bare_s[1:])
 
 
 def fit_s(config: Config, history: list[dict[str, float]] | None = None) -> float:
@@ -141,19 +141,34 @@ def fit_s(config: Config, history: list[dict[str, float]] | None = None) -> floa
         return spent_s
 
 
-class _BareEpochBefore(Callback):
-    """Trains a `BareLoop` for an epoch before each epoch of a fit, so that both meet the same noise of the machine."""
+class _EpochClock(Callback):
+    """Measures the epochs of a fit, checkpoints included, and trains a `BareLoop` for an epoch before each of them.
+
+    So both meet the same noise of the machine. An epoch lasts until the next one starts, or the training ends.
+    """
 
     def __init__(self, loop: BareLoop) -> None:
         self.loop = loop
+        self.bare_s: list[float] = []
         self.epochs_s: list[float] = []
+        self._started_s: float | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.epochs_s.append(self.loop.epochs(1))
+        self._stop()
+        self.bare_s.append(self.loop.epochs(1))
+        self._started_s = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._started_s is not None:
+            self.loop.wait()
+            self.epochs_s.append(time.perf_counter() - self._started_s)
 
     @contextlib.contextmanager
-    def each_epoch(self) -> Iterator[None]:
-        """Come first among the callbacks of the fits within, before the one that times the epoch."""
+    def comes_first(self) -> Iterator[None]:
+        """Come first among the callbacks of the fit within."""
 
         def trainer_with_this(config: Config, *, callbacks: list[Callback], **settings: Any) -> Trainer:
             return trainer_of(config, callbacks=[self, *callbacks], **settings)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import zipfile
 import zlib
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.utils.serialization import config as serialization
 
 from genreclf.errors import UserError
 from genreclf.limits import refuse_device
@@ -50,7 +52,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
             OSError: It cannot be written; what `path` held before is left as it was.
         """
         content = io.BytesIO()
-        torch.save(checkpoint, content)
+        with serialization.patch("save.compute_crc32", False):  # type: ignore[attr-defined]
+            torch.save(checkpoint, content)
         if not self.in_background:
             self.finish()
             _write(content, Path(path))
@@ -86,7 +89,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
 
 def _write(content: io.BytesIO, path: Path) -> None:
-    """Write what `torch.save` wrote into memory, and its checksum, in the place of `path`."""
+    """Write what `torch.save` wrote into memory, and its checksums, in the place of `path`."""
+    _sum_records(content)
     content.seek(-2, os.SEEK_END)  # An archive ends with the length of its comment.
     content.write(CHECKSUM_BYTES.to_bytes(2, "little"))
     content.write(CHECKSUM % zlib.crc32(content.getbuffer()))
@@ -94,6 +98,22 @@ def _write(content: io.BytesIO, path: Path) -> None:
         file.write(content.getbuffer())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sum_records(content: io.BytesIO) -> None:
+    """Put the CRC-32 of each record where `torch.save` would have, which takes half of its time for them."""
+    with zipfile.ZipFile(content) as archive:
+        entry, records = archive.start_dir, archive.infolist()
+    view = content.getbuffer()
+    for record in records:
+        name, extra = struct.unpack_from("<HH", view, record.header_offset + 26)
+        start = record.header_offset + 30 + name + extra
+        end = start + record.file_size
+        checksum = zlib.crc32(view[start:end])
+        struct.pack_into("<I", view, end + 4, checksum)
+        struct.pack_into("<I", view, entry + 16, checksum)
+        entry += 46 + sum(struct.unpack_from("<HHH", view, entry + 28))
+    view.release()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

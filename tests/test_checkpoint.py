@@ -43,6 +43,18 @@ def test_no_flipped_bit_changes_what_is_read(tmp_path: Path) -> None:
             torch.testing.assert_close(load_checkpoint(path), CONTENT, rtol=0, atol=0)
 
 
+def test_an_archive_is_as_torch_writes_it(tmp_path: Path) -> None:
+    torch.save(CONTENT, tmp_path / "archive.ckpt")
+    SafeCheckpointIO().save_checkpoint(CONTENT, tmp_path / "ours/archive.ckpt")
+    expected, ours = tmp_path / "archive.ckpt", tmp_path / "ours/archive.ckpt"
+    with zipfile.ZipFile(expected) as theirs, zipfile.ZipFile(ours) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == theirs.namelist()
+        id_starts = theirs.getinfo("archive/.data/serialization_id").header_offset
+    # The id is made of checksums, of which torch had none.
+    assert ours.read_bytes()[:id_starts] == expected.read_bytes()[:id_starts]
+
+
 def test_a_checkpoint_without_a_checksum_is_read(tmp_path: Path) -> None:
     torch.save(CONTENT, tmp_path / "best.ckpt")
     torch.testing.assert_close(load_checkpoint(tmp_path / "best.ckpt"), CONTENT)
