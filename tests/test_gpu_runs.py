@@ -101,7 +101,7 @@ def test_recorded_steps_log_the_norm_of_the_gradient(cli: Cli, on_gpu: list[str]
 
 def test_recorded_steps_fine_tune_an_encoder(cli: Cli, on_gpu: list[str], tmp_path: Path) -> None:
     words = [word for word in on_gpu if not word.startswith("model")]
-    encoder = [*small_encoder(tmp_path), "encoder.enlarge=1.5"]
+    encoder = [*small_encoder(tmp_path), "encoder.enlarge=1.5", "encoder.centered=true"]
     np.testing.assert_array_equal(*of_recorded_and_eager_steps(cli, *words, "model=finetune", *encoder))
 
 

@@ -28,7 +28,8 @@ def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[s
 
 def _idle(settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield keys that change nothing at their values; runs of earlier versions lack them."""
-    yield from (key for key in ("features.f_min", "features.f_max", "model.center_bands") if not settings.get(key))
+    switches = ("features.f_min", "features.f_max", "model.center_bands", "encoder.centered")
+    yield from (key for key in switches if not settings.get(key))
     if settings.get("encoder.enlarge", 1) == 1:
         yield "encoder.enlarge"
     if settings.get("split.inner_fold") is None:

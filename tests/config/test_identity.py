@@ -36,6 +36,8 @@ CONFIG: dict[str, Any] = {
         ({"model": {"center_bands": True}}, False),
         ({"encoder": {"enlarge": 1.0}}, True),
         ({"encoder": {"enlarge": 1.75}}, False),
+        ({"encoder": {"centered": False}}, True),
+        ({"encoder": {"centered": True}}, False),
         ({"split": {"train_fraction": 0.5, "subset_seed": 3}}, False),
         ({"split": {"artists_per_genre": 2}}, False),
     ],

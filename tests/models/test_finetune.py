@@ -258,3 +258,17 @@ def test_a_picture_is_enlarged() -> None:
     assert (plain.options, encoder.options) == ({}, {"enlarge": 1.5})
     with pytest.raises(ValueError, match="enlarge=0 is not positive"):
         TimmEncoder(model="test_efficientnet", enlarge=0, **ORIGIN)
+
+
+def test_channels_lack_the_means_of_bands_and_of_frames() -> None:
+    torch.manual_seed(0)
+    encoder = TimmEncoder(model="test_efficientnet", centered=True, enlarge=2, **ORIGIN).eval()
+    x = torch.randn(2, 32, 40)
+    pictures = torch.stack([x, x - x.mean(2, keepdim=True), x - x.mean(1, keepdim=True)], 1)
+    enlarged = nn.functional.interpolate(pictures, scale_factor=2, mode="bilinear")
+    network = encoder.network
+    with torch.no_grad():
+        features = network.forward_features(enlarged * encoder.gain + encoder.shift)
+        expected = network.forward_head(features, pre_logits=True)[:, None, None]
+        torch.testing.assert_close(encoder.embed_scaled(x), expected)
+    assert encoder.options == {"enlarge": 2, "centered": True}

