@@ -108,8 +108,8 @@ def checked_again(
         config[override.key_or_group] = OmegaConf.select(
             composed([str(override.input_line)], config_dir), override.key_or_group
         )
-        if override.key_or_group == "data" and isinstance(data, dict) and "clip_seconds" in data:
-            config.data.clip_seconds = data["clip_seconds"]  # The network was trained on clips of this length.
+        if override.key_or_group == "data" and isinstance(data, dict):  # Its clips are cut as they were.
+            config.data.update({key: data[key] for key in ("clip_seconds", "grid_overlap", "short") if key in data})
     for override in values:  # Whatever the order, as in Hydra.
         OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
@@ -225,7 +225,7 @@ def load_corpus_for(
     corpus = load_corpus(checked_again(run, overrides, trust=trust, config_dir=config_dir, run_dir="-"), device)
     ours = replace(corpus.spec, clip_frames=spec.clip_frames, rendering=spec.rendering)
     if ours != spec:
-        differing = [key for key, value in ours.plain().items() if value != spec.plain()[key]]
+        differing = [each.name for each in fields(ours) if getattr(ours, each.name) != getattr(spec, each.name)]
         raise UserError(
             f"The model was trained on other spectrograms than data={corpus.dataset_name} gives "
             f"({', '.join(differing)}): choose a dataset of the same kind and features."

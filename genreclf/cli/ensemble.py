@@ -16,6 +16,7 @@ def main(arguments: list[str]) -> None:
     from genreclf.checkpoint import SafeCheckpointIO
     from genreclf.cli.compose import checked_again, refuse_without_effect
     from genreclf.comparison.runs import find_runs
+    from genreclf.config.identity import difference
     from genreclf.experiment.ensemble import combine
     from genreclf.experiment.run import carry_out
     from genreclf.run_directory import RunDirectory
@@ -35,14 +36,15 @@ def main(arguments: list[str]) -> None:
     given |= {"init_from": None, "ckpt_path": None, "model": combined.model, "encoder": combined.encoder}
     config = checked_again(runs[0], overrides, trust=asked.trust, config_dir=asked.config_dir, **given)
     target = RunDirectory(config.run_dir)
-    if target.config.exists() or target.checkpoints.exists():
-        raise UserError(f"{target.path} holds a run already; choose another run_dir.")
     was_there = target.path.exists()
+    goes_on = target.config.exists() and not difference(target.read_config(), config.plain)
+    if target.status == "finished" or (not goes_on and (target.config.exists() or target.checkpoints.exists())):
+        raise UserError(f"{target.path} holds a run already; choose another run_dir.")
     target.make()
     try:
         SafeCheckpointIO().save_checkpoint(combined.checkpoint, target.best)
         carry_out("ensemble", config)
-    except UserError:
+    except BaseException:
         if not target.config.exists():  # Nothing was computed.
             shutil.rmtree(target.checkpoints if was_there else target.path)
         raise

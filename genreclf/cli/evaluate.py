@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> None:
     """Write metrics and predictions into `run_dir`, by default a new folder beside the run's checkpoints."""
     asked = parser().parse(arguments)
     from genreclf.cli.compose import checked_again, refuse_without_effect
+    from genreclf.config.identity import difference
     from genreclf.run_directory import RunDirectory
 
     refuse_without_effect(asked.overrides)
@@ -34,6 +35,9 @@ def main(arguments: list[str]) -> None:
         return
     from genreclf.experiment.run import carry_out
 
+    target = RunDirectory(config.run_dir)
+    if target.config.exists() and (differing := difference(target.read_config(), config.plain)):
+        raise UserError(f"{target.path} holds another run ({differing}); set another run_dir.")
     carry_out("evaluate", config)
 
 

@@ -30,6 +30,18 @@ def main(arguments: list[str]) -> None:
             raise UserError("recommend: --evaluate has no playlist; choose another --format.")
         if options.picture is not None:
             raise UserError("recommend: --picture is of one song; leave it or --evaluate out.")
+        if without_effect := [
+            name
+            for name, value in (
+                ("--same-genre", options.same_genre),
+                ("--diverse", options.diverse),
+                ("--other-artists", options.other_artists),
+                ("--exclude-artist", options.exclude_artist),
+                ("--library", options.library),
+            )
+            if value
+        ]:
+            raise UserError(f"recommend: {', '.join(without_effect)} has no effect with --evaluate; leave it out.")
         return evaluate(
             options.run,
             options.what,

@@ -29,22 +29,24 @@ def evaluate(
     from genreclf.recommend.searching import WEIGHTS
     from genreclf.recommend.similarity import usual_weights
     from genreclf.run_directory import RunDirectory
+    from genreclf.splits.base import Split
 
     directory = RunDirectory(run)
     predictor = GenrePredictor.of_run(run, device=device, trust=trust)
     predictor.check_embeds()
-    split = directory.read_json(directory.split)
-    if split.get("leaky"):
+    split = Split.from_json(directory.read_json(directory.split))
+    if split.leaky:
         raise UserError(f"{run} has a LEAKY split: its test tracks are in its training, so they measure nothing.")
     corpus = load_corpus_for(
         predictor.spec, directory, overrides, device=predictor.device, trust=trust, config_dir=config_dir
     )
-    missing = [name for name in split["test"] if name not in corpus.store.lengths_frames]
+    test, validation = (sorted({segment.track_id for segment in part}) for part in (split.test, split.val))
+    missing = [name for name in test if name not in corpus.store.lengths_frames]
     if missing:
         raise UserError(
             f"The dataset lacks {len(missing)} of the run's test tracks, {missing[0]} first: check data.root."
         )
-    tracks = [corpus.tracks[name] for name in split["test"]]
+    tracks = [corpus.tracks[name] for name in test]
     if not any(track.artist for track in tracks):
         note("no artist is known (data.artists), so songs of one artist find each other.")
     collection = _collection(tracks)
@@ -52,7 +54,7 @@ def evaluate(
     probabilities, embeddings = _described(predictor, spectrograms)
     sizes = predictor.model.embedding_sizes or (embeddings.shape[1],)
     weights = usual_weights(sizes)
-    if val := [corpus.tracks[name] for name in split["val"] if name in corpus.store.lengths_frames]:
+    if val := [corpus.tracks[name] for name in validation if name in corpus.store.lengths_frames]:
         val_shares, val_embeddings = _described(predictor, [corpus.store.spectrogram(track.id) for track in val])
         weights = q.preferred_weights(val_embeddings, val_shares, sizes, _collection(val), k)
         directory.write_json(directory.path / WEIGHTS, {"sizes": list(sizes), "weights": list(weights)})
@@ -88,7 +90,8 @@ def _collection(tracks: "Sequence[Track]") -> "Collection":
     from genreclf.recommend.quality import Collection
 
     return Collection(
-        genre=np.array([track.genre for track in tracks]), group=np.array([track.group for track in tracks])
+        genre=np.array([track.genre for track in tracks]),
+        group=np.array([track.group or track.artist or track.id for track in tracks]),
     )
 
 

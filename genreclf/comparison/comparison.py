@@ -9,7 +9,7 @@ from pathlib import Path
 from genreclf.comparison.experiments import Experiment, group_runs
 from genreclf.comparison.naming import STARTS, recipe_of, shown, varying_keys
 from genreclf.comparison.runs import FinishedRun, find_runs, read_track_list
-from genreclf.comparison.significance import PairedTest, holm, paired_test
+from genreclf.comparison.significance import PairedTest, differ_in_artists, holm, paired_test
 from genreclf.config.identity import digest
 from genreclf.datasets.identity import artist_of, credited, read_artists
 from genreclf.errors import UserError
@@ -91,6 +91,11 @@ def compare(paths: Iterable[Path], artists: Path | None = None, without_tracks: 
         classes[_test_of(experiment)].append(experiment)
     alike = [pair for members in classes.values() for pair in combinations(members, 2)]
     tests = [paired_test(first.scores, second.scores) for first, second in alike]
+    warnings += [
+        f"{first.name} and {second.name} know different artists of the same tracks: they are tested over tracks only."
+        for first, second in alike
+        if differ_in_artists(first.scores, second.scores)
+    ]
     corrected = holm([test.p for test in tests])
     corrected_artists = iter(holm([test.p_artists for test in tests if test.p_artists is not None]))
     warnings += _pretraining(experiments)

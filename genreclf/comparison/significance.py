@@ -137,15 +137,13 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
 
     Over artists it is the same test of the sums of the differences of each artist's tracks, which swaps the two
     experiments artist by artist. The interval is a bootstrap: artists are drawn for both experiments together, seeds
-    for each of them.
+    for each of them. Where the experiments know different artists of the tracks, there is neither.
 
     Raises:
-        ValueError: The tracks or their artists are not the same.
+        ValueError: The tracks are not the same.
     """
     if first.track_ids != second.track_ids:
         raise ValueError("the experiments were tested on different tracks")
-    if first.artist is not None and second.artist is not None and not np.array_equal(first.artist, second.artist):
-        raise ValueError("the tracks have different artists in the experiments")
     differences = first.shares - second.shares
     low, high = _student(differences)
     once = first.once and second.once
@@ -153,7 +151,7 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
     first_better, second_better = int((steps > 0).sum()), int((steps < 0).sum())
     p_artists, ci95_artists = None, None
     samples, others = first.over_artists, second.over_artists
-    if first.artist is not None and samples is not None and others is not None:
+    if first.artist is not None and samples is not None and others is not None and not differ_in_artists(first, second):
         p_artists = permutation(np.bincount(first.artist, weights=steps).astype(np.int64))
         ci95_artists = percentiles(over_seeds(samples, 1) - over_seeds(others, 2))
     return PairedTest(
@@ -167,6 +165,11 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
         ci95_artists=ci95_artists,
         p_artists=p_artists,
     )
+
+
+def differ_in_artists(first: TrackScores, second: TrackScores) -> bool:
+    """Return whether two experiments on the same tracks know artists that group these differently."""
+    return first.artist is not None and second.artist is not None and not np.array_equal(first.artist, second.artist)
 
 
 def mcnemar(first_only: int, second_only: int) -> float:

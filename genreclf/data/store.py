@@ -189,9 +189,8 @@ def open_or_build(
 def _opened(directory: Path, tracks: Sequence[Track], skip_unreadable: bool) -> Store:
     store = Store(directory)
     if store.unreadable and not skip_unreadable:
-        raise _unreadable_error(
-            {track.id: (track, store.unreadable[track.id]) for track in tracks if track.id in store.unreadable}
-        )
+        found = {track.id: (track, store.unreadable[track.id]) for track in tracks if track.id in store.unreadable}
+        raise _unreadable_error(found, directory)
     return store
 
 
@@ -199,10 +198,11 @@ def _damaged_error(directory: Path, reason: str) -> UserError:
     return UserError(f"The store {directory} is damaged ({reason}); delete the folder to have it built anew.")
 
 
-def _unreadable_error(unreadable: Mapping[str, tuple[Track, str]]) -> UserError:
+def _unreadable_error(unreadable: Mapping[str, tuple[Track, str]], store: Path | None = None) -> UserError:
     named = "".join(f"\n  {track.path}: {reason}" for track, reason in unreadable.values())
     files = "1 file" if len(unreadable) == 1 else f"{len(unreadable)} files"
-    return UserError(f"{files} cannot be read; repair or remove them, or set data.skip_unreadable=true:{named}")
+    again = "" if store is None else f"; if they can be read by now, delete {store}, which says that they cannot"
+    return UserError(f"{files} cannot be read; repair or remove them, or set data.skip_unreadable=true{again}:{named}")
 
 
 def _build(

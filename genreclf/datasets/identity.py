@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from genreclf.audio.formats import AUDIO_SUFFIXES, PICTURE_SUFFIXES
@@ -96,6 +96,11 @@ def read_artists(path: str | Path) -> dict[str, str]:
                 f"{path}, line {number}: {name!r} has two artists, {artists[key]!r} and {artist!r}; keep one."
             )
     return artists
+
+
+def repeats_of(tracks: Collection[str]) -> set[str]:
+    """Return the ids of the other recordings among `KNOWN_REPEATS` that are the same as one of some tracks."""
+    return {id for known in KNOWN_REPEATS for id in known if not {*known}.isdisjoint(tracks)} - {*tracks}
 
 
 def artist_of(track: str, artists: Mapping[str, str]) -> str | None:

@@ -112,7 +112,10 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
     warnings = [*dataset.warnings, *mapped]
     if store.unreadable:
         named = ", ".join(f"{name} ({reason})" for name, reason in store.unreadable.items())
-        warnings.append(f"{len(store.unreadable)} tracks that cannot be read are left out: {named}.")
+        warnings.append(
+            f"{len(store.unreadable)} tracks that cannot be read are left out: {named}. If they can be read by now, "
+            f"delete {store.directory}, which says that they cannot."
+        )
     return Corpus(dataset.name, dataset.dataset, {track.id: track for track in tracks}, store, spec, tuple(warnings))
 
 

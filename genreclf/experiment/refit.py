@@ -9,6 +9,7 @@ from genreclf.errors import UserError
 from genreclf.evaluation.metrics import get_metric
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
+from genreclf.training.artifacts import local_run
 
 MAY_DIFFER = ("refit", "ckpt_path", "trainer", "callbacks.early_stopping", "data.root")
 """Keys in which a run and its refit differ without a word."""
@@ -44,7 +45,7 @@ class Refit:
         """Return what `Config.refit` names, None if nothing; raise `UserError` if it chose nothing, or other epochs."""
         if config.refit is None:
             return None
-        run = RunDirectory(config.refit)
+        run = local_run(config.refit)
         before = run.read_config()
         epochs = chosen_epochs(run)
         if epochs not in (None, config.trainer.max_epochs):

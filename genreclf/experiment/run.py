@@ -186,7 +186,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
         timing = {"prepare_s": round(time.perf_counter() - started_s, 3)}
         before = run.read_metrics() if run.status else {}
         before.pop("reason", None)
-        run.write_json(run.metrics, {**before, "status": "running", "timing": timing})
+        run.write_json(run.metrics, {**before, **prepared.provenance, "status": "running", "timing": timing})
         try:
             if devices > 1 and ranks is None:
                 launch(task, run.path, ranks=devices)

@@ -1,7 +1,7 @@
 """Prepare the split, the batches and the model of a run from its checked configuration."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning.pytorch import seed_everything
@@ -71,9 +71,10 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
         tuned = local_run(config.init_from)
         load_checkpoint(tuned.best)  # A missing or damaged one is told of before anything is gathered.
         lineage = read_lineage(tuned, config)
-        inherited = {key: record for key, record in provenance_of(tuned.read_metrics()).items() if key == "pretrained"}
+        inherited = _pretrained(tuned)
     if (start := Start.of(config)) is not None:
         lineage = read_lineage(start.run, config)
+        inherited = _pretrained(start.run)
     refit, teacher, baseline = Refit.of(config), Teacher.of(config), Baseline.of(config)
     if teacher is not None:
         lineage = both(lineage, read_lineage(teacher.run, config))
@@ -106,6 +107,12 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
         },
         start=start,
     )
+
+
+def _pretrained(run: RunDirectory) -> dict[str, Any]:
+    """Return what the metrics of a run that another goes on from say of pretraining."""
+    known = provenance_of(run.read_metrics()) if run.status else {}
+    return {key: record for key, record in known.items() if key == "pretrained"}
 
 
 def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
@@ -143,6 +150,8 @@ def _prepare_test(
     corpus = load(config)
     if config.clips.genre_map is not None:
         corpus = corpus.of_genres(known["genres"])
+    if config.clips.clip_seconds == "whole":  # As long as the longest track that the network was trained with.
+        corpus = replace(corpus, spec=replace(corpus.spec, clip_frames=spec.clip_frames))
     split, seen = _split(config, corpus, lineage)
     if unknown := set(split.genres) - set(known["genres"]):
         raise UserError(

@@ -25,6 +25,7 @@ from genreclf.experiment.checks import check_spectrograms, spec_of
 from genreclf.experiment.corpus import Corpus, load_corpus
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Segment, Split
+from genreclf.training.artifacts import local_run
 from genreclf.training.losses import CrossEntropy, Distillation
 
 OF_THE_DATA = ("store_dir", "skip_unreadable")
@@ -49,7 +50,7 @@ class Teacher:
             return None
         if not (named := config.loss.get("teacher")):
             raise UserError("loss=distill learns from a finished run: name it with loss.teacher=RUN.")
-        run = RunDirectory(str(named))
+        run = local_run(str(named))
         theirs = run.read_config()
         if run.status != "finished":
             raise UserError(f"loss.teacher={named} is not finished; let it end first.")

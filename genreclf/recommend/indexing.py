@@ -3,8 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -44,9 +44,21 @@ class Changes:
     left_out: int
 
 
-def entries_of_folders(
-    folders: Sequence[str], artists: str | None, say: Callable[[str], None]
-) -> dict[str, Iterator[Entry]]:
+@dataclass
+class Listing:
+    """The songs of a folder or a dataset."""
+
+    entries: Iterator[Entry]
+    """The songs."""
+    unlisted: set[str] = field(default_factory=set)
+    """Names of folders in it that could not be listed, known once all `entries` have been taken."""
+
+    def may_hold(self, name: str) -> bool:
+        """Return whether a song that was not found may lie in a folder that could not be listed."""
+        return any(folder in self.unlisted for folder in map(str, PurePosixPath(name).parents))
+
+
+def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callable[[str], None]) -> dict[str, Listing]:
     """List the songs of each folder, at any depth.
 
     Artists are those of a file, see `genreclf.datasets.identity.read_artists`, or else of the songs' own tags.
@@ -59,7 +71,7 @@ def entries_of_folders(
         if not Path(folder).is_dir():
             raise UserError(f"{folder} is no folder: give one of audio files, or a dataset as data=NAME.")
 
-    def entries(root: Path) -> Iterator[Entry]:
+    def entries(root: Path, unlisted: set[str]) -> Iterator[Entry]:
         for path, reason in audio_files([str(root)]):
             try:
                 name = path.relative_to(root).as_posix()
@@ -71,15 +83,21 @@ def entries_of_folders(
                 reason, status = getattr(error, "strerror", None) or str(error), None
             if status is None:
                 say(f"{printable(str(path))}: {reason}")
+                if path.is_dir() and not path.is_symlink():
+                    unlisted.add(path.relative_to(root).as_posix())
                 continue
             artist = _artist_of_file(name, known)
             mark = f"{status.st_size}-{status.st_mtime_ns}"
             yield Entry(origin=str(root), name=name, path=path, fingerprint=mark, artist=artist)
 
-    return {str(root): entries(root) for root in (Path(folder).resolve() for folder in folders)}
+    listings: dict[str, Listing] = {}
+    for root in (Path(folder).resolve() for folder in folders):
+        unlisted: set[str] = set()
+        listings[str(root)] = Listing(entries(root, unlisted), unlisted)
+    return listings
 
 
-def entries_of_dataset(name: str, tracks: Iterable[Track]) -> dict[str, Iterator[Entry]]:
+def entries_of_dataset(name: str, tracks: Iterable[Track]) -> dict[str, Listing]:
     """Return the tracks of a dataset as songs."""
     entries = (
         Entry(
@@ -87,7 +105,7 @@ def entries_of_dataset(name: str, tracks: Iterable[Track]) -> dict[str, Iterator
         )
         for track in tracks
     )
-    return {name: entries}
+    return {name: Listing(entries)}
 
 
 def describe_file(predictor: GenrePredictor) -> Describe:
@@ -117,7 +135,7 @@ def update(
     run: RunDirectory,
     predictor: GenrePredictor,
     *,
-    entries: dict[str, Iterator[Entry]],
+    entries: dict[str, Listing],
     describe: Describe,
     say: Callable[[str], None],
 ) -> Changes:
@@ -158,17 +176,21 @@ def _update_origin(
     records: Records,
     predictor: GenrePredictor,
     origin: str,
-    entries: Iterator[Entry],
+    listing: Listing,
     describe: Describe,
     say: Callable[[str], None],
 ) -> tuple[int, int, int, int]:
     from rich.console import Console
     from rich.progress import track
 
+    listed = {entry.name: entry for entry in listing.entries}
+    records.move(listed.values())
     known = records.fingerprints(origin)
-    listed = {entry.name: entry for entry in entries}
     fresh = [entry for entry in listed.values() if known.get(entry.name, ("",))[0] != entry.fingerprint]
-    gone = [name for name in known if name not in listed]
+    missing = [name for name in known if name not in listed]
+    gone = [name for name in missing if not listing.may_hold(name)]
+    if len(gone) < len(missing):
+        say(f"{len(missing) - len(gone)} songs of folders of {origin} that could not be listed stay in the library.")
     stale = [*gone, *(entry.name for entry in fresh if entry.name in known)]
     if stale:
         records.change(drop=[(origin, name) for name in stale])
@@ -197,7 +219,7 @@ def _update_origin(
     finally:
         if waiting:
             records.change(add=waiting)
-    return added, len(same), len(gone), left_out
+    return added, len(same) + len(missing) - len(gone), len(gone), left_out
 
 
 def _song_of(entry: Entry, described: Described, predictor: GenrePredictor) -> Song:

@@ -138,6 +138,14 @@ class Records:
             connection.executemany("INSERT INTO song VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(self._row, add))
             _note(connection, {"changed": True})
 
+    def move(self, entries: Iterable[Entry]) -> None:
+        """Let each file be one song, under the origin and name of an entry, if it was found elsewhere before."""
+        rows = [(entry.origin, entry.name, str(entry.path), entry.origin) for entry in entries]
+        with self.connection(write=True) as connection:
+            query = "UPDATE OR REPLACE song SET origin = ?, name = ? WHERE path = ? AND origin != ?"
+            if connection.executemany(query, rows).rowcount > 0:
+                _note(connection, {"changed": True})
+
     def rename_artists(self, origin: str, artists: Mapping[str, str]) -> None:
         """Set the artists of songs of an origin, by name."""
         rows = [(artist, _credits(artist), origin, name) for name, artist in artists.items()]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from genreclf.datasets.base import Track
-from genreclf.datasets.identity import credited
+from genreclf.datasets.identity import credited, repeats_of
 from genreclf.errors import UserError
 
 SUBSETS = ("train", "val", "test")
@@ -262,17 +262,20 @@ class Splitter(ABC):
 
     def _warn_of_shared(self, proposed: ProposedSplit, usable: Sequence[Track]) -> list[str]:
         owners_of = {track.id: (track.id,) if self.leaky else credited(track.artist) for track in usable}
+        held = {subset: {segment.track_id for segment in segments} for subset, segments in proposed.subsets.items()}
         subsets_of: dict[str, set[str]] = {}
-        for subset, segments in proposed.subsets.items():
-            for segment in segments:
-                for owner in owners_of[segment.track_id]:
-                    subsets_of.setdefault(owner, set()).add(subset)
+        for subset, ids in held.items():
+            for owner in (owner for id in ids for owner in owners_of[id]):
+                subsets_of.setdefault(owner, set()).add(subset)
         shared = sum(len(subsets) > 1 for subsets in subsets_of.values())
         owners = "tracks" if self.leaky else "known artists"
         problem = f"{shared} of {len(subsets_of)} {owners} are in more than one subset"
         if self.leaky:
             return [f"split={self.name} leaks: {problem}, so its scores say little about unseen tracks"]
-        return [f"{problem}, which flatters the scores; split=artist_folds keeps artists together"] if shared else []
+        twins = repeats_of(held["train"] | held["val"]) & held["test"]
+        also = f"{len(twins)} of {len(held['test'])} test tracks are known repeats of training or validation tracks"
+        found = [problem] * bool(shared) + [also] * bool(twins)
+        return [f"{each}, which flatters the scores; split=artist_folds keeps them together" for each in found]
 
     def _warn_of_left_out(
         self, proposed: ProposedSplit, tracks: Sequence[Track], frames: Mapping[str, int]

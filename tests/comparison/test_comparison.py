@@ -31,6 +31,18 @@ def test_pairs_are_tested_and_corrected(tmp_path: Path) -> None:
     assert comparison.refusals == ()
 
 
+def test_different_artists_of_the_same_tracks_are_compared_over_tracks_only(tmp_path: Path) -> None:
+    for model, artists in (("CRNN", 2), ("CNN", 3)):
+        run = write_run(tmp_path / model, FIRST if model == "CRNN" else SECOND, model=model, genres=("polka", "samba"))
+        ids = [line.split(",")[0] for line in (run / "predictions.csv").read_text().splitlines()[1:]]
+        known = {id: [f"artist {number % artists}"] for number, id in enumerate(ids)}
+        (run / "split.json").write_text(json.dumps({"dataset": model, "artists": known}))
+    comparison = compare([tmp_path])
+    assert comparison.pairs[0].test.p < 1
+    assert comparison.pairs[0].test.p_artists is None
+    assert any("CNN and CRNN know different artists of the same tracks" in line for line in comparison.warnings)
+
+
 def test_other_tracks_are_not_compared_and_the_rest_goes_on(tmp_path: Path) -> None:
     three_models(tmp_path)
     write_run(tmp_path / "d", FIRST[:12], model="Other", split_hash="bbbb", first_track=9)

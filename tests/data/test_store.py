@@ -138,8 +138,11 @@ def test_unreadable_tracks_are_remembered(tmp_path: Path) -> None:
     store = build(tmp_path, encode=broken, skip_unreadable=True)
     assert store.unreadable == {"g/3": "is empty"}
     assert "g/3" not in store.lengths_frames
-    with pytest.raises(UserError, match=r"1 file cannot be read.*\n  3.wav: is empty"):
+    with pytest.raises(UserError, match=r"1 file cannot be read.*\n  3.wav: is empty") as known:
         build(tmp_path)
+    assert f"delete {store.directory}, which says that they cannot" in str(known.value)
+    shutil.rmtree(store.directory)
+    assert build(tmp_path).unreadable == {}
 
 
 def test_only_unreadable_tracks_are_no_store(tmp_path: Path) -> None:

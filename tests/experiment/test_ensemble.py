@@ -107,6 +107,20 @@ def test_marks_are_those_of_the_runs(cli: Cli, finished: RunDirectory, second: R
     assert Path("both/report.md").read_text().splitlines()[0].endswith("(LEAKY) (PRETRAINED) (REFIT)")
 
 
+def test_an_interrupted_ensemble_goes_on(cli: Cli, second: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("genreclf.experiment.run.compute", interrupted)
+        outcome = cli("ensemble", "run", "second", "run_dir=both")
+    assert outcome.code == 130
+    assert "Run the same command with run_dir=both to go on." in outcome.err
+    assert "both holds a run already" in cli("ensemble", "run", "second", "--weights", "validation", "run_dir=both").err
+    assert cli("ensemble", "run", "second", "run_dir=both").code == 0
+    assert RunDirectory("both").status == "finished"
+
+
 def test_validation_weighs_the_runs(cli: Cli, second: RunDirectory) -> None:
     outcome = cli("ensemble", ".", "--weights", "validation", "run_dir=both")
     assert outcome.code == 0, outcome.err

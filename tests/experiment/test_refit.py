@@ -99,6 +99,15 @@ def test_a_mistake_is_one_sentence(
     assert not RunDirectory("again").metrics.exists()
 
 
+def test_an_interrupted_refit_is_tested_as_one(cli: Cli, finished: RunDirectory, tiny: list[str]) -> None:
+    assert cli("refit", "run", "run_dir=again").code == 0
+    again = RunDirectory("again")
+    kept = {key: value for key, value in again.read_metrics().items() if key in ("status", "refit")}
+    change(again, **dict.fromkeys(again.read_metrics().keys() - kept.keys()), status="running")
+    assert cli("evaluate", "again", "run_dir=tested").code == 0
+    assert "(REFIT)" in Path("tested/report.md").read_text().splitlines()[0]
+
+
 def test_an_evaluation_is_no_run_and_code_of_others_is_not_imported(cli: Cli, finished: RunDirectory) -> None:
     shutil.copytree("run", "evaluated")
     Path("evaluated/history.csv").unlink()

@@ -1,4 +1,5 @@
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,21 @@ def test_evaluate_gives_the_figures_of_the_run(cli: Cli, tiny: list[str], tmp_pa
     other = cli("evaluate", "run", "run_dir=other", "split=track", "split.train=0.2", "split.val=0.2", "split.test=0.6")
     assert other.code == 0, other.err
     assert RunDirectory(tmp_path / "other").read_metrics()["test"]["track"]["n"] == 30
+    assert cli("evaluate", "run", "run_dir=again").code == 0
+    for taken in ("other", "trained"):
+        shutil.copytree("run" if taken == "trained" else "other", tmp_path / "trained", dirs_exist_ok=True)
+        refused = cli("evaluate", "run", f"run_dir={taken}")
+        assert refused.code == 2
+        assert f"{taken} holds another run (" in refused.err
+
+
+def test_clips_as_long_as_the_longest_track_keep_their_length(cli: Cli, tiny: list[str]) -> None:
+    assert cli(*tiny, "data.clip_seconds=whole", "data.grid_overlap=0.25", "run_dir=run").code == 0
+    outcome = cli("evaluate", "run", "data=synthetic", "data.duration_s=3", "split=test_all", "run_dir=longer")
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory("longer").read_config()["data"]["grid_overlap"] == 0.25
+    clips = RunDirectory("longer").read_metrics()["test"]
+    assert clips["clip"]["n"] > clips["track"]["n"]
 
 
 def test_the_leaky_split_says_so_everywhere(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

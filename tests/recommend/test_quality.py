@@ -1,6 +1,7 @@
 """Precision among the nearest, without songs of the query's own artist."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,20 @@ def test_mfcc_is_the_orthonormal_dct() -> None:
 
 def test_cosines() -> None:
     np.testing.assert_allclose(cosines(np.array([[2, 0], [1, 1]], np.float32))[0], [1, 0.5**0.5], atol=1e-7)
+
+
+def test_options_of_a_search_are_refused(cli: Cli) -> None:
+    outcome = cli("recommend", "run", "--evaluate", "--diverse", "--library", "elsewhere")
+    assert outcome.code == 2
+    assert "--diverse, --library has no effect with --evaluate" in outcome.err
+
+
+def test_segments_of_tracks_count_as_their_tracks(cli: Cli, tiny: list[str]) -> None:
+    assert cli(*tiny, "split=track", "split.pieces=true", "run_dir=run").code == 0
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1", "--format", "json")
+    assert outcome.code == 0, outcome.err
+    tested = {segment["track_id"] for segment in json.loads(Path("run/split.json").read_text())["test"]}
+    assert f"{len(tested)} test tracks in" in outcome.err
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from made_tracks import CLIP_FRAMES, GENRES, assign, folder, frames_of, gtzan, ids
 
+from genreclf.datasets.identity import KNOWN_REPEATS
 from genreclf.errors import UserError
 from genreclf.splits.base import SUBSETS, Segment, Split, Splitter
 from genreclf.splits.rules import ArtistFolds, ChunkSplitter, TrackSplitter
@@ -126,6 +127,15 @@ def test_artists_parted_by_a_random_split_are_counted() -> None:
     assert not assign(TrackSplitter(), gtzan(20)).warnings
     (notice,) = assign(TrackSplitter(), gtzan(20, artists=2)).warnings
     assert notice.startswith("20 of 20 known artists are in more than one subset")
+
+
+def test_known_repeats_parted_by_a_random_split_are_counted() -> None:
+    split = assign(TrackSplitter(), gtzan(100))
+    known, test = ids(split, "train") | ids(split, "val"), ids(split, "test")
+    affected = {id for twins in KNOWN_REPEATS for id in test.intersection(twins) if known.intersection(twins)}
+    assert affected
+    (notice,) = split.warnings
+    assert notice.startswith(f"{len(affected)} of {len(test)} test tracks are known repeats of training or validation")
 
 
 @pytest.mark.parametrize("split", [TrackSplitter, ChunkSplitter])

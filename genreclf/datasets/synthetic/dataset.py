@@ -97,9 +97,10 @@ class Synthetic(AudioDataset):
 
         The music is the same at every sample rate; its noises are drawn anew. Takes no state from other calls.
         """
-        number = int(track.id.rpartition("/")[2])
-        key = (self.seed, sorted(STYLES).index(track.genre), self._artist(number))
-        artist = draw_artist(STYLES[track.genre], np.random.default_rng([*key, 0]))
+        style, _, text = track.id.partition("/")  # Not the genre of the track, which `data.genre_map` may rename.
+        number = int(text)
+        key = (self.seed, sorted(STYLES).index(style), self._artist(number))
+        artist = draw_artist(STYLES[style], np.random.default_rng([*key, 0]))
         rng = np.random.default_rng([*key, number + 1])
         events, mix = draw_song(artist, self.duration_s, rng)
         return play(events, mix=mix, duration_s=self.duration_s, sample_rate=sample_rate, rng=rng)
