@@ -28,7 +28,7 @@ def fit(
     """Train, from the last epoch that a killed run finished, on a device that is perhaps shared."""
     data = prepared.data
     settings = config.trainer
-    history = History(run, len(data.tables["train"]) * config.clips.crops_per_track)
+    history = History(run, len(data.tables["train"]) * config.clips.crops_per_track, config.clips.batch_size)
     chosen = make_callbacks(config, validates=bool(prepared.split.val))
     if shared is not None:
         chosen = [*(each for each in chosen if shared.shows_progress or not isinstance(each, ProgressBar)), shared]

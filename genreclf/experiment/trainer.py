@@ -64,7 +64,7 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
         "accelerator": accelerator,
         "devices": settings.devices if isinstance(settings.devices, list) else here,
         "num_nodes": devices // here,
-        "strategy": "ddp" if devices > 1 else "auto",
+        "strategy": _strategy(config) if devices > 1 else "auto",
         "sync_batchnorm": sync_batchnorm,
         "plugins": [*plugins, *(own if isinstance(own, list) else [own])],
         "use_distributed_sampler": False,
@@ -76,6 +76,12 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     with refusals_named():
         trainer: Trainer = trainer_class(**given | others | arguments)
     return trainer
+
+
+def _strategy(config: Config) -> str:
+    # An encoder of waveforms may have parts that its embedding does not need, such as the layer of its tags.
+    has_idle_parts = config.encoder.get("_target_") and instantiate.input_of(config.model, config.encoder) == "waveform"
+    return "ddp_find_unused_parameters_true" if has_idle_parts else "ddp"
 
 
 def device_count(config: Config) -> int:

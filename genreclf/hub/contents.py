@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import PurePosixPath, PureWindowsPath
@@ -116,6 +117,8 @@ def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     shared = {key: metrics[key] for key in ("status", *COUNTS, "split", *FIGURES)}
     for name in provenance_of(metrics):
         shared[name] = {str(key): value for key, value in metrics[name].items()}
+        for key in ("run", "differs") if name == "refit" else ():
+            shared[name][key] = _short(str(shared[name][key]))
         _check_values(shared[name], name)
     if (calibration := Calibration.of_metrics(metrics)) is not None:
         shared["calibration"] = calibration.plain()
@@ -147,6 +150,12 @@ def _without_folders(value: Any) -> Any:
             if kind.is_absolute():
                 return kind.name
     return value
+
+
+def _short(text: str) -> str:
+    """Return a text without the folders of paths in it, and no longer than is shared."""
+    text = re.sub(r"(?:[A-Za-z]:)?[\\/](?:[^\\/\s,=]+[\\/])+", "", text)
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
 
 
 def _has_text(value: Any) -> bool:

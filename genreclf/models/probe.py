@@ -1,7 +1,7 @@
 """A classifier on the embeddings of a pretrained encoder."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -105,9 +105,14 @@ class Probe(GenreClassifier):
             super().validation_step(batch, batch_idx)
             return
         every = self.network.logits(self.scaling(batch.stored))
-        for gathered, logits in zip(self.tried, every.unbind(), strict=True):
-            assert isinstance(gathered, GatheredPredictions)
+        for gathered, logits in zip(cast(list[GatheredPredictions], self.tried), every.unbind(), strict=True):
             gathered.update(batch.segment, batch.start_frame, batch.genre, logits, batch.track_ids)
+
+    def on_train_start(self) -> None:
+        """Forget what an earlier training has found."""
+        super().on_train_start()
+        if self.current_epoch == 0:
+            self.network.search[:, 2:] = 0.0
 
     def on_validation_epoch_end(self) -> None:
         """Choose the head of the lowest loss on validation tracks, and log its figures."""
@@ -115,15 +120,14 @@ class Probe(GenreClassifier):
             super().on_validation_epoch_end()
             return
         predictions: list[ClipPredictions] = []
-        for gathered in self.tried:
-            assert isinstance(gathered, GatheredPredictions)
+        for gathered in cast(list[GatheredPredictions], self.tried):
             predictions.append(gathered.predictions())
             gathered.reset()
         tracks = [each.per_track() for each in predictions]
         figures = [(track_loss(each), float((each.predicted == each.targets).mean())) for each in tracks]
         network = self.network
         for row, (loss, accuracy) in enumerate(figures):
-            if self.current_epoch == 0 or loss < float(network.search[row, 2]):
+            if not (lowest := float(network.search[row, 2])) or loss < lowest:
                 network.search[row, 2:] = torch.tensor([loss, accuracy, self.current_epoch])
         best = min(range(len(figures)), key=lambda row: (figures[row][0], -figures[row][1]))
         network.chosen.fill_(best)
@@ -170,8 +174,7 @@ class ProbeNetwork(nn.Module):
 
     Attributes:
         chosen: The head that counts, shape ``(1,)``.
-        search: Learning rate, weight decay, lowest loss on validation tracks, the accuracy and the epoch of it, of each
-            head, shape ``(head, 5)``.
+        search: Learning rate, weight decay, lowest validation loss, its accuracy and epoch, shape ``(head, 5)``.
 
     Raises:
         ValueError: There is no such layer.

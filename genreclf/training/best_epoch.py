@@ -80,12 +80,12 @@ class BestCheckpoint(RunCheckpoint):
     def __init__(self, *, monitor: str | None = "val/track_loss", mode: str | None = None, ties: str = "first") -> None:
         if ties not in ("first", "last"):
             raise ValueError(f"ties={ties} is none of first, last")
-        # Where epochs do without validation, or have several, Lightning saves after each validation.
+        # Where epochs do without validation, or have several, Lightning saves after each validation if it may choose.
         super().__init__(
             filename="best",
             monitor=monitor,
             mode=mode_of(monitor, mode),
-            save_on_train_epoch_end=None if monitor else True,
+            save_on_train_epoch_end=None if str(monitor).startswith("val/") else True,
         )
         self.ties = ties
         self._validated = False

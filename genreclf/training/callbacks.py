@@ -2,10 +2,12 @@
 
 import hashlib
 import math
+import random
 import signal
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
@@ -47,7 +49,7 @@ class StopWhenDiverged(Callback):
 
 
 class EpochSeed(Callback):
-    """Seed torch anew at each epoch, so that a resumed run draws what an unbroken one would have."""
+    """Seed torch, NumPy and Python anew at each epoch, so that a resumed run draws what an unbroken one would have."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -58,6 +60,8 @@ class EpochSeed(Callback):
         seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "little") >> 1
         with GENERATOR_LOCK:
             torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         if isinstance(pl_module, GenreClassifier) and pl_module.whole_step is not None:
             pl_module.whole_step.seed(seed)
 
@@ -65,12 +69,13 @@ class EpochSeed(Callback):
 class History(Callback):
     """Write a row an epoch to ``history.csv``, and cut it back to the checkpoint's epoch on resume.
 
-    An epoch has so many `clips`, on all devices together.
+    An epoch has so many `clips`, in batches of `batch_size`, on all devices together.
     """
 
-    def __init__(self, run: RunDirectory, clips: int) -> None:
+    def __init__(self, run: RunDirectory, clips: int, batch_size: int) -> None:
         self.run = run
         self.clips = clips
+        self.batch_size = batch_size
         self.rows: list[dict[str, float]] = []
         self.has_started = False
         self._started_s = 0.0
@@ -111,7 +116,10 @@ class History(Callback):
             if key.startswith(("train/", "val/") if self._validated else "train/")
         }
         row = {"epoch": trainer.current_epoch, "lr": self._lr, **figures}
-        self.rows.append({**row, "epoch_s": round(epoch_s, 3), "clips_per_s": round(self.clips / epoch_s, 1)})
+        # Trainer arguments may cut an epoch short; a closed form has no batches.
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        clips = min(self.clips, batches * self.batch_size) if batches else self.clips
+        self.rows.append({**row, "epoch_s": round(epoch_s, 3), "clips_per_s": round(clips / epoch_s, 1)})
         if trainer.is_global_zero:
             self.run.write_history(self.rows)
 

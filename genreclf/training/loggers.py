@@ -1,5 +1,6 @@
 """The logger of a run for W&B."""
 
+import configparser
 import netrc
 import os
 import shlex
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 from lightning.pytorch.loggers import WandbLogger
@@ -272,12 +274,21 @@ def is_wandb_offline() -> bool:
 
 
 def _has_wandb_account() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     for name in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
         if name and (path := Path(name).expanduser()).is_file():
             try:
-                return netrc.netrc(path).authenticators("api.wandb.ai") is not None
+                return netrc.netrc(path).authenticators(_wandb_host()) is not None
             except (netrc.NetrcParseError, OSError):
                 return False
     return False
+
+
+def _wandb_host() -> str:
+    """Return the host of the W&B server, as ``WANDB_BASE_URL`` says, or else ``wandb login --host``."""
+    saved = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, OSError, UnicodeDecodeError):
+        saved.read(Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb"), "settings").expanduser())
+    url = os.environ.get("WANDB_BASE_URL") or saved.get("default", "base_url", fallback="https://api.wandb.ai")
+    return str(urlsplit(url).netloc)

@@ -105,6 +105,7 @@ class GenreClassifier(StepModule):
         """Of the clips of an epoch: their losses, how many were right, how many there were; on the device, in place."""
         self.gathered = GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second)
         self._train_network: Callable[[Tensor], Tensor] | None = None
+        self._is_validated = False
 
     def compile_training(self, mode: str) -> None:
         """Compile `network` for training; validation and test keep the uncompiled one, whose values never change.
@@ -228,6 +229,7 @@ class GenreClassifier(StepModule):
     def log_validation(self, predictions: ClipPredictions) -> None:
         """Keep the predictions of the validation clips; log their loss and accuracy, and those of the tracks."""
         self.predictions = predictions
+        self._is_validated = not self.trainer.sanity_checking
         figures = evaluate(predictions)
         self.log("val/loss", figures["clip"]["loss"])
         self.log("val/clip_accuracy", figures["clip"]["accuracy"])
@@ -263,12 +265,14 @@ class GenreClassifier(StepModule):
         """Step a scheduler that monitors a metric before the checkpoint of the epoch is written."""
         for entry in self.trainer.lr_scheduler_configs:
             value = self.trainer.callback_metrics.get(str(entry.monitor))
-            if isinstance(entry.scheduler, ReduceLROnPlateau) and value is not None:
+            is_of_epoch = self._is_validated or not str(entry.monitor).startswith("val/")
+            if isinstance(entry.scheduler, ReduceLROnPlateau) and value is not None and is_of_epoch:
                 entry.scheduler.step(float(value))
+        self._is_validated = False
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Skip the step that Lightning takes after the checkpoint, which a resumed run would miss."""
-        if metric is None:
+        if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
 
     def _gathered(self) -> ClipPredictions:

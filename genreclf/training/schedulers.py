@@ -108,4 +108,5 @@ def plateau(
     if patience < 0 or not 0 <= threshold < 1 or factor <= 0:
         raise ValueError("patience and threshold must not be below 0, and factor must lie between 0 and 1.")
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=threshold, eps=0.0)
-    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+    # `GenreClassifier` steps it. Lightning itself would refuse an epoch without validation.
+    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor, "reduce_on_plateau": False}

@@ -101,6 +101,24 @@ def test_of_equally_good_epochs_keeps_the_one_asked_for(
     assert torch.load(run.best, weights_only=True)["epoch"] == epoch
 
 
+def test_epochs_without_validation_do_not_count_for_what_watches_it(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    settings = ["trainer.max_epochs=6", "trainer.check_val_every_n_epoch=3", "optimizer.lr=0.5"]
+    plateau = ["scheduler=plateau", "scheduler.patience=1", "scheduler.factor=0.1", "scheduler.monitor=val/track_loss"]
+    outcome = cli(*tiny, *settings, *plateau, "callbacks.checkpoint.monitor=train/loss", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    run = RunDirectory(tmp_path / "run")
+    rows = run.read_history()
+    assert {row["lr"] for row in rows} == {0.5}
+    assert run.read_metrics()["best_epoch"] == min(rows, key=lambda row: row["train/loss"])["epoch"]
+
+
+def test_the_speed_of_a_shortened_epoch_is_that_of_its_clips(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    outcome = cli(*tiny, "data.batch_size=4", "trainer.limit_train_batches=2", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    (row,) = RunDirectory(tmp_path / "run").read_history()
+    assert row["clips_per_s"] * row["epoch_s"] == pytest.approx(8, rel=0.05)
+
+
 def test_without_a_monitor_the_last_epoch_is_tested(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     outcome = cli(*tiny, "trainer.max_epochs=2", "callbacks.checkpoint.monitor=null", "optimizer.lr=1", "run_dir=run")
     assert outcome.code == 0, outcome.err

@@ -15,7 +15,7 @@ import genreclf
 from genreclf import models
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.config.config import Config
-from genreclf.hub.contents import shareable
+from genreclf.hub.contents import shareable, shareable_metrics
 from genreclf.recommend.searching import weighting_of
 from genreclf.run_directory import RunDirectory
 
@@ -123,6 +123,16 @@ def test_places_accounts_and_devices_stay_at_home(trained: Trained) -> None:
     for same in ("model", "features", "loss", "optimizer", "scheduler", "augmentation", "callbacks", "seed"):
         assert shared[same] == {**config, "callbacks": trained.run.read_config()["callbacks"]}[same]
     assert shared["trainer"]["max_epochs"] == config["trainer"]["max_epochs"]
+
+
+def test_settings_of_a_refit_are_shared_without_folders_and_cut_short(trained: Trained) -> None:
+    differs = r"data.artists=None in run, /home/alice/index.txt here, loss.teacher=C:\private\both here, " + "a" * 200
+    shared = shareable_metrics(
+        trained.run.read_metrics() | {"refit": {"run": "r" * 300, "epochs": 3, "differs": differs}}
+    )
+    told = "data.artists=None in run, index.txt here, loss.teacher=both here, aaa"
+    assert shared["refit"]["differs"].startswith(told)
+    assert [len(shared["refit"][key]) for key in ("run", "differs")] == [200, 200]
 
 
 def test_a_leaky_run_says_so_on_its_card(hub: Hub, cli: Cli, trained: Trained, tmp_path: Path) -> None:

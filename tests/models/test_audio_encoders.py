@@ -50,8 +50,9 @@ def test_networks_of_transformers_take_the_weights_of_larger_files(architecture:
 
     def encoder(**changed: str) -> TransformersEncoder:
         rate = 48000 if architecture == "clap" else 16000
+        sizes: dict[str, Any] = SIZES[architecture]
         return TransformersEncoder(
-            architecture=architecture, repo="a/b", sample_rate=rate, sizes=SIZES[architecture], **ORIGIN | changed
+            architecture=architecture, repo="a/b", sample_rate=rate, window_s=0.5, sizes=sizes, **ORIGIN | changed
         ).eval()
 
     published = encoder()
@@ -166,6 +167,20 @@ def test_an_encoder_of_waveforms_is_trained_on(cli: Cli, tiny: list[str], tmp_pa
     assert genreclf.load("run").predict(song, sample_rate=16000).probabilities.shape == (10,)
 
 
+def test_a_clip_that_an_encoder_would_cut_off_is_refused(cli: Cli, tiny: list[str]) -> None:
+    pytest.importorskip("transformers")
+    from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+    with pytest.raises(ValueError, match=r"window_s=12.0 is longer than the 10 s that clap takes"):
+        TransformersEncoder(architecture="clap", repo="a/b", window_s=12.0, sizes=SIZES["clap"], **ORIGIN)
+    settings = [word for word in tiny if not word.startswith("model")]
+    sizes = ",".join(f"{key}: {list(size) if isinstance(size, list) else size}" for key, size in SIZES["ast"].items())
+    encoder = ["encoder=ast", f"encoder.sizes={{{sizes}}}", "encoder.window_s=0.5", f"encoder.sha256={'0' * 64}"]
+    outcome = cli(*settings, *encoder, "model=finetune", "model.pretrained=false", "run_dir=run")
+    assert outcome.code == 2
+    assert "encoder=ast takes 0.64 s at a time, and a clip is longer: set data.clip_seconds=0.64 or less" in outcome.err
+
+
 @pytest.mark.parametrize("name", ["ast", "panns_cnn14"])
 def test_a_probe_of_waveforms_predicts_as_it_was_tested(
     name: str, cli: Cli, tiny: list[str], stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -174,9 +189,8 @@ def test_a_probe_of_waveforms_predicts_as_it_was_tested(
         pytest.importorskip("transformers")
         from genreclf.models.encoders.hugging_face import TransformersEncoder
 
-        TransformersEncoder(architecture="ast", repo="a/b", sizes=SIZES["ast"], **ORIGIN).network.save_pretrained(
-            tmp_path
-        )
+        encoder = TransformersEncoder(architecture="ast", repo="a/b", window_s=0.5, sizes=SIZES["ast"], **ORIGIN)
+        encoder.network.save_pretrained(tmp_path)
         path, sizes = tmp_path / "model.safetensors", ",".join(f"{key}: {size}" for key, size in SIZES["ast"].items())
         more = [f"encoder.sizes={{{sizes}}}"]
     else:
@@ -188,7 +202,7 @@ def test_a_probe_of_waveforms_predicts_as_it_was_tested(
     outcome = cli(
         *settings,
         *(f"encoder={name}", f"encoder.weights={path}", f"encoder.sha256={sha256}", *more, "model=probe"),
-        *("encoder.window_s=1" for _ in more),
+        *("encoder.window_s=0.5" for _ in more),
         "run_dir=run",
     )
     assert outcome.code == 0, outcome.err

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ROOT, Cli, write_music
+from helpers import ROOT, Cli, fork_ranks, write_music
 from torch import Tensor, nn
 
 import genreclf
@@ -192,6 +192,15 @@ def test_a_probe_trains_and_predicts_as_it_was_tested(cli: Cli, weights: list[st
     assert cli("evaluate", "run", "run_dir=again", "encoder.sha256=" + "0" * 64).code == 2
 
 
+def test_a_search_that_is_validated_later_is_recorded(cli: Cli, weights: list[str], tiny: list[str]) -> None:
+    settings = [word for word in tiny if not word.startswith("model")]
+    epochs = ["trainer.max_epochs=2", "trainer.check_val_every_n_epoch=2"]
+    outcome = cli(*settings, *weights, "model=probe", *epochs, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    search = RunDirectory("run").read_metrics()["probe"]["search"]
+    assert all(row["val_track_loss"] > 0 and row["epoch"] == 1 for row in search)
+
+
 @pytest.mark.parametrize("sizes", [{"a": 3, "b": 3}, {"a": 3, "b": 5}])
 def test_all_layers_start_with_equal_weights(sizes: dict[str, int]) -> None:
     network = ProbeNetwork(sizes, 2, layer="all", deviation=True, hidden=None, dropout=0.0, heads=1).eval()
@@ -220,6 +229,18 @@ def test_a_network_of_waveforms_is_trained_on(cli: Cli, weights: list[str], tiny
     assert (predictor.spec.kind, predictor.spec.sample_rate) == ("waveform", 16000)
     prediction = predictor.predict(0.1 * np.sin(np.arange(16000.0)), sample_rate=16000)
     assert prediction.probabilities.sum() == pytest.approx(1)
+
+
+@pytest.mark.long
+def test_a_network_with_idle_parts_is_trained_on_several_devices(
+    cli: Cli, weights: list[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_ranks(monkeypatch)
+    kept = [word for word in tiny if not word.startswith("model")]
+    step = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
+    outcome = cli(*kept, *weights, "model=finetune", *step, "data.batch_size=4", "trainer.devices=2", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory("run").status == "finished"
 
 
 def test_a_search_needs_validation_tracks(cli: Cli, weights: list[str], tiny: list[str], no_val: list[str]) -> None:

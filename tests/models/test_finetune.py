@@ -123,6 +123,12 @@ def test_a_probe_of_spectrograms_stands_beside_the_fine_tuning(
     assert "compare_with=nowhere is no finished run" in cli(*finetune, "compare_with=nowhere").err
 
 
+def test_scales_of_spectrograms_are_refused_for_embeddings(cli: Cli, finetune: list[str]) -> None:
+    outcome = cli(*finetune[:-1], "model=probe", "features.scale=unit")
+    assert outcome.code == 2
+    assert "features.scale is of spectrograms, and the network takes none: leave it out." in outcome.err
+
+
 def test_the_run_predicts_without_the_file_of_weights(cli: Cli, finetune: list[str], tmp_path: Path) -> None:
     outcome = cli(*finetune, "model.frozen_epochs=1", "model.rate_decay=0.5", "trainer.max_epochs=2", "run_dir=run")
     assert outcome.code == 0, outcome.err

@@ -1,3 +1,8 @@
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -6,6 +11,7 @@ from torch.nn import functional
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.data.clips import ClipBatch
 from genreclf.models import FFNN
+from genreclf.training.callbacks import EpochSeed
 
 
 def test_the_figures_of_an_epoch_are_means_over_its_clips_in_one_place_of_the_memory() -> None:
@@ -29,3 +35,14 @@ def test_the_figures_of_an_epoch_are_means_over_its_clips_in_one_place_of_the_me
         assert (correct, count) == (right, 11)
         assert losses / count == pytest.approx(expected, rel=1e-6)
     assert model.train_sums.data_ptr() == place
+
+
+def test_each_epoch_seeds_every_generator_anew() -> None:
+    def draws(epoch: int) -> tuple[float, float, float]:
+        trainer: Any = SimpleNamespace(current_epoch=epoch, global_rank=0)
+        EpochSeed(3).on_train_epoch_start(trainer, torch.nn.Identity())  # type: ignore[arg-type]
+        return random.random(), float(np.random.random()), float(torch.rand(()))
+
+    first = draws(1)
+    assert all(one != other for one, other in zip(first, draws(2), strict=True))
+    assert draws(1) == first

@@ -196,9 +196,10 @@ def test_a_run_says_where_it_is_in_wandb(
 
 
 def test_a_name_of_no_model_is_refused_before_anything_is_asked(cli: Cli, tiny: list[str]) -> None:
-    outcome = cli(*tiny, "init_from=wandb:model:latest", "run_dir=run")
     sentence = "wandb:model:latest names no model in W&B; give it as wandb:ENTITY/PROJECT/ARTIFACT:ALIAS.\n"
-    assert (outcome.code, outcome.err) == (2, sentence)
+    for words in (["init_from="], ["refit="], ["compare_with="], ["loss=distill", "loss.teacher="]):
+        outcome = cli(*tiny, *words[:-1], f"{words[-1]}wandb:model:latest", "run_dir=run")
+        assert (outcome.code, outcome.err) == (2, sentence), words
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,9 @@ class Encoder(nn.Module, ABC):
     window_s: float = 1.0
     """Seconds of a waveform that are embedded at a time."""
 
+    longest_s: float | None = None
+    """The longest waveform that `embed` takes, in seconds; None if it takes any."""
+
     hop_s: float = 1.0
     """Seconds from one such window to the next."""
 

@@ -36,6 +36,8 @@ class Architecture:
     """Makes ``(batch, frame, dimension)`` of a layer's output, the sizes and the samples of a waveform."""
     blocks: Callable[[Any], list[nn.Module]]
     """From the network to its parts, from input to output."""
+    longest_s: Callable[[Any], float | None] = lambda sizes: None
+    """From the sizes to the seconds of a waveform beyond which its input is cut off, None if it is not."""
 
 
 def _mean_of_bands(layer: Tensor, sizes: Any, samples: int) -> Tensor:
@@ -104,6 +106,7 @@ ARCHITECTURES = {
         prefix="audio_spectrogram_transformer.",
         to_frames=_mean_of_bands,
         blocks=_embeddings_first,
+        longest_s=lambda sizes: sizes.max_length / 100,
     ),
     "whisper": Architecture(
         config="WhisperConfig",
@@ -113,6 +116,7 @@ ARCHITECTURES = {
         prefix="model.encoder.",
         to_frames=_without_padding,
         blocks=_whisper_blocks,
+        longest_s=lambda sizes: 30.0,
     ),
     "clap": Architecture(
         config="ClapAudioConfig",
@@ -122,6 +126,7 @@ ARCHITECTURES = {
         prefix="audio_model.",
         to_frames=_over_time,
         blocks=_clap_blocks,
+        longest_s=lambda sizes: 10.0,
     ),
 }
 """By the names that the configuration has for them."""
@@ -187,6 +192,9 @@ class TransformersEncoder(Encoder):
         config = getattr(transformers, self.kind.config)
         _check_sizes(config, sizes or {})
         self.sizes = config(**sizes or {})
+        self.longest_s = self.kind.longest_s(self.sizes)
+        if self.longest_s is not None and window_s > self.longest_s:
+            raise ValueError(f"window_s={window_s} is longer than the {self.longest_s:g} s that {architecture} takes")
         with torch.device("meta"):
             if sum(parameter.numel() for parameter in self._class()(self.sizes).parameters()) > LARGEST_NETWORK:
                 raise ValueError(f"a network of more than {LARGEST_NETWORK:,} weights")
