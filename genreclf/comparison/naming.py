@@ -164,6 +164,8 @@ def _start(path: str, depth: int = 0) -> str:
     except UserError:
         return path
     settings = settings_of({**config, **dict.fromkeys(STARTS)})
+    if config.get("refit"):  # Its epochs are those that the other run chose.
+        settings.pop("trainer.max_epochs", None)
     settings |= {key: _start(path, depth + 1) if depth < 9 else path for key, path in _starts(config).items()}
     return f"{_short(settings.get('model._target_'))}-{digest(settings)[:6]}"
 

@@ -188,6 +188,16 @@ def test_seeds_that_start_from_seeds_stay_together(tmp_path: Path) -> None:
     assert len(names(comparison)) == 3
 
 
+def test_ensembles_of_refits_with_epochs_of_their_own_stay_together(tmp_path: Path) -> None:
+    for fold in range(2):
+        chosen: dict[str, Any] = {"refit": str(tmp_path / "tuned"), "trainer": {"max_epochs": 8 + fold}}
+        refits = [write_run(tmp_path / f"refit{fold}{seed}", RIGHT, seed=seed, settings=chosen) for seed in range(2)]
+        members = {"model.runs": list(map(str, refits)), "model.members": [{}, {}], "model.weights": [0.5, 0.5]}
+        first = {"fold": fold, "split": "artist_folds", "first_track": 20 * fold, "split_hash": f"fold {fold}"}
+        write_run(tmp_path / f"both/{fold}", RIGHT, model="Ensemble", settings=chosen | members, **first)
+    assert only(tmp_path / "both").repeats == "2 folds"
+
+
 def test_order_is_that_of_validation_and_leaky_last(tmp_path: Path) -> None:
     good, bad = pattern("++++++++"), pattern("+-------")
     write_run(tmp_path / "a", bad, model="FFNN", val=0.9)
