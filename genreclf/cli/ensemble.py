@@ -23,8 +23,9 @@ def main(arguments: list[str]) -> None:
 
     refuse_without_effect(overrides)
     paths, unfinished, without = find_runs(Path(word) for word in asked.runs if word not in overrides)
-    if unfinished:
-        raise UserError(f"{unfinished[0]} is not finished; let it end first, or name the others one by one.")
+    own = {Path(word.partition("=")[2]).resolve() for word in overrides if word.startswith("run_dir=")}
+    if others := [path for path in unfinished if path.resolve() not in own]:
+        raise UserError(f"{others[0]} is not finished; let it end first, or name the others one by one.")
     if without:
         raise UserError(f"There is no run in {without[0]}; leave it out, or name a folder that holds some.")
     if len(paths) < 2:

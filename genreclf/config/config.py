@@ -112,11 +112,11 @@ class Config:
             brought = FEATURES_OF_PICTURES if encoder is not None else FEATURES_OF_PICTURES[1:]
             problems += _features_beside(overrides, brought, "What the network takes has no such features")
             features |= dict.fromkeys(brought)
+            if features.get("scale") != "standardize":
+                problems.append("features.scale is of spectrograms, and the network takes none: leave it out.")
         elif isinstance(dataset, type) and issubclass(dataset, ImageDataset):
             problems += _features_beside(overrides, FEATURES_OF_PICTURES, "Pictures bring their own features")
             features |= dict.fromkeys(FEATURES_OF_PICTURES)
-        if takes in ("waveform", "embedding") and features.get("scale") != "standardize":
-            problems.append("features.scale is of spectrograms, and the network takes none: leave it out.")
         root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
         checked = typed_section(RootConfig, "", root, problems)
         trainer = trainer_section(section_of(plain, "trainer", problems), problems)

@@ -25,6 +25,7 @@ from genreclf.experiment.check_loggers import check_loggers
 from genreclf.experiment.corpus import audio_spec, make_encoder
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
+from genreclf.models.encoders.base import Encoder
 from genreclf.run_directory import RunDirectory
 from genreclf.training.artifacts import PREFIX, check_reference
 from genreclf.training.best_epoch import LOGGED
@@ -203,8 +204,22 @@ def check_encoder(config: Config) -> None:
     if config.takes != "embedding" and not instantiate.accepts("model", config.model, "encoder"):
         name = str(config.model["_target_"]).rpartition(".")[2]
         raise UserError(f"{name} does not use encoder: leave it out, or choose a model that does, such as model=probe.")
+    if config.takes == "embedding" and config.features.scale != "standardize":
+        raise UserError("features.scale is of spectrograms, and a probe takes embeddings: leave it out.")
+    encoder = make_encoder(config)
+    _check_lengths(config, encoder)
     if config.model.get("pretrained", True):
-        make_encoder(config).fetch()
+        encoder.fetch()
+
+
+def _check_lengths(config: Config, encoder: Encoder) -> None:
+    probes, clip_s = config.takes == "embedding", config.clips.clip_seconds
+    key, seconds = ("encoder.window_s", encoder.window_s) if probes else ("data.clip_seconds", clip_s)
+    if (longest := encoder.longest_s) is not None and (isinstance(seconds, str) or seconds > longest):
+        raise UserError(
+            f"{key}={seconds} is longer than the {longest:g} s that encoder={encoder.name} takes at a time: set "
+            f"{key}={longest:g} or less."
+        )
 
 
 def _check_start(config: Config) -> None:

@@ -150,7 +150,8 @@ def _prepare_test(
     corpus = load(config)
     if config.clips.genre_map is not None:
         corpus = corpus.of_genres(known["genres"])
-    if config.clips.clip_seconds == "whole":  # As long as the longest track that the network was trained with.
+    before = trained.read_config() if trained.config.exists() else config.plain
+    if config.clips.clip_seconds == before["data"].get("clip_seconds") == "whole":  # The longest track's in training.
         corpus = replace(corpus, spec=replace(corpus.spec, clip_frames=spec.clip_frames))
     split, seen = _split(config, corpus, lineage)
     if unknown := set(split.genres) - set(known["genres"]):

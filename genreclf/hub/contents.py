@@ -117,7 +117,7 @@ def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     shared = {key: metrics[key] for key in ("status", *COUNTS, "split", *FIGURES)}
     for name in provenance_of(metrics):
         shared[name] = {str(key): value for key, value in metrics[name].items()}
-        for key in ("run", "differs") if name == "refit" else ():
+        for key in {"run", "differs"} & shared[name].keys() if name == "refit" else ():
             shared[name][key] = _short(str(shared[name][key]))
         _check_values(shared[name], name)
     if (calibration := Calibration.of_metrics(metrics)) is not None:
@@ -153,8 +153,9 @@ def _without_folders(value: Any) -> Any:
 
 
 def _short(text: str) -> str:
-    """Return a text without the folders of paths in it, and no longer than is shared."""
-    text = re.sub(r"(?:[A-Za-z]:)?[\\/](?:[^\\/\s,=]+[\\/])+", "", text)
+    """Return a text no longer than is shared, unless it holds a path that may name a folder of this machine."""
+    if re.search(r"(?:^|[^\w.])(?:~|[A-Za-z]:)?[\\/]", text):
+        return "not shared, since it holds paths"
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
 
 

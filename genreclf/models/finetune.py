@@ -9,7 +9,6 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from genreclf.errors import UserError
 from genreclf.models.encoders.base import Encoder
 from genreclf.models.layers import Network
 from genreclf.training.module import GenreClassifier, MakeOptimizer, Training
@@ -34,7 +33,6 @@ class FineTune(GenreClassifier):
         **training: Of `GenreClassifier`.
 
     Raises:
-        UserError: A clip is longer than the encoder takes.
         ValueError: The settings do not fit together, or not the encoder.
     """
 
@@ -60,12 +58,6 @@ class FineTune(GenreClassifier):
             raise ValueError("random weights are all to be trained, without frozen_epochs, lora_rank and train_blocks")
         if train_blocks is not None and not 0 <= train_blocks <= count:
             raise ValueError(f"{encoder.name} has {count} blocks")
-        clip_s = (self.spec.clip_frames - 1) / self.spec.frames_per_second
-        if encoder.longest_s is not None and clip_s > encoder.longest_s:
-            raise UserError(
-                f"encoder={encoder.name} takes {encoder.longest_s:g} s at a time, and a clip is longer: set "
-                f"data.clip_seconds={encoder.longest_s:g} or less."
-            )
         self.pretrained, self.frozen_epochs, self.rate_decay = pretrained, frozen_epochs, rate_decay
         self.make_optimizer = partial(self._optimizer_by_block, self.make_optimizer)
         self.frozen_blocks = 0 if train_blocks is None else count - train_blocks

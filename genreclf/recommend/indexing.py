@@ -1,5 +1,6 @@
 """Index a music collection: describe new and changed songs and add them to a library."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -83,7 +84,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
                 reason, status = getattr(error, "strerror", None) or str(error), None
             if status is None:
                 say(f"{printable(str(path))}: {reason}")
-                if path.is_dir() and not path.is_symlink():
+                if os.path.isdir(path) and not path.is_symlink():
                     unlisted.add(path.relative_to(root).as_posix())
                 continue
             artist = _artist_of_file(name, known)

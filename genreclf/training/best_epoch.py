@@ -133,6 +133,8 @@ class LastingEarlyStopping(EarlyStopping):
             raise ValueError("it needs a monitor, such as val/track_loss")
         if arguments.get("patience", 1) < 1:
             raise ValueError("patience must be at least 1")
+        if not monitor.startswith("val/"):  # Lightning would look after each validation, if that is not each epoch's.
+            arguments.setdefault("check_on_train_epoch_end", True)
         super().__init__(monitor, mode=mode_of(monitor, mode), **arguments)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

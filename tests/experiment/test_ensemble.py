@@ -113,11 +113,11 @@ def test_an_interrupted_ensemble_goes_on(cli: Cli, second: RunDirectory, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr("genreclf.experiment.run.compute", interrupted)
-        outcome = cli("ensemble", "run", "second", "run_dir=both")
+        outcome = cli("ensemble", ".", "run_dir=both")
     assert outcome.code == 130
     assert "Run the same command with run_dir=both to go on." in outcome.err
     assert "both holds a run already" in cli("ensemble", "run", "second", "--weights", "validation", "run_dir=both").err
-    assert cli("ensemble", "run", "second", "run_dir=both").code == 0
+    assert cli("ensemble", ".", "run_dir=both").code == 0
     assert RunDirectory("both").status == "finished"
 
 

@@ -99,11 +99,16 @@ def test_a_mistake_is_one_sentence(
     assert not RunDirectory("again").metrics.exists()
 
 
-def test_an_interrupted_refit_is_tested_as_one(cli: Cli, finished: RunDirectory, tiny: list[str]) -> None:
-    assert cli("refit", "run", "run_dir=again").code == 0
-    again = RunDirectory("again")
-    kept = {key: value for key, value in again.read_metrics().items() if key in ("status", "refit")}
-    change(again, **dict.fromkeys(again.read_metrics().keys() - kept.keys()), status="running")
+def test_an_interrupted_refit_is_tested_as_one(
+    cli: Cli, finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("genreclf.experiment.evaluate.evaluate", interrupted)
+        assert cli("refit", "run", "run_dir=again").code == 130
+    assert RunDirectory("again").status == "interrupted"
     assert cli("evaluate", "again", "run_dir=tested").code == 0
     assert "(REFIT)" in Path("tested/report.md").read_text().splitlines()[0]
 

@@ -112,6 +112,14 @@ def test_epochs_without_validation_do_not_count_for_what_watches_it(cli: Cli, ti
     assert run.read_metrics()["best_epoch"] == min(rows, key=lambda row: row["train/loss"])["epoch"]
 
 
+def test_early_stopping_by_the_training_loss_looks_at_every_epoch(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    settings = ["trainer.max_epochs=6", "trainer.check_val_every_n_epoch=3", "callbacks.checkpoint.monitor=train/loss"]
+    patience = ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=10"]
+    outcome = cli(*tiny, *settings, "callbacks=[default,early_stopping]", *patience, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert len(RunDirectory(tmp_path / "run").read_history()) == 2
+
+
 def test_the_speed_of_a_shortened_epoch_is_that_of_its_clips(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     outcome = cli(*tiny, "data.batch_size=4", "trainer.limit_train_batches=2", "run_dir=run")
     assert outcome.code == 0, outcome.err
@@ -222,6 +230,10 @@ def test_clips_as_long_as_the_longest_track_keep_their_length(cli: Cli, tiny: li
     assert RunDirectory("longer").read_config()["data"]["grid_overlap"] == 0.25
     clips = RunDirectory("longer").read_metrics()["test"]
     assert clips["clip"]["n"] > clips["track"]["n"]
+    assert cli(*tiny, "run_dir=short").code == 0
+    outcome = cli("evaluate", "short", "data.clip_seconds=whole", "run_dir=whole")
+    assert outcome.code == 2
+    assert "leave features and data.clip_seconds as they were" in outcome.err
 
 
 def test_the_leaky_split_says_so_everywhere(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

@@ -126,13 +126,18 @@ def test_places_accounts_and_devices_stay_at_home(trained: Trained) -> None:
 
 
 def test_settings_of_a_refit_are_shared_without_folders_and_cut_short(trained: Trained) -> None:
-    differs = r"data.artists=None in run, /home/alice/index.txt here, loss.teacher=C:\private\both here, " + "a" * 200
-    shared = shareable_metrics(
-        trained.run.read_metrics() | {"refit": {"run": "r" * 300, "epochs": 3, "differs": differs}}
-    )
-    told = "data.artists=None in run, index.txt here, loss.teacher=both here, aaa"
-    assert shared["refit"]["differs"].startswith(told)
-    assert [len(shared["refit"][key]) for key in ("run", "differs")] == [200, 200]
+    def shared(**record: object) -> dict[str, object]:
+        refit: dict[str, object] = shareable_metrics(trained.run.read_metrics() | {"refit": record})["refit"]
+        return refit
+
+    told = "loss.teacher=outputs/both here, encoder=wandb:a/b/model:v0 here, " + "a" * 200
+    assert shared(run="r" * 300, epochs=3, differs=told) == {
+        **{"run": "r" * 197 + "...", "epochs": 3, "differs": told[:197] + "..."}
+    }
+    for path in ("/home/Alice Smith/index.txt", r"C:\Users\Alice\index.txt", "~/index.txt", r"\\server\index.txt"):
+        kept = shared(run="run", epochs=3, differs=f"data.artists=None in run, {path} here")
+        assert kept["differs"] == "not shared, since it holds paths"
+    assert shared(run="one, two", epochs=[3, 4]) == {"run": "one, two", "epochs": [3, 4]}  # Of an ensemble.
 
 
 def test_a_leaky_run_says_so_on_its_card(hub: Hub, cli: Cli, trained: Trained, tmp_path: Path) -> None:

@@ -193,8 +193,6 @@ class TransformersEncoder(Encoder):
         _check_sizes(config, sizes or {})
         self.sizes = config(**sizes or {})
         self.longest_s = self.kind.longest_s(self.sizes)
-        if self.longest_s is not None and window_s > self.longest_s:
-            raise ValueError(f"window_s={window_s} is longer than the {self.longest_s:g} s that {architecture} takes")
         with torch.device("meta"):
             if sum(parameter.numel() for parameter in self._class()(self.sizes).parameters()) > LARGEST_NETWORK:
                 raise ValueError(f"a network of more than {LARGEST_NETWORK:,} weights")
