@@ -17,6 +17,8 @@ class CRNN(GenreClassifier):
         channels: Of each convolution.
         pools: Pooling after each, (mels, frames).
         hidden: Units of the recurrent layer in each direction.
+        center_bands: Whether it sees each band without its mean over the clip, as cepstral mean subtraction in speech
+            recognition (B. Atal, 1974), so that what equalizes a whole recording changes nothing.
         dropout: Before the classifier.
         **training: Of `GenreClassifier`.
     """
@@ -27,11 +29,14 @@ class CRNN(GenreClassifier):
         channels: Sequence[int] = (32, 64, 96, 128),
         pools: Sequence[Sequence[int]] = ((2, 2), (4, 2), (4, 2), (4, 1)),
         hidden: int = 64,
+        center_bands: bool = False,
         dropout: float = 0.3,
         **training: Unpack[Training],
     ) -> None:
         super().__init__(**training)
+        centered = {"centered": CenteredBands()} if center_bands else {}
         self.network = Network(
+            **centered,
             **recurrent_stages(self.spec, channels, pools, hidden),
             mean=MeanOverTime(),
             dropout=nn.Dropout(dropout),
@@ -50,6 +55,14 @@ def recurrent_stages(
         "sequence": FramesAsSequence(),
         "recurrence": BidirectionalGRU(channels[-1] * mels, hidden),
     }
+
+
+class CenteredBands(nn.Module):
+    """Each band of a clip without its mean over time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, mel, frame)`` with a mean of 0 over the frames."""
+        return x - x.mean(2, keepdim=True)
 
 
 class FramesAsSequence(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from genreclf.models.band_statistics import BandStatistics
-from genreclf.models.crnn import MeanOverTime, recurrent_stages
+from genreclf.models.crnn import CenteredBands, MeanOverTime, recurrent_stages
 from genreclf.models.layers import Network
 from genreclf.training.augment import SpecAugment
 from genreclf.training.module import GenreClassifier, Training
@@ -72,14 +72,6 @@ class StatisticsCRNN(GenreClassifier):
             branches=Beside(branches, branch_dropout=branch_dropout),
             classifier=nn.Linear(2 * hidden + statistics.count, len(self.genres)),
         )
-
-
-class CenteredBands(nn.Module):
-    """Each band of a clip without its mean over time."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, mel, frame)`` with a mean of 0 over the frames."""
-        return x - x.mean(2, keepdim=True)
 
 
 class Masks(nn.Module):

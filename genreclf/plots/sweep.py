@@ -1,5 +1,6 @@
 """Plot of a sweep: an axis for each setting that its jobs vary, and the accuracy that each job reached."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ DECADES = 1.5
 
 APART = 0.06
 """Fraction of an axis over which jobs that share a value are spread, so that their lines can be told apart."""
+
+
+LONG_NUMBER = re.compile(r"-?\d*\.\d{4,}(e-?\d+)?")
+"""A drawn number, of which an axis shows three digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,8 @@ def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: s
         )
     axes.set_xlim(-0.3, len(keys) + 0.15)
     axes.set_ylim(-0.08, 1.08)
-    axes.set_xticks(range(len(keys) + 1), [*keys, "validation\ntracks (%)"], fontsize=13, color=INK)
+    names = [key.replace(".", ".\n") for key in keys]
+    axes.set_xticks(range(len(keys) + 1), [*names, "validation\ntracks (%)"], fontsize=11, color=INK)
     axes.set_yticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -94,7 +100,7 @@ def draw_axis(axes: "Axes", place: int, ticks: dict[str, float]) -> None:
     axes.axvline(place, color=EDGE, linewidth=1.0, zorder=0)
     for word, height in ticks.items():
         axes.annotate(
-            word,
+            f"{float(word):.3g}" if LONG_NUMBER.fullmatch(word) else word,
             (place, height),
             xytext=(-5, 0),
             textcoords="offset points",

@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Choice:
     jobs: tuple[tuple[str, ...], ...]
     """Overrides of the chosen setting on the split itself, a list for each seed."""
     left_out: tuple[str, ...]
-    """Names of settings of which a fold or a seed is missing."""
+    """Names of settings of which a fold or a seed is missing; or of jobs, if it is missing of all."""
 
     @property
     def chosen(self) -> Experiment:
@@ -89,11 +89,21 @@ def choose(rows: Sequence[Row]) -> list[Choice]:
         if get_metric(run.config, "split.inner_fold") is not None:
             by_outer[get_metric(run.config, "split.fold")].append(run)
     return [
-        _choice(outer, by_outer[outer], row_of) for outer in sorted(by_outer, key=lambda fold: (fold is None, fold))
+        _choice(outer, by_outer[outer], row_of, list(_unfinished(rows, outer)))
+        for outer in sorted(by_outer, key=lambda fold: (fold is None, fold))
     ]
 
 
-def _choice(outer: int | None, runs: Sequence[FinishedRun], row_of: dict[Path, Row]) -> Choice:
+def _unfinished(rows: Sequence[Row], outer: int | None) -> Iterator[str]:
+    for row in rows:
+        given = dict(word.lstrip("+").split("=", 1) for word in row.overrides if "=" in word)
+        if row.status != FINISHED and INNER[0] in given and given.get("split.fold", str(outer)) == str(outer):
+            yield " ".join(map("=".join, row.varies.items()))
+
+
+def _choice(
+    outer: int | None, runs: Sequence[FinishedRun], row_of: dict[Path, Row], unfinished: Sequence[str]
+) -> Choice:
     known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
     experiments, _ = group_runs(runs, known)
     cells = {
@@ -113,7 +123,8 @@ def _choice(outer: int | None, runs: Sequence[FinishedRun], row_of: dict[Path, R
             tuple(word for word in row.overrides if word.lstrip("+").partition("=")[0] not in INNER)
             for _, row in sorted(first_of_seed.items())
         ),
-        left_out=tuple(each.name for each in experiments if each not in complete),
+        # Where a fold is missing of each setting, the jobs say so.
+        left_out=tuple(each.name for each in experiments if each not in complete) or tuple(unfinished),
     )
 
 

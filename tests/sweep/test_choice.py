@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from helpers import Cli
 from PIL import Image
 
 from genreclf.run_directory import RunDirectory
+from genreclf.sweep.choice import choose
+from genreclf.sweep.rows import FAILED, read_rows
 
 TOGETHER = ["-m", "hydra/launcher=together", "hydra.sweep.dir=sweep"]
 INNER = ["split.inner_folds=3", "split.inner_fold=0,1,2"]
@@ -50,6 +53,13 @@ def test_inner_folds_choose_a_setting_without_the_test_tracks(cli: Cli, music: l
         tried = [run for name, run in runs.items() if model in name]
         right = sum(run.read_metrics()["test"]["track"]["accuracy"] * len(held(run, "test")) for run in tried)
         assert row.split(" | ")[2] == f"{100 * right / 40:.1f}"
+    rows = read_rows(tmp_path / "sweep")
+    (choice,) = choose(rows)
+    assert choice.left_out == ()
+    lacking = [replace(row, status=FAILED) if "split.inner_fold=1" in row.overrides else row for row in rows]
+    (choice,) = choose(lacking)
+    assert len(choice.left_out) == 2
+    assert all("split.inner_fold=1" in job for job in choice.left_out)
     assert cli(*shlex.split(command)[3:], "run_dir=chosen").code == 0
     chosen = RunDirectory(tmp_path / "chosen")
     for run in runs.values():
