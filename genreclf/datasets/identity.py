@@ -98,8 +98,8 @@ def read_artists(path: str | Path) -> dict[str, str]:
     return artists
 
 
-def repeats_of(tracks: Collection[str]) -> set[str]:
-    """Return the ids of the other recordings among `KNOWN_REPEATS` that are the same as one of some tracks."""
+def known_repeats(tracks: Collection[str]) -> set[str]:
+    """Return the ids of other tracks that are known to be the same recording as one of these, see `KNOWN_REPEATS`."""
     return {id for known in KNOWN_REPEATS for id in known if not {*known}.isdisjoint(tracks)} - {*tracks}
 
 

@@ -22,7 +22,7 @@ APART = 0.06
 
 
 LONG_NUMBER = re.compile(r"-?\d*\.\d{4,}(e-?\d+)?")
-"""A drawn number, of which an axis shows three digits."""
+"""A number with many digits, such as one that a search has drawn; an axis shows three of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,7 +191,7 @@ def _update_origin(
     missing = [name for name in known if name not in listed]
     gone = [name for name in missing if not listing.may_hold(name)]
     if len(gone) < len(missing):
-        say(f"{len(missing) - len(gone)} songs of folders of {origin} that could not be listed stay in the library.")
+        say(f"{len(missing) - len(gone)} songs stay in the library, since folders of {origin} could not be listed.")
     stale = [*gone, *(entry.name for entry in fresh if entry.name in known)]
     if stale:
         records.change(drop=[(origin, name) for name in stale])

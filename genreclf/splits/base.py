@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from genreclf.datasets.base import Track
-from genreclf.datasets.identity import credited, repeats_of
+from genreclf.datasets.identity import credited, known_repeats
 from genreclf.errors import UserError
 
 SUBSETS = ("train", "val", "test")
@@ -272,7 +272,7 @@ class Splitter(ABC):
         problem = f"{shared} of {len(subsets_of)} {owners} are in more than one subset"
         if self.leaky:
             return [f"split={self.name} leaks: {problem}, so its scores say little about unseen tracks"]
-        twins = repeats_of(held["train"] | held["val"]) & held["test"]
+        twins = known_repeats(held["train"] | held["val"]) & held["test"]
         also = f"{len(twins)} of {len(held['test'])} test tracks are known repeats of training or validation tracks"
         found = [problem] * bool(shared) + [also] * bool(twins)
         return [f"{each}, which flatters the scores; split=artist_folds keeps them together" for each in found]

@@ -43,7 +43,7 @@ class Choice:
     jobs: tuple[tuple[str, ...], ...]
     """Overrides of the chosen setting on the split itself, a list for each seed."""
     left_out: tuple[str, ...]
-    """Names of settings of which a fold or a seed is missing; or of jobs, if it is missing of all."""
+    """Names of settings that lack a fold or a seed which others have; if all lack the same, the jobs that failed."""
 
     @property
     def chosen(self) -> Experiment:
@@ -123,7 +123,7 @@ def _choice(
             tuple(word for word in row.overrides if word.lstrip("+").partition("=")[0] not in INNER)
             for _, row in sorted(first_of_seed.items())
         ),
-        # Where a fold is missing of each setting, the jobs say so.
+        # If every setting lacks the same fold, none is behind the others, and the jobs that failed are named.
         left_out=tuple(each.name for each in experiments if each not in complete) or tuple(unfinished),
     )
 

@@ -80,7 +80,7 @@ class BestCheckpoint(RunCheckpoint):
     def __init__(self, *, monitor: str | None = "val/track_loss", mode: str | None = None, ties: str = "first") -> None:
         if ties not in ("first", "last"):
             raise ValueError(f"ties={ties} is none of first, last")
-        # Where epochs do without validation, or have several, Lightning saves after each validation if it may choose.
+        # With None, Lightning saves after each validation if an epoch may have none or several.
         super().__init__(
             filename="best",
             monitor=monitor,
@@ -133,7 +133,7 @@ class LastingEarlyStopping(EarlyStopping):
             raise ValueError("it needs a monitor, such as val/track_loss")
         if arguments.get("patience", 1) < 1:
             raise ValueError("patience must be at least 1")
-        if not monitor.startswith("val/"):  # Lightning would look after each validation, if that is not each epoch's.
+        if not monitor.startswith("val/"):  # Else Lightning looks only after validations if not every epoch has one.
             arguments.setdefault("check_on_train_epoch_end", True)
         super().__init__(monitor, mode=mode_of(monitor, mode), **arguments)
 

@@ -7,7 +7,7 @@ from scipy.fft import dct
 from torch import Tensor, nn
 
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.models import BandStatisticsClassifier, GenreClassifier, StatisticsCRNN
+from genreclf.models import CRNN, BandStatisticsClassifier, GenreClassifier, StatisticsCRNN
 from genreclf.models.band_statistics import BandStatistics
 from genreclf.models.statistics_crnn import Beside, Masks
 
@@ -73,6 +73,16 @@ def test_the_crnn_of_centered_bands_does_not_see_their_levels(center_bands: bool
     with torch.no_grad():
         assert torch.allclose(sequence(louder), sequence(x), atol=1e-4) is center_bands
         assert not torch.allclose(statistics(louder), statistics(x), atol=1e-2)
+
+
+@pytest.mark.parametrize("center_bands", [False, True])
+def test_a_crnn_alone_does_not_see_the_levels_of_centered_bands(center_bands: bool) -> None:
+    torch.manual_seed(0)
+    pools = [[2, 2], [2, 2], [4, 2], [4, 1]]
+    network = CRNN(spec=SPEC, genres=GENRES, pools=pools, center_bands=center_bands).eval().network
+    x = clips()
+    with torch.no_grad():
+        assert torch.allclose(network(x + torch.randn(3, 64, 1)), network(x), atol=1e-4) is center_bands
 
 
 @pytest.mark.parametrize("kind", [BandStatisticsClassifier, StatisticsCRNN])

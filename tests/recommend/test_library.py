@@ -76,7 +76,7 @@ def test_songs_of_a_folder_that_is_empty_for_now_are_kept(cli: Cli, run: str, mu
     music.mkdir()
     outcome = cli("index", run, "music")
     assert outcome.out.startswith("0 indexed, 15 unchanged, 0 dropped")
-    assert "15 songs of folders of" in outcome.err
+    assert "15 songs stay in the library, since folders of" in outcome.err
     assert len(Library.of_run(run)) == 15
 
 
