@@ -1,5 +1,6 @@
 """Single operations of a network, timed on one device, for `benchmarks.gpu_steps`."""
 
+import io
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.gpu import attempt
+from genreclf.checkpoint import in_memory
 from genreclf.models.pooling import MaxPool2d
 
 
@@ -56,6 +58,20 @@ def pooling(
             figures[f"{tuple(x.shape)} {window} {way}"] = took
         height, width = height // window[0], width // window[1]
     return figures
+
+
+def checkpoint(network: nn.Module, *, quick: bool) -> dict[str, Any]:
+    """Return milliseconds to save a network and its optimizer into memory, tensors copied one by one or together."""
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    state = {"state_dict": network.state_dict(), "optimizer_states": [optimizer.state_dict()]}
+    times = 2 if quick else 100
+    return {
+        "one_by_one_ms": round(milliseconds(lambda: torch.save(state, io.BytesIO()), times), 3),
+        "together_ms": round(milliseconds(lambda: torch.save(in_memory(state), io.BytesIO()), times), 3),
+    }
 
 
 def _largest(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:

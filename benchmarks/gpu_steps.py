@@ -4,8 +4,9 @@
 
 Prints JSON: milliseconds of a step under Lightning, one operation at a time (eager), recorded as one CUDA graph, and
 compiled, of three models and three sizes of batch; whether both ways give the same losses; which models, optimizers and
-augmentations can be recorded; for how much of the time the GPU is busy; what waits for it; and max pooling and a GRU
-alone, in three ways each. The music is noise. A part that fails costs itself only, and none starts after ``--seconds``.
+augmentations can be recorded; for how much of the time the GPU is busy; what waits for it; max pooling and a GRU alone,
+in three ways each; and what a checkpoint takes. The music is noise. A part that fails costs itself only, and none
+starts after ``--seconds``.
 ``--quick --accelerator cpu`` shows that everything runs.
 """
 
@@ -192,6 +193,10 @@ class Bench(Trainings):
         size = (self.spec.n_mels, self.spec.clip_frames)
         return gpu_operations.pooling(self._device, dtype, self.batches[0], size, quick=self.quick)
 
+    def checkpoint(self) -> dict[str, Any]:
+        """Return what `gpu_operations.checkpoint` measures, of `crnn`."""
+        return gpu_operations.checkpoint(self.model("crnn").network.to(self._device), quick=self.quick)
+
     @property
     def _device(self) -> torch.device:
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
@@ -244,7 +249,7 @@ def _counted_waits(places: Counter[str]) -> Iterator[None]:
     )
 
 
-PARTS = ("steps", "same", "busy", "pooling", "waits", "gru", "recorded", "compiled")
+PARTS = ("steps", "same", "busy", "pooling", "waits", "gru", "checkpoint", "recorded", "compiled")
 
 
 def main() -> None:

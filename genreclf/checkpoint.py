@@ -1,18 +1,20 @@
 """Checkpoints: written whole or not at all, and checked as they are read."""
 
+import copy
 import io
 import os
 import struct
 import zipfile
 import zlib
-from collections import deque
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 from torch.utils.serialization import config as serialization
 
 from genreclf.errors import UserError
@@ -26,6 +28,12 @@ CHECKSUM_BYTES = len(CHECKSUM % 0)
 
 WAITING = 2
 """Checkpoints that wait to be written in the background: an epoch's two."""
+
+IN_MEMORY = {"cpu", "meta"}
+"""Types of devices from which nothing has to be copied."""
+
+SMALL_BYTES = 2**20
+"""Tensors up to this size are copied from a device together, since each copy takes as long as one of this size."""
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -53,7 +61,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """
         content = io.BytesIO()
         with serialization.patch("save.compute_crc32", False):  # type: ignore[attr-defined]
-            torch.save(checkpoint, content)
+            torch.save(in_memory(checkpoint), content)
         if not self.in_background:
             self.finish()
             _write(content, Path(path))
@@ -86,6 +94,46 @@ class SafeCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         """Return a checkpoint, see the function `load_checkpoint`; the other arguments change nothing."""
         return load_checkpoint(Path(path))
+
+
+def in_memory(checkpoint: Any) -> Any:
+    """Return a checkpoint whose small tensors were copied from their device together, instead of one by one."""
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
+    for tensor in {id(tensor): tensor for tensor in _small_tensors(checkpoint)}.values():
+        groups[tensor.device, tensor.dtype].append(tensor)
+    copies: dict[int, Tensor] = {}
+    for tensors in groups.values():
+        # In the order in which they lie in the memory of the device, and back with the same strides.
+        flat = torch.cat([values.as_strided((values.numel(),), (1,)) for values in tensors]).cpu()
+        parts = torch.split(flat, [values.numel() for values in tensors])
+        for values, part in zip(tensors, parts, strict=True):
+            copies[id(values)] = part.clone().as_strided(values.size(), values.stride())
+    return _replaced(checkpoint, copies) if copies else checkpoint
+
+
+def _small_tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the small tensors of a checkpoint that lie on devices, but for views with gaps."""
+    if isinstance(value, dict | list | tuple):
+        parts: Iterable[Any] = value.values() if isinstance(value, dict) else value
+        for part in parts:
+            yield from _small_tensors(part)
+        return
+    if type(value) is not Tensor or value.device.type in IN_MEMORY or value.layout is not torch.strided:
+        return
+    is_whole = value.is_contiguous() or value.is_contiguous(memory_format=torch.channels_last)
+    if is_whole and value.nbytes <= SMALL_BYTES:
+        yield value
+
+
+def _replaced(value: Any, copies: Mapping[int, Tensor]) -> Any:
+    """Return a checkpoint with other tensors, and leave the given one as it is."""
+    if isinstance(value, dict):
+        made = copy.copy(value)  # With what else a module's state has.
+        made.update({key: _replaced(part, copies) for key, part in value.items()})
+        return made
+    if type(value) in (list, tuple):
+        return type(value)(_replaced(part, copies) for part in value)
+    return copies.get(id(value), value)
 
 
 def _write(content: io.BytesIO, path: Path) -> None:

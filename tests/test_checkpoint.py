@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import torch
 from helpers import Cli, Trained
+from torch import nn
 
-from genreclf.checkpoint import CHECKSUM_BYTES, SafeCheckpointIO, load_checkpoint
+from genreclf import checkpoint
+from genreclf.checkpoint import CHECKSUM_BYTES, SMALL_BYTES, SafeCheckpointIO, in_memory, load_checkpoint
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
@@ -53,6 +55,33 @@ def test_an_archive_is_as_torch_writes_it(tmp_path: Path) -> None:
         id_starts = theirs.getinfo("archive/.data/serialization_id").header_offset
     # The id is made of checksums, of which torch had none.
     assert ours.read_bytes()[:id_starts] == expected.read_bytes()[:id_starts]
+
+
+def test_small_tensors_leave_a_device_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.randn(2, 3, 5, 5)).sum().backward()
+    optimizer.step()
+    state = network.state_dict()
+    large, gaps = torch.zeros(SMALL_BYTES // 4 + 1), torch.arange(12.0).view(3, 4)[:, ::2]
+    others = {"large": large, "gaps": gaps, "empty": torch.zeros(0), "same": [state["0.bias"]] * 2, "epoch": 3}
+    given = {"state_dict": state, "optimizer_states": [optimizer.state_dict()], "others": (others,)}
+    monkeypatch.setattr(checkpoint, "IN_MEMORY", set())
+    made = in_memory(given)
+    assert made["others"][0]["large"] is large
+    assert made["others"][0]["gaps"] is gaps
+    assert made["others"][0]["same"][0] is made["others"][0]["same"][1] is made["state_dict"]["0.bias"]
+    assert made["state_dict"] is not state
+    assert made["state_dict"]._metadata == state._metadata  # type: ignore[attr-defined]
+    assert made["state_dict"]["0.weight"] is not state["0.weight"]
+    assert made["state_dict"]["0.weight"].stride() == state["0.weight"].stride()
+    assert made["state_dict"]["0.weight"].untyped_storage().nbytes() == state["0.weight"].nbytes
+    assert optimizer.state_dict()["state"][0]["exp_avg"] is given["optimizer_states"][0]["state"][0]["exp_avg"]
+    torch.testing.assert_close(made, given, rtol=0, atol=0)
+    SafeCheckpointIO().save_checkpoint(given, tmp_path / "there/best.ckpt")
+    monkeypatch.setattr(checkpoint, "IN_MEMORY", {"cpu"})
+    SafeCheckpointIO().save_checkpoint(given, tmp_path / "here/best.ckpt")
+    assert (tmp_path / "there/best.ckpt").read_bytes() == (tmp_path / "here/best.ckpt").read_bytes()
 
 
 def test_a_checkpoint_without_a_checksum_is_read(tmp_path: Path) -> None:

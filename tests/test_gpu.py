@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.checkpoint import SafeCheckpointIO, load_checkpoint
 from genreclf.data.clips import ClipBatch, ClipLoader
 from genreclf.data.encoding import store_of
 from genreclf.datasets.synthetic import Synthetic
@@ -55,6 +56,18 @@ def test_clips_arrive_as_they_were_cut() -> None:
         sums.append(batch.stored.double().sum())
     expected = [clips(share).stored.double().sum() for share in torch.split(rows, 4)]
     assert torch.equal(torch.stack(sums).cpu(), torch.stack(expected))
+
+
+def test_a_checkpoint_is_that_of_the_cpu(tmp_path: Path) -> None:
+    network = CRNN(spec=SPEC, genres=list("abc")).network.to(memory_format=torch.channels_last)
+    state = {"state_dict": copy.deepcopy(network).state_dict(), "epoch": 1}
+    SafeCheckpointIO().save_checkpoint(state, tmp_path / "here/best.ckpt")
+    SafeCheckpointIO().save_checkpoint({**state, "state_dict": network.to(GPU).state_dict()}, tmp_path / "best.ckpt")
+    there = load_checkpoint(tmp_path / "best.ckpt")["state_dict"]
+    torch.testing.assert_close(there, load_checkpoint(tmp_path / "here/best.ckpt")["state_dict"], rtol=0, atol=0)
+    assert {key: values.stride() for key, values in there.items()} == {
+        key: values.stride() for key, values in state["state_dict"].items()
+    }
 
 
 def test_autocast_keeps_the_gradients_behind_a_recurrent_layer() -> None:

@@ -45,6 +45,20 @@ class Scaling(nn.Module):
         self.scale = scale
         self.register_buffer("mean", torch.zeros(spec.n_mels, 1))
         self.register_buffer("std", torch.ones(spec.n_mels, 1))
+        self._held: tuple[Tensor, Tensor] | None = None
+
+    def hold(self) -> None:
+        """Compute what training steps need once, until `release`: meanwhile, the mean and the deviation stay."""
+        if self.scale == "standardize":
+            self._held = self._line()
+
+    def release(self) -> None:
+        """Compute it anew for each batch."""
+        self._held = None
+
+    def _line(self) -> tuple[Tensor, Tensor]:
+        """Return the offset and the gain of each band, ``(mel, 1)`` each, that standardize stored values."""
+        return (self.spec.zero_db - self.mean) / self.std, self.spec.step_db / self.std
 
     def forward(self, log_mel_q: Tensor) -> Tensor:
         """Return the scaled float32 spectrograms of quantized ones, both ``(batch, mel, frame)``.
@@ -55,7 +69,8 @@ class Scaling(nn.Module):
         if self.spec.kind == "waveform":
             return log_mel_q.transpose(1, 2).flatten(1).float() / FULL_SCALE
         if self.scale == "standardize":
-            offset, gain = (self.spec.zero_db - self.mean) / self.std, self.spec.step_db / self.std
+            # An average of weights, which is validated in their place, has its own mean and deviation.
+            offset, gain = self._held if self.training and self._held is not None else self._line()
             return torch.addcmul(offset, log_mel_q.float(), gain)
         level_db = log_mel_q.float() * self.spec.step_db + self.spec.zero_db
         if self.scale == "power":

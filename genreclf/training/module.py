@@ -103,6 +103,7 @@ class GenreClassifier(StepModule):
         """Predictions of the last validation or test, the same on every rank."""
         self.train_sums = torch.zeros(3)
         """Of the clips of an epoch: their losses, how many were right, how many there were; on the device, in place."""
+        self._targets = torch.eye(len(self.genres))
         self.gathered = GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second)
         self._train_network: Callable[[Tensor], Tensor] | None = None
         self._is_validated = False
@@ -123,7 +124,7 @@ class GenreClassifier(StepModule):
         """
         # A prediction has no trainer.
         if self._trainer is not None:
-            self.end_steps()  # Those of a training that broke off.
+            self._end_training()  # One that broke off.
         if self._trainer is not None and isinstance(data := self.clip_data, ClipDataModule):
             if list(data.genres) != self.genres:
                 known, given = ", ".join(self.genres), ", ".join(data.genres)
@@ -140,12 +141,17 @@ class GenreClassifier(StepModule):
         return logits
 
     def on_train_start(self) -> None:
-        """Put the sums on the device, and prepare the steps."""
-        self.train_sums = self.train_sums.to(self.device)
+        """Put what steps use on the device, and prepare them."""
+        self.train_sums, self._targets = self.train_sums.to(self.device), self._targets.to(self.device)
+        self.scaling.hold()
         self.prepare_steps(validates_rows=type(self).validation_step is GenreClassifier.validation_step)
 
     def on_train_end(self) -> None:
         """Give back the memory of what was recorded."""
+        self._end_training()
+
+    def _end_training(self) -> None:
+        self.scaling.release()
         self.end_steps()
 
     def on_train_epoch_start(self) -> None:
@@ -158,7 +164,7 @@ class GenreClassifier(StepModule):
         if isinstance(batch, Tensor):
             batch = self.clip_data.clips("train", batch)
         x = self.scaling(batch.stored)
-        y = (batch.genre[:, None] == torch.arange(len(self.genres), device=x.device)).to(x.dtype)
+        y = self._targets.index_select(0, batch.genre).to(x.dtype)
         if isinstance(self.loss, Distillation):
             assert self.loss.soft_targets is not None, "a Distillation needs the probabilities of its teacher: teach"
             y = torch.cat([y, self.loss.soft_targets[batch.segment]], 1)
@@ -189,7 +195,7 @@ class GenreClassifier(StepModule):
         """Add the figures of a step to `train_sums`, in which nothing is logged, since logging takes long."""
         clips = len(logits)
         losses, right, count = self.train_sums.unbind()
-        losses.add_(loss * clips)
+        losses.add_(loss, alpha=clips)
         right.add_((logits.argmax(1) == y[:, : logits.shape[1]].argmax(1)).sum())
         count.add_(clips)
 
