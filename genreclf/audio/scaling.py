@@ -48,12 +48,15 @@ class Scaling(nn.Module):
         self._held: tuple[Tensor, Tensor] | None = None
 
     def hold(self) -> None:
-        """Compute what training steps need once, until `release`: meanwhile, the mean and the deviation stay."""
+        """Compute the offset and the gain once for all training steps until `release`, rather than in each step.
+
+        Until then, the mean and the standard deviation must not change.
+        """
         if self.scale == "standardize":
             self._held = self._line()
 
     def release(self) -> None:
-        """Compute it anew for each batch."""
+        """Compute the offset and the gain in each step again."""
         self._held = None
 
     def _line(self) -> tuple[Tensor, Tensor]:
