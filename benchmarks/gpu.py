@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu --gtzan data/gtzan
 
-In turn: ``python -m benchmarks``; ``fit`` of 1,000 steps an epoch against the bare compiled loop, and the fixed
+In turn: ``python -m benchmarks``; ``fit`` of 1,000 steps per epoch against the bare compiled loop, and the fixed
 cost of an epoch, then both with CUDA graphs; a plain Lightning + DataLoader + librosa script on the same task; all
 published systems with one seed; eight small jobs together and one by one. A part that fails costs itself only, and
 ``--parts`` adds to what an earlier call wrote of the same machine. ``--quick --accelerator cpu`` runs every part at a
@@ -54,7 +54,7 @@ class Measurement:
         return self._benchmark()
 
     def fit(self) -> dict[str, Any]:
-        """Return 1,000 steps an epoch against the bare compiled loop, and the fixed cost of an epoch."""
+        """Return 1,000 steps per epoch against the bare compiled loop, and the fixed cost of an epoch."""
         return self._fit("default")
 
     def fit_graphs(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def summary(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             measured = "failed" if "failed" in parts[part] else value(parts[part])
             rows.append({"what": what, "measured": measured, "wanted": wanted})
 
-    add("fit", "fit / bare compiled loop, 1,000 steps an epoch", "at most 1.15", lambda r: r["vs_bare_loop"])
+    add("fit", "fit / bare compiled loop, 1,000 steps per epoch", "at most 1.15", lambda r: r["vs_bare_loop"])
     add("fit", "fixed cost of an epoch, s", "stated", lambda r: r["fixed_cost_epoch_s"])
     add("fit_graphs", "the same with CUDA graphs", "stated", lambda r: r["vs_bare_loop"])
     add("peers", "times the plain Lightning script", "at least 20", lambda r: r["ratios"]["lightning"]["auto"])

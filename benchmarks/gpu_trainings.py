@@ -101,7 +101,7 @@ class Trainings:
         self.genre_of = {track.id: track.genre for track in tracks}
 
     def data(self, batch: int, steps: int) -> ClipDataModule:
-        """Return batches for so many steps an epoch."""
+        """Return batches for so many steps per epoch."""
         return ClipDataModule(
             store=self.store,
             split=self.split,

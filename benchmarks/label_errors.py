@@ -32,7 +32,7 @@ TRAINING = (
 def main() -> None:
     """Print how many of the moved tracks are doubted, and how many of the doubted ones were moved."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("root", type=Path, help="folder with a folder of pictures a genre")
+    words.add_argument("root", type=Path, help="folder with a folder of pictures per genre")
     words.add_argument("--artists", type=Path, required=True, help="their artists, as in data.artists")
     words.add_argument("--errors", type=int, default=50, help="how many tracks are moved")
     words.add_argument("--seed", type=int, default=0, help="draws them")

@@ -118,7 +118,7 @@ class Cost:
         return max(start_s, self.compute_s(self.batch_size, device))
 
     def together_s(self, clips: float, devices: int, device: Device, link: Link) -> float:
-        """Return the time of a step of so many clips a device on several devices."""
+        """Return the time of a step of so many clips per device on several devices."""
         shared_s = link.ring_s(self.gradient_bytes, devices) + 2 * self.norms * link.ring_s(0, devices)
         # Where batch normalization waits for the device, starting and computing do not overlap.
         times = self.start_s(device), self.compute_s(clips, device)
@@ -129,7 +129,7 @@ class Cost:
         return self.alone_s(device) / self.together_s(self.batch_size / devices, devices, device, link)
 
     def throughput(self, devices: int, device: Device, link: Link) -> float:
-        """Return how many times the clips a second so many devices train on if each has a whole batch."""
+        """Return how many times as many clips per second `devices` devices train on if each has a whole batch."""
         return devices * self.alone_s(device) / self.together_s(self.batch_size, devices, device, link)
 
 
@@ -203,7 +203,7 @@ def spec_of(config: Config) -> FeatureSpec:
 
 def tables(costs: list[Cost], device: Device) -> str:
     """Return the figures as two Markdown tables: what a step costs, and what more devices make of it."""
-    columns = ("parameters", "MB a step", "GFLOP a clip", "batch", "operations")
+    columns = ("parameters", "MB per step", "GFLOP per clip", "batch", "operations")
     times = ("started, ms", "computed, ms", "recorded step, ms")
     lines = [f"| network | {' | '.join(columns + times)} |", "|" + " --- |" * (1 + len(columns) + len(times))]
     for cost in costs:

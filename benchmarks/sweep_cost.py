@@ -51,7 +51,7 @@ def table(folder: Path, jobs: int, epochs: int, side_by_side: int) -> list[str]:
     for seed in seeds:
         genreclf(folder, *job, f"seed={seed}", f"run_dir=shells/{seed}")
     shells_s = time.perf_counter() - started_s
-    lines = [f"{jobs} jobs of {epochs} epochs, {os.cpu_count()} cores", row("", "total s", "of shells", "own s a job")]
+    lines = [f"{jobs} jobs of {epochs} epochs, {os.cpu_count()} cores", row("", "total s", "of shells", "own s")]
     lines.append(row("separate shells", f"{shells_s:.1f}", "1.00", f"{own_s(folder / 'shells', shells_s, 1):.2f}"))
     ways = {"sweep, one after the other": [], f"sweep, {side_by_side} side by side": joblib(side_by_side)}
     for number, (name, launcher) in enumerate(ways.items()):
@@ -84,7 +84,7 @@ def genreclf(folder: Path, *arguments: str) -> None:
 
 
 def own_s(runs: Path, total_s: float, at_once: int) -> float:
-    """Return the seconds a job that neither prepared, trained nor tested."""
+    """Return the seconds per job that were not spent on preparing, training and testing."""
     timings = [json.loads(path.read_text())["timing"] for path in runs.glob("*/metrics.json")]
     return total_s * at_once / len(timings) - fmean(sum(t[f"{part}_s"] for part in PARTS) for t in timings)
 

@@ -20,7 +20,7 @@ def show(results: dict[str, Any]) -> None:
 def _rows(results: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     if store := results.get("store"):
         ms = store["ms_per_track"]
-        ours = f"{ms['store']} ms a track"
+        ours = f"{ms['store']} ms per track"
         yield "store from audio", ours, f"librosa's loop, {ms['librosa']} ms", f"{store['vs_librosa']} times faster"
         yield "", ours, f"torchaudio's loop, {ms['torchaudio']} ms", f"{store['vs_torchaudio']} times faster"
         floor = f"decoding {ms['decode']} ms + transforms {ms['transform']} ms"
@@ -57,7 +57,7 @@ def _rows(results: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for name, line in results.get("sizes", {}).items():
         measured = " / ".join(str(ms) for ms in line["ms_per_track"])
         tracks = " / ".join(str(tracks) for tracks in line["tracks"])
-        yield f"{name}, {tracks} tracks", f"{measured} ms a track", "100,000 tracks", f"{line['hours_per_100000']} h"
+        yield f"{name}, {tracks} tracks", f"{measured} ms per track", "100,000 tracks", f"{line['hours_per_100000']} h"
         if "memory_mb" in line:
             memory = " / ".join(str(mb) for mb in line["memory_mb"])
             yield "memory of building it", f"{memory} MB", "100,000 tracks", f"{line['gb_per_100000']} GB on the disk"

@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, *, accelerator: str, quick: bool, seeds: int, epochs: int, folder: Path) -> None:
         """Build the store, and train once, as what is first loads the libraries of the device."""
         self.seeds, self.folder = (2 if quick else seeds), folder
-        # As many steps an epoch as GTZAN's 443 training tracks make with two clips each: 28 of 32 clips.
+        # As many steps per epoch as GTZAN's 443 training tracks make with two clips each: 28 of 32 clips.
         size = (5, 1.5, 1, 1, 8) if quick else (10, 12, 10, 15, 32)
         tracks, duration_s, clip_s, crops, batch = size
         self.words = [

@@ -22,7 +22,7 @@ EPOCHS = 5
 
 
 def main() -> None:
-    """Print a row an experiment, the least loss first."""
+    """Print a row per experiment, the least loss first."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="a run, or a folder of runs")
     try:

@@ -3,7 +3,7 @@
 It computes songs and makes a library of them. ``docs/timeline.webp`` is what ``predict`` draws of three of them one
 after the other, ``docs/recommendation.webp`` what ``recommend`` draws. For ``docs/app-*.webp`` it starts
 ``python -m genreclf app RUN`` at a free port, and lets a headless Chromium open the page, play an example for some
-seconds, and send a file that is no song: on a desktop in light colors, on a phone in dark ones.
+seconds, and send a file that is not a song: on a desktop in light colors, on a phone in dark ones.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Music genre classification experiments: honest splits, intervals beside every figure, one command a run.
+"""Music genre classification experiments: honest splits, an interval with every score, one command per run.
 
 Glossary, used the same way in every file:
 
@@ -6,7 +6,7 @@ Glossary, used the same way in every file:
 - **genre**: a class.
 - **dataset**: where tracks come from; **split**: which tracks train, validate and test; **subset**: one of these three.
 - **segment**: a part of a track that belongs to a subset; the whole track, except in the leaky ``chunk`` split.
-- **store**: what was computed of a dataset once, such as its log-mel spectrograms.
+- **store**: features of a dataset, such as its log-mel spectrograms, computed once and kept on disk.
 - **run**: one training with its directory; **sweep**: many runs.
 - **leaky**: of a score whose test tracks, or segments of them, were seen in training.
 
@@ -31,7 +31,7 @@ def train(*overrides: str, config_dir: str | PathLike[str] | None = None) -> "Ru
 
     Args:
         *overrides: Options and settings, such as ``"experiment=quickstart"`` or ``"model.dropout=0.3"``.
-        config_dir: Folder with options of your own, beside those of genreclf.
+        config_dir: Folder of your own options, in addition to those of genreclf.
 
     Returns:
         The run: its directory as ``path``, its figures as ``metrics``, its test accuracy as ``accuracy``.

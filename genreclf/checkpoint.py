@@ -39,12 +39,12 @@ SMALL_BYTES = 2**20
 class SafeCheckpointIO(TorchCheckpointIO):
     """Keep the previous checkpoint until the new one lies on the disk; check what is read.
 
-    Lightning's own writes to the folder for temporary files and moves the result. Where that folder is on another file
-    system, to move is to copy, and a kill or a full disk leaves a part of a checkpoint in the place of a whole one.
+    Lightning's own checkpoint IO writes to the temporary folder and moves the result. If that folder is on another file
+    system, moving means copying, and a kill or a full disk leaves a partial checkpoint in place of a complete one.
 
     Attributes:
-        in_background: Whether `save_checkpoint` returns once it has the content, and a thread writes it; what goes
-            wrong then is raised by a later call. The disk takes as long as a GPU for an epoch of a small network.
+        in_background: Whether `save_checkpoint` returns once the checkpoint is in memory, and a thread writes it; a
+            later call raises its errors. Writing takes as long as a GPU needs for an epoch of a small network.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         self._pending.append(self._writer.submit(_write, content, Path(path)))
 
     def finish(self, *, all_but: int = 0) -> None:
-        """Wait until all checkpoints are written, or all but the last so many.
+        """Wait until all checkpoints are written, or all but the last `all_but`.
 
         Raises:
             OSError: One could not be written.
@@ -149,7 +149,7 @@ def _write(content: io.BytesIO, path: Path) -> None:
 
 
 def _sum_records(content: io.BytesIO) -> None:
-    """Put the CRC-32 of each record where `torch.save` would have, which takes half of its time for them."""
+    """Write the CRC-32 of each record in place of `torch.save`, which spends half of its time on them."""
     with zipfile.ZipFile(content) as archive:
         entry, records = archive.start_dir, archive.infolist()
     view = content.getbuffer()
@@ -191,17 +191,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_size(content: bytes) -> None:
-    """Check that an archive unpacks to no more than it takes; PyTorch compresses nothing."""
+    """Check that an archive unpacks to no more bytes than it has; PyTorch does not compress checkpoints."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > len(content):
             raise ValueError("it unpacks to more than it takes")
 
 
 def _check_parts(checkpoint: Any) -> None:
-    """Check that a checkpoint holds weights, and that what else a training writes is what it should be."""
+    """Check that a checkpoint holds weights, and that its other entries have the right types."""
     for name, kind in (("state_dict", dict), ("hyper_parameters", dict), ("epoch", int)):
         if not isinstance(checkpoint.get(name, kind()), kind):
-            raise TypeError(f"{name} is no {kind.__name__}")
+            raise TypeError(f"{name} is not a {kind.__name__}")
     for key, values in checkpoint["state_dict"].items():
         if not isinstance(key, str) or not (isinstance(values, torch.Tensor) or key.endswith("_extra_state")):
-            raise TypeError(f"{key!r} is no tensor")
+            raise TypeError(f"{key!r} is not a tensor")

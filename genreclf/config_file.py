@@ -14,7 +14,7 @@ SECTIONS = (
     *("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler"),
     *("augmentation", "callbacks", "trainer", "logger", "robustness"),
 )
-"""Keys below which others lie, where they are not null."""
+"""Keys whose values are mappings, unless they are null."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a value anew wherever it stands, so that `_Loader` reads it."""
+    """Writes repeated values in full instead of as aliases, which `_Loader` refuses."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -56,7 +56,7 @@ def parse_config(path: Path) -> dict[str, Any]:
         raise ValueError("it holds no settings")
     for name in SECTIONS:
         if not isinstance(config.get(name), dict | None):
-            raise ValueError(f"{name} is no section")
+            raise ValueError(f"{name} is not a section")
     check_resolved(config)
     return config
 
@@ -71,7 +71,7 @@ def check_resolved(value: Any, key: str = "") -> None:
     if isinstance(value, dict):
         for name, entry in value.items():
             if not isinstance(name, str | int | float) or "${" in str(name):
-                raise ValueError(f"{name!r} is no name of a setting")
+                raise ValueError(f"{name!r} is not a name of a setting")
             check_resolved(entry, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for entry in value:

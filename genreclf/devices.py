@@ -28,7 +28,7 @@ UNUSABLE = ("no kernel image is available", "busy or unavailable", "not compatib
 def first_device(accelerator: str) -> torch.device:
     """Return the first device of a Lightning accelerator, or of the best one for ``auto``; the CPU if it has none.
 
-    Of several GPUs it is the one that this thread has chosen, for all threads.
+    Of several GPUs, it is this thread's current device.
     """
     if accelerator in ("auto", "gpu") and torch.cuda.is_available():
         is_chosen = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -42,8 +42,8 @@ def find_device(name: str) -> torch.device:
     """Return a device of this machine.
 
     Args:
-        name: As PyTorch calls it, such as ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; or ``auto``: a GPU if there is one,
-            and a note if there is one that cannot be used.
+        name: As PyTorch calls it, such as ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; or ``auto``: a GPU if there is one.
+            If there is one that PyTorch cannot use, a note says so.
 
     Raises:
         UserError: There is none of this name.
@@ -56,7 +56,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"{name} is no device; choose auto, cpu, cuda, cuda:1 or mps.") from None
+        raise UserError(f"{name} is not a device; choose auto, cpu, cuda, cuda:1 or mps.") from None
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         gpus = f"{count} NVIDIA GPU{'s' if count != 1 else ''}"
@@ -123,7 +123,7 @@ def device_errors(way_out: str) -> Iterator[None]:
 
 
 class _Exactly:
-    """How many threads compute exactly, and the switches to turn back when none does."""
+    """How many threads are within `exactly`, and the switches to reset when the last one leaves."""
 
     lock = Lock()
     threads = 0
@@ -132,9 +132,9 @@ class _Exactly:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Compute in float32 without shortcuts such as TF32, on GPUs by algorithms that repeat their results.
+    """Compute in float32 without shortcuts such as TF32, and on GPUs with deterministic algorithms.
 
-    PyTorch's switches are the whole process's: they are turned back when the last of several threads leaves.
+    PyTorch's switches apply to the whole process, so they are reset when the last of several threads leaves.
     """
     with _Exactly.lock:
         if not _Exactly.threads:

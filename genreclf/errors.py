@@ -36,7 +36,7 @@ def first_line(error: BaseException) -> str:
 
 
 class TrainingDiverged(UserError):
-    """The loss of a training is not a number or infinite."""
+    """The loss or a weight of a training is NaN or infinite."""
 
     exit_code = 1
 
@@ -50,7 +50,7 @@ class UnreadableTrack(Exception):
 
 
 def missing_packages(what: str, extra: str, *packages: str) -> UserError:
-    """Return the mistake of wanting what packages of an extra do, without having them.
+    """Return the error for a feature whose packages, those of an extra, are not installed.
 
     Args:
         what: What needs them, such as ``logger=tensorboard``.

@@ -9,11 +9,11 @@ _MARKUP = re.compile(r"([\\`*_\[\]|])")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Escape what cannot be printed, such as the sequences by which a terminal is steered.
+    """Escape unprintable characters, such as those of terminal control sequences.
 
     Args:
         text: Any text.
-        keep: Signs that are left as they are.
+        keep: Characters that are left as they are.
     """
     return "".join(
         sign if sign.isprintable() or sign in keep else sign.encode("unicode_escape").decode("ascii") for sign in text
@@ -21,16 +21,16 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def say(sentence: object, file: IO[str] | None = None) -> None:
-    """Print sentences to stderr, or to `file`; line breaks and tabs are the only signs that steer."""
+    """Print sentences to stderr, or to `file`; of control characters, only line breaks and tabs are kept."""
     print(printable(str(sentence), keep="\n\t"), file=file or sys.stderr)
 
 
 def csv_cell(value: Any) -> Any:
     """Return a cell of a CSV file that no spreadsheet takes for a formula.
 
-    A text that starts like one gets an apostrophe before it, and so does one that then would be mistaken for such a
-    text: who takes away one apostrophe before ``'``, ``=``, ``+``, ``-`` or ``@`` reads what was written. Numbers, also
-    as text, stay as they are.
+    Text that starts like a formula gets a leading apostrophe, and so does text that could be mistaken for such escaped
+    text. Removing one apostrophe before ``'``, ``=``, ``+``, ``-`` or ``@`` restores the original. Numbers, even as
+    text, stay as they are.
     """
     if not isinstance(value, str) or not _FORMULA.match(value) or _is_number(value):
         return value

@@ -95,11 +95,11 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 
 def reuse_memory() -> None:
-    """Have the C library keep the memory that is freed, for the next step to use.
+    """Make the C library keep freed memory, so that the next training step can reuse it.
 
-    A training step on a CPU takes and frees the same large tensors each time, as does the transform of a track, and
-    glibc maps each of them anew: the kernel clears them page by page, a third to a half of a step of ``crnn``. Other C
-    libraries are left alone.
+    A training step on a CPU allocates and frees the same large tensors each time, as does the transform of a track, and
+    glibc maps each of them anew. The kernel then clears them page by page, which takes a third to a half of a step of
+    ``crnn``. Other C libraries are left alone.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

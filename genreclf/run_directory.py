@@ -27,7 +27,7 @@ FIGURES = {
     **dict.fromkeys(("objective", "seed", "parameters", "epochs", "best_epoch"), 0),
     **dict.fromkeys(("val", "test", "timing", "energy"), 9),
 }
-"""Keys of ``metrics.json`` that are numbers, or below which only numbers and intervals lie, and how deep."""
+"""Keys of ``metrics.json`` that hold numbers, or nested numbers and intervals, and how deeply these may be nested."""
 
 
 class RunBusy(UserError):
@@ -141,18 +141,18 @@ class RunDirectory:
         try:
             return parse_config(self.config)
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.path} is no run directory: its config.yaml cannot be read ({error}).") from error
+            raise UserError(f"{self.path} is not a run directory: its config.yaml cannot be read ({error}).") from error
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Keep the resolved configuration."""
         atomic_write_text(self.config, dump_config(config))
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return ``metrics.json``, or raise `UserError` if it cannot be read or a figure in it is no number."""
+        """Return ``metrics.json``, or raise `UserError` if it cannot be read or a figure in it is not a number."""
         metrics = self.read_json(self.metrics)
         for key, depth in FIGURES.items():
             if not _holds_numbers(metrics.get(key), depth):
-                raise UserError(f"{self.metrics} cannot be read ({key} holds what is no number).")
+                raise UserError(f"{self.metrics} cannot be read ({key} holds what is not a number).")
         return metrics
 
     @property
@@ -165,10 +165,10 @@ class RunDirectory:
         return str(reason) if reason else None
 
     def record_failure(self, error: Exception | str, *, unless_known: bool = False) -> None:
-        """Write down that the run failed and why; an error without words leaves the reason that stands there.
+        """Record that the run failed and why; an error without a message keeps the reason recorded before.
 
-        A disk without room for a line is no second error. The first rank to fail knows the reason, and others, who
-        have lost that rank, pass `unless_known`.
+        If the disk is full, nothing is recorded and no second error is raised. The first rank to fail knows the reason;
+        the others, which have only lost that rank, pass `unless_known`.
         """
         if unless_known and self.reason is not None:
             return

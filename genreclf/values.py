@@ -24,10 +24,10 @@ _WORDS: dict[Any, tuple[str, str]] = {
 
 
 def value_problems(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Name the values of a nested configuration that nothing can be done with, wherever they are set.
+    """Return a sentence for each value of a nested configuration that no setting could use.
 
-    Such are numbers that are not finite or do not fit into 64 bits, empty texts, lists without end, and texts that no
-    file can be named by. Keys begin with `prefix` in the sentences.
+    Such are numbers that are not finite or do not fit into 64 bits, empty strings, very long lists, and strings that
+    cannot be file names. In the sentences, keys begin with `prefix`.
     """
     problems: list[str] = []
     for key, value in values.items():
@@ -49,7 +49,7 @@ def value_problems(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def _problem(value: Any) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
-        return "is no finite number"
+        return "is not a finite number"
     if isinstance(value, int) and abs(value) >= 2**63:
         return "does not fit into 64 bits"
     if not isinstance(value, str):
@@ -75,9 +75,9 @@ def shown(value: Any) -> str:
 
 
 def argument_problems(group: str, target: Callable[..., Any], section: Mapping[str, Any]) -> list[str]:
-    """Name the values of a section that are of another kind than the arguments of its class, or function, say.
+    """Return a sentence for each value of a section that does not fit the annotation of its target's argument.
 
-    An argument without an annotation, or with one that no YAML can hold, takes all.
+    An argument without an annotation, or with one that YAML cannot express, accepts any value.
     """
     annotations = _annotations(target)
     problems = []

@@ -79,7 +79,7 @@ def train(*overrides: str) -> None:
 
 
 def write_music(root: Path) -> None:
-    """Write five songs a genre; among them stereo, other rates, other formats, and one shorter than a clip."""
+    """Write five songs per genre; among them stereo, other rates, other formats, and one shorter than a clip."""
     source = Synthetic(tracks_per_genre=5, duration_s=3.3)
     kinds = [(22050, "wav"), (44100, "flac"), (16000, "wav"), (22050, "ogg"), (22050, "wav")]
     for track in source.tracks():

@@ -21,7 +21,7 @@ DAMAGED = {
     "a cycle": ("a: &a [*a]\n", "it holds an alias"),
     "an interpolation": ("data: {root: '${oc.env:HF_TOKEN}'}\n", "data.root holds an interpolation"),
     "an interpolated list": ("a: {b: [1, ['${seed}']]}\n", "a.b holds an interpolation"),
-    "an interpolated key": ("'${seed}': 1\n", "'${seed}' is no name of a setting"),
+    "an interpolated key": ("'${seed}': 1\n", "'${seed}' is not a name of a setting"),
     "a Python object": ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
     "a date": ("a: 2024-01-01\n", "a is a date"),
     "no date": ("a: 2024-99-99\n", "month must be in 1..12"),
@@ -34,7 +34,7 @@ DAMAGED = {
     "size": (f"a: {'x' * LARGEST_BYTES}\n", f"larger than {LARGEST_BYTES} bytes"),
     "a list": ("[1]\n", "it holds no settings"),
     "nothing": ("", "it holds no settings"),
-    "a word for a section": ("model: x\n", "model is no section"),
+    "a word for a section": ("model: x\n", "model is not a section"),
     "two documents": ("a: 1\n---\na: 2\n", "expected a single document"),
     "no text": (b"\xff\xfe\x00", "can't decode"),
     "control codes": (b"a: \x1b[2J\n", "special characters are not allowed"),
@@ -46,7 +46,7 @@ def test_what_training_never_writes_is_refused(kind: str, tmp_path: Path) -> Non
     content, reason = DAMAGED[kind]
     run = RunDirectory(tmp_path)
     run.config.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match=r"is no run directory: its config\.yaml cannot be read") as caught:
+    with pytest.raises(UserError, match=r"is not a run directory: its config\.yaml cannot be read") as caught:
         run.read_config()
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -41,7 +41,7 @@ def test_finds_devices_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("gpu:first", "gpu:first is no device; choose auto, cpu, cuda, cuda:1 or mps."),
+        ("gpu:first", "gpu:first is not a device; choose auto, cpu, cuda, cuda:1 or mps."),
         ("cuda:1", "There is no device cuda:1: PyTorch can use 1 NVIDIA GPU here; choose auto or cpu."),
         ("mps", "There is no device mps: PyTorch can use no Apple GPU here; choose auto or cpu."),
     ],

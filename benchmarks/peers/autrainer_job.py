@@ -35,7 +35,7 @@ PREPROCESS_WORKERS = 2
 
 
 def write_tables(task: Task, folder: Path, repeats: int) -> None:
-    """Write a table of tracks a subset, each listed `repeats` times."""
+    """Write a table of tracks per subset, each listed `repeats` times."""
     folder.mkdir()
     for name, subset in SUBSETS.items():
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:

@@ -79,7 +79,7 @@ def tracks_of(task: Task, subset: str) -> Dataset:
 
 
 def clips_of(tracks: Dataset, subset: str) -> Dataset:
-    """Return a row a clip: its track's features, its genre, and its number, -1 for a random place."""
+    """Return a row per clip: its track's features, its genre, and its number, -1 for a random place."""
     numbers = np.arange(len(tracks) * CLIPS_PER_TRACK)
     clip = np.full(len(numbers), -1) if subset == "train" else numbers % CLIPS_PER_TRACK
     return tracks.select(numbers // CLIPS_PER_TRACK).add_column("clip", clip.tolist()).with_format("numpy")

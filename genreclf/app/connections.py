@@ -1,6 +1,6 @@
 """Close connections on which no request arrives.
 
-Uvicorn waits without end for the first request of a connection, and for the rest of one whose head came half.
+Uvicorn waits forever for the first request of a connection, and for the rest of one whose head is incomplete.
 """
 
 import asyncio

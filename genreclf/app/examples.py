@@ -60,7 +60,7 @@ class Examples:
         """Take the first audio file of each genre's folder, or else the folder's first; raise `UserError` if none."""
         found = [path for path, reason in audio_files([str(folder)]) if reason is None]
         if not folder.is_dir() or not found:
-            raise UserError(f"--songs {folder} is no folder with audio files; name one, or leave --songs out.")
+            raise UserError(f"--songs {folder} is not a folder with audio files; name one, or leave --songs out.")
         genres: dict[str, Path] = {}
         for path in found:
             if len(parts := path.relative_to(folder).parts) > 1:

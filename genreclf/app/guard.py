@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_JSON_BYTES = 2**16
-"""Of a request that is no upload; the page's own have a few hundred."""
+"""Of a request that is not an upload; the page's own have a few hundred."""
 
 DEEPEST_JSON = 20
 """Lists and objects inside one another; the page's own go four deep."""
@@ -28,7 +28,7 @@ PAUSE_S = 20.0
 """How long a client may send nothing before its request is complete."""
 
 JSON_S = 20.0
-"""How long a request that is no upload may take to arrive."""
+"""How long a request that is not an upload may take to arrive."""
 
 UPLOAD_S = 900.0
 """How long an upload may take: 50 MB at half a megabit a second."""

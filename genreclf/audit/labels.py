@@ -43,7 +43,7 @@ def read_out_of_fold(runs: Iterable[str]) -> TrackPredictions:
     for path in runs:
         run = RunDirectory(path)
         if run.status != "finished":
-            raise UserError(f"--runs {path} is no finished run; give runs that have tested the dataset's tracks.")
+            raise UserError(f"--runs {path} is not a finished run; give runs that have tested the dataset's tracks.")
         if run.read_metrics().get("split", {}).get("leaky"):
             raise UserError(f"--runs {path} is LEAKY: it has trained on tracks that it tests, so it suspects none.")
         predictions = read_track_csv(run.predictions)

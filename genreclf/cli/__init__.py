@@ -1,15 +1,15 @@
-"""The command line: one file a command, each with its `parser` and its `main`."""
+"""The command line: one file per command, each with its `parser` and its `main`."""
 
 COMMANDS = {
     "train": "train, test and report a run; the default, so that its name can be left out",
-    "refit": "train on training and validation tracks what a run has chosen",
+    "refit": "train with what a run has chosen, on training and validation tracks",
     "ensemble": "average the predictions of finished runs, as a run of its own",
     "evaluate": "test a finished run again, on any data and devices",
     "predict": "predict the genres of audio files",
     "index": "index a music collection for recommend",
     "recommend": "find songs like a song",
     "compare": "compare finished runs and write a report",
-    "dashboard": "the same in W&B, as a workspace and a report",
+    "dashboard": "compare finished runs in W&B, as a workspace and a report",
     "export": "write a trained model as one ONNX file",
     "push": "share a trained model on the Hugging Face hub",
     "pull": "fetch a shared model from the Hugging Face hub",

@@ -81,7 +81,9 @@ def parser() -> Parser:
         help=f"default: {PORT}; 0 takes a free one",
     )
     command.add_device()
-    command.add_argument("--songs", type=Path, metavar="DIR", help="folder of example songs; default: computed music")
+    command.add_argument(
+        "--songs", type=Path, metavar="DIR", help="folder of example songs; default: test songs of the run, or computed"
+    )
     command.add_argument(
         "--library", type=Path, metavar="DIR", help="songs to recommend; default: the run's own library"
     )

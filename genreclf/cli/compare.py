@@ -18,7 +18,7 @@ def parser() -> Parser:
         "--without-tracks",
         type=Path,
         metavar="FILE",
-        help="test tracks to leave out, such as those that settings were chosen by: an id a line, or the "
+        help="test tracks to leave out, such as those that settings were chosen by: one id per line, or the "
         "val_predictions.csv of a run",
     )
     command.add_argument("--out", type=Path, metavar="DIR", help="where the report goes")

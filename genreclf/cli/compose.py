@@ -68,10 +68,10 @@ def checked_again(
     trains: bool = False,
     **given: Any,
 ) -> Config:
-    """Check a run's own configuration with overrides on top, options of groups among them (``split=track``).
+    """Check a run's own configuration with overrides on top, which may choose options of groups (``split=track``).
 
-    Nothing is made of the run's Trainer, callbacks and augmentation: they are as ``conf/`` has them, on the devices of
-    the run, unless it is to be trained again.
+    Unless the run is trained again, its Trainer, callbacks and augmentation are not used: those of ``conf/`` take their
+    place, on the devices of the run.
 
     Args:
         run: Whose configuration it is.
@@ -79,7 +79,7 @@ def checked_again(
         trust: Modules whose classes the run's own configuration may name.
         config_dir: Folder with options of the user's own.
         trains: Take the Trainer, callbacks and augmentation of the run as well.
-        **given: Keys of the root that are other than the run's.
+        **given: Top-level keys that replace those of the run.
 
     Raises:
         UserError: All mistakes, one sentence each.
@@ -189,8 +189,8 @@ def composed(
     Args:
         overrides: As typed.
         config_dir: Folder with options of the user's own.
-        with_hydra: Whether the section `hydra` is to be there.
-        can_sweep: Whether they may choose a sweep, of which one job is meant.
+        with_hydra: Whether to keep the section `hydra`.
+        can_sweep: Whether the overrides may choose a sweep; the result is then the configuration of one of its jobs.
     """
     check_single(overrides, can_sweep=can_sweep)
     if config_dir is not None:

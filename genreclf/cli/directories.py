@@ -43,7 +43,7 @@ def check_directories(arguments: Sequence[str]) -> None:
         raise UserError("run_dir and hydra.run.dir are one setting; leave one of them out.")
     for override in places.values():
         if isinstance(path := override.value(), bool | list | dict):
-            raise UserError(f"{override.input_line} is no path; name one folder.")
+            raise UserError(f"{override.input_line} is not a path; name one folder.")
         if "${" not in str(path):
             _make(str(override.input_line), str(path))
 

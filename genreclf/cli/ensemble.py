@@ -57,7 +57,7 @@ def parser() -> Parser:
         "ensemble",
         "Average the probabilities of finished runs of one split, and write the whole as a run of its own: networks, "
         "predictions, metrics and report, by default into a new folder of outputs/runs.",
-        "It takes LEAKY, PRETRAINED and REFIT from its runs, and other commands take it as any run.",
+        "It inherits the marks LEAKY, PRETRAINED and REFIT from its runs, and other commands accept it like any run.",
     )
     command.add_argument(
         "runs", nargs="+", metavar="RUN_OR_SWEEP", help="runs, or folders of runs; then KEY=VALUE, such as run_dir=DIR"

@@ -14,7 +14,7 @@ _INTERNAL = re.compile(r"(^|/)[_.]")
 
 
 def main(arguments: list[str]) -> None:
-    """Print a line a group, or a line an option."""
+    """Print a line per group, or a line per option."""
     asked = parser().parse(arguments)
     places = [Path(CONFIG_DIR), *([asked.config_dir] if asked.config_dir else [])]
     names = groups(places)

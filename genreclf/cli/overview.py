@@ -5,7 +5,7 @@ from genreclf.cli import COMMANDS
 OPTIONS = {
     "-h, --help": "show this, or before the name of a command its help",
     "-m, --multirun": "sweep over KEY=A,B or sweep=NAME",
-    "-cd, --config-dir DIR": "folder with options of your own, beside conf/",
+    "-cd, --config-dir DIR": "folder of your own options, in addition to conf/",
     "-c, --cfg job": "show the configuration instead of training",
     "-sc, --shell-completion install=SHELL": "print the completion for bash, zsh or fish",
     "--hydra-help": "show all of Hydra's options",

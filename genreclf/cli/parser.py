@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
     def add_config_dir(self) -> None:
         """Add the option for a folder with configuration of the user's own."""
         self.add_argument(
-            "--config-dir", "-cd", type=_folder, metavar="DIR", help="folder with options of your own, beside conf/"
+            "--config-dir", "-cd", type=_folder, metavar="DIR", help="folder of your own options, in addition to conf/"
         )
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -97,7 +97,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(kind: type[int] | type[float], low: float, high: float, name: str) -> Callable[[str], Any]:
-    """Return the type of an argument in an interval, whose numbers are called so in "0 is no whole number above 0"."""
+    """Return the type of an argument in an interval; `name` describes it, as in "0 is not a whole number above 0"."""
 
     def read(text: str) -> int | float:
         try:
@@ -105,7 +105,7 @@ def number(kind: type[int] | type[float], low: float, high: float, name: str) ->
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is no {name}")
+            raise argparse.ArgumentTypeError(f"{text} is not a {name}")
         return value
 
     return read

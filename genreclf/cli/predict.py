@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from genreclf.inference.predictor import GenrePredictor
 
 TABLE_TOP = 3
-"""Genres of a song in a table, unless --top says otherwise."""
+"""Number of genres that the table shows for a song, unless --top says otherwise."""
 
 TABLE_STRETCHES = 6
-"""Changes of genre of a song in a table."""
+"""Largest number of changes of genre that the table shows for a song."""
 
 NAME_BYTES = 150
 """Longest name of a picture, in bytes; file systems take 255 with the suffix and a number."""
@@ -121,7 +121,7 @@ class Writer(ABC):
 
 
 class Table(Writer):
-    """A row a song: its most probable genres with their shares, and the most probable over time."""
+    """A row per song: its most probable genres with their shares, and the most probable over time."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
         from rich.table import Table as RichTable
@@ -163,7 +163,7 @@ class Table(Writer):
 
 
 class JsonLines(Writer):
-    """A JSON object a line and song; with a top, ``top`` holds the names of so many genres, the most probable first."""
+    """One JSON object per song, on its own line; with --top, ``top`` holds the most probable genres in order."""
 
     def add(self, name: str, prediction: "Prediction") -> None:
         """Print a line."""
@@ -178,7 +178,7 @@ FIGURES = ("confidence", "certainty", "entropy_bits", "duration_s")
 
 
 class Csv(Writer):
-    """A row a song; with a top, columns ``top_1``, ``top_2``... name the most probable genres."""
+    """A row per song; with a top, columns ``top_1``, ``top_2``... name the most probable genres."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
         super().__init__(predictor, min(top or 0, len(predictor.genres)), least)
@@ -205,7 +205,7 @@ FORMATS: dict[str, type[Writer]] = {"table": Table, "jsonl": JsonLines, "csv": C
 
 
 class Pictures:
-    """Draws a timeline a song into a folder, each named after its file."""
+    """Draws the timeline of each song into a folder, in a picture named after the song's file."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

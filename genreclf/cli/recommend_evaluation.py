@@ -1,4 +1,4 @@
-"""``python -m genreclf recommend RUN --evaluate [overrides]``: measure them on the run's test tracks."""
+"""``python -m genreclf recommend RUN --evaluate [overrides]``: measure recommendations on test tracks."""
 
 import json
 from collections.abc import Sequence

@@ -22,10 +22,10 @@ def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
         "refit",
-        "Train once more what a finished run has chosen, on its training and validation tracks together: its settings, "
-        "for as many epochs as its best one had. The last epoch is tested. The result says REFIT, as no validation "
-        "tracks are left that could choose anything.",
+        "Train once more with the settings of a finished run, on its training and validation tracks together, for as "
+        "many epochs as it took to reach its best one. The last epoch is tested. The result is marked REFIT, as no "
+        "validation tracks are left to choose anything by.",
     )
     command.add_run()
-    command.add_overrides("settings that are to be other than the run's, such as seed=1 or run_dir=outputs/refit")
+    command.add_overrides("settings that differ from the run's, such as seed=1 or run_dir=outputs/refit")
     return command

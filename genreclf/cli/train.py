@@ -1,6 +1,6 @@
 """``python -m genreclf [train] [overrides]``: one run, or with ``--multirun`` a sweep.
 
-Launchers in other processes find what Hydra calls, `train`, by its name.
+Hydra calls `train`, which is at module level so that launchers in other processes can find it by name.
 """
 
 import gc

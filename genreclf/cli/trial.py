@@ -11,8 +11,8 @@ def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
         "trial",
-        "Train one trial of a W&B sweep in a folder of its own in SWEEP; `wandb agent` calls this command, with what "
-        "it hands out behind a --. A finished trial is not trained again, a killed one goes on.",
+        "Train one trial of a W&B sweep in its own folder in SWEEP. `wandb agent` calls this command, with the "
+        "parameters of the trial after a --. A finished trial is not trained again; a killed one continues.",
     )
     command.add_argument("sweep", metavar="SWEEP", type=Path, help="folder of the sweep")
     command.add_argument("--search", metavar="KEYS", required=True, help="the keys that it searches, as in seed,model")
@@ -21,7 +21,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Train the trial, or tell W&B again what came of it if it is finished."""
+    """Train the trial, or report its result to W&B again if it is finished."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     asked = parser().parse(arguments[:end])
     from genreclf.cli.compose import composed

@@ -43,13 +43,13 @@ class FinishedRun:
     metrics: Mapping[str, Any]
     """What ``metrics.json`` holds."""
     history: tuple[Mapping[str, float], ...]
-    """A row an epoch; empty for an evaluation."""
+    """A row per epoch; empty for an evaluation."""
     tracks: TrackPredictions
     """Predictions of the test."""
     device: str | None
     """What it ran on, if known."""
     dataset: str
-    """What its tracks are told apart by from those of other datasets, see `track_key`."""
+    """Distinguishes its tracks from those of other datasets, see `track_key`."""
     artists: Mapping[str, Sequence[str]]
     """Known artists of its tracks, as its ``split.json`` tells."""
     train: frozenset[str]
@@ -147,7 +147,7 @@ def read_track_list(path: Path) -> frozenset[str]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name a file of track ids.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no text file in UTF-8: name a file of track ids.") from error
+        raise UserError(f"{path} is not a text file in UTF-8: name a file of track ids.") from error
     is_table = bool(rows) and rows[0][0].strip() == "track_id"
     names = [row[0].strip() if is_table else ",".join(row).strip() for row in rows]
     return frozenset(gtzan_id(PurePath(name).name) or name for name in names if name and not name.startswith("#"))
@@ -175,7 +175,7 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path], list[Path]
     named = list(paths)
     for path in named:
         if not path.is_dir():
-            raise UserError(f"{path} is no folder: compare wants run directories or folders of runs.")
+            raise UserError(f"{path} is not a folder: give run directories, or folders of runs.")
         below = list(_below(path))
         if not below:
             without.append(path)

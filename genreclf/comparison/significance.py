@@ -58,7 +58,7 @@ class TrackScores:
 
     @property
     def seeds(self) -> NDArray[np.float64]:
-        """What is drawn from where seeds are: `by_seed`, or `shares` as those of one seed, shape ``(seed, track)``."""
+        """Shares from which seeds are drawn: `by_seed`, or `shares` as a single seed, shape ``(seed, track)``."""
         return self.shares[None] if self.by_seed is None else self.by_seed
 
     @cached_property
@@ -105,7 +105,7 @@ class PairedTest:
     method: str
     """`MCNEMAR` or `PERMUTATION`."""
     ci95_artists: tuple[float, float] | None
-    """95 % interval of the difference over artists and seeds; None where no artists are known."""
+    """95 % interval of the difference over artists and seeds; None where no artists are known, or just one."""
     p_artists: float | None
     """Two-sided, over artists; None where none are known."""
 
@@ -137,7 +137,8 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
 
     Over artists it is the same test of the sums of the differences of each artist's tracks, which swaps the two
     experiments artist by artist. The interval is a bootstrap: artists are drawn for both experiments together, seeds
-    for each of them. Where the experiments know different artists of the tracks, there is neither.
+    for each of them. Where the experiments know different artists of the tracks, or all tracks are by one artist, there
+    is neither.
 
     Raises:
         ValueError: The tracks are not the same.
@@ -151,8 +152,9 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
     first_better, second_better = int((steps > 0).sum()), int((steps < 0).sum())
     p_artists, ci95_artists = None, None
     samples, others = first.over_artists, second.over_artists
-    if first.artist is not None and samples is not None and others is not None and not differ_in_artists(first, second):
-        p_artists = permutation(np.bincount(first.artist, weights=steps).astype(np.int64))
+    artist = None if differ_in_artists(first, second) else first.artist
+    if artist is not None and artist.any() and samples is not None and others is not None:
+        p_artists = permutation(np.bincount(artist, weights=steps).astype(np.int64))
         ci95_artists = percentiles(over_seeds(samples, 1) - over_seeds(others, 2))
     return PairedTest(
         difference=float(differences.mean()),

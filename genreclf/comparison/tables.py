@@ -85,7 +85,7 @@ def _p_column(key: str, title: str, p: Callable[[Pair], float | None]) -> Column
 
 
 def _verdict(pair: Pair) -> str:
-    """Return what two experiments differ by: tracks as well as artists, tracks alone, or nothing that is proved."""
+    """Return whether a difference is significant: over tracks and artists, over one of them only, or not at all."""
     if pair.p_holm_artists is None:
         return "yes" if pair.p_holm < LEVEL else "no"
     found = [unit for unit, p in (("tracks", pair.p_holm), ("artists", pair.p_holm_artists)) if p < LEVEL]
@@ -114,7 +114,7 @@ COLUMNS: tuple[Column[Experiment], ...] = (
     *(_of_metric(metric) for metric in METRICS if metric.is_compared),
     of_value("val_accuracy", "validation accuracy, tracks (%)", lambda each: each.mean("val.track.accuracy"), percent),
     Column("parameters", most_parameters, "parameters", parameters),
-    of_value("fit_s", "training (s a run)", lambda each: each.mean("timing.fit_s"), seconds),
+    of_value("fit_s", "training (s per run)", lambda each: each.mean("timing.fit_s"), seconds),
 )
 """The table of experiments."""
 

@@ -21,13 +21,13 @@ from genreclf.errors import UserError, first_line
 from genreclf.values import value_problems
 
 FEATURES_OF_PICTURES = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
-"""What pictures know themselves, so that ``features=`` beside them is a mistake."""
+"""Features that pictures bring themselves, so that also setting ``features=`` is a mistake."""
 
 INSTANTIATED = ("split", "encoder", "model", "loss", "optimizer", "scheduler")
 """Sections that name a class or a function, beside `data`, which holds the keys of `ClipConfig` too."""
 
 BUNDLED = (("model", "dropout"), ("loss", "label_smoothing"), ("optimizer", "weight_decay"))
-"""Keys that ``regularization`` sets whatever the class; one that has no such key goes without."""
+"""Keys that ``regularization`` sets for any class; for a class without such a key, it is dropped with a warning."""
 
 
 @dataclass
@@ -67,9 +67,9 @@ class Config:
 
     @classmethod
     def from_hydra(cls, config: DictConfig, *, run_dir: str, overrides: Sequence[str] = ()) -> "Config":
-        """Check a composed configuration; the run lies in `run_dir` if it does not say.
+        """Check a composed configuration; `run_dir` is used if it names no run directory itself.
 
-        What the user typed, `overrides`, tells what was asked for from what is a default.
+        The `overrides`, which the user typed, distinguish what was asked for from defaults.
 
         Raises:
             UserError: All problems, one sentence each.

@@ -51,7 +51,7 @@ def difference(
     """Name the first keys in which two configurations are different experiments; empty where they are the same.
 
     A value of the first is followed by `there`, one of the second by `here`; keys of `ignore` may differ. A key that
-    one lacks, as a run of an earlier version does, is as good as null.
+    one of them lacks, such as a run of an earlier version, counts as null.
     """
     old, new = identity(before, ignore=ignore), identity(now, ignore=ignore)
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]

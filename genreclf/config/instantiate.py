@@ -59,7 +59,7 @@ KINDS = {
 def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callable[..., Any] | None:
     """Return what the section of a group names; note in `problems` what is wrong with it or with its arguments.
 
-    A class of a group whose classes combine is named with it, as ``callbacks.ema``.
+    In a group whose classes combine, `group` includes the name of the class, as in ``callbacks.ema``.
     """
     name = section.get("_target_")
     if name is None:
@@ -76,7 +76,7 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
         problems.append(f"{group}._target_={name} cannot be imported ({error}){way}.")
         return None
     if not fits(group, target):
-        problems.append(f"{group}._target_={name} is no {_kind_name(group)}.")
+        problems.append(f"{group}._target_={name} is not a {_kind_name(group)}.")
         return None
     if not isinstance(partial := section.get("_partial_", False), bool):
         problems.append(f"{group}._partial_={shown(partial)} must be true or false.")
@@ -91,7 +91,7 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
             near = difflib.get_close_matches(key, settable, 1)
             way = f"did you mean {group}.{near[0]}?" if near else f"its keys are {', '.join(settable) or 'none'}."
             elsewhere = None if group.partition(".")[0] in COMBINED else hint(f"{group}.{key}")
-            problems.append(f"{group}.{key} is no key of {attribute}; {elsewhere or way}")
+            problems.append(f"{group}.{key} is not a key of {attribute}; {elsewhere or way}")
     plain = {key: value for key, value in section.items() if key in known and not is_node(value)}
     problems += argument_problems(group, target, plain)
     return target  # type: ignore[no-any-return]
@@ -167,7 +167,7 @@ def _instantiate(group: str, section: Mapping[str, Any]) -> Any:
 
 
 def takes_any(group: str, target: Callable[..., Any]) -> bool:
-    """Return whether a class of others, one of several of its group, passes on what its signature does not name."""
+    """Return whether a third-party class, in a group whose classes combine, passes on arguments it does not name."""
     if group.partition(".")[0] not in COMBINED or target.__module__.startswith("genreclf."):
         return False
     return any(entry.kind is entry.VAR_KEYWORD for entry in inspect.signature(target).parameters.values())

@@ -8,7 +8,7 @@ CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent /
 """The conf/ of an installed package, or of the clone."""
 
 COMBINED = ("augmentation", "callbacks", "logger", "robustness")
-"""Groups of several classes, each under a name of its own, or of none."""
+"""Groups that hold any number of classes, each under its own name."""
 
 SET_BY_THE_RUN: dict[str, tuple[Any, str]] = {
     "callbacks": (None, "choose callbacks with callbacks=NAME"),
@@ -59,7 +59,7 @@ def hint(key: str) -> str | None:
 
 
 def turned_on(key: str) -> str | None:
-    """Return the choice that has a key of a class of a group whose classes combine; None if it is no such key."""
+    """Return the override that turns on the class a key belongs to, in a group whose classes combine; else None."""
     group, _, rest = key.partition(".")
     name, _, below = rest.partition(".")
     if not below or not (Path(CONFIG_DIR) / group / f"{name}.yaml").is_file() or group not in COMBINED:

@@ -54,7 +54,7 @@ def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
 
 
 def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool = True) -> str:
-    """Return one sentence for what Hydra has to say; `commands` are the first words that are no overrides."""
+    """Return one sentence that explains an error of Hydra's; `commands` are the names of the commands."""
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, commands)
     if isinstance(error, MissingConfigException) and error.options is not None:

@@ -73,7 +73,7 @@ class SplitConfig:
     train_fraction: float = 1.0
     """How much of the training tracks of each genre to train on."""
     artists_per_genre: int | None = None
-    """Of how many artists of each genre to train on tracks; None for all."""
+    """Number of artists of each genre whose tracks are trained on; None for all."""
     subset_seed: int = 0
     """Draws those tracks and artists."""
     inner_fold: int | None = None
@@ -110,7 +110,7 @@ class FeaturesConfig:
     f_max: float | None = None
     """Highest frequency of the bands, in Hz; None: half the sample rate."""
     scale: str = "standardize"
-    """What the network sees, see `genreclf.audio.log_mel.Scaling`."""
+    """What the network sees, see `genreclf.audio.scaling.Scaling`."""
 
     @property
     def log_mel(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class TrainerConfig:
     limit_test_batches: int | float | None = None
     """The same for the test."""
     others: dict[str, Any] = field(default_factory=dict)
-    """Arguments of Lightning's Trainer that are not as Lightning has them."""
+    """Other arguments of Lightning's Trainer, where they differ from its defaults."""
 
     def problems(self) -> list[str]:
         """Say what is impossible."""

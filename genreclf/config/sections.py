@@ -19,7 +19,7 @@ Section = dict[str, Any]
 
 
 def section_of(plain: Mapping[str, Any], name: str, problems: list[str]) -> Section:
-    """Return a section; an empty one, and a note, if it is none."""
+    """Return a section; if it is not a mapping, note the problem and return an empty one."""
     section = plain.get(name)
     if isinstance(section, dict):
         return section
@@ -91,5 +91,5 @@ def nodes_of(plain: Mapping[str, Any], group: str, problems: list[str]) -> dict[
         if isinstance(node, dict):
             instantiate.find(f"{group}.{name}", node, problems)
         else:
-            problems.append(f"{group}.{name}={shown(node)} is no class; null turns it off, {group}=NAME on.")
+            problems.append(f"{group}.{name}={shown(node)} is not a class; null turns it off, {group}=NAME on.")
     return nodes

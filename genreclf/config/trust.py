@@ -103,7 +103,7 @@ def _is_allowed(kind: str, name: Any, trust: Sequence[str]) -> bool:
 
 
 def _is_allowed_within(group: str, name: Any, trust: Sequence[str]) -> bool:
-    """Return whether an argument may be made: a layer of PyTorch's, of which a model is built without memory first."""
+    """Return whether a nested argument may be made: a layer of `torch.nn` in a model, or a trusted class."""
     import torch
 
     layer = name.removeprefix("torch.nn.") if isinstance(name, str) and name.startswith("torch.nn.") else ""
@@ -135,14 +135,14 @@ def _refusal(place: object, group: str, name: Any) -> str:
     if not isinstance(name, str) or not _DOTTED.fullmatch(module) or module.startswith(("genreclf.", "torch")):
         return f"{place} names {name!r} as {group}, which neither genreclf nor PyTorch has."
     return (
-        f"{place} names {name}, which is no part of genreclf: read that code, put it where Python finds it, and if you "
-        f"trust it, let it run with --trust {module}, or in Python with trust=[{module!r}]."
+        f"{place} names {name}, which is not part of genreclf: read that code, put it where Python finds it, and if "
+        f"you trust it, let it run with --trust {module}, or in Python with trust=[{module!r}]."
     )
 
 
 def _refusal_within(place: object, group: str, name: Any) -> str:
     if not isinstance(name, str) or not _DOTTED.fullmatch(name):
-        return f"{place} names {name!r} within {group}, which is no class."
+        return f"{place} names {name!r} within {group}, which is not a class."
     module = name.rpartition(".")[0]
     return (
         f"{place} names {name} within {group}, where only layers of torch.nn may be named: if you trust that code, let "

@@ -43,7 +43,7 @@ MODULES_PER_TENSOR = 20
 
 
 def is_models(key: str) -> bool:
-    """Return whether a tensor is the model's, not the training's loss or metrics."""
+    """Return whether a tensor belongs to the model, not to the loss or the metrics of its training."""
     return key.startswith(("network.", "scaling."))
 
 
@@ -99,9 +99,9 @@ def check_weights(
     genres: Sequence[str],
     scale: Scale,
 ) -> None:
-    """Check that weights are those of the model that a section names, which is built without memory for its own.
+    """Check that weights fit the model that a section names, which is built without allocating any of its own.
 
-    `shapes` are those of the weights, among which may be what is not the model's.
+    `shapes` are the shapes of the weights, which may include tensors that do not belong to the model.
 
     Raises:
         ValueError: They are not; the message names a tensor.
@@ -137,7 +137,7 @@ def check_checkpoint(
 
 @contextmanager
 def _at_most(modules: int) -> Iterator[None]:
-    """End the rendering of a network, in this thread, that has more modules."""
+    """Stop the construction, in this thread, of a network with more than so many modules."""
     here, count = threading.get_ident(), 0
 
     def hook(*_: Any) -> None:

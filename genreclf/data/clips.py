@@ -158,8 +158,8 @@ def cut(
 class ClipLoader:
     """Yields the clips of a subset in batches of rows ``(batch, 3)`` of `random_clips` or `grid_clips`.
 
-    Every rank takes its share of each batch, which may be a clip larger than another's; the last batch is filled up
-    from the start. With `cut`, a thread cuts the next clips while the current ones are used.
+    Every rank takes its share of each batch; shares may differ by one clip. The last batch is filled up with clips from
+    the start. With `cut`, a thread cuts the next clips while the current ones are used.
 
     Args:
         plan: Returns the rows of one epoch, the same on every rank.
@@ -217,9 +217,9 @@ class ClipLoader:
 
 
 class Arriving:
-    """Clips that were cut by one thread for another, on their way to a GPU if `stream` is one of it.
+    """Clips that one thread cuts for another and, if `stream` is given, copies to its GPU.
 
-    They are copied out of pinned memory beside what the GPU computes.
+    They are copied from pinned memory while the GPU computes.
     """
 
     def __init__(self, cut: Callable[[Tensor], ClipBatch], rows: Tensor, *, stream: torch.cuda.Stream | None) -> None:

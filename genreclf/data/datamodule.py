@@ -20,7 +20,7 @@ from genreclf.hardware import free_bytes, memory_bytes
 from genreclf.splits.base import Segment, Split, Splitter
 
 RESIDENT_SHARE = 0.5
-"""The largest share of a device's memory, or of the page cache, that the store may take."""
+"""The largest share of a GPU's free memory, or of the machine's memory, that the store may take."""
 
 _SUBSETS: dict[RunningStage | None, str] = {
     RunningStage.VALIDATING: "val",
@@ -40,8 +40,8 @@ class ClipDataModule(LightningDataModule):
     With a store and a split that are there already, the datamodule is ready at once.
 
     A batch travels as row numbers; the clips are cut where the store lies: in the GPU's memory if it fits, else in the
-    memory-mapped file. From a store that is larger than half of the memory, or of a GPU's, clips are cut ahead by a
-    thread, and copied to the GPU beside what it computes.
+    memory-mapped file. If the store is larger than half of the machine's memory, or of the GPU's free memory, a thread
+    cuts clips ahead and copies them to the GPU while it computes.
 
     Args:
         spec: What the stored values mean and how long a clip is.

@@ -43,9 +43,9 @@ def store_of(
         spec: How the spectrograms are computed; the length of a clip does not matter.
         directory: Where stores are kept; None for the user's cache folder.
         skip_unreadable: Leave out tracks that cannot be read instead of stopping.
-        device: What computes them, one track at a time if it is a GPU, whose memory is given back; the CPU computes
-            instead of an Apple GPU, which has no float64. It is not touched if the store is there. Values may differ by
-            a step of 1/256 dB from one kind of device to another.
+        device: Computes the spectrograms, one track at a time if it is a GPU, whose memory is freed afterward; the CPU
+            takes the place of an Apple GPU, which has no float64. It is not used if the store exists. Values may differ
+            by a step of 1/256 dB between kinds of devices.
 
     Raises:
         UserError: Tracks cannot be read, or the disk is full.

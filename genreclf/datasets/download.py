@@ -90,7 +90,8 @@ def _md5(path: Path) -> str:
 
 
 def _check_room(root: Path, size: int) -> None:
-    wanted = 2.2 * size
+    part = root / f"{ARCHIVE}.part"
+    wanted = 2.2 * size - (part.stat().st_size if part.is_file() else 0)
     free = shutil.disk_usage(root).free
     if free < wanted:
         raise UserError(

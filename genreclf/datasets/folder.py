@@ -95,8 +95,8 @@ def files_of(
 
     Args:
         root: The setting.
-        what: The files are, for the message.
-        suffixes: See `genre_files`, as the next two.
+        what: What the files are, for the message.
+        suffixes: See `genre_files`.
         warnings: Emptied first.
         unread: Suffixes of files that are not read.
 
@@ -142,7 +142,7 @@ class Folder(AudioDataset):
 
 
 def _fingerprint(entry: os.DirEntry[str]) -> str | None:
-    """Return size and modification time, or None if it is not a file."""
+    """Return size and modification time, or why they are unknown; None if it is not a file."""
     try:
         status = entry.stat()
     except OSError as error:

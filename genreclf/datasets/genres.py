@@ -35,7 +35,7 @@ def read_genre_map(given: Mapping[Any, Any] | str | None) -> dict[str, str | Non
         raise UserError(f"data.genre_map={given} holds no genres: give {WANTED}.")
     for theirs, ours in values.items():
         if ours is not None and (not isinstance(ours, str) or not ours):
-            raise UserError(f"data.genre_map: {theirs} is to be {ours!r}, which is no genre: give {WANTED}.")
+            raise UserError(f"data.genre_map: {theirs} is to be {ours!r}, which is not a genre: give {WANTED}.")
     return {str(theirs): ours for theirs, ours in values.items()}
 
 

@@ -104,7 +104,7 @@ class SpectrogramImages(ImageDataset):
         return as_tracks(files, self.artists, self.warnings)
 
     def frames_per_second(self, tracks: Sequence[Track]) -> float:
-        """Return the columns of a second of music: the most common width, of a sample of pictures, over `seconds`.
+        """Return the columns per second of music: the most common width in a sample of pictures, divided by `seconds`.
 
         Raises:
             UserError: No picture of the sample can be read.
@@ -227,7 +227,9 @@ def _check_colormap(name: str) -> None:
     from matplotlib import colormaps
 
     if name not in colormaps:
-        raise UserError(f"data.colormap={name} is no matplotlib color map: null finds it among {', '.join(COLORMAPS)}.")
+        raise UserError(
+            f"data.colormap={name} is not a matplotlib color map: null finds it among {', '.join(COLORMAPS)}."
+        )
 
 
 def _music_box(pixels: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[slice, slice]:

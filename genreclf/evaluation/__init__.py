@@ -1,1 +1,1 @@
-"""Clips to tracks, metrics with intervals, figures and the report; the same code in validation and in the test."""
+"""From clips to tracks, and metrics with intervals; the same code in validation and in the test."""

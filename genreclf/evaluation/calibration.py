@@ -13,7 +13,7 @@ from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 from genreclf.run_directory import RunDirectory, reason_of
 
 LOWEST, HIGHEST = 0.25, 10.0
-"""Between these a temperature is looked for: few validation tracks, all of them right, would want none at all."""
+"""Limits of the search for a temperature: with few validation tracks, all of them right, it would go to 0."""
 
 COVERAGES = tuple(percent / 100 for percent in range(5, 101, 5))
 """Shares of the validation tracks for which `Calibration` knows how sure their predictions are."""
@@ -73,7 +73,7 @@ class Calibration:
             raise ValueError(f"a temperature of {track} or {clip}")
         for shares in (confidence, accuracy):
             if len(shares) != len(COVERAGES) or not all(0 <= share <= 1 for share in shares):
-                raise ValueError("a confidence or an accuracy that is no share")
+                raise ValueError("a confidence or an accuracy that is not a share")
         return cls(track=track, clip=clip, confidence=confidence, accuracy=accuracy)
 
     @classmethod

@@ -212,11 +212,11 @@ def read_track_csv(path: Path) -> TrackPredictions:
             f"{path} cannot be read ({error.strerror}): give the predictions.csv of a finished run."
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no CSV file in UTF-8: give the predictions.csv of a finished run.") from error
+        raise UserError(f"{path} is not a CSV file in UTF-8: give the predictions.csv of a finished run.") from error
     genres = tuple(header[len(TRACK_COLUMNS) :])
     if tuple(header[: len(TRACK_COLUMNS)]) != TRACK_COLUMNS or not genres or len(set(genres)) < len(genres):
         raise UserError(
-            f"The first line of {path} must be {','.join(TRACK_COLUMNS)} and one column a genre, each once: "
+            f"The first line of {path} must be {','.join(TRACK_COLUMNS)} and one column per genre, each once: "
             "give the predictions.csv of a finished run."
         )
     index = {genre: number for number, genre in enumerate(genres)}

@@ -9,7 +9,7 @@ MARKS = ("pretrained", "refit")
 """Keys of ``metrics.json`` that make marks, see `marks_of`."""
 
 PROVENANCE = (*MARKS, "ensemble", "distilled")
-"""Keys of ``metrics.json`` that say so; an evaluation has those of the run under test."""
+"""Keys of ``metrics.json`` on where a network comes from; an evaluation has those of the run under test."""
 
 
 def marks_of(metrics: Mapping[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ class Baseline:
         """Return what `Config.compare_with` names, before anything is computed; None if it names nothing.
 
         Raises:
-            UserError: It is no finished run.
+            UserError: It is not a finished run.
         """
         if config.compare_with is None:
             return None
@@ -36,7 +36,7 @@ class Baseline:
         metrics = run.read_metrics() if run.status else {}
         if metrics.get("status") != "finished" or get_metric(metrics, "test.track.accuracy") is None:
             raise UserError(
-                f"compare_with={config.compare_with} is no finished run; let it end first, or leave it out."
+                f"compare_with={config.compare_with} is not a finished run; let it end first, or leave it out."
             )
         return cls(run, metrics)
 

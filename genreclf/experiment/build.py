@@ -126,7 +126,7 @@ def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
 def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str] = ()) -> list[Logger]:
     """Return the loggers of the configuration, which write into the run directory unless they say otherwise.
 
-    They get those of the `given` arguments, of `LOGGERS_ARE_GIVEN`, that they have and do not set, and further tags.
+    Each gets those of the `given` arguments that it accepts and the configuration leaves unset, and more `tags`.
     """
     run = RunDirectory(config.run_dir)
     ids = run.read_json(run.loggers) if run.loggers.exists() else {}

@@ -68,7 +68,7 @@ def check_evaluation(config: Config) -> None:
 
 
 def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> None:
-    """Describe the network of one of our own models without spending memory on it, and see that there is enough.
+    """Build the network of one of our own models on the meta device, and check that memory would hold it.
 
     A model of the user's own is made once, when it is needed: it may read files, or weights from elsewhere.
 
@@ -230,7 +230,7 @@ def _check_start(config: Config) -> None:
     if (start := config.init_from or "").startswith(PREFIX):
         check_reference(start)
     elif config.init_from is not None and not (best := RunDirectory(config.init_from).best).is_file():
-        raise UserError(f"There is no {best}: init_from={config.init_from} is no run that has finished an epoch.")
+        raise UserError(f"There is no {best}: init_from={config.init_from} is not a run that has finished an epoch.")
     if getattr(instantiate.find("model", config.model, []), "fits_at_once", False):
         for key, value in (("init_from", config.init_from), ("ckpt_path", config.ckpt_path)):
             if value is not None:

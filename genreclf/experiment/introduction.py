@@ -19,7 +19,7 @@ def introduce(task: str, config: Config, run: RunDirectory, prepared: Prepared) 
     yield f"Data: {prepared.split_record['dataset']}; {len(split.genres)} genres; split {split.name}{marks}"
     for subset, segments in split.subsets.items():
         if segments and (task == "train" or subset != "train"):
-            clips = f"{data.loader(subset).clips:,} clips{' an epoch' * (subset == 'train')}"
+            clips = f"{data.loader(subset).clips:,} clips{' per epoch' * (subset == 'train')}"
             yield f"  {SUBSET_NAMES[subset]:<10} {_tracks(segments, prepared)}, {clips}"
     trained = sum(parameter.numel() for parameter in model.network.parameters() if parameter.requires_grad)
     frozen = "" if trained == model.n_parameters else f", {trained:,} of them trained"

@@ -14,7 +14,7 @@ from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
 
 Key = tuple[str, str]
-"""A dataset, empty for GTZAN, whose ids are the same whatever reads it, and the id of a track."""
+"""A dataset and the id of a track; the dataset is empty for GTZAN, whose ids are the same whatever reads it."""
 
 MOST_RUNS = 100
 """So many runs are followed from one to the one that it started from."""
@@ -57,7 +57,7 @@ class RunTracks:
         )
 
     def keys(self, ids: Collection[str]) -> set[Key]:
-        """Return what tells these tracks apart from those of all datasets."""
+        """Return keys that identify these tracks among those of all datasets."""
         return {track_key(self.dataset, id) for id in ids}
 
 

@@ -1,7 +1,7 @@
 """Carry out a run: prepare, write the configuration, fit, test, report.
 
-A run is a generator of the type `Steps`, which yields before each: `finish` goes through it, and
-`genreclf.experiment.together` goes through several, step by step.
+A run is a generator of the type `Steps`, which yields before each step: `finish` takes all steps of a run, and
+`genreclf.experiment.together` takes those of several runs in turn.
 """
 
 import signal
@@ -79,7 +79,7 @@ def finish(steps: Generator[str, None, Result]) -> Result:
 
 
 def run(config: Config) -> RunResult:
-    """Train, test and report; go on after a kill; leave a finished run alone; `UserError` for what users can mend."""
+    """Train, test and report; resume a killed run; leave a finished one alone; `UserError` for what users can fix."""
     return _with_all_ranks(config, lambda config, ranks: finish(steps(config, ranks)))
 
 
@@ -109,7 +109,7 @@ def take_part(task: str, run_dir: str) -> None:
 
 
 def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None], RunResult]) -> RunResult:
-    """Let `lead` do the run, on the first rank if they were started outside; on the others, take part in it."""
+    """Call `lead` to do the run; of ranks started from outside, only on the first, and the others take part."""
     started = external_ranks()
     devices = device_count(config)
     if started == 1:

@@ -66,7 +66,7 @@ def test_alone(task: str, config: Config, prepared: Prepared, sharing: Sharing) 
 
 
 def record_again(config: Config) -> None:
-    """Tell W&B what became of a finished run: one of its sweeps has handed the same settings out once more."""
+    """Report a finished run to W&B again, since one of its sweeps has handed out the same settings once more."""
     run = RunDirectory(config.run_dir)
     metrics = run.read_metrics()
     split = metrics["split"]

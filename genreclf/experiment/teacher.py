@@ -29,7 +29,7 @@ from genreclf.training.artifacts import local_run
 from genreclf.training.losses import CrossEntropy, Distillation
 
 OF_THE_DATA = ("store_dir", "skip_unreadable")
-"""Keys of `ClipConfig` that are the student's for the teacher too."""
+"""Keys of `ClipConfig` whose values the teacher takes from the student."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Teacher:
 
     @classmethod
     def of(cls, config: Config) -> "Teacher | None":
-        """Return what ``loss.teacher`` names, None for another loss; raise `UserError` if it is no finished run."""
+        """Return what ``loss.teacher`` names, None for another loss; raise `UserError` if it is not a finished run."""
         if instantiate.find("loss", config.loss, []) is not Distillation:
             return None
         if not (named := config.loss.get("teacher")):

@@ -1,4 +1,4 @@
-"""Several runs in one process and on one device: at once where each then has the results that it has alone."""
+"""Several runs in one process and on one device: at the same time where each gets the same results as alone."""
 
 import threading
 import time

@@ -203,7 +203,7 @@ def compared(format: Format, path: Path, predictor: GenrePredictor, files: Seque
 
 
 def waveform_of(path: Path, sample_rate: int) -> NDArray[np.float32]:
-    """Return an audio file as mono ``(sample,)`` and its rate in Hz, or raise `UserError` if it cannot be read."""
+    """Return an audio file as mono ``(sample,)`` at `sample_rate` Hz, or raise `UserError` if it cannot be read."""
     try:
         with open_audio(path) as stream:
             return torch.cat(list(resampled(stream, stream.sample_rate, sample_rate))).numpy()

@@ -35,7 +35,7 @@ _FOREIGN_ERRORS = (AttributeError, KeyError, RecursionError, TypeError, ValueErr
 def write_bundle(run: RunDirectory, folder: Path) -> None:
     """Write the shared files of a finished run, except for the model card, into a folder.
 
-    See `genreclf.hub.contents` for what stays here; so do the loss's own values.
+    See `genreclf.hub.contents` for what is not shared; nor are the loss's own values.
 
     Raises:
         UserError: The run is not finished, or damaged.
@@ -152,7 +152,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
 
 def _check_size(path: Path) -> None:
     if not path.is_file():
-        raise UserError(f"{path.name} is missing: this is no model of genreclf.")
+        raise UserError(f"{path.name} is missing: this is not a model of genreclf.")
     if path.stat().st_size > LARGEST_BYTES[path.name]:
         raise UserError(f"{path.name} is larger than {LARGEST_BYTES[path.name]} bytes, so it is not read.")
 

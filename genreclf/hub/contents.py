@@ -26,7 +26,7 @@ OF_TRAINER = ("max_epochs", "precision", "gradient_clip_val")
 """What of the trainer's section says how the network came about."""
 
 WORDS = ("_target_", "clip_seconds", "short", "colormap", "rendering")
-"""Keys of `data` and `split` whose text is no path."""
+"""Keys of `data` and `split` whose text is not a path."""
 
 LARGEST = {
     **LARGEST_OF_SPECTROGRAMS,
@@ -54,7 +54,7 @@ COUNTS = ("seed", "parameters", "epochs", "best_epoch")
 def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a configuration describes the network, its training, and how it was tested.
 
-    Nothing is left of Hydra and the logger, of places on this machine, and of the devices; that is as by default.
+    Settings of Hydra, loggers, places on this machine and devices are left out or set to their defaults.
 
     Raises:
         KeyError, TypeError: A section is missing or is none.
@@ -62,7 +62,7 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     shared: dict[str, Any] = {}
     for name in (name for name in (*SECTIONS, "trainer") if name in config or name in NEEDED):
         if not isinstance(config[name], dict):
-            raise TypeError(f"{name} is no section")
+            raise TypeError(f"{name} is not a section")
         shared[name] = _without_folders(copy.deepcopy(config[name]))
     for name in ("data", "split"):
         section = shared[name]

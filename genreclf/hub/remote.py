@@ -66,7 +66,7 @@ def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequenc
 def _check_sizes(repo: str, sizes: dict[str, int | None]) -> None:
     for name, largest in LARGEST_BYTES.items():
         if name not in sizes and name != SIMILARITY:
-            raise UserError(f"{repo} holds no {name}: it is no model that genreclf pushed.")
+            raise UserError(f"{repo} holds no {name}: it is not a model that genreclf pushed.")
         if (size := sizes.get(name) or 0) > largest:
             raise UserError(f"{name} of {repo} has {size} bytes, more than {largest}, so it is not fetched.")
 
@@ -84,7 +84,7 @@ def _sentences(repo: str) -> Iterator[None]:
     try:
         yield
     except HFValidationError:
-        raise UserError(f"{repo} is no name of a repository; give it as USER/NAME.") from None
+        raise UserError(f"{repo} is not a name of a repository; give it as USER/NAME.") from None
     except GatedRepoError:
         raise UserError(f"{repo} asks for consent on its page on the hub first.") from None
     except RevisionNotFoundError:

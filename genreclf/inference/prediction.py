@@ -11,6 +11,9 @@ from genreclf.evaluation.calibration import Calibration, logarithms, tempered
 CHANGING_BITS = 0.5
 """Least entropy of the windows' mean of a song that changes: that of two genres at 89 and 11 %."""
 
+SAME_S = 1e-6
+"""Times that are no further apart than this are the same."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Timeline:
@@ -32,10 +35,12 @@ class Timeline:
             Edges in seconds, shape ``(moment + 1,)``, and shares between them, shape ``(moment, genre)``.
         """
         edges = np.unique(np.concatenate([self.start_s, self.end_s]))
+        # Windows that adjoin are rounded to times that may differ by 1e-15 s, between which there is no window.
+        edges = edges[np.diff(edges, prepend=-1.0) > SAME_S]
         change = np.zeros((len(edges), len(self.genres) + 1))
         entries = np.column_stack([self.probabilities, np.ones(len(self.start_s))])
-        np.add.at(change, np.searchsorted(edges, self.start_s), entries)
-        np.add.at(change, np.searchsorted(edges, self.end_s), -entries)
+        for times, sign in ((self.start_s, 1.0), (self.end_s, -1.0)):
+            np.add.at(change, np.searchsorted(edges, times + SAME_S) - 1, sign * entries)
         covered = change.cumsum(axis=0)[:-1]
         return edges, covered[:, :-1] / covered[:, -1:]
 

@@ -40,9 +40,10 @@ class BandStatisticsClassifier(GenreClassifier):
 class BandStatistics(nn.Module):
     """Statistics of the bands of a scaled log-mel ``(batch, mel, frame)`` that ignore the order in time.
 
-    Of each band the mean, the deviation, that of its changes and its mean rise; of groups of 8 bands how much they rise
-    and fall at several rates (after McKinney and Breebaart, ISMIR 2003); of groups of 4 the correlation of each pair;
-    of the first cepstral coefficients the covariances (after Mandel and Ellis, ISMIR 2005), their roots. In float32.
+    For each band: its mean, its standard deviation, that of its changes, and its mean rise. For groups of 8 bands:
+    their modulation at several rates (after McKinney and Breebaart, ISMIR 2003). For groups of 4: the correlation of
+    each pair. For the first cepstral coefficients: roots of the covariances (after Mandel and Ellis, ISMIR 2005). In
+    float32.
 
     Args:
         spec: What the spectrograms are; 20 mels or more.

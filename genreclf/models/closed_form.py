@@ -13,7 +13,7 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class ClosedFormClassifier(GenreClassifier):
-    """Base of models that are fitted at once, before the first epoch, of which there is none.
+    """Base of models that are fitted at once, without any epochs.
 
     A subclass sets `network` as any other, and fits it in `fit_clips`. Its weights are tensors of fixed shapes, so that
     checkpoint, test, prediction and export are those of the other models. Optimizer, scheduler, loss and augmentation
@@ -46,9 +46,9 @@ class ClosedFormClassifier(GenreClassifier):
 
 
 class Constant(ClosedFormClassifier):
-    """Predicts the most frequent genre of the training tracks of every clip: what any model must be better than.
+    """Predicts the most frequent genre of the training tracks for every clip: a baseline that any model must beat.
 
-    Its probabilities are the shares of the genres in training, so that its loss is what is known without listening.
+    Its probabilities are the shares of the genres in training, so that its loss is the best without listening.
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:

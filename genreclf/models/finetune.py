@@ -15,7 +15,7 @@ from genreclf.training.module import GenreClassifier, MakeOptimizer, Training
 
 
 class FineTune(GenreClassifier):
-    """Trains a pretrained encoder on, or its last blocks, or low-rank additions to its weights.
+    """Fine-tunes a pretrained encoder: all of it, its last blocks, or low-rank additions to its weights.
 
     The last layer's embeddings, averaged over the frames of a clip, go through dropout to a linear layer. What is
     frozen keeps its weights and the statistics of its batch normalization.

@@ -31,7 +31,7 @@ class PatchTransformer(GenreClassifier):
 
     Raises:
         UserError: A patch is larger than a clip.
-        ValueError: `width` and `heads` do not fit, `depth` is out of range, or a size is no pair.
+        ValueError: `width` and `heads` do not fit, `depth` is out of range, or a size is not a pair.
     """
 
     def __init__(

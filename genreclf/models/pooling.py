@@ -13,7 +13,7 @@ LARGE = 2**26
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """`torch.nn.MaxPool2d` of windows side by side, the same to the last bit.
+    """`torch.nn.MaxPool2d` with windows that do not overlap, with the same result to the last bit.
 
     On a GPU, the kernels of `genreclf.models.pooling_kernels` compute it where Triton compiles them: in steps that are
     recorded, which have a stream of their own, and of large batches in training. A small one waits for the processor,

@@ -19,9 +19,9 @@ from genreclf.training.module import GenreClassifier, Training
 class Probe(GenreClassifier):
     """A linear or a dense layer on the mean, and the deviation, of an encoder's embeddings over a clip.
 
-    Of each pair of a learning rate and a weight decay a probe is trained, all in the same steps. After each epoch the
-    one with the lowest loss on validation tracks counts, so that the epoch and the pair are chosen together, on them
-    alone.
+    A probe is trained for each pair of a learning rate and a weight decay, all in the same steps. After each epoch, the
+    one with the lowest loss on validation tracks is chosen, so that the epoch and the pair are chosen together, on
+    these tracks alone.
 
     Args:
         layer: Name of the encoder's layer, or its number; or ``all``: a weighted sum, whose weights are learned. Of
@@ -127,7 +127,7 @@ class Probe(GenreClassifier):
         figures = [(track_loss(each), float((each.predicted == each.targets).mean())) for each in tracks]
         network = self.network
         for row, (loss, accuracy) in enumerate(figures):
-            if not (lowest := float(network.search[row, 2])) or loss < lowest:
+            if not (lowest := float(network.search[row, 2])) > 0 or loss < lowest:  # 0: none so far; or not a number.
                 network.search[row, 2:] = torch.tensor([loss, accuracy, self.current_epoch])
         best = min(range(len(figures)), key=lambda row: (figures[row][0], -figures[row][1]))
         network.chosen.fill_(best)

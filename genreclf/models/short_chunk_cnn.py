@@ -15,7 +15,7 @@ class ShortChunkCNN(GenreClassifier):
 
     The paper has seven blocks of 128 to 512 channels and reads 3.69 s at a time. Here the channels are a quarter of
     that, for hundreds of training tracks, the maximum is over mels too where some are left, and the standardized bands
-    of `genreclf.audio.log_mel.Scaling` take the place of its batch norm of the input.
+    of `genreclf.audio.scaling.Scaling` take the place of its batch norm of the input.
 
     Args:
         channels: Of each residual block.

@@ -29,7 +29,7 @@ class SVM(ClosedFormClassifier):
     """A linear support vector machine on block-level features, one genre against the others.
 
     Features are standardized, and the six patterns weigh the same, however many features they have. The constant C, and
-    the temperature that makes probabilities of decisions (the one-parameter form of J. Platt, "Probabilistic outputs
+    the temperature that turns decisions into probabilities (the one-parameter form of J. Platt, "Probabilistic outputs
     for support vector machines", 1999), are chosen by the loss of training clips whose artist was held out. The weights
     are then a linear layer, so that prediction needs no scikit-learn.
     """

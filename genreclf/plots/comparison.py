@@ -67,7 +67,7 @@ class ExperimentPlot:
     confusion: NDArray[np.int64]
     """Tests of each true genre that gave each genre, over all runs, shape ``(genre, genre)``."""
     histories: Sequence[Sequence[Mapping[str, float]]]
-    """A history a run, each with a row an epoch."""
+    """A history per run, each with a row per epoch."""
 
 
 class Style(NamedTuple):

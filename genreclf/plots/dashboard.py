@@ -77,7 +77,7 @@ class Bars:
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """Parallel coordinates: a line a run, which is darker the lower its objective."""
+    """Parallel coordinates: a line per run, which is darker the lower its objective."""
 
     title: str
     """Of the panel."""

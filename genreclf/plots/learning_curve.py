@@ -31,7 +31,7 @@ def draw_learning_curve(
     label: str,
     title: str,
 ) -> None:
-    """Draw a line a model, with its interval over tracks as bars and over artists as a band, sizes on a log scale.
+    """Draw a line per model, with its interval over tracks as bars and over artists as a band, sizes on a log scale.
 
     Args:
         path: The PNG to write.

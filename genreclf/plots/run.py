@@ -32,7 +32,7 @@ def draw_all(
 
     Args:
         directory: Where the plots go; created if it is missing.
-        history_rows: A row an epoch: ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
+        history_rows: A row per epoch: ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
             ``val/clip_accuracy``, ``val/track_accuracy``, ``val/track_loss``, of which any may miss.
         clips: Predictions of the test.
         metrics: The run's metrics; ``split.leaky`` puts the word LEAKY in every title, and see `marks_of` and

@@ -70,7 +70,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
     known = read_artists(artists) if artists is not None else {}
     for folder in folders:
         if not Path(folder).is_dir():
-            raise UserError(f"{folder} is no folder: give one of audio files, or a dataset as data=NAME.")
+            raise UserError(f"{folder} is not a folder: give one of audio files, or a dataset as data=NAME.")
 
     def entries(root: Path, unlisted: set[str]) -> Iterator[Entry]:
         for path, reason in audio_files([str(root)]):

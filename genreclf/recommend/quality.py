@@ -76,7 +76,7 @@ def _nearest(similarity: NDArray[np.float64], collection: Collection, k: int) ->
 
 
 def random_precision(collection: Collection) -> NDArray[np.float64]:
-    """Return the precision of each query that drawing at random has in the mean, shape ``(track,)``."""
+    """Return the expected precision of each query if tracks are drawn at random, shape ``(track,)``."""
     allowed = collection.allowed.sum(axis=1)
     shares: NDArray[np.float64] = collection.right.sum(axis=1) / np.maximum(1, allowed)
     return shares

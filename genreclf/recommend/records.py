@@ -139,7 +139,7 @@ class Records:
             _note(connection, {"changed": True})
 
     def move(self, entries: Iterable[Entry]) -> None:
-        """Give songs that were found elsewhere before the origin and the name of these entries of the same files."""
+        """Update the origin and the name of songs whose files were found under another origin before."""
         rows = [(entry.origin, entry.name, str(entry.path), entry.origin) for entry in entries]
         with self.connection(write=True) as connection:
             query = "UPDATE OR REPLACE song SET origin = ?, name = ? WHERE path = ? AND origin != ?"

@@ -51,7 +51,7 @@ def write_report(
         metrics: The run's metrics, as in ``metrics.json``, with ``best_epoch`` if known.
         config: The resolved configuration; its groups carry ``name`` or ``_target_``.
         environment: ``command``, ``device``, ``precision``, ``git`` and ``versions``.
-        history: A row an epoch, see `genreclf.plots.run.draw_all`.
+        history: A row per epoch, see `genreclf.plots.run.draw_all`.
         tracks: Predictions of the test.
         warnings: What the reader should know, such as tracks left out.
         artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None where none are known.

@@ -91,7 +91,7 @@ class AllTest(Splitter):
 
 
 class ListSplitter(Splitter):
-    """Splits by three text files with one track a line.
+    """Splits by three text files with one track per line.
 
     A line is a track's id, its file name or its path, of which the last folder and the name count, with or without the
     file's suffix: ``blues.00002``, ``blues00002.png`` and ``genres/blues/blues.00002.au`` are one track, and so

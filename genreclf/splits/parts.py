@@ -68,8 +68,8 @@ def with_fewer(
 ) -> Split:
     """Leave some of the training tracks of a split out, for a learning curve.
 
-    Of the artists of each genre the first ones of a random order train, and of their tracks the first ones of another.
-    The orders depend on the seed alone, so that more tracks, or artists, hold those that fewer are.
+    In each genre, the first artists of a random order are kept, and of their tracks, the first ones of another order.
+    The orders depend on the seed alone, so that a larger selection contains every smaller one.
 
     Args:
         split: The split.

@@ -150,7 +150,7 @@ def _compute(
     folder: str,
     log: Path | None,
 ) -> None:
-    """Be the process of one job or of several."""
+    """Compute one job or several, as the whole work of a new process."""
     multiprocessing.set_start_method(None, force=True)
     os.chdir(folder)
     os.environ.clear()

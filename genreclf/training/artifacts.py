@@ -66,7 +66,7 @@ class KeptModel:
         if self.days is not None and (type(self.days) is not int or self.days < 1):
             raise UserError(f"logger.wandb.model_days={self.days} must be a whole number of at least 1, or null.")
         if self.registry is not None and not re.fullmatch(r"[\w-]+/[\w.-]+(:[\w.-]+)?", self.registry):
-            raise UserError(f"logger.wandb.registry={self.registry} is no REGISTRY/COLLECTION[:ALIAS].")
+            raise UserError(f"logger.wandb.registry={self.registry} is not a REGISTRY/COLLECTION[:ALIAS].")
         for key, value in (("registry", self.registry), ("model_days", self.days)):
             if value is not None and self.checkpoints == "none":
                 raise UserError(f"logger.wandb.{key}={value} is of a model, and log_model=none keeps none: set best.")
@@ -168,7 +168,7 @@ def fetch(reference: str) -> Path:
         reference: ``wandb:ENTITY/PROJECT/ARTIFACT:ALIAS``, the alias a version or a word such as ``latest``.
 
     Raises:
-        UserError: It is not there, cannot be fetched, or is no model that a run has kept.
+        UserError: It is not there, cannot be fetched, or is not a model that a run has kept.
     """
     parts = check_reference(reference)
     cache = Path(user_cache_path("genreclf"), "wandb", *(parts[key] for key in ("entity", "project", "name")))
@@ -180,7 +180,7 @@ def fetch(reference: str) -> Path:
         artifact = wandb.Api(timeout=TIMEOUT_S).artifact(reference.removeprefix(PREFIX))
         entries = artifact.manifest.entries
         if artifact.type != "model" or not {"config.yaml", "metrics.json"} <= entries.keys() <= LARGEST_BYTES.keys():
-            raise UserError(f"{reference} is no model that a run has kept with logger.wandb.log_model.")
+            raise UserError(f"{reference} is not a model that a run has kept with logger.wandb.log_model.")
         for name, entry in entries.items():
             if entry.ref is not None or (entry.size or 0) > LARGEST_BYTES[name]:
                 raise UserError(f"{name} of {reference} is larger than {LARGEST_BYTES[name]} bytes, or elsewhere.")

@@ -21,7 +21,7 @@ BANDS_UNKNOWN = (
 
 
 class SpecAugment(nn.Module):
-    """Mask bands of mels and of frames with the clip's mean, another place for every clip (Park et al., 2019).
+    """Replace random bands of mels and of frames by the clip's mean, drawn anew for every clip (Park et al., 2019).
 
     Args:
         mel_masks: Bands of mels that are masked.
@@ -59,7 +59,7 @@ class SpecAugment(nn.Module):
 class FilterAugment(nn.Module):
     """Raise and lower the bands by a smooth random curve, another for every clip.
 
-    A network so learns less of how a record was mixed and mastered, which the tracks of an artist share. This is the
+    Thus a network learns less of how a record was mixed and mastered, which the tracks of an artist share. This is the
     linear FilterAugment of Nam et al. (2022) with knots in fixed places.
 
     Args:
@@ -83,7 +83,7 @@ class FilterAugment(nn.Module):
 class BandLimit(nn.Module):
     """Silence all that lies above a random frequency, another for every clip.
 
-    A network so learns to do without the highest bands, which lossy files and old recordings do not have.
+    Thus a network learns to do without the highest bands, which lossy files and old recordings do not have.
 
     Args:
         low_hz: The lowest frequency that is drawn.

@@ -42,7 +42,7 @@ class RunCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(self, *arguments: Any, **keywords: Any) -> None:
-        """Save after the step if that is wanted after some steps; to find out, Lightning takes long."""
+        """Save after the step only if saving by steps or time is set; Lightning's own check takes long."""
         if self._every_n_train_steps or self._train_time_interval:
             super().on_train_batch_end(*arguments, **keywords)
 
@@ -105,7 +105,7 @@ class BestCheckpoint(RunCheckpoint):
         super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, unless the epoch, as one that is cut short, has no figure to judge it by but that of another."""
+        """Save, unless the epoch was not validated, as when it is cut short: the monitored value is then an old one."""
         if self._validated or not str(self.monitor).startswith("val/"):
             super().on_train_epoch_end(trainer, pl_module)
         self._validated = False
@@ -120,7 +120,7 @@ class BestCheckpoint(RunCheckpoint):
 
 
 class LastingEarlyStopping(EarlyStopping):
-    """Lightning's early stopping, which a run that was killed after its last epoch obeys as well.
+    """Lightning's early stopping, which still holds for a run that is killed after its last epoch and resumed.
 
     Args:
         monitor: What is logged of an epoch and decides.

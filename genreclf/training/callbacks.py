@@ -30,7 +30,7 @@ class LogEpoch(Callback):
 
 
 class StopWhenDiverged(Callback):
-    """End a training whose loss or weights are not numbers or infinite, before a checkpoint is made of them.
+    """End a training whose loss or weights are NaN or infinite, before they are written to a checkpoint.
 
     They are read at the end of an epoch: to read them at every step, the processor would wait for the device.
     """
@@ -67,7 +67,7 @@ class EpochSeed(Callback):
 
 
 class History(Callback):
-    """Write a row an epoch to ``history.csv``, and cut it back to the checkpoint's epoch on resume.
+    """Write a row per epoch to ``history.csv``, and cut it back to the checkpoint's epoch on resume.
 
     An epoch has so many `clips`, in batches of `batch_size`, on all devices together.
     """
@@ -127,8 +127,8 @@ class History(Callback):
 class RankGuard(Callback):
     """Stop if the ranks of a run do not work on the same experiment, and write down what each has.
 
-    One of several ranks ends at once when it is told to (SIGTERM), and the others with it: Lightning would let it wait
-    for them in vain.
+    With several ranks, one that receives SIGTERM ends at once, and the others with it: Lightning would make it wait for
+    them in vain.
     """
 
     def __init__(self, run: RunDirectory, config_hash: str) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 
 def compiled(network: nn.Module, mode: str) -> Callable[[Tensor], Tensor]:
-    """Return a function that computes what `network` does in training, compiled but for recurrent layers.
+    """Return a function that computes what `network` does in training, compiled except for recurrent layers.
 
-    The compiler does not compile these, which are cuDNN's, and where it meets one it gives up the loop over the layers
-    around it. So each part between them is compiled on its own. Parameters and buffers are those of `network`.
+    The compiler does not compile these, which are cuDNN's, and a loop over layers that includes one is not compiled at
+    all. So each part between them is compiled separately. Parameters and buffers are those of `network`.
     """
 
     @cache  # At its first call, when Lightning has replaced what it replaces for several devices.

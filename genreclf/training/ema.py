@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, in a few operations a step."""
+"""The exponential moving average of the weights, in a few operations per step."""
 
 from itertools import chain
 

@@ -42,7 +42,7 @@ class EnergyMeter(Callback):
 
     def __init__(self, country: str | None = None, interval_s: float = 15.0) -> None:
         if country is not None and country not in DataSource().get_global_energy_mix_data():
-            raise ValueError(f"country={country} is no country of three letters that CodeCarbon knows, such as FRA")
+            raise ValueError(f"country={country} is not a country of three letters that CodeCarbon knows, such as FRA")
         self.country, self.interval_s = country, interval_s
         self._before = {"kwh": 0.0, "kg_co2eq": 0.0}
         self._reading = _LastReading()
@@ -81,13 +81,13 @@ class EnergyMeter(Callback):
             self._tracker.flush()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop to measure."""
+        """Stop measuring."""
         if self._tracker is not None:
             self._tracker.stop()
             self._tracker = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop to measure."""
+        """Stop measuring."""
         self.on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, float]:

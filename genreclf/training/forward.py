@@ -14,7 +14,7 @@ Forward = Callable[[Tensor], tuple[ClipBatch, Tensor]]
 
 
 class RecordedForward:
-    """A forward pass that is replayed; a batch of another size, and every one if recording fails, goes without.
+    """A forward pass that is recorded and replayed, except for batches of another size, or if recording fails.
 
     `warn` is called with a reason if it cannot be recorded.
     """

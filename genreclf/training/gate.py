@@ -1,4 +1,4 @@
-"""Lets threads of a process work on a device side by side, or one of them alone."""
+"""Let threads of a process share a device, or let one of them use it exclusively."""
 
 import threading
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ import torch
 
 
 class Gate:
-    """A lock of two kinds: held by one thread alone, or by several that work beside each other.
+    """A lock with two modes: held by one thread exclusively, or shared by several that work at the same time.
 
-    To record a CUDA graph, or to empty the memory cache, while other threads use the device is not safe. A thread that
-    wants to be alone waits until all that work have come to a `pause`, and their work on the device is done.
+    Recording a CUDA graph, or emptying the memory cache, is not safe while other threads use the device. A thread that
+    needs it exclusively waits until all working threads have reached a `pause` and their work on the device is done.
     """
 
     def __init__(self) -> None:

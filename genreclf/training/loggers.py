@@ -25,9 +25,9 @@ from genreclf.run_directory import RunDirectory
 from genreclf.training.artifacts import KeptModel, keep_model, use_inputs
 
 INIT_TIMEOUT_S = 30.0
-"""How long W&B may take to answer the start of a run, unless ``WANDB_INIT_TIMEOUT`` says so; then all stays on disk."""
+"""How long W&B may take to start a run, unless ``WANDB_INIT_TIMEOUT`` is set; after that, the record stays on disk."""
 FINISH_TIMEOUT_S = 60.0
-"""How long it may take to receive the rest at the end, unless ``WANDB_FINISH_TIMEOUT`` says so; then it stays there."""
+"""How long it may take to receive the rest at the end, unless ``WANDB_FINISH_TIMEOUT`` is set; the same holds then."""
 TRACK_COLUMNS = ("track_id", "genre", "predicted", "probability")
 """Columns of the table of test tracks."""
 PICTURE_FRAMES = 256
@@ -35,7 +35,7 @@ PICTURE_FRAMES = 256
 
 
 class PatientWandbLogger(WandbLogger):
-    """Lightning's logger, whose failures cost a record and never a training.
+    """Lightning's W&B logger, whose failures can lose a record but never stop a training.
 
     Args:
         save_dir: The run directory, whose name is that of W&B's run.

@@ -1,7 +1,7 @@
-"""Lightning's loops over the batches of an epoch, without what they do between batches for hooks that nobody has.
+"""Lightning's loops over the batches of an epoch, without their work between batches for hooks that are not used.
 
-Lightning's own take about a millisecond of Python between two steps, as long as a GPU takes for a step of a small
-network. Where something unusual is set, these do what Lightning's own do.
+Lightning's own loops spend about a millisecond of Python between two steps, as long as a GPU needs for a step of a
+small network. If anything unusual is set, these loops fall back to Lightning's own.
 """
 
 from collections.abc import Callable

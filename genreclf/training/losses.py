@@ -42,7 +42,7 @@ class Distillation(nn.Module):
     """Cross-entropy, mixed with how far the probabilities are from a teacher's (Hinton, Vinyals and Dean, 2015).
 
     The teacher's part is the Kullback-Leibler divergence from its probabilities at a temperature, times the square of
-    that, which keeps the gradients as large as at a temperature of 1.
+    the temperature, which keeps the gradients as large as at a temperature of 1.
 
     Args:
         teacher: The run whose probabilities `teach` is given.

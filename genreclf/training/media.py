@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from PIL import Image
 
 Rows = Sequence[Sequence[Any]]
-"""Of a table: a value a column."""
+"""Of a table: a value per column."""
 
 
 class MLflowMedia:

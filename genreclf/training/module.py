@@ -62,7 +62,7 @@ class GenreClassifier(StepModule):
 
     network: nn.Module
     fits_at_once: ClassVar[bool] = False
-    """Whether it is fitted before the first epoch, of which there is none; see `genreclf.models.closed_form`."""
+    """Whether it is fitted at once, without any epochs; see `genreclf.models.closed_form`."""
 
     embedding_sizes: tuple[int, ...] = ()
     """Number of values of each part of an embedding, what was learned first; none where it has one part."""
@@ -102,7 +102,7 @@ class GenreClassifier(StepModule):
         self.predictions: ClipPredictions | None = None
         """Predictions of the last validation or test, the same on every rank."""
         self.train_sums = torch.zeros(3)
-        """Of the clips of an epoch: their losses, how many were right, how many there were; on the device, in place."""
+        """Sum of losses, number right, and number of the epoch's training clips; on the device, updated in place."""
         self._targets = torch.eye(len(self.genres))
         self.gathered = GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second)
         self._train_network: Callable[[Tensor], Tensor] | None = None

@@ -17,14 +17,14 @@ SHOWN = ("train/loss", "val/loss", "val/track_accuracy")
 """Columns of ``history.csv`` that stand behind the bar."""
 
 LINES_S, BATCHES_S = 10.0, 60.0
-"""How far lines of epochs, and lines within an epoch, are apart at least, in seconds, where there is no terminal."""
+"""Least time in seconds between the lines of epochs, and between lines within an epoch, without a terminal."""
 
 
 class EpochProgress(RichProgressBar):
     """Lightning's rich progress bar with the time that is left, the speed, and the figures of the last epoch.
 
     Nothing is read from the device between the ends of two epochs, and the bar follows the steps as often as it is
-    drawn. Where the output is no terminal, there is a line an epoch, but not more than one in `LINES_S`.
+    drawn. Where the output is not a terminal, there is a line per epoch, but not more than one in `LINES_S`.
 
     Args:
         refresh_rate: How many times a second the bar is drawn; 0: no progress is shown.
@@ -37,7 +37,7 @@ class EpochProgress(RichProgressBar):
         self._started_s = self._epoch_s = 0.0
         self._steps, self._first_step = math.inf, 0
         self.left_s: float | None = None
-        """Until the last epoch is trained, as far as is known."""
+        """Estimated seconds until the last epoch is trained; None if unknown."""
         self._speed = ""
         self._figures: dict[str, str] = {}
 
@@ -110,7 +110,7 @@ class EpochProgress(RichProgressBar):
             super().on_validation_batch_start(*arguments, **keywords)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return the clips a second of the epoch, and the figures of the last one that has ended."""
+        """Return the clips per second of the epoch, and the figures of the last one that has ended."""
         return {**({"clips/s": self._speed} if self._speed else {}), **self._figures}
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:

@@ -12,7 +12,7 @@ from genreclf.training.callbacks import History
 from genreclf.training.steps import StepModule
 
 READ_TOGETHER = 50
-"""So many steps at most are kept on the device before they are read."""
+"""Largest number of steps whose values are kept on the device before they are read."""
 
 
 class Step(NamedTuple):

@@ -12,7 +12,7 @@ FALLING = ("val/loss", "val/track_loss", "train/loss")
 
 
 class Cosine(LambdaLR):
-    """PyTorch's schedule, which follows itself at once where it takes the state of one of another length."""
+    """`LambdaLR` that follows its own schedule at once after loading the state of one of another length."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the number of steps that were made, and set the learning rate of the next one."""
@@ -21,7 +21,7 @@ class Cosine(LambdaLR):
 
 
 class OneCycle(OneCycleLR):
-    """PyTorch's schedule, which keeps its length where it takes the state of one of another length."""
+    """`OneCycleLR` that keeps its own length after loading the state of one of another length."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the number of steps that were made, and set the learning rate of the next one."""
@@ -100,7 +100,7 @@ def plateau(
         steps: Not used.
         monitor: A column of ``history.csv`` that should fall, one of `FALLING`.
         factor: What the learning rate is multiplied by.
-        patience: Epochs without improvement that are borne.
+        patience: Epochs without improvement that are tolerated.
         threshold: How much lower counts as lower, as a fraction.
     """
     if monitor not in FALLING:

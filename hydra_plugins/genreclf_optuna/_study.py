@@ -120,7 +120,7 @@ class Search:
         try:
             make = instantiate({**sampler, "_partial_": True}, _convert_="all")
             if not isinstance(make(seed=0), BaseSampler):
-                raise TypeError(f"{sampler['_target_']} is no sampler of Optuna")
+                raise TypeError(f"{sampler['_target_']} is not a sampler of Optuna")
         except (HydraException, ImportError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"hydra.sweeper.sampler cannot be made ({first_line(error)}).") from error
         self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
@@ -238,7 +238,7 @@ def _journal(file: Path) -> BaseStorage:
         content = file.read_bytes()
         whole = content.rfind(b"\n") + 1
         if content[whole : whole + 1] not in (b"", b"{"):
-            raise ValueError("its last line is no record of Optuna's journal")
+            raise ValueError("its last line is not a record of Optuna's journal")
         if whole < len(content):
             os.truncate(file, whole)
     return JournalStorage(JournalFileBackend(str(file)))

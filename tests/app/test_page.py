@@ -22,11 +22,11 @@ sys.path.append(str(ROOT / "docs"))
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--port", "99999"], "99999 is no port"),
-        (["--max-mb", "0"], "0 is no number above 0"),
-        (["--max-minutes", "nan"], "nan is no number above 0"),
-        (["--songs", "nothing"], "--songs nothing is no folder"),
-        ([], "nothing is no run directory"),
+        (["--port", "99999"], "99999 is not a port"),
+        (["--max-mb", "0"], "0 is not a number above 0"),
+        (["--max-minutes", "nan"], "nan is not a number above 0"),
+        (["--songs", "nothing"], "--songs nothing is not a folder"),
+        ([], "nothing is not a run directory"),
     ],
 )
 def test_mistakes(cli: Cli, trained: Trained, words: list[str], said: str) -> None:

@@ -27,7 +27,7 @@ RATE = 22050
 
 
 def write_faulty(root: Path) -> None:
-    """Write 15 songs of 6 s a genre, of which some repeat others or are damaged."""
+    """Write 15 songs of 6 s per genre, of which some repeat others or are damaged."""
     source = Synthetic(tracks_per_genre=5, artists_per_genre=5, duration_s=8.0)
     music = {
         f"{track.genre}/{int(track.id[-5:])}": source.waveform(track, RATE)
@@ -125,7 +125,7 @@ def test_labels_are_doubted_by_runs_that_had_not_trained_on_them(
     outcome = cli("audit", *data, "--runs", "nowhere")
     assert (outcome.code, outcome.err) == (
         2,
-        "--runs nowhere is no finished run; give runs that have tested the dataset's tracks.\n",
+        "--runs nowhere is not a finished run; give runs that have tested the dataset's tracks.\n",
     )
 
 

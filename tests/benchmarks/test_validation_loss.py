@@ -34,7 +34,7 @@ def test_runs_without_losses_are_a_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "evaluation", [True, False], epochs=0)
-    for folder, reason in (("evaluation", "holds no validation losses"), ("nowhere", "is no folder")):
+    for folder, reason in (("evaluation", "holds no validation losses"), ("nowhere", "is not a folder")):
         monkeypatch.setattr("sys.argv", ["validation_loss.py", str(tmp_path / folder)])
         with pytest.raises(SystemExit, match="2"):
             validation_loss.main()

@@ -24,11 +24,11 @@ COMMANDS = {
     ),
     "added callback of another kind": (
         ["+callbacks.early._target_=torch.nn.Linear"],
-        "is no lightning.pytorch",
+        "is not a lightning.pytorch",
     ),
     "added argument of a callback": (
         ["+callbacks.checkpoint.every=1"],
-        "checkpoint.every is no key of Best",
+        "checkpoint.every is not a key of Best",
     ),
     "callback that is off": (
         ["callbacks.ema.decay=0.9"],
@@ -40,9 +40,12 @@ COMMANDS = {
     ),
     "added key of an augmentation that does not have it": (
         ["experiment=best", "+augmentation.filter_augment.knot=9"],
-        "augmentation.filter_augment.knot is no key of FilterAugment; did you mean augmentation.filter_augment.knots?",
+        "augmentation.filter_augment.knot is not a key of FilterAugment; did you mean augmentation.filter_augment.k",
     ),
-    "text for a callback": (["callbacks.checkpoint=true"], "callbacks.checkpoint=true is no class; null turns it off"),
+    "text for a callback": (
+        ["callbacks.checkpoint=true"],
+        "callbacks.checkpoint=true is not a class; null turns it off",
+    ),
     "callbacks that log without a logger": (
         ["callbacks=[default,learning_rate_monitor]", "logger=none"],
         "LearningRateMonitor of callbacks needs a logger: choose one, such as logger=csv.",
@@ -55,7 +58,7 @@ COMMANDS = {
     "added key of an earlier version": (["+regularization.ema=0.9"], "it is callbacks.ema.decay now"),
     "added key of the trainer": (
         ["+trainer.max_epoch=1"],
-        "trainer.max_epoch is no key of Trainer; did you mean trainer.max_epochs?",
+        "trainer.max_epoch is not a key of Trainer; did you mean trainer.max_epochs?",
     ),
     "several models": (["model=[cnn,crnn]"], "names several options, but a run has one model; for a run of each: -m"),
     "several experiments": (["experiment=[quickstart,best]"], "but a run has one experiment"),
@@ -64,8 +67,8 @@ COMMANDS = {
     "unknown published system": (["experiment=published/mine"], "the options of experiment are ablation/"),
     "unknown command": (["evalute"], "evalute is neither a command nor an override; did you mean evaluate?"),
     "unreadable override": (["model.channels=[1,"], "model.channels=[1, cannot be read as KEY=VALUE"),
-    "unknown argument of a model": (["+model.widht=3"], "model.widht is no key of CRNN"),
-    "argument the experiment gives": (["+model.genres=[a]"], "model.genres is no key of CRNN"),
+    "unknown argument of a model": (["+model.widht=3"], "model.widht is not a key of CRNN"),
+    "argument the experiment gives": (["+model.genres=[a]"], "model.genres is not a key of CRNN"),
     "text for a number": (["trainer.max_epochs=many"], "trainer.max_epochs=many"),
     "number for a group": (["model=3"], "A group is chosen by the name of one of its options"),
     "no epochs": (["trainer.max_epochs=0"], "trainer.max_epochs=0 must be at least 1."),
@@ -100,7 +103,7 @@ COMMANDS = {
         "callbacks.checkpoint.monitor=val/accuracy is none of val/track_loss",
     ),
     "negative learning rate": (["optimizer.lr=-1"], "optimizer: AdamW cannot be made of"),
-    "target of another kind": (["loss._target_=os.system"], "loss._target_=os.system is no torch.nn.modules"),
+    "target of another kind": (["loss._target_=os.system"], "loss._target_=os.system is not a torch.nn.modules"),
     "target that is not there": (["model._target_=no.such.Model"], "add the folder that holds no to PYTHONPATH"),
     "fold beyond the folds": (["split=artist_folds", "split.fold=9"], "split.fold=9"),
     "fractions beyond one": (["split=track", "split.test=0.9"], "split.train=0.7, split.val=0.15 and split.test=0.9"),
@@ -114,7 +117,7 @@ COMMANDS = {
     "weights of no run": (["init_from=nowhere"], "There is no nowhere/checkpoints/best.ckpt"),
     "unseen tracks of no run": (["split.unseen=true"], "split.unseen=true leaves out the test tracks that an earlier"),
     "unseen that is neither": (["split.unseen=perhaps"], "split.unseen=perhaps: Value 'perhaps'"),
-    "no run to evaluate": (["evaluate", "nowhere"], "nowhere is no run directory"),
+    "no run to evaluate": (["evaluate", "nowhere"], "nowhere is not a run directory"),
     "evaluate nothing": (["evaluate"], "evaluate wants a run directory first"),
     "no root": (["data=folder", "~data.tracks_per_genre"], "data.root"),
 }

@@ -157,7 +157,7 @@ def test_where_the_report_lies(cli: Cli, tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "no such folder": ([], ["nowhere"], "nowhere is no folder"),
+    "no such folder": ([], ["nowhere"], "nowhere is not a folder"),
     "nothing inside": ([], ["."], "There is no finished run in ."),
     "no path": ([], [], "the following arguments are required: RUN_OR_SWEEP"),
     "unknown format": ([], ["run", "--format", "word"], "invalid choice: 'word'"),
@@ -167,12 +167,16 @@ MISTAKES = {
     "damaged metrics": (["metrics.json", "{"], ["run"], "run/metrics.json cannot be read"),
     "metrics of something else": (["metrics.json", "[]"], ["run"], "run/metrics.json cannot be read"),
     "metrics of brackets": (["metrics.json", "[" * 100_000], ["run"], "run/metrics.json cannot be read"),
-    "words for figures": (["metrics.json", '{"timing": {"fit_s": "x"}}'], ["run"], "timing holds what is no number"),
-    "a list for a figure": (["metrics.json", '{"objective": [0.5]}'], ["run"], "objective holds what is no number"),
-    "a list for a score": (["metrics.json", '{"test": {"x": [0]}}'], ["run"], "test holds what is no number"),
-    "half an interval": (["metrics.json", '{"test": {"accuracy_ci95": [0]}}'], ["run"], "test holds what is no number"),
+    "words for figures": (["metrics.json", '{"timing": {"fit_s": "x"}}'], ["run"], "timing holds what is not a number"),
+    "a list for a figure": (["metrics.json", '{"objective": [0.5]}'], ["run"], "objective holds what is not a number"),
+    "a list for a score": (["metrics.json", '{"test": {"x": [0]}}'], ["run"], "test holds what is not a number"),
+    "half an interval": (
+        ["metrics.json", '{"test": {"accuracy_ci95": [0]}}'],
+        ["run"],
+        "test holds what is not a number",
+    ),
     "words for artists": (["split.json", '{"artists": "Ann"}'], ["run"], "split.json is not complete"),
-    "words for counts": (["metrics.json", '{"parameters": "/"}'], ["run"], "parameters holds what is no number"),
+    "words for counts": (["metrics.json", '{"parameters": "/"}'], ["run"], "parameters holds what is not a number"),
     "metrics without a test": (["metrics.json", '{"status": "finished"}'], ["run"], "lacks parameters, split.name"),
     "damaged history": (["history.csv", "epoch,val/loss\n0,low\n"], ["run"], "run/history.csv is damaged"),
     "damaged config": (["config.yaml", "[:"], ["run"], "its config.yaml cannot be read"),

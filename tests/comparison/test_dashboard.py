@@ -149,7 +149,7 @@ def test_a_picture_shows_what_the_panels_do(cli: Cli, finished: RunDirectory, tm
 
 def test_dashboard_says_what_it_lacks(cli: Cli, trained: Trained) -> None:
     assert "There is no finished run" in cli("dashboard", ".").err
-    assert "is no folder" in cli("dashboard").err
+    assert "is not a folder" in cli("dashboard").err
     outcome = cli("dashboard", str(trained.run.path))
     assert outcome.code == 2
     assert "train with logger=wandb" in outcome.err

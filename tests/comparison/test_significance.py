@@ -155,6 +155,15 @@ def test_over_artists_whole_artists_are_swapped() -> None:
     assert test.ci95_artists[0] < test.difference < test.ci95_artists[1]
 
 
+def test_one_artist_says_nothing_about_others() -> None:
+    ids, ones = tuple("abcd"), np.ones(4, dtype=np.int64)
+    rights = ([1, 1, 1, 0], [0, 1, 0, 0])
+    first, second = (TrackScores(track_ids=ids, right=np.array(r), times=ones, artist=0 * ones) for r in rights)
+    test = paired_test(first, second)
+    assert (test.ci95_artists, test.p_artists) == (None, None)
+    assert test.difference == 0.5
+
+
 def test_over_artists_of_one_track_each_nothing_changes() -> None:
     ids, ones = tuple(f"t{number:02}" for number in range(40)), np.ones(40, dtype=np.int64)
     rights = [(np.arange(40) % step == 0).astype(np.int64) for step in (2, 3)]

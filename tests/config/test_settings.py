@@ -91,7 +91,7 @@ def test_what_a_bundle_sets_and_a_model_lacks_is_left_out() -> None:
     assert "dropout" not in config.plain["model"]
     assert config.warnings == ["WuCNN has no dropout of its own to set: model.dropout=0.5 has no effect."]
     assert config.hash == composed("model=wu_cnn").hash
-    with pytest.raises(UserError, match=r"model\.dropout is no key of WuCNN"):
+    with pytest.raises(UserError, match=r"model\.dropout is not a key of WuCNN"):
         composed("model=wu_cnn", "+model.dropout=0.5")
 
 
@@ -172,7 +172,7 @@ def test_label_smoothing_is_a_share(smoothing: float) -> None:
 BEFORE_ANY_DATA = {
     "optimizer.lr=abc": "optimizer.lr=abc must be a number.",
     "optimizer.lr=-1": "optimizer: AdamW cannot be made of",
-    "optimizer.lr=nan": "optimizer.lr=nan is no finite number.",
+    "optimizer.lr=nan": "optimizer.lr=nan is not a finite number.",
     "scheduler.warmup=5": "warmup=5 must lie between 0 and 1",
     "scheduler=plateau scheduler.monitor=val/lss": "monitor=val/lss is none of val/loss",
     "loss.class_weights=bogus": "class_weights is 'none' or 'balanced', not 'bogus'",
@@ -180,7 +180,7 @@ BEFORE_ANY_DATA = {
     "split=artist_folds split.fold=9": "split.fold=9 is not one of the 5 folds",
     "split=artist_folds split.folds=1000000000": "split.folds=1000000000 is too many",
     "split=track split.train=abc": "split.train=abc must be a number.",
-    "split=track split.seed=nan": "split.seed=nan is no finite number.",
+    "split=track split.seed=nan": "split.seed=nan is not a finite number.",
     "split.inner_fold=5": "split.inner_fold=5 must lie between 0 and 4.",
     "split.inner_fold=0 split.inner_folds=2": "split.inner_folds=2 must lie between 3 and 1000.",
     "split.train_fraction=0": "split.train_fraction=0.0 must lie above 0 and at most at 1.",
@@ -196,8 +196,8 @@ BEFORE_ANY_DATA = {
     "init_from=nowhere": "There is no nowhere/checkpoints/best.ckpt",
     "init_from=": "init_from= is empty",
     "run_dir=": "run_dir is empty",
-    "run_dir=false": "run_dir=false is no path; name one folder.",
-    "run_dir=[a]": "run_dir=[a] is no path; name one folder.",
+    "run_dir=false": "run_dir=false is not a path; name one folder.",
+    "run_dir=[a]": "run_dir=[a] is not a path; name one folder.",
     "init_from=true": "init_from=true must be text; quote it if it is meant so.",
     "init_from=0": "There is no 0/checkpoints/best.ckpt",
     "+logger.x._target_=lightning.pytorch.loggers.CometLogger": "logger.x: CometLogger needs another package. Req",
@@ -209,7 +209,7 @@ BEFORE_ANY_DATA = {
     "model.channels=[4]": "model.channels=[4] and model.pools=[[2,2],[4,2],[4,2],[4,1]] must both have an entry",
     "model.pools=[[0,1],[4,2],[4,2],[4,1]]": "must be pairs (mels, frames) of whole numbers of 1 or more.",
     "model.channels=[4,4.5,4,4]": "model.channels=[4,4.5,4,4] must be a list of whole numbers.",
-    "model.hidden=nan": "model.hidden=nan is no finite number.",
+    "model.hidden=nan": "model.hidden=nan is not a finite number.",
     "model.hidden=1000000": "GB with their gradients, and this machine has",
     "model.hidden=10000000000000000000": "model.hidden=10000000000000000000 does not fit into 64 bits.",
     "model=patch_transformer model.depth=1000000000": "depth=1000000000 must lie between 1 and 100",

@@ -52,7 +52,7 @@ def test_the_configuration_repeats_what_is_not_as_lightning_has_it() -> None:
         ("trainer.strategy={_target_:os.nothing}", "trainer.strategy cannot be made"),
         ("trainer.overfit_batches=-1", "Lightning refuses a setting of trainer: You have passed invalid value -1"),
         ("trainer.precision=half", "trainer.precision=half is none of auto, 32-true"),
-        ("trainer._target_=torch.nn.Linear", "trainer._target_=torch.nn.Linear is no lightning.pytorch.trainer"),
+        ("trainer._target_=torch.nn.Linear", "trainer._target_=torch.nn.Linear is not a lightning.pytorch.trainer"),
     ],
 )
 def test_mistakes_are_named_before_any_data(override: str, sentence: str, cli: Cli, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_arguments_reach_the_training(cli: Cli, tiny: list[str], tmp_path: Path)
     assert outcome.code == 0, outcome.err
     assert "trainer.max_time=00:01:00:00 goes by the clock" in outcome.out
     run = RunDirectory(tmp_path / "run")
-    assert torch.load(run.last, weights_only=True)["global_step"] == 3 * 2  # Of three batches, two steps an epoch.
+    assert torch.load(run.last, weights_only=True)["global_step"] == 3 * 2  # Of three batches, two steps per epoch.
     assert "optimizer_step" in (run.path / "fit-profile.txt").read_text()
     assert ["val/loss" in row for row in run.read_history()] == [False, True, False]
     assert run.read_metrics()["best_epoch"] == 1

@@ -66,7 +66,7 @@ def test_no_command_runs_code_of_a_run(
     words = [str(trained.music) if word == "MUSIC" else word for word in COMMANDS[command]]
     outcome = cli(command, "theirs", *words)
     assert outcome.code == 2
-    assert "theirs/config.yaml names theirs.helper.CRNN, which is no part of genreclf" in outcome.err
+    assert "theirs/config.yaml names theirs.helper.CRNN, which is not part of genreclf" in outcome.err
     assert "--trust theirs.helper" in outcome.err
     assert "theirs.helper" not in sys.modules
     assert not (tmp_path / "it_ran").exists()

@@ -39,7 +39,7 @@ def tracks_of(targets: list[int], probabilities: list[list[float]]) -> TrackPred
 
 
 def clips_of(targets: list[int], probabilities: list[list[float]]) -> ClipPredictions:
-    """Return one clip a track."""
+    """Return one clip per track."""
     with np.errstate(divide="ignore"):
         logits = np.log(np.array(probabilities)).clip(min=-1e4)
     return ClipPredictions.gathered(

@@ -185,7 +185,7 @@ def test_ties_go_to_the_first_genre() -> None:
         ("track_id,genre,predicted,a,b\nx,a,a,0.5,half\n", "Line 2"),
         ("track_id,genre,predicted,a,b\nx,a,a,0.5,nan\n", "Line 2"),
         ("track_id,genre,predicted,a,b\nx,a,a,0.5,0.5\nx,a,a,0.5,0.5\n", "repeats the track 'x'"),
-        (b"\xff\xfe\x00", "no CSV file"),
+        (b"\xff\xfe\x00", "not a CSV file"),
         (None, "cannot be read"),
     ],
 )

@@ -72,7 +72,7 @@ def test_the_ensemble_predicts_the_mean_and_is_a_run_as_others(
         with pytest.raises(UserError, match="names "):
             genreclf.load("both")
     RunDirectory("both").write_config(config)
-    # What is no training is not taken for one.
+    # What is not a training is not taken for one.
     assert "both is an ensemble: refit its runs" in cli("refit", "both").err
     trained = cli("--config-dir", "both", "--config-name", "config", "run_dir=more")
     assert "An ensemble is made of finished runs by the command ensemble" in trained.err

@@ -22,7 +22,7 @@ from genreclf.training.progress import EpochProgress, clock
 
 DATA = """\
 Data: synthetic, seed 0, 5 artists a genre; 10 genres; split artist_folds
-  training   30 tracks, 30 artists, 30 clips an epoch
+  training   30 tracks, 30 artists, 30 clips per epoch
   validation 10 tracks, 10 artists, 30 clips
   test       10 tracks, 10 artists, 30 clips
 Model: CRNN, 830 parameters

@@ -81,7 +81,7 @@ def test_a_pretrained_teacher_makes_the_student_pretrained(cli: Cli, finished: R
     ("arguments", "sentence"),
     [
         (["loss.teacher=null"], "loss=distill learns from a finished run: name it with loss.teacher=RUN."),
-        (["loss.teacher=none"], "none is no run directory"),
+        (["loss.teacher=none"], "none is not a run directory"),
         (["loss.teacher=begun"], "loss.teacher=begun is not finished"),
         (["loss.teacher=hostile"], "hostile/config.yaml names os.system"),
         (["loss.temperature=0"], "temperature=0 must be above 0"),

@@ -119,7 +119,7 @@ def test_mistakes_are_sentences(cli: Cli, trained: Trained, monkeypatch: pytest.
         WaveformClassifier(model=CRNN(spec=pictures, genres=["a", "b"]))
     run = str(trained.run.path)
     assert "is a folder; name a file" in cli("export", run, "--out", ".").err
-    assert "nowhere is no run directory" in cli("export", "nowhere").err
+    assert "nowhere is not a run directory" in cli("export", "nowhere").err
     assert "invalid choice: 'tflite'" in cli("export", run, "--format", "tflite").err
     monkeypatch.setattr("genreclf.errors.find_spec", lambda name: None if name == "onnxscript" else find_spec(name))
     outcome = cli("export", run)

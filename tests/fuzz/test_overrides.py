@@ -80,11 +80,11 @@ PLACES = [
     "a'b",
     "[x]",
 ]
-"""Values of keys that say where to write: a path elsewhere is no mistake."""
+"""Values of keys that say where to write: a path elsewhere is not a mistake."""
 
 WRITTEN_TO = ("run_dir", "data.store_dir", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 LASTING = ("trainer.max_epochs", "data.tracks_per_genre", "data.duration_s", "data.crops_per_track")
-"""Keys of which a large number is no mistake, and takes its time."""
+"""Keys of which a large number is not a mistake, and takes its time."""
 
 
 def flat(section: Any, prefix: str) -> list[str]:

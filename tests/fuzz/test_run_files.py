@@ -139,7 +139,7 @@ def figures(table: bytes) -> list[list[str]]:
 
 
 def spoil(path: Path, chance: random.Random) -> bool:
-    """Damage a file; return False if somebody took pains to make it fit, so that another result is no wonder."""
+    """Damage a file; return False if somebody took pains to make it fit, so that another result is not a wonder."""
     content = path.read_bytes()
     kind = chance.randrange(12)
     if kind == 0:

@@ -80,11 +80,11 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
         "features.scale of 1000 letters",
     ),
     "much": (spoil("config.json", lambda c: c["config"]["model"].update(channels=[1] * 20_000)), "settings of more"),
-    "no section": (spoil("config.json", lambda c: c["config"].update(trainer=[])), "trainer is no section"),
+    "no section": (spoil("config.json", lambda c: c["config"].update(trainer=[])), "trainer is not a section"),
     "no model": (spoil("config.json", lambda c: c["config"].pop("model")), "there is no model"),
     "an unknown key": (
         spoil("config.json", lambda c: c["config"]["model"].update(evil=1)),
-        "model.evil is no key of CRNN",
+        "model.evil is not a key of CRNN",
     ),
     "too good": (
         spoil("metrics.json", lambda m: m["test"]["track"].update(accuracy=1.01)),

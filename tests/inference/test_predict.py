@@ -218,9 +218,9 @@ def test_waveforms_that_are_none(trained: Trained) -> None:
     [
         ([], "predict wants a run directory first"),
         (["RUN"], "the following arguments are required: PATH"),
-        (["nowhere", "a.wav"], "nowhere is no run directory"),
-        (["RUN", "a.wav", "--top", "0"], "argument --top: 0 is no whole number above 0"),
-        (["RUN", "a.wav", "--skip-start", "nan"], "argument --skip-start: nan is no number of seconds from 0 on"),
+        (["nowhere", "a.wav"], "nowhere is not a run directory"),
+        (["RUN", "a.wav", "--top", "0"], "argument --top: 0 is not a whole number above 0"),
+        (["RUN", "a.wav", "--skip-start", "nan"], "argument --skip-start: nan is not a number of seconds from 0 on"),
         (["RUN", "a.wav", "--format", "xml"], "argument --format: invalid choice: 'xml'"),
         (["RUN", "a.wav", "--timeline-dir", "file/x"], "--timeline-dir file/x cannot be made"),
         (["RUN", "gone.wav"], "gone.wav: the file is missing\nNo song could be predicted."),
@@ -242,7 +242,7 @@ def test_a_run_from_elsewhere_calls_only_models(cli: Cli, trained: Trained, tmp_
     run = alone(trained, tmp_path / "alone")
     config = run.read_config()
     for section, sentence in {
-        "os.system": "config.yaml names os.system, which is no part of genreclf",
+        "os.system": "config.yaml names os.system, which is not part of genreclf",
         "genreclf.models.FFNN": "do not belong together",
     }.items():
         run.config.write_text(yaml.safe_dump({**config, "model": {"_target_": section}}))

@@ -28,6 +28,13 @@ def test_stretches_begin_where_the_likeliest_genre_changes() -> None:
     assert windows.stretches() == [(0, "blues"), (4, "rock"), (6, "blues")]
 
 
+def test_no_moment_lies_between_windows_that_adjoin_but_for_rounding() -> None:
+    start_s = [0.0, 0.1 + 0.2, 0.6]
+    edges_s, shares = timeline(start_s, [0.3, 0.6 - 1e-16, 0.9], [[1, 0], [0, 1], [1, 0]]).shares()
+    np.testing.assert_allclose(edges_s, [0, 0.3, 0.6, 0.9])
+    assert shares.tolist() == [[1, 0], [0, 1], [1, 0]]
+
+
 def prediction(windows: list[list[float]], calibration: Calibration | None = None) -> Prediction:
     times = [float(second) for second in range(len(windows) + 1)]
     return Prediction(

@@ -93,7 +93,7 @@ def test_sizes_name_no_code_and_take_no_memory(sizes: dict[str, Any]) -> None:
     pytest.importorskip("transformers")
     from genreclf.models.encoders.hugging_face import TransformersEncoder
 
-    with pytest.raises(ValueError, match=r"is no size of Wav2Vec2Config|a network of more than"):
+    with pytest.raises(ValueError, match=r"is not a size of Wav2Vec2Config|a network of more than"):
         TransformersEncoder(architecture="wav2vec2", repo="a/b", sizes={**LAYERS, **WAVES, **sizes}, **ORIGIN)
 
 
@@ -110,7 +110,7 @@ def test_a_network_of_timm_is_none_of_a_repository() -> None:
     pytest.importorskip("timm")
     from genreclf.models.encoders.pictures import TimmEncoder
 
-    with pytest.raises(UserError, match="is no name of timm's"):
+    with pytest.raises(UserError, match="is not a name of timm's"):
         TimmEncoder(model="hf-hub:someone/network", **ORIGIN)
 
 

@@ -135,7 +135,7 @@ def test_the_highest_mel_is_that_of_all_mels() -> None:
         (["encoder.license=null"], "license is missing"),
         (["encoder.overlap=some"], "overlap=some is neither none nor unknown nor known (n)"),
         (["encoder.sha256=" + "0" * 64], "and encoder.sha256 says 0000"),
-        (["encoder.weights=nowhere.whl"], "encoder.weights=nowhere.whl is no file"),
+        (["encoder.weights=nowhere.whl"], "encoder.weights=nowhere.whl is not a file"),
         (["encoder.weights=null"], "python -m pip download --no-deps musicnn==0.1.0"),
         (["model=cnn"], "CNN does not use encoder"),
         (["encoder=none"], "choose one with encoder=NAME"),

@@ -120,7 +120,7 @@ def test_a_probe_of_spectrograms_stands_beside_the_fine_tuning(
     outcome = cli(*finetune, "compare_with=probe", "split.fold=1", "run_dir=other")
     assert (outcome.code, "other tracks" in outcome.err) == (2, True)
     assert not Path("other").exists()
-    assert "compare_with=nowhere is no finished run" in cli(*finetune, "compare_with=nowhere").err
+    assert "compare_with=nowhere is not a finished run" in cli(*finetune, "compare_with=nowhere").err
 
 
 def test_scales_of_spectrograms_are_refused_for_embeddings(cli: Cli, finetune: list[str]) -> None:
@@ -160,7 +160,7 @@ def test_random_weights_need_no_file(cli: Cli, finetune: list[str]) -> None:
         (["model.train_blocks=99"], "timm has 7 blocks"),
         (["model.lora_rank=4"], "has a linear layer"),
         (["model.pretrained=false", "model.frozen_epochs=1"], "random weights are all to be trained"),
-        (["encoder.weights=gone"], "is no file"),
+        (["encoder.weights=gone"], "is not a file"),
     ],
 )
 def test_settings_that_do_not_fit(settings: Sequence[str], sentence: str, cli: Cli, finetune: list[str]) -> None:

@@ -58,7 +58,7 @@ def test_only_what_changed_is_analyzed(cli: Cli, run: str, music: Path, monkeypa
     shutil.copy(music / "blues/3.ogg", music.parent / "more")
     assert cli("index", run, "more").out.startswith("1 indexed, 0 unchanged, 0 dropped")
     assert len(Library.of_run(run)) == 16
-    assert "missing is no folder" in cli("index", run, "missing").err
+    assert "missing is not a folder" in cli("index", run, "missing").err
 
 
 def test_a_file_in_two_folders_is_one_song(cli: Cli, run: str, music: Path) -> None:

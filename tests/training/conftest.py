@@ -22,7 +22,7 @@ def repeaters(monkeypatch: pytest.MonkeyPatch) -> list[Repeater]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Noise of three tracks a genre, the last one shorter than a clip."""
+    """Noise of three tracks per genre, the last one shorter than a clip."""
     folder = tmp_path_factory.mktemp("noise")
     draws = np.random.default_rng(0)
     tracks = [Track(f"{genre}/{number}", genre, folder) for genre in GENRES for number in range(3)]

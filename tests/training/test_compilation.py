@@ -82,7 +82,7 @@ def test_all_but_recurrent_layers_is_compiled(
 
 
 class Own(nn.Module):
-    """A network of the user's own, which is no sequence."""
+    """A network of the user's own, which is not a sequence."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -161,7 +161,7 @@ def test_a_model_in_wandb_stands_for_a_run(
             fetch(reference)
         FakeServer.digests = {}
         FakeServer.model["sitecustomize.py"] = b"1"
-        with pytest.raises(UserError, match="is no model that a run has kept"):
+        with pytest.raises(UserError, match="is not a model that a run has kept"):
             fetch(reference)
         del FakeServer.model["sitecustomize.py"]
         with pytest.raises(UserError, match="cannot be fetched from W&B"):
@@ -206,7 +206,7 @@ def test_a_name_of_no_model_is_refused_before_anything_is_asked(cli: Cli, tiny: 
     ("settings", "sentence"),
     [
         (["log_model=all"], "log_model=all is none of none, best, last, both."),
-        (["log_model=best", "registry=models"], "registry=models is no REGISTRY/COLLECTION[:ALIAS]."),
+        (["log_model=best", "registry=models"], "registry=models is not a REGISTRY/COLLECTION[:ALIAS]."),
         (
             ["registry=model/genres:production"],
             "registry=model/genres:production is of a model, and log_model=none keeps",

@@ -63,8 +63,8 @@ class Origin(TypedDict):
 class Encoder(nn.Module, ABC):
     """A pretrained network that maps a waveform or a log-mel to the outputs of several of its layers.
 
-    A subclass builds its network without weights, and gets them in `load`: what is computed of an encoder is found by
-    its `provenance` without them.
+    A subclass builds its network without weights, and gets them in `load`, so that stored embeddings can be found by
+    its `provenance` alone.
 
     Args:
         pretrained_on: See `Provenance`, as the next five; all must be given.

@@ -145,7 +145,7 @@ def _check_sizes(config: Any, sizes: Mapping[str, Any]) -> None:
         for entry in value if isinstance(value, list | tuple) else [value]:
             fits = abs(entry) <= largest if isinstance(entry, int | float) else str(entry).isidentifier()
             if key not in known or not fits:
-                raise ValueError(f"sizes.{key}={value} is no size of {config.__name__}")
+                raise ValueError(f"sizes.{key}={value} is not a size of {config.__name__}")
 
 
 class TransformersEncoder(Encoder):

@@ -116,7 +116,7 @@ class TimmEncoder(Encoder):
         import timm
 
         if not model.replace(".", "_").isidentifier():  # It could name a folder or a repository of anybody's.
-            raise UserError(f"encoder.model={model} is no name of timm's, such as resnet18.a1_in1k.")
+            raise UserError(f"encoder.model={model} is not a name of timm's, such as resnet18.a1_in1k.")
         try:
             self.network = timm.create_model(model, num_classes=0)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:

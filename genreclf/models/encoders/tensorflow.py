@@ -25,11 +25,11 @@ def read_checkpoint(index: bytes, data: bytes) -> dict[str, Tensor]:
         data: Content of the file ``.data-00000-of-00001``.
 
     Raises:
-        ValueError: It is no checkpoint, or damaged.
+        ValueError: It is not a checkpoint, or damaged.
     """
     footer = index[-FOOTER_BYTES:]
     if len(footer) < FOOTER_BYTES or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
-        raise ValueError("it is no index of a TensorFlow checkpoint")
+        raise ValueError("it is not an index of a TensorFlow checkpoint")
     try:
         (_, position), (_, position) = _varint(footer, 0), _varint(footer, _varint(footer, 0)[1])
         offset, position = _varint(footer, position)

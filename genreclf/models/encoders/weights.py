@@ -63,5 +63,5 @@ def file_of(path: str | Path) -> Path:
         UserError: There is no such file or folder.
     """
     if not ((found := Path(path).expanduser()).is_file() or found.is_dir()):
-        raise UserError(f"encoder.weights={path} is no file; set it to the file of the weights.")
+        raise UserError(f"encoder.weights={path} is not a file; set it to the file of the weights.")
     return found
