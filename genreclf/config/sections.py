@@ -73,9 +73,16 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
             del others[key]
     if isinstance(strategy := others.get("strategy"), str) and re.search("spawn|fork|notebook", strategy):
         problems.append(f"trainer.strategy={strategy} starts processes of its own, as a run does already; use ddp.")
-    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+    for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
         if type(number := others.get(key)) is int and number < 1:
             problems.append(f"trainer.{key}={number} must be at least 1.")
+    if others.get("max_steps") == 0:
+        problems.append("trainer.max_steps=0 trains nothing; set at least 1, or -1 for no limit.")
+    least, most = others.get("min_epochs"), trainer.max_epochs
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        problems.append(f"trainer.min_epochs={least} is more than trainer.max_epochs={most}.")
+    if others.get("overfit_batches") and trainer.limit_train_batches not in (None, 1.0):
+        problems.append("trainer.overfit_batches and trainer.limit_train_batches exclude each other; leave one out.")
     instantiate.find("trainer", {"_target_": trainer._target_, **others}, problems)
     defaults = {name: entry.default for name, entry in inspect.signature(Trainer).parameters.items()}
     trainer.others = {key: value for key, value in others.items() if key not in defaults or value != defaults[key]}

@@ -9,7 +9,14 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor, ProgressBar
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    DeviceStatsMonitor,
+    LearningRateFinder,
+    LearningRateMonitor,
+    ProgressBar,
+)
 from torch import nn
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -32,6 +39,13 @@ from genreclf.training.best_epoch import LOGGED
 
 GENRES = 10
 """How many there are in a network that is described before the genres are known."""
+
+CHANGING: dict[type[Callback], str] = {
+    BatchSizeFinder: "set data.batch_size",
+    LearningRateFinder: "search optimizer.lr with a sweep",
+    BackboneFinetuning: "use model=finetune with model.frozen_epochs",
+}
+"""Callbacks of Lightning that change what the configuration says, and what to do instead."""
 
 BYTES_PER_PARAMETER = 8
 """Of a weight and its gradient in float32, without which there is no step."""
@@ -119,20 +133,22 @@ def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = 
     """Raise a `UserError` if a fraction of the batches of a subset is less than one, or too few to validate."""
     problems = []
     in_epochs = config.trainer.others.get("check_val_every_n_epoch", 1) is not None
+    overfit = config.trainer.others.get("overfit_batches")
     for subset in filter(data.segments, subsets):
-        limit, clips = getattr(config.trainer, f"limit_{subset}_batches"), data.loader(subset).clips
+        key = "overfit_batches" if overfit and subset != "test" else f"limit_{subset}_batches"
+        limit, clips = overfit if key == "overfit_batches" else getattr(config.trainer, key), data.loader(subset).clips
         # Clips of a step: a batch of validation or test is each device's own.
         at_once = config.clips.batch_size * (1 if subset == "train" else device_count(config))
         batches = math.ceil(clips / at_once)
         if isinstance(limit, float) and batches and int(limit * batches) < 1:
-            sentence = f"trainer.limit_{subset}_batches={limit} of {batches} batches is less than one"
+            sentence = f"trainer.{key}={limit} of {batches} batches is less than one"
             problems.append(f"{sentence}; a number without a decimal point, such as 1, counts batches.")
         every = config.trainer.others.get("val_check_interval")
         if subset == "train" and type(every) is int and every > batches and in_epochs:
             sentence = f"trainer.val_check_interval={every} is more than the {batches} batches of an epoch"
             problems.append(f"{sentence}; trainer.check_val_every_n_epoch=null counts them over several.")
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError("\n".join(dict.fromkeys(problems)))
 
 
 def _check(parts: list[Callable[[], object]]) -> None:
@@ -166,6 +182,10 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
     accelerator = resolve_accelerator(settings.accelerator, 1)
     precision = resolve_precision(settings.precision, accelerator)
     callbacks = make_callbacks(config) if fits else []
+    for callback in callbacks:
+        for kind, way in CHANGING.items():
+            if isinstance(callback, kind):
+                raise UserError(f"{kind.__name__} would change what config.yaml says of the experiment: {way}.")
     shows_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
     needing = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor)]
     if needing and not config.logger:

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from genreclf.config.config import Config
 from genreclf.devices import device_errors
 from genreclf.errors import UserError
+from genreclf.escaping import say
 from genreclf.experiment.build import make_callbacks
 from genreclf.experiment.setup import Prepared
 from genreclf.experiment.trainer import trainer_of
@@ -59,9 +60,15 @@ def fit(
     started_s = time.perf_counter()
     with _named_if_unfit(resume, history), device_errors(way_out):
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
+    if trainer.fit_loop.total_batch_idx < 0 and not prepared.model.fits_at_once:
+        raise UserError("No step was trained: set a larger trainer.max_time.")
     # There is none of a development run, or where no epoch was validated. All ranks save together.
-    for missing in trainer.strategy.broadcast([path for path in (run.best, run.last) if not path.exists()]):
-        trainer.save_checkpoint(missing)
+    missing = trainer.strategy.broadcast([path for path in (run.best, run.last) if not path.exists()])
+    is_trial = config.trainer.others.get("fast_dev_run")
+    if run.best in missing and prepared.split.val and is_first_rank() and not is_trial:
+        say("Note: no epoch was validated, so the last one is tested.")
+    for path in missing:
+        trainer.save_checkpoint(path)
     if is_first_rank():
         metrics = run.read_metrics()
         if prepared.model.fits_at_once:
@@ -78,6 +85,10 @@ def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
         yield
     except (MisconfigurationException, ModuleNotFoundError) as error:
         raise UserError(f"Lightning refuses the training: {reason_of(str(error))}") from error
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        if history.has_started:
+            raise
+        raise UserError(f"The training cannot start: {reason_of(str(error))}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if "more than 1 value per channel" in str(error):
             raise UserError(

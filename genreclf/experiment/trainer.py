@@ -45,7 +45,8 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     )
     settings = config.trainer
     others = {key: value for key, value in settings.others.items() if fits or key in TEST_ARGUMENTS}
-    others = instantiate.make_nodes("trainer", others)
+    with refusals_named():
+        others = instantiate.make_nodes("trainer", others)
     if fits:
         names = ("max_epochs", "gradient_clip_val", "limit_train_batches")
         others |= {key: getattr(settings, key) for key in names}
@@ -75,6 +76,8 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     trainer_class = instantiate.find("trainer", {"_target_": settings._target_}, []) or Trainer
     with refusals_named():
         trainer: Trainer = trainer_class(**given | others | arguments)
+    # With max_steps, Lightning would resume a checkpoint of a whole epoch as one written within an epoch.
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     return trainer
 
 

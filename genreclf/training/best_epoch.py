@@ -143,6 +143,11 @@ class LastingEarlyStopping(EarlyStopping):
         if self.wait_count < self.patience:
             self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
 
+    def _run_early_stopping_check(self, trainer: Trainer) -> None:
+        """Look at the monitored value, unless training is cut short before the first validation."""
+        if self.monitor in trainer.callback_metrics or not self.monitor.startswith("val/"):
+            super()._run_early_stopping_check(trainer)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop at once if the checkpoint says that training had stopped."""
         if self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:

@@ -199,15 +199,16 @@ class Search:
         while left > 0:
             trials = self._ask(study, space, min(left, self.n_jobs))
             jobs = [(*(f"{name}={trial.params[name]}" for name in space), *fixed) for trial in trials]
-            results = self.launcher.launch(jobs, initial_job_idx=started)
-            values = [_value(result) for result in results]
+            distinct = list(dict.fromkeys(jobs))  # Trials of equal values are one run.
+            results = dict(zip(distinct, self.launcher.launch(distinct, initial_job_idx=started), strict=True))
+            values = [_value(results[job]) for job in jobs]
             for trial, value in zip(trials, values, strict=True):
                 try:
                     study.tell(trial, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
                 except OSError as error:
                     raise self._unusable(error) from error
             left -= len(trials)
-            started += len(trials)
+            started += len(distinct)
             if (failed := values.count(None)) / len(values) > self.max_failure_rate:
                 raise UserError(
                     f"{failed} of {len(values)} trials failed, more than hydra.sweeper.max_failure_rate="

@@ -43,6 +43,13 @@ def test_the_configuration_repeats_what_is_not_as_lightning_has_it() -> None:
         ("+trainer.acumulate_grad_batches=2", "did you mean trainer.accumulate_grad_batches?"),
         ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be at least 1."),
         ("trainer.accumulate_grad_batches=many", "trainer.accumulate_grad_batches=many must be a whole number."),
+        ("trainer.val_check_interval=0", "trainer.val_check_interval=0 must be at least 1."),
+        ("trainer.max_steps=0", "trainer.max_steps=0 trains nothing; set at least 1, or -1 for no limit."),
+        ("trainer.min_epochs=99", "trainer.min_epochs=99 is more than trainer.max_epochs="),
+        (
+            "+callbacks.find={_target_:lightning.pytorch.callbacks.BatchSizeFinder}",
+            "BatchSizeFinder would change what config.yaml says of the experiment: set data.batch_size.",
+        ),
         ("trainer.callbacks=[]", "choose callbacks with callbacks=NAME."),
         ("+trainer.num_nodes=2", "trainer.devices counts the devices of all machines."),
         ("trainer.profiler=stopwatch", "Lightning refuses a setting of trainer: When passing string value for the `pr"),
@@ -89,6 +96,34 @@ def test_a_strategy_is_made_of_its_class(cli: Cli, tiny: list[str], monkeypatch:
     name = "lightning.pytorch.strategies.DDPStrategy"
     outcome = cli(*tiny, f"trainer.strategy={{_target_:{name},process_group_backend:gloo}}", "run_dir=run")
     assert "trained by gloo" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [["trainer.check_val_every_n_epoch=9"], ["trainer.max_steps=1", "callbacks=[default,early_stopping]"]],
+    ids=["no epoch is validated", "ended within the first epoch"],
+)
+def test_without_a_validation_the_last_epoch_is_tested(settings: list[str], cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, *settings, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert "Note: no epoch was validated, so the last one is tested." in outcome.err
+
+
+def test_a_run_without_a_step_is_refused(cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, "trainer.max_time=00:00:00:00", "run_dir=run")
+    assert (outcome.code, "No step was trained: set a larger trainer.max_time." in outcome.err) == (2, True)
+
+
+def test_overfitting_is_limited_once(cli: Cli, tiny: list[str]) -> None:
+    both = cli(*tiny, "trainer.overfit_batches=1", "trainer.limit_train_batches=2")
+    assert (both.code, "trainer.overfit_batches and trainer.limit_train_batches exclude each other" in both.err) == (
+        2,
+        1,
+    )
+    few = cli(*tiny, "trainer.overfit_batches=0.01", "run_dir=run")
+    assert few.code == 2
+    assert few.err.count("trainer.overfit_batches=0.01 of 2 batches is less than one") == 1
+    assert not Path("run").exists()
 
 
 def test_a_development_run_ends_as_any_other(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

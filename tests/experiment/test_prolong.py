@@ -65,6 +65,16 @@ def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[s
     assert earlier["train"] == RunDirectory("first").read_json(RunDirectory("first").split)["train"]
 
 
+def test_a_limit_of_steps_changes_nothing_about_going_on(cli: Cli, tiny: list[str]) -> None:
+    settings = [*tiny, "scheduler=constant"]
+    limit = "trainer.max_steps=5"
+    for name, epochs, more in (("first", 2, ()), ("unbroken", 4, (limit,)), ("longer", 4, (limit, FIRST))):
+        outcome = cli(*settings, f"trainer.max_epochs={epochs}", *more, f"run_dir={name}")
+        assert outcome.code == 0, outcome.err
+    assert len(end_of("longer")[0]) == 3
+    assert end_of("longer") == end_of("unbroken")
+
+
 @pytest.mark.slow
 def test_a_longer_run_that_is_killed_goes_on_to_the_same_end(cli: Cli, tiny: list[str]) -> None:
     assert cli(*tiny, *AVERAGED, "trainer.max_epochs=5", "run_dir=first").code == 0

@@ -104,6 +104,14 @@ def test_a_trial_interrupted_while_it_was_drawn_is_drawn_to_the_end(
     assert after.started == unbroken.started[1:]
 
 
+def test_trials_of_equal_values_are_one_run(tmp_path: Path) -> None:
+    jobs, more = Jobs(), Jobs()
+    study_in(tmp_path, jobs, n_trials=4, n_jobs=4, params={"lr": "0.1,0.2"}).run([])
+    assert sorted(values["lr"] for values in jobs.started) == ["0.1", "0.2"]
+    study_in(tmp_path, more, n_trials=4, n_jobs=4, params={"lr": "0.1,0.2"}).run([])
+    assert not more.started
+
+
 def test_a_failed_trial_is_named_and_tried_again(tmp_path: Path) -> None:
     first, second = Jobs(failing=[2]), Jobs()
     with pytest.raises(UserError, match="1 of 3 trials"):
