@@ -10,6 +10,7 @@ from genreclf.audio.decode import open_audio
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import printable
 from genreclf.inference.predictor import GenrePredictor
+from genreclf.limits import check_is_file
 
 if TYPE_CHECKING:
     from genreclf.recommend import Library
@@ -73,6 +74,7 @@ class SongPage:
 
     def _check(self, path: Path) -> None:
         """Read a song once from end to end: the limits hold before anything is computed."""
+        check_is_file(path)
         if path.stat().st_size > self.limits.megabytes * 1e6:
             raise UnreadableTrack(f"it is larger than {self.limits.megabytes:g} MB")
         with open_audio(path) as stream:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -79,11 +80,13 @@ class AudioStream:
 
 
 def stream_of(waveform: NDArray[np.floating], sample_rate: int) -> AudioStream:
-    """Return a waveform ``(sample,)`` or ``(channel, sample)`` as a stream."""
+    """Return a waveform ``(sample,)`` or ``(channel, sample)`` as a stream; `UnreadableTrack` for an odd rate."""
+    if not (isinstance(sample_rate, Real) and sample_rate >= 1 and float(sample_rate).is_integer()):
+        raise UnreadableTrack(f"sample_rate={sample_rate!r} must be a whole number of Hz")
     channels = np.atleast_2d(waveform)
     step = max(1, BLOCK_VALUES // len(channels))
     starts = range(0, channels.shape[1], step)
-    return AudioStream((channels[:, i : i + step].astype(np.float32, copy=False) for i in starts), sample_rate)
+    return AudioStream((channels[:, i : i + step].astype(np.float32, copy=False) for i in starts), int(sample_rate))
 
 
 def decode(path: Path) -> tuple[NDArray[np.float32], int]:

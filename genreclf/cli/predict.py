@@ -49,24 +49,27 @@ def main(arguments: list[str]) -> None:
     pictures = Pictures(Path(options.timeline_dir)) if options.timeline_dir else None
     predicted = left_out = 0
     try:
-        for path, reason in audio_files(options.paths):
-            name = printable(str(path))
-            try:
-                if reason is not None:
-                    raise UserError(f"{name}: {reason}")
-                prediction = predictor.predict(path, skip_start_s=options.skip_start, skip_end_s=options.skip_end)
-            except NoSpace:
-                raise
-            except UserError as error:
-                say(error)
-                left_out += 1
-                continue
-            predicted += 1
-            writer.add(printable(short_name(path, options.paths)) if options.format == "table" else name, prediction)
-            if pictures is not None:
-                pictures.draw(path, prediction)
-        writer.end()
-        sys.stdout.flush()
+        try:
+            for path, reason in audio_files(options.paths):
+                name = printable(str(path))
+                try:
+                    if reason is not None:
+                        raise UserError(f"{name}: {reason}")
+                    prediction = predictor.predict(path, skip_start_s=options.skip_start, skip_end_s=options.skip_end)
+                except NoSpace:
+                    raise
+                except UserError as error:
+                    say(error)
+                    left_out += 1
+                    continue
+                predicted += 1
+                short = printable(short_name(path, options.paths))
+                writer.add(short if options.format == "table" else name, prediction)
+                if pictures is not None:
+                    pictures.draw(path, prediction)
+        finally:  # What ends the command, such as Ctrl-C or a full disk, costs no prediction that was made.
+            writer.end()
+            sys.stdout.flush()
     except BrokenPipeError:  # Whoever reads has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
@@ -128,9 +131,8 @@ class Table(Writer):
 
         super().__init__(predictor, top or TABLE_TOP, least)
         self.table = RichTable()
-        self.table.add_column("song", overflow="fold")
-        for name in ("genres", "over time"):
-            self.table.add_column(name, no_wrap=True)
+        for name in ("song", "genres", "over time"):
+            self.table.add_column(name, overflow="fold", min_width=8)
         self.table.caption = None if predictor.warning is None else f"Warning: {predictor.warning}"
         for name in ("confidence", "entropy\n(bits)", "length"):
             self.table.add_column(name, justify="right", no_wrap=True)

@@ -57,13 +57,14 @@ def evaluate(
     if val := [corpus.tracks[name] for name in validation if name in corpus.store.lengths_frames]:
         val_shares, val_embeddings = _described(predictor, [corpus.store.spectrogram(track.id) for track in val])
         weights = q.preferred_weights(val_embeddings, val_shares, sizes, _collection(val), k)
-        directory.write_json(directory.path / WEIGHTS, {"sizes": list(sizes), "weights": list(weights)})
+        place = f"They are kept in {directory.path / WEIGHTS}; the next index compares songs by them."
+        try:
+            directory.write_json(directory.path / WEIGHTS, {"sizes": list(sizes), "weights": list(weights)})
+        except OSError as error:
+            place = f"They are not kept, since {directory.path} cannot be written to ({error.strerror})."
         named = [f"part {i + 1}" for i in range(len(sizes))] if len(sizes) > 1 else ["embedding"]
         chosen = ", ".join(f"{name} {weight:g}" for name, weight in zip([*named, "genres"], weights, strict=True))
-        say(
-            f"Weights that {len(val)} validation tracks prefer: {chosen}. They are kept in {directory.path / WEIGHTS}; "
-            "the next index compares songs by them."
-        )
+        say(f"Weights that {len(val)} validation tracks prefer: {chosen}. {place}")
     vectors = q.similarity_of(embeddings, probabilities, sizes, weights).vectors(embeddings, probabilities)
     similarity_by = {
         "similarity": vectors @ vectors.T,

@@ -159,7 +159,7 @@ def traced(predictor: GenrePredictor) -> ExportedProgram:
 def describe(run: RunDirectory, predictor: GenrePredictor) -> dict[str, str]:
     """Return what the file should say of itself; figures are those of ``metrics.json``."""
     metrics: dict[str, Any] = run.read_metrics() if run.metrics.exists() else {}
-    split, track = metrics.get("split", {}), metrics.get("test", {}).get("track", {})
+    split, track = _section(metrics, "split"), _section(_section(metrics, "test"), "track")
     spec = predictor.spec
     known = {
         "genres": list(predictor.genres),
@@ -177,6 +177,11 @@ def describe(run: RunDirectory, predictor: GenrePredictor) -> dict[str, str]:
         "temperature": predictor.calibration.plain()["temperature"] if predictor.calibration else None,
     }
     return {key: json.dumps(value) for key, value in known.items()}
+
+
+def _section(metrics: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = metrics.get(key)
+    return section if isinstance(section, Mapping) else {}
 
 
 def compared(format: Format, path: Path, predictor: GenrePredictor, files: Sequence[Path] = ()) -> Checked:

@@ -21,6 +21,8 @@ def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, privat
     require("A shared model", "hub", "safetensors")
     from huggingface_hub import HfApi, get_token
 
+    if repo.count("/") != 1:
+        raise UserError(f"{repo} is not a name of a repository; give it as USER/NAME.")
     if get_token() is None:
         raise UserError("There is no Hugging Face token: log in with hf auth login, or set HF_TOKEN.")
     with tempfile.TemporaryDirectory() as temporary:
@@ -53,6 +55,12 @@ def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequenc
 
     if path.exists():
         raise UserError(f"{path} is there already; choose another folder with --to.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--to {path} cannot be made ({error.strerror}); choose another folder.") from error
     with tempfile.TemporaryDirectory() as temporary:
         with _sentences(repo):
             api = HfApi(endpoint=_endpoint())

@@ -1,5 +1,6 @@
 """Extract the features of a song as a model was trained on them, block by block."""
 
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -104,6 +105,9 @@ class FeatureExtractor:
             UnreadableTrack: The song cannot be used; the message says why.
             NoSpace: There is no space for temporary files.
         """
+        for name, skip_s in (("skip_start_s", skip_start_s), ("skip_end_s", skip_end_s)):
+            if not 0 <= skip_s < math.inf:
+                raise UnreadableTrack(f"{name}={skip_s} must be a number of seconds from 0 on")
         if self.of_source is not None:
             skipped = {"skip_start_s": skip_start_s, "skip_end_s": skip_end_s}
             with (

@@ -284,7 +284,7 @@ def _opened(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
         raise UserError(
             f"A waveform holds floats with full scale at 1, not {waveform.dtype}: divide it (32768 for int16)."
         )
-    if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and len(waveform) > 1024):
+    if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and not 0 < len(waveform) <= 1024):
         raise UserError(f"A waveform has the shape (sample,) or (channel, sample), not {waveform.shape}.")
     yield stream_of(waveform, sample_rate)
 
