@@ -131,6 +131,7 @@ def test_bad_songs_are_answered_with_a_sentence(song_page: SongPage, tmp_path: P
         (write(tmp_path / "silent.wav", np.zeros(8000)), "silence"),
         (write(tmp_path / "long.wav", noise), "longer than 0.1 minutes"),
         (tmp_path / "large.wav", "larger than 1 MB"),
+        (tmp_path / "gone.wav", "the file is missing"),
     ]:
         html = song_page.answer(path, f"my {path.name}")
         assert 'role="alert"' in html

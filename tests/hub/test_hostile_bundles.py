@@ -158,6 +158,7 @@ def test_what_the_hub_refuses_is_a_sentence(
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     assert "the hub could not be asked, or refused" in cli("push", run, "--repo", REPO).err
     monkeypatch.delenv("HF_TOKEN")
+    assert "model is not a name of a repository; give it as USER/NAME" in cli("push", run, "--repo", "model").err
     assert "There is no Hugging Face token" in cli("push", run, "--repo", REPO).err
     shutil.copytree(run, "running")
     (tmp_path / "running/metrics.json").write_text('{"status": "running"}')
