@@ -4,6 +4,7 @@ from pathlib import Path
 
 import hydra
 import pytest
+import yaml
 from helpers import ROOT, Cli
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -79,3 +80,15 @@ def test_a_sweep_file_without_m_is_a_mistake(name: str, cli: Cli, tiny: list[str
     assert outcome.code == 2
     assert outcome.err.splitlines() == [f"sweep={name} is many runs; start it with python -m genreclf -m sweep={name}."]
     assert not list(tmp_path.glob("outputs/*/*"))
+
+
+def test_the_sweeper_maximizes_and_is_seeded(cli: Cli) -> None:
+    for choice in ("sweep=optuna", "hydra/sweeper=optuna"):
+        outcome = cli(choice, "seed=7", "--cfg", "hydra")
+        assert outcome.code == 0, outcome.err
+        sweeper = yaml.safe_load(outcome.out)["hydra"]["sweeper"]
+        assert sweeper["direction"] == "maximize"
+        assert sweeper["_target_"].endswith("OptunaSweeper")
+        assert sweeper["seed"] == "${seed}"
+        assert ("optimizer.lr" in sweeper["params"]) is (choice == "sweep=optuna")
+    assert "must be a whole number" in cli("-m", "sweep=optuna", "hydra.sweeper.n_trials=0").err

@@ -236,18 +236,6 @@ def test_a_study_can_lie_in_a_database(tmp_path: Path) -> None:
         study_in(tmp_path, second, n_trials=2, storage=storage).run([])
 
 
-def test_the_sweeper_maximizes_and_is_seeded(cli: Cli) -> None:
-    for choice in ("sweep=optuna", "hydra/sweeper=optuna"):
-        outcome = cli(choice, "seed=7", "--cfg", "hydra")
-        assert outcome.code == 0, outcome.err
-        sweeper = yaml.safe_load(outcome.out)["hydra"]["sweeper"]
-        assert sweeper["direction"] == "maximize"
-        assert sweeper["_target_"].endswith("OptunaSweeper")
-        assert sweeper["seed"] == "${seed}"
-        assert ("optimizer.lr" in sweeper["params"]) is (choice == "sweep=optuna")
-    assert "must be a whole number" in cli("-m", "sweep=optuna", "hydra.sweeper.n_trials=0").err
-
-
 def sweep_of(tiny: list[str], trials: int, *more: str) -> list[str]:
     return ["-m", "sweep=optuna", *tiny, "hydra.sweep.dir=sweep", f"hydra.sweeper.n_trials={trials}", *more]
 
