@@ -10,7 +10,7 @@ import optuna
 import pytest
 import yaml
 from filelock import FileLock
-from helpers import Cli, python_m, wait_until
+from helpers import python_m, wait_until
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
