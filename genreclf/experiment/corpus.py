@@ -14,6 +14,7 @@ from genreclf.data.encode_all import Encode
 from genreclf.data.encoding import open_store, store_of, waveform_recipe
 from genreclf.data.store import Recipe, Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
+from genreclf.datasets.checks import checked_tracks
 from genreclf.datasets.genres import map_genres, named, read_genre_map
 from genreclf.devices import first_device
 from genreclf.errors import UserError
@@ -97,7 +98,7 @@ def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int],
 def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
     """List the tracks and open or build their store, on `device`; raise `UserError` if nothing can be read."""
     dataset: Dataset = instantiate.make("data", config.data)
-    tracks, mapped = map_genres(dataset.tracks(), read_genre_map(config.clips.genre_map))
+    tracks, mapped = map_genres(checked_tracks(dataset), read_genre_map(config.clips.genre_map))
     spec = _spec(config, dataset, tracks)
     device = device or first_device(config.trainer.accelerator)
     kept: dict[str, Any] = {"directory": config.clips.store_dir, "skip_unreadable": config.clips.skip_unreadable}
@@ -122,7 +123,7 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
 def expected_bytes(config: Config) -> int | None:
     """Return how large the store will be, None where lengths are not known before decoding; errors as `load_corpus`."""
     source: Dataset = instantiate.make("data", config.data)
-    tracks, _ = map_genres(source.tracks(), read_genre_map(config.clips.genre_map))
+    tracks, _ = map_genres(checked_tracks(source), read_genre_map(config.clips.genre_map))
     spec = _spec(config, source, tracks)
     lengths_s = [track.duration_s for track in tracks if track.duration_s is not None]
     if isinstance(source, ImageDataset) or len(lengths_s) < len(tracks):
