@@ -97,7 +97,7 @@ def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str
     Args:
         files: What `genre_files` found.
         artists: A file for `genreclf.datasets.identity.read_artists`, or None.
-        warnings: Takes a sentence about the track that is left out.
+        warnings: Takes a sentence about the track that is left out, and one about artists of tracks that are not there.
 
     Returns:
         The tracks, sorted by id.
@@ -110,6 +110,7 @@ def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str
         if (twin := by_id.setdefault(file.id, file)) is not file:
             one, other = sorted([twin.path, file.path])
             raise UserError(f"{one} and {other} are both track {file.id!r}: keep one of them.")
+    listed = {name for track in by_id for name in identity.names_of(track)}
     if by_id.pop(identity.BROKEN_TRACK, None) is not None:
         warnings.append(f"{identity.BROKEN_TRACK} is left out: the published file is known to be broken.")
 
@@ -117,6 +118,11 @@ def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str
     artist_by_id = {track: identity.artist_of(track, known) for track in by_id}
     if artists is not None and by_id and not any(artist_by_id.values()):
         raise UserError(f"data.artists={artists} names none of the {len(by_id)} tracks: check that it belongs to them.")
+    if others := [name for name in known if name not in listed]:
+        warnings.append(
+            f"data.artists={artists}: {len(others)} of the {len(known)} tracks that it names are not in the data, "
+            f"{printable(others[0])} first."
+        )
     group_by_id = identity.groups(artist_by_id)
     return [replace(file, artist=artist_by_id[id], group=group_by_id[id]) for id, file in by_id.items()]
 

@@ -1,4 +1,5 @@
 import os
+import unicodedata
 from pathlib import Path
 from time import perf_counter
 
@@ -68,6 +69,31 @@ def test_artists_make_groups(tmp_path: Path) -> None:
     (tmp_path / "others.csv").write_text("jazz/z,Monk\n")
     with pytest.raises(UserError, match=r"others\.csv names none of the 4 tracks"):
         Folder(root=tmp_path / "audio", artists=tmp_path / "others.csv").tracks()
+
+
+def test_artists_of_names_with_accents_written_apart(tmp_path: Path) -> None:
+    apart, together = (unicodedata.normalize(form, "é") for form in ("NFD", "NFC"))
+    for number in range(4):
+        sound(tmp_path / f"audio/rock/{apart}{number}.wav")
+    rows = [f"rock/{together}{number}.wav,artist {number % 2}\n" for number in range(4)]
+    (tmp_path / "artists.csv").write_text("".join(rows))
+    source = Folder(root=tmp_path / "audio", artists=tmp_path / "artists.csv")
+    tracks = source.tracks()
+    assert [track.id for track in tracks] == [f"rock/{apart}{number}" for number in range(4)]
+    assert [track.artist for track in tracks] == ["artist 0", "artist 1"] * 2
+    assert len({track.group for track in tracks}) == 2
+    assert source.warnings == []
+
+
+def test_artists_of_tracks_that_are_not_there_are_told(tmp_path: Path) -> None:
+    for name in ("rock/a.wav", "rock/b.wav", "jazz/jazz.00053.wav", "jazz/jazz.00054.wav"):
+        sound(tmp_path / "audio" / name)
+    (tmp_path / "artists.csv").write_text("rock/z,Cher\njazz.00054,Monk\nrock/a,Cher\nb.wav,Brel\nrock/c,\ny,Queen\n")
+    source = Folder(root=tmp_path / "audio", artists=tmp_path / "artists.csv")
+    source.tracks()
+    assert source.warnings[1:] == [
+        f"data.artists={tmp_path}/artists.csv: 2 of the 5 tracks that it names are not in the data, rock/z first."
+    ]
 
 
 def test_the_broken_track_is_left_out_with_one_notice(tmp_path: Path) -> None:
