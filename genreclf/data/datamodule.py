@@ -15,6 +15,7 @@ from genreclf.data.clips import ClipBatch, ClipLoader, SegmentTable, Short, cut,
 from genreclf.data.encoding import CPU, store_of
 from genreclf.data.store import Store
 from genreclf.datasets.base import Dataset, Track
+from genreclf.datasets.checks import checked_tracks
 from genreclf.errors import UserError
 from genreclf.hardware import free_bytes, memory_bytes
 from genreclf.splits.base import Segment, Split, Splitter
@@ -131,7 +132,7 @@ class ClipDataModule(LightningDataModule):
     def _open(self) -> tuple[Store, list[Track]]:
         """Return the store, which the device of the training computes if it is not there, and all tracks."""
         assert self.dataset is not None
-        tracks = self.dataset.tracks()
+        tracks = checked_tracks(self.dataset)
         device = self.trainer.strategy.root_device if self.trainer else CPU
         return store_of(self.dataset, tracks, self.spec, directory=self.store_dir, device=device), tracks
 

@@ -16,6 +16,7 @@ from genreclf.audio.scaling import FULL_SCALE
 from genreclf.data.encode_all import Encode
 from genreclf.data.store import Recipe, Store, open_or_build
 from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
+from genreclf.datasets.checks import checked_picture, checked_waveform
 from genreclf.devices import device_errors, exactly
 from genreclf.errors import UserError
 from genreclf.hardware import reuse_memory
@@ -99,7 +100,7 @@ def waveform_recipe(dataset: Dataset, sample_rate: int) -> tuple[Recipe, Encode]
         raise UserError(f"data: {type(dataset).__name__} has no waveforms; choose a dataset of audio.")
 
     def encode(track: Track) -> NDArray[np.int16]:
-        return columns_of(dataset.waveform(track, sample_rate))
+        return columns_of(checked_waveform(dataset, track, sample_rate))
 
     return Recipe(dataset.name, "int16", WAVEFORM_SAMPLES, {"waveform": sample_rate}, "Waveforms"), encode
 
@@ -107,7 +108,7 @@ def waveform_recipe(dataset: Dataset, sample_rate: int) -> tuple[Recipe, Encode]
 def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
     """Return what the stored values depend on, and the function that computes those of a track."""
     if isinstance(dataset, ImageDataset):
-        return Recipe(dataset.name, "uint8", spec.n_mels, {}), lambda track: dataset.picture(track).T
+        return Recipe(dataset.name, "uint8", spec.n_mels, {}), lambda track: checked_picture(dataset, track).T
     if not isinstance(dataset, AudioDataset):
         raise UserError(f"data: {type(dataset).__name__} is neither an AudioDataset nor an ImageDataset.")
     settings = spec.log_mel
@@ -132,7 +133,7 @@ def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) ->
         return stored
 
     def encode(track: Track) -> NDArray[np.int16]:
-        waveform = torch.from_numpy(dataset.waveform(track, settings["sample_rate"]))
+        waveform = torch.from_numpy(checked_waveform(dataset, track, settings["sample_rate"]))
         return transform(waveform) if device.type == "cpu" else gpu_thread.submit(transform, waveform).result()
 
     # What is as by default is left out, as of stores of earlier versions.

@@ -3,7 +3,8 @@
 import os
 import stat
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,34 @@ from genreclf.datasets.base import AudioDataset, Track
 from genreclf.errors import UserError
 from genreclf.escaping import printable
 
+MOST_FOLDERS = 10_000
+"""So many folders below those of genres are searched for files that lie too deep."""
+
+
+@dataclass
+class Misplaced:
+    """What lies in a folder of genre folders and is not ``<genre>/<file>``."""
+
+    loose: list[str] = field(default_factory=list)
+    """Paths of files outside genre folders."""
+    empty: list[str] = field(default_factory=list)
+    """Paths of folders that hold no file to read."""
+    subfolders: list[str] = field(default_factory=list)
+    """Paths of folders within them, which are not searched."""
+
+    def deeper(self, suffixes: Collection[str]) -> list[str]:
+        """Return the paths of files in the subfolders, at any depth, of which at most `MOST_FOLDERS` are searched."""
+        walked = islice((level for top in self.subfolders for level in _walk_visible(top)), MOST_FOLDERS)
+        return [os.path.join(folder, name) for folder, names in walked for name in names if _suffix(name) in suffixes]
+
 
 def genre_files(
-    root: Path, suffixes: Collection[str], warnings: list[str], *, unread: Collection[str] = ()
+    root: Path,
+    suffixes: Collection[str],
+    warnings: list[str],
+    *,
+    unread: Collection[str] = (),
+    misplaced: Misplaced | None = None,
 ) -> list[Track]:
     """List the files ``<root>/<genre>/<file>`` with one of `suffixes`, in any case, except for hidden ones.
 
@@ -30,18 +56,26 @@ def genre_files(
         suffixes: Of the files.
         warnings: Takes a sentence about links to missing folders, and one about files with a suffix of `unread`.
         unread: Suffixes of files that a user might expect to be read.
+        misplaced: Takes what lies elsewhere in `root`.
 
     Raises:
         UserError: A folder cannot be listed, or a name cannot be printed.
     """
-    found, left_out = [], []
+    found: list[Track] = []
+    left_out: list[str] = []
+    misplaced = misplaced or Misplaced()
     for folder in sorted(_visible(root), key=lambda entry: entry.name):
         if not Path(folder.path).is_dir():
             if folder.is_symlink() and not os.path.exists(folder.path):
                 warnings.append(f"{printable(folder.path)} is left out: a link to nothing.")
+            elif _suffix(folder.name) in suffixes:
+                misplaced.loose.append(folder.path)
             continue
+        before = len(found)
         for entry in _visible(Path(folder.path)):
-            suffix = os.path.splitext(entry.name)[1].lower()
+            if entry.is_dir(follow_symlinks=False):
+                misplaced.subfolders.append(entry.path)
+            suffix = _suffix(entry.name)
             if suffix in unread and suffix not in suffixes:
                 left_out.append(entry.path)
             if suffix not in suffixes or (fingerprint := _fingerprint(entry)) is None:
@@ -50,11 +84,10 @@ def genre_files(
                 raise UserError(f"{entry.path!r} has a name that is not UTF-8 or cannot be printed: rename it.")
             id = identity.track_id(folder.name, entry.name)
             found.append(Track(id, folder.name, Path(entry.path), fingerprint=fingerprint))
+        if len(found) == before:
+            misplaced.empty.append(folder.path)
     if left_out:
-        such = f"{len(left_out)} file{'s' * (len(left_out) > 1)}, such as {printable(min(left_out))},"
-        warnings.append(
-            f"Left out of {printable(str(root))}: {such} as only {', '.join(suffixes)} are read; convert them."
-        )
+        warnings.append(_left_out(root, "file", left_out, f"only {', '.join(suffixes)} are read; convert them"))
     return found
 
 
@@ -64,7 +97,7 @@ def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str
     Args:
         files: What `genre_files` found.
         artists: A file for `genreclf.datasets.identity.read_artists`, or None.
-        warnings: Takes a sentence about the track that is left out.
+        warnings: Takes a sentence about the track that is left out, and one about artists of tracks that are not there.
 
     Returns:
         The tracks, sorted by id.
@@ -77,6 +110,7 @@ def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str
         if (twin := by_id.setdefault(file.id, file)) is not file:
             one, other = sorted([twin.path, file.path])
             raise UserError(f"{one} and {other} are both track {file.id!r}: keep one of them.")
+    listed = {name for track in by_id for name in identity.names_of(track)}
     if by_id.pop(identity.BROKEN_TRACK, None) is not None:
         warnings.append(f"{identity.BROKEN_TRACK} is left out: the published file is known to be broken.")
 
@@ -84,6 +118,11 @@ def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str
     artist_by_id = {track: identity.artist_of(track, known) for track in by_id}
     if artists is not None and by_id and not any(artist_by_id.values()):
         raise UserError(f"data.artists={artists} names none of the {len(by_id)} tracks: check that it belongs to them.")
+    if others := [name for name in known if name not in listed]:
+        warnings.append(
+            f"data.artists={artists}: {len(others)} of the {len(known)} tracks that it names are not in the data, "
+            f"{printable(others[0])} first."
+        )
     group_by_id = identity.groups(artist_by_id)
     return [replace(file, artist=artist_by_id[id], group=group_by_id[id]) for id, file in by_id.items()]
 
@@ -95,9 +134,9 @@ def files_of(
 
     Args:
         root: The setting.
-        what: What the files are, for the message.
+        what: What the files are, for the messages.
         suffixes: See `genre_files`.
-        warnings: Emptied first.
+        warnings: Emptied first; takes sentences about files in other places, too, and about folders without any.
         unread: Suffixes of files that are not read.
 
     Raises:
@@ -110,8 +149,24 @@ def files_of(
     if not path.is_dir():
         raise UserError(f"data.root={root} is not a folder: set it to the one that holds {looked_for}.")
     warnings.clear()
-    if not (files := genre_files(path, suffixes, warnings, unread=unread)):
+    misplaced = Misplaced()
+    files = genre_files(path, suffixes, warnings, unread=unread, misplaced=misplaced)
+    deeper = misplaced.deeper(suffixes)
+    if not files and (elsewhere := deeper or misplaced.loose):
+        place = "in deeper folders" if deeper else "outside genre folders"
+        raise UserError(
+            f"data.root={path} holds no {what} as {looked_for}, only {_such('file', elsewhere)} {place}: move such "
+            "files into their genre's folder, or set data.root to the folder that holds the genre folders."
+        )
+    if not files:
         raise UserError(f"data.root={path} holds no {what}: {looked_for} was looked for in it.")
+    if deeper:
+        warnings.append(_left_out(path, "file", deeper, "folders within a genre folder are not read; move them up"))
+    if misplaced.loose:
+        reason = "files outside genre folders have no genre; move them into one"
+        warnings.append(_left_out(path, "file", misplaced.loose, reason))
+    if misplaced.empty:
+        warnings.append(_left_out(path, "folder", misplaced.empty, f"a genre needs {what} directly in its folder"))
     return files
 
 
@@ -139,6 +194,26 @@ class Folder(AudioDataset):
     def waveform(self, track: Track, sample_rate: int) -> NDArray[np.float32]:
         """Return the track, mono, at `sample_rate` Hz, shape ``(sample,)``, full scale at 1."""
         return resample(*decode(track.path), sample_rate)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _such(what: str, paths: Collection[str]) -> str:
+    """Return how many files or folders there are, and the first: ``2 files, such as rock/a.wav,``."""
+    return f"{len(paths)} {what}{'s' * (len(paths) > 1)}, such as {printable(min(paths))},"
+
+
+def _left_out(root: Path, what: str, paths: Collection[str], reason: str) -> str:
+    return f"Left out of {printable(str(root))}: {_such(what, paths)} as {reason}."
+
+
+def _walk_visible(top: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder from `top` down, and the names of the files in it, without hidden ones."""
+    for folder, subfolders, names in os.walk(top):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield folder, [name for name in names if not name.startswith(".")]
 
 
 def _fingerprint(entry: os.DirEntry[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -68,7 +69,7 @@ def read_artists(path: str | Path) -> dict[str, str]:
         path: The file, UTF-8 or Latin-1.
 
     Returns:
-        Artist by track: GTZAN's id, ``genre/stem``, or the bare stem where the file names no folder.
+        Artist by track: GTZAN's id, ``genre/stem``, or the bare stem where the file names no folder; see `names_of`.
 
     Raises:
         UserError: The file cannot be read, a line has neither form, or a track has two artists.
@@ -90,7 +91,7 @@ def read_artists(path: str | Path) -> dict[str, str]:
         name, artist = _parse_artist_line(line, f"{path}, line {number}")
         if (name.casefold(), artist.casefold()) == ("track_id", "artist") or not artist:
             continue
-        key = gtzan_id(PurePosixPath(name).name) or _without_suffix(name)
+        key = gtzan_id(PurePosixPath(name).name) or unicodedata.normalize("NFC", _without_suffix(name))
         if set(credited(artists.setdefault(key, artist))) != set(credited(artist)):
             raise UserError(
                 f"{path}, line {number}: {name!r} has two artists, {artists[key]!r} and {artist!r}; keep one."
@@ -104,8 +105,18 @@ def known_repeats(tracks: Collection[str]) -> set[str]:
 
 
 def artist_of(track: str, artists: Mapping[str, str]) -> str | None:
-    """Return the artist of a track id, listed in `artists` by its id or by its bare stem."""
-    return artists.get(track) or artists.get(track.partition("/")[2])
+    """Return the artist of a track id, listed in `artists` by one of `names_of` it."""
+    return next((artists[name] for name in names_of(track) if artists.get(name)), None)
+
+
+def names_of(track: str) -> tuple[str, str]:
+    """Return the names by which a file of artists may list a track: its id and its bare stem.
+
+    Both are in Unicode's form NFC, as are the names that `read_artists` returns: macOS writes the letters of file names
+    and their accents apart, most editors together.
+    """
+    id = unicodedata.normalize("NFC", track)
+    return id, id.partition("/")[2]
 
 
 def credited(artist: str | None) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -14,13 +14,22 @@ from genreclf.data.encode_all import Encode
 from genreclf.data.encoding import open_store, store_of, waveform_recipe
 from genreclf.data.store import Recipe, Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
+from genreclf.datasets.checks import checked_tracks
 from genreclf.datasets.genres import map_genres, named, read_genre_map
 from genreclf.devices import first_device
 from genreclf.errors import UserError
 from genreclf.models.encoders.base import Encoder
 from genreclf.models.encoders.store import embedding_recipe
 from genreclf.splits.base import Split
+from genreclf.splits.lists import FaultFiltered, ListSplitter, Official
 from genreclf.splits.parts import inner_split, with_fewer
+from genreclf.splits.rules import ArtistFolds, TrackSplitter
+
+WHOLE_TRACKS = (FaultFiltered, Official, ListSplitter, ArtistFolds, TrackSplitter)
+"""Splitters that divide tracks whatever their lengths."""
+
+Check = Callable[[Config, Sequence[Track]], None]
+"""Raises a `UserError` where a run cannot use the tracks."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +103,43 @@ def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int],
     )
 
 
-def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
-    """List the tracks and open or build their store, on `device`; raise `UserError` if nothing can be read."""
+def check_split(config: Config, tracks: Sequence[Track]) -> None:
+    """Raise the `UserError` of a training's split that is certain before the store is built.
+
+    Where the split depends on lengths, or unreadable tracks are skipped, only the number of genres is certain.
+    """
+    if len(genres := sorted({track.genre for track in tracks})) < 2:
+        raise UserError(
+            f"The genre of all {len(tracks)} tracks is {genres[0]}, and a classifier needs two or more: check whether "
+            "data.root is the folder that holds the genre folders, or choose other data."
+        )
+    splitter = instantiate.find("split", config.split, [])
+    if splitter in WHOLE_TRACKS and not config.clips.skip_unreadable:
+        split_of(config, tracks, {track.id: 1 for track in tracks}, clip_frames=1)
+
+
+class Load(Protocol):
+    """What a run loads its tracks and spectrograms with."""
+
+    def __call__(self, config: Config, *, check: Check | None = None) -> Corpus:
+        """Do as `load_corpus` does."""
+
+
+def load_corpus(config: Config, device: torch.device | None = None, *, check: Check | None = None) -> Corpus:
+    """List the tracks and open or build their store.
+
+    Args:
+        config: Its data, features and encoder are used.
+        device: Computes the store; by default that of the trainer.
+        check: Called before the store is opened, such as `check_split`.
+
+    Raises:
+        UserError: Nothing can be read, or the check says so.
+    """
     dataset: Dataset = instantiate.make("data", config.data)
-    tracks, mapped = map_genres(dataset.tracks(), read_genre_map(config.clips.genre_map))
+    tracks, mapped = map_genres(checked_tracks(dataset), read_genre_map(config.clips.genre_map))
+    if check is not None:
+        check(config, tracks)
     spec = _spec(config, dataset, tracks)
     device = device or first_device(config.trainer.accelerator)
     kept: dict[str, Any] = {"directory": config.clips.store_dir, "skip_unreadable": config.clips.skip_unreadable}
@@ -122,7 +164,7 @@ def load_corpus(config: Config, device: torch.device | None = None) -> Corpus:
 def expected_bytes(config: Config) -> int | None:
     """Return how large the store will be, None where lengths are not known before decoding; errors as `load_corpus`."""
     source: Dataset = instantiate.make("data", config.data)
-    tracks, _ = map_genres(source.tracks(), read_genre_map(config.clips.genre_map))
+    tracks, _ = map_genres(checked_tracks(source), read_genre_map(config.clips.genre_map))
     spec = _spec(config, source, tracks)
     lengths_s = [track.duration_s for track in tracks if track.duration_s is not None]
     if isinstance(source, ImageDataset) or len(lengths_s) < len(tracks):

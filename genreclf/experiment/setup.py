@@ -1,6 +1,5 @@
 """Prepare the split, the batches and the model of a run from its checked configuration."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from genreclf.experiment.checks import (
     check_training,
     spec_of,
 )
-from genreclf.experiment.corpus import Corpus, load_corpus, make_encoder
+from genreclf.experiment.corpus import Corpus, Load, check_split, load_corpus, make_encoder
 from genreclf.experiment.ensemble import joint_lineage, joint_provenance, members_of
 from genreclf.experiment.lineage import Lineage, both, read_lineage, split_json
 from genreclf.experiment.prolong import Start
@@ -59,7 +58,7 @@ class Prepared:
     """What training goes on from, if it does not begin anew."""
 
 
-def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
+def prepare(config: Config, load: Load = load_corpus) -> Prepared:
     """Gather tracks and spectrograms, split, seed and build; a `UserError` leaves nothing written but the store."""
     splitter = instantiate.find("split", config.split, [])
     if isinstance(splitter, type) and issubclass(splitter, AllTest):
@@ -78,7 +77,7 @@ def prepare(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> P
     refit, teacher, baseline = Refit.of(config), Teacher.of(config), Baseline.of(config)
     if teacher is not None:
         lineage = both(lineage, read_lineage(teacher.run, config))
-    corpus = load(config)
+    corpus = load(config, check=check_split)
     split, seen = _split(config, corpus, lineage, refit, baseline)
     if start is not None:
         start.check_data(split, corpus.spec)
@@ -115,14 +114,14 @@ def _pretrained(run: RunDirectory) -> dict[str, Any]:
     return {key: record for key, record in known.items() if key == "pretrained"}
 
 
-def prepare_evaluation(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
+def prepare_evaluation(config: Config, load: Load = load_corpus) -> Prepared:
     """Do as `prepare` does for the checkpoint of `Config.init_from`; `UserError` for other genres or spectrograms."""
     trained = local_run(config.init_from or "")
     provenance = provenance_of(trained.read_metrics() if trained.status else {})
     return _prepare_test(config, load, trained, read_lineage(trained, config), provenance)
 
 
-def prepare_ensemble(config: Config, load: Callable[[Config], Corpus] = load_corpus) -> Prepared:
+def prepare_ensemble(config: Config, load: Load = load_corpus) -> Prepared:
     """Do as `prepare_evaluation` does for an ensemble in its run directory; `UserError` if it had other tracks."""
     runs = members_of(config)
     prepared = _prepare_test(
@@ -138,7 +137,7 @@ def prepare_ensemble(config: Config, load: Callable[[Config], Corpus] = load_cor
 
 def _prepare_test(
     config: Config,
-    load: Callable[[Config], Corpus],
+    load: Load,
     trained: RunDirectory,
     lineage: Lineage,
     provenance: dict[str, Any],

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from genreclf.config.config import Config
-from genreclf.experiment.corpus import Corpus, load_corpus
+from genreclf.experiment.corpus import Load, load_corpus
 from genreclf.plots.run import draw_all
 from genreclf.training.shared_device import SharedDevice
 
@@ -19,7 +18,7 @@ def _draw_here(*arguments: Any) -> Callable[[], object]:
 class Sharing:
     """What a run leaves to its process, which may do it once for several runs or elsewhere."""
 
-    load: Callable[[Config], Corpus] = load_corpus
+    load: Load = load_corpus
     """Returns the tracks and spectrograms of a run."""
     draw: Callable[..., Callable[[], object]] = _draw_here
     """Takes the arguments of `genreclf.plots.run.draw_all`, starts to draw, and returns a function that waits for the

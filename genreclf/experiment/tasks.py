@@ -14,7 +14,7 @@ from genreclf.config.config import Config
 from genreclf.errors import Terminated
 from genreclf.evaluation.provenance import marks_of
 from genreclf.experiment.build import make_loggers
-from genreclf.experiment.corpus import Corpus
+from genreclf.experiment.corpus import Load
 from genreclf.experiment.evaluate import test
 from genreclf.experiment.fit import fit, is_first_rank
 from genreclf.experiment.setup import Prepared, prepare, prepare_ensemble, prepare_evaluation
@@ -83,7 +83,7 @@ def record_again(config: Config) -> None:
 class Task(NamedTuple):
     """Something a rank can be asked to do."""
 
-    prepare: Callable[[Config, Callable[[Config], Corpus]], Prepared]
+    prepare: Callable[[Config, Load], Prepared]
     compute: Callable[[Config, Prepared, Sharing], Share]
 
 

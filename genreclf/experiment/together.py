@@ -12,7 +12,7 @@ from genreclf.config.config import Config
 from genreclf.config.identity import digest
 from genreclf.devices import first_device
 from genreclf.errors import Terminated
-from genreclf.experiment.corpus import Corpus, load_corpus
+from genreclf.experiment.corpus import Check, Corpus, load_corpus
 from genreclf.experiment.run import Steps, choose_device, steps, terminated_by_sigterm
 from genreclf.experiment.sharing import Sharing
 from genreclf.hardware import cores
@@ -141,8 +141,8 @@ class _Loaded:
     def __init__(self) -> None:
         self._corpora: dict[str, Corpus] = {}
 
-    def __call__(self, config: Config) -> Corpus:
+    def __call__(self, config: Config, *, check: Check | None = None) -> Corpus:
         key = digest({name: config.plain.get(name) for name in ("data", "features", "encoder")} | {"of": config.takes})
         if key not in self._corpora:
-            self._corpora[key] = load_corpus(config)
+            self._corpora[key] = load_corpus(config, check=check)
         return self._corpora[key]

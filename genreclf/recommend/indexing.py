@@ -243,4 +243,4 @@ def _song_of(entry: Entry, described: Described, predictor: GenrePredictor) -> S
 def _artist_of_file(name: str, known: dict[str, str]) -> str | None:
     stem = Path(name).with_suffix("").as_posix()
     gtzan = gtzan_id(Path(name).name)
-    return (known.get(gtzan) if gtzan else None) or artist_of(stem, known) or known.get(Path(stem).name)
+    return (known.get(gtzan) if gtzan else None) or artist_of(stem, known) or artist_of(Path(stem).name, known)

@@ -1,4 +1,5 @@
 import os
+import unicodedata
 from pathlib import Path
 from time import perf_counter
 
@@ -22,7 +23,7 @@ def test_tracks_of_many_formats(tmp_path: Path) -> None:
     (tmp_path / "rock/notes.txt").write_text("no music")
     (tmp_path / "rock/._b.wav").write_text("junk")
     (tmp_path / ".git").mkdir()
-    (tmp_path / "readme.wav").touch()
+    (tmp_path / "readme.txt").touch()
     (tmp_path / "rock/inner.wav").mkdir()
     source = Folder(root=tmp_path)
     tracks = source.tracks()
@@ -70,6 +71,31 @@ def test_artists_make_groups(tmp_path: Path) -> None:
         Folder(root=tmp_path / "audio", artists=tmp_path / "others.csv").tracks()
 
 
+def test_artists_of_names_with_accents_written_apart(tmp_path: Path) -> None:
+    apart, together = (unicodedata.normalize(form, "é") for form in ("NFD", "NFC"))
+    for number in range(4):
+        sound(tmp_path / f"audio/rock/{apart}{number}.wav")
+    rows = [f"rock/{together}{number}.wav,artist {number % 2}\n" for number in range(4)]
+    (tmp_path / "artists.csv").write_text("".join(rows))
+    source = Folder(root=tmp_path / "audio", artists=tmp_path / "artists.csv")
+    tracks = source.tracks()
+    assert [track.id for track in tracks] == [f"rock/{apart}{number}" for number in range(4)]
+    assert [track.artist for track in tracks] == ["artist 0", "artist 1"] * 2
+    assert len({track.group for track in tracks}) == 2
+    assert source.warnings == []
+
+
+def test_artists_of_tracks_that_are_not_there_are_told(tmp_path: Path) -> None:
+    for name in ("rock/a.wav", "rock/b.wav", "jazz/jazz.00053.wav", "jazz/jazz.00054.wav"):
+        sound(tmp_path / "audio" / name)
+    (tmp_path / "artists.csv").write_text("rock/z,Cher\njazz.00054,Monk\nrock/a,Cher\nb.wav,Brel\nrock/c,\ny,Queen\n")
+    source = Folder(root=tmp_path / "audio", artists=tmp_path / "artists.csv")
+    source.tracks()
+    assert source.warnings[1:] == [
+        f"data.artists={tmp_path}/artists.csv: 2 of the 5 tracks that it names are not in the data, rock/z first."
+    ]
+
+
 def test_the_broken_track_is_left_out_with_one_notice(tmp_path: Path) -> None:
     sound(tmp_path / "jazz/jazz.00053.wav")
     (tmp_path / "jazz/jazz.00054.wav").write_text("broken")
@@ -95,7 +121,14 @@ def test_nothing_to_read_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no audio.*\.wav, \.au, \.flac, \.ogg, \.mp3"):
         Folder(root=tmp_path).tracks()
     sound(tmp_path / "song.wav")
-    with pytest.raises(UserError, match="holds no audio"):
+    with pytest.raises(
+        UserError, match=r"holds no audio as .*only 1 file, such as .*/song\.wav, outside genre folders"
+    ):
+        Folder(root=tmp_path).tracks()
+    for name in ("jazz/b/0.flac", "jazz/a/cd1/0.flac", ".hidden/jazz/0.flac", "jazz/.hidden/0.flac", "jazz/a/._0.flac"):
+        sound(tmp_path / name)
+    deeper = r"holds no audio as .*, only 2 files, such as .*/jazz/a/cd1/0\.flac, in deeper folders: move .*data\.root"
+    with pytest.raises(UserError, match=deeper):
         Folder(root=tmp_path).tracks()
 
 
@@ -141,6 +174,36 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
         "read; convert them.",
     ]
     assert len(folder.tracks()) == len(folder.warnings) == 2
+
+
+def test_files_in_other_places_and_empty_folders_are_told(tmp_path: Path) -> None:
+    names = ("rock/a.wav", "jazz/album0/a.flac", "jazz/album0/b.flac", "jazz/album1/a.flac", "loose.wav")
+    for name in names:
+        sound(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "jazz/album0/cover.png").touch()
+    (tmp_path / "rock/round").symlink_to(tmp_path)
+    folder = Folder(root=tmp_path)
+    for _ in range(2):
+        assert [track.id for track in folder.tracks()] == ["rock/a"]
+        assert folder.warnings == [
+            f"Left out of {tmp_path}: 3 files, such as {tmp_path}/jazz/album0/a.flac, as folders within a genre folder "
+            "are not read; move them up.",
+            f"Left out of {tmp_path}: 1 file, such as {tmp_path}/loose.wav, as files outside genre folders have no "
+            "genre; move them into one.",
+            f"Left out of {tmp_path}: 2 folders, such as {tmp_path}/empty, as a genre needs audio directly in its "
+            "folder.",
+        ]
+
+
+def test_the_search_for_deeper_files_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genreclf.datasets.folder.MOST_FOLDERS", 3)
+    sound(tmp_path / "rock/a.wav")
+    for number in range(5):
+        sound(tmp_path / f"rock/{number}/a.wav")
+    folder = Folder(root=tmp_path)
+    folder.tracks()
+    assert "3 files" in folder.warnings[0]
 
 
 def test_a_link_to_nothing_is_a_track_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -50,6 +52,15 @@ def test_csv_of_artists(tmp_path: Path, header: str) -> None:
     assert artist_of("polka/one", artists) == "Earth, Wind & Fire"
     assert artist_of("rock/solo", artists) == "Cher"
     assert artist_of("polka/two", artists) is None
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_may_be_written_apart(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    (tmp_path / "a.csv").write_text(unicodedata.normalize(form, "chanson/été,Cher\nété.mp3,Brel\n"))
+    artists = read_artists(tmp_path / "a.csv")
+    for other in ("NFC", "NFD"):
+        assert artist_of(unicodedata.normalize(other, "chanson/été"), artists) == "Cher"
+        assert artist_of(unicodedata.normalize(other, "rock/été"), artists) == "Brel"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])

@@ -14,6 +14,7 @@ from genreclf.data.encode_all import Encode
 from genreclf.data.encoding import log_mel_recipe
 from genreclf.data.store import Recipe
 from genreclf.datasets.base import AudioDataset, Dataset, Track
+from genreclf.datasets.checks import checked_waveform
 from genreclf.devices import device_errors, exactly
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.models.encoders.base import Encoder
@@ -145,7 +146,7 @@ def embedding_recipe(
         rate = encoder.sample_rate
 
         def signal(track: Track) -> Tensor:
-            return torch.from_numpy(dataset.waveform(track, rate))
+            return torch.from_numpy(checked_waveform(dataset, track, rate))
 
     else:
         raise UserError(f"data: {type(dataset).__name__} has no waveforms, which encoder={encoder.name} takes.")
