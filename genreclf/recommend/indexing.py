@@ -52,11 +52,12 @@ class Listing:
     entries: Iterator[Entry]
     """The songs."""
     unlisted: set[str] = field(default_factory=set)
-    """Names of folders in it that could not be listed, known once all `entries` have been taken."""
+    """Names of folders and files in it that could not be read, known once all `entries` have been taken."""
 
     def may_hold(self, name: str) -> bool:
-        """Return whether a song that was not found may lie in a folder that could not be listed."""
-        return any(folder in self.unlisted for folder in map(str, PurePosixPath(name).parents))
+        """Return whether a song that was not found is a file, or may lie in a folder, that could not be read."""
+        path = PurePosixPath(name)
+        return any(str(place) in self.unlisted for place in (path, *path.parents))
 
 
 def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callable[[str], None]) -> dict[str, Listing]:
@@ -73,9 +74,10 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
             raise UserError(f"{folder} is not a folder: give one of audio files, or a dataset as data=NAME.")
 
     def entries(root: Path, unlisted: set[str]) -> Iterator[Entry]:
+        is_empty = True
         for path, reason in audio_files([str(root)]):
+            name = path.relative_to(root).as_posix()
             try:
-                name = path.relative_to(root).as_posix()
                 name.encode()
                 status = path.stat() if reason is None else None
             except UnicodeEncodeError:
@@ -84,12 +86,15 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
                 reason, status = getattr(error, "strerror", None) or str(error), None
             if status is None:
                 say(f"{printable(str(path))}: {reason}")
-                if os.path.isdir(path) and not path.is_symlink():
-                    unlisted.add(path.relative_to(root).as_posix())
+                if not (path.is_symlink() and os.path.isdir(path)):
+                    unlisted.add(name)
                 continue
+            is_empty = False
             artist = _artist_of_file(name, known)
             mark = f"{status.st_size}-{status.st_mtime_ns}"
             yield Entry(origin=str(root), name=name, path=path, fingerprint=mark, artist=artist)
+        if is_empty:  # As the mount point of a drive that is not mounted.
+            unlisted.add(".")
 
     listings: dict[str, Listing] = {}
     for root in (Path(folder).resolve() for folder in folders):
@@ -190,8 +195,8 @@ def _update_origin(
     fresh = [entry for entry in listed.values() if known.get(entry.name, ("",))[0] != entry.fingerprint]
     missing = [name for name in known if name not in listed]
     gone = [name for name in missing if not listing.may_hold(name)]
-    if len(gone) < len(missing):
-        say(f"{len(missing) - len(gone)} songs stay in the library, since folders of {origin} could not be listed.")
+    if kept := len(missing) - len(gone):
+        say(f"The library keeps {kept} song{'s' * (kept > 1)} of {origin} whose files or folders could not be read.")
     stale = [*gone, *(entry.name for entry in fresh if entry.name in known)]
     if stale:
         records.change(drop=[(origin, name) for name in stale])
@@ -220,7 +225,7 @@ def _update_origin(
     finally:
         if waiting:
             records.change(add=waiting)
-    return added, len(same) + len(missing) - len(gone), len(gone), left_out
+    return added, len(same) + kept, len(gone), left_out
 
 
 def _song_of(entry: Entry, described: Described, predictor: GenrePredictor) -> Song:

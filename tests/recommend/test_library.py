@@ -61,25 +61,6 @@ def test_only_what_changed_is_analyzed(cli: Cli, run: str, music: Path, monkeypa
     assert "missing is not a folder" in cli("index", run, "missing").err
 
 
-def test_a_file_in_two_folders_is_one_song(cli: Cli, run: str, music: Path) -> None:
-    assert cli("index", run, "music").code == 0
-    assert cli("index", run, "music/blues").out.startswith("0 indexed, 5 unchanged, 0 dropped")
-    library = Library.of_run(run)
-    assert len(library) == len(library.vectors) == 15
-    assert library.find(str(music / "blues/1.flac")) is not None
-    assert cli("index", run, "music").out.startswith("0 indexed, 15 unchanged, 0 dropped")
-
-
-def test_songs_of_a_folder_that_is_empty_for_now_are_kept(cli: Cli, run: str, music: Path, tmp_path: Path) -> None:
-    assert cli("index", run, "music").code == 0
-    music.rename(tmp_path / "elsewhere")
-    music.mkdir()
-    outcome = cli("index", run, "music")
-    assert outcome.out.startswith("0 indexed, 15 unchanged, 0 dropped")
-    assert "15 songs stay in the library, since folders of" in outcome.err
-    assert len(Library.of_run(run)) == 15
-
-
 def test_a_stopped_build_goes_on(cli: Cli, run: str, music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "KEEP_EVERY_S", 0.0)
     predict, left = GenrePredictor.predict, 4

@@ -1,0 +1,50 @@
+"""A library stays in line with its folders: what is gone goes, and what only cannot be read now is kept."""
+
+import shutil
+from pathlib import Path
+
+from helpers import Cli
+
+from genreclf.recommend import Library
+
+
+def test_a_file_in_two_folders_is_one_song(cli: Cli, run: str, music: Path) -> None:
+    assert cli("index", run, "music").code == 0
+    assert cli("index", run, "music/blues").out.startswith("0 indexed, 5 unchanged, 0 dropped")
+    library = Library.of_run(run)
+    assert len(library) == len(library.vectors) == 15
+    assert library.find(str(music / "blues/1.flac")) is not None
+    assert cli("index", run, "music").out.startswith("0 indexed, 15 unchanged, 0 dropped")
+
+
+def test_songs_of_a_folder_that_is_empty_for_now_are_kept(cli: Cli, run: str, music: Path, tmp_path: Path) -> None:
+    assert cli("index", run, "music").code == 0
+    music.rename(tmp_path / "elsewhere")
+    music.mkdir()
+    outcome = cli("index", run, "music")
+    assert outcome.out.startswith("0 indexed, 15 unchanged, 0 dropped")
+    assert "The library keeps 15 songs of" in outcome.err
+    assert len(Library.of_run(run)) == 15
+
+    (tmp_path / "other").mkdir()
+    (music / "link").symlink_to(tmp_path / "other")
+    assert cli("index", run, "music").out.startswith("0 indexed, 15 unchanged, 0 dropped")
+
+
+def test_songs_linked_from_a_drive_that_is_not_mounted_are_kept(
+    cli: Cli, run: str, music: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "links").mkdir()
+    for name in ("0.wav", "2.wav", "4.wav"):
+        (tmp_path / "links" / name).symlink_to(music / "blues" / name)
+    shutil.copy(music / "metal/0.wav", tmp_path / "links/own.wav")
+    assert cli("index", run, "links").out.startswith("4 indexed")
+    (music / "blues").rename(music / "off")
+    (tmp_path / "links/4.wav").unlink()
+    outcome = cli("index", run, "links")
+    assert outcome.out.startswith("0 indexed, 3 unchanged, 1 dropped"), outcome.err
+    assert "The library keeps 2 songs of" in outcome.err
+    (tmp_path / "links/own.wav").unlink()
+    assert cli("index", run, "links").out.startswith("0 indexed, 3 unchanged, 0 dropped")
+    (music / "off").rename(music / "blues")
+    assert cli("index", run, "links").out.startswith("0 indexed, 2 unchanged, 1 dropped")
