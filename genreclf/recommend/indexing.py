@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -194,12 +194,13 @@ def _update_origin(
     known = records.fingerprints(origin)
     fresh = [entry for entry in listed.values() if known.get(entry.name, ("",))[0] != entry.fingerprint]
     missing = [name for name in known if name not in listed]
-    gone = [name for name in missing if not listing.may_hold(name)]
+    gone = [(origin, name) for name in missing if not listing.may_hold(name)]
     if kept := len(missing) - len(gone):
         say(f"The library keeps {kept} song{'s' * (kept > 1)} of {origin} whose files or folders could not be read.")
-    stale = [*gone, *(entry.name for entry in fresh if entry.name in known)]
+    gone += _gone_of_others(records, origin, listed, listing)
+    stale = [*gone, *((origin, entry.name) for entry in fresh if entry.name in known)]
     if stale:
-        records.change(drop=[(origin, name) for name in stale])
+        records.change(drop=stale)
     same = {name: entry for name, entry in listed.items() if name in known and known[name][0] == entry.fingerprint}
     renamed = {name: e.artist for name, e in same.items() if e.artist and e.artist != known[name][1]}
     if renamed:
@@ -226,6 +227,27 @@ def _update_origin(
         if waiting:
             records.change(add=waiting)
     return added, len(same) + kept, len(gone), left_out
+
+
+def _gone_of_others(
+    records: Records, origin: str, listed: Collection[str], listing: Listing
+) -> Iterator[tuple[str, str]]:
+    """Yield origin and name of songs that were indexed with another folder, would be listed in this one, and are not.
+
+    Songs of an indexed folder in this one that is empty now are kept: it may be that of a drive that is not mounted.
+    """
+    if not os.path.isabs(origin):  # A dataset.
+        return
+    folders = {str(folder) for name in listed for folder in PurePosixPath(name).parents}
+    for other, name in records.inside(origin):
+        if not os.path.isabs(other):
+            continue
+        place = Path(other, name).relative_to(origin)
+        inner = os.path.relpath(max(origin, other, key=len), origin)
+        is_empty = inner not in folders and os.path.isdir(other)
+        is_hidden = any(part.startswith(".") for part in place.parts)
+        if not (is_empty or is_hidden or listing.may_hold(place.as_posix())):
+            yield other, name
 
 
 def _song_of(entry: Entry, described: Described, predictor: GenrePredictor) -> Song:

@@ -48,3 +48,32 @@ def test_songs_linked_from_a_drive_that_is_not_mounted_are_kept(
     assert cli("index", run, "links").out.startswith("0 indexed, 3 unchanged, 0 dropped")
     (music / "off").rename(music / "blues")
     assert cli("index", run, "links").out.startswith("0 indexed, 2 unchanged, 1 dropped")
+
+
+def test_a_deleted_song_goes_whichever_folder_it_was_indexed_with(cli: Cli, run: str, music: Path) -> None:
+    assert cli("index", run, "music/blues").out.startswith("5 indexed")
+    (music / "blues/2.wav").unlink()
+    assert cli("index", run, "music").out.startswith("10 indexed, 4 unchanged, 1 dropped")
+    assert "blues/2.wav" not in cli("recommend", run, "blues/0.wav", "-k", "20", "--format", "csv").out
+    (music / "blues/4.wav").unlink()
+    assert cli("index", run, "music/blues").out.startswith("0 indexed, 3 unchanged, 1 dropped")
+    assert len(Library.of_run(run)) == 13
+    (music / "metal/0.wav").unlink()
+    assert cli("index", run, "music/blues").out.startswith("0 indexed, 3 unchanged, 0 dropped")
+    assert cli("index", run, "music").out.startswith("0 indexed, 12 unchanged, 1 dropped")
+
+
+def test_songs_of_another_folder_that_may_come_back_are_kept(cli: Cli, run: str, music: Path, tmp_path: Path) -> None:
+    (music / "metal").rename(music / ".hidden")
+    assert cli("index", run, "music/blues", "music/.hidden").out.startswith("10 indexed")
+    (music / ".hidden/0.wav").unlink()
+    (music / "blues").rename(tmp_path / "off")
+    (music / "blues").mkdir()
+    assert cli("index", run, "music").out.startswith("5 indexed, 0 unchanged, 0 dropped")
+    assert len(Library.of_run(run)) == 15
+    (music / "blues").rmdir()
+    (music / "blues").symlink_to(tmp_path / "nowhere")
+    assert cli("index", run, "music").out.startswith("0 indexed, 5 unchanged, 0 dropped")
+    (music / "blues").unlink()
+    assert cli("index", run, "music").out.startswith("0 indexed, 5 unchanged, 5 dropped")
+    assert len(Library.of_run(run)) == 10
