@@ -54,6 +54,9 @@ class Listing:
     unlisted: set[str] = field(default_factory=set)
     """Names of folders and files in it that could not be read, known once all `entries` have been taken."""
 
+    tagged: bool = False
+    """Whether a song whose artist is not listed may name one in its tags."""
+
     def may_hold(self, name: str) -> bool:
         """Return whether a song that was not found is a file, or may lie in a folder, that could not be read."""
         path = PurePosixPath(name)
@@ -99,7 +102,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
     listings: dict[str, Listing] = {}
     for root in (Path(folder).resolve() for folder in folders):
         unlisted: set[str] = set()
-        listings[str(root)] = Listing(entries(root, unlisted), unlisted)
+        listings[str(root)] = Listing(entries(root, unlisted), unlisted, tagged=True)
     return listings
 
 
@@ -202,8 +205,8 @@ def _update_origin(
     if stale:
         records.change(drop=stale)
     same = {name: entry for name, entry in listed.items() if name in known and known[name][0] == entry.fingerprint}
-    renamed = {name: e.artist for name, e in same.items() if e.artist and e.artist != known[name][1]}
-    if renamed:
+    artists = {name: _artist_of(entry, listing) for name, entry in same.items()}
+    if renamed := {name: artist for name, artist in artists.items() if artist != known[name][1]}:
         records.rename_artists(origin, renamed)
 
     added = left_out = 0
@@ -248,6 +251,10 @@ def _gone_of_others(
         is_hidden = any(part.startswith(".") for part in place.parts)
         if not (is_empty or is_hidden or listing.may_hold(place.as_posix())):
             yield other, name
+
+
+def _artist_of(entry: Entry, listing: Listing) -> str | None:
+    return entry.artist or (read_artist_tag(entry.path) if listing.tagged else None)
 
 
 def _song_of(entry: Entry, described: Described, predictor: GenrePredictor) -> Song:

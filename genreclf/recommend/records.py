@@ -154,8 +154,8 @@ class Records:
             if connection.executemany(query, rows).rowcount > 0:
                 _note(connection, {"changed": True})
 
-    def rename_artists(self, origin: str, artists: Mapping[str, str]) -> None:
-        """Set the artists of songs of an origin, by name."""
+    def rename_artists(self, origin: str, artists: Mapping[str, str | None]) -> None:
+        """Set the artists of songs of an origin, by name; None if unknown."""
         rows = [(artist, _credits(artist), origin, name) for name, artist in artists.items()]
         with self.connection(write=True) as connection:
             connection.executemany("UPDATE song SET artist = ?, artist_key = ? WHERE origin = ? AND name = ?", rows)

@@ -77,3 +77,21 @@ def test_songs_of_another_folder_that_may_come_back_are_kept(cli: Cli, run: str,
     (music / "blues").unlink()
     assert cli("index", run, "music").out.startswith("0 indexed, 5 unchanged, 5 dropped")
     assert len(Library.of_run(run)) == 10
+
+
+def test_artists_are_those_of_the_file_given_now_or_of_the_tags(cli: Cli, run: str, music: Path) -> None:
+    def artists() -> dict[str, str | None]:
+        names = ("metal/1.flac", "metal/0.wav", "blues/1.flac")
+        found = [Library.of_run(run).find(str(music / name)) for name in names]
+        return {song.name: song.artist for song in found if song is not None}
+
+    Path("both.csv").write_text("metal/1,Ann; Cy\nmetal/0,Dan\n")
+    Path("one.csv").write_text("metal/1,Eve\n")
+    assert cli("index", run, "music", "--artists", "both.csv").out.startswith("15 indexed")
+    assert artists() == {"metal/1.flac": "Ann; Cy", "metal/0.wav": "Dan", "blues/1.flac": "Ann"}
+    assert cli("index", run, "music", "--artists", "one.csv").out.startswith("0 indexed, 15 unchanged")
+    assert artists() == {"metal/1.flac": "Eve", "metal/0.wav": None, "blues/1.flac": "Ann"}
+    assert cli("index", run, "music").out.startswith("0 indexed, 15 unchanged")
+    assert artists() == {"metal/1.flac": "Bob", "metal/0.wav": None, "blues/1.flac": "Ann"}
+    library = Library.of_run(run)
+    assert not any(len(library.records.ids_by([artist])) for artist in ("Cy", "Dan", "Eve"))

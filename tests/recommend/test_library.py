@@ -223,6 +223,8 @@ def test_a_dataset_is_indexed_with_its_artists(cli: Cli, run: str, trained: Trai
     prediction = GenrePredictor.of_run(run).predict(trained.music / "metal/0.wav")
     assert prediction.embedding is not None
     np.testing.assert_allclose(stored.embedding, prediction.embedding, atol=1e-4)
+    assert cli("index", run, *dataset, "--library", "elsewhere").out.startswith("0 indexed, 15 unchanged")
+    assert {song.artist for song in Library.of_run(run, directory="elsewhere").records.songs(range(1, 16))} == {None}
     assert "other spectrograms" in cli("index", run, *dataset, "features.n_mels=64").err
     assert "(f_min)" in cli("index", run, *dataset, "features.f_min=50").err
     assert "not both" in cli("index", run, "music", "data=folder").err
