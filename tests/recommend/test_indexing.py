@@ -95,3 +95,10 @@ def test_artists_are_those_of_the_file_given_now_or_of_the_tags(cli: Cli, run: s
     assert artists() == {"metal/1.flac": "Bob", "metal/0.wav": None, "blues/1.flac": "Ann"}
     library = Library.of_run(run)
     assert not any(len(library.records.ids_by([artist])) for artist in ("Cy", "Dan", "Eve"))
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(cli: Cli, run: str, music: Path) -> None:
+    (music / "blues").rename(music / "lr=0.1")
+    outcome = cli("index", run, "music/lr=0.1", str(music / "metal"))
+    assert outcome.out.startswith("10 indexed"), outcome.err
+    assert "not both: music/lr=0.1, data=folder" in cli("index", run, "data=folder", "music/lr=0.1").err
