@@ -53,14 +53,14 @@ class Listing:
     """The songs."""
     unlisted: set[str] = field(default_factory=set)
     """Names of folders and files in it that could not be read, known once all `entries` have been taken."""
-
+    left_out: set[str] = field(default_factory=set)
+    """Names of files, links and folders in it that `entries` left out, known once all have been taken."""
     tagged: bool = False
     """Whether a song whose artist is not listed may name one in its tags."""
 
     def may_hold(self, name: str) -> bool:
         """Return whether a song that was not found is a file, or may lie in a folder, that could not be read."""
-        path = PurePosixPath(name)
-        return any(str(place) in self.unlisted for place in (path, *path.parents))
+        return not self.unlisted.isdisjoint(_with_parents(name))
 
 
 def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callable[[str], None]) -> dict[str, Listing]:
@@ -76,7 +76,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
         if not Path(folder).is_dir():
             raise UserError(f"{folder} is not a folder: give one of audio files, or a dataset as data=NAME.")
 
-    def entries(root: Path, unlisted: set[str]) -> Iterator[Entry]:
+    def entries(root: Path, unlisted: set[str], left_out: set[str]) -> Iterator[Entry]:
         is_empty = True
         for path, reason in audio_files([str(root)]):
             name = path.relative_to(root).as_posix()
@@ -89,6 +89,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
                 reason, status = getattr(error, "strerror", None) or str(error), None
             if status is None:
                 say(f"{printable(str(path))}: {reason}")
+                left_out.add(name)
                 if not (path.is_symlink() and os.path.isdir(path)):
                     unlisted.add(name)
                 continue
@@ -101,8 +102,8 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
 
     listings: dict[str, Listing] = {}
     for root in (Path(folder).resolve() for folder in folders):
-        unlisted: set[str] = set()
-        listings[str(root)] = Listing(entries(root, unlisted), unlisted, tagged=True)
+        unlisted, left_out = set[str](), set[str]()
+        listings[str(root)] = Listing(entries(root, unlisted, left_out), unlisted, left_out, tagged=True)
     return listings
 
 
@@ -197,9 +198,11 @@ def _update_origin(
     known = records.fingerprints(origin)
     fresh = [entry for entry in listed.values() if known.get(entry.name, ("",))[0] != entry.fingerprint]
     missing = [name for name in known if name not in listed]
+    kept = [name for name in missing if listing.may_hold(name)]
+    if kept:
+        songs = f"{len(kept)} song{'s' * (len(kept) > 1)}"
+        say(f"The library keeps {songs} of {origin} whose files or folders could not be read.")
     gone = [(origin, name) for name in missing if not listing.may_hold(name)]
-    if kept := len(missing) - len(gone):
-        say(f"The library keeps {kept} song{'s' * (kept > 1)} of {origin} whose files or folders could not be read.")
     gone += _gone_of_others(records, origin, listed, listing)
     stale = [*gone, *((origin, entry.name) for entry in fresh if entry.name in known)]
     if stale:
@@ -209,7 +212,7 @@ def _update_origin(
     if renamed := {name: artist for name, artist in artists.items() if artist != known[name][1]}:
         records.rename_artists(origin, renamed)
 
-    added = left_out = 0
+    added, left_out = 0, len(listing.left_out.difference(*map(_with_parents, kept)))
     waiting: list[Song] = []
     kept_s = time.monotonic()
     console = Console(stderr=True)
@@ -229,7 +232,7 @@ def _update_origin(
     finally:
         if waiting:
             records.change(add=waiting)
-    return added, len(same) + kept, len(gone), left_out
+    return added, len(same) + len(kept), len(gone), left_out
 
 
 def _gone_of_others(
@@ -241,7 +244,7 @@ def _gone_of_others(
     """
     if not os.path.isabs(origin):  # A dataset.
         return
-    folders = {str(folder) for name in listed for folder in PurePosixPath(name).parents}
+    folders = {folder for name in listed for folder in _with_parents(name)}
     for other, name in records.inside(origin):
         if not os.path.isabs(other):
             continue
@@ -251,6 +254,12 @@ def _gone_of_others(
         is_hidden = any(part.startswith(".") for part in place.parts)
         if not (is_empty or is_hidden or listing.may_hold(place.as_posix())):
             yield other, name
+
+
+def _with_parents(name: str) -> list[str]:
+    """Return the name of a file in a folder and those of the folders that it lies in, from the inmost to ``.``."""
+    path = PurePosixPath(name)
+    return [str(place) for place in (path, *path.parents)]
 
 
 def _artist_of(entry: Entry, listing: Listing) -> str | None:

@@ -1,5 +1,6 @@
 """A library stays in line with its folders: what is gone goes, and what only cannot be read now is kept."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def test_songs_of_a_folder_that_is_empty_for_now_are_kept(cli: Cli, run: str, mu
     music.rename(tmp_path / "elsewhere")
     music.mkdir()
     outcome = cli("index", run, "music")
-    assert outcome.out.startswith("0 indexed, 15 unchanged, 0 dropped")
+    assert outcome.out.startswith("0 indexed, 15 unchanged, 0 dropped, 0 left out")
     assert "The library keeps 15 songs of" in outcome.err
     assert len(Library.of_run(run)) == 15
 
@@ -42,7 +43,7 @@ def test_songs_linked_from_a_drive_that_is_not_mounted_are_kept(
     (music / "blues").rename(music / "off")
     (tmp_path / "links/4.wav").unlink()
     outcome = cli("index", run, "links")
-    assert outcome.out.startswith("0 indexed, 3 unchanged, 1 dropped"), outcome.err
+    assert outcome.out.startswith("0 indexed, 3 unchanged, 1 dropped, 0 left out"), outcome.err
     assert "The library keeps 2 songs of" in outcome.err
     (tmp_path / "links/own.wav").unlink()
     assert cli("index", run, "links").out.startswith("0 indexed, 3 unchanged, 0 dropped")
@@ -102,3 +103,15 @@ def test_a_folder_may_have_an_equals_sign_in_its_name(cli: Cli, run: str, music:
     outcome = cli("index", run, "music/lr=0.1", str(music / "metal"))
     assert outcome.out.startswith("10 indexed"), outcome.err
     assert "not both: music/lr=0.1, data=folder" in cli("index", run, "data=folder", "music/lr=0.1").err
+
+
+def test_whatever_is_named_is_counted_as_left_out(cli: Cli, run: str, music: Path, tmp_path: Path) -> None:
+    folder = music / "blues"
+    (folder / "linked").symlink_to(music / "metal")
+    (folder / "gone.wav").symlink_to(music / "nothing")
+    (folder / "text.wav").write_text("not a sound")
+    shutil.copy(folder / "0.wav", os.fsencode(folder) + b"/\xff.wav")
+    outcome = cli("index", run, "music/blues")
+    assert outcome.out.startswith("5 indexed, 0 unchanged, 0 dropped, 4 left out"), outcome.err
+    assert len([line for line in outcome.err.splitlines() if f"{folder}/" in line]) == 4
+    assert cli("index", run, "music/blues").out.startswith("0 indexed, 5 unchanged, 0 dropped, 4 left out")
