@@ -16,7 +16,7 @@ from genreclf.audio.decode import read_artist_tag
 from genreclf.data.store import Store
 from genreclf.datasets.base import Track
 from genreclf.datasets.identity import artist_of, gtzan_id, read_artists
-from genreclf.errors import UserError
+from genreclf.errors import NOT_UTF8, UserError
 from genreclf.escaping import printable
 from genreclf.inference.listing import audio_files
 from genreclf.inference.predictor import GenrePredictor
@@ -75,6 +75,10 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
     for folder in folders:
         if not Path(folder).is_dir():
             raise UserError(f"{folder} is not a folder: give one of audio files, or a dataset as data=NAME.")
+        try:
+            str(Path(folder).resolve()).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{folder}: {NOT_UTF8}.") from None
 
     def entries(root: Path, unlisted: set[str], left_out: set[str]) -> Iterator[Entry]:
         is_empty = True
@@ -84,7 +88,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
                 name.encode()
                 status = path.stat() if reason is None else None
             except UnicodeEncodeError:
-                reason, status = "a name that is not UTF-8 text: rename it", None
+                reason, status = NOT_UTF8, None
             except (OSError, ValueError) as error:
                 reason, status = getattr(error, "strerror", None) or str(error), None
             if status is None:

@@ -1,11 +1,11 @@
 """A library stays in line with its folders: what is gone goes, and what only cannot be read now is kept."""
 
-import os
 import shutil
 from pathlib import Path
 
-from helpers import Cli
+from helpers import Cli, copy_under_odd_name
 
+from genreclf.escaping import printable
 from genreclf.recommend import Library
 
 
@@ -110,8 +110,20 @@ def test_whatever_is_named_is_counted_as_left_out(cli: Cli, run: str, music: Pat
     (folder / "linked").symlink_to(music / "metal")
     (folder / "gone.wav").symlink_to(music / "nothing")
     (folder / "text.wav").write_text("not a sound")
-    shutil.copy(folder / "0.wav", os.fsencode(folder) + b"/\xff.wav")
+    copy_under_odd_name(folder / "0.wav", folder)
     outcome = cli("index", run, "music/blues")
+    assert r"\udcff.wav: a name that is not UTF-8 text: rename it" in outcome.err
     assert outcome.out.startswith("5 indexed, 0 unchanged, 0 dropped, 4 left out"), outcome.err
     assert len([line for line in outcome.err.splitlines() if f"{folder}/" in line]) == 4
     assert cli("index", run, "music/blues").out.startswith("0 indexed, 5 unchanged, 0 dropped, 4 left out")
+
+
+def test_a_song_or_folder_whose_name_is_not_text_is_named(cli: Cli, run: str, music: Path) -> None:
+    assert cli("index", run, "music").code == 0
+    song = str(copy_under_odd_name(music / "blues/0.wav", music))
+    folder = song.removesuffix(".wav")
+    Path(folder).mkdir()
+    for command, word in (("index", folder), ("recommend", song)):
+        outcome = cli(command, run, word)
+        assert outcome.code == 2
+        assert f"{printable(word)}: a name that is not UTF-8 text: rename it." in outcome.err
