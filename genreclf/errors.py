@@ -14,6 +14,9 @@ TERMINATED = 143
 DIVERGED = 3
 """Exit code of a rank whose training diverged, for the process that started it; the command ends with 1."""
 
+NOT_UTF8 = "a name that is not UTF-8 text: rename it"
+"""What is said of a file or folder whose path cannot be written as text."""
+
 
 class UserError(Exception):
     """A mistake in the command, the configuration or the data.

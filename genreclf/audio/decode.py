@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.audio.formats import AUDIO_SUFFIXES
-from genreclf.errors import UnreadableTrack
+from genreclf.errors import NOT_UTF8, UnreadableTrack
 from genreclf.limits import LONGEST_SONG_S, check_is_file, check_rate, check_track
 
 BLOCK_VALUES = 1 << 20
@@ -214,6 +214,8 @@ def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _unreadable(error: Exception) -> UnreadableTrack:
+    if isinstance(error, UnicodeEncodeError):
+        return UnreadableTrack(NOT_UTF8)
     words = str(getattr(error, "error_string", error))  # Of soundfile.LibsndfileError, without its prefix.
     return UnreadableTrack(f"not readable as audio: {words.strip().rstrip('.')}")
 

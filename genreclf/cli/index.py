@@ -1,5 +1,6 @@
 """``python -m genreclf index RUN FOLDER...``: index a music collection for ``recommend``."""
 
+import os
 import sys
 
 from genreclf.cli.parser import Parser
@@ -11,8 +12,8 @@ from genreclf.escaping import say
 def main(arguments: list[str]) -> None:
     """Index what is new or changed, drop what is gone, name what cannot be read."""
     options = parser().parse(arguments)
-    overrides = [word for word in options.what if "=" in word]
-    folders = [word for word in options.what if "=" not in word]
+    folders = [word for word in options.what if "=" not in word or os.path.isdir(word)]
+    overrides = [word for word in options.what if word not in folders]
     if overrides and folders:
         raise UserError(f"index takes folders or a dataset (data=NAME ...), not both: {folders[0]}, {overrides[0]}.")
     if overrides and options.artists:

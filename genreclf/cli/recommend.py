@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from genreclf.cli.parser import Parser, number
 from genreclf.cli.printing import note, writing
-from genreclf.errors import UserError
+from genreclf.errors import NOT_UTF8, UserError
 from genreclf.escaping import csv_cell, printable, say
 from genreclf.run_directory import csv_of
 
@@ -80,6 +80,10 @@ def _song(
 ) -> "tuple[Song | Prediction, str | None]":
     """Return a song of the library, or else the prediction for a file, with its artist."""
     path = Path(word)
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{word}: {NOT_UTF8}.") from None
     # A file takes precedence over a song of the library whose path ends so.
     is_file = os.path.isfile(path)
     if (song := library.find(os.path.abspath(path) if is_file else word)) is not None:

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ from genreclf.audio.decode import read_artist_tag
 from genreclf.data.store import Store
 from genreclf.datasets.base import Track
 from genreclf.datasets.identity import artist_of, gtzan_id, read_artists
-from genreclf.errors import UserError
+from genreclf.errors import NOT_UTF8, UserError
 from genreclf.escaping import printable
 from genreclf.inference.listing import audio_files
 from genreclf.inference.predictor import GenrePredictor
@@ -52,11 +52,15 @@ class Listing:
     entries: Iterator[Entry]
     """The songs."""
     unlisted: set[str] = field(default_factory=set)
-    """Names of folders in it that could not be listed, known once all `entries` have been taken."""
+    """Names of folders and files in it that could not be read, known once all `entries` have been taken."""
+    left_out: set[str] = field(default_factory=set)
+    """Names of files, links and folders in it that `entries` left out, known once all have been taken."""
+    tagged: bool = False
+    """Whether a song whose artist is not listed may name one in its tags."""
 
     def may_hold(self, name: str) -> bool:
-        """Return whether a song that was not found may lie in a folder that could not be listed."""
-        return any(folder in self.unlisted for folder in map(str, PurePosixPath(name).parents))
+        """Return whether a song that was not found is a file, or may lie in a folder, that could not be read."""
+        return not self.unlisted.isdisjoint(_with_parents(name))
 
 
 def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callable[[str], None]) -> dict[str, Listing]:
@@ -71,30 +75,39 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
     for folder in folders:
         if not Path(folder).is_dir():
             raise UserError(f"{folder} is not a folder: give one of audio files, or a dataset as data=NAME.")
+        try:
+            str(Path(folder).resolve()).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{folder}: {NOT_UTF8}.") from None
 
-    def entries(root: Path, unlisted: set[str]) -> Iterator[Entry]:
+    def entries(root: Path, unlisted: set[str], left_out: set[str]) -> Iterator[Entry]:
+        is_empty = True
         for path, reason in audio_files([str(root)]):
+            name = path.relative_to(root).as_posix()
             try:
-                name = path.relative_to(root).as_posix()
                 name.encode()
                 status = path.stat() if reason is None else None
             except UnicodeEncodeError:
-                reason, status = "a name that is not UTF-8 text: rename it", None
+                reason, status = NOT_UTF8, None
             except (OSError, ValueError) as error:
                 reason, status = getattr(error, "strerror", None) or str(error), None
             if status is None:
                 say(f"{printable(str(path))}: {reason}")
-                if os.path.isdir(path) and not path.is_symlink():
-                    unlisted.add(path.relative_to(root).as_posix())
+                left_out.add(name)
+                if not (path.is_symlink() and os.path.isdir(path)):
+                    unlisted.add(name)
                 continue
+            is_empty = False
             artist = _artist_of_file(name, known)
             mark = f"{status.st_size}-{status.st_mtime_ns}"
             yield Entry(origin=str(root), name=name, path=path, fingerprint=mark, artist=artist)
+        if is_empty:  # As the mount point of a drive that is not mounted.
+            unlisted.add(".")
 
     listings: dict[str, Listing] = {}
     for root in (Path(folder).resolve() for folder in folders):
-        unlisted: set[str] = set()
-        listings[str(root)] = Listing(entries(root, unlisted), unlisted)
+        unlisted, left_out = set[str](), set[str]()
+        listings[str(root)] = Listing(entries(root, unlisted, left_out), unlisted, left_out, tagged=True)
     return listings
 
 
@@ -189,18 +202,21 @@ def _update_origin(
     known = records.fingerprints(origin)
     fresh = [entry for entry in listed.values() if known.get(entry.name, ("",))[0] != entry.fingerprint]
     missing = [name for name in known if name not in listed]
-    gone = [name for name in missing if not listing.may_hold(name)]
-    if len(gone) < len(missing):
-        say(f"{len(missing) - len(gone)} songs stay in the library, since folders of {origin} could not be listed.")
-    stale = [*gone, *(entry.name for entry in fresh if entry.name in known)]
+    kept = [name for name in missing if listing.may_hold(name)]
+    if kept:
+        songs = f"{len(kept)} song{'s' * (len(kept) > 1)}"
+        say(f"The library keeps {songs} of {origin} whose files or folders could not be read.")
+    gone = [(origin, name) for name in missing if not listing.may_hold(name)]
+    gone += _gone_of_others(records, origin, listed, listing)
+    stale = [*gone, *((origin, entry.name) for entry in fresh if entry.name in known)]
     if stale:
-        records.change(drop=[(origin, name) for name in stale])
+        records.change(drop=stale)
     same = {name: entry for name, entry in listed.items() if name in known and known[name][0] == entry.fingerprint}
-    renamed = {name: e.artist for name, e in same.items() if e.artist and e.artist != known[name][1]}
-    if renamed:
+    artists = {name: _artist_of(entry, listing) for name, entry in same.items()}
+    if renamed := {name: artist for name, artist in artists.items() if artist != known[name][1]}:
         records.rename_artists(origin, renamed)
 
-    added = left_out = 0
+    added, left_out = 0, len(listing.left_out.difference(*map(_with_parents, kept)))
     waiting: list[Song] = []
     kept_s = time.monotonic()
     console = Console(stderr=True)
@@ -220,7 +236,38 @@ def _update_origin(
     finally:
         if waiting:
             records.change(add=waiting)
-    return added, len(same) + len(missing) - len(gone), len(gone), left_out
+    return added, len(same) + len(kept), len(gone), left_out
+
+
+def _gone_of_others(
+    records: Records, origin: str, listed: Collection[str], listing: Listing
+) -> Iterator[tuple[str, str]]:
+    """Yield origin and name of songs that were indexed with another folder, would be listed in this one, and are not.
+
+    Songs of an indexed folder in this one that is empty now are kept: it may be that of a drive that is not mounted.
+    """
+    if not os.path.isabs(origin):  # A dataset.
+        return
+    folders = {folder for name in listed for folder in _with_parents(name)}
+    for other, name in records.inside(origin):
+        if not os.path.isabs(other):
+            continue
+        place = Path(other, name).relative_to(origin)
+        inner = os.path.relpath(max(origin, other, key=len), origin)
+        is_empty = inner not in folders and os.path.isdir(other)
+        is_hidden = any(part.startswith(".") for part in place.parts)
+        if not (is_empty or is_hidden or listing.may_hold(place.as_posix())):
+            yield other, name
+
+
+def _with_parents(name: str) -> list[str]:
+    """Return the name of a file in a folder and those of the folders that it lies in, from the inmost to ``.``."""
+    path = PurePosixPath(name)
+    return [str(place) for place in (path, *path.parents)]
+
+
+def _artist_of(entry: Entry, listing: Listing) -> str | None:
+    return entry.artist or (read_artist_tag(entry.path) if listing.tagged else None)
 
 
 def _song_of(entry: Entry, described: Described, predictor: GenrePredictor) -> Song:

@@ -131,6 +131,14 @@ class Records:
         with self.connection() as connection:
             return {name: (mark, artist) for name, mark, artist in connection.execute(query, [origin])}
 
+    def inside(self, folder: str) -> list[tuple[str, str]]:
+        """Return origin and name of each song of another origin whose file is in a folder, at any depth."""
+        start = os.path.join(folder, "")
+        end = start[:-1] + chr(ord(start[-1]) + 1)
+        query = "SELECT origin, name FROM song WHERE path >= ? AND path < ? AND origin != ?"
+        with self.connection() as connection:
+            return list(connection.execute(query, [start, end, folder]))
+
     def change(self, *, drop: Iterable[tuple[str, str]] = (), add: Iterable[Song] = ()) -> None:
         """Drop songs by origin and name and add others (their `id` is not looked at), all or none."""
         with self.connection(write=True) as connection:
@@ -146,8 +154,8 @@ class Records:
             if connection.executemany(query, rows).rowcount > 0:
                 _note(connection, {"changed": True})
 
-    def rename_artists(self, origin: str, artists: Mapping[str, str]) -> None:
-        """Set the artists of songs of an origin, by name."""
+    def rename_artists(self, origin: str, artists: Mapping[str, str | None]) -> None:
+        """Set the artists of songs of an origin, by name; None if unknown."""
         rows = [(artist, _credits(artist), origin, name) for name, artist in artists.items()]
         with self.connection(write=True) as connection:
             connection.executemany("UPDATE song SET artist = ?, artist_key = ? WHERE origin = ? AND name = ?", rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from helpers import Cli, Outcome, Trained
+from helpers import Cli, Outcome, Trained, copy_under_odd_name
 
 from genreclf.audio import decode
 from genreclf.escaping import printable
@@ -153,6 +153,15 @@ def test_each_is_named_and_the_others_go_on(cli: Cli, trained: Trained, tmp_path
     assert predicted == [printable(name) for name in predicted_paths(good)]
     assert len(good) + len(bad) >= 40
     assert outcome.err.rstrip().endswith(f"{len(good)} predicted, {len(bad)} left out.")
+
+
+@pytest.mark.usefixtures("no_ffmpeg")
+def test_a_name_that_is_not_text_is_named(cli: Cli, trained: Trained, tmp_path: Path) -> None:
+    song = copy_under_odd_name(trained.music / "blues/0.wav", tmp_path)
+    for word in (".", str(song)):
+        outcome = cli("predict", str(trained.run.path), word)
+        assert outcome.code == 2
+        assert r"\udcff.wav: a name that is not UTF-8 text: rename it" in outcome.err
 
 
 @pytest.mark.slow
