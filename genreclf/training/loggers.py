@@ -141,7 +141,7 @@ class PatientWandbLogger(WandbLogger):
         try:
             yield
         except (wandb.Error, OSError, ValueError) as error:  # ValueError of what the server answers about an artifact.
-            if not self._told:
+            if not (self._told or self.experiment.disabled):
                 sends = f"; {self.sync_command} sends what is on disk"
                 say(f"Note: W&B lost a part of the record ({first_line(error)}){sends}.")
             self._told = True

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import wandb
 from helpers import Cli
 from wandb.proto.wandb_internal_pb2 import Record
@@ -84,3 +85,11 @@ def test_the_offline_record_has_steps_epochs_artifacts_and_one_name_for_each(
     } <= files.keys()
     assert json.loads(Path(files["metrics.json"]).read_text()) == metrics
     assert files["checkpoints/best.ckpt"] == str(run.best.resolve())
+
+
+def test_nothing_is_lost_where_wandb_is_disabled(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    outcome = cli(*tiny, "logger=wandb", "run_dir=run")
+    wandb.teardown()
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.count("W&B: disabled") == 2
