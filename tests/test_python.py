@@ -36,3 +36,8 @@ def test_makes_a_directory_of_its_own(tiny: list[str], monkeypatch: pytest.Monke
 def test_mistakes_are_sentences(overrides: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         genreclf.train(*overrides)
+
+
+def test_a_folder_of_options_that_is_not_there_is_refused(tiny: list[str]) -> None:
+    with pytest.raises(UserError, match="config_dir=nowhere: there is no such folder"):
+        genreclf.train(*tiny, config_dir="nowhere")

@@ -50,8 +50,10 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
     """
     from genreclf.cli import directories  # noqa: F401, for its resolvers, which name the run directory.
 
+    if config_dir is not None and not config_dir.is_dir():
+        raise UserError(f"config_dir={config_dir}: there is no such folder.")
     try:
-        whole = composed(overrides, config_dir, with_hydra=True)
+        whole = composed(overrides, config_dir and config_dir.absolute(), with_hydra=True)
         run_dir = whole.hydra.run.dir
         ours = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         return Config.from_hydra(ours, run_dir=run_dir, overrides=overrides)
