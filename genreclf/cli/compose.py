@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from genreclf.config.config import Config
 from genreclf.config.keys import CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS
@@ -57,7 +58,7 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
         run_dir = whole.hydra.run.dir
         ours = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         return Config.from_hydra(ours, run_dir=run_dir, overrides=overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise UserError(explain(error, can_sweep=False)) from error
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -55,6 +56,8 @@ def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
 
 def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool = True) -> str:
     """Return one sentence that explains an error of Hydra's; `commands` are the names of the commands."""
+    if isinstance(error, yaml.YAMLError):
+        return _broken_file(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, commands)
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -85,6 +88,16 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
     if "Expecting one subcommand" in text:
         return "--shell-completion wants install=SHELL, uninstall=SHELL or query=SHELL before it, such as install=bash."
     return None
+
+
+def _broken_file(error: yaml.YAMLError) -> str:
+    """Say where a file of options is not YAML, and why."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        place, problem = getattr(error, "name", "A file of options"), getattr(error, "reason", first_line(error))
+        return f"{place} is not YAML: {problem}; correct it there."
+    mark, outer = error.problem_mark, error.context_mark
+    begins = f", in what begins in line {outer.line + 1}" if outer and outer.line != mark.line else ""
+    return f"{mark.name}, line {mark.line + 1}, is not YAML: {error.problem}{begins}; correct it there."
 
 
 def _unreadable(word: str, commands: Sequence[str]) -> str:

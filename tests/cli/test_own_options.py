@@ -1,0 +1,43 @@
+"""Mistakes in a user's own options, those of ``--config-dir``: each is a sentence that names the file or the key."""
+
+from pathlib import Path
+
+import pytest
+from helpers import Cli
+
+import genreclf
+from genreclf.errors import UserError
+
+
+def own(folder: Path, group: str, text: str) -> list[str]:
+    """Write an option of a group, ``mine``; return the arguments that choose it."""
+    path = folder / "my_conf" / group / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    return ["--config-dir", "my_conf", "data=synthetic", f"{group}=mine"]
+
+
+BROKEN = {
+    "a: [1, 2\n": ", line 2, is not YAML: expected ',' or ']', but got '<stream end>', in what begins in line 1; corr",
+    "a:\n\tb: 1\n": ", line 2, is not YAML: found character '\\t' that cannot start any token; correct it there.\n",
+    "a: 1\na: 2\n": ", line 2, is not YAML: found duplicate key a, in what begins in line 1; correct it there.\n",
+    "a: \x01\n": " is not YAML: special characters are not allowed; correct it there.\n",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+@pytest.mark.parametrize("command", ["train", "prepare"])
+def test_a_broken_file_is_named_with_the_line(command: str, text: str, cli: Cli, tmp_path: Path) -> None:
+    outcome = cli(command, *own(tmp_path, "model", text))
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"{tmp_path}/my_conf/model/mine.yaml{BROKEN[text]}")
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_a_broken_file_is_named_in_sweeps_and_from_python(cli: Cli, tmp_path: Path) -> None:
+    chosen = own(tmp_path, "model", "a: [1, 2\n")
+    outcome = cli("-m", *chosen[:-1], "model=cnn,mine")
+    assert outcome.code == 2
+    assert "mine.yaml, line 2, is not YAML" in outcome.err
+    with pytest.raises(UserError, match="line 2, is not YAML"):
+        genreclf.train("data=synthetic", "model=mine", config_dir="my_conf")
