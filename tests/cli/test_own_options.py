@@ -41,3 +41,20 @@ def test_a_broken_file_is_named_in_sweeps_and_from_python(cli: Cli, tmp_path: Pa
     assert "mine.yaml, line 2, is not YAML" in outcome.err
     with pytest.raises(UserError, match="line 2, is not YAML"):
         genreclf.train("data=synthetic", "model=mine", config_dir="my_conf")
+
+
+MODULES = {
+    "def broken(:\n": "SyntaxError: invalid syntax (own_broken_module.py, line 1)",
+    "print(nothing_of_this_name)\n": "NameError: name 'nothing_of_this_name' is not defined",
+    "open('not_there')\n": "FileNotFoundError: [Errno 2] No such file or directory: 'not_there'",
+}
+
+
+@pytest.mark.parametrize("source", MODULES)
+def test_a_module_that_cannot_be_run_is_named(source: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "own_broken_module.py").write_text(source)
+    chosen = ["data=synthetic", "trainer=cpu", "loss._target_=own_broken_module.Loss"]
+    outcome = cli(*chosen)
+    assert outcome.code == 2
+    assert outcome.err == f"loss._target_=own_broken_module.Loss cannot be imported ({MODULES[source]}).\n"
+    assert "own_broken_module.py" in cli(*chosen, "debug=true").err
