@@ -62,6 +62,8 @@ def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool =
         return _unreadable(error.override, commands)
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _no_option(error.missing_cfg_file or "", error.options)
+    if isinstance(error, MissingConfigException) and str(error).startswith("In 'train': "):
+        return _no_option(error.missing_cfg_file or "", _options_beside(error))
     if isinstance(error, OmegaConfBaseException):
         key = re.search(r"full_key: (\S+)", str(error))
         return f"{key[1]}: {first_line(error)}" if key else first_line(error)
@@ -118,6 +120,13 @@ def _unreadable(word: str, commands: Sequence[str]) -> str:
         f"{word} cannot be read as KEY=VALUE; close its brackets, or quote a value with special characters for the "
         f"shell and for Hydra, as in \"{key}='a b, c'\"."
     )
+
+
+def _options_beside(error: MissingConfigException) -> list[str]:
+    """Return the options of the group of one that is missing from a list, of which Hydra names the places alone."""
+    group = (error.missing_cfg_file or "").partition("/")[0]
+    places = re.findall(r"path=file://(.*)", str(error))
+    return [path.stem for place in places for path in Path(place, group).glob("*.yaml")]
 
 
 def _no_option(missing: str, options: Sequence[str]) -> str:

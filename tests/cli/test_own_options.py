@@ -43,6 +43,14 @@ def test_a_broken_file_is_named_in_sweeps_and_from_python(cli: Cli, tmp_path: Pa
         genreclf.train("data=synthetic", "model=mine", config_dir="my_conf")
 
 
+def test_own_options_are_among_those_of_a_list(cli: Cli, tmp_path: Path) -> None:
+    chosen = own(tmp_path, "callbacks", "mine:\n  _target_: my_module.Mine\n")
+    outcome = cli(*chosen[:-1], "callbacks=[default,mien]")
+    assert outcome.code == 2
+    assert outcome.err.startswith("There is no callbacks=mien; the options of callbacks are codecarbon, default, ")
+    assert outcome.err.endswith(" learning_rate_monitor, mine, model_summary, none.\n")
+
+
 MODULES = {
     "def broken(:\n": "SyntaxError: invalid syntax (own_broken_module.py, line 1)",
     "print(nothing_of_this_name)\n": "NameError: name 'nothing_of_this_name' is not defined",
