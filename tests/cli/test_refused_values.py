@@ -1,0 +1,31 @@
+"""Values that are refused in one sentence, with a way out, before any data are read or downloaded."""
+
+from pathlib import Path
+
+import pytest
+from helpers import Cli
+
+REFUSED = {
+    "logger.wandb.project=a/b": "logger.wandb.project=a/b names an entity too: set logger.wandb.entity=a "
+    "logger.wandb.project=b.\n",
+    "logger.wandb.project=a%b": "logger.wandb.project=a%b is no project of W&B: choose at most 128 characters, none of "
+    "them one of / \\ # ? % :\n",
+    f"logger.wandb.project={'p' * 129}": "ppp is no project of W&B: choose at most 128 characters, none of",
+    f"logger.wandb.tags=[a,{'t' * 65}]": "ttt has 65 characters; W&B takes 1 to 64 for a tag.\n",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_a_refused_value_is_named_first(override: str, cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("data=synthetic", "trainer=cpu", override)
+    assert outcome.code == 2
+    assert REFUSED[override] in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+def test_show_refuses_a_project_before_it_draws(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("show", "--wandb", "data=synthetic", "logger.wandb.project=a/b")
+    assert outcome.code == 2
+    assert "set logger.wandb.entity=a logger.wandb.project=b" in outcome.err
+    assert not (tmp_path / "outputs").exists()
