@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.identity import digest, flat, identity
-from genreclf.config.keys import COMBINED, hint
+from genreclf.config.keys import COMBINED, hint, to_be_set
 from genreclf.config.schema import ClipConfig, FeaturesConfig, RootConfig, SplitConfig, TrainerConfig
 from genreclf.config.sections import Section, nodes_of, section_of, trainer_section, typed_section
 from genreclf.errors import UserError, first_line
@@ -76,6 +76,8 @@ class Config:
         """
         try:
             OmegaConf.resolve(config)
+            if missing := sorted(OmegaConf.missing_keys(config)):
+                raise UserError("\n".join(to_be_set(key, overrides) for key in missing))
             plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
             raise UserError(f"{error.full_key or 'The configuration'}: {first_line(error)}") from error

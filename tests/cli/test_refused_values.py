@@ -11,6 +11,8 @@ REFUSED = {
     "logger.wandb.project=a%b": "logger.wandb.project=a%b is no project of W&B: choose at most 128 characters, none of "
     "them one of / \\ # ? % :\n",
     f"logger.wandb.project={'p' * 129}": "ppp is no project of W&B: choose at most 128 characters, none of",
+    "encoder=clap": "encoder.sha256 must be set: encoder.sha256=VALUE (of the file of weights; its page on "
+    "the hub shows it).\n",
     f"logger.wandb.tags=[a,{'t' * 65}]": "ttt has 65 characters; W&B takes 1 to 64 for a tag.\n",
 }
 
@@ -22,6 +24,15 @@ def test_a_refused_value_is_named_first(override: str, cli: Cli, tmp_path: Path)
     assert REFUSED[override] in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert not list(tmp_path.rglob("*.yaml"))
+
+
+def test_all_that_must_be_set_is_named(cli: Cli) -> None:
+    outcome = cli("data=synthetic", "split=list", "split.val=mine.txt")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "split.test must be set: split.test=VALUE (file of the test tracks).\n"
+        "split.train must be set: split.train=VALUE (file of the training tracks).\n"
+    )
 
 
 def test_show_refuses_a_project_before_it_draws(cli: Cli, tmp_path: Path) -> None:
