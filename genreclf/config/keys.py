@@ -70,6 +70,13 @@ def to_be_set(key: str, overrides: Sequence[str] = ()) -> str:
     return f"{key} must be set: {key}=VALUE{f' ({comment[1].strip()})' if comment else ''}."
 
 
+def without_package(file: str) -> str:
+    """Return what is said of a file of ``experiment`` or ``sweep`` that does not set the keys of the root."""
+    return (
+        f"{file}.yaml must begin with the line # @package _global_, or it sets keys of {file.partition('/')[0]} alone."
+    )
+
+
 def turned_on(key: str) -> str | None:
     """Return the override that turns on the class a key belongs to, in a group whose classes combine; else None."""
     group, _, rest = key.partition(".")

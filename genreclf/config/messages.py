@@ -14,7 +14,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.keys import CONFIG_DIR, hint
+from genreclf.config.keys import CONFIG_DIR, hint, without_package
 from genreclf.errors import UserError, first_line
 
 SINGLE = ("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
@@ -144,6 +144,8 @@ def _not_composed(error: ConfigCompositionException, commands: Sequence[str], ca
         return "Another plugin takes the name of this sweeper: python -m pip uninstall hydra-optuna-sweeper."
     if found := re.search(r"Ambiguous value for argument '(.*)'|Sweep parameters '(.*)' requires", text):
         return _several_values(found[1] or found[2], can_sweep)
+    if found := re.search(r"In '((experiment|sweep)/[^']*)': Could not override '[^']*@\2\.", text):
+        return without_package(found[1])
     if found := re.search(r"Multiple values for (\S+)\. To override a value use '\S+ \S+ (\S+)'", text):
         return f"The group {found[1]} is set already: write {found[1]}={found[2]}, without a +."
     if found := re.search(r"Either remove \+ prefix: '(.*)'", text):

@@ -51,6 +51,16 @@ def test_own_options_are_among_those_of_a_list(cli: Cli, tmp_path: Path) -> None
     assert outcome.err.endswith(" learning_rate_monitor, mine, model_summary, none.\n")
 
 
+@pytest.mark.parametrize("text", ["seed: 3\n", "defaults:\n  - override /model: cnn\n"])
+@pytest.mark.parametrize("command", ["train", "prepare"])
+def test_an_experiment_without_its_first_line_is_named(command: str, text: str, cli: Cli, tmp_path: Path) -> None:
+    outcome = cli(command, *own(tmp_path, "experiment", text))
+    assert outcome.code == 2
+    assert outcome.err == (
+        "experiment/mine.yaml must begin with the line # @package _global_, or it sets keys of experiment alone.\n"
+    )
+
+
 MODULES = {
     "def broken(:\n": "SyntaxError: invalid syntax (own_broken_module.py, line 1)",
     "print(nothing_of_this_name)\n": "NameError: name 'nothing_of_this_name' is not defined",
