@@ -164,7 +164,8 @@ def _not_composed(error: ConfigCompositionException, commands: Sequence[str], ca
         return f"{key} is a command, not a key: python -m genreclf {key} --help shows how."
     if isinstance(cause, OmegaConfBaseException) and not re.search(r"is not in struct|^Key '\w+' not in", str(cause)):
         return f"{key}: {first_line(cause)}"
-    return f"There is no key {key}; {_near(key)}"
+    section = cause.parent_node if isinstance(cause, OmegaConfBaseException) and cause.full_key == key else None
+    return f"There is no key {key}; {_near(key, section if isinstance(section, DictConfig) else None)}"
 
 
 def _several_values(word: str, can_sweep: bool) -> str:
@@ -175,7 +176,8 @@ def _several_values(word: str, can_sweep: bool) -> str:
     return f"{word} stands for several values: {', or '.join(ways) or 'choose one'}."
 
 
-def _near(key: str) -> str:
+def _near(key: str, section: DictConfig | None = None) -> str:
+    """Say which key may have been meant, best one of the composed section that does not have it."""
     if key.startswith("hydra."):
         return "--cfg hydra shows Hydra's keys, to which the chosen launcher and sweeper add their own."
     if way := hint(key):
@@ -183,6 +185,9 @@ def _near(key: str) -> str:
     keys = _keys_of_a_run()
     if key in keys:
         return f"the {key.partition('.')[0]} that is chosen does not have it, --cfg job shows what it has."
+    parent, dot, name = key.rpartition(".")
+    if dot and (near := difflib.get_close_matches(name, map(str, section or ()), 1)):
+        return f"did you mean {parent}.{near[0]}?"
     near = difflib.get_close_matches(key, keys, 1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
 

@@ -61,6 +61,12 @@ def test_an_experiment_without_its_first_line_is_named(command: str, text: str, 
     )
 
 
+@pytest.mark.parametrize("command", ["train", "prepare"])
+def test_a_misspelled_key_of_an_own_option_is_found(command: str, cli: Cli, tmp_path: Path) -> None:
+    outcome = cli(command, *own(tmp_path, "loss", "_target_: my_module.Loss\ngamma: 2.0\n"), "loss.gama=3")
+    assert (outcome.code, outcome.err) == (2, "There is no key loss.gama; did you mean loss.gamma?\n")
+
+
 MODULES = {
     "def broken(:\n": "SyntaxError: invalid syntax (own_broken_module.py, line 1)",
     "print(nothing_of_this_name)\n": "NameError: name 'nothing_of_this_name' is not defined",
