@@ -20,6 +20,9 @@ from genreclf.errors import UserError, first_line
 SINGLE = ("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
 """Groups of which a run has one option, whereas those of others combine."""
 
+OF_A_RESOLVER = "UserError raised while resolving interpolation: "
+"""What OmegaConf says before a mistake that a resolver of ours found."""
+
 HELP = "python -m genreclf --help shows how."
 
 
@@ -64,6 +67,8 @@ def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool =
         return _no_option(error.missing_cfg_file or "", error.options)
     if isinstance(error, MissingConfigException) and str(error).startswith("In 'train': "):
         return _no_option(error.missing_cfg_file or "", _options_beside(error))
+    if isinstance(error, OmegaConfBaseException) and str(error).startswith(OF_A_RESOLVER):
+        return f"{first_line(error).removeprefix(OF_A_RESOLVER)}."
     if isinstance(error, OmegaConfBaseException):
         key = re.search(r"full_key: (\S+)", str(error))
         return f"{key[1]}: {first_line(error)}" if key else first_line(error)
