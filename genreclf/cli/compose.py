@@ -51,6 +51,12 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
     """
     from genreclf.cli import directories  # noqa: F401, for its resolvers, which name the run directory.
 
+    for word in overrides:
+        if not isinstance(word, str):
+            kind = type(word).__name__
+            raise UserError(f'train takes texts such as "seed=1", not {kind}; a list of them is unpacked with *.')
+        if word.startswith("-"):
+            raise UserError(f"{word} is of the command line: train takes KEY=VALUE and config_dir, and makes one run.")
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"config_dir={config_dir}: there is no such folder.")
     try:

@@ -118,8 +118,8 @@ def _unreadable(word: str, commands: Sequence[str]) -> str:
         elif near := difflib.get_close_matches(word, keys, 1):
             hint = f"did you mean {near[0]}=VALUE?"
         else:
-            hint = f"commands are {', '.join(commands)}, overrides KEY=VALUE."
-        return f"{word} is neither a command nor an override; {hint}"
+            hint = f"commands are {', '.join(commands)}, overrides KEY=VALUE." if commands else "write KEY=VALUE."
+        return f"{word} is {'neither a command nor an' if commands else 'no'} override; {hint}"
     key = word.partition("=")[0]
     return (
         f"{word} cannot be read as KEY=VALUE; close its brackets, or quote a value with special characters for the "
@@ -176,7 +176,7 @@ def _not_composed(error: ConfigCompositionException, commands: Sequence[str], ca
 def _several_values(word: str, can_sweep: bool) -> str:
     key, _, values = word.lstrip("+").partition("=")
     ways = ["add --multirun to sweep over them"] if can_sweep else []
-    if not Path(CONFIG_DIR, key).is_dir() and "(" not in values:
+    if "." in key and "(" not in values:  # A key of the root has one value.
         ways += [f"write {key}=[{values}] for a list", f"\"{key}='{values}'\" for one text with commas"]
     return f"{word} stands for several values: {', or '.join(ways) or 'choose one'}."
 
