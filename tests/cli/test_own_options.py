@@ -82,3 +82,14 @@ def test_a_module_that_cannot_be_run_is_named(source: str, cli: Cli, tmp_path: P
     assert outcome.code == 2
     assert outcome.err == f"loss._target_=own_broken_module.Loss cannot be imported ({MODULES[source]}).\n"
     assert "own_broken_module.py" in cli(*chosen, "debug=true").err
+
+
+def test_a_monitor_that_an_own_model_does_not_log_is_named(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    source = "from genreclf.models.crnn import CRNN\n\n\nclass Unlogged(CRNN):\n    pass\n"
+    (tmp_path / "own_unlogged_model.py").write_text(source)
+    stopping = "lightning.pytorch.callbacks.EarlyStopping"
+    chosen = ["model._target_=own_unlogged_model.Unlogged", f"+callbacks.own._target_={stopping}"]
+    outcome = cli(*tiny, *chosen, "+callbacks.own.monitor=val/los")
+    assert outcome.code == 2
+    assert "Lightning refuses the training: Early stopping conditioned on metric `val/los` which is not" in outcome.err
+    assert "Traceback" not in outcome.err
