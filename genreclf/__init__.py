@@ -42,7 +42,7 @@ def train(*overrides: str, config_dir: str | PathLike[str] | None = None) -> "Ru
     from genreclf.cli.compose import checked_run
     from genreclf.experiment.run import run
 
-    return run(checked_run(overrides, Path(config_dir).absolute() if config_dir else None))
+    return run(checked_run(overrides, Path(config_dir) if config_dir else None))
 
 
 def load(run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from genreclf import __version__
 from genreclf.cli import COMMANDS
@@ -49,7 +50,7 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # What read it is gone, as `head` after a line.
         raise SystemExit(BROKEN_PIPE) from None
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
         debug = "debug=true" in [argument.lower() for argument in arguments]
         raise _end(error, debug=debug, can_sweep=command == "train") from None
     except (ValueError, AssertionError) as error:

@@ -22,6 +22,8 @@ from genreclf.limits import refuse_device
 HANDOVER_S = 20.0
 """How long a process waits for another one to leave a run directory: one whose sweep was killed takes some seconds."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of an `OSError` for a full disk."""
 
 FIGURES = {
     **dict.fromkeys(("objective", "seed", "parameters", "epochs", "best_epoch"), 0),
@@ -250,7 +252,7 @@ def sentence_when_full(path: Path | None = None) -> Iterator[None]:
     except OSError as error:
         if "No usable temporary directory" in str(error):  # Python tried to write to each that it knows.
             raise NoSpace("No folder for temporary files can be written to: free space there or set TMPDIR.") from error
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         temporary = Path(tempfile.gettempdir())
         if path is None or _is_fuller(temporary, path, error):

@@ -1,5 +1,6 @@
 """Check that the values of a configuration are usable and fit the annotations of the arguments they are for."""
 
+import json
 import math
 import os
 import types
@@ -83,10 +84,26 @@ def argument_problems(group: str, target: Callable[..., Any], section: Mapping[s
     problems = []
     for key, value in section.items():
         if key in annotations and not _fits(annotations[key], value):
+            if isinstance(value, str) and _fits(annotations[key], decoded(value)):
+                problems.append(left_as_text(f"{group}.{key}", value))
+                continue
             is_path = any(_is_path(kind) for kind in _members(annotations[key])) and isinstance(value, int | float)
             hint = f"; write {group}.{key}=./{value}" if is_path and not isinstance(value, bool) else ""
             problems.append(f"{group}.{key}={shown(value)} must be {_words(annotations[key])}{hint}.")
     return problems
+
+
+def decoded(text: str) -> Any:
+    """Return the number, list, truth value or null that a text would be without quotes; else the text."""
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return text
+
+
+def left_as_text(key: str, text: str) -> str:
+    """Return what is said of a number or the like that quotes or an environment variable have made a text."""
+    way = f"""'{key}="${{oc.decode:${{oc.env:NAME}}}}"'"""
+    return f"{key}={shown(text)} is text here: leave out its quotes, or read an environment variable with {way}."
 
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Training from Python: ``genreclf.train``."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,18 @@ def test_makes_a_directory_of_its_own(tiny: list[str], monkeypatch: pytest.Monke
         (["modle=cnn"], "modle"),
         (["sweep=folds"], "many trainings"),
         (["model=cnn,crnn"], "cnn,crnn"),
+        (["seed=0,1"], r"^seed=0,1 stands for several values: choose one\.$"),
+        (["-m", "seed=0,1"], r"^-m is of the command line: train takes KEY=VALUE and config_dir, and makes one run\.$"),
+        (["xyzzy"], r"^xyzzy is no override; write KEY=VALUE\.$"),
+        (["data=synthetic", 3], 'train takes texts such as "seed=1", not int'),
+        ([["data=synthetic"]], r"not list; a list of them is unpacked with \*\."),
     ],
 )
-def test_mistakes_are_sentences(overrides: list[str], said: str) -> None:
+def test_mistakes_are_sentences(overrides: list[Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         genreclf.train(*overrides)
+
+
+def test_a_folder_of_options_that_is_not_there_is_refused(tiny: list[str]) -> None:
+    with pytest.raises(UserError, match="config_dir=nowhere: there is no such folder"):
+        genreclf.train(*tiny, config_dir="nowhere")

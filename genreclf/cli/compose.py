@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from genreclf.config.config import Config
 from genreclf.config.keys import CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS
@@ -50,12 +51,20 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
     """
     from genreclf.cli import directories  # noqa: F401, for its resolvers, which name the run directory.
 
+    for word in overrides:
+        if not isinstance(word, str):
+            kind = type(word).__name__
+            raise UserError(f'train takes texts such as "seed=1", not {kind}; a list of them is unpacked with *.')
+        if word.startswith("-"):
+            raise UserError(f"{word} is of the command line: train takes KEY=VALUE and config_dir, and makes one run.")
+    if config_dir is not None and not config_dir.is_dir():
+        raise UserError(f"config_dir={config_dir}: there is no such folder.")
     try:
-        whole = composed(overrides, config_dir, with_hydra=True)
+        whole = composed(overrides, config_dir and config_dir.absolute(), with_hydra=True)
         run_dir = whole.hydra.run.dir
         ours = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         return Config.from_hydra(ours, run_dir=run_dir, overrides=overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise UserError(explain(error, can_sweep=False)) from error
 
 

@@ -26,12 +26,20 @@ PASSING = (
 )
 """Overrides that say how a sweep is run or how far, not what it is."""
 
+TRUE = ("true", "yes", "on", "y", "1")
+"""What OmegaConf takes for true, in lower case."""
+
 
 def check_directories(arguments: Sequence[str]) -> None:
     """Raise a `UserError` if the run directory cannot be made, the launcher is missing or settings contradict."""
     if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
         return
     overrides = _parsed(argument for argument in arguments if "=" in argument and not argument.startswith("-"))
+    for override in overrides:
+        if override.key_or_group == "hydra.job.chdir" and str(override.value()).lower() in TRUE:
+            raise UserError("hydra.job.chdir=true would move every relative path into the run directory; leave it out.")
+        if override.key_or_group in ("hydra.run.dir", "hydra.sweep.dir") and override.value() == "":
+            raise UserError(f"{override.key_or_group} is empty; give it a value, or leave it out.")
     places = {override.key_or_group: override for override in overrides if _is_place(override)}
     if "-m" in arguments or "--multirun" in arguments or "hydra.mode=MULTIRUN" in arguments:
         check_launcher(arguments)

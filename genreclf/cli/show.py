@@ -31,6 +31,10 @@ def main(arguments: list[str]) -> None:
     from genreclf.cli.compose import checked
 
     config = checked(asked.overrides, run_dir="-", config_dir=asked.config_dir)
+    if asked.wandb:
+        from genreclf.experiment.check_loggers import check_loggers
+
+        check_loggers(config)
     warnings, paths = _draw(config, asked.out, asked.genre)
     note(*warnings)
     if asked.wandb:

@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from genreclf.cli.directories import check_directories, use_for_every_configuration
 from genreclf.config.keys import CONFIG_DIR
@@ -52,7 +53,8 @@ def main(arguments: list[str]) -> None:
     except UserError as error:
         stopped = error
     except Exception as error:
-        if SweepStart.sweep_dir is None or isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+        named = isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError)
+        if SweepStart.sweep_dir is None or named:
             raise
         if isinstance(error, OSError) and error.filename:
             stopped = UserError(f"The sweep's folder {SweepStart.sweep_dir} cannot be written to ({error}).")

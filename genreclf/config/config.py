@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.identity import digest, flat, identity
-from genreclf.config.keys import COMBINED, hint
+from genreclf.config.keys import COMBINED, hint, to_be_set, without_package
 from genreclf.config.schema import ClipConfig, FeaturesConfig, RootConfig, SplitConfig, TrainerConfig
 from genreclf.config.sections import Section, nodes_of, section_of, trainer_section, typed_section
 from genreclf.errors import UserError, first_line
@@ -76,6 +76,8 @@ class Config:
         """
         try:
             OmegaConf.resolve(config)
+            if missing := sorted(OmegaConf.missing_keys(config)):
+                raise UserError("\n".join(to_be_set(key, overrides) for key in missing))
             plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
             raise UserError(f"{error.full_key or 'The configuration'}: {first_line(error)}") from error
@@ -93,7 +95,7 @@ class Config:
 
         plain = {"encoder": {"_target_": None}, "robustness": {}, **plain}  # As they are not kept where there are none.
         values = {**plain, "run_dir": plain.get("run_dir") or "-"}
-        if problems := [*_unknown_keys(plain), *value_problems(values)]:
+        if problems := [*_unknown_keys(plain, overrides), *value_problems(values)]:
             raise UserError("\n".join(dict.fromkeys(problems)))
         plain = copy.deepcopy(plain)
         data = dict(section_of(plain, "data", problems))
@@ -204,14 +206,18 @@ def _without_effect(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[
     return warnings
 
 
-def _unknown_keys(plain: Mapping[str, Any]) -> list[str]:
+def _unknown_keys(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     """Name the keys of the root that nothing reads, each with the key that may have been meant."""
     known = [*INSTANTIATED, "data", "features", "trainer", *COMBINED]
     known += [entry.name for entry in dataclasses.fields(RootConfig)]
     dotted = list(flat({name: plain.get(name) for name in known}))
+    chosen = [override for override in overrides if override.startswith(("experiment=", "sweep="))]
+    files = {override.partition("=")[0]: override.replace("=", "/") for override in chosen}
     problems = []
     for key in plain:
-        if key not in known:
+        if key in files:
+            problems.append(without_package(files[key]))
+        elif key not in known:
             near = [name for name in dotted if name.endswith(f".{key}")] or difflib.get_close_matches(key, known, 1)
             way = f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
             names = section if isinstance(section := plain[key], Mapping) else ()

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.keys import COMBINED, SET_BY_THE_RUN, hint
 from genreclf.errors import UserError
-from genreclf.run_directory import reason_of
+from genreclf.run_directory import FULL, reason_of
 from genreclf.values import argument_problems, shown
 
 GIVEN = {
@@ -37,8 +37,11 @@ FACTORIES = ("loss", "optimizer", "scheduler")
 HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 """Keys of `hydra.utils.instantiate`, which any section may have."""
 
-ERRORS = (AttributeError, TypeError, ValueError, ArithmeticError, IndexError, RuntimeError, MemoryError, ImportError)
-"""What a class raises that cannot be made of its arguments."""
+ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, OSError, RuntimeError),
+    *(TypeError, ValueError),
+)
+"""What a class raises that cannot be made of its arguments, beside Lightning's own."""
 
 KINDS = {
     "data": "genreclf.datasets.base.Dataset",
@@ -75,6 +78,8 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
         way = f"; if it is yours, add the folder that holds {top} to PYTHONPATH" if absent else ""
         problems.append(f"{group}._target_={name} cannot be imported ({error}){way}.")
         return None
+    except Exception as error:  # Of the module's own code, which may raise any.
+        raise UserError(f"{group}._target_={name} cannot be imported ({reason_of(error)}).") from error
     if not fits(group, target):
         problems.append(f"{group}._target_={name} is not a {_kind_name(group)}.")
         return None
@@ -99,6 +104,8 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
 
 def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
     """Make the object that a checked section names, with `given` arguments; raise `UserError` if it refuses them."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     problems: list[str] = []
     find(group, section, problems)
     if problems:
@@ -106,11 +113,13 @@ def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
     factory = _instantiate(group, {**section, "_partial_": True})
     try:
         return factory(**given)
-    except (InstantiationException, *ERRORS) as error:
+    except (InstantiationException, MisconfigurationException, *ERRORS) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         name = str(section["_target_"]).rpartition(".")[2]
         chosen = (f"{key}={shown(value)}" for key, value in section.items() if key not in HYDRA_KEYS)
         settings = ", ".join(chosen) or "its defaults"
-        reason = reason_of(error).removeprefix("ValueError: ").removeprefix("TypeError: ").rstrip(".")
+        reason = re.sub("^(ValueError|TypeError|MisconfigurationException): ", "", reason_of(error)).rstrip(".")
         raise UserError(f"{group}: {name} cannot be made of {settings}: {reason}.") from error
 
 

@@ -1,5 +1,7 @@
 """Keys that are set elsewhere: those of earlier versions, and arguments of Lightning's that a run sets itself."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,23 @@ def hint(key: str) -> str | None:
         return None
     parent = key.rpartition(".")[0]
     return f"{parent} is off, or has no such key: turn it on with {way}, or add the key with +{key}=VALUE."
+
+
+def to_be_set(key: str, overrides: Sequence[str] = ()) -> str:
+    """Return a sentence about a key without a value, with its comment in the file of the option that was typed."""
+    group, _, name = key.partition(".")
+    chosen = [word.partition("=")[2] for word in overrides if word.startswith(f"{group}=")]
+    path = Path(CONFIG_DIR, group, f"{chosen[-1] if chosen else ''}.yaml")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    comment = re.search(rf"^{re.escape(name)}: \?\?\? *# *(.*)", text, re.MULTILINE)
+    return f"{key} must be set: {key}=VALUE{f' ({comment[1].strip()})' if comment else ''}."
+
+
+def without_package(file: str) -> str:
+    """Return what is said of a file of ``experiment`` or ``sweep`` that does not set the keys of the root."""
+    return (
+        f"{file}.yaml must begin with the line # @package _global_, or it sets keys of {file.partition('/')[0]} alone."
+    )
 
 
 def turned_on(key: str) -> str | None:

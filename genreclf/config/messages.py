@@ -8,16 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from genreclf.config.keys import CONFIG_DIR, hint
+from genreclf.config.keys import CONFIG_DIR, hint, without_package
 from genreclf.errors import UserError, first_line
 
 SINGLE = ("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
 """Groups of which a run has one option, whereas those of others combine."""
+
+OF_A_RESOLVER = "UserError raised while resolving interpolation: "
+"""What OmegaConf says before a mistake that a resolver of ours found."""
 
 HELP = "python -m genreclf --help shows how."
 
@@ -55,10 +59,16 @@ def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
 
 def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool = True) -> str:
     """Return one sentence that explains an error of Hydra's; `commands` are the names of the commands."""
+    if isinstance(error, yaml.YAMLError):
+        return _broken_file(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, commands)
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _no_option(error.missing_cfg_file or "", error.options)
+    if isinstance(error, MissingConfigException) and str(error).startswith("In 'train': "):
+        return _no_option(error.missing_cfg_file or "", _options_beside(error))
+    if isinstance(error, OmegaConfBaseException) and str(error).startswith(OF_A_RESOLVER):
+        return f"{first_line(error).removeprefix(OF_A_RESOLVER)}."
     if isinstance(error, OmegaConfBaseException):
         key = re.search(r"full_key: (\S+)", str(error))
         return f"{key[1]}: {first_line(error)}" if key else first_line(error)
@@ -87,6 +97,16 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
     return None
 
 
+def _broken_file(error: yaml.YAMLError) -> str:
+    """Say where a file of options is not YAML, and why."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        place, problem = getattr(error, "name", "A file of options"), getattr(error, "reason", first_line(error))
+        return f"{place} is not YAML: {problem}; correct it there."
+    mark, outer = error.problem_mark, error.context_mark
+    begins = f", in what begins in line {outer.line + 1}" if outer and outer.line != mark.line else ""
+    return f"{mark.name}, line {mark.line + 1}, is not YAML: {error.problem}{begins}; correct it there."
+
+
 def _unreadable(word: str, commands: Sequence[str]) -> str:
     if word in commands:
         return f"{word} is a command, which stands first: python -m genreclf {word} --help shows how."
@@ -98,13 +118,20 @@ def _unreadable(word: str, commands: Sequence[str]) -> str:
         elif near := difflib.get_close_matches(word, keys, 1):
             hint = f"did you mean {near[0]}=VALUE?"
         else:
-            hint = f"commands are {', '.join(commands)}, overrides KEY=VALUE."
-        return f"{word} is neither a command nor an override; {hint}"
+            hint = f"commands are {', '.join(commands)}, overrides KEY=VALUE." if commands else "write KEY=VALUE."
+        return f"{word} is {'neither a command nor an' if commands else 'no'} override; {hint}"
     key = word.partition("=")[0]
     return (
         f"{word} cannot be read as KEY=VALUE; close its brackets, or quote a value with special characters for the "
         f"shell and for Hydra, as in \"{key}='a b, c'\"."
     )
+
+
+def _options_beside(error: MissingConfigException) -> list[str]:
+    """Return the options of the group of one that is missing from a list, of which Hydra names the places alone."""
+    group = (error.missing_cfg_file or "").partition("/")[0]
+    places = re.findall(r"path=file://(.*)", str(error))
+    return [path.stem for place in places for path in Path(place, group).glob("*.yaml")]
 
 
 def _no_option(missing: str, options: Sequence[str]) -> str:
@@ -122,6 +149,8 @@ def _not_composed(error: ConfigCompositionException, commands: Sequence[str], ca
         return "Another plugin takes the name of this sweeper: python -m pip uninstall hydra-optuna-sweeper."
     if found := re.search(r"Ambiguous value for argument '(.*)'|Sweep parameters '(.*)' requires", text):
         return _several_values(found[1] or found[2], can_sweep)
+    if found := re.search(r"In '((experiment|sweep)/[^']*)': Could not override '[^']*@\2\.", text):
+        return without_package(found[1])
     if found := re.search(r"Multiple values for (\S+)\. To override a value use '\S+ \S+ (\S+)'", text):
         return f"The group {found[1]} is set already: write {found[1]}={found[2]}, without a +."
     if found := re.search(r"Either remove \+ prefix: '(.*)'", text):
@@ -140,18 +169,20 @@ def _not_composed(error: ConfigCompositionException, commands: Sequence[str], ca
         return f"{key} is a command, not a key: python -m genreclf {key} --help shows how."
     if isinstance(cause, OmegaConfBaseException) and not re.search(r"is not in struct|^Key '\w+' not in", str(cause)):
         return f"{key}: {first_line(cause)}"
-    return f"There is no key {key}; {_near(key)}"
+    section = cause.parent_node if isinstance(cause, OmegaConfBaseException) and cause.full_key == key else None
+    return f"There is no key {key}; {_near(key, section if isinstance(section, DictConfig) else None)}"
 
 
 def _several_values(word: str, can_sweep: bool) -> str:
     key, _, values = word.lstrip("+").partition("=")
     ways = ["add --multirun to sweep over them"] if can_sweep else []
-    if not Path(CONFIG_DIR, key).is_dir() and "(" not in values:
+    if "." in key and "(" not in values:  # A key of the root has one value.
         ways += [f"write {key}=[{values}] for a list", f"\"{key}='{values}'\" for one text with commas"]
     return f"{word} stands for several values: {', or '.join(ways) or 'choose one'}."
 
 
-def _near(key: str) -> str:
+def _near(key: str, section: DictConfig | None = None) -> str:
+    """Say which key may have been meant, best one of the composed section that does not have it."""
     if key.startswith("hydra."):
         return "--cfg hydra shows Hydra's keys, to which the chosen launcher and sweeper add their own."
     if way := hint(key):
@@ -159,6 +190,9 @@ def _near(key: str) -> str:
     keys = _keys_of_a_run()
     if key in keys:
         return f"the {key.partition('.')[0]} that is chosen does not have it, --cfg job shows what it has."
+    parent, dot, name = key.rpartition(".")
+    if dot and (near := difflib.get_close_matches(name, map(str, section or ()), 1)):
+        return f"did you mean {parent}.{near[0]}?"
     near = difflib.get_close_matches(key, keys, 1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else "python -m genreclf --cfg job shows all keys."
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from genreclf.datasets.genres import read_genre_map
 from genreclf.errors import UserError
+from genreclf.values import decoded, left_as_text
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 """What `torch.compile` may be asked for."""
@@ -61,6 +62,8 @@ class ClipConfig:
             return _between("data.clip_seconds", float(self.clip_seconds), 0.05, 3600)
         if self.clip_seconds in CLIP_SHAPES:
             return []
+        if not isinstance(decoded(self.clip_seconds), str):
+            return [left_as_text("data.clip_seconds", self.clip_seconds)]
         return [f"data.clip_seconds={self.clip_seconds} is neither a number nor one of {', '.join(CLIP_SHAPES)}."]
 
 
@@ -235,6 +238,8 @@ def _device_problems(devices: Any) -> list[str]:
     if devices == "auto" or (numbers and all(type(number) is int and number >= 0 for number in numbers)):
         twice = len(set(numbers)) < len(numbers)
         return [f"trainer.devices={devices} names a GPU twice."] if twice else []
+    if isinstance(devices, str) and not isinstance(decoded(devices), str):
+        return [left_as_text("trainer.devices", devices)]
     return [f"trainer.devices={devices} is none of a number, auto, -1 and a list of the numbers of GPUs, as in [0,2]."]
 
 

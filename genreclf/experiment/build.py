@@ -154,10 +154,13 @@ def _make_logger(group: str, node: Mapping[str, Any], given: Mapping[str, Any], 
         logger = instantiate.make(group, node, **given)
         if begins is not None:
             logger.log_hyperparams(begins.plain)
-    except UserError:
-        raise
     except Exception as error:  # Of many kinds, as the tracker and the network have them.
-        raise UserError(f"{group} cannot be used ({reason_of(error)}); mend that, or leave it out.") from error
+        failure = error
+        if isinstance(error, UserError):
+            if not isinstance(error.__cause__, OSError):
+                raise
+            failure = error.__cause__
+        raise UserError(f"{group} cannot be used ({reason_of(failure)}); mend that, or leave it out.") from error
     return logger
 
 

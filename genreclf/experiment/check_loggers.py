@@ -2,7 +2,9 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any
 
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning_utilities.core.imports import RequirementCache
@@ -13,9 +15,13 @@ from genreclf.errors import UserError, require
 from genreclf.experiment.build import LOGGERS_ARE_GIVEN
 from genreclf.training.artifacts import KeptModel
 from genreclf.training.loggers import PatientWandbLogger
+from genreclf.values import shown
 
 WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
 """What W&B's variable ``WANDB_MODE`` may say."""
+
+LONGEST_PROJECT, LONGEST_TAG = 128, 64
+"""Characters that W&B takes at most."""
 
 
 def check_loggers(config: Config) -> None:
@@ -40,5 +46,25 @@ def check_loggers(config: Config) -> None:
         if kind is PatientWandbLogger:
             KeptModel(node.get("log_model", "none"), node.get("model_days"), node.get("registry"))
         wandb = isinstance(kind, type) and issubclass(kind, WandbLogger)
+        if wandb:
+            _check_names(group, node)
         if wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
             raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")
+
+
+def _check_names(group: str, node: Mapping[str, Any]) -> None:
+    """Raise a `UserError` for a project or a tag that W&B would refuse when the run starts."""
+    project = str(node.get("project") or "")
+    entity, _, name = project.partition("/")
+    if entity and name and "/" not in name:
+        raise UserError(
+            f"{group}.project={shown(project)} names an entity too: set {group}.entity={entity} {group}.project={name}."
+        )
+    if len(project) > LONGEST_PROJECT or any(sign in project for sign in "/\\#?%:"):
+        limits = f"at most {LONGEST_PROJECT} characters, none of them one of / \\ # ? % :"
+        raise UserError(f"{group}.project={shown(project)} is no project of W&B: choose {limits}")
+    for tag in node.get("tags") or ():
+        if not 1 <= len(str(tag)) <= LONGEST_TAG:
+            raise UserError(
+                f"{group}.tags: {shown(tag)} has {len(str(tag))} characters; W&B takes 1 to {LONGEST_TAG} for a tag."
+            )

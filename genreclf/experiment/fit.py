@@ -95,6 +95,8 @@ def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
                 "Batch normalization needs two clips of a step or more: set a larger data.batch_size, twice "
                 "trainer.devices where trainer.sync_batchnorm=false."
             ) from error
+        if str(error).startswith("Early stopping conditioned on metric"):  # Lightning's word for a monitor not logged.
+            raise UserError(f"Lightning refuses the training: {reason_of(str(error))}.") from error
         if resume is None or history.has_started:
             raise
         raise UserError(

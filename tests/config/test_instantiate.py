@@ -1,5 +1,8 @@
 """Objects that a configuration names, made as Hydra makes them."""
 
+import errno
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +43,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {**LOSS, "weight": {"_target_": "os.remove", "_args_": ["a"]}},
         "loss.weight cannot be made: Target 'os.remove' is blocklisted",
     ),
+    "an argument that Lightning refuses": (
+        "callbacks.early",
+        {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "val/track_loss", "mode": "up"},
+        "EarlyStopping cannot be made of monitor=val/track_loss, mode=up: `mode` can be min, max, got up.",
+    ),
     "no list of arguments": ("loss", {**LOSS, "_args_": 3}, "loss cannot be made: "),
     "neither recursive nor not": ("loss", {**LOSS, "_recursive_": "x"}, "loss cannot be made: "),
     "an interpolation of nothing": ("loss", {**LOSS, "reduction": "${nowhere}"}, "Interpolation key 'nowhere' not"),
@@ -61,6 +69,25 @@ def test_all_that_hydra_instantiates_is_made() -> None:
     assert optimizer.param_groups[0]["params"][0] is layer.weight
     positional = instantiate.make("split", {"_target_": "genreclf.splits.rules.TrackSplitter", "_args_": []})
     assert type(positional).__name__ == "TrackSplitter"
+
+
+@pytest.mark.parametrize("error", ["AssertionError('no')", "KeyError('no')", "OSError(13, 'no')"])
+def test_what_a_class_refuses_is_named(error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = f"import torch\n\nclass Refusing(torch.nn.Module):\n    def __init__(self):\n        raise {error}\n"
+    (tmp_path / "refusing_loss.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "refusing_loss", raising=False)
+    with pytest.raises(UserError, match=r"^loss: Refusing cannot be made of its defaults: \w+Error.*no"):
+        instantiate.make("loss", {"_target_": "refusing_loss.Refusing"})
+
+
+def test_a_full_disk_is_not_the_fault_of_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("torch.nn.CrossEntropyLoss.__init__", full)
+    with pytest.raises(OSError, match="No space left"):
+        instantiate.make("loss", LOSS)
 
 
 @pytest.mark.parametrize("kind", REFUSED)

@@ -1,0 +1,55 @@
+"""Values that are refused in one sentence, with a way out, before any data are read or downloaded."""
+
+from pathlib import Path
+
+import pytest
+from helpers import Cli
+
+TEXT = "is text here: leave out its quotes, or read an environment variable with "
+
+REFUSED = {
+    "logger.wandb.project=a/b": "logger.wandb.project=a/b names an entity too: set logger.wandb.entity=a "
+    "logger.wandb.project=b.\n",
+    "logger.wandb.project=a%b": "logger.wandb.project=a%b is no project of W&B: choose at most 128 characters, none of "
+    "them one of / \\ # ? % :\n",
+    f"logger.wandb.project={'p' * 129}": "ppp is no project of W&B: choose at most 128 characters, none of",
+    "optimizer.lr=${oc.env:NO_SUCH_VARIABLE,0.002}": f"optimizer.lr=0.002 {TEXT}'optimizer.lr=\"",
+    "model.channels=${oc.env:NO_SUCH_VARIABLE,'[1,2]'}": f"model.channels=[1,2] {TEXT}",
+    "trainer.devices=${oc.env:NO_SUCH_VARIABLE,2}": f"trainer.devices=2 {TEXT}",
+    "data.clip_seconds=${oc.env:NO_SUCH_VARIABLE,3}": f"data.clip_seconds=3 {TEXT}",
+    "optimizer.lr=much": "optimizer.lr=much must be a number.\n",
+    "encoder=clap": "encoder.sha256 must be set: encoder.sha256=VALUE (of the file of weights; its page on "
+    "the hub shows it).\n",
+    f"logger.wandb.tags=[a,{'t' * 65}]": "ttt has 65 characters; W&B takes 1 to 64 for a tag.\n",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_a_refused_value_is_named_first(override: str, cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("data=synthetic", "trainer=cpu", override)
+    assert outcome.code == 2
+    assert REFUSED[override] in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+def test_the_way_out_for_an_environment_variable_is_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_RATE", "0.002")
+    outcome = cli("data=synthetic", 'optimizer.lr="${oc.decode:${oc.env:A_RATE}}"', "seed=-1")
+    assert outcome.err == "seed=-1 must lie between 0 and 4294967295.\n"
+
+
+def test_all_that_must_be_set_is_named(cli: Cli) -> None:
+    outcome = cli("data=synthetic", "split=list", "split.val=mine.txt")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "split.test must be set: split.test=VALUE (file of the test tracks).\n"
+        "split.train must be set: split.train=VALUE (file of the training tracks).\n"
+    )
+
+
+def test_show_refuses_a_project_before_it_draws(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("show", "--wandb", "data=synthetic", "logger.wandb.project=a/b")
+    assert outcome.code == 2
+    assert "set logger.wandb.entity=a logger.wandb.project=b" in outcome.err
+    assert not (tmp_path / "outputs").exists()
