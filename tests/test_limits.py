@@ -113,7 +113,7 @@ def test_a_memory_that_does_not_suffice_is_a_reason(tmp_path: Path, monkeypatch:
 
     soundfile.write(tmp_path / "a.wav", NOISE, RATE)
     monkeypatch.setattr(soundfile.SoundFile, "read", full)
-    with pytest.raises(UnreadableTrack, match="too large for the memory"):
+    with pytest.raises(UnreadableTrack, match="too large for the free memory"):
         decode(tmp_path / "a.wav")
 
 

@@ -93,8 +93,8 @@ def write_bad(folder: Path) -> dict[str, str]:
     (folder / "plain_loop").symlink_to(folder / "plain_loop")
     os.mkfifo(folder / "pipe.wav")
     return {
-        "nan.wav": "holds NaN or infinity",
-        "infinite.wav": "holds NaN or infinity",
+        "nan.wav": "contains NaN or infinity",
+        "infinite.wav": "contains NaN or infinity",
         "loud.wav": "samples far beyond full scale",
         "silent.wav": "digital silence from start to end",
         "one.wav": "1 sample",

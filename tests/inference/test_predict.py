@@ -207,7 +207,7 @@ def test_waveforms_that_are_none(trained: Trained) -> None:
         predictor.predict(np.ones(8000, np.int16), sample_rate=8000)
     with pytest.raises(UserError, match=r"not \(8000, 2\)"):
         predictor.predict(np.ones((8000, 2)), sample_rate=8000)
-    with pytest.raises(UserError, match="The waveform: holds NaN"):
+    with pytest.raises(UserError, match="The waveform: contains NaN"):
         predictor.predict(np.full(8000, np.nan), sample_rate=8000)
     with pytest.raises(UserError, match="samples far beyond full scale"):
         predictor.predict(1e38 * np.sin(np.arange(8000)), sample_rate=8000)
