@@ -125,7 +125,7 @@ def test_labels_are_doubted_by_runs_that_had_not_trained_on_them(
     outcome = cli("audit", *data, "--runs", "nowhere")
     assert (outcome.code, outcome.err) == (
         2,
-        "--runs nowhere is not a finished run; give runs that have tested the dataset's tracks.\n",
+        "--runs nowhere is not a finished run; choose runs that tested the dataset's tracks.\n",
     )
 
 
