@@ -70,7 +70,7 @@ def test_predict_takes_a_device(cli: Cli, trained: Trained, monkeypatch: pytest.
     there = cli("predict", str(trained.run.path), song, "--device", "cuda")
     assert (there.code, there.out) == (2, "")
     assert there.err.startswith("There is no device cuda: PyTorch can use 0 NVIDIA GPUs here")
-    assert "tpu is none of auto, cpu, cuda, cuda:1, mps" in cli("app", "run", "--device", "tpu").err
+    assert "tpu is not one of auto, cpu, cuda, cuda:1, mps" in cli("app", "run", "--device", "tpu").err
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ COMMANDS = {
     "unseen tracks of no run": (["split.unseen=true"], "split.unseen=true leaves out the test tracks that an earlier"),
     "unseen that is neither": (["split.unseen=perhaps"], "split.unseen=perhaps: Value 'perhaps'"),
     "no run to evaluate": (["evaluate", "nowhere"], "nowhere is not a run directory"),
-    "evaluate nothing": (["evaluate"], "evaluate wants a run directory first"),
+    "evaluate nothing": (["evaluate"], "evaluate needs a run directory first"),
     "no root": (["data=folder", "~data.tracks_per_genre"], "data.root"),
 }
 

@@ -270,15 +270,15 @@ def test_jobs_side_by_side_are_counted(cli: Cli, tiny: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("evaluate RUN model=cnn", "model=cnn: the network is the one that the run trained"),
-        ("evaluate RUN model.dropout=0.9", "model.dropout=0.9: the network is the one that the run trained"),
-        ("evaluate RUN optimizer.lr=3", "optimizer.lr=3 has no effect on a run that is trained; leave it out."),
-        ("evaluate RUN trainer.max_epochs=3", "trainer.max_epochs=3 has no effect on a run that is trained"),
+        ("evaluate RUN model=cnn", "model=cnn: the network of a trained run cannot be changed"),
+        ("evaluate RUN model.dropout=0.9", "model.dropout=0.9: the network of a trained run cannot be changed"),
+        ("evaluate RUN optimizer.lr=3", "optimizer.lr=3 has no effect on a trained run; omit it."),
+        ("evaluate RUN trainer.max_epochs=3", "trainer.max_epochs=3 has no effect on a trained run"),
         ("evaluate RUN split.seed=1,2", "split.seed=1,2 names several values; give one."),
         ("evaluate RUN split=[track,chunk]", "a run has one split; start the command once for each."),
         ("evaluate RUN data=[a,b]", "data=[a,b] names several options, but a run has one data"),
-        ("index RUN model=cnn", "model=cnn: the network is the one that the run trained"),
-        ("index RUN split=track", "split=track: a library is made of a dataset; give keys of data and features alone."),
+        ("index RUN model=cnn", "model=cnn: the network of a trained run cannot be changed"),
+        ("index RUN split=track", "split=track: a library is built from a dataset; set only keys of"),
     ],
 )
 def test_a_trained_run_takes_nothing_that_has_no_effect(words: str, sentence: str, cli: Cli, trained: Trained) -> None:

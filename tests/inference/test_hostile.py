@@ -152,7 +152,7 @@ def test_each_is_named_and_the_others_go_on(cli: Cli, trained: Trained, tmp_path
     predicted = [row["path"] for row in csv.DictReader(io.StringIO(outcome.out))]
     assert predicted == [printable(name) for name in predicted_paths(good)]
     assert len(good) + len(bad) >= 40
-    assert outcome.err.rstrip().endswith(f"{len(good)} predicted, {len(bad)} left out.")
+    assert outcome.err.rstrip().endswith(f"{len(good)} predicted, {len(bad)} skipped.")
 
 
 @pytest.mark.slow
