@@ -216,7 +216,7 @@ def test_a_probe_of_waveforms_predicts_as_it_was_tested(
     np.testing.assert_allclose(predicted, tested.probabilities[tested.track_ids.index(track.id)], atol=1e-4)
     if name == "ast":
         outcome = cli("export", "run")
-        assert (outcome.code, "computes its input outside of PyTorch" in outcome.err) == (2, True)
+        assert (outcome.code, "computes its input outside PyTorch" in outcome.err) == (2, True)
 
 
 def test_augmentation_of_spectrograms_is_refused_for_waveforms(cli: Cli, tiny: list[str]) -> None:
