@@ -259,7 +259,7 @@ def test_a_fraction_of_less_than_a_batch(subset: str, cli: Cli, tiny: list[str],
 @pytest.mark.parametrize("values", ["range(1,1)", "glob(*)"])
 def test_a_sweep_without_a_job(values: str, cli: Cli, tiny: list[str]) -> None:
     outcome = cli("-m", *tiny, f"seed={values}")
-    assert (outcome.code, outcome.err) == (2, "The sweep has no job: a range or a glob of its keys holds no value.\n")
+    assert (outcome.code, outcome.err) == (2, "The sweep has no jobs: a range or glob in its settings has no values.\n")
 
 
 def test_jobs_side_by_side_are_counted(cli: Cli, tiny: list[str]) -> None:
