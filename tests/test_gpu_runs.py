@@ -68,7 +68,7 @@ def of_recorded_and_eager_steps(cli: Cli, *words: str) -> tuple[np.ndarray, np.n
     for step in ("graph", "eager"):
         outcome = cli(*words, "data.batch_size=5", f"trainer.step={step}", f"run_dir={step}")
         assert outcome.code == 0, outcome.err
-        assert "does not record" not in outcome.out + outcome.err
+        assert "cannot record" not in outcome.out + outcome.err
     return probabilities("graph"), probabilities("eager")
 
 

@@ -97,7 +97,7 @@ COMMANDS = {
         ["callbacks=[default,early_stopping]", "callbacks.checkpoint.monitor=null"],
         "it needs a monitor, such as val/track_loss",
     ),
-    "unknown tie": (["callbacks.checkpoint.ties=both"], "ties=both is none of first, last."),
+    "unknown tie": (["callbacks.checkpoint.ties=both"], "ties=both must be first or last."),
     "unknown monitor": (
         ["callbacks.checkpoint.monitor=val/accuracy"],
         "callbacks.checkpoint.monitor=val/accuracy is none of val/track_loss",
