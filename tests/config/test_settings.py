@@ -264,7 +264,10 @@ def test_a_sweep_without_a_job(values: str, cli: Cli, tiny: list[str]) -> None:
 
 def test_jobs_side_by_side_are_counted(cli: Cli, tiny: list[str]) -> None:
     outcome = cli("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", *tiny, "seed=1,2")
-    assert (outcome.code, "hydra.launcher.n_jobs=0 must be how many jobs run at a time" in outcome.err) == (2, True)
+    assert (outcome.code, "hydra.launcher.n_jobs=0 must be the number of jobs" in outcome.err) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
