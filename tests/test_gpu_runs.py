@@ -154,7 +154,7 @@ def test_no_memory_left_is_a_sentence(cli: Cli, on_gpu: list[str]) -> None:
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert outcome.code == 2
-    assert "No memory is left on the device (CUDA out of memory; Tried to allocate" in outcome.err
+    assert "The device is out of memory (CUDA out of memory; Tried to allocate" in outcome.err
 
 
 def test_ranks_train_as_one_process(on_gpu: list[str]) -> None:

@@ -75,7 +75,7 @@ COMMANDS = {
     "no devices": (["trainer.devices=0"], "trainer.devices=0 must be at least 1."),
     "devices by a word": (["trainer.devices=all"], "trainer.devices=all is none of a number, auto, -1 and a list"),
     "one GPU for two": (["trainer.devices=[1,1]"], "trainer.devices=[1, 1] names a GPU twice."),
-    "all of no GPUs": (["trainer.devices=-1"], "trainer.devices=-1 means all GPUs, and there is none to use"),
+    "all of no GPUs": (["trainer.devices=-1"], "trainer.devices=-1 means all GPUs, but there is none to use"),
     "a GPU of none": (["trainer.devices=[0]"], "trainer.devices=[0]: there is no GPU 0; there is no GPU to choose."),
     "too small a batch": (
         ["data.batch_size=1", "trainer.devices=2"],

@@ -190,7 +190,7 @@ BEFORE_ANY_DATA = {
     "data.download=perhaps": "data.download=perhaps must be true or false.",
     "data.root=1": "data.root=1 must be a path or null; write data.root=./1.",
     "data.root=": "data.root= is empty",
-    "data.root=NAME": "is too long; 255 bytes are the most for a name.",
+    "data.root=NAME": "is too long; a name may have at most 255 bytes.",
     "data.artists=nowhere.txt": "data.artists=nowhere.txt cannot be read",
     "data.batch_size=2 trainer.devices=3": "data.batch_size=2 leaves some of trainer.devices=3 without a clip",
     "init_from=nowhere": "There is no nowhere/checkpoints/best.ckpt",

@@ -57,11 +57,11 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     ),
     "an interpolation": (
         spoil("config.json", lambda c: c["config"]["data"].update(root="${oc.env:HF_TOKEN}")),
-        "data.root holds an interpolation",
+        "data.root contains an interpolation",
     ),
     "an interpolation of Hydra's": (
         spoil("config.json", lambda c: c["config"].update(hydra={"run": {"dir": "${oc.env:HOME}"}})),
-        "hydra.run.dir holds an interpolation",
+        "hydra.run.dir contains an interpolation",
     ),
     "a giant batch": (
         spoil("config.json", lambda c: c["config"]["data"].update(batch_size=2**40)),
