@@ -179,13 +179,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if checksum.startswith(CHECKSUM[:6]) and checksum != CHECKSUM % zlib.crc32(
             memoryview(content)[:-CHECKSUM_BYTES]
         ):
-            raise ValueError("its checksum is another one")
+            raise ValueError("its checksum does not match")
         _check_size(content)
         checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         _check_parts(checkpoint)
     except Exception as error:  # Damage can look like anything.
         raise UserError(
-            f"The checkpoint {path} is damaged; put a copy in its place or delete {path.parent.parent} and train again."
+            f"The checkpoint {path} is damaged; restore a copy, or delete {path.parent.parent} and train again."
         ) from error
     return checkpoint
 
@@ -194,7 +194,7 @@ def _check_size(content: bytes) -> None:
     """Check that an archive unpacks to no more bytes than it has; PyTorch does not compress checkpoints."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > len(content):
-            raise ValueError("it unpacks to more than it takes")
+            raise ValueError("it unpacks to more bytes than it has")
 
 
 def _check_parts(checkpoint: Any) -> None:

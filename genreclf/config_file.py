@@ -53,7 +53,7 @@ def parse_config(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, AttributeError, LookupError, TypeError) as error:  # The last three for odd scalars.
         raise ValueError(" ".join(str(error).split())) from None
     if not isinstance(config, dict):
-        raise ValueError("it holds no settings")
+        raise ValueError("it has no settings")
     for name in SECTIONS:
         if not isinstance(config.get(name), dict | None):
             raise ValueError(f"{name} is not a section")
@@ -71,14 +71,14 @@ def check_resolved(value: Any, key: str = "") -> None:
     if isinstance(value, dict):
         for name, entry in value.items():
             if not isinstance(name, str | int | float) or "${" in str(name):
-                raise ValueError(f"{name!r} is not a name of a setting")
+                raise ValueError(f"{name!r} is not the name of a setting")
             check_resolved(entry, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for entry in value:
             check_resolved(entry, key)
     elif isinstance(value, str):
         if "${" in value:
-            raise ValueError(f"{key} holds an interpolation, {value!r}")
+            raise ValueError(f"{key} contains an interpolation, {value!r}")
     elif isinstance(value, int):
         if not -(2**63) <= value < 2**64:
             raise ValueError(f"{key} is a number of more than 64 bits")

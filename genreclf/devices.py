@@ -63,7 +63,7 @@ def find_device(name: str) -> torch.device:
         reason = f" ({problem})" if (problem := gpu_problem()) else ""
         raise UserError(f"There is no device {name}: PyTorch can use {gpus} here{reason}; choose auto or cpu.")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("There is no device mps: PyTorch can use no Apple GPU here; choose auto or cpu.")
+        raise UserError("There is no device mps: PyTorch cannot use an Apple GPU here; choose auto or cpu.")
     return device
 
 
@@ -77,7 +77,7 @@ def gpu_problem(devices: Path = Path("/sys/bus/pci/devices")) -> str | None:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
         return str(error).partition(". ")[0].splitlines()[0]
-    return "this process has none of its GPUs"
+    return "this process cannot access its GPUs"
 
 
 def _is_nvidia_gpu(device: Path) -> bool:
@@ -110,7 +110,7 @@ def device_errors(way_out: str) -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
             # Beside how much was wanted, PyTorch's sentences tell programmers how to set its allocator.
             found = "; ".join(text.splitlines()[0].split(". ")[:3])
-            raise UserError(f"No memory is left on the device ({found}): {way_out}.") from error
+            raise UserError(f"The device is out of memory ({found}): {way_out}.") from error
         if any(words in text for words in UNUSABLE):
             reason = text.splitlines()[0]
             raise UserError(f"The GPU cannot be used ({reason}); choose another device, such as the CPU.") from error

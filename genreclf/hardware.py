@@ -52,8 +52,8 @@ def resolve_devices(accelerator: str, devices: int | str | list[int], ranks: int
         return devices
     if devices == -1 and not gpus and ranks == 1:
         raise UserError(
-            "trainer.devices=-1 means all GPUs, and there is none to use; set how many processes are to share the CPU, "
-            "such as trainer.devices=1."
+            "trainer.devices=-1 means all GPUs, but there is none to use; set the number of processes on the CPU, such "
+            "as trainer.devices=1."
         )
     return ranks if ranks > 1 else max(1, gpus)
 
@@ -88,7 +88,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
         has_tensor_cores = accelerator == "gpu" and torch.cuda.get_device_capability() >= VOLTA
         return "16-mixed" if has_tensor_cores else "32-true"
     if precision == "bf16-mixed" and not has_bf16:
-        raise UserError("trainer.precision=bf16-mixed, but this device does not multiply bf16; use 32-true or auto.")
+        raise UserError("trainer.precision=bf16-mixed, but this device does not support bf16; use 32-true or auto.")
     if precision == "16-mixed" and accelerator != "gpu":
         raise UserError("trainer.precision=16-mixed is for GPUs; use 32-true or auto.")
     return precision

@@ -53,7 +53,7 @@ def check_is_file(path: Path) -> None:
 def check_rate(sample_rate: int) -> None:
     """Raise `UnreadableTrack` if a sample rate in Hz is not plausible."""
     if not LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ:
-        raise UnreadableTrack(f"a sample rate of {sample_rate} Hz, not between 1 kHz and 1 MHz")
+        raise UnreadableTrack(f"its sample rate of {sample_rate} Hz is not between 1 kHz and 1 MHz")
 
 
 def check_track(n_samples: int, n_channels: int, sample_rate: int) -> None:

@@ -58,7 +58,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except IsADirectoryError as error:
         if not path.is_dir():
             raise
-        raise UserError(f"{path} is a folder, where a file is to be written; move it away.") from error
+        raise UserError(f"{path} is a folder, but a file must be written there; move the folder.") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -103,7 +103,7 @@ class RunDirectory:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"The run directory {self.path} cannot be made ({error.strerror}); set run_dir.") from error
+            raise UserError(f"Run directory {self.path} cannot be created ({error.strerror}); set run_dir.") from error
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -154,7 +154,7 @@ class RunDirectory:
         metrics = self.read_json(self.metrics)
         for key, depth in FIGURES.items():
             if not _holds_numbers(metrics.get(key), depth):
-                raise UserError(f"{self.metrics} cannot be read ({key} holds what is not a number).")
+                raise UserError(f"{self.metrics} cannot be read ({key} is not numeric).")
         return metrics
 
     @property
@@ -190,7 +190,7 @@ class RunDirectory:
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read ({error}).") from error
         if not isinstance(content, dict):
-            raise UserError(f"{path} cannot be read (it holds no object).")
+            raise UserError(f"{path} cannot be read (it is not a JSON object).")
         return content
 
     @staticmethod
@@ -207,9 +207,9 @@ class RunDirectory:
             with self.history.open(newline="", encoding="utf-8") as lines:
                 rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
             if [row.get("epoch") for row in rows] != list(range(len(rows))):
-                raise ValueError("its epochs are not 0, 1 and so on")
+                raise ValueError("its epochs are not 0, 1, ...")
             if not all({"epoch_s", "clips_per_s"} <= row.keys() for row in rows):
-                raise ValueError("it lacks times")
+                raise ValueError("it has no times")
         except (OSError, TypeError, ValueError, csv.Error) as error:  # TypeError of more cells than columns.
             raise UserError(f"{self.history} is damaged ({error}); repeat the run in another run_dir.") from error
         return rows
@@ -251,7 +251,7 @@ def sentence_when_full(path: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         if "No usable temporary directory" in str(error):  # Python tried to write to each that it knows.
-            raise NoSpace("No folder for temporary files can be written to: free space there or set TMPDIR.") from error
+            raise NoSpace("No folder for temporary files is writable: free space there or set TMPDIR.") from error
         if error.errno not in FULL:
             raise
         temporary = Path(tempfile.gettempdir())
@@ -259,7 +259,7 @@ def sentence_when_full(path: Path | None = None) -> Iterator[None]:
             sentence = f"No space is left in {temporary}, where temporary files go; free some or set TMPDIR, then"
             raise NoSpace(f"{sentence} run the same command again.") from error
         sentence = f"No space is left in {path}; free some, then run the same command again"
-        raise NoSpace(f"{sentence}: what was done is kept.") from error
+        raise NoSpace(f"{sentence}: finished work is kept.") from error
 
 
 def _is_fuller(temporary: Path, path: Path, error: OSError) -> bool:

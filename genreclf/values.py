@@ -38,7 +38,7 @@ def value_problems(values: Mapping[str, Any], prefix: str = "") -> list[str]:
             continue
         entries = value if isinstance(value, list) else [value]
         if len(entries) > LONGEST_LIST:
-            problems.append(f"{name} has {len(entries)} entries; {LONGEST_LIST} are the most.")
+            problems.append(f"{name} has {len(entries)} entries; at most {LONGEST_LIST} are allowed.")
             continue
         for entry in entries:
             if isinstance(entry, list):
@@ -56,11 +56,11 @@ def _problem(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     if not value:
-        return "is empty; give it a value, or leave it out"
+        return "is empty; give it a value, or omit it"
     if "\0" in value:
-        return "holds a null character"
+        return "contains a null character"
     if any(len(part.encode(errors="replace")) > LONGEST_NAME for part in value.split("/")):
-        return f"is too long; {LONGEST_NAME} bytes are the most for a name"
+        return f"is too long; a name may have at most {LONGEST_NAME} bytes"
     return None
 
 

@@ -19,9 +19,9 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 DAMAGED = {
     "aliases": (BOMB, "it holds an alias"),
     "a cycle": ("a: &a [*a]\n", "it holds an alias"),
-    "an interpolation": ("data: {root: '${oc.env:HF_TOKEN}'}\n", "data.root holds an interpolation"),
-    "an interpolated list": ("a: {b: [1, ['${seed}']]}\n", "a.b holds an interpolation"),
-    "an interpolated key": ("'${seed}': 1\n", "'${seed}' is not a name of a setting"),
+    "an interpolation": ("data: {root: '${oc.env:HF_TOKEN}'}\n", "data.root contains an interpolation"),
+    "an interpolated list": ("a: {b: [1, ['${seed}']]}\n", "a.b contains an interpolation"),
+    "an interpolated key": ("'${seed}': 1\n", "'${seed}' is not the name of a setting"),
     "a Python object": ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
     "a date": ("a: 2024-01-01\n", "a is a date"),
     "no date": ("a: 2024-99-99\n", "month must be in 1..12"),
@@ -32,8 +32,8 @@ DAMAGED = {
     "a huge number": (f"a: 0x{'f' * 50}\n", "a is a number of more than 64 bits"),
     "depth": ("[" * 3_000, "nested too deeply"),
     "size": (f"a: {'x' * LARGEST_BYTES}\n", f"larger than {LARGEST_BYTES} bytes"),
-    "a list": ("[1]\n", "it holds no settings"),
-    "nothing": ("", "it holds no settings"),
+    "a list": ("[1]\n", "it has no settings"),
+    "nothing": ("", "it has no settings"),
     "a word for a section": ("model: x\n", "model is not a section"),
     "two documents": ("a: 1\n---\na: 2\n", "expected a single document"),
     "no text": (b"\xff\xfe\x00", "can't decode"),
@@ -80,7 +80,7 @@ def test_no_command_resolves_an_interpolation(
     words = {"predict": [str(trained.music)], "index": [str(trained.music)], "push": ["--repo", "a/b"]}
     outcome = cli(command, "theirs", *words.get(command, []))
     assert outcome.code == 2
-    assert "logger.project holds an interpolation" in outcome.err
+    assert "logger.project contains an interpolation" in outcome.err
     assert not (run.path / "evaluations").exists()
 
 

@@ -43,7 +43,7 @@ def test_finds_devices_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("gpu:first", "gpu:first is not a device; choose auto, cpu, cuda, cuda:1 or mps."),
         ("cuda:1", "There is no device cuda:1: PyTorch can use 1 NVIDIA GPU here; choose auto or cpu."),
-        ("mps", "There is no device mps: PyTorch can use no Apple GPU here; choose auto or cpu."),
+        ("mps", "There is no device mps: PyTorch cannot use an Apple GPU here; choose auto or cpu."),
     ],
 )
 def test_a_device_that_is_not_there(
@@ -70,7 +70,7 @@ def test_predict_takes_a_device(cli: Cli, trained: Trained, monkeypatch: pytest.
     there = cli("predict", str(trained.run.path), song, "--device", "cuda")
     assert (there.code, there.out) == (2, "")
     assert there.err.startswith("There is no device cuda: PyTorch can use 0 NVIDIA GPUs here")
-    assert "tpu is none of auto, cpu, cuda, cuda:1, mps" in cli("app", "run", "--device", "tpu").err
+    assert "tpu is not one of auto, cpu, cuda, cuda:1, mps" in cli("app", "run", "--device", "tpu").err
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ FULL = (
     "free. Including non-PyTorch memory, this process has 78.00 GiB memory in use."
 )
 SAID = (
-    "No memory is left on the device (CUDA out of memory; Tried to allocate 2.00 GiB; GPU 0 has a total capacity of "
+    "The device is out of memory (CUDA out of memory; Tried to allocate 2.00 GiB; GPU 0 has a total capacity of "
     "79.11 GiB of which 1.00 GiB is free): "
 )
 

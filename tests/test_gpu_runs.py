@@ -68,7 +68,7 @@ def of_recorded_and_eager_steps(cli: Cli, *words: str) -> tuple[np.ndarray, np.n
     for step in ("graph", "eager"):
         outcome = cli(*words, "data.batch_size=5", f"trainer.step={step}", f"run_dir={step}")
         assert outcome.code == 0, outcome.err
-        assert "does not record" not in outcome.out + outcome.err
+        assert "cannot record" not in outcome.out + outcome.err
     return probabilities("graph"), probabilities("eager")
 
 
@@ -154,7 +154,7 @@ def test_no_memory_left_is_a_sentence(cli: Cli, on_gpu: list[str]) -> None:
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert outcome.code == 2
-    assert "No memory is left on the device (CUDA out of memory; Tried to allocate" in outcome.err
+    assert "The device is out of memory (CUDA out of memory; Tried to allocate" in outcome.err
 
 
 def test_ranks_train_as_one_process(on_gpu: list[str]) -> None:

@@ -72,8 +72,8 @@ def test_sounds_are_bounded_before_they_are_decoded(cli: Cli, tmp_path: Path) ->
     bad = {
         "endless.flac": "its header claims 865.7 h, more than the 2 h that a track may have; cut it into segments",
         "day.flac": "its header claims 24.0 h",
-        "slow.wav": "a sample rate of 1 Hz, not between 1 kHz and 1 MHz",
-        "fast.wav": "a sample rate of 2147483647 Hz",
+        "slow.wav": "its sample rate of 1 Hz is not between 1 kHz and 1 MHz",
+        "fast.wav": "its sample rate of 2147483647 Hz",
         "loop.wav": "Too many levels of symbolic links",
     }
     check_prepared(cli, tmp_path, "folder", bad)
@@ -113,7 +113,7 @@ def test_a_memory_that_does_not_suffice_is_a_reason(tmp_path: Path, monkeypatch:
 
     soundfile.write(tmp_path / "a.wav", NOISE, RATE)
     monkeypatch.setattr(soundfile.SoundFile, "read", full)
-    with pytest.raises(UnreadableTrack, match="too large for the memory"):
+    with pytest.raises(UnreadableTrack, match="too large for the free memory"):
         decode(tmp_path / "a.wav")
 
 
@@ -131,7 +131,7 @@ def test_a_prediction_names_them_too(cli: Cli, trained: Trained, tmp_path: Path)
     outcome = cli("predict", str(trained.run.path), str(tmp_path))
     assert outcome.code == 0
     assert "endless.flac: not readable as audio" in outcome.err
-    assert "slow.wav: a sample rate of 1 Hz" in outcome.err
+    assert "slow.wav: its sample rate of 1 Hz" in outcome.err
     assert "Traceback" not in outcome.err
 
 

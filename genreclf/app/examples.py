@@ -60,7 +60,7 @@ class Examples:
         """Take the first audio file of each genre's folder, or else the folder's first; raise `UserError` if none."""
         found = [path for path, reason in audio_files([str(folder)]) if reason is None]
         if not folder.is_dir() or not found:
-            raise UserError(f"--songs {folder} is not a folder with audio files; name one, or leave --songs out.")
+            raise UserError(f"--songs {folder} is not a folder with audio files; choose another or omit --songs.")
         genres: dict[str, Path] = {}
         for path in found:
             if len(parts := path.relative_to(folder).parts) > 1:
@@ -68,7 +68,7 @@ class Examples:
         if len(genres) > 1:
             songs = [Example(genre, path, genre=genre) for genre, path in genres.items()]
             return cls(songs[:SHOWN], about="A song of each genre.")
-        return cls([Example(path.stem, path) for path in found[:SHOWN]], about="Songs that this page brings.")
+        return cls([Example(path.stem, path) for path in found[:SHOWN]], about="Songs chosen for this page.")
 
     @classmethod
     def of_run(cls, run: RunDirectory, folder: Path) -> Self:
@@ -79,7 +79,7 @@ class Examples:
         except UserError:  # The files may be elsewhere by now.
             return cls.computed(folder)
         songs = [Example(genre, tracks[genre].path, genre=genre) for genre in sorted(tracks)]
-        about = "A song of each genre, of those that the model was tested on."
+        about = "A song of each genre from the test set of the model."
         return cls(songs[:SHOWN], about=about) if songs else cls.computed(folder)
 
     @classmethod
@@ -91,7 +91,7 @@ class Examples:
             Example(track.genre, folder / f"{track.genre}.wav", number, track.genre)
             for number, track in enumerate(music.tracks())
         ]
-        return cls(songs, about="Music that a computer made up in the style of each genre.", music=music)
+        return cls(songs, about="Computer-generated music in the style of each genre.", music=music)
 
     def path(self, number: int) -> Path:
         """Return the file of a song, computed if it is not there."""

@@ -10,10 +10,10 @@ from genreclf.reports.titles import dataset_title, model_title, part_name
 from genreclf.run_directory import RunDirectory
 
 LEAKY = (
-    "LEAKY: the songs of the test, or parts of them, were also used to train the model, so this figure says nothing "
-    "about songs that it does not know."
+    "LEAKY: the test songs, or parts of them, were also used to train the model, so this accuracy says nothing about "
+    "new songs."
 )
-PICTURES = "The model learned from pictures of sound; your song is turned into such a picture first."
+PICTURES = "The model was trained on pictures of sound; your song is turned into such a picture first."
 
 
 def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def _notices(predictor: GenrePredictor, metrics: dict[str, Any], *, leaky: bool)
     if isinstance(pretrained, dict):
         name, data, overlap = (str(pretrained.get(key, "unknown")) for key in ("name", "pretrained_on", "overlap"))
         notices.append(
-            f"PRETRAINED: a part of the model ({name}) learned from other data first ({data}). Songs of the test among "
-            f"them: {overlap}."
+            f"PRETRAINED: part of the model ({name}) was first trained on other data ({data}). Test songs in them: "
+            f"{overlap}."
         )
     if predictor.warning is not None:
         notices.append(_PLAIN.get(predictor.warning, predictor.warning))
@@ -68,7 +68,7 @@ def _notices(predictor: GenrePredictor, metrics: dict[str, Any], *, leaky: bool)
 
 
 _PLAIN = {
-    COMPUTED_ONLY: "The model has only ever heard music that a computer made up: of real songs it knows nothing, and "
-    "its answers about them mean little."
+    COMPUTED_ONLY: "The model was trained on computer-generated music only. It knows nothing of real songs, so its "
+    "answers about them mean little."
 }
 """Warnings of `GenrePredictor` in words for visitors."""

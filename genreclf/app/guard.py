@@ -105,7 +105,7 @@ class Guard:
             raise Refused(404, "Not an address of this page.")
         is_upload = path == UPLOAD
         if _media_type(headers) != ("multipart/form-data" if is_upload else "application/json"):
-            raise Refused(415, "Not what this address takes.")
+            raise Refused(415, "This address does not accept this content type.")
         largest_bytes = self.largest_upload_bytes if is_upload else LARGEST_JSON_BYTES
         length = headers.get("content-length", "0")
         if len(length) > _MOST_DIGITS or int(length) > largest_bytes:

@@ -91,7 +91,7 @@ def course_of(prediction: Prediction) -> str:
     """Say in words how the most probable genre changes."""
     stretches = prediction.timeline.stretches()
     if len(stretches) == 1:
-        return f"From beginning to end mostly {stretches[0][1]}."
+        return f"Mostly {stretches[0][1]} from beginning to end."
     words = [f"{genre} from {clock(start_s)}" for start_s, genre in stretches[:CHANGES]]
     more = len(stretches) - CHANGES
     return f"Mostly {', then '.join(words)}{f', and {more} more changes' if more > 0 else ''}."

@@ -176,6 +176,6 @@ def listening_at(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise UserError(
-            f"Nothing can be served at {host}:{port} ({error.strerror}); choose --host or --port."
+            f"The page cannot be served at {host}:{port} ({error.strerror}); choose another --host or --port."
         ) from error
     return listening

@@ -65,12 +65,12 @@ class SongPage:
             name=name,
             player=self.media.put(path),
             similar=list(zip(similar, players, strict=True)),
-            without_library=self.without_library or "The library holds no other song.",
+            without_library=self.without_library or "The library has no other song.",
         )
 
     def _refusal(self, sentence: str) -> str:
         size = f"{self.limits.megabytes:g} MB and {self.limits.minutes:g} minutes"
-        return message_html(sentence, f"A song in MP3, FLAC, OGG or WAV of at most {size} will do.")
+        return message_html(sentence, f"Choose an MP3, FLAC, OGG or WAV file of at most {size}.")
 
     def _check(self, path: Path) -> None:
         """Read a song once from end to end: the limits hold before anything is computed."""

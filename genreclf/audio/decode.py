@@ -67,7 +67,7 @@ class AudioStream:
         for block in self._blocks:
             samples = _mono(block)
             if not np.isfinite(samples).all():
-                raise UnreadableTrack("holds NaN or infinity")
+                raise UnreadableTrack("contains NaN or infinity")
             self.n_samples += len(samples)
             if self.duration_s > LONGEST_SONG_S:
                 raise UnreadableTrack(f"longer than {LONGEST_SONG_S / 3600:g} h; cut it into segments")
@@ -176,7 +176,7 @@ def _open_whole(path: Path) -> Iterator[Any]:
         try:
             yield file
         except MemoryError:
-            raise UnreadableTrack("too large for the memory that is free") from None
+            raise UnreadableTrack("too large for the free memory") from None
 
 
 @contextmanager

@@ -182,8 +182,8 @@ def mel_filters(n_fft: int, f_min: float, f_max: float, n_mels: int, sample_rate
         from torchaudio.functional import melscale_fbanks
     except OSError as error:
         raise UserError(
-            f"torchaudio cannot be loaded, since its build does not fit that of torch {torch.__version__} "
-            f"({first_line(error)}): install both again, from the same place."
+            f"torchaudio cannot be loaded, because its build does not match torch {torch.__version__} "
+            f"({first_line(error)}): reinstall both from the same index."
         ) from error
     bins = n_fft // 2 + 1
     filters: Tensor = melscale_fbanks(bins, f_min, f_max, n_mels, sample_rate, norm="slaney", mel_scale="slaney")

@@ -40,7 +40,7 @@ class Scaling(nn.Module):
         """Start with mean 0 and standard deviation 1; `fit` sets them."""
         super().__init__()
         if scale not in get_args(Scale):
-            raise UserError(f"features.scale={scale} is none of {', '.join(get_args(Scale))}.")
+            raise UserError(f"features.scale={scale} is not one of {', '.join(get_args(Scale))}.")
         self.spec = spec
         self.scale = scale
         self.register_buffer("mean", torch.zeros(spec.n_mels, 1))

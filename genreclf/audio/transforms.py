@@ -118,10 +118,10 @@ class Mp3(Transformation):
         import soundfile
 
         if "MP3" not in soundfile.available_formats():
-            raise UserError("the installed libsndfile writes no MP3; install the soundfile wheel, or leave mp3 out")
+            raise UserError("the installed libsndfile cannot write MP3; install the soundfile wheel, or remove mp3")
         low, high = next(ends for rate, ends in MP3_KBPS.items() if sample_rate >= rate)
         if not low <= self.bitrate_kbps <= high:
-            raise UserError(f"bitrate_kbps={self.bitrate_kbps:g} must lie between {low} and {high} at {sample_rate} Hz")
+            raise UserError(f"bitrate_kbps={self.bitrate_kbps:g} must be between {low} and {high} at {sample_rate} Hz")
         file, level = io.BytesIO(), (high - self.bitrate_kbps) / (high - low)
         try:
             soundfile.write(file, samples, sample_rate, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
@@ -148,7 +148,7 @@ class _Faster(Transformation):
 
     def __init__(self, *, factor: float) -> None:
         if not 0.1 <= factor <= 10:
-            raise ValueError(f"a factor of {factor} must lie between 0.1 and 10")
+            raise ValueError(f"factor={factor} must be between 0.1 and 10")
         self.factor = factor
 
 

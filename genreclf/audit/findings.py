@@ -160,7 +160,7 @@ def examine(config: Config, runs: Sequence[str], progress: Progress) -> Findings
     tracks = tuple(corpus.tracks.values())
     predicted = len(corpus.tracks.keys() & set(judged.track_ids)) if judged else 0
     if judged and not predicted:
-        raise UserError(f"--runs {runs[0]} has tested none of the {len(tracks)} tracks: give runs on this dataset.")
+        raise UserError(f"--runs {runs[0]} did not test any of the {len(tracks)} tracks: choose runs on this dataset.")
     sounds, unreadable = _measure(config, corpus, progress)
     split, problem = _split(config, corpus)
     exact = repeats.exact_repeats({track: sound.digest for track, sound in sounds.items()})

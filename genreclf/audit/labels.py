@@ -43,13 +43,13 @@ def read_out_of_fold(runs: Iterable[str]) -> TrackPredictions:
     for path in runs:
         run = RunDirectory(path)
         if run.status != "finished":
-            raise UserError(f"--runs {path} is not a finished run; give runs that have tested the dataset's tracks.")
+            raise UserError(f"--runs {path} is not a finished run; choose runs that tested the dataset's tracks.")
         if run.read_metrics().get("split", {}).get("leaky"):
-            raise UserError(f"--runs {path} is LEAKY: it has trained on tracks that it tests, so it suspects none.")
+            raise UserError(f"--runs {path} is LEAKY: it was trained on tracks that it tests, so it cannot judge them.")
         predictions = read_track_csv(run.predictions)
         genres = genres or predictions.genres
         if predictions.genres != genres:
-            raise UserError(f"--runs {path} knows other genres than the first run: give runs of the same ones.")
+            raise UserError(f"--runs {path} has other genres than the first run: choose runs with the same ones.")
         for row, track in enumerate(predictions.track_ids):
             genre_of[track] = genres[predictions.targets[row]]
             found.setdefault(track, []).append(predictions.probabilities[row])

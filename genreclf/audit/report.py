@@ -130,7 +130,7 @@ def _suspects(findings: Findings) -> Table:
         (one.track, one.genre, one.other, f"{one.probability:.2f}", f"{one.other_probability:.2f}")
         for one in (findings.suspects or ())[:ROWS]
     ]
-    return Table(header=("track", "genre", "found instead", "probability", "of the other"), cells=cells, words=3)
+    return Table(header=("track", "genre", "predicted", "probability", "of the predicted"), cells=cells, words=3)
 
 
 def _shortened(columns: Sequence[Column[Repeat]], rows: Sequence[Repeat]) -> Table:

@@ -57,7 +57,7 @@ def measure_audio(dataset: AudioDataset, track: Track, sample_rate: int) -> Soun
     else:
         waveforms = dataset.waveform(track, sample_rate)[None]
     if not np.isfinite(waveforms).all():
-        raise UnreadableTrack("holds NaN or infinity")
+        raise UnreadableTrack("contains NaN or infinity")
     digest = hashlib.sha256(f"{sample_rate} {waveforms.shape}".encode())
     digest.update(np.ascontiguousarray(waveforms).data)
     return Sound(

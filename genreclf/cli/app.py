@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> None:
         # Ends as with Ctrl+C, so that what visitors sent is deleted.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if options.host not in LOOPBACK:
-            note(f"whoever reaches {options.host} can use the page; it has no password.")
-        print(f"{address}  (Ctrl+C ends it)", flush=True)
+            note(f"anyone who can reach {options.host} can use the page; it has no password.")
+        print(f"{address}  (press Ctrl+C to stop)", flush=True)
 
     with suppress(KeyboardInterrupt):
         serve(
@@ -54,7 +54,7 @@ def _library(run: Path, directory: Path | None) -> tuple["Library | None", str]:
 
     if directory is None and not Library.exists(run):
         command = f"python -m genreclf index {shlex.quote(str(run))} FOLDER"
-        note(f"the page recommends no songs, since the run has no library; make one: {command}")
+        note(f"the page recommends no songs because the run has no library; create one: {command}")
         return None, "This page has no other songs to compare it with."
     try:
         library = Library.of_run(run, directory=directory)

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> None:
 
     config = checked(asked.overrides, run_dir="-", config_dir=asked.config_dir)
     if config.takes != "log_mel":
-        raise UserError("audit compares spectrograms, and this model takes none: leave model and encoder out.")
+        raise UserError("audit compares spectrograms, which this model does not use: omit model and encoder.")
 
     def progress(steps: Sequence[int], what: str) -> Iterable[int]:
         return track(steps, what, console=Console(stderr=True), disable=not sys.stderr.isatty())

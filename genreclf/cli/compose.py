@@ -144,7 +144,7 @@ def checked_refit(
         if override.is_sweep_override():
             raise UserError(f"{override.input_line} names several values; give one.")
         if group in ("split", "experiment", "regularization", "sweep", "refit", "init_from", "ckpt_path"):
-            raise UserError(f"{override.input_line}: a refit takes {group} from {run.path}; leave it out.")
+            raise UserError(f"{override.input_line}: a refit takes {group} from {run.path}; omit it.")
     epochs, plain = chosen_epochs(run), run.read_config()
     trainer, augmentation, callbacks = (plain.get(name) or {} for name in ("trainer", "augmentation", "callbacks"))
     # Before anything that the run names is imported.
@@ -155,7 +155,7 @@ def checked_refit(
     for name, node in list(callbacks.items()):
         if str(node.get("monitor")).startswith("val/") and not is_best_checkpoint(name, node):
             del callbacks[name]
-            print(f"Note: callbacks.{name} needs validation tracks, which train now: it is off.")
+            print(f"Note: callbacks.{name} is off, since it needs validation tracks and a refit has none.")
     if epochs is not None:
         trainer["max_epochs"] = epochs
     given = {"trainer": trainer, "augmentation": augmentation, "callbacks": callbacks}
@@ -183,11 +183,11 @@ def refuse_without_effect(overrides: Sequence[str]) -> None:
         if override.is_sweep_override():
             raise UserError(f"{typed} names several values; give one.")
         if key.partition(".")[0] in ("model", "encoder") and key != "encoder.weights":
-            raise UserError(f"{typed}: the network is the one that the run trained; leave it out, or train another.")
+            raise UserError(f"{typed}: the network of a trained run cannot be changed; omit it, or train another.")
         group, _, name = key.partition(".")
         of_a_test = name in (*TEST_SETTINGS, *TEST_ARGUMENTS)
         if key in TRAINING_ONLY or group in TRAINING_ONLY or (group == "trainer" and name and not of_a_test):
-            raise UserError(f"{typed} has no effect on a run that is trained; leave it out.")
+            raise UserError(f"{typed} has no effect on a trained run; omit it.")
 
 
 def composed(
@@ -230,13 +230,13 @@ def load_corpus_for(
     refuse_without_effect(overrides)
     for override in overrides:
         if override.lstrip("+~").partition("=")[0].partition(".")[0] not in ("data", "features"):
-            raise UserError(f"{override}: a library is made of a dataset; give keys of data and features alone.")
+            raise UserError(f"{override}: a library is built from a dataset; set only keys of data and features.")
     corpus = load_corpus(checked_again(run, overrides, trust=trust, config_dir=config_dir, run_dir="-"), device)
     ours = replace(corpus.spec, clip_frames=spec.clip_frames, rendering=spec.rendering)
     if ours != spec:
         differing = [each.name for each in fields(ours) if getattr(ours, each.name) != getattr(spec, each.name)]
         raise UserError(
-            f"The model was trained on other spectrograms than data={corpus.dataset_name} gives "
+            f"data={corpus.dataset_name} gives spectrograms that differ from those the model was trained on "
             f"({', '.join(differing)}): choose a dataset of the same kind and features."
         )
     return corpus

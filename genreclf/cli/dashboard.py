@@ -28,7 +28,7 @@ def parser() -> Parser:
     )
     command.add_argument("--name", help="of workspace and report; by default that of the first folder")
     command.add_argument(
-        "--out", type=Path, metavar="FILE", help="where the specification goes; dashboard.json beside the runs"
+        "--out", type=Path, metavar="FILE", help="where the specification goes; dashboard.json next to the runs"
     )
     command.add_argument(
         "--picture",

@@ -25,11 +25,11 @@ def main(arguments: list[str]) -> None:
     paths, unfinished, without = find_runs(Path(word) for word in asked.runs if word not in overrides)
     own = {Path(word.partition("=")[2]).resolve() for word in overrides if word.startswith("run_dir=")}
     if others := [path for path in unfinished if path.resolve() not in own]:
-        raise UserError(f"{others[0]} is not finished; let it end first, or name the others one by one.")
+        raise UserError(f"{others[0]} is not finished; wait for it, or name the others one by one.")
     if without:
-        raise UserError(f"There is no run in {without[0]}; leave it out, or name a folder that holds some.")
+        raise UserError(f"There is no run in {without[0]}; omit it, or choose a folder that contains runs.")
     if len(paths) < 2:
-        raise UserError(f"{paths[0]} is one run; an ensemble is of two or more.")
+        raise UserError(f"{paths[0]} is only one run; an ensemble needs two or more.")
     runs = [RunDirectory(path) for path in paths]
     configs = [checked_again(run, [], trust=asked.trust, config_dir=asked.config_dir) for run in runs]
     combined = combine(runs, configs, weights=asked.weights)
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     was_there = target.path.exists()
     goes_on = target.config.exists() and not difference(target.read_config(), config.plain)
     if target.status == "finished" or (not goes_on and (target.config.exists() or target.checkpoints.exists())):
-        raise UserError(f"{target.path} holds a run already; choose another run_dir.")
+        raise UserError(f"{target.path} already contains a run; choose another run_dir.")
     target.make()
     try:
         SafeCheckpointIO().save_checkpoint(combined.checkpoint, target.best)

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
 
     target = RunDirectory(config.run_dir)
     if target.config.exists() and (differing := difference(target.read_config(), config.plain)):
-        raise UserError(f"{target.path} holds another run ({differing}); set another run_dir.")
+        raise UserError(f"{target.path} contains another run ({differing}); set another run_dir.")
     carry_out("evaluate", config)
 
 
@@ -46,7 +46,7 @@ def _measure_robustness(config: "Config", overrides: Sequence[str], trust: Seque
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key.partition(".")[0] in ("logger", "trainer") and key not in ("trainer", "trainer.accelerator"):
-            raise UserError(f"{override} has no effect on robustness, which is measured on one device; leave it out.")
+            raise UserError(f"{override} has no effect on robustness, which is measured on one device; omit it.")
     from genreclf.inference.robustness import measure_robustness
     from genreclf.reports.robustness import robustness_table
 

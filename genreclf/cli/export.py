@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
         checked = export(predictor, path, format=format, metadata=metadata, files=options.check)
     for name, difference in checked.differences.items():
         print(f"{difference:.1e}  {name}", file=sys.stderr)
-    print(f"Largest difference of a probability from the original: {checked.largest:.1e}")
+    print(f"Largest difference from the original probabilities: {checked.largest:.1e}")
     say(path, sys.stdout)
 
 
@@ -42,6 +42,6 @@ def parser() -> Parser:
     command.add_argument("--format", choices=("onnx", "torch-export"), default="onnx", help="default: onnx")
     command.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/model.onnx or RUN/model.pt2")
     command.add_argument(
-        "--check", type=Path, nargs="+", default=[], metavar="FILE", help="audio to compare on, beside noise and tones"
+        "--check", type=Path, nargs="+", default=[], metavar="FILE", help="audio to compare on, besides noise and tones"
     )
     return command

@@ -21,7 +21,7 @@ def main() -> None:
     _print(COMMANDS)
     print("\ntraining (python -m genreclf [KEY=VALUE ...]), such as experiment=quickstart or model=cnn trainer=cpu:")
     _print(OPTIONS)
-    print("\npython -m genreclf list shows the groups of settings, python -m genreclf list model one of them;")
+    print("\npython -m genreclf list shows the groups of settings, python -m genreclf list model shows one group;")
     print("python -m genreclf train --help shows every setting.")
 
 

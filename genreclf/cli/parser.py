@@ -80,7 +80,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the mistake as one sentence."""
         if re.match("the following arguments are required: RUN\\b", message):
-            message = f"{self.command} wants a run directory first"
+            message = f"{self.command} needs a run directory first"
         elif found := re.match(r"unrecognized arguments: (\S+)", message):
             message = f"{self.command}: {self._unknown(found[1])}"
         else:
@@ -89,9 +89,9 @@ class Parser(argparse.ArgumentParser):
 
     def _unknown(self, word: str) -> str:
         if not word.startswith("-"):
-            return f"{word} is one argument too many"
+            return f"{word} is not expected here"
         if word in ("-m", "--multirun"):
-            return f"{word} is for trainings; start {self.command} once for each value"
+            return f"{word} is for training only; run {self.command} once for each value"
         near = difflib.get_close_matches(word.partition("=")[0], self.option_names(), 1)
         return f"there is no option {word}" + (f" (did you mean {near[0]}?)" if near else "")
 
@@ -113,13 +113,13 @@ def number(kind: type[int] | type[float], low: float, high: float, name: str) ->
 
 def _run_directory(text: str) -> str:
     if "=" in text and not Path(text).exists():
-        raise argparse.ArgumentTypeError(f"{text} is a setting, and a run directory stands before it")
+        raise argparse.ArgumentTypeError(f"{text} is a setting; put a run directory before it")
     return text
 
 
 def _device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text} is none of auto, cpu, cuda, cuda:1, mps")
+        raise argparse.ArgumentTypeError(f"{text} is not one of auto, cpu, cuda, cuda:1, mps")
     return text
 
 

@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
     if not predicted:
         raise UserError("No song could be predicted.")
     if left_out:
-        print(f"{predicted} predicted, {left_out} left out.", file=sys.stderr)
+        print(f"{predicted} predicted, {left_out} skipped.", file=sys.stderr)
 
 
 def _abstention(word: str) -> tuple[str, float]:
@@ -93,14 +93,14 @@ def _least_confidence(predictor: "GenrePredictor", kind: str, value: float) -> f
         return value
     if (calibration := predictor.calibration) is None:
         raise UserError(
-            "--abstain coverage=... needs a run that was calibrated on validation tracks, which older runs and those "
-            "without such tracks are not: use --abstain probability=..., or train again."
+            "--abstain coverage=... needs a run that was calibrated on validation tracks, and this run was not: use "
+            "--abstain probability=..., or train again with validation tracks."
         )
     least = calibration.least_confidence(value)
     right = 100 * calibration.accuracy_at(value)
     note(
-        f"songs with a confidence below {least:.3f} are not sure; of the validation tracks above, {right:.0f} % "
-        "were right."
+        f'songs with a confidence below {least:.3f} are marked "{NOT_SURE}"; above it, {right:.0f} % of the '
+        "validation tracks were right."
     )
     return least
 

@@ -17,20 +17,20 @@ def main(arguments: list[str]) -> None:
     config = checked(options.overrides, run_dir="-", config_dir=options.config_dir)
     check_encoder(config)
     if (size := expected_bytes(config)) is not None:
-        print(f"The store takes about {size / 1e6:.0f} MB; the time that is left stands beside the bar.")
+        print(f"The store takes about {size / 1e6:.0f} MB; the progress bar shows the time left.")
     corpus = load_corpus(config)
     corpus.store.check()
     note(*corpus.warnings)
     tracks, frames = len(corpus.store.lengths_frames), sum(corpus.store.lengths_frames.values())
     hours = frames / corpus.spec.frames_per_second / 3600
-    print(f"{tracks} tracks, {hours:.2f} hours, {corpus.store.frames.nbytes / 1e6:.0f} MB, every one checked.")
+    print(f"{tracks} tracks, {hours:.2f} hours, {corpus.store.frames.nbytes / 1e6:.0f} MB, all tracks checked.")
     say(corpus.store.directory, sys.stdout)
 
 
 def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
-        "prepare", "Compute the spectrograms of a dataset into the store, check all of them, and say where they lie."
+        "prepare", "Compute the spectrograms of a dataset into the store, check all of them, and print where they are."
     )
     command.add_overrides("as for a training, such as data=folder data.root=my/music features.n_mels=256")
     return command

@@ -16,12 +16,12 @@ def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
         "push",
-        "Share a finished run on the Hugging Face hub: weights (safetensors), configuration, figures, "
+        "Share a finished run on the Hugging Face hub: weights (safetensors), configuration, results, "
         "split and a model card. The ids of all tracks and their artists are in split.json; paths of this machine "
         "are left out.",
     )
     command.add_run("run directory, finished", trust=False)
-    command.add_argument("--repo", required=True, metavar="USER/NAME", help="where to; made if it is not there")
+    command.add_argument("--repo", required=True, metavar="USER/NAME", help="where to; created if it does not exist")
     command.add_argument("--license", default="unknown", help="of the weights, as the hub abbreviates it (unknown)")
     command.add_argument("--private", action="store_true", help="make it visible to its owner alone")
     return command

@@ -27,9 +27,9 @@ def main(arguments: list[str]) -> None:
         from genreclf.cli.recommend_evaluation import evaluate
 
         if options.format == "m3u":
-            raise UserError("recommend: --evaluate has no playlist; choose another --format.")
+            raise UserError("recommend: --evaluate prints no playlist; choose another --format.")
         if options.picture is not None:
-            raise UserError("recommend: --picture is of one song; leave it or --evaluate out.")
+            raise UserError("recommend: --picture shows one song; omit it or --evaluate.")
         if without_effect := [
             name
             for name, value in (
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
             )
             if value
         ]:
-            raise UserError(f"recommend: {', '.join(without_effect)} has no effect with --evaluate; leave it out.")
+            raise UserError(f"recommend: {', '.join(without_effect)} has no effect with --evaluate; omit it.")
         return evaluate(
             options.run,
             options.what,
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
             config_dir=options.config_dir,
         )
     if len(options.what) != 1:
-        raise UserError("recommend wants one song: python -m genreclf recommend RUN SONG [-k 10]")
+        raise UserError("recommend needs exactly one song: python -m genreclf recommend RUN SONG [-k 10]")
     from genreclf.recommend import Library
 
     library = Library.of_run(options.run, directory=options.library)
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
         exclude_artists=options.exclude_artist,
     )
     if not found:
-        raise UserError("The library holds no other song that these options allow.")
+        raise UserError("The library has no other song that these options allow.")
     FORMATS[options.format](found)
     if options.picture is not None:
         _draw(options.picture, library, song, found)
@@ -156,7 +156,7 @@ def _m3u(found: "list[Recommendation]") -> None:
     for one in found:
         song = one.song
         if not song.playable or not str(song.path).isprintable():
-            say(f"{printable(song.name)} is left out: a playlist cannot hold it.")
+            say(f"{printable(song.name)} is left out: a playlist cannot contain it.")
             continue
         title = f"{song.artist} - {song.path.stem}" if song.artist else song.path.stem
         lines += [f"#EXTINF:{round(song.duration_s)},{printable(' '.join(title.split()))}", str(song.path)]

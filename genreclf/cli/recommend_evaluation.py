@@ -36,7 +36,7 @@ def evaluate(
     predictor.check_embeds()
     split = Split.from_json(directory.read_json(directory.split))
     if split.leaky:
-        raise UserError(f"{run} has a LEAKY split: its test tracks are in its training, so they measure nothing.")
+        raise UserError(f"{run} has a LEAKY split: it was trained on its test tracks, so they measure nothing.")
     corpus = load_corpus_for(
         predictor.spec, directory, overrides, device=predictor.device, trust=trust, config_dir=config_dir
     )
@@ -44,11 +44,11 @@ def evaluate(
     missing = [name for name in test if name not in corpus.store.lengths_frames]
     if missing:
         raise UserError(
-            f"The dataset lacks {len(missing)} of the run's test tracks, {missing[0]} first: check data.root."
+            f"The dataset lacks {len(missing)} of the run's test tracks, such as {missing[0]}: check data.root."
         )
     tracks = [corpus.tracks[name] for name in test]
     if not any(track.artist for track in tracks):
-        note("no artist is known (data.artists), so songs of one artist find each other.")
+        note("no artist is known, so songs by the same artist match each other; set data.artists.")
     collection = _collection(tracks)
     spectrograms = [corpus.store.spectrogram(track.id) for track in tracks]
     probabilities, embeddings = _described(predictor, spectrograms)
@@ -57,14 +57,14 @@ def evaluate(
     if val := [corpus.tracks[name] for name in validation if name in corpus.store.lengths_frames]:
         val_shares, val_embeddings = _described(predictor, [corpus.store.spectrogram(track.id) for track in val])
         weights = q.preferred_weights(val_embeddings, val_shares, sizes, _collection(val), k)
-        place = f"They are kept in {directory.path / WEIGHTS}; the next index compares songs by them."
+        place = f"They are saved in {directory.path / WEIGHTS} for the next index."
         try:
             directory.write_json(directory.path / WEIGHTS, {"sizes": list(sizes), "weights": list(weights)})
         except OSError as error:
-            place = f"They are not kept, since {directory.path} cannot be written to ({error.strerror})."
+            place = f"They are not saved, since {directory.path} cannot be written to ({error.strerror})."
         named = [f"part {i + 1}" for i in range(len(sizes))] if len(sizes) > 1 else ["embedding"]
         chosen = ", ".join(f"{name} {weight:g}" for name, weight in zip([*named, "genres"], weights, strict=True))
-        say(f"Weights that {len(val)} validation tracks prefer: {chosen}. {place}")
+        say(f"Weights chosen on {len(val)} validation tracks: {chosen}. {place}")
     vectors = q.similarity_of(embeddings, probabilities, sizes, weights).vectors(embeddings, probabilities)
     similarity_by = {
         "similarity": vectors @ vectors.T,
@@ -83,7 +83,7 @@ def evaluate(
         row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
         rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
     groups = len(np.unique(collection.group))
-    say(f"{len(tracks)} test tracks in {groups} groups that share no artist, each looked for among the other groups.")
+    say(f"{len(tracks)} test tracks in {groups} groups that share no artist, each compared with the other groups.")
     _show(rows, k, form)
 
 

@@ -60,12 +60,12 @@ def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[
     from genreclf.run_directory import sentence_when_full
 
     if config.takes != "log_mel":
-        raise UserError("show draws spectrograms, and this model takes none: leave model and encoder out.")
+        raise UserError("show draws spectrograms, which this model does not use: omit model and encoder.")
     corpus = load_corpus(config)
     tracks_of = plots.ids_by_genre(corpus.store, corpus.genre_of)
     genre = genre if genre is not None else next(iter(tracks_of))
     if genre not in tracks_of:
-        raise UserError(f"--genre {genre} is none of {', '.join(tracks_of)}.")
+        raise UserError(f"--genre {genre} is not one of {', '.join(tracks_of)}.")
     directory = directory or Path("outputs/show") / corpus.dataset_name
     track_id = tracks_of[genre][0]
     chosen = plots.spread(tracks_of[genre], plots.MOSAIC_TRACKS)

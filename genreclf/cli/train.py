@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
     except KeyboardInterrupt:
         if SweepStart.sweep_dir is None:
             raise
-        raise KeyboardInterrupt("The same command goes on where it stopped.") from None
+        raise KeyboardInterrupt("Run the same command again to continue.") from None
     finally:
         if SweepStart.sweep_dir is not None:
             cool_down()
@@ -87,7 +87,7 @@ def train(config: DictConfig) -> float:
     run_dir = Path(settings.runtime.output_dir)
     try:
         if chosen := settings.runtime.choices.get("sweep"):
-            raise UserError(f"sweep={chosen} is many runs; start it with python -m genreclf -m sweep={chosen}.")
+            raise UserError(f"sweep={chosen} is a multirun; start it with python -m genreclf -m sweep={chosen}.")
         return _run(config, run_dir, settings)
     except (UserError, OmegaConfBaseException) as error:
         # Not raised: Hydra would print the overrides before it.
@@ -148,7 +148,7 @@ def _layers_of(encoder: DictConfig) -> str:
     from genreclf.config import instantiate
 
     if encoder.get("_target_") is None:
-        raise UserError("sweep=layers is of a pretrained encoder: choose one with encoder=NAME.")
+        raise UserError("sweep=layers needs a pretrained encoder: choose one with encoder=NAME.")
     made = instantiate.make("encoder", OmegaConf.to_container(encoder, resolve=True))  # type: ignore[arg-type]
     return ",".join([*made.layers, "all"])
 

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
 
     overrides = [*trial_arguments(arguments[end + 1 :], asked.search.split(",")), *asked.overrides]
     if "run_dir" in (fixed := fixed_keys(asked.overrides)):
-        raise UserError("run_dir is one run's; a sweep gives each trial its own.")
+        raise UserError("run_dir is for a single run; a sweep gives each trial its own.")
     config = composed(overrides, asked.config_dir, can_sweep=True)
     job = Job(
         run_dir=asked.sweep / job_folder(overrides, fixed, _root_=config),

@@ -92,7 +92,7 @@ def compare(paths: Iterable[Path], artists: Path | None = None, without_tracks: 
     alike = [pair for members in classes.values() for pair in combinations(members, 2)]
     tests = [paired_test(first.scores, second.scores) for first, second in alike]
     warnings += [
-        f"{first.name} and {second.name} know different artists of the same tracks: they are tested over tracks only."
+        f"{first.name} and {second.name} list different artists for the same tracks: they are tested over tracks only."
         for first, second in alike
         if differ_in_artists(first.scores, second.scores)
     ]
@@ -138,8 +138,8 @@ def _without(runs: Sequence[FinishedRun], path: Path | None) -> tuple[Sequence[F
     listed = read_track_list(path)
     tested = {id for run in runs for id in run.tracks.track_ids}
     if not (found := len(tested & listed)):
-        raise UserError(f"--without-tracks {path} names none of the {len(tested)} test tracks: give ids of theirs.")
-    note = f"{found} of {len(tested)} test tracks are left out, those of {path}; figures of clips are not computed."
+        raise UserError(f"--without-tracks {path} lists none of the {len(tested)} test tracks: list their ids in it.")
+    note = f"{found} of {len(tested)} test tracks are left out, as {path} lists them; clip metrics are not computed."
     return [run.without(listed) for run in runs], [note]
 
 
@@ -165,7 +165,7 @@ def _artists(runs: Sequence[FinishedRun], path: Path | None) -> dict[Key, Sequen
     keys = {track_key(run.dataset, id): id for run in runs for id in run.tracks.track_ids}
     named = {key: names for key, id in keys.items() if (names := credited(artist_of(id, listed)))}
     if not named:
-        raise UserError(f"--artists {path} names the artist of none of the {len(keys)} test tracks: give their file.")
+        raise UserError(f"--artists {path} has no artist for any of the {len(keys)} test tracks: choose their file.")
     return {**known, **named}
 
 
@@ -198,7 +198,7 @@ def _refusal(first: Sequence[Experiment], second: Sequence[Experiment]) -> str:
         what = f"the split {leaky.split} is LEAKY"
         if seen := _seen(leaky):
             what = f"{leaky.title} was tested on tracks that it has seen ({seen[0]})"
-        return f"{names}{what}, so that the difference would be the leak."
+        return f"{names}{what}, so the difference would only show the leak."
     tracks, others = first[0].genre_of, second[0].genre_of
     if tracks == others and (_seen(first[0]) or _seen(second[0])):
         return f"{names}they have seen different numbers of their test tracks (LEAKY)."
@@ -206,7 +206,7 @@ def _refusal(first: Sequence[Experiment], second: Sequence[Experiment]) -> str:
         return f"{names}their LEAKY splits cut the tracks into other segments ({_hashes(first)}; {_hashes(second)})."
     common = sorted(tracks.keys() & others.keys())
     if renamed := [track_id for track_id in common if tracks[track_id] != others[track_id]]:
-        return f"{names}they do not agree on the true genre of {len(renamed)} tracks, {renamed[0]} first."
+        return f"{names}they disagree on the true genre of {len(renamed)} tracks, such as {renamed[0]}."
     return (
         f"{names}their test tracks differ ({len(tracks)} and {len(others)} tracks, {len(common)} in common; "
         f"split hashes {_hashes(first)}; {_hashes(second)})."
@@ -219,13 +219,13 @@ def _doubts(members: Sequence[Experiment]) -> list[str]:
         return []
     warnings = []
     if len({experiment.split_hashes for experiment in members}) > 1:
-        warnings.append(f"{_listed(members)} share their test tracks, but not those of training and validation.")
+        warnings.append(f"{_listed(members)} share their test tracks, but not their training and validation tracks.")
     warnings += _differing_beside_the_model(members)
     datasets = {" ".join(shown(experiment.settings, key) for key in DATASET_KEYS).strip() for experiment in members}
     if len(datasets) > 1:
         warnings.append(
-            f"{_listed(members)} read tracks of the same names from different datasets "
-            f"({'; '.join(sorted(datasets))}): the tests between them hold only if these are the same music."
+            f"{_listed(members)} read tracks with the same names from different datasets "
+            f"({'; '.join(sorted(datasets))}): tests between them are valid only if the music is the same."
         )
     return warnings
 

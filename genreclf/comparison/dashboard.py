@@ -69,13 +69,13 @@ class Dashboard:
         runs = [RunDirectory(path) for path in paths]
         logged = [run for run in runs if not needs_record or _record(run.read_config().get("logger", {}))]
         if not logged:
-            raise UserError(f"None of the {len(paths)} finished runs has a record of W&B; train with logger=wandb.")
+            raise UserError(f"None of the {len(paths)} finished runs was logged to W&B; train with logger=wandb.")
         configs = [run.read_config() for run in logged]
         records = [_record(config["logger"]) for config in configs]
         places = {(record.get("entity"), record.get("project", "genreclf")) for record in records}
         if len(places) > 1:
             named = ", ".join(sorted("/".join(filter(None, place)) for place in places))
-            raise UserError(f"The runs lie in several projects of W&B ({named}); name runs of one.")
+            raise UserError(f"The runs are in several W&B projects ({named}); choose runs from one.")
         ((entity, project),) = places
         genres = {genre for run in logged for genre in get_metric(run.read_metrics(), "test.per_genre") or ()}
         return cls(

@@ -195,10 +195,10 @@ def group_runs(
     if left_out:
         named = ", ".join(str(run.path) for run in left_out)
         warnings.append(
-            f"Left out, as they repeat the seed and the split of another run of the same settings: {named}."
+            f"Left out because they repeat the seed and split of another run with the same settings: {named}."
         )
     if len({len(experiment.runs) for experiment in experiments}) > 1:
-        warnings.append("The experiments have different numbers of runs: means over fewer seeds or folds say less.")
+        warnings.append("The experiments have different numbers of runs: means over fewer are less reliable.")
     return experiments, warnings
 
 

@@ -66,13 +66,13 @@ class FinishedRun:
         metrics = run.read_metrics()
         missing = [name for name in NEEDED if get_metric(metrics, name) is None]
         if missing:
-            raise UserError(f"{run.metrics} lacks {', '.join(missing)}: repeat the run in another run_dir.")
+            raise UserError(f"{run.metrics} has no {', '.join(missing)}: repeat the run in another run_dir.")
         tracks = read_track_csv(run.predictions)
         n, right = len(tracks.track_ids), int((tracks.predicted == tracks.targets).sum())
         if n != get_metric(metrics, "test.track.n") or round(get_metric(metrics, "test.track.accuracy") * n) != right:
             raise UserError(
-                f"{run.predictions} does not belong to metrics.json beside it ({right} of {n} tracks right there): "
-                f"write both anew with `python -m genreclf evaluate {path}`."
+                f"{run.predictions} does not match metrics.json next to it ({right} of {n} tracks are right here): "
+                f"write both again with `python -m genreclf evaluate {path}`."
             )
         environment, split = (run.read_json(path) if path.exists() else {} for path in (run.environment, run.split))
         return cls(
@@ -95,7 +95,7 @@ class FinishedRun:
         """
         kept = [row for row, id in enumerate(self.tracks.track_ids) if id not in ids]
         if not kept:
-            raise UserError(f"No test track of {self.path} is left: leave the run out, or fewer tracks.")
+            raise UserError(f"No test track of {self.path} is left: remove the run, or exclude fewer tracks.")
         tracks = replace(
             self.tracks,
             track_ids=tuple(self.tracks.track_ids[row] for row in kept),
@@ -145,9 +145,9 @@ def read_track_list(path: Path) -> frozenset[str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): name a file of track ids.") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}): choose a file of track ids.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a text file in UTF-8: name a file of track ids.") from error
+        raise UserError(f"{path} is not a text file in UTF-8: choose a file of track ids.") from error
     is_table = bool(rows) and rows[0][0].strip() == "track_id"
     names = [row[0].strip() if is_table else ",".join(row).strip() for row in rows]
     return frozenset(gtzan_id(PurePath(name).name) or name for name in names if name and not name.startswith("#"))
@@ -184,7 +184,7 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path], list[Path]
             (finished if done else unfinished).setdefault(found.resolve(), found)
     if not finished:
         where = ", ".join(map(str, named))
-        begun = f" ({len(unfinished)} begun: the same command that started them goes on)" if unfinished else ""
+        begun = f" ({len(unfinished)} unfinished: repeat the command that started them)" if unfinished else ""
         raise UserError(f"There is no finished run in {where}{begun}.")
     return list(finished.values()), list(unfinished.values()), without
 

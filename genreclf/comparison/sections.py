@@ -25,14 +25,14 @@ LEAKY = (
 )
 
 PRETRAINED = (
-    "Rows marked PRETRAINED: their encoder was trained on other data; which these are, under which license, and how "
-    "many songs of the test they contain is said below the table. Do not compare them with networks from scratch as "
+    "Rows marked PRETRAINED: their encoder was trained on other data. The notes below the table name these data, their "
+    "license, and how many test songs they contain. Do not compare these rows with networks trained from scratch as "
     "equals."
 )
 
 REFIT = (
     "Rows marked REFIT: they were trained on the validation tracks as well, with the settings and the number of epochs "
-    "that another run had chosen on these tracks. So they have no validation accuracy to be ordered by."
+    "that another run had chosen on these tracks. So they have no validation accuracy to rank them by."
 )
 
 HOW = (
@@ -42,14 +42,14 @@ HOW = (
     "(n - 1) of the runs' accuracies; it includes the randomness of training and, with folds, that of the tracks. Clip "
     "accuracy, macro F1, validation accuracy and time are means over the runs.",
     "Within a split, experiments are ordered by validation accuracy. Choose by it, because the best of many test "
-    "accuracies is too high. Accuracies under different splits are of different tracks.",
+    "accuracies is too high. Accuracies on different splits come from different tracks.",
 )
 
 LIMITS = (
     "The 95 % interval is over tracks. If each track was tested once (one run, or folds without repeats), it is "
     "Wilson's (1927), else the bias-corrected and accelerated bootstrap (Efron, 1987) of the mean over tracks, with "
     f"{RESAMPLES:,} samples that keep all runs of a track together. It says how far the accuracy of these trained "
-    "models could be from the figure if other tracks had been drawn. Training again, another split, and errors in "
+    "models could be from this value if other tracks had been drawn. Training again, another split, and errors in "
     "labels change it as well. Folds share training tracks, which no interval can account for (Bengio and Grandvalet, "
     "2004).",
     "A model tends to be right or wrong about several tracks of an artist at once, so the interval over tracks is too "
@@ -71,15 +71,15 @@ LIMITS = (
 )
 
 CAPTIONS = {
-    "layers.png": "Accuracy of probes on validation tracks by the layer of the encoder that they take, mean over "
-    "seeds, with its 95 % interval; all: a weighted sum of all layers. The large mark is the layer that these tracks "
-    "choose, of equal accuracies the one with the lowest loss; the test had no part in it.",
-    "curves.png": "Loss and accuracy by epoch, in training, in validation, and both. Thick: mean over the runs, as "
-    "long as all of them last; thin: each run. Training accuracy is that of augmented clips.",
+    "layers.png": "Accuracy of probes on validation tracks by the encoder layer that they use, mean over seeds, with "
+    "its 95 % interval; all: a weighted sum of all layers. The large mark is the best layer on these tracks (at equal "
+    "accuracy, the one with the lowest loss); test tracks played no part in it.",
+    "curves.png": "Loss and accuracy by epoch, in training, in validation, and both. Thick: mean over the runs, up to "
+    "the last epoch of the shortest; thin: each run. Training accuracy is measured on augmented clips.",
     "confusion.png": "Confusion in % of each true genre, over all runs of an experiment.",
     "genre_recall.png": "Recall of each genre on test tracks, with its 95 % interval.",
     "accuracy_parameters.png": "Test accuracy on tracks, with its 95 % interval, by number of parameters. Markers "
-    "of the same number are shifted apart; hollow ones are LEAKY.",
+    "with the same number are shifted apart; hollow ones are LEAKY.",
 }
 
 
@@ -205,7 +205,7 @@ def _pairs(comparison: Comparison) -> Section:
     if len(shown) > PAIRS_SHOWN:
         later = {id(pair.second) for pair in shown}
         shown = tuple(pair for pair in shown if id(pair.first) not in later)
-        text = [f"The experiments that stand first against all others; all {len(comparison.pairs)} pairs: pairs.csv."]
+        text = [f"The top experiments against all others; pairs.csv has all {len(comparison.pairs)} pairs."]
     if not shown and len(comparison.experiments) > 1:
         text = ["No two experiments have the same test tracks."]
     return Section(

@@ -70,7 +70,7 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
         cause = failure.signal_name() if failure.exitcode < 0 else reason or failure.exitcode
         raise RankDied(
             f"Rank {rank} of {run_dir} died ({cause}); "
-            f"the same command with run_dir={run_dir} goes on from the last epoch."
+            f"run the same command with run_dir={run_dir} to continue from the last epoch."
         ) from None
     except SignalException as end:
         raise (Terminated if end.sigval == signal.SIGTERM else KeyboardInterrupt) from None

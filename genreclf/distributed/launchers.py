@@ -28,8 +28,8 @@ class LauncherFailed(UserError):
     def __init__(self, error: Exception) -> None:
         said = " ".join(str(error).split("\n")[:2]).strip()
         super().__init__(
-            f"The launcher stopped ({said or type(error).__name__}); jobs that run elsewhere go on, "
-            "and the same command then does again only what is not finished."
+            f"The launcher stopped ({said or type(error).__name__}); jobs that run elsewhere continue. Run the same "
+            "command again to repeat only the unfinished ones."
         )
 
 
@@ -38,7 +38,7 @@ def check_launcher(arguments: Sequence[str]) -> None:
     for argument in arguments:
         group, _, option = argument.partition("=")
         if group == "hydra.launcher.n_jobs" and not (option.lstrip("-").isdecimal() and int(option)):
-            raise UserError(f"{argument} must be how many jobs run at a time, or -1 for one on each core.")
+            raise UserError(f"{argument} must be the number of jobs to run at a time, or -1 for one per core.")
         if group == "hydra/launcher" and option in PACKAGES:
             package, extra = PACKAGES[option]
             try:

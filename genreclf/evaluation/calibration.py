@@ -70,10 +70,10 @@ class Calibration:
         track, clip = (float(known["temperature"][unit]) for unit in ("track", "clip"))
         confidence, accuracy = (tuple(float(value) for value in known[key]) for key in ("confidence", "accuracy"))
         if not LOWEST / 2 <= min(track, clip) <= max(track, clip) <= 2 * HIGHEST:
-            raise ValueError(f"a temperature of {track} or {clip}")
+            raise ValueError(f"temperature {track} or {clip} is out of range")
         for shares in (confidence, accuracy):
             if len(shares) != len(COVERAGES) or not all(0 <= share <= 1 for share in shares):
-                raise ValueError("a confidence or an accuracy that is not a share")
+                raise ValueError("a confidence or accuracy is not between 0 and 1")
         return cls(track=track, clip=clip, confidence=confidence, accuracy=accuracy)
 
     @classmethod

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 LEAKY_SPLIT = (
-    "**LEAKY SPLIT.** Training and test share songs, albums or artists in this split, so that the model can recognize "
-    "the recording instead of the genre: the figures here must not be compared with those of any other split."
+    "**LEAKY SPLIT.** Training and test share songs, albums or artists in this split, so the model can recognize the "
+    "recording instead of the genre: do not compare these results with those of any other split."
 )
 
 
@@ -14,8 +14,8 @@ def leaky_warning(metrics: Mapping[str, Any]) -> str:
     if not (text := seen_before(metrics)):
         return LEAKY_SPLIT
     return (
-        f"**LEAKY.** {text}, so that the model can recognize the recording instead of the genre: the figures of all "
-        "test tracks together must not be compared with any others."
+        f"**LEAKY.** {text}, so the model can recognize the recording instead of the genre: do not compare the results "
+        "on all test tracks together with any others."
     )
 
 

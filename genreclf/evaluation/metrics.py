@@ -58,9 +58,7 @@ def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -
         UserError: There are no clips.
     """
     if not len(clips.track):
-        raise UserError(
-            "There are no clips to score: trainer.limit_val_batches and trainer.limit_test_batches must let one by."
-        )
+        raise UserError("There are no clips to score: raise trainer.limit_val_batches and trainer.limit_test_batches.")
     clip_targets = clips.targets[clips.track]
     clip_counts = _count(clip_targets, clips.predicted, len(clips.genres))
     return {

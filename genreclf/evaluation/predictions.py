@@ -75,7 +75,7 @@ class ClipPredictions:
             raise ValueError("track_ids must be sorted, each once")
         for name, index, size in (("targets", self.targets, genres), ("track", self.track, tracks)):
             if np.any((index < 0) | (index >= size)):
-                raise ValueError(f"{name} must lie in 0..{size - 1}")
+                raise ValueError(f"{name} must be in 0..{size - 1}")
         track_step, clip_step = np.diff(self.track), np.diff(self.clip)
         if np.any((track_step < 0) | ((track_step == 0) & (clip_step <= 0))):
             raise ValueError("clips must be in the order (track, clip), each once; use ClipPredictions.gathered")
@@ -233,7 +233,7 @@ def read_track_csv(path: Path) -> TrackPredictions:
         if len(probabilities) != len(genres) or not all(0 <= value <= 1 for value in probabilities):
             raise UserError(
                 f"Line {number} of {path} must hold a track, two of the genres in the first line and a probability "
-                "for each genre: write the file anew with `python -m genreclf evaluate RUN`."
+                "for each genre: write the file again with `python -m genreclf evaluate RUN`."
             )
         if track_id in tracks:
             raise UserError(f"Line {number} of {path} repeats the track {track_id!r}: remove one of the lines.")

@@ -48,8 +48,8 @@ def pretrained_note(metrics: Mapping[str, Any]) -> str:
     if not (words := pretrained_words(metrics)):
         return ""
     return (
-        f"**PRETRAINED.** {markdown(words)}. Do not compare its accuracies with those of networks from scratch as "
-        "equals."
+        f"**PRETRAINED.** {markdown(words)}. Do not compare its accuracies with those of networks trained from "
+        "scratch as equals."
     )
 
 

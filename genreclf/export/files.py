@@ -129,7 +129,7 @@ def export(
         if result.largest > allowed:
             worst = max(result.differences, key=lambda name: result.differences[name])
             raise UserError(
-                f"{path} was not kept: its probabilities differ from the original's by {result.largest:.1e} on "
+                f"{path} was not written: its probabilities differ from the original's by {result.largest:.1e} on "
                 f"{worst}, more than {allowed:g}."
             )
     return result

@@ -32,7 +32,7 @@ class LogMelSteps(nn.Module):
         super().__init__()
         if spec.rendering is not None or spec.log_mel is None:
             raise UserError(
-                "The model was trained on pictures, whose making an exported file does not hold: "
+                "The model was trained on pictures, and an exported file cannot draw them: "
                 "export a run trained on audio, or use predict."
             )
         self.log_mel = LogMel(**spec.log_mel)
@@ -107,7 +107,7 @@ def check_exports(encoder: Encoder) -> None:
     """
     if not encoder.is_torch:
         raise UserError(
-            f"encoder={encoder.name} computes its input outside of PyTorch, so no file can hold it: use predict."
+            f"encoder={encoder.name} computes its input outside PyTorch, so it cannot be exported: use predict."
         )
 
 

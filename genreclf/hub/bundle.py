@@ -50,7 +50,7 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
 
     metrics, split_record = run.read_metrics(), run.read_json(run.split)
     if metrics.get("status") != "finished":
-        raise UserError(f"{run.path} is not finished, so there are no figures to share; finish it first.")
+        raise UserError(f"{run.path} is not finished, so it has no results to share; finish it first.")
     checkpoint = load_checkpoint(run.best)
     try:
         metrics, shared = shareable_metrics(metrics), shareable(run.read_config())
@@ -119,7 +119,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         claimed = (metrics["split"]["hash"], metrics["split"]["leaky"])
         scored, best_epoch = answer(metrics), int(metrics["best_epoch"] or 0)
         if claimed != (split.hash, split.leaky):
-            raise UserError(f"{METRICS} tells of another split than {SPLIT} holds, so its figures cannot be trusted.")
+            raise UserError(f"{METRICS} is about another split than {SPLIT}, so its results cannot be trusted.")
     except _FOREIGN_ERRORS as error:
         raise UserError(f"{CONFIG}, {METRICS} or {SPLIT} is not what push writes ({_reason(error)}).") from None
     similarity = _json(folder / SIMILARITY) if (folder / SIMILARITY).exists() else None
@@ -142,7 +142,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
         try:
             os.replace(partial.path, path)
         except OSError as error:
-            raise UserError(f"--to {path} cannot be made ({error.strerror}); choose a new folder.") from error
+            raise UserError(f"--to {path} cannot be created ({error.strerror}); choose a new folder.") from error
     finally:
         shutil.rmtree(partial.path, ignore_errors=True)
     if words := pretrained_words(metrics):
@@ -152,7 +152,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
 
 def _check_size(path: Path) -> None:
     if not path.is_file():
-        raise UserError(f"{path.name} is missing: this is not a model of genreclf.")
+        raise UserError(f"{path.name} is missing: this is not a genreclf model.")
     if path.stat().st_size > LARGEST_BYTES[path.name]:
         raise UserError(f"{path.name} is larger than {LARGEST_BYTES[path.name]} bytes, so it is not read.")
 
@@ -165,7 +165,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path.name} is not readable as JSON ({type(error).__name__}).") from None
     if not isinstance(content, dict) or not printable:
-        raise UserError(f"{path.name} is not what push writes: it holds no object, or signs that cannot be printed.")
+        raise UserError(f"{path.name} is not what push writes: it is not an object, or has unprintable characters.")
     return content
 
 
@@ -201,11 +201,9 @@ def _weights(path: Path, config: "Config", spec: "FeatureSpec", genres: list[str
             check_weights(shapes, config.model, config.encoder, spec=spec, genres=genres, scale=scale)
             state = {key: file.get_tensor(key) for key in shapes if is_models(key)}
     except ValueError as error:
-        raise UserError(
-            f"{WEIGHTS} does not hold the weights of the model that {CONFIG} describes ({error})."
-        ) from None
+        raise UserError(f"{WEIGHTS} does not contain the weights of the model in {CONFIG} ({error}).") from None
     except (SafetensorError, RuntimeError, TypeError, OverflowError, MemoryError, OSError) as error:
-        raise UserError(f"{WEIGHTS} and {CONFIG} make no model ({str(error).strip().splitlines()[0]}).") from None
+        raise UserError(f"{WEIGHTS} and {CONFIG} do not make a model ({str(error).strip().splitlines()[0]}).") from None
     if not all(values.isfinite().all() for values in state.values()):
-        raise UserError(f"{WEIGHTS} holds values that are no numbers.")
+        raise UserError(f"{WEIGHTS} contains NaN or infinity.")
     return state

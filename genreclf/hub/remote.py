@@ -54,13 +54,13 @@ def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequenc
     from huggingface_hub import HfApi
 
     if path.exists():
-        raise UserError(f"{path} is there already; choose another folder with --to.")
+        raise UserError(f"{path} already exists; choose another folder with --to.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent):
             pass
     except OSError as error:
-        raise UserError(f"--to {path} cannot be made ({error.strerror}); choose another folder.") from error
+        raise UserError(f"--to {path} cannot be created ({error.strerror}); choose another folder.") from error
     with tempfile.TemporaryDirectory() as temporary:
         with _sentences(repo):
             api = HfApi(endpoint=_endpoint())
@@ -74,7 +74,7 @@ def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequenc
 def _check_sizes(repo: str, sizes: dict[str, int | None]) -> None:
     for name, largest in LARGEST_BYTES.items():
         if name not in sizes and name != SIMILARITY:
-            raise UserError(f"{repo} holds no {name}: it is not a model that genreclf pushed.")
+            raise UserError(f"{repo} has no {name}: it is not a model pushed by genreclf.")
         if (size := sizes.get(name) or 0) > largest:
             raise UserError(f"{name} of {repo} has {size} bytes, more than {largest}, so it is not fetched.")
 
@@ -94,11 +94,11 @@ def _sentences(repo: str) -> Iterator[None]:
     except HFValidationError:
         raise UserError(f"{repo} is not a name of a repository; give it as USER/NAME.") from None
     except GatedRepoError:
-        raise UserError(f"{repo} asks for consent on its page on the hub first.") from None
+        raise UserError(f"{repo} is gated: accept its conditions on its page on the hub first.") from None
     except RevisionNotFoundError:
         raise UserError(f"{repo} has no such revision; choose another with --revision.") from None
     except RepositoryNotFoundError:
-        raise UserError(f"{repo} is not on the hub, or not for your token (HF_TOKEN, or hf auth login).") from None
+        raise UserError(f"{repo} is not on the hub, or closed to your token (HF_TOKEN, or hf auth login).") from None
     except (HTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{repo}: the hub could not be asked, or refused ({reason}).") from error
+        raise UserError(f"{repo}: the hub could not be reached, or it refused ({reason}).") from error

@@ -46,12 +46,12 @@ class Ensemble(GenreClassifier):
             if not (isinstance(kind, type) and issubclass(kind, GenreClassifier)):
                 raise ValueError("members must be models with _partial_: true")
             if kind.forward is not GenreClassifier.forward:
-                raise ValueError(f"{kind.__name__} does more than its network, and cannot be a member")
+                raise ValueError(f"{kind.__name__} does more than its network, so it cannot be a member")
             model = make(**given, **({} if encoder is None else {"encoder": copy.deepcopy(encoder)}))
             stages.append(nn.Sequential(OrderedDict(scaling=model.scaling, network=model.network)))
         weights = [1 / len(stages)] * len(stages) if weights is None else weights
         if len(weights) != len(stages) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-3:
-            raise ValueError("weights must be one for each member, none below 0, and sum to 1")
+            raise ValueError("weights must have one number of at least 0 for each member and sum to 1")
         self.network = MeanOfProbabilities(stages, weights)
 
 

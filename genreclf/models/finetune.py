@@ -55,9 +55,9 @@ class FineTune(GenreClassifier):
         if min(frozen_epochs, lora_rank) < 0 or not 0 < rate_decay <= 1:
             raise ValueError("frozen_epochs and lora_rank must not be below 0, and rate_decay must lie within (0, 1]")
         if not pretrained and (frozen_epochs or lora_rank or train_blocks is not None):
-            raise ValueError("random weights are all to be trained, without frozen_epochs, lora_rank and train_blocks")
+            raise ValueError("random weights train all blocks: omit frozen_epochs, lora_rank and train_blocks")
         if train_blocks is not None and not 0 <= train_blocks <= count:
-            raise ValueError(f"{encoder.name} has {count} blocks")
+            raise ValueError(f"train_blocks must be 0 to {count}, the blocks of {encoder.name}")
         self.pretrained, self.frozen_epochs, self.rate_decay = pretrained, frozen_epochs, rate_decay
         self.make_optimizer = partial(self._optimizer_by_block, self.make_optimizer)
         self.frozen_blocks = 0 if train_blocks is None else count - train_blocks

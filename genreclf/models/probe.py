@@ -56,7 +56,7 @@ class Probe(GenreClassifier):
             raise ValueError("a probe takes embeddings, not spectrograms")
         self.factors = [(lr, decay) for lr in lr_factors for decay in weight_decay_factors]
         if not self.factors or any(lr <= 0 or decay < 0 for lr, decay in self.factors):
-            raise ValueError("lr_factors must hold numbers above 0, and weight_decay_factors numbers of at least 0")
+            raise ValueError("lr_factors must be above 0 and weight_decay_factors at least 0")
         self.network = ProbeNetwork(
             dict(self.spec.layers),
             len(self.genres),
@@ -85,7 +85,7 @@ class Probe(GenreClassifier):
         optimizer = self.make_optimizer([{"params": list(head.parameters())} for head in self.network.heads])
         for row, (group, (lr, decay)) in enumerate(zip(optimizer.param_groups, self.factors, strict=True)):
             if decay != 1 and "weight_decay" not in group:
-                raise UserError("optimizer has no weight_decay to be searched: set model.weight_decay_factors=[1].")
+                raise UserError("optimizer has no weight_decay to search: set model.weight_decay_factors=[1].")
             group["lr"] = group["lr"] * lr
             group["weight_decay"] = group.get("weight_decay", 0.0) * decay
             self.network.search[row, :2] = torch.tensor([group["lr"], group["weight_decay"]])
@@ -198,7 +198,7 @@ class ProbeNetwork(nn.Module):
         names = list(sizes)
         number = names.index(str(layer)) if str(layer) in names else layer
         if layer != "all" and not (isinstance(number, int) and 0 <= number < len(names)):
-            raise ValueError(f"layer={layer} is none of all, {', '.join(names)}, and no number below {len(names)}")
+            raise ValueError(f"layer={layer} must be one of all, {', '.join(names)}, or a number below {len(names)}")
         self.sizes = dict(sizes)
         self.deviation = deviation
         self.number = number if isinstance(number, int) else None

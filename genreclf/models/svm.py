@@ -54,7 +54,7 @@ class SVM(ClosedFormClassifier):
         rows = data.grid("train")
         if len(rows) > MOST_CLIPS:
             raise UserError(
-                f"model=svm compares all pairs of training clips, and takes {MOST_CLIPS:,}; here are {len(rows):,}: "
+                f"model=svm takes up to {MOST_CLIPS:,} training clips, as it compares pairs; here are {len(rows):,}: "
                 "set data.clip_seconds=whole or data.grid_overlap=0, or choose another model."
             )
         network: Any = self.network
@@ -66,7 +66,7 @@ class SVM(ClosedFormClassifier):
         kernel = x @ x.T
         penalty, temperature, right = _choose(kernel, genre, artist, len(self.genres))
         say(
-            f"Note: model=svm takes C={penalty:g}, with which {100 * right:.1f} % of the training clips are right when "
+            f"Note: model=svm chose C={penalty:g}, at which {100 * right:.1f} % of the training clips are right when "
             "their artist is held out."
         )
         dual, bias = solve(kernel, genre, penalty, len(self.genres))
@@ -140,7 +140,7 @@ def _choose(
 
     n_folds = min(FOLDS, len(set(artist)))
     if n_folds < 2:
-        raise UserError("model=svm holds artists out to choose C, and all training clips are of one: add tracks.")
+        raise UserError("model=svm holds artists out to choose C, but all training clips are by one: add tracks.")
     # Few clips, as at the beginning of a learning curve, cannot be divided with every genre in each fold.
     is_stratified = np.bincount(genre).max() >= n_folds
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0) if is_stratified else GroupKFold(n_folds)

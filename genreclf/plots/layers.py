@@ -57,7 +57,7 @@ def draw_layers(path: Path, curves: Sequence[LayerCurve]) -> None:
     axes.set_xticks(range(len(names)), names, rotation=30 if len(names) > 8 else 0, parse_math=False)
     axes.set_xlabel("layer of the encoder, from input to output", fontsize=13)
     units = " or ".join(dict.fromkeys(curve.unit for curve in curves))
-    axes.set_ylabel(f"validation tracks right (%),\n95 % interval over {units}", fontsize=13)
+    axes.set_ylabel(f"accuracy on validation tracks (%),\n95 % interval over {units}", fontsize=13)
     tidy(axes, grid_axis="y")
     figure.legend(loc="outside lower center", fontsize=12, frameon=False)
     save(figure, path)

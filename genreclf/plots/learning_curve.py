@@ -60,7 +60,7 @@ def draw_learning_curve(
     axes.set_xticks(ticks, [f"{tick:g}" for tick in np.round(ticks, 1)])
     axes.minorticks_off()
     axes.set_xlabel(label, fontsize=13, color=INK)
-    axes.set_ylabel("test tracks recognized (%)", fontsize=13, color=INK)
+    axes.set_ylabel("accuracy on test tracks (%)", fontsize=13, color=INK)
     axes.set_title("bars: 95 % intervals over tracks; bands: over artists and seeds", loc="left", fontsize=12)
     tidy(axes, "both")
     legend = axes.legend(fontsize=12, frameon=False, loc="lower right")

@@ -60,7 +60,7 @@ def draw_recommendation(path: Path, library: SongMap, asked: SongBar, found: Seq
     kept = _draw_map(left, library, songs, colors)
     part = f"{len(library.vectors):,} of " if len(library.vectors) < library.songs else ""
     left.set_title(
-        f"{part}{library.songs:,} songs by likeliest genre ({100 * kept:.0f} % of the variance)",
+        f"{part}{library.songs:,} songs by most probable genre ({100 * kept:.0f} % of the variance)",
         loc="left",
         fontsize=11,
         color=INK,

@@ -29,7 +29,7 @@ def draw_robustness(path: Path, results: Sequence[Robustness], before: TrackPred
     flips.set_xlim(left=0)
     flips.set_xlabel("tracks whose prediction changes (%)", fontsize=13)
     drops.axvline(0, color=INK, linewidth=1)
-    drops.set_xlabel(f"points less than {100 * accuracy:.1f} % right", fontsize=13)
+    drops.set_xlabel(f"points below {100 * accuracy:.1f} % accuracy", fontsize=13)
     of_artists = any(each.flips_ci95_artists for each in results)
     unit = "artists" if of_artists else "tracks"
     flips.set_title(f"{len(before.targets)} test tracks; 95 % intervals over {unit}", loc="left", fontsize=13)

@@ -28,8 +28,8 @@ FIGURES = {
     "confusion_normalized.png": "Confusion matrix, % of each true genre",
     "genre_scores.png": "Precision, recall and F1 of each genre",
     "genres.png": "Log-mel spectrogram of a track of each genre",
-    "reliability.png": "How often predictions of a probability are right, with and without the temperature",
-    "risk_coverage.png": "Share of wrong predictions among the surest tracks",
+    "reliability.png": "Accuracy of predictions by their probability, with and without temperature scaling",
+    "risk_coverage.png": "Share of wrong predictions among the most confident tracks",
 }
 
 
@@ -98,7 +98,7 @@ def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
         *([("REFIT", words)] if (words := refit_words(metrics)) else []),
         *([("PRETRAINED", words)] if (words := pretrained_words(metrics)) else []),
         *apart_rows(metrics),
-        *([("beside it", words)] if (words := _baseline(metrics)) else []),
+        *([("for comparison", words)] if (words := _baseline(metrics)) else []),
         ("accuracy, clips", _percent_of(metrics, "test.clip.accuracy")),
         *((f"{metric.title}, tracks", _cell(metric, metrics, "track")) for metric in METRICS),
         ("parameters", _count(metrics, "parameters")),

@@ -146,7 +146,7 @@ class Job:
     def say_start(self, config: "Config", gpus: Sequence[str] = ()) -> None:
         """Say where the run starts or goes on, on which GPUs if it has some of its own, and what to know of it."""
         on = f", on GPU {', '.join(gpus)}" if gpus else ""
-        print(f"{self.name} {'goes on' if self.run.last.exists() else 'starts'} in {self.run.path}{on}")
+        print(f"{self.name} {'continues' if self.run.last.exists() else 'starts'} in {self.run.path}{on}")
         for warning in config.warnings:
             print(f"{self.name}: {warning}")
 
@@ -170,7 +170,7 @@ class Job:
             self._record(wall_s=round(wall_s, 3))
         self._record(exit_code=code, reason=reason)
         if reason is not None:
-            say(f"{self.name} {'is left out' if code == RunBusy.exit_code else 'failed'}: {reason}")
+            say(f"{self.name} {'is skipped' if code == RunBusy.exit_code else 'failed'}: {reason}")
 
     def _explain(self, outcome: int | Exception) -> tuple[int, str | None]:
         """Return the exit code and why the job failed; keep the objective of one that did not."""
@@ -220,7 +220,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _death(code: int) -> str:
     if code == SERVER_DIED:
-        return "The process that jobs are forked from died, as when memory runs out; the same command goes on."
+        return "The process that starts the jobs died, possibly out of memory; run the same command again to continue."
     name = signal.SIGTERM.name if code == TERMINATED else signal.Signals(-code).name
-    memory = ", as when memory runs out" if -code == signal.SIGKILL else ""
-    return f"It was killed by {name}{memory}; the same command goes on from the last epoch."
+    memory = ", possibly out of memory" if -code == signal.SIGKILL else ""
+    return f"It was killed by {name}{memory}; run the same command again to continue from the last epoch."

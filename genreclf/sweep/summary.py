@@ -35,7 +35,7 @@ def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
     """
     rows = read_rows(sweep_dir)
     if not (may_be_idle or any(row.in_last_call for row in rows)):
-        raise UserError("The sweep has no job: a range or a glob of its keys holds no value.")
+        raise UserError("The sweep has no jobs: a range or glob in its settings has no values.")
     if not rows:
         return 0
     try:
@@ -54,7 +54,7 @@ def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
     if left:
         say(f"Left to other processes: {', '.join(row.name for row in left[:NAMED])}{', ...' * (len(left) > NAMED)}.")
     if failed or left:
-        print("The same command repeats only what is not finished.", file=sys.stderr)
+        print("Run the same command again to repeat only the unfinished jobs.", file=sys.stderr)
     if page:
         say(f"Summary: {page}", sys.stdout)
     if not failed:
@@ -116,7 +116,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     choices = choose(rows)
     best = [choice.sentence for choice in choices] or first_of_each_split(comparison)
     if (outer := tested(choices, rows)) is not None:
-        best.append(f"Tested by what was chosen without them: {accuracy_words(outer)}.")
+        best.append(f"Nested cross-validation over the outer folds: {accuracy_words(outer)}.")
     for sentence in best:
         say(sentence, sys.stdout)
     then = command_of(choices[0], sweep_dir) if len(choices) == 1 and outer is None else ""

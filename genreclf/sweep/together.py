@@ -30,7 +30,7 @@ def ready(job: Job, composed: DictConfig) -> Config | None:
         if device_count(config) != 1:
             raise UserError(
                 f"trainer.devices={config.trainer.devices}, but the jobs of hydra/launcher=together share one device: "
-                "set trainer.devices=1, or leave the launcher out."
+                "set trainer.devices=1, or remove the launcher."
             )
         if not finished(config):
             return config

@@ -47,12 +47,12 @@ class WandbSweep:
         if n_trials is not None and (type(n_trials) is not int or n_trials < 1):
             raise UserError(f"hydra.sweeper.n_trials={n_trials} must be a whole number of at least 1, or null.")
         if method not in METHODS:
-            raise UserError(f"hydra.sweeper.method={method} is none of {', '.join(METHODS)}.")
+            raise UserError(f"hydra.sweeper.method={method} is not one of {', '.join(METHODS)}.")
         if direction not in ("maximize", "minimize"):
             raise UserError(f"hydra.sweeper.direction={direction} must be maximize or minimize.")
         if early_terminate and metric == OBJECTIVE:
             raise UserError(
-                "hydra.sweeper.early_terminate needs a metric of each epoch, and objective is known at the end: set "
+                "hydra.sweeper.early_terminate needs a metric of each epoch, but objective is known at the end: set "
                 "hydra.sweeper.metric=val/track_accuracy."
             )
         self.n_trials, self.method, self.params = n_trials, method, params or {}
@@ -76,10 +76,10 @@ class WandbSweep:
         known = read_object(self.registered)
         atomic_write_text(self.file, yaml.safe_dump(sweep, sort_keys=False))
         if known and known["sweep"] != sweep:
-            print(f"The sweep was registered with other settings; this changes it:\n  {self._command(known['path'])}")
+            print(f"The sweep was registered with other settings; this updates it:\n  {self._command(known['path'])}")
         elif not known and is_wandb_offline():
-            print("W&B is offline here (WANDB_MODE, or no API key). Elsewhere, the same command registers the sweep,")
-            print(f"or this one, which prints the command of its agents:\n  {self._command()}")
+            print("W&B is offline here (WANDB_MODE, or no API key). To register the sweep, repeat the command online,")
+            print(f"or run this one there, which prints the command that starts agents:\n  {self._command()}")
             return
         elif not known:
             known = {"path": self._register(sweep), "sweep": sweep}
@@ -110,13 +110,15 @@ class WandbSweep:
         values = values_of(override)
         if not isinstance(values, Interval):
             if not values.values:
-                raise UserError(f"{override.input_line} cannot be searched (it holds no value).")
+                raise UserError(f"{override.input_line} cannot be searched (it has no values).")
             return {"values": list(values.values)}
         low, high = values.low, values.high
         if self.method == "grid":
-            raise UserError(f"{override.input_line} has no end in a grid: give a list, or hydra.sweeper.method=random.")
+            raise UserError(f"{override.input_line} is endless in a grid: give a list, or hydra.sweeper.method=random.")
         if low > high or (values.log and low <= 0):
-            raise UserError(f"{override.input_line} cannot be searched (its ends must rise, with log from above 0).")
+            raise UserError(
+                f"{override.input_line} cannot be searched (it must start below its end, above 0 with log)."
+            )
         if values.is_whole:
             kind: dict[str, Any] = (
                 {"distribution": "q_log_uniform_values", "q": 1} if values.log else {"distribution": "int_uniform"}
@@ -136,7 +138,7 @@ class WandbSweep:
             return "/".join(filter(None, (os.environ.get("WANDB_ENTITY"), self.project, name)))
         except Exception as error:  # Of many kinds, as the client and the network have them.
             raise UserError(
-                f"W&B does not take the sweep ({reason_of(error)}); once it does, the same command registers it."
+                f"W&B did not accept the sweep ({reason_of(error)}); run the same command again to register it."
             ) from error
         finally:
             for key, value in before.items():  # The client sets them for agents in its own process.
@@ -165,5 +167,5 @@ def trial_arguments(handed: Sequence[str], searched: Sequence[str]) -> list[str]
     """
     words = {key: value for key, _, value in (word.partition("=") for word in handed)}
     if missing := [key for key in searched if key not in words]:
-        raise UserError(f"The agent hands out no value of {', '.join(missing)}: is the trial of this sweep?")
+        raise UserError(f"The agent gave no value for {', '.join(missing)}: does it belong to this sweep?")
     return [f"{key}={words[key]}" for key in searched]

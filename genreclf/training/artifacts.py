@@ -62,14 +62,14 @@ class KeptModel:
 
     def __post_init__(self) -> None:
         if self.checkpoints not in CHECKPOINTS:
-            raise UserError(f"logger.wandb.log_model={self.checkpoints} is none of {', '.join(CHECKPOINTS)}.")
+            raise UserError(f"logger.wandb.log_model={self.checkpoints} is not one of {', '.join(CHECKPOINTS)}.")
         if self.days is not None and (type(self.days) is not int or self.days < 1):
             raise UserError(f"logger.wandb.model_days={self.days} must be a whole number of at least 1, or null.")
         if self.registry is not None and not re.fullmatch(r"[\w-]+/[\w.-]+(:[\w.-]+)?", self.registry):
             raise UserError(f"logger.wandb.registry={self.registry} is not a REGISTRY/COLLECTION[:ALIAS].")
         for key, value in (("registry", self.registry), ("model_days", self.days)):
             if value is not None and self.checkpoints == "none":
-                raise UserError(f"logger.wandb.{key}={value} is of a model, and log_model=none keeps none: set best.")
+                raise UserError(f"logger.wandb.{key}={value} needs a model, but log_model=none keeps none: set best.")
 
 
 def use_inputs(
@@ -96,7 +96,7 @@ def keep_model(wandb_run: Any, run: RunDirectory, metrics: Mapping[str, Any], ke
     artifact = model_artifact(run, wandb_run.id, metrics, kept)
     wandb_run.log_artifact(artifact, aliases=["latest", *CHECKPOINTS[kept.checkpoints]])
     if kept.registry is not None and wandb_run.offline:
-        say(f"Note: W&B links nothing offline: link {artifact.name} to {kept.registry} once it is sent.")
+        say(f"Note: W&B cannot link offline: link {artifact.name} to {kept.registry} after wandb sync.")
     elif kept.registry is not None:
         place, _, alias = kept.registry.partition(":")
         artifact.wait()
@@ -154,7 +154,7 @@ def local_run(run: str) -> RunDirectory:
 def check_reference(reference: str) -> dict[str, str]:
     """Return entity, project, name and alias of a model's name in W&B, or raise `UserError` if it is none."""
     if (found := REFERENCE.fullmatch(reference)) is None:
-        raise UserError(f"{reference} names no model in W&B; give it as wandb:ENTITY/PROJECT/ARTIFACT:ALIAS.")
+        raise UserError(f"{reference} is not the name of a W&B model; write it as wandb:ENTITY/PROJECT/ARTIFACT:ALIAS.")
     return found.groupdict()
 
 
@@ -180,10 +180,10 @@ def fetch(reference: str) -> Path:
         artifact = wandb.Api(timeout=TIMEOUT_S).artifact(reference.removeprefix(PREFIX))
         entries = artifact.manifest.entries
         if artifact.type != "model" or not {"config.yaml", "metrics.json"} <= entries.keys() <= LARGEST_BYTES.keys():
-            raise UserError(f"{reference} is not a model that a run has kept with logger.wandb.log_model.")
+            raise UserError(f"{reference} is not a model saved by logger.wandb.log_model.")
         for name, entry in entries.items():
             if entry.ref is not None or (entry.size or 0) > LARGEST_BYTES[name]:
-                raise UserError(f"{name} of {reference} is larger than {LARGEST_BYTES[name]} bytes, or elsewhere.")
+                raise UserError(f"{name} of {reference} is larger than {LARGEST_BYTES[name]} bytes, or not in W&B.")
         target = cache / str(artifact.version)
         if target.is_dir():
             return target
@@ -221,5 +221,5 @@ def _sentences(reference: str) -> Iterator[None]:
     except (wandb.Error, RequestException, OSError, ValueError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{reference} cannot be fetched from W&B ({reason}); look at its name, and at your account (wandb login)."
+            f"{reference} cannot be downloaded from W&B ({reason}); check its name and your account (wandb login)."
         ) from error

@@ -79,7 +79,7 @@ class BestCheckpoint(RunCheckpoint):
 
     def __init__(self, *, monitor: str | None = "val/track_loss", mode: str | None = None, ties: str = "first") -> None:
         if ties not in ("first", "last"):
-            raise ValueError(f"ties={ties} is none of first, last")
+            raise ValueError(f"ties={ties} must be first or last")
         # With None, Lightning saves after each validation if an epoch may have none or several.
         super().__init__(
             filename="best",
@@ -95,7 +95,7 @@ class BestCheckpoint(RunCheckpoint):
         super().load_state_dict(state_dict)
         if self.best_model_path and not (best := Path(self.best_model_path)).is_file():
             raise UserError(
-                f"There is no {best}, the checkpoint of the best epoch so far; put a copy in its place or delete "
+                f"There is no {best}, the checkpoint of the best epoch so far; restore a copy, or delete "
                 f"{best.parent.parent} and train again."
             )
 

@@ -94,7 +94,7 @@ class History(Callback):
     def _check(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and len(self.run.read_history()) < trainer.current_epoch:
             raise UserError(
-                f"{self.run.history} lacks epochs that {self.run.last} has trained; repeat the run in another run_dir."
+                f"{self.run.history} has fewer epochs than {self.run.last}; repeat the run in another run_dir."
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

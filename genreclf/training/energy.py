@@ -42,7 +42,7 @@ class EnergyMeter(Callback):
 
     def __init__(self, country: str | None = None, interval_s: float = 15.0) -> None:
         if country is not None and country not in DataSource().get_global_energy_mix_data():
-            raise ValueError(f"country={country} is not a country of three letters that CodeCarbon knows, such as FRA")
+            raise ValueError(f"country={country} is not a three-letter country code that CodeCarbon knows, such as FRA")
         self.country, self.interval_s = country, interval_s
         self._before = {"kwh": 0.0, "kg_co2eq": 0.0}
         self._reading = _LastReading()

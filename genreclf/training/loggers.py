@@ -116,7 +116,7 @@ class PatientWandbLogger(WandbLogger):
         self._told = False
         self._has_config = bool(config)
         if refused:
-            say(f"Note: W&B does not take the run ({refused}); its record stays on disk: {self.sync_command} sends it.")
+            say(f"Note: W&B did not accept the run ({refused}); its record is on disk: {self.sync_command} uploads it.")
 
     @property
     def place(self) -> str:
@@ -142,7 +142,7 @@ class PatientWandbLogger(WandbLogger):
             yield
         except (wandb.Error, OSError, ValueError) as error:  # ValueError of what the server answers about an artifact.
             if not (self._told or self.experiment.disabled):
-                sends = f"; {self.sync_command} sends what is on disk"
+                sends = f"; {self.sync_command} uploads what is on disk"
                 say(f"Note: W&B lost a part of the record ({first_line(error)}){sends}.")
             self._told = True
 

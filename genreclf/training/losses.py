@@ -30,7 +30,7 @@ class CrossEntropy(nn.Module):
             counts = torch.tensor(genre_counts, dtype=torch.float32).clamp(min=1)
             weight = counts.sum() / (len(counts) * counts)
         elif class_weights != "none":
-            raise ValueError(f"class_weights is 'none' or 'balanced', not {class_weights!r}.")
+            raise ValueError(f"class_weights must be 'none' or 'balanced', not {class_weights!r}.")
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def cosine(optimizer: Optimizer, steps: int, *, warmup: float = 0.1, final: floa
     """
     for name, fraction in (("warmup", warmup), ("final", final)):
         if not 0 <= fraction <= 1:
-            raise ValueError(f"{name}={fraction} must lie between 0 and 1.")
+            raise ValueError(f"{name}={fraction} must be between 0 and 1.")
     rising = round(warmup * steps)
 
     def factor(step: int) -> float:
@@ -75,7 +75,7 @@ def onecycle(
         cycle_momentum: Whether the momentum of SGD, or the first beta of Adam, falls and rises as well.
     """
     if not 0 < warmup < 1:
-        raise ValueError(f"warmup={warmup} must lie between 0 and 1.")
+        raise ValueError(f"warmup={warmup} must be between 0 and 1.")
     peaks = [group["lr"] for group in optimizer.param_groups]
     cycles = any("momentum" in group or "betas" in group for group in optimizer.param_groups)
     momentum = cycle_momentum and cycles and all(group.get("momentum", 1) > 0 for group in optimizer.param_groups)
@@ -104,7 +104,7 @@ def plateau(
         threshold: How much lower counts as lower, as a fraction.
     """
     if monitor not in FALLING:
-        raise ValueError(f"monitor={monitor} is none of {', '.join(FALLING)}.")
+        raise ValueError(f"monitor={monitor} is not one of {', '.join(FALLING)}.")
     if patience < 0 or not 0 <= threshold < 1 or factor <= 0:
         raise ValueError("patience and threshold must not be below 0, and factor must lie between 0 and 1.")
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=threshold, eps=0.0)

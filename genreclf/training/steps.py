@@ -116,7 +116,7 @@ class StepModule(LightningModule):
 
     def _say_not_recorded(self, reason: str, what: str = "the training step") -> None:
         if self.trainer.is_global_zero:
-            say(f"Note: trainer.step=graph does not record {what}, as {reason}; it runs as with step=eager.")
+            say(f"Note: trainer.step=graph cannot record {what}, as {reason}; it runs with step=eager.")
 
     def training_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch of random clips; a whole step has updated the weights then."""

@@ -208,8 +208,8 @@ def test_the_head_says_how_good_the_run_is(trained: Trained, predictor: GenrePre
     run.write_json(run.metrics, {**metrics, "pretrained": pretrained})
     html = header_html(facts(run, predictor))
     assert "LEAKY: " in html
-    assert "PRETRAINED: a part of the model (musicnn) learned from other data first (MagnaTagATune)" in html
-    assert "among them: known (7)" in re.sub(r"[ \n]+", " ", html)
+    assert "PRETRAINED: part of the model (musicnn) was first trained on other data (MagnaTagATune)" in html
+    assert "in them: known (7)" in re.sub(r"[ \n]+", " ", html)
 
 
 def test_a_genre_has_its_color_wherever_it_stands(song_page: SongPage, trained: Trained, tmp_path: Path) -> None:
@@ -231,6 +231,6 @@ def test_the_course_of_a_song_is_told_in_words(predictor: GenrePredictor, traine
         return course_of(replace(song, timeline=timeline))
 
     song = predictor.predict(trained.music / "metal" / "0.wav")
-    assert course(1, 1) == "From beginning to end mostly classical."
+    assert course(1, 1) == "Mostly classical from beginning to end."
     assert course(0, 2, 2, 0) == "Mostly blues from 0:00, then metal from 0:30, then blues from 1:30."
     assert course(*[0, 1] * 4).endswith(", and 2 more changes.")

@@ -42,7 +42,7 @@ def test_a_taken_port_is_a_sentence(cli: Cli, trained: Trained) -> None:
     with listening_at("127.0.0.1", 0) as taken:
         outcome = cli("app", str(trained.run.path), "--port", str(taken.getsockname()[1]))
     assert outcome.code == 2
-    assert "choose --host or --port" in outcome.err
+    assert "choose another --host or --port" in outcome.err
 
 
 def test_a_missing_extra_is_a_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

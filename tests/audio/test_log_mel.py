@@ -147,7 +147,7 @@ def test_the_other_scales() -> None:
     unit = Scaling(spec=spec(), scale="unit")(stored_clips())
     assert unit.min() >= 0
     assert unit.amax((1, 2)).eq(1).all()
-    with pytest.raises(UserError, match=r"features\.scale=other is none of"):
+    with pytest.raises(UserError, match=r"features\.scale=other is not one of"):
         Scaling(spec=spec(), scale="other")  # type: ignore[arg-type]
 
 
@@ -168,5 +168,5 @@ def test_a_torchaudio_of_another_build_is_a_sentence(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(UserError, match=r"does not fit that of torch .* \(Could not load .*\): install both again"):
+    with pytest.raises(UserError, match=r"does not match torch .* \(Could not load .*\): reinstall both"):
         LogMel(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128)

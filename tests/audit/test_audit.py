@@ -109,7 +109,7 @@ def test_pictures_and_their_known_repeats(cli: Cli, stores: Path, tmp_path: Path
     assert len(read(tmp_path / "found/repeats.csv")) == 3
     report = (tmp_path / "found/report.md").read_text()
     assert "1 of the 1 known pairs of GTZAN were found." in report
-    assert "Pictures show neither clipping" in report
+    assert "Clipping and channels cannot be checked in pictures" in report
 
 
 def test_labels_are_doubted_by_runs_that_had_not_trained_on_them(
@@ -125,7 +125,7 @@ def test_labels_are_doubted_by_runs_that_had_not_trained_on_them(
     outcome = cli("audit", *data, "--runs", "nowhere")
     assert (outcome.code, outcome.err) == (
         2,
-        "--runs nowhere is not a finished run; give runs that have tested the dataset's tracks.\n",
+        "--runs nowhere is not a finished run; choose runs that tested the dataset's tracks.\n",
     )
 
 

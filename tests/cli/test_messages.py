@@ -11,7 +11,7 @@ REFUSED = {
     "data.root=a,b": "add --multirun to sweep over them, or write data.root=[a,b] for a list, or \"data.root='a,b'\"",
     "seed=range(1,3)": "seed=range(1,3) stands for several values: add --multirun to sweep over them.",
     "prepare seed=1,2": "seed=1,2 stands for several values: choose one.",
-    "prepare -m seed=1,2": "prepare: -m is for trainings; start prepare once for each value; python -m",
+    "prepare -m seed=1,2": "prepare: -m is for training only; run prepare once for each value; python -m",
     "prepare data=[synthetic,folder]": "but a run has one data; start the command once for each.",
     "prepare sweep=seeds": "sweep=seeds is many trainings, and this command has none; leave it out.",
     "+experiment=x": "There is no experiment=x; the options of experiment are ablation/",

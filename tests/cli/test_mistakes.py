@@ -75,7 +75,7 @@ COMMANDS = {
     "no devices": (["trainer.devices=0"], "trainer.devices=0 must be at least 1."),
     "devices by a word": (["trainer.devices=all"], "trainer.devices=all is none of a number, auto, -1 and a list"),
     "one GPU for two": (["trainer.devices=[1,1]"], "trainer.devices=[1, 1] names a GPU twice."),
-    "all of no GPUs": (["trainer.devices=-1"], "trainer.devices=-1 means all GPUs, and there is none to use"),
+    "all of no GPUs": (["trainer.devices=-1"], "trainer.devices=-1 means all GPUs, but there is none to use"),
     "a GPU of none": (["trainer.devices=[0]"], "trainer.devices=[0]: there is no GPU 0; there is no GPU to choose."),
     "too small a batch": (
         ["data.batch_size=1", "trainer.devices=2"],
@@ -97,7 +97,7 @@ COMMANDS = {
         ["callbacks=[default,early_stopping]", "callbacks.checkpoint.monitor=null"],
         "it needs a monitor, such as val/track_loss",
     ),
-    "unknown tie": (["callbacks.checkpoint.ties=both"], "ties=both is none of first, last."),
+    "unknown tie": (["callbacks.checkpoint.ties=both"], "ties=both must be first or last."),
     "unknown monitor": (
         ["callbacks.checkpoint.monitor=val/accuracy"],
         "callbacks.checkpoint.monitor=val/accuracy is none of val/track_loss",
@@ -118,7 +118,7 @@ COMMANDS = {
     "unseen tracks of no run": (["split.unseen=true"], "split.unseen=true leaves out the test tracks that an earlier"),
     "unseen that is neither": (["split.unseen=perhaps"], "split.unseen=perhaps: Value 'perhaps'"),
     "no run to evaluate": (["evaluate", "nowhere"], "nowhere is not a run directory"),
-    "evaluate nothing": (["evaluate"], "evaluate wants a run directory first"),
+    "evaluate nothing": (["evaluate"], "evaluate needs a run directory first"),
     "no root": (["data=folder", "~data.tracks_per_genre"], "data.root"),
 }
 

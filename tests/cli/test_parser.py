@@ -10,15 +10,15 @@ from genreclf.cli import COMMANDS
 PARSED = [command for command in COMMANDS if command != "train"]
 
 MISTAKES = {
-    "evaluate": "evaluate wants a run directory first; python -m genreclf evaluate --help shows how.",
-    "predict": "predict wants a run directory first; python -m genreclf predict --help shows how.",
-    "evaluate model=cnn": "evaluate: argument RUN: model=cnn is a setting, and a run directory stands before it;",
+    "evaluate": "evaluate needs a run directory first; python -m genreclf evaluate --help shows how.",
+    "predict": "predict needs a run directory first; python -m genreclf predict --help shows how.",
+    "evaluate model=cnn": "evaluate: argument RUN: model=cnn is a setting; put a run directory before it;",
     "predict run": "predict: the following arguments are required: PATH;",
     "predict run song.mp3 --formt csv": "predict: there is no option --formt (did you mean --format?);",
-    "export run another": "export: another is one argument too many;",
+    "export run another": "export: another is not expected here;",
     "compare": "compare: the following arguments are required: RUN_OR_SWEEP;",
     "prepare --config-dir nowhere": "prepare: argument --config-dir/-cd: there is no folder nowhere;",
-    "prepare --multirun": "prepare: --multirun is for trainings;",
+    "prepare --multirun": "prepare: --multirun is for training only;",
     "push run": "push: the following arguments are required: --repo;",
 }
 

@@ -67,7 +67,7 @@ def test_pictures_of_pictures(cli: Cli, tmp_path: Path) -> None:
     assert written == ["genres.png", "log_mel_low.png", "mosaic_low.png"]
     assert all(f"shown/{name}" in outcome.out for name in written)
     wrong = cli("show", *source, "--genre", "jazz")
-    assert (wrong.code, wrong.err.strip()) == (2, "--genre jazz is none of high, low.")
+    assert (wrong.code, wrong.err.strip()) == (2, "--genre jazz is not one of high, low.")
     assert not (tmp_path / "outputs").exists()
     (tmp_path / "a_file").write_text("")
     assert "--out a_file/x cannot be written" in cli("show", *source, "--out", "a_file/x").err

@@ -38,7 +38,7 @@ def test_tracks_that_settings_were_chosen_by_are_left_out(cli: Cli, tmp_path: Pa
     (tmp_path / "tuning.csv").write_text("\n".join(first[:6]))
     outcome = cli("compare", "sweep", "--without-tracks", "tuning.csv")
     assert outcome.code == 0, outcome.err
-    assert "5 of 20 test tracks are left out, those of tuning.csv" in outcome.out
+    assert "5 of 20 test tracks are left out, as tuning.csv lists them" in outcome.out
     rows = list(csv.DictReader((tmp_path / "sweep/comparison-without-tracks/comparison.csv").read_text().splitlines()))
     left = [line.split(",") for line in first[6:]]
     right = sum(genre == predicted for _, genre, predicted, *_ in left)
@@ -46,7 +46,7 @@ def test_tracks_that_settings_were_chosen_by_are_left_out(cli: Cli, tmp_path: Pa
     assert rows[0]["clip_accuracy"] == ""
     (tmp_path / "others.txt").write_text("# none of these\nmetal.00009.wav\n")
     outcome = cli("compare", "sweep", "--without-tracks", "others.txt")
-    assert (outcome.code, "names none of the 20 test tracks" in outcome.err) == (2, True)
+    assert (outcome.code, "lists none of the 20 test tracks" in outcome.err) == (2, True)
     (tmp_path / "all.txt").write_text("\n".join(f"music/{line.split(',')[0]}.wav" for line in first[1:]))
     outcome = cli("compare", "sweep", "--without-tracks", "all.txt")
     assert (outcome.code, "No test track of" in outcome.err) == (2, True)
@@ -122,7 +122,7 @@ def test_a_large_sweep_stays_readable_and_says_what_it_leaves_out(cli: Cli, tmp_
     assert cli("compare", str(tmp_path / "sweep")).code == 0
     markdown = (tmp_path / "sweep/comparison/comparison.md").read_text()
     assert "The first 24 experiments of the table; 2 more are not drawn." in markdown
-    assert "all 325 pairs: pairs.csv" in markdown
+    assert "pairs.csv has all 325 pairs" in markdown
     pairs = markdown.partition("## Paired tests")[2].partition("##")[0]
     assert pairs.count("\n| CNN lr=25 |") == pairs.count("\n| CNN ") == 25
     assert len((tmp_path / "sweep/comparison/pairs.csv").read_text().splitlines()) == 326
@@ -163,24 +163,40 @@ MISTAKES = {
     "unknown format": ([], ["run", "--format", "word"], "invalid choice: 'word'"),
     "out is a file": ([], ["run", "--out", "run/config.yaml"], "run/config.yaml cannot be written to"),
     "damaged predictions": (["predictions.csv", "track_id,genre\n"], ["run"], "The first line of run/predictions.csv"),
-    "cut predictions": (["predictions.csv", None], ["run"], "run/predictions.csv does not belong to metrics.json"),
+    "cut predictions": (["predictions.csv", None], ["run"], "run/predictions.csv does not match metrics.json"),
     "damaged metrics": (["metrics.json", "{"], ["run"], "run/metrics.json cannot be read"),
     "metrics of something else": (["metrics.json", "[]"], ["run"], "run/metrics.json cannot be read"),
     "metrics of brackets": (["metrics.json", "[" * 100_000], ["run"], "run/metrics.json cannot be read"),
-    "words for figures": (["metrics.json", '{"timing": {"fit_s": "x"}}'], ["run"], "timing holds what is not a number"),
-    "a list for a figure": (["metrics.json", '{"objective": [0.5]}'], ["run"], "objective holds what is not a number"),
-    "a list for a score": (["metrics.json", '{"test": {"x": [0]}}'], ["run"], "test holds what is not a number"),
+    "words for figures": (
+        ["metrics.json", '{"timing": {"fit_s": "x"}}'],
+        ["run"],
+        "timing is not numeric",
+    ),
+    "a list for a figure": (
+        ["metrics.json", '{"objective": [0.5]}'],
+        ["run"],
+        "objective is not numeric",
+    ),
+    "a list for a score": (
+        ["metrics.json", '{"test": {"x": [0]}}'],
+        ["run"],
+        "test is not numeric",
+    ),
     "half an interval": (
         ["metrics.json", '{"test": {"accuracy_ci95": [0]}}'],
         ["run"],
-        "test holds what is not a number",
+        "test is not numeric",
     ),
     "words for artists": (["split.json", '{"artists": "Ann"}'], ["run"], "split.json is not complete"),
-    "words for counts": (["metrics.json", '{"parameters": "/"}'], ["run"], "parameters holds what is not a number"),
-    "metrics without a test": (["metrics.json", '{"status": "finished"}'], ["run"], "lacks parameters, split.name"),
+    "words for counts": (
+        ["metrics.json", '{"parameters": "/"}'],
+        ["run"],
+        "parameters is not numeric",
+    ),
+    "metrics without a test": (["metrics.json", '{"status": "finished"}'], ["run"], "has no parameters, split.name"),
     "damaged history": (["history.csv", "epoch,val/loss\n0,low\n"], ["run"], "run/history.csv is damaged"),
     "damaged config": (["config.yaml", "[:"], ["run"], "its config.yaml cannot be read"),
-    "killed": (["metrics.json", '{"status": "running"}'], ["run"], "There is no finished run in run (1 begun"),
+    "killed": (["metrics.json", '{"status": "running"}'], ["run"], "There is no finished run in run (1 unfinished"),
 }
 
 
@@ -264,4 +280,4 @@ def test_artists_of_a_file_are_the_unit_of_intervals_and_tests(cli: Cli, tmp_pat
 
     artists.write_text("other.00000,somebody\n")
     outcome = cli("compare", str(sweep), "--artists", str(artists))
-    assert (outcome.code, "names the artist of none of the 20 test tracks" in outcome.err) == (2, True)
+    assert (outcome.code, "has no artist for any of the 20 test tracks" in outcome.err) == (2, True)

@@ -40,7 +40,7 @@ def test_different_artists_of_the_same_tracks_are_compared_over_tracks_only(tmp_
     comparison = compare([tmp_path])
     assert comparison.pairs[0].test.p < 1
     assert comparison.pairs[0].test.p_artists is None
-    assert any("CNN and CRNN know different artists of the same tracks" in line for line in comparison.warnings)
+    assert any("CNN and CRNN list different artists for the same tracks" in line for line in comparison.warnings)
 
 
 def test_other_tracks_are_not_compared_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_tracks_of_other_genres_are_not_compared(tmp_path: Path) -> None:
     first[1:] = ["rock", "rock", "0", "0", "1"]
     (run / "predictions.csv").write_text("\n".join(map(",".join, [header, *rows])))
     (refusal,) = compare([tmp_path]).refusals
-    assert "do not agree on the true genre of 1 tracks, blues.00000 first" in refusal
+    assert "disagree on the true genre of 1 tracks, such as blues.00000" in refusal
 
 
 def test_a_leak_is_shown_and_not_tested(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_leak_is_shown_and_not_tested(tmp_path: Path) -> None:
     (leak,) = comparison.leaks
     assert leak.leaky.scores.accuracy - leak.honest.scores.accuracy == pytest.approx(19 / 20 - 11 / 20)
     (refusal,) = comparison.refusals
-    assert "the split chunk is LEAKY, so that the difference would be the leak" in refusal
+    assert "the split chunk is LEAKY, so the difference would only show the leak" in refusal
 
 
 def test_leaky_runs_are_tested_on_the_same_segments_only(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_doubts_about_tracks_of_the_same_name_are_told(tmp_path: Path) -> None:
     write_run(tmp_path / "b", SECOND, split_hash="bbbb", settings={"data.root": "elsewhere"})
     comparison = compare([tmp_path])
     assert len(comparison.pairs) == 1
-    assert any("not those of training and validation" in notice for notice in comparison.warnings)
+    assert any("not their training and validation tracks" in notice for notice in comparison.warnings)
     assert any("Gtzan elsewhere; Gtzan music" in notice for notice in comparison.warnings)
 
 

@@ -124,5 +124,5 @@ def test_more_devices_than_there_are(cli: Cli, tiny: list[str], monkeypatch: pyt
 
 def test_precision_that_the_device_lacks(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {})
-    assert "does not multiply bf16" in cli(*tiny, "trainer.precision=bf16-mixed").err
+    assert "does not support bf16" in cli(*tiny, "trainer.precision=bf16-mixed").err
     assert "is for GPUs" in cli(*tiny, "trainer.precision=16-mixed").err

@@ -173,9 +173,9 @@ BEFORE_ANY_DATA = {
     "optimizer.lr=abc": "optimizer.lr=abc must be a number.",
     "optimizer.lr=-1": "optimizer: AdamW cannot be made of",
     "optimizer.lr=nan": "optimizer.lr=nan is not a finite number.",
-    "scheduler.warmup=5": "warmup=5 must lie between 0 and 1",
-    "scheduler=plateau scheduler.monitor=val/lss": "monitor=val/lss is none of val/loss",
-    "loss.class_weights=bogus": "class_weights is 'none' or 'balanced', not 'bogus'",
+    "scheduler.warmup=5": "warmup=5 must be between 0 and 1",
+    "scheduler=plateau scheduler.monitor=val/lss": "monitor=val/lss is not one of val/loss",
+    "loss.class_weights=bogus": "class_weights must be 'none' or 'balanced', not 'bogus'",
     "loss.label_smoothing=1.0": "label_smoothing=1.0 must be at least 0 and below 1",
     "split=artist_folds split.fold=9": "split.fold=9 is not one of the 5 folds",
     "split=artist_folds split.folds=1000000000": "split.folds=1000000000 is too many",
@@ -190,7 +190,7 @@ BEFORE_ANY_DATA = {
     "data.download=perhaps": "data.download=perhaps must be true or false.",
     "data.root=1": "data.root=1 must be a path or null; write data.root=./1.",
     "data.root=": "data.root= is empty",
-    "data.root=NAME": "is too long; 255 bytes are the most for a name.",
+    "data.root=NAME": "is too long; a name may have at most 255 bytes.",
     "data.artists=nowhere.txt": "data.artists=nowhere.txt cannot be read",
     "data.batch_size=2 trainer.devices=3": "data.batch_size=2 leaves some of trainer.devices=3 without a clip",
     "init_from=nowhere": "There is no nowhere/checkpoints/best.ckpt",
@@ -259,26 +259,29 @@ def test_a_fraction_of_less_than_a_batch(subset: str, cli: Cli, tiny: list[str],
 @pytest.mark.parametrize("values", ["range(1,1)", "glob(*)"])
 def test_a_sweep_without_a_job(values: str, cli: Cli, tiny: list[str]) -> None:
     outcome = cli("-m", *tiny, f"seed={values}")
-    assert (outcome.code, outcome.err) == (2, "The sweep has no job: a range or a glob of its keys holds no value.\n")
+    assert (outcome.code, outcome.err) == (2, "The sweep has no jobs: a range or glob in its settings has no values.\n")
 
 
 def test_jobs_side_by_side_are_counted(cli: Cli, tiny: list[str]) -> None:
     outcome = cli("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", *tiny, "seed=1,2")
-    assert (outcome.code, "hydra.launcher.n_jobs=0 must be how many jobs run at a time" in outcome.err) == (2, True)
+    assert (outcome.code, "hydra.launcher.n_jobs=0 must be the number of jobs" in outcome.err) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("evaluate RUN model=cnn", "model=cnn: the network is the one that the run trained"),
-        ("evaluate RUN model.dropout=0.9", "model.dropout=0.9: the network is the one that the run trained"),
-        ("evaluate RUN optimizer.lr=3", "optimizer.lr=3 has no effect on a run that is trained; leave it out."),
-        ("evaluate RUN trainer.max_epochs=3", "trainer.max_epochs=3 has no effect on a run that is trained"),
+        ("evaluate RUN model=cnn", "model=cnn: the network of a trained run cannot be changed"),
+        ("evaluate RUN model.dropout=0.9", "model.dropout=0.9: the network of a trained run cannot be changed"),
+        ("evaluate RUN optimizer.lr=3", "optimizer.lr=3 has no effect on a trained run; omit it."),
+        ("evaluate RUN trainer.max_epochs=3", "trainer.max_epochs=3 has no effect on a trained run"),
         ("evaluate RUN split.seed=1,2", "split.seed=1,2 names several values; give one."),
         ("evaluate RUN split=[track,chunk]", "a run has one split; start the command once for each."),
         ("evaluate RUN data=[a,b]", "data=[a,b] names several options, but a run has one data"),
-        ("index RUN model=cnn", "model=cnn: the network is the one that the run trained"),
-        ("index RUN split=track", "split=track: a library is made of a dataset; give keys of data and features alone."),
+        ("index RUN model=cnn", "model=cnn: the network of a trained run cannot be changed"),
+        ("index RUN split=track", "split=track: a library is built from a dataset; set only keys of"),
     ],
 )
 def test_a_trained_run_takes_nothing_that_has_no_effect(words: str, sentence: str, cli: Cli, trained: Trained) -> None:

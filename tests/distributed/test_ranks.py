@@ -59,7 +59,7 @@ def test_a_rank_that_is_told_to_end_ends_the_run(tiny: list[str], tmp_path: Path
     os.kill(second, signal.SIGTERM)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 1, output
-    assert "Rank 1 of run died (SIGTERM); the same command with run_dir=run goes on" in output
+    assert "Rank 1 of run died (SIGTERM); run the same command with run_dir=run to continue" in output
     assert "Traceback" not in output
 
 

@@ -88,8 +88,8 @@ def test_tracks_without_clips_are_not_scored() -> None:
     [
         ({"targets": [0]}, "targets has shape"),
         ({"start_s": [0.0, 1.0, 2.0]}, "start_s has shape"),
-        ({"targets": [0, 4]}, "targets must lie in"),
-        ({"track": [0, 2]}, "track must lie in"),
+        ({"targets": [0, 4]}, "targets must be in"),
+        ({"track": [0, 2]}, "track must be in"),
         ({"track_ids": ("b", "a")}, "sorted"),
         ({"track": [1, 0]}, "order"),
         ({"track": [0, 0]}, "order"),

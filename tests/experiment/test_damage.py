@@ -11,12 +11,12 @@ from helpers import SMALL, Cli, Trained
 
 HISTORIES: dict[str, tuple[Callable[[str], str], str]] = {
     "words": (lambda text: text.replace("1.", "[0]", 1), "is damaged (could not convert string to float"),
-    "a gap": (lambda text: text.replace("\n4,", "\n5,", 1), "is damaged (its epochs are not 0, 1 and so on)"),
-    "no epochs": (lambda text: text.replace("epoch,", "apoch,", 1), "is damaged (its epochs are not 0, 1 and so on)"),
-    "no times": (lambda text: text.replace("epoch_s", "x"), "is damaged (it lacks times)"),
+    "a gap": (lambda text: text.replace("\n4,", "\n5,", 1), "is damaged (its epochs are not 0, 1, ...)"),
+    "no epochs": (lambda text: text.replace("epoch,", "apoch,", 1), "is damaged (its epochs are not 0, 1, ...)"),
+    "no times": (lambda text: text.replace("epoch_s", "x"), "is damaged (it has no times)"),
     "more cells than columns": (lambda text: text.replace("\n", ",1,2\n").replace(",1,2", "", 1), "is damaged ("),
-    "an end": (lambda text: "\n".join(text.splitlines()[:4]) + "\n", "lacks epochs that"),
-    "nothing": (lambda text: "", "lacks epochs that"),
+    "an end": (lambda text: "\n".join(text.splitlines()[:4]) + "\n", "has fewer epochs than"),
+    "nothing": (lambda text: "", "has fewer epochs than"),
 }
 
 
@@ -73,7 +73,7 @@ def test_a_missing_best_checkpoint_is_named(cli: Cli, run: Path, go_on: list[str
     (run / "checkpoints/best.ckpt").unlink()
     outcome = cli(*go_on)
     assert outcome.code == 2, outcome
-    assert "run/checkpoints/best.ckpt, the checkpoint of the best epoch so far; put a copy in its place" in outcome.err
+    assert "run/checkpoints/best.ckpt, the checkpoint of the best epoch so far; restore a copy" in outcome.err
     assert "Traceback" not in outcome.err
     assert not (run / "checkpoints/best.ckpt").exists()
 
@@ -84,7 +84,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(name: str, cli: Cli, run: Path
     (run / name).mkdir()
     outcome = cli(*go_on)
     assert outcome.code == 2, outcome
-    assert f"run/{name} is a folder, where a file is to be written" in outcome.err
+    assert f"run/{name} is a folder, but a file must be written there" in outcome.err
     assert "Traceback" not in outcome.err
 
 

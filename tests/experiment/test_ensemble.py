@@ -116,7 +116,7 @@ def test_an_interrupted_ensemble_goes_on(cli: Cli, second: RunDirectory, monkeyp
         outcome = cli("ensemble", ".", "run_dir=both")
     assert outcome.code == 130
     assert "Run the same command with run_dir=both to go on." in outcome.err
-    assert "both holds a run already" in cli("ensemble", "run", "second", "--weights", "validation", "run_dir=both").err
+    assert "already contains a run" in cli("ensemble", "run", "second", "--weights", "validation", "run_dir=both").err
     assert cli("ensemble", ".", "run_dir=both").code == 0
     assert RunDirectory("both").status == "finished"
 
@@ -136,14 +136,14 @@ def test_validation_weighs_the_runs(cli: Cli, second: RunDirectory) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["run"], "run is one run; an ensemble is of two or more."),
+        (["run"], "run is only one run; an ensemble needs two or more."),
         (["run", "other"], "run and other were trained and tested on different splits"),
         (["run", "known"], "knows blues,"),
         (["run", "refitted", "--weights", "validation"], "refitted has not predicted the validation tracks"),
         (["run", "begun"], "begun is not finished"),
-        (["run", "same", "optimizer.lr=1"], "optimizer.lr=1 has no effect on a run that is trained"),
+        (["run", "same", "optimizer.lr=1"], "optimizer.lr=1 has no effect on a trained run"),
         (["run", "same", "split.folds=4", "run_dir=new"], "The tracks are others than those that run"),
-        (["run", "same", "run_dir=run"], "run holds a run already; choose another run_dir."),
+        (["run", "same", "run_dir=run"], "run already contains a run; choose another run_dir."),
         (["run", "hostile"], "--trust this_module_is_not_there"),
     ],
 )

@@ -220,7 +220,7 @@ def test_evaluate_gives_the_figures_of_the_run(cli: Cli, tiny: list[str], tmp_pa
         shutil.copytree("run" if taken == "trained" else "other", tmp_path / "trained", dirs_exist_ok=True)
         refused = cli("evaluate", "run", f"run_dir={taken}")
         assert refused.code == 2
-        assert f"{taken} holds another run (" in refused.err
+        assert f"{taken} contains another run (" in refused.err
 
 
 def test_clips_as_long_as_the_longest_track_keep_their_length(cli: Cli, tiny: list[str]) -> None:

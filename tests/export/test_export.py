@@ -104,7 +104,7 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(files, "traced", lambda predictor: None)
     predictor = GenrePredictor(model=CRNN(spec=AUDIO, genres=["a", "b"], channels=(4, 4, 4, 4), hidden=4))
     for error in (2e-3, float("nan")):
-        with pytest.raises(UserError, match="was not kept"):
+        with pytest.raises(UserError, match="was not written"):
             export(predictor, tmp_path / "model", format=Eager(predictor, error=error))
         assert list(tmp_path.iterdir()) == []
     assert export(predictor, tmp_path / "model", format=Eager(predictor, error=5e-4)).largest == pytest.approx(

@@ -50,18 +50,18 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
         "names 'torch.nn.Linear' as model, which neither genreclf nor PyTorch has",
     ),
     "nested": (lambda files: files.update({"config.json": b"[" * 50_000}), "not readable as JSON"),
-    "terminal codes": (spoil("metrics.json", lambda m: m.update(note="\x1b[2J")), "cannot be printed"),
+    "terminal codes": (spoil("metrics.json", lambda m: m.update(note="\x1b[2J")), "unprintable"),
     "many giants": (
         spoil("config.json", lambda c: c["config"].update(model=giant(depth=100))),
         "it has more layers than there are weights",
     ),
     "an interpolation": (
         spoil("config.json", lambda c: c["config"]["data"].update(root="${oc.env:HF_TOKEN}")),
-        "data.root holds an interpolation",
+        "data.root contains an interpolation",
     ),
     "an interpolation of Hydra's": (
         spoil("config.json", lambda c: c["config"].update(hydra={"run": {"dir": "${oc.env:HOME}"}})),
-        "hydra.run.dir holds an interpolation",
+        "hydra.run.dir contains an interpolation",
     ),
     "a giant batch": (
         spoil("config.json", lambda c: c["config"]["data"].update(batch_size=2**40)),
@@ -104,19 +104,22 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     ),
     "a part of a track": (spoil("metrics.json", lambda m: m["test"]["track"].update(n=1.5)), "test.track.n of 1.5"),
     "no seed": (spoil("metrics.json", lambda m: m.pop("seed")), "there is no seed"),
-    "a giant": (spoil("config.json", lambda c: c["config"]["model"].update(hidden=10**7)), "does not hold the weights"),
+    "a giant": (
+        spoil("config.json", lambda c: c["config"]["model"].update(hidden=10**7)),
+        "does not contain the weights",
+    ),
     "a giant window": (spoil("config.json", lambda c: c["spec"].update(n_fft=2**40)), "n_fft of 1099511627776"),
-    "a better figure": (spoil("metrics.json", lambda m: m["split"].update(hash="0" * 16)), "tells of another split"),
+    "a better figure": (spoil("metrics.json", lambda m: m["split"].update(hash="0" * 16)), "is about another split"),
     "a figure of words": (
         spoil("metrics.json", lambda m: m["test"]["track"].update(accuracy="all")),
         "is not what push writes",
     ),
     "other tracks": (spoil("split.json", lambda s: s["test"].pop()), "was changed by hand"),
     "tracks of two kinds": (spoil("split.json", lambda s: s["test"].append(1)), "split.json"),
-    "a missing tensor": (weights(lambda s: s.pop("network.classifier.bias")), "does not hold the weights"),
-    "no numbers": (weights(lambda s: s["network.classifier.bias"].fill_(torch.nan)), "no numbers"),
-    "a pickle": (lambda files: files.update({"model.safetensors": b"\x80\x04."}), "make no model"),
-    "no split": (lambda files: files.pop("split.json"), "holds no split.json"),
+    "a missing tensor": (weights(lambda s: s.pop("network.classifier.bias")), "does not contain the weights"),
+    "no numbers": (weights(lambda s: s["network.classifier.bias"].fill_(torch.nan)), "NaN or infinity"),
+    "a pickle": (lambda files: files.update({"model.safetensors": b"\x80\x04."}), "do not make a model"),
+    "no split": (lambda files: files.pop("split.json"), "has no split.json"),
 }
 
 
@@ -156,7 +159,7 @@ def test_what_the_hub_refuses_is_a_sentence(
         assert outcome.code == 2
         assert sentence in outcome.err
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    assert "the hub could not be asked, or refused" in cli("push", run, "--repo", REPO).err
+    assert "the hub could not be reached, or it refused" in cli("push", run, "--repo", REPO).err
     monkeypatch.delenv("HF_TOKEN")
     assert "model is not a name of a repository; give it as USER/NAME" in cli("push", run, "--repo", "model").err
     assert "There is no Hugging Face token" in cli("push", run, "--repo", REPO).err

@@ -39,10 +39,10 @@ def test_a_pulled_model_predicts_as_the_run_does(
     assert ours.calibration == theirs.calibration is not None
     assert cli("predict", "pulled", str(song), "--format", "jsonl").code == 0
     again = cli("pull", REPO, "--to", "pulled")
-    assert (again.code, "is there already" in again.err) == (2, True)
+    assert (again.code, "already exists" in again.err) == (2, True)
     Path("file").touch()
     nowhere = cli("pull", REPO, "--to", "file/pulled")
-    assert (nowhere.code, "--to file/pulled cannot be made" in nowhere.err) == (2, True)
+    assert (nowhere.code, "--to file/pulled cannot be created" in nowhere.err) == (2, True)
 
 
 def test_a_pulled_model_recommends_as_the_run_does(hub: Hub, cli: Cli, finished: RunDirectory) -> None:

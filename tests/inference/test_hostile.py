@@ -93,8 +93,8 @@ def write_bad(folder: Path) -> dict[str, str]:
     (folder / "plain_loop").symlink_to(folder / "plain_loop")
     os.mkfifo(folder / "pipe.wav")
     return {
-        "nan.wav": "holds NaN or infinity",
-        "infinite.wav": "holds NaN or infinity",
+        "nan.wav": "contains NaN or infinity",
+        "infinite.wav": "contains NaN or infinity",
         "loud.wav": "samples far beyond full scale",
         "silent.wav": "digital silence from start to end",
         "one.wav": "1 sample",
@@ -107,8 +107,8 @@ def write_bad(folder: Path) -> dict[str, str]:
         "random.flac": "not readable as audio",
         "zeros.ogg": "not readable as audio",
         "header.wav": "",
-        "slow.wav": "a sample rate of 1 Hz, not between 1 kHz and 1 MHz",
-        "fast.wav": "a sample rate of 2147483647 Hz",
+        "slow.wav": "its sample rate of 1 Hz is not between 1 kHz and 1 MHz",
+        "fast.wav": "its sample rate of 2147483647 Hz",
         "channels.wav": "",
         "bits.wav": "",
         "start.flac": "",
@@ -152,7 +152,7 @@ def test_each_is_named_and_the_others_go_on(cli: Cli, trained: Trained, tmp_path
     predicted = [row["path"] for row in csv.DictReader(io.StringIO(outcome.out))]
     assert predicted == [printable(name) for name in predicted_paths(good)]
     assert len(good) + len(bad) >= 40
-    assert outcome.err.rstrip().endswith(f"{len(good)} predicted, {len(bad)} left out.")
+    assert outcome.err.rstrip().endswith(f"{len(good)} predicted, {len(bad)} skipped.")
 
 
 @pytest.mark.usefixtures("no_ffmpeg")

@@ -133,13 +133,13 @@ def test_the_highest_mel_is_that_of_all_mels() -> None:
     ("overrides", "sentence"),
     [
         (["encoder.license=null"], "license is missing"),
-        (["encoder.overlap=some"], "overlap=some is neither none nor unknown nor known (n)"),
-        (["encoder.sha256=" + "0" * 64], "and encoder.sha256 says 0000"),
+        (["encoder.overlap=some"], "overlap=some is not one of none, unknown, and known (n)"),
+        (["encoder.sha256=" + "0" * 64], "but encoder.sha256 is 0000"),
         (["encoder.weights=nowhere.whl"], "encoder.weights=nowhere.whl is not a file"),
         (["encoder.weights=null"], "python -m pip download --no-deps musicnn==0.1.0"),
         (["model=cnn"], "CNN does not use encoder"),
         (["encoder=none"], "choose one with encoder=NAME"),
-        (["model.layer=pool6"], "layer=pool6 is none of all, pool1"),
+        (["model.layer=pool6"], "layer=pool6 must be one of all, pool1"),
         (["features.n_mels=64"], "leave out features.n_mels=64"),
     ],
 )

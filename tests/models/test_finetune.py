@@ -145,7 +145,7 @@ def test_the_run_predicts_without_the_file_of_weights(cli: Cli, finetune: list[s
 def test_weights_with_another_hash_are_refused(cli: Cli, finetune: list[str]) -> None:
     outcome = cli(*finetune, f"encoder.sha256={'0' * 64}")
     assert outcome.code == 2
-    assert "encoder.sha256 says 0000" in outcome.err
+    assert "encoder.sha256 is 0000" in outcome.err
 
 
 def test_random_weights_need_no_file(cli: Cli, finetune: list[str]) -> None:
@@ -156,10 +156,10 @@ def test_random_weights_need_no_file(cli: Cli, finetune: list[str]) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (["encoder.model=no_such_network"], "timm cannot make it"),
-        (["model.train_blocks=99"], "timm has 7 blocks"),
+        (["encoder.model=no_such_network"], "timm cannot create it"),
+        (["model.train_blocks=99"], "must be 0 to 7, the blocks of timm"),
         (["model.lora_rank=4"], "has a linear layer"),
-        (["model.pretrained=false", "model.frozen_epochs=1"], "random weights are all to be trained"),
+        (["model.pretrained=false", "model.frozen_epochs=1"], "random weights train all blocks"),
         (["encoder.weights=gone"], "is not a file"),
     ],
 )

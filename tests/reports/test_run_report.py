@@ -85,7 +85,7 @@ def test_leaky_split_is_shouted_everywhere(tmp_path: Path) -> None:
     text = report_of(tmp_path, metrics=metrics_of_run(leaky=True))
     assert text.splitlines()[0].endswith("(LEAKY)")
     assert "> [!WARNING]\n> **LEAKY SPLIT.**" in text
-    assert "must not be compared" in text
+    assert "do not compare" in text
 
 
 def test_errors_by_artist_and_temperatures(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_nested_folds_are_tested_by_what_was_chosen_without_them(cli: Cli, music
         assert len(inner) == 4
         assert not any(tested & held(each, "train", "val", "test") for each in inner)
     accuracy = np.mean([run.read_metrics()["test"]["track"]["accuracy"] for run in outer.values()])
-    assert f"Tested by what was chosen without them: {100 * accuracy:.1f} % of 20 tracks" in outcome.out
+    assert f"Nested cross-validation over the outer folds: {100 * accuracy:.1f} % of 20 tracks" in outcome.out
     again = cli(*arguments)
     assert again.code == 0
     assert "10 jobs: 10 finished." in again.out

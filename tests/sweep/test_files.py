@@ -78,7 +78,7 @@ def test_ablation_leaves_out_each_part_once() -> None:
 def test_a_sweep_file_without_m_is_a_mistake(name: str, cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     outcome = cli(*tiny, f"sweep={name}")
     assert outcome.code == 2
-    assert outcome.err.splitlines() == [f"sweep={name} is many runs; start it with python -m genreclf -m sweep={name}."]
+    assert outcome.err == f"sweep={name} is a multirun; start it with python -m genreclf -m sweep={name}.\n"
     assert not list(tmp_path.glob("outputs/*/*"))
 
 

@@ -78,7 +78,7 @@ def test_the_end_of_the_command(
     for number, code in enumerate(codes):
         reason = f"Reason {number}." if code else "it ended without a word"
         assert f"Failed: model=x{number} seed=0: {reason}" in said.err
-    assert ("The same command" in said.err) is bool(codes)
+    assert ("Run the same command again" in said.err) is bool(codes)
     table = (sweep / "sweep.md").read_text()
     assert "Of another call." in table
     assert table.count("| finished |") == 2
@@ -98,7 +98,7 @@ def test_a_job_that_another_process_does_is_left_alone(
     outcome = cli("-m", *tiny, "seed=4", "hydra.sweep.dir=sweep")
     (job,) = tmp_path.glob("sweep/*/job.json")
     assert outcome.code == RunBusy.exit_code
-    assert "Job 0 is left out: Another process works in" in outcome.err
+    assert "Job 0 is skipped: Another process works in" in outcome.err
     assert f"Left to other processes: {job.parent.name}.\n" in outcome.err
     assert "ailed" not in outcome.err
     assert "1 job: 1 unfinished." in outcome.out

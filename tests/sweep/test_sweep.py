@@ -123,7 +123,7 @@ def test_failed_jobs_cost_no_other_and_are_done_again(
     code, output = sweep(*arguments)
     assert code == 0, output
     assert output.count("finished and left as it is") == 3
-    assert output.count("goes on in") == 4
+    assert output.count("continues in") == 4
     assert {row["status"] for row in rows_of(tmp_path).values()} == {"finished"}
     assert done == {path: path.stat().st_mtime_ns for path in done}
     assert "reason" not in RunDirectory(run).read_metrics()
@@ -191,7 +191,7 @@ def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
     assert 0 < epochs < 60
     code, output = sweep(*arguments)
     assert code == 0, output
-    assert "goes on in" in output
+    assert "continues in" in output
     assert json.loads((begun[0].parent / "job.json").read_text())["exit_code"] == 0
 
 
@@ -207,7 +207,7 @@ def test_jobs_end_with_the_process_they_are_forked_from(tiny: list[str], tmp_pat
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 1, output
     assert "2 jobs: 1 finished, 1 failed." in output
-    assert "The process that jobs are forked from died" in output
+    assert "The process that starts the jobs died" in output
     run = RunDirectory(begun[0].parent)
     assert run.status == "failed"
     assert 0 < len(run.read_history()) < 60

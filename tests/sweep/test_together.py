@@ -124,7 +124,7 @@ def test_a_job_that_fails_or_is_killed_costs_no_other(
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     assert output.count("finished and left as it is") == 2
-    assert output.count("goes on in") == 2
+    assert output.count("continues in") == 2
     assert all(len(run.read_history()) == 3 for run in runs.values())
 
 

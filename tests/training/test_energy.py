@@ -39,5 +39,5 @@ def test_the_energy_of_a_training_is_kept_and_compared(cli: Cli, tiny: list[str]
 def test_a_country_is_checked_before_anything_is_computed(cli: Cli, tiny: list[str]) -> None:
     outcome = cli(*tiny, "callbacks=[default,codecarbon]", "callbacks.codecarbon.country=Atlantis", "run_dir=run")
     assert outcome.code == 2
-    assert "country=Atlantis is not a country of three letters" in outcome.err
+    assert "country=Atlantis is not a three-letter country code" in outcome.err
     assert not Path("run/metrics.json").exists()

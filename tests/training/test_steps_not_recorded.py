@@ -95,7 +95,7 @@ def test_a_cpu_trains_eagerly_and_says_so(
     monkeypatch.delitem(recorder.RECORDERS, "cpu")
     assert_same(*(fit(crnn(), data_of(store), step=step) for step in ("eager", "graph")))
     (note,) = notes(capsys)
-    assert note.startswith("Note: trainer.step=graph does not record the training step, as the device is cpu, not an")
+    assert note.startswith("Note: trainer.step=graph cannot record the training step, as the device is cpu, not an")
 
 
 def test_a_momentum_that_changes_is_noticed(
@@ -123,7 +123,7 @@ def test_a_recording_that_fails_leaves_the_training_as_it_was(
     monkeypatch.setitem(recorder.RECORDERS, "cpu", Failing)
     assert_same(*(fit(crnn(), data_of(store), step=step) for step in ("eager", "graph")))
     for what, note in zip(("the training step", "the validation"), notes(capsys), strict=True):
-        assert f"does not record {what}, as recording it failed (operation not permitted when stream" in note
+        assert f"cannot record {what}, as recording it failed (operation not permitted when stream" in note
 
 
 class Breaking(Callback):

@@ -122,7 +122,7 @@ def test_a_training_finishes_without_its_server(
     assert run.read_metrics()["status"] == "finished"
     assert run.report.exists()
     (record,) = run.path.glob("wandb/*run-*/*.wandb")
-    sentence = f"its record stays on disk: wandb sync {record.parent.relative_to(tmp_path)} sends it."
+    sentence = f"its record is on disk: wandb sync {record.parent.relative_to(tmp_path)} uploads it."
     assert record.parent.name.startswith("offline-run-")
     assert output.count(sentence) == 1
 
@@ -144,7 +144,7 @@ def test_a_training_goes_on_while_its_server_hangs(
     address = f"W&B: http://127.0.0.1:{answering.server_port}/someone/genreclf/runs/{record.name.rpartition('-')[2]}\n"
     assert output.count(address) == 2
     assert output.count("Note: W&B lost a part of the record") == 1
-    assert f"; wandb sync run/wandb/{record.name} sends what is on disk.\n" in output
+    assert f"; wandb sync run/wandb/{record.name} uploads what is on disk.\n" in output
 
 
 @pytest.mark.slow
@@ -157,14 +157,14 @@ def test_a_model_in_wandb_stands_for_a_run(
     with fake_hub(tmp_path, monkeypatch) as answering:
         FakeServer.model = {name: (finished.path / name).read_bytes() for name in names}
         FakeServer.digests = {"checkpoints/best.ckpt": "AAAA"}
-        with pytest.raises(UserError, match=r"cannot be fetched from W&B \(Digest mismatch"):
+        with pytest.raises(UserError, match=r"cannot be downloaded from W&B \(Digest mismatch"):
             fetch(reference)
         FakeServer.digests = {}
         FakeServer.model["sitecustomize.py"] = b"1"
         with pytest.raises(UserError, match="is not a model that a run has kept"):
             fetch(reference)
         del FakeServer.model["sitecustomize.py"]
-        with pytest.raises(UserError, match="cannot be fetched from W&B"):
+        with pytest.raises(UserError, match="cannot be downloaded from W&B"):
             fetch("wandb:someone/genreclf/other:latest")
         there, here = (cli("predict", run, "song.wav", "--format", "csv") for run in (reference, "run"))
         assert (there.code, there.out) == (0, here.out), there.err
@@ -196,7 +196,7 @@ def test_a_run_says_where_it_is_in_wandb(
 
 
 def test_a_name_of_no_model_is_refused_before_anything_is_asked(cli: Cli, tiny: list[str]) -> None:
-    sentence = "wandb:model:latest names no model in W&B; give it as wandb:ENTITY/PROJECT/ARTIFACT:ALIAS.\n"
+    sentence = "wandb:model:latest is not the name of a W&B model; write it as wandb:ENTITY/PROJECT/ARTIFACT:ALIAS.\n"
     for words in (["init_from="], ["refit="], ["compare_with="], ["loss=distill", "loss.teacher="]):
         outcome = cli(*tiny, *words[:-1], f"{words[-1]}wandb:model:latest", "run_dir=run")
         assert (outcome.code, outcome.err) == (2, sentence), words
@@ -205,11 +205,11 @@ def test_a_name_of_no_model_is_refused_before_anything_is_asked(cli: Cli, tiny: 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (["log_model=all"], "log_model=all is none of none, best, last, both."),
+        (["log_model=all"], "log_model=all is not one of none, best, last, both."),
         (["log_model=best", "registry=models"], "registry=models is not a REGISTRY/COLLECTION[:ALIAS]."),
         (
             ["registry=model/genres:production"],
-            "registry=model/genres:production is of a model, and log_model=none keeps",
+            "registry=model/genres:production needs a model, but log_model=none keeps",
         ),
         (["log_model=best", "model_days=0"], "model_days=0 must be a whole number of at least 1, or null."),
     ],

@@ -36,11 +36,11 @@ class Provenance:
         """
         for key, value in asdict(self).items():
             if not isinstance(value, str) or not value.strip():
-                raise ValueError(f"{key} is missing: what it is must be known before the weights are used")
+                raise ValueError(f"{key} is missing: it must be known before the weights are used")
         if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
             raise ValueError(f"sha256={self.sha256} is not 64 hexadecimal digits")
         if not re.fullmatch(r"none|unknown|known \(\d+\)", self.overlap):
-            raise ValueError(f"overlap={self.overlap} is neither none nor unknown nor known (n), n tracks of the test")
+            raise ValueError(f"overlap={self.overlap} is not one of none, unknown, and known (n), for n test tracks")
 
     @property
     def non_commercial(self) -> bool:

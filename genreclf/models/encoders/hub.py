@@ -16,12 +16,12 @@ def hub_file(repo: str | None, file: str, *, revision: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     if repo is None:
-        raise UserError("The hub has no weights of this network: set encoder.weights to a file of safetensors.")
+        raise UserError("The hub has no weights for this network: set encoder.weights to a safetensors file.")
     endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
         return Path(hf_hub_download(repo, file, revision=revision, endpoint=endpoint))
     except (HTTPError, OSError, ValueError) as error:
         raise UserError(
-            f"{file} of {repo} cannot be fetched from the hub ({type(error).__name__}): go online once, set "
+            f"{file} of {repo} cannot be downloaded from the hub ({type(error).__name__}): go online once, set "
             "HF_ENDPOINT to a hub that can be reached, or set encoder.weights to a copy of the file."
         ) from error

@@ -181,9 +181,9 @@ class TransformersEncoder(Encoder):
     ) -> None:
         super().__init__(**origin)
         if architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture is one of {', '.join(ARCHITECTURES)}")
+            raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}")
         if not (0.1 <= window_s <= LONGEST_WINDOW_S and LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ):
-            raise ValueError(f"window_s is from 0.1 to {LONGEST_WINDOW_S}, sample_rate from 1 kHz to 1 MHz")
+            raise ValueError(f"window_s must be 0.1 to {LONGEST_WINDOW_S}, sample_rate 1 kHz to 1 MHz")
         require(f"An encoder of architecture {architecture}", "transformers", "transformers")
         import transformers
 
@@ -195,7 +195,7 @@ class TransformersEncoder(Encoder):
         self.longest_s = self.kind.longest_s(self.sizes)
         with torch.device("meta"):
             if sum(parameter.numel() for parameter in self._class()(self.sizes).parameters()) > LARGEST_NETWORK:
-                raise ValueError(f"a network of more than {LARGEST_NETWORK:,} weights")
+                raise ValueError(f"the network has more than {LARGEST_NETWORK:,} weights")
         self.network = self._class()(self.sizes)
         settings = {key: getattr(self.sizes, str(value), value) for key, value in self.kind.settings.items()}
         self.features = getattr(transformers, self.kind.features)(sampling_rate=sample_rate, **settings)

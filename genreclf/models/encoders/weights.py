@@ -50,8 +50,8 @@ def checked(name: str, sha256: str, content: bytes) -> bytes:
     """
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise UserError(
-            f"encoder={name}: the file of the weights has the hash {found}, and encoder.sha256 says {sha256}: it is "
-            "damaged or another version; get it again, or set encoder.sha256 if it is what you want."
+            f"encoder={name}: the weights file has the SHA-256 {found}, but encoder.sha256 is {sha256}: the file is "
+            "damaged or another version; download it again, or set encoder.sha256 if you want this version."
         )
     return content
 
@@ -63,5 +63,5 @@ def file_of(path: str | Path) -> Path:
         UserError: There is no such file or folder.
     """
     if not ((found := Path(path).expanduser()).is_file() or found.is_dir()):
-        raise UserError(f"encoder.weights={path} is not a file; set it to the file of the weights.")
+        raise UserError(f"encoder.weights={path} is not a file; set it to the weights file.")
     return found

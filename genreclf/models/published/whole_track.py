@@ -29,7 +29,7 @@ class WholeTrack(FixedInput):
         """
         kinds: dict[str, list[FitTo | Shear]] = {"pad": [], "shear": [Shear(track_frames=TRACK_FRAMES)]}
         if resize not in kinds:
-            raise ValueError(f"resize is pad or shear, not {resize}.")
+            raise ValueError(f"resize must be pad or shear, not {resize}.")
         return nn.Sequential(self.fit_to(), *kinds[resize])
 
 

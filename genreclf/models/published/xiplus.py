@@ -121,7 +121,7 @@ def sequence_of(kind: SequenceOf) -> nn.Module:
     """
     kinds: dict[str, nn.Module] = {"time": FramesAsSequence(), "channels": ChannelsAsSequence()}
     if kind not in kinds:
-        raise ValueError(f"sequence is time or channels, not {kind}.")
+        raise ValueError(f"sequence must be time or channels, not {kind}.")
     return kinds[kind]
 
 
