@@ -128,7 +128,9 @@ class GenreClassifier(StepModule):
         if self._trainer is not None and isinstance(data := self.clip_data, ClipDataModule):
             if list(data.genres) != self.genres:
                 known, given = ", ".join(self.genres), ", ".join(data.genres)
-                raise UserError(f"The genres of the model ({known}) and of the data ({given}) differ.")
+                raise UserError(
+                    f"The genres of the model ({known}) and of the data ({given}) differ; their order counts."
+                )
             if stage == "fit" and not self.scaling.is_fitted:
                 self.scaling.fit(data.sample("train"))
         if stage == "fit" and self._trainer is not None:

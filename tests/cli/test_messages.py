@@ -27,7 +27,7 @@ REFUSED = {
     "hydra.job.chdir=true run_dir=a/b": "hydra.job.chdir=true would move every relative path into the run directory",
     "hydra.run.dir=": "hydra.run.dir is empty; give it a value, or leave it out.",
     "-m seed=1,2 hydra.sweep.dir=": "hydra.sweep.dir is empty; give it a value, or leave it out.",
-    "-m sweep=layers": "sweep=layers is of a pretrained encoder: choose one with encoder=NAME.\n",
+    "-m sweep=layers": "sweep=layers needs a pretrained encoder: choose one with encoder=NAME.\n",
     "hydra.verbose=2": "hydra.verbose is true, false, or the name of a logger",
     "--help evaluat": "evaluat is neither a command nor an override; did you mean evaluate?",
     "seed=1 predict": "predict is a command, which stands first: python -m genreclf predict --help shows how.",

@@ -87,7 +87,7 @@ def test_noise_has_its_power() -> None:
 def test_impossible_changes_are_refused() -> None:
     with pytest.raises(UserError, match="not below half the sample rate"):
         LowPass(cutoff_hz=8000).of_waveform(tones(), 16000)
-    with pytest.raises(UserError, match="must lie between 8 and 160"):
+    with pytest.raises(UserError, match="must be between 8 and 160"):
         Mp3(bitrate_kbps=320).of_waveform(tones(), RATE)
 
 
