@@ -46,7 +46,7 @@ def find_device(name: str) -> torch.device:
             If there is one that PyTorch cannot use, a note says so.
 
     Raises:
-        UserError: There is none of this name.
+        UserError: There is not one of this name.
     """
     if name == "auto":
         device = first_device("auto")

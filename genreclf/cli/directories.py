@@ -46,7 +46,9 @@ def check_directories(arguments: Sequence[str]) -> None:
         if external_ranks() > 1:
             raise UserError("A sweep starts the ranks of its jobs: leave torchrun or srun out, set trainer.devices.")
         if "run_dir" in places:
-            raise UserError("run_dir is one run's; a sweep with -m gives each job its own below hydra.sweep.dir.")
+            raise UserError(
+                "run_dir is for one run; a sweep with -m gives each job its own directory in hydra.sweep.dir."
+            )
     elif len(places) > 1:
         raise UserError("run_dir and hydra.run.dir are one setting; leave one of them out.")
     for override in places.values():

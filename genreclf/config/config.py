@@ -148,7 +148,7 @@ class Config:
         if self.init_from is not None and self.ckpt_path is not None:
             return ["init_from and ckpt_path each say where training starts; leave one of them out."]
         if self.refit is not None and self.ckpt_path is not None:
-            return ["refit trains anew on other tracks than ckpt_path goes on with; leave one of them out."]
+            return ["refit trains anew on other tracks than ckpt_path continues with; omit one of them."]
         if self.subsets.unseen and self.init_from is None and self.ckpt_path is None:
             return [
                 "split.unseen=true leaves out the test tracks that an earlier run has seen, and there is none: set "

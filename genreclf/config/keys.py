@@ -18,7 +18,7 @@ SET_BY_THE_RUN: dict[str, tuple[Any, str]] = {
     "default_root_dir": (None, "set run_dir"),
     "num_nodes": (1, "trainer.devices counts the devices of all machines"),
     "use_distributed_sampler": (False, "each device reads clips of its own already"),
-    "enable_checkpointing": (True, "a run needs its checkpoints to be tested and to go on"),
+    "enable_checkpointing": (True, "a run needs its checkpoints to be tested and resumed"),
     "barebones": (False, "a run needs its checkpoints and its history"),
     "limit_predict_batches": (None, "a run predicts nothing; give the command predict fewer files"),
 }

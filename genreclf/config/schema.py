@@ -240,7 +240,9 @@ def _device_problems(devices: Any) -> list[str]:
         return [f"trainer.devices={devices} names a GPU twice."] if twice else []
     if isinstance(devices, str) and not isinstance(decoded(devices), str):
         return [left_as_text("trainer.devices", devices)]
-    return [f"trainer.devices={devices} is none of a number, auto, -1 and a list of the numbers of GPUs, as in [0,2]."]
+    return [
+        f"trainer.devices={devices} is not one of a number, auto, -1 and a list of the numbers of GPUs, as in [0,2]."
+    ]
 
 
 def _at_least(key: str, value: int, lowest: int, highest: int) -> list[str]:
@@ -254,4 +256,4 @@ def _between(key: str, value: float, lowest: float, highest: float) -> list[str]
 
 
 def _one_of(key: str, value: str, choices: Sequence[str]) -> list[str]:
-    return [] if value in choices else [f"{key}={value} is none of {', '.join(choices)}."]
+    return [] if value in choices else [f"{key}={value} is not one of {', '.join(choices)}."]

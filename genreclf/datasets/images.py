@@ -88,7 +88,7 @@ class SpectrogramImages(ImageDataset):
         if colormap is not None:
             _check_colormap(colormap)
         if rendering not in (None, *RENDERINGS):
-            raise UserError(f"data.rendering={rendering} is none of null, {', '.join(RENDERINGS)}.")
+            raise UserError(f"data.rendering={rendering} is not one of null, {', '.join(RENDERINGS)}.")
         self.root = root
         self.artists = artists
         self.n_mels = n_mels

@@ -107,7 +107,7 @@ def make_augmentation(config: Config) -> Augment | None:
 
 
 def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
-    """Return the callbacks of the configuration, and a `BestCheckpoint` of the last epoch if there is none of it.
+    """Return the callbacks of the configuration, and a `BestCheckpoint` of the last epoch if there is not one of it.
 
     Where nothing validates, the last epoch counts as the best.
     """
@@ -160,7 +160,7 @@ def _make_logger(group: str, node: Mapping[str, Any], given: Mapping[str, Any], 
             if not isinstance(error.__cause__, OSError):
                 raise
             failure = error.__cause__
-        raise UserError(f"{group} cannot be used ({reason_of(failure)}); mend that, or leave it out.") from error
+        raise UserError(f"{group} cannot be used ({reason_of(failure)}); correct it, or omit it.") from error
     return logger
 
 

@@ -49,7 +49,7 @@ def check_loggers(config: Config) -> None:
         if wandb:
             _check_names(group, node)
         if wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
-            raise UserError(f"WANDB_MODE={mode} is none of {', '.join(WANDB_MODES)}.")
+            raise UserError(f"WANDB_MODE={mode} is not one of {', '.join(WANDB_MODES)}.")
 
 
 def _check_names(group: str, node: Mapping[str, Any]) -> None:

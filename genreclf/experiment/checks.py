@@ -99,7 +99,7 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
         )
     sizes = [parameter.numel() for parameter in model.parameters()]
     if not all(sizes):
-        raise UserError("A layer of the network would be empty; the sizes in model are to be 1 or more.")
+        raise UserError("A layer of the network would be empty; the sizes in model must be 1 or more.")
     if (needed := BYTES_PER_PARAMETER * sum(sizes)) > memory_bytes():
         raise UserError(
             f"The network would have {sum(sizes):,} parameters, {needed / 1e9:,.0f} GB with their gradients, and this "
@@ -214,7 +214,7 @@ def _check_monitors(config: Config) -> None:
     for name, node in config.callbacks.items():
         monitor = node.get("monitor")
         if monitor is not None and monitor not in LOGGED:
-            raise UserError(f"callbacks.{name}.monitor={monitor} is none of {', '.join(LOGGED)}.")
+            raise UserError(f"callbacks.{name}.monitor={monitor} is not one of {', '.join(LOGGED)}.")
 
 
 def check_encoder(config: Config) -> None:

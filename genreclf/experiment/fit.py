@@ -62,7 +62,7 @@ def fit(
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     if trainer.fit_loop.total_batch_idx < 0 and not prepared.model.fits_at_once:
         raise UserError("No step was trained: set a larger trainer.max_time.")
-    # There is none of a development run, or where no epoch was validated. All ranks save together.
+    # There is not one of a development run, or where no epoch was validated. All ranks save together.
     missing = trainer.strategy.broadcast([path for path in (run.best, run.last) if not path.exists()])
     is_trial = config.trainer.others.get("fast_dev_run")
     if run.best in missing and prepared.split.val and is_first_rank() and not is_trial:

@@ -36,10 +36,10 @@ def _tracks(segments: tuple[Segment, ...], prepared: Prepared) -> str:
 
 def _start(config: Config, run: RunDirectory, prepared: Prepared) -> str:
     if run.status is not None and run.read_metrics().get("fitted"):
-        return "trained; goes on with the test"
+        return "trained; continues with the test"
     if run.last.exists():
         with suppress(UserError):  # Whoever loads it to train says what is wrong with it.
-            return f"goes on from epoch {load_checkpoint(run.last)['epoch'] + 1} of {config.trainer.max_epochs}"
-        return "goes on from its last checkpoint"
+            return f"continues from epoch {load_checkpoint(run.last)['epoch'] + 1} of {config.trainer.max_epochs}"
+        return "continues from its last checkpoint"
     epochs = config.trainer.max_epochs
     return "fitted at once" if prepared.model.fits_at_once else f"new, {epochs} epoch{'s' * (epochs != 1)}"

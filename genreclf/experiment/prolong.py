@@ -54,7 +54,7 @@ class Start:
         now = config.plain
         if changed := difference(before, now, ignore=MAY_DIFFER) or difference(_kept(before, now), _kept(now, now)):
             raise UserError(
-                f"ckpt_path goes on with the experiment of {run.path} for more epochs, and this is another one "
+                f"ckpt_path continues the experiment of {run.path} for more epochs, and this is another one "
                 f"({changed}); set it as it was, or fine-tune with init_from={run.path}."
             )
         spec = spec_of(path, checkpoint, config)
@@ -67,7 +67,7 @@ class Start:
                 f"{run.best} is of a later epoch than ckpt_path={path}; choose {run.last}, and let the run end first."
             )
         genres = tuple(map(str, checkpoint["hyper_parameters"]["genres"]))
-        warnings = (f"Training goes on from {path}, after {epochs} epochs.", *_schedule_warnings(config, before))
+        warnings = (f"Training continues from {path}, after {epochs} epochs.", *_schedule_warnings(config, before))
         return cls(path, run, epochs, spec, genres, warnings)
 
     def check_data(self, split: Split, spec: FeatureSpec) -> None:
@@ -105,7 +105,7 @@ def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:
     except (AttributeError, KeyError, TypeError, ValueError):
         whole = False
     if not whole:
-        raise UserError(f"{path} holds weights alone, from which no training can go on; fine-tune with init_from.")
+        raise UserError(f"{path} holds weights alone, from which training cannot continue; fine-tune with init_from.")
     if started != processed:
         raise UserError(f"{path} was written within an epoch; choose {path.with_name('last.ckpt')}.")
     return processed

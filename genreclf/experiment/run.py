@@ -196,13 +196,13 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
                 yield from compute(task, config, prepared, sharing)
         except (KeyboardInterrupt, Terminated) as end:
             _record_interruption(run)
-            raise type(end)(f"Run the same command with run_dir={run.path} to go on.") from None
+            raise type(end)(f"Run the same command with run_dir={run.path} to continue.") from None
         except GeneratorExit:  # Of a run beside others that are interrupted.
             _record_interruption(run)
             raise
         except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
             if ranks is not None and not isinstance(error, TrainingDiverged) and (reason := run.reason):
-                lost = RankDied(f"Another rank of {run.path} failed ({reason}); the same command goes on.")
+                lost = RankDied(f"Another rank of {run.path} failed ({reason}); run the same command to continue.")
                 run.record_failure(lost)
                 raise lost from error
             run.record_failure(error)

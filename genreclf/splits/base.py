@@ -212,7 +212,7 @@ class Splitter(ABC):
             f"split={self.name} lists {proposed.listed} tracks and {found} of them are in the data "
             f"(missing: {some(proposed.missing)})",
             "the scores are not those of the whole list",
-            f"make data and lists agree, or go on with the {found} by split.allow_missing=true",
+            f"make data and lists agree, or set split.allow_missing=true to continue with the {found}",
         )
 
     def _tolerate(self, problem: str, consequence: str, way_out: str) -> list[str]:
@@ -228,7 +228,7 @@ class Splitter(ABC):
         problem = f"split={self.name} leaves no track for {' and '.join(SUBSET_NAMES[subset] for subset in empty)}"
         if empty != ["val"]:
             raise UserError(f"{problem}: {self.remedy}, or use another split")
-        way_out = f"{self.remedy}, or go on without by split.allow_missing=true"
+        way_out = f"{self.remedy}, or set split.allow_missing=true to continue without"
         return self._tolerate(problem, "no score can choose the best epoch", way_out)
 
     def _check_genres(self, held: Mapping[str, Counter[str]]) -> list[str]:
@@ -249,7 +249,8 @@ class Splitter(ABC):
             return []
         if not self.allow_missing:
             raise UserError(
-                f"in split={self.name} {' and '.join(problems)}: {self.remedy}, or go on by split.allow_missing=true"
+                f"in split={self.name} {' and '.join(problems)}: {self.remedy}, or set split.allow_missing=true to "
+                "continue"
             )
         warnings = [f"in split={self.name} {problem}" for problem in problems]
         if gaps["train"]:

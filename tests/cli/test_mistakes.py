@@ -73,7 +73,7 @@ COMMANDS = {
     "number for a group": (["model=3"], "A group is chosen by the name of one of its options"),
     "no epochs": (["trainer.max_epochs=0"], "trainer.max_epochs=0 must be at least 1."),
     "no devices": (["trainer.devices=0"], "trainer.devices=0 must be at least 1."),
-    "devices by a word": (["trainer.devices=all"], "trainer.devices=all is none of a number, auto, -1 and a list"),
+    "devices by a word": (["trainer.devices=all"], "trainer.devices=all is not one of a number, auto, -1 and a list"),
     "one GPU for two": (["trainer.devices=[1,1]"], "trainer.devices=[1, 1] names a GPU twice."),
     "all of no GPUs": (["trainer.devices=-1"], "trainer.devices=-1 means all GPUs, but there is none to use"),
     "a GPU of none": (["trainer.devices=[0]"], "trainer.devices=[0]: there is no GPU 0; there is no GPU to choose."),
@@ -87,10 +87,10 @@ COMMANDS = {
     "dropout of more than all": (["model.dropout=1.5"], "dropout probability has to be between 0 and 1"),
     "negative mixup": (["augmentation=mixup", "augmentation.mixup.alpha=-1"], "alpha=-1 must not be below 0"),
     "certain average": (["regularization=ema", "callbacks.ema.decay=1.0"], "decay=1.0 must be at least 0 and below 1"),
-    "unknown scale": (["features.scale=loud"], "features.scale=loud is none of standardize"),
+    "unknown scale": (["features.scale=loud"], "features.scale=loud is not one of standardize"),
     "more mels than bins": (["features.n_mels=2000"], "features.n_mels=2000 are more bands than"),
-    "unknown accelerator": (["trainer.accelerator=tpu"], "trainer.accelerator=tpu is none of auto, cpu, gpu, mps."),
-    "unknown precision": (["trainer.precision=8"], "trainer.precision=8 is none of auto"),
+    "unknown accelerator": (["trainer.accelerator=tpu"], "trainer.accelerator=tpu is not one of auto, cpu, gpu, mps."),
+    "unknown precision": (["trainer.precision=8"], "trainer.precision=8 is not one of auto"),
     "fraction above one": (["trainer.limit_val_batches=1.5"], "trainer.limit_val_batches=1.5 is a fraction above 1"),
     "unknown logger": (["logger=paper"], "There is no logger=paper; the options of logger are csv, mlflow, none"),
     "nothing to watch": (
@@ -100,7 +100,7 @@ COMMANDS = {
     "unknown tie": (["callbacks.checkpoint.ties=both"], "ties=both must be first or last."),
     "unknown monitor": (
         ["callbacks.checkpoint.monitor=val/accuracy"],
-        "callbacks.checkpoint.monitor=val/accuracy is none of val/track_loss",
+        "callbacks.checkpoint.monitor=val/accuracy is not one of val/track_loss",
     ),
     "negative learning rate": (["optimizer.lr=-1"], "optimizer: AdamW cannot be made of"),
     "target of another kind": (["loss._target_=os.system"], "loss._target_=os.system is not a torch.nn.modules"),
@@ -109,8 +109,8 @@ COMMANDS = {
     "fractions beyond one": (["split=track", "split.test=0.9"], "split.train=0.7, split.val=0.15 and split.test=0.9"),
     "lists of nothing": (["split=list"], "split.train"),
     "fault-filtered list of other tracks": (["split=fault_filtered"], "split=track"),
-    "run directory of a sweep": (["-m", "seed=1,2", "run_dir=x"], "run_dir is one run's; a sweep with -m"),
-    "run directory of a sweep without -m": (["hydra.mode=MULTIRUN", "seed=1,2", "run_dir=x"], "run_dir is one run's"),
+    "run directory of a sweep": (["-m", "seed=1,2", "run_dir=x"], "run_dir is for one run; a sweep with -m"),
+    "run directory of a sweep without -m": (["hydra.mode=MULTIRUN", "seed=1,2", "run_dir=x"], "run_dir is for one run"),
     "two run directories": (["run_dir=x", "hydra.run.dir=y"], "run_dir and hydra.run.dir are one setting"),
     "configuration of a sweep": (["-m", "seed=1,2", "--cfg", "job"], "--multirun and --cfg exclude each other"),
     "run directory below a file": (["run_dir=file/run"], "run_dir=file/run cannot be made"),
@@ -293,5 +293,5 @@ def test_an_unknown_mode_of_wandb_is_named(cli: Cli, tiny: list[str], monkeypatc
     outcome = cli(*tiny, "logger=wandb")
     assert (outcome.code, outcome.err) == (
         2,
-        "WANDB_MODE=bogus is none of online, offline, shared, disabled, dryrun, run.\n",
+        "WANDB_MODE=bogus is not one of online, offline, shared, disabled, dryrun, run.\n",
     )

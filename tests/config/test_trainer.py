@@ -58,7 +58,7 @@ def test_the_configuration_repeats_what_is_not_as_lightning_has_it() -> None:
         ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn starts processes of its own"),
         ("trainer.strategy={_target_:os.nothing}", "trainer.strategy cannot be made"),
         ("trainer.overfit_batches=-1", "Lightning refuses a setting of trainer: You have passed invalid value -1"),
-        ("trainer.precision=half", "trainer.precision=half is none of auto, 32-true"),
+        ("trainer.precision=half", "trainer.precision=half is not one of auto, 32-true"),
         ("trainer._target_=torch.nn.Linear", "trainer._target_=torch.nn.Linear is not a lightning.pytorch.trainer"),
     ],
 )

@@ -105,7 +105,7 @@ def test_a_sweep_is_not_started_by_torchrun(cli: Cli, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_ranks_end_with_their_parent(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
-    """Only the parent is killed; the ranks end, and the same command goes on."""
+    """Only the parent is killed; the ranks end, and run the same command to continue."""
     settings = [*tiny, "trainer.devices=2", "run_dir=run"]
     process = python_m(*settings, "trainer.max_epochs=400")
     run = RunDirectory(tmp_path / "run")

@@ -115,7 +115,7 @@ def test_an_interrupted_ensemble_goes_on(cli: Cli, second: RunDirectory, monkeyp
         patch.setattr("genreclf.experiment.run.compute", interrupted)
         outcome = cli("ensemble", ".", "run_dir=both")
     assert outcome.code == 130
-    assert "Run the same command with run_dir=both to go on." in outcome.err
+    assert "Run the same command with run_dir=both to continue." in outcome.err
     assert "already contains a run" in cli("ensemble", "run", "second", "--weights", "validation", "run_dir=both").err
     assert cli("ensemble", ".", "run_dir=both").code == 0
     assert RunDirectory("both").status == "finished"

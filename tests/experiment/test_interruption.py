@@ -64,7 +64,7 @@ def test_a_run_that_is_told_to_end_in_its_test_goes_on(
         outcome = cli(*tiny, "run_dir=run")
     assert outcome.code == code
     word = {143: "Terminated", 130: "Interrupted"}[code]
-    assert outcome.err.splitlines()[-1] == f"{word}. Run the same command with run_dir=run to go on."
+    assert outcome.err.splitlines()[-1] == f"{word}. Run the same command with run_dir=run to continue."
     run = RunDirectory(tmp_path / "run")
     assert run.status == "interrupted"
     trained = run.last.stat().st_mtime_ns

@@ -57,7 +57,7 @@ def test_a_run_says_what_it_does_and_is_interrupted(
     assert f"{DATA}Run directory: run (new, 2 epochs)\n" in (ROOT / "docs/training.md").read_text()
     outcome = cli(*command)
     assert outcome.code == 0, outcome.err
-    assert "Run directory: run (goes on from epoch 1 of 2)\n" in outcome.out
+    assert "Run directory: run (continues from epoch 1 of 2)\n" in outcome.out
     assert run.status == "finished"
 
 

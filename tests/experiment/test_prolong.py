@@ -50,7 +50,9 @@ def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[s
     for name, epochs, more in (("first", 5, ()), ("unbroken", 7, ()), ("longer", 7, (FIRST,))):
         outcome = cli(*settings, f"trainer.max_epochs={epochs}", *more, f"run_dir={name}")
         assert outcome.code == 0, outcome.err
-    assert "Training goes on from first/checkpoints/last.ckpt, after 5 epochs." in Path("longer/report.md").read_text()
+    assert (
+        "Training continues from first/checkpoints/last.ckpt, after 5 epochs." in Path("longer/report.md").read_text()
+    )
     assert end_of("longer") == end_of("unbroken")
     assert int(str(end_of("longer")[2])) < 5
     states = [torch.load(f"{name}/checkpoints/last.ckpt", weights_only=True) for name in ("longer", "unbroken")]

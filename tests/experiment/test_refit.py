@@ -84,7 +84,7 @@ def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny
         ({}, ["refit", "run", "trainer.max_epochs=3"], "for the 1 epochs that this run chose"),
         ({"best_epoch": 4}, ["refit=run"], "set trainer.max_epochs=5, or use the command refit."),
         ({}, ["refit=run", "split=track"], "refit=run chose its epochs on another split (split._target_="),
-        ({}, ["refit=run", "ckpt_path=run/checkpoints/last.ckpt"], "leave one of them out."),
+        ({}, ["refit=run", "ckpt_path=run/checkpoints/last.ckpt"], "omit one of them."),
         ({}, ["refit=run", "seed=1", "data.tracks_per_genre=6"], "refit=run was trained on other tracks"),
     ],
 )

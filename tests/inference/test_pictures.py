@@ -121,7 +121,7 @@ def test_the_unknown_making_is_refused(cli: Cli, pictures: Path, trained: Traine
 def test_an_unknown_name_of_a_making(cli: Cli, pictures: Path) -> None:
     outcome = cli("data=spectrogram_images", f"data.root={pictures / 'drawn'}", "data.rendering=magic")
     assert outcome.code == 2
-    assert "data.rendering=magic is none of null, librosa_peak80." in outcome.err
+    assert "data.rendering=magic is not one of null, librosa_peak80." in outcome.err
 
 
 def test_a_spec_of_an_older_checkpoint_has_no_making() -> None:

@@ -150,4 +150,4 @@ def test_compilers_with_graphs_of_their_own_are_refused(cli: Cli, tiny: list[str
     outcome = cli(*tiny, "trainer.step=graph", "trainer.compile=reduce-overhead")
     assert outcome.code == 2
     assert "with trainer.step=graph set trainer.compile=default or null" in outcome.err
-    assert "trainer.step=grap is none of eager, graph" in cli(*tiny, "trainer.step=grap").err
+    assert "trainer.step=grap is not one of eager, graph" in cli(*tiny, "trainer.step=grap").err
