@@ -42,7 +42,7 @@ class ClosedFormClassifier(GenreClassifier):
         """Yield what a stage of the network returns of each batch of the grid of training clips."""
         self.network.eval()
         for rows in torch.split(data.grid("train"), data.batch_size):
-            yield stage(self.scaling(data.clips("train", rows).stored.to(self.device)))
+            yield stage(self.scaling(data.clips("train", rows).stored.to(self.scaling.mean.device)))
 
 
 class Constant(ClosedFormClassifier):

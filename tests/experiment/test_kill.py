@@ -26,7 +26,7 @@ def train_and_be_killed(place: str, epoch: int, arguments: Sequence[str]) -> Non
 
     from genreclf.training import callbacks
 
-    reached, written = False, ""
+    reached = False
     write_row, save, sync = callbacks.History.on_train_epoch_end, Trainer.save_checkpoint, os.fsync
 
     def kill_at(here: str) -> None:
@@ -40,15 +40,14 @@ def train_and_be_killed(place: str, epoch: int, arguments: Sequence[str]) -> Non
         kill_at("after the row")
 
     def saved(self: Trainer, path: str, *arguments: object) -> None:
-        nonlocal written
-        written = Path(path).name
-        kill_at(f"before {written}")
+        kill_at(f"before {Path(path).name}")
         save(self, path, *arguments)  # type: ignore[arg-type]
-        kill_at(f"after {written}")
+        kill_at(f"after {Path(path).name}")
 
     def synced(descriptor: int) -> None:
         sync(descriptor)
-        kill_at(f"within {written}")
+        # A thread writes to .best.XXXXXXXX.partial.ckpt, perhaps while the next checkpoint is saved.
+        kill_at(f"within {os.readlink(f'/proc/self/fd/{descriptor}').split('/.')[-1].partition('.')[0]}.ckpt")
 
     callbacks.History.on_train_epoch_end = row  # type: ignore[method-assign]
     Trainer.save_checkpoint = saved  # type: ignore[assignment, method-assign]

@@ -25,7 +25,7 @@ from genreclf.models import CRNN
 class Faulty(CRNN):
     """A network whose training goes wrong in its second epoch, while FAULTS is set."""
 
-    def __init__(self, *, fault="", **training):
+    def __init__(self, *, fault="nothing", **training):
         super().__init__(**training)
         self.fault = fault
 
@@ -36,7 +36,7 @@ class Faulty(CRNN):
     def on_train_epoch_end(self):
         super().on_train_epoch_end()
         if self.current_epoch == 1 and "FAULTS" in os.environ:
-            getattr(self, self.fault or "nothing")()
+            getattr(self, self.fault)()
 
     def nothing(self):
         pass
@@ -56,9 +56,9 @@ class Faulty(CRNN):
                 file.write("x")
 '''
 FAULTS = {
-    "fine": "",
-    "good": "",
-    "well": "",
+    "fine": "nothing",
+    "good": "nothing",
+    "well": "nothing",
     "wrong": "wrong",
     "diverged": "diverged",
     "killed": "killed",
