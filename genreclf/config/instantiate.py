@@ -41,7 +41,7 @@ ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, OSError, RuntimeError),
     *(TypeError, ValueError),
 )
-"""What a class raises that cannot be made of its arguments, beside Lightning's own."""
+"""What a class raises that cannot be made of its arguments, besides Lightning's own."""
 
 KINDS = {
     "data": "genreclf.datasets.base.Dataset",

@@ -128,7 +128,7 @@ def draw_curves(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     lines = [_line(index) for index, _ in shown]
     names = [_words(each.title) for _, each in shown]
     lines.append(Line2D([], [], color=INK, alpha=0.35, linewidth=2))
-    figure.legend(lines, [*names, "pale lines under Both: training"], **_below(3, [each for _, each in shown]))
+    figure.legend(lines, [*names, "pale lines in Both: training"], **_below(3, [each for _, each in shown]))
     save(figure, path)
 
 
