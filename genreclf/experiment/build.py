@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
@@ -186,7 +187,11 @@ def _start_from(model: GenreClassifier, run: RunDirectory) -> list[str]:
     """Take the weights of another run, but for those of another shape, such as a classifier of other genres."""
     theirs = load_checkpoint(run.best)["state_dict"]
     ours = model.state_dict()
-    fitting = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
+
+    def fits(key: str, value: torch.Tensor) -> bool:
+        return key in ours and (is_lazy(ours[key]) or ours[key].shape == value.shape)
+
+    fitting = {key: value for key, value in theirs.items() if fits(key, value)}
     if not any(key.startswith("network.") for key in fitting):
         raise UserError(f"init_from={run.path}: no weight of that run fits this model; choose the model it trained.")
     model.load_state_dict({**ours, **fitting})

@@ -24,6 +24,7 @@ from genreclf.experiment.checks import (
 from genreclf.experiment.corpus import Corpus, Load, check_split, load_corpus, make_encoder
 from genreclf.experiment.ensemble import joint_lineage, joint_provenance, members_of
 from genreclf.experiment.lineage import Lineage, both, read_lineage, split_json
+from genreclf.experiment.own_parts import try_own_parts
 from genreclf.experiment.prolong import Start
 from genreclf.experiment.refit import Refit, with_validation
 from genreclf.experiment.seen import Seen, check_test
@@ -89,6 +90,7 @@ def prepare(config: Config, load: Load = load_corpus) -> Prepared:
     model, warnings = build_model(config, corpus.spec, data)
     if teacher is not None and isinstance(model.loss, Distillation):
         model.loss.teach(teacher.targets(split.train, data.genres))
+    try_own_parts(model, data)
     begins = start.warnings if start else ()
     return Prepared(
         split,

@@ -1,0 +1,92 @@
+"""Try a network, augmentations and a loss from outside genreclf on two clips, before a training starts with them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+
+from genreclf.data.datamodule import ClipDataModule
+from genreclf.errors import UserError
+from genreclf.models import GenreClassifier
+from genreclf.run_directory import reason_of
+
+
+def try_own_parts(model: GenreClassifier, data: ClipDataModule) -> None:
+    """Compute the first and the last training clip with what is not genreclf's own, and check what it returns.
+
+    Lazy layers of PyTorch get their sizes by this. Weights, statistics and random numbers stay as they are.
+
+    Raises:
+        UserError: A part fails, or returns something else than a training needs.
+    """
+    augmentations = [] if model.augment is None else list(model.augment.steps)
+    if model.fits_at_once or not any(map(_is_own, (model, model.loss, *augmentations))):
+        return
+    stored = data.sample("train", at_most=2)
+    with isolate_rng(), _evaluating(model):
+        x, genres = model.scaling(stored), len(model.genres)
+        y = torch.eye(genres)[torch.arange(len(x)) % genres]
+        if _is_own(model) and type(model).validation_step is GenreClassifier.validation_step:
+            with torch.no_grad(), _failing_named(f"model: the network of {_name(model)}", x):
+                logits = model(stored)
+            _check_shape(f"model: the network of {_name(model)}", logits, "logits (batch, genre)", y.shape)
+        for step in augmentations:
+            if _is_own(step):
+                part, shapes = f"augmentation: {_name(step)}", (x.shape, y.shape)
+                with _failing_named(part, x):
+                    returned = step(x, y)
+                if not isinstance(returned, tuple) or len(returned) != 2:
+                    raise UserError(f"{part} returns {_shown(returned)}; it must return the clips and the targets.")
+                _check_shape(part, returned[0], "clips of the shape it is given", shapes[0])
+                _check_shape(part, returned[1], "targets (batch, genre)", shapes[1])
+        if _is_own(model.loss) and type(model).clip_loss is GenreClassifier.clip_loss:
+            guessed = torch.zeros(y.shape, requires_grad=True)
+            with _failing_named(f"loss: {_name(model.loss)}", guessed):
+                loss = model.loss(guessed, y)
+            _check_shape(f"loss: {_name(model.loss)}", loss, "the mean loss of the batch", torch.Size())
+
+
+def _is_own(part: nn.Module) -> bool:
+    return not type(part).__module__.startswith("genreclf.")
+
+
+def _name(part: nn.Module) -> str:
+    return type(part).__name__
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put all modules into evaluation mode, in which batch normalization keeps its statistics, and back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
+
+
+@contextmanager
+def _failing_named(part: str, given: Tensor) -> Iterator[None]:
+    """Turn whatever the code of a part raises into a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        what = f"{part} fails on a batch of shape {tuple(given.shape)}"
+        raise UserError(f"{what} ({reason_of(error)}); debug=true shows where.") from error
+
+
+def _check_shape(part: str, returned: Any, wanted: str, shape: torch.Size) -> None:
+    if not isinstance(returned, Tensor) or returned.shape != shape:
+        raise UserError(f"{part} returns {_shown(returned)}; it must return {wanted}, here of shape {tuple(shape)}.")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
