@@ -35,13 +35,9 @@ def try_own_parts(model: GenreClassifier, data: ClipDataModule) -> None:
             _check_shape(f"model: the network of {_name(model)}", logits, "logits (batch, genre)", y.shape)
         for step in augmentations:
             if _is_own(step):
-                part, shapes = f"augmentation: {_name(step)}", (x.shape, y.shape)
-                with _failing_named(part, x):
+                with _failing_named(f"augmentation: {_name(step)}", x):
                     returned = step(x, y)
-                if not isinstance(returned, tuple) or len(returned) != 2:
-                    raise UserError(f"{part} returns {_shown(returned)}; it must return the clips and the targets.")
-                _check_shape(part, returned[0], "clips of the shape it is given", shapes[0])
-                _check_shape(part, returned[1], "targets (batch, genre)", shapes[1])
+                _check_batch(f"augmentation: {_name(step)}", returned, genres)
         if _is_own(model.loss) and type(model).clip_loss is GenreClassifier.clip_loss:
             guessed = torch.zeros(y.shape, requires_grad=True)
             with _failing_named(f"loss: {_name(model.loss)}", guessed):
@@ -84,6 +80,17 @@ def _failing_named(part: str, given: Tensor) -> Iterator[None]:
 def _check_shape(part: str, returned: Any, wanted: str, shape: torch.Size) -> None:
     if not isinstance(returned, Tensor) or returned.shape != shape:
         raise UserError(f"{part} returns {_shown(returned)}; it must return {wanted}, here of shape {tuple(shape)}.")
+
+
+def _check_batch(part: str, returned: Any, genres: int) -> None:
+    """See that an augmentation returns as many targets as clips, whose number and length it may change."""
+    wanted = f"a tuple of clips and targets, of which the targets have the shape (batch, {genres})"
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        raise UserError(f"{part} returns {_shown(returned)}; it must return {wanted}.")
+    x, y = returned
+    are_tensors = isinstance(x, Tensor) and isinstance(y, Tensor)
+    if not are_tensors or y.shape != (len(x), genres):
+        raise UserError(f"{part} returns {_shown(x)} and {_shown(y)}; it must return {wanted}.")
 
 
 def _shown(value: Any) -> str:

@@ -44,6 +44,11 @@ class Alone(nn.Module):
         return x
 
 
+class Fewer(nn.Module):
+    def forward(self, x, y):
+        return x[1:], y
+
+
 class Shorter(nn.Module):
     def forward(self, x, y):
         return x[..., 1:], y
@@ -91,7 +96,7 @@ def test_a_network_that_does_not_return_logits_is_refused_before_training(
     ("word", "sentence"),
     [
         ("+augmentation.own._target_=own_step.Alone", "augmentation: Alone returns a tensor of shape (2, "),
-        ("+augmentation.own._target_=own_step.Shorter", "it must return clips of the shape it is given, here of shape"),
+        ("+augmentation.own._target_=own_step.Fewer", "and a tensor of shape (2, 10); it must return a tuple of clips"),
         (
             "+augmentation.own._target_=own_step.Broken",
             "(AttributeError: 'Tensor' object has no attribute 'mend'); d",
@@ -111,6 +116,11 @@ def test_other_parts_that_break_a_step_are_refused_before_training(
     assert outcome.code == 2
     assert sentence in outcome.err
     assert not Path("run").exists()
+
+
+def test_an_augmentation_may_shorten_clips(cli: Cli, tiny: list[str], own: list[str]) -> None:
+    outcome = cli(*tiny, "+augmentation.own._target_=own_step.Shorter")
+    assert outcome.code == 0, outcome.err
 
 
 def test_debug_shows_where_an_own_part_fails(cli: Cli, tiny: list[str], own: list[str]) -> None:
