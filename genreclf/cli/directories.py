@@ -37,7 +37,7 @@ def check_directories(arguments: Sequence[str]) -> None:
     overrides = _parsed(argument for argument in arguments if "=" in argument and not argument.startswith("-"))
     for override in overrides:
         if override.key_or_group == "hydra.job.chdir" and str(override.value()).lower() in TRUE:
-            raise UserError("hydra.job.chdir=true would move every relative path into the run directory; leave it out.")
+            refuse_chdir(chdir=True)
         if override.key_or_group in ("hydra.run.dir", "hydra.sweep.dir") and override.value() == "":
             raise UserError(f"{override.key_or_group} is empty; give it a value, or leave it out.")
     places = {override.key_or_group: override for override in overrides if _is_place(override)}
@@ -56,6 +56,12 @@ def check_directories(arguments: Sequence[str]) -> None:
             raise UserError(f"{override.input_line} is not a path; name one folder.")
         if "${" not in str(path):
             _make(str(override.input_line), str(path))
+
+
+def refuse_chdir(*, chdir: bool | None) -> None:
+    """Raise a `UserError` if ``hydra.job.chdir``, of a command or of a file of options, is true."""
+    if chdir:
+        raise UserError("hydra.job.chdir=true would move every relative path into the run directory; leave it out.")
 
 
 def _is_place(override: Override) -> bool:

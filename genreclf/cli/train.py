@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from genreclf.cli.directories import check_directories, use_for_every_configuration
+from genreclf.cli.directories import check_directories, refuse_chdir, use_for_every_configuration
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import check_options, check_single, explain
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
@@ -83,9 +83,11 @@ def train(config: DictConfig) -> float:
     """Train, test and report one run; return what a sweeper maximizes."""
     settings = HydraConfig.get()
     if settings.mode == RunMode.MULTIRUN:
+        refuse_chdir(chdir=settings.job.chdir)
         return _job(config, settings)
     run_dir = Path(settings.runtime.output_dir)
     try:
+        refuse_chdir(chdir=settings.job.chdir)
         if chosen := settings.runtime.choices.get("sweep"):
             raise UserError(f"sweep={chosen} is a multirun; start it with python -m genreclf -m sweep={chosen}.")
         return _run(config, run_dir, settings)

@@ -82,6 +82,8 @@ def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool =
 def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[str]) -> str | None:
     """Return one sentence for a value that Hydra stumbles over; None if it is not one of those."""
     text = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return undecodable_file(error)
     if isinstance(error, AssertionError):
         if traceback.extract_tb(error.__traceback__)[-1].name == "configure_log":
             return "hydra.verbose is true, false, or the name of a logger or a list of them."
@@ -95,6 +97,13 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
     if "Expecting one subcommand" in text:
         return "--shell-completion wants install=SHELL, uninstall=SHELL or query=SHELL before it, such as install=bash."
     return None
+
+
+def undecodable_file(error: UnicodeDecodeError) -> str | None:
+    """Return one sentence that names the file of options that Hydra could not decode; None if it was none of those."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    paths = [frame.f_locals["full_path"] for frame in frames if "full_path" in frame.f_locals]
+    return f"{paths[-1]} is not UTF-8 text: save it in that encoding." if paths else None
 
 
 def _broken_file(error: yaml.YAMLError) -> str:

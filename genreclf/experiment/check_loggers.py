@@ -1,10 +1,13 @@
 """Check the loggers of a run before anything is computed."""
 
 import os
+import ssl
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning_utilities.core.imports import RequirementCache
@@ -23,6 +26,9 @@ WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
 LONGEST_PROJECT, LONGEST_TAG = 128, 64
 """Characters that W&B takes at most."""
 
+ANSWER_WITHIN_S = 10
+"""Time that a server has to answer."""
+
 
 def check_loggers(config: Config) -> None:
     """Raise a `UserError` if a logger cannot be made, as without its package; none is made."""
@@ -35,6 +41,7 @@ def check_loggers(config: Config) -> None:
             require("logger=tensorboard", "tensorboard", "tensorboard")
         if kind is MLFlowLogger:
             require("logger=mlflow", "mlflow", "mlflow")
+            _check_server(group, node)
         of_module = vars(sys.modules[kind.__module__]).values()
         needed = next((each for each in of_module if isinstance(each, RequirementCache)), None)
         if needed is not None and not needed:
@@ -50,6 +57,25 @@ def check_loggers(config: Config) -> None:
             _check_names(group, node)
         if wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
             raise UserError(f"WANDB_MODE={mode} is not one of {', '.join(WANDB_MODES)}.")
+
+
+def _check_server(group: str, node: Mapping[str, Any]) -> None:
+    """Raise a `UserError` if nothing answers at the address of a server, which MLflow itself tries for minutes."""
+    address = str(node.get("tracking_uri") or "")
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
+        with urlopen(address, timeout=ANSWER_WITHIN_S):
+            pass
+    except HTTPError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        if not isinstance(reason, ssl.SSLError):  # MLflow can be told to trust the server all the same.
+            found = getattr(reason, "strerror", None) or reason
+            raise UserError(
+                f"No server answers at {group}.tracking_uri={address} ({found}): start it, or correct the address."
+            ) from error
 
 
 def _check_names(group: str, node: Mapping[str, Any]) -> None:

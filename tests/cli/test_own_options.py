@@ -67,6 +67,24 @@ def test_a_misspelled_key_of_an_own_option_is_found(command: str, cli: Cli, tmp_
     assert (outcome.code, outcome.err) == (2, "There is no key loss.gama; did you mean loss.gamma?\n")
 
 
+def test_a_file_in_another_encoding_is_named(cli: Cli, tmp_path: Path) -> None:
+    chosen = own(tmp_path, "model", "")
+    (tmp_path / "my_conf/model/mine.yaml").write_bytes("# café\n".encode("latin-1"))
+    sentence = f"{tmp_path}/my_conf/model/mine.yaml is not UTF-8 text: save it in that encoding."
+    outcome = cli(*chosen)
+    assert (outcome.code, outcome.err) == (2, f"{sentence}\n")
+    with pytest.raises(UserError, match="is not UTF-8 text: save it"):
+        genreclf.train("data=synthetic", "model=mine", config_dir="my_conf")
+
+
+@pytest.mark.parametrize("several", [[], ["seed=1,2", "-m"]])
+def test_a_file_that_changes_the_working_directory_is_refused(cli: Cli, tmp_path: Path, several: list[str]) -> None:
+    chosen = own(tmp_path, "experiment", "# @package _global_\nhydra: {job: {chdir: true}}\n")
+    outcome = cli(*chosen, *several)
+    assert outcome.code == 2
+    assert "hydra.job.chdir=true would move every relative path into the run directory; leave it out." in outcome.err
+
+
 MODULES = {
     "def broken(:\n": "SyntaxError: invalid syntax (own_broken_module.py, line 1)",
     "print(nothing_of_this_name)\n": "NameError: name 'nothing_of_this_name' is not defined",

@@ -1,6 +1,7 @@
 """MLflow and TensorBoard keep what a run logs: figures of epochs and of the test, settings, plots and tables."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,16 @@ def test_a_tracker_that_cannot_be_used_is_named(cli: Cli, tiny: list[str], tmp_p
     outcome = cli(*tiny, "logger=mlflow", f"logger.mlflow.tracking_uri=sqlite:///{tmp_path}/file/mlflow.db")
     assert outcome.code == 2
     assert "logger.mlflow cannot be used" in outcome.err
+
+
+def test_a_server_that_does_not_answer_is_named_before_anything_is_computed(cli: Cli, tiny: list[str]) -> None:
+    pytest.importorskip("mlflow")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    outcome = cli(*tiny, "logger=mlflow", f"logger.mlflow.tracking_uri={address}", "run_dir=run")
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"No server answers at logger.mlflow.tracking_uri={address} (Connection refused): start it, or correct the "
+        "address.\n"
+    )
+    assert not Path("run").exists()
