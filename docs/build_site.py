@@ -29,7 +29,8 @@ CONF = ROOT / "conf"
 NAVIGATION = {
     "Get started": ["quickstart", "notebooks/train_and_predict", "notebooks/your_own_parts", "faq", "glossary"],
     "Train": [
-        *("data_and_splits", "audit", "configuration", "command_line", "training", "encoders", "wandb", "trackers"),
+        *("data_and_splits", "audit", "configuration", "command_line", "training", "refits_and_ensembles"),
+        *("encoders", "wandb", "trackers"),
     ],
     "Compare": ["evaluation", "comparing", "sweeps"],
     "Use a model": ["inference", "recommendation", "app", "sharing"],
