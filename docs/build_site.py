@@ -32,7 +32,7 @@ NAVIGATION = {
         *("data_and_splits", "audit", "configuration", "command_line", "training", "refits_and_ensembles"),
         *("encoders", "wandb", "trackers"),
     ],
-    "Compare": ["evaluation", "comparing", "sweeps"],
+    "Compare": ["evaluation", "comparing", "sweeps", "searching"],
     "Use a model": ["inference", "recommendation", "app", "sharing"],
     "Extend": ["extending", "ARCHITECTURE", "CONTRIBUTING", "SECURITY"],
     "Results": ["RESULTS", "published_systems", "PERFORMANCE", "benchmarks", "CLUSTERS"],
