@@ -50,7 +50,7 @@ def test_opens_with_the_two_commands() -> None:
     first, second = (
         block.strip().splitlines() for block in re.findall(r"```bash\n(.*?)```", PAGES["README"], re.DOTALL)[:2]
     )
-    assert first == ["python -m pip install -e .", "python -m genreclf experiment=quickstart"]
+    assert first == ["python -m pip install -e .", "python -m genreclf experiment=quickstart run_dir=outputs/mine"]
     assert second[0] == 'python -m pip install -e ".[dev]"'
     assert second[1].startswith("python -m pytest")
 
