@@ -184,7 +184,7 @@ def test_every_published_system_is_listed() -> None:
 
 
 def test_every_file_of_a_run_is_listed(finished: RunDirectory) -> None:
-    table = PAGES["training"].split("## What a run directory holds")[1].split("##")[0]
+    table = PAGES["training"].split("## Files of a run")[1].split("##")[0]
     for path in finished.path.rglob("*"):
         if path.is_file():
             assert path.name in table or (path.suffix == ".png" and "figures/*.png" in table), path
