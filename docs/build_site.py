@@ -29,9 +29,10 @@ CONF = ROOT / "conf"
 NAVIGATION = {
     "Get started": ["quickstart", "notebooks/train_and_predict", "notebooks/your_own_parts", "faq", "glossary"],
     "Train": [
-        *("data_and_splits", "audit", "configuration", "command_line", "training", "encoders", "wandb", "trackers"),
+        *("data_and_splits", "audit", "configuration", "command_line", "training", "refits_and_ensembles"),
+        *("encoders", "wandb", "trackers"),
     ],
-    "Compare": ["evaluation", "comparing", "sweeps"],
+    "Compare": ["evaluation", "comparing", "sweeps", "searching"],
     "Use a model": ["inference", "recommendation", "app", "sharing"],
     "Extend": ["extending", "ARCHITECTURE", "CONTRIBUTING", "SECURITY"],
     "Results": ["RESULTS", "published_systems", "PERFORMANCE", "benchmarks", "CLUSTERS"],

@@ -50,7 +50,7 @@ def test_opens_with_the_two_commands() -> None:
     first, second = (
         block.strip().splitlines() for block in re.findall(r"```bash\n(.*?)```", PAGES["README"], re.DOTALL)[:2]
     )
-    assert first == ["python -m pip install -e .", "python -m genreclf experiment=quickstart"]
+    assert first == ["python -m pip install -e .", "python -m genreclf experiment=quickstart run_dir=outputs/mine"]
     assert second[0] == 'python -m pip install -e ".[dev]"'
     assert second[1].startswith("python -m pytest")
 
@@ -184,7 +184,7 @@ def test_every_published_system_is_listed() -> None:
 
 
 def test_every_file_of_a_run_is_listed(finished: RunDirectory) -> None:
-    table = PAGES["training"].split("## What a run directory holds")[1].split("##")[0]
+    table = PAGES["training"].split("## Files of a run")[1].split("##")[0]
     for path in finished.path.rglob("*"):
         if path.is_file():
             assert path.name in table or (path.suffix == ".png" and "figures/*.png" in table), path
