@@ -1,4 +1,4 @@
-"""Make the README's pictures with a run trained on computed music: ``python docs/pictures.py RUN``.
+"""Make the README's pictures with a run trained on synthetic music: ``python docs/pictures.py RUN``.
 
 It computes songs and makes a library of them. ``docs/timeline.webp`` is what ``predict`` draws of three of them one
 after the other, ``docs/recommendation.webp`` what ``recommend`` draws. For ``docs/app-*.webp`` it starts

@@ -14,7 +14,7 @@ from helpers import Cli, Trained
 
 from genreclf.escaping import csv_cell, markdown, printable
 from genreclf.hub.bundle import write_bundle
-from genreclf.inference.predictor import COMPUTED_ONLY
+from genreclf.inference.predictor import SYNTHETIC_ONLY
 from genreclf.reports.card import write_card
 from genreclf.reports.tables import csv_text
 from genreclf.sweep.rows import read_rows
@@ -122,10 +122,10 @@ def test_a_model_of_computed_music_says_so(form: str, cli: Cli, trained: Trained
     (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(config))
     outcome = cli("predict", "run", str(trained.music / "metal/0.wav"), "--format", form)
     assert outcome.code == 0, outcome.err
-    assert outcome.err == f"Warning: {COMPUTED_ONLY}\n"
+    assert outcome.err == f"Warning: {SYNTHETIC_ONLY}\n"
     if form == "jsonl":
-        assert json.loads(outcome.out)["warning"] == COMPUTED_ONLY
-    assert COMPUTED_ONLY in " ".join(outcome.out.split())
+        assert json.loads(outcome.out)["warning"] == SYNTHETIC_ONLY
+    assert SYNTHETIC_ONLY in " ".join(outcome.out.split())
     tuned = {**config, "init_from": "real"}
     (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(tuned))
     split = json.loads((tmp_path / "run/split.json").read_text())

@@ -23,7 +23,7 @@ SHOWN = 10
 SAMPLE_RATE = 22050
 DURATION_S = 20.0
 SEED = 2**31
-"""Of the computed music: no run of ours trains with it."""
+"""Of the synthetic music: no run of ours trains with it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Example:
     path: Path
     """The file."""
     track: int | None = None
-    """Its number in the computed music; None for a file of the user's."""
+    """Its number in the synthetic music; None for a file of the user's."""
     genre: str | None = None
     """What it is, if known."""
 
@@ -72,7 +72,7 @@ class Examples:
 
     @classmethod
     def of_run(cls, run: RunDirectory, folder: Path) -> Self:
-        """Take a test track of each genre of a run's dataset if its files are on this machine, else computed music."""
+        """Take a test track of each genre of a run's dataset if its files are on this machine, else synthetic music."""
         try:
             tested = {segment.track_id for segment in Split.from_json(run.read_json(run.split)).subsets["test"]}
             tracks = {track.genre: track for track in reversed(_tracks_of(run)) if track.id in tested}

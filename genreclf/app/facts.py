@@ -5,7 +5,7 @@ from typing import Any
 from genreclf.errors import UserError
 from genreclf.evaluation.leaks import interval_words
 from genreclf.evaluation.predictions import read_track_csv
-from genreclf.inference.predictor import COMPUTED_ONLY, GenrePredictor
+from genreclf.inference.predictor import SYNTHETIC_ONLY, GenrePredictor
 from genreclf.reports.titles import dataset_title, model_title, part_name
 from genreclf.run_directory import RunDirectory
 
@@ -68,7 +68,7 @@ def _notices(predictor: GenrePredictor, metrics: dict[str, Any], *, leaky: bool)
 
 
 _PLAIN = {
-    COMPUTED_ONLY: "The model was trained on computer-generated music only. It knows nothing of real songs, so its "
+    SYNTHETIC_ONLY: "The model was trained on computer-generated music only. It knows nothing of real songs, so its "
     "answers about them mean little."
 }
 """Warnings of `GenrePredictor` in words for visitors."""

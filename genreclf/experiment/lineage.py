@@ -132,7 +132,7 @@ def artists_of(split: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def is_computed_only(run: RunDirectory, config: Mapping[str, Any]) -> bool:
-    """Return whether all that a run, and the runs it started from as far as known, learned from is computed music."""
+    """Return whether all that a run, and the runs it started from as far as known, learned from is synthetic music."""
     if str((config.get("data") or {}).get("_target_")).rpartition(".")[2] != "Synthetic":
         return False
     try:

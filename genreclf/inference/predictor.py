@@ -37,7 +37,7 @@ from genreclf.training.artifacts import local_run
 Song = str | PathLike[str] | ArrayLike
 """A file, or a waveform ``(sample,)`` or ``(channel, sample)`` with full scale at 1."""
 
-COMPUTED_ONLY = "The model learned from computed music alone, and knows nothing of real songs."
+SYNTHETIC_ONLY = "The model learned from synthetic music alone, and knows nothing of real songs."
 
 BATCH_CLIPS = 16
 """Batch size; the predictions do not depend on it."""
@@ -109,7 +109,7 @@ class GenrePredictor:
                 f"{directory.best} and {directory.config} do not belong together "
                 f"({str(error).strip().splitlines()[-1].strip()}); give a run directory as training left it."
             ) from error
-        warning = COMPUTED_ONLY if is_computed_only(directory, config) else None
+        warning = SYNTHETIC_ONLY if is_computed_only(directory, config) else None
         return cls(
             model=model,
             grid_overlap=overlap,

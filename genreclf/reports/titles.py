@@ -12,7 +12,7 @@ from genreclf.reports.tables import MISSING
 _DATASETS = {
     "Gtzan": "GTZAN",
     "Fma": "the Free Music Archive",
-    "Synthetic": "computed music",
+    "Synthetic": "synthetic music",
     "Folder": "a folder of music",
     "SpectrogramImages": "a folder of pictures",
 }

@@ -21,7 +21,7 @@ SPEC = FeatureSpec.of_audio(sample_rate=8000, n_fft=256, hop_length=128, n_mels=
 
 
 class Counted(Synthetic):
-    """Computed music that counts what is computed."""
+    """Synthetic music that counts what is computed."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(tracks_per_genre=5, duration_s=1.0, **arguments)

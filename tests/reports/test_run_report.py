@@ -162,7 +162,7 @@ def test_title_prefers_names_over_targets() -> None:
         ("SpectrogramImages", "my/images_original", ("blues.00001", "pop.00002"), "GTZAN"),
         ("Folder", "my/music", ("jazz/1",), "the folder music"),
         ("Folder", None, (), "a folder of music"),
-        ("Synthetic", None, (), "computed music"),
+        ("Synthetic", None, (), "synthetic music"),
         ("MyTones", None, (), "My Tones"),
     ],
 )
