@@ -8,7 +8,8 @@ ROOT = Path(__file__).parent.parent / "genreclf"
 
 # From the ground up; a room may import those before it. Single files stand beside the folders.
 ORDER = (
-    *("__version__", "errors", "values", "escaping", "config_file", "limits", "run_directory", "devices", "hardware"),
+    *("__version__", "errors", "values", "escaping", "progress_bar", "config_file", "limits", "run_directory"),
+    *("devices", "hardware"),
     *("checkpoint", "distributed", "audio", "evaluation", "datasets", "splits", "data", "training", "models", "config"),
     *(
         "plots",

@@ -10,6 +10,7 @@ from genreclf.cli.parser import Parser
 from genreclf.cli.printing import note, writing
 from genreclf.errors import UserError
 from genreclf.escaping import say
+from genreclf.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from genreclf.config.config import Config
@@ -51,8 +52,6 @@ def main(arguments: list[str]) -> None:
 
 def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[tuple[str, ...], list[Path]]:
     """Draw the dataset of a configuration; return what a user should know about it, and the files."""
-    from rich.progress import track as progress
-
     from genreclf.config import instantiate
     from genreclf.datasets.base import AudioDataset
     from genreclf.experiment.corpus import load_corpus
@@ -93,7 +92,8 @@ def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[
     paths = []
     with writing("--out", directory), sentence_when_full(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        for name, draw in progress(drawings.items(), "Pictures"):
-            paths.append(directory / name.replace("/", "-"))
-            draw(paths[-1])
+        with progress_bar() as progress:
+            for name, draw in progress.track(drawings.items(), description="Pictures"):
+                paths.append(directory / name.replace("/", "-"))
+                draw(paths[-1])
     return corpus.warnings, paths

@@ -3,13 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.util import find_spec
 from typing import Any
 
 from numpy.typing import NDArray
 
 from genreclf.datasets.base import Track
 from genreclf.errors import UnreadableTrack
+from genreclf.progress_bar import progress_bar
 
 Encode = Callable[[Track], NDArray[Any]]
 """Computes the stored spectrogram of a track, shape ``(frame, mel)``; raises `UnreadableTrack`."""
@@ -22,16 +22,14 @@ def encode_all(
     if not tracks:
         return
     import torch
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     waiting: deque[tuple[Track, Future[NDArray[Any]]]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
-        with Progress(*columns, disable=lacks_widgets()) as progress:
-            for track in progress.track(tracks):
+        with progress_bar() as progress:
+            for track in progress.track(tracks, description=what):
                 waiting.append((track, pool.submit(encode, track)))
                 if len(waiting) >= 2 * workers:
                     yield _result(*waiting.popleft())
@@ -40,13 +38,6 @@ def encode_all(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
-
-
-def lacks_widgets() -> bool:
-    """Return whether this is a notebook without ipywidgets, where rich prints a warning in place of a bar."""
-    from rich import get_console
-
-    return get_console().is_jupyter and find_spec("ipywidgets") is None
 
 
 def _result(track: Track, future: Future[NDArray[Any]]) -> tuple[Track, NDArray[Any] | UnreadableTrack]:

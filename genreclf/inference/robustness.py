@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from genreclf.audio.transforms import Transformation
 from genreclf.config import instantiate
@@ -29,6 +28,7 @@ from genreclf.experiment.seen import check_test
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.plots.robustness import draw_robustness
 from genreclf.plots.style import marked
+from genreclf.progress_bar import progress_bar
 from genreclf.reports.robustness import write_tables
 from genreclf.run_directory import RunDirectory, sentence_when_full
 
@@ -200,9 +200,8 @@ def _predictions(
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int], None]]:
     """Show a bar a change; what is yielded moves it on by a track of so many."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars = {}
-    with Progress(*columns) as progress:
+    with progress_bar() as progress:
 
         def advance(name: str, total: int) -> None:
             if name not in bars:

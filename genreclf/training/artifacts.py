@@ -214,11 +214,10 @@ def _name(kind: str, words: str) -> str:
 def _sentences(reference: str) -> Iterator[None]:
     """Turn what W&B answers into a sentence."""
     import wandb
-    from requests import RequestException
 
     try:
         yield
-    except (wandb.Error, RequestException, OSError, ValueError, AttributeError, TypeError) as error:
+    except (wandb.Error, OSError, ValueError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{reference} cannot be downloaded from W&B ({reason}); check its name and your account (wandb login)."

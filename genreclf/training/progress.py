@@ -11,7 +11,7 @@ from rich import get_console
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from genreclf.data.encode_all import lacks_widgets
+from genreclf.progress_bar import lacks_widgets
 
 SHOWN = ("train/loss", "val/loss", "val/track_accuracy")
 """Columns of ``history.csv`` that stand behind the bar."""
