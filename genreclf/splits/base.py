@@ -14,21 +14,9 @@ from typing import Any, ClassVar
 from genreclf.datasets.base import Track
 from genreclf.datasets.identity import credited, known_repeats
 from genreclf.errors import UserError
+from genreclf.splits.proposal import SUBSET_NAMES, SUBSETS, ProposedSplit, Segment, check_proposal
 
-SUBSETS = ("train", "val", "test")
-SUBSET_NAMES = {"train": "training", "val": "validation", "test": "test"}
-
-
-@dataclass(frozen=True, order=True)
-class Segment:
-    """A part of a track that belongs to a subset."""
-
-    track_id: str
-    """The track."""
-    start_frame: int
-    """The first frame, in frames of the store."""
-    stop_frame: int
-    """The frame after the last one; a whole track is ``(0, number of frames)``."""
+__all__ = ["SUBSETS", "SUBSET_NAMES", "ProposedSplit", "Segment", "Split", "Splitter", "some"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +26,7 @@ class Split:
     name: str
     """Name of the split."""
     leaky: bool
-    """Whether a track may be in more than one subset, so that scores say little about unseen music."""
+    """Whether a track may be in more than one subset, so that scores say little about unseen tracks."""
     genres: tuple[str, ...]
     """The classes, which are every genre that a subset holds, sorted."""
     train: tuple[Segment, ...]
@@ -125,27 +113,12 @@ class Split:
         }
 
 
-@dataclass
-class ProposedSplit:
-    """The subsets that a splitter proposes, before the checks that all splitters share."""
-
-    subsets: Mapping[str, Sequence[Segment]]
-    """Segments by subset."""
-    listed: int = 0
-    """How many tracks a list names, without the known broken one; 0 where there is no list."""
-    missing: Sequence[str] = ()
-    """Tracks that the list names and the data lacks, as a user should read them."""
-    warnings: Sequence[str] = ()
-    """What a user should know, one sentence each."""
-    whole_tracks: bool = True
-    """Whether every segment is a whole track."""
-
-
 class Splitter(ABC):
     """A way to divide tracks into training, validation and test. Subclasses implement `_propose`."""
 
     name: ClassVar[str]
     leaky: ClassVar[bool] = False
+    """Whether it puts tracks into more than one subset; a split that does so is marked LEAKY in any case."""
     remedy: ClassVar[str] = "add tracks"
     """The way out where a subset lacks a genre, besides ``split.allow_missing=true``."""
 
@@ -176,6 +149,8 @@ class Splitter(ABC):
         if not usable:
             raise UserError(f"none of the {len(tracks)} tracks of the data can be read, so there is nothing to split")
         proposed = self._propose(usable, tracks, frames, clip_frames)
+        check_proposal(self, proposed, {track.id: frames[track.id] for track in usable})
+        leaky = self.leaky or bool(proposed.shared_tracks)
         genre_of = {track.id: track.genre for track in usable}
         held = {
             subset: Counter(genre_of[segment.track_id] for segment in segments)
@@ -186,12 +161,12 @@ class Splitter(ABC):
             *self._check_missing(proposed),
             *self._check_subsets(held),
             *self._check_genres(held),
-            *self._warn_of_shared(proposed, usable),
+            *self._warn_of_shared(proposed, usable, leaky=leaky),
             *self._warn_of_left_out(proposed, tracks, frames),
         ]
         return Split(
             name=self.name,
-            leaky=self.leaky,
+            leaky=leaky,
             genres=tuple(sorted(set().union(*held.values()))),
             warnings=tuple(warnings),
             whole_tracks=proposed.whole_tracks,
@@ -261,17 +236,17 @@ class Splitter(ABC):
             )
         return warnings
 
-    def _warn_of_shared(self, proposed: ProposedSplit, usable: Sequence[Track]) -> list[str]:
-        owners_of = {track.id: (track.id,) if self.leaky else credited(track.artist) for track in usable}
+    def _warn_of_shared(self, proposed: ProposedSplit, usable: Sequence[Track], *, leaky: bool) -> list[str]:
+        owners_of = {track.id: (track.id,) if leaky else credited(track.artist) for track in usable}
         held = {subset: {segment.track_id for segment in segments} for subset, segments in proposed.subsets.items()}
         subsets_of: dict[str, set[str]] = {}
         for subset, ids in held.items():
             for owner in (owner for id in ids for owner in owners_of[id]):
                 subsets_of.setdefault(owner, set()).add(subset)
         shared = sum(len(subsets) > 1 for subsets in subsets_of.values())
-        owners = "tracks" if self.leaky else "known artists"
+        owners = "tracks" if leaky else "known artists"
         problem = f"{shared} of {len(subsets_of)} {owners} are in more than one subset"
-        if self.leaky:
+        if leaky:
             return [f"split={self.name} leaks: {problem}, so its scores say little about unseen tracks"]
         twins = known_repeats(held["train"] | held["val"]) & held["test"]
         also = f"{len(twins)} of {len(held['test'])} test tracks are known repeats of training or validation tracks"
