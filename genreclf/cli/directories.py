@@ -45,10 +45,18 @@ def check_directories(arguments: Sequence[str]) -> None:
         check_launcher(arguments)
         if external_ranks() > 1:
             raise UserError("A sweep starts the ranks of its jobs: leave torchrun or srun out, set trainer.devices.")
-        if "run_dir" in places:
+        for key in places:
             raise UserError(
-                "run_dir is for one run; a sweep with -m gives each job its own directory in hydra.sweep.dir."
+                f"{key} is for one run; a sweep with -m gives each job its own directory in hydra.sweep.dir."
             )
+        for override in overrides:
+            if override.key_or_group == "hydra.sweep.subdir" and "${" not in str(override.value()):
+                raise UserError(
+                    f"{override.input_line} would give all jobs one directory; name in it what they vary, such as "
+                    "'seed-${seed}'."
+                )
+    elif "hydra.sweep.dir" in {override.key_or_group for override in overrides}:
+        raise UserError("hydra.sweep.dir is for a sweep; add -m, or set run_dir for one run.")
     elif len(places) > 1:
         raise UserError("run_dir and hydra.run.dir are one setting; leave one of them out.")
     for override in places.values():

@@ -8,7 +8,7 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import hydra
@@ -33,6 +33,9 @@ GIVEN = {
 
 FACTORIES = ("loss", "optimizer", "scheduler")
 """Groups whose objects get their last arguments from the run, so that they are made with ``_partial_: true``."""
+
+INPUTS = ("log_mel", "waveform", "embedding", "encoder")
+"""What a model may take, see `genreclf.training.module.GenreClassifier.takes`."""
 
 HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 """Keys of `hydra.utils.instantiate`, which any section may have."""
@@ -148,7 +151,11 @@ def input_of(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
     """Return what the network of a configuration is given: ``log_mel``, ``waveform`` or ``embedding``."""
     while members := model.get("members"):  # Those of an ensemble all take the same.
         model = members[0]
-    takes: str = getattr(find("model", model, []), "takes", "log_mel")
+    network = find("model", model, [])
+    takes: str = getattr(network, "takes", "log_mel")
+    if takes not in INPUTS:
+        name = getattr(network, "__name__", "")
+        raise UserError(f"model: takes={shown(takes)} of {name} is not one of {', '.join(INPUTS)}.")
     if takes == "encoder":
         rate = getattr(find("encoder", encoder, []), "sample_rate", None)
         return "log_mel" if rate is None else "waveform"
@@ -193,6 +200,14 @@ def requires(group: str, section: Mapping[str, Any], key: str) -> bool:
     target = find(group, section, [])
     entry = None if target is None else inspect.signature(target).parameters.get(key)
     return entry is not None and entry.default is entry.empty
+
+
+def lacking(group: str, section: Mapping[str, Any], given: Iterable[str]) -> list[str]:
+    """Return the arguments without a default that a section does not set, but for those `given` to it later, sorted."""
+    target = find(group, section, [])
+    if target is None or "_args_" in section:
+        return []
+    return sorted(key for key in arguments(target).difference(section, given) if requires(group, section, key))
 
 
 def arguments(target: Callable[..., Any]) -> set[str]:

@@ -94,6 +94,8 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
         return "A group is chosen by the name of one of its options, such as model=crnn."
     if "range() arg 3 must not be zero" in text:
         return "A range needs a step other than 0, as in seed=range(1,10,2)."
+    if "--resolve flag" in text or "--package flag" in text:
+        return "--resolve and --package belong to --cfg, as in --cfg job --resolve."
     if "Expecting one subcommand" in text:
         return "--shell-completion wants install=SHELL, uninstall=SHELL or query=SHELL before it, such as install=bash."
     return None
@@ -161,7 +163,10 @@ def _not_composed(error: ConfigCompositionException, commands: Sequence[str], ca
     if found := re.search(r"In '((experiment|sweep)/[^']*)': Could not override '[^']*@\2\.", text):
         return without_package(found[1])
     if found := re.search(r"Multiple values for (\S+)\. To override a value use '\S+ \S+ (\S+)'", text):
-        return f"The group {found[1]} is set already: write {found[1]}={found[2]}, without a +."
+        return (
+            f"The group {found[1]} is set already: write {found[1]}={found[2]} without a +, or in a file of options "
+            f"- override /{found[1]}: {found[2]}."
+        )
     if found := re.search(r"Either remove \+ prefix: '(.*)'", text):
         return f"There is a key {found[1].partition('=')[0]} already: write {found[1]}, without a +."
     if found := re.search(r"Could not delete from config. '(.*)' does not exist", text):
@@ -198,7 +203,10 @@ def _near(key: str, section: DictConfig | None = None) -> str:
         return way
     keys = _keys_of_a_run()
     if key in keys:
-        return f"the {key.partition('.')[0]} that is chosen does not have it, --cfg job shows what it has."
+        return (
+            f"the {key.partition('.')[0]} that is chosen does not have it, --cfg job shows what it has; a + before the "
+            "key adds it."
+        )
     parent, dot, name = key.rpartition(".")
     if dot and (near := difflib.get_close_matches(name, map(str, section or ()), 1)):
         return f"did you mean {parent}.{near[0]}?"

@@ -211,6 +211,13 @@ class TrainerConfig:
         ]
         if isinstance(batches := self.others.get("fast_dev_run", 0), int) and (batches := int(batches)):
             warnings.append(f"trainer.fast_dev_run: the figures are of {batches} batches an epoch and mean nothing.")
+        for subset, name in (("val", "validation"), ("test", "test")):
+            key = f"limit_{subset}_batches"
+            limit = getattr(self, key)
+            if limit is not None and not (isinstance(limit, float) and limit == 1):
+                warnings.append(f"trainer.{key}={limit}: the figures are of a part of the {name} tracks.")
+        if overfit := self.others.get("overfit_batches"):
+            warnings.append(f"trainer.overfit_batches={overfit}: validation is on a part of the tracks.")
         return warnings
 
 

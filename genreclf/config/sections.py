@@ -17,6 +17,17 @@ from genreclf.values import shown
 
 Section = dict[str, Any]
 
+LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "val_check_interval": 1,
+    "log_every_n_steps": 0,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "num_sanity_val_steps": -1,
+}
+"""The least values of Trainer arguments that Lightning itself does not check."""
+
 
 def section_of(plain: Mapping[str, Any], name: str, problems: list[str]) -> Section:
     """Return a section; if it is not a mapping, note the problem and return an empty one."""
@@ -73,14 +84,14 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
             del others[key]
     if isinstance(strategy := others.get("strategy"), str) and re.search("spawn|fork|notebook", strategy):
         problems.append(f"trainer.strategy={strategy} starts processes of its own, as a run does already; use ddp.")
-    for key in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
-        if type(number := others.get(key)) is int and number < 1:
-            problems.append(f"trainer.{key}={number} must be at least 1.")
+    for key, least in LEAST.items():
+        if type(number := others.get(key)) is int and number < least:
+            problems.append(f"trainer.{key}={number} must be at least {least}.")
     if others.get("max_steps") == 0:
         problems.append("trainer.max_steps=0 trains nothing; set at least 1, or -1 for no limit.")
-    least, most = others.get("min_epochs"), trainer.max_epochs
-    if isinstance(least, int) and isinstance(most, int) and least > most:
-        problems.append(f"trainer.min_epochs={least} is more than trainer.max_epochs={most}.")
+    fewest, most = others.get("min_epochs"), trainer.max_epochs
+    if isinstance(fewest, int) and isinstance(most, int) and fewest > most:
+        problems.append(f"trainer.min_epochs={fewest} is more than trainer.max_epochs={most}.")
     if others.get("overfit_batches") and trainer.limit_train_batches not in (None, 1.0):
         problems.append("trainer.overfit_batches and trainer.limit_train_batches exclude each other; leave one out.")
     instantiate.find("trainer", {"_target_": trainer._target_, **others}, problems)
@@ -94,6 +105,12 @@ def nodes_of(plain: Mapping[str, Any], group: str, problems: list[str]) -> dict[
     from genreclf.config import instantiate
 
     nodes = {name: node for name, node in section_of(plain, group, problems).items() if node is not None}
+    if "_target_" in nodes:
+        problems.append(
+            f"{group}._target_={shown(nodes['_target_'])}: {group} holds several classes, each below a name; write "
+            f"{group}.NAME._target_=..., or in a file NAME: with _target_ below it."
+        )
+        return {}
     for name, node in nodes.items():
         if isinstance(node, dict):
             instantiate.find(f"{group}.{name}", node, problems)

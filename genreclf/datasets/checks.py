@@ -1,5 +1,6 @@
 """Check what a dataset returns, which may be a user's own, before anything is made of it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,13 @@ from numpy.typing import NDArray
 
 from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
 from genreclf.errors import UnreadableTrack, UserError
+from genreclf.run_directory import reason_of
 
 SUBSETS = (None, "train", "val", "test")
 """What `Track.subset` may be."""
+
+LARGEST_PEAK = 100.0
+"""More than any decoder overshoots full scale, and less than the integers of quiet music."""
 
 
 def checked_tracks(dataset: Dataset) -> list[Track]:
@@ -47,7 +52,7 @@ def checked_waveform(dataset: AudioDataset, track: Track, sample_rate: int) -> N
         UserError: It is no array of floating-point numbers, or has several dimensions.
         UnreadableTrack: It is empty or holds NaN or infinity, or the dataset says so.
     """
-    samples: Any = dataset.waveform(track, sample_rate)
+    samples: Any = _made(lambda: dataset.waveform(track, sample_rate), dataset, f"waveform failed for {track.id!r}")
     returned = f"{type(dataset).__name__}.waveform returned"
     is_array = isinstance(samples, np.ndarray) and samples.dtype in (np.float16, np.float32, np.float64)
     if not (is_array and samples.ndim == 1):
@@ -59,6 +64,11 @@ def checked_waveform(dataset: AudioDataset, track: Track, sample_rate: int) -> N
         raise UnreadableTrack(f"{returned} no samples for track {track.id!r}")
     if not np.isfinite(samples).all():
         raise UnreadableTrack(f"{returned} NaN or infinity for track {track.id!r}")
+    if (peak := float(np.abs(samples).max())) > LARGEST_PEAK:
+        raise UserError(
+            f"data: {returned} values up to {peak:,.0f} for track {track.id!r}: full scale is 1, so divide 16-bit "
+            "integers by 32768."
+        )
     return np.ascontiguousarray(samples)
 
 
@@ -69,7 +79,7 @@ def checked_picture(dataset: ImageDataset, track: Track) -> NDArray[np.uint8]:
         UserError: It is no array of 8-bit numbers, or has another number of rows.
         UnreadableTrack: It has no columns, or the dataset says so.
     """
-    picture: Any = dataset.picture(track)
+    picture: Any = _made(lambda: dataset.picture(track), dataset, f"picture failed for {track.id!r}")
     returned = f"{type(dataset).__name__}.picture returned"
     is_array = isinstance(picture, np.ndarray) and picture.dtype == np.uint8
     if not (is_array and picture.ndim == 2 and len(picture) == dataset.n_mels):
@@ -80,6 +90,20 @@ def checked_picture(dataset: ImageDataset, track: Track) -> NDArray[np.uint8]:
     if not picture.shape[1]:
         raise UnreadableTrack(f"{returned} no frames for track {track.id!r}")
     return np.asarray(picture, np.uint8)
+
+
+def _made(make: Callable[[], object], dataset: Dataset, failed: str) -> object:
+    """Call what may be a user's own code, and name the track at which it failed."""
+    try:
+        return make()
+    except (UserError, UnreadableTrack):
+        raise
+    except Exception as error:
+        if type(dataset).__module__.startswith("genreclf."):
+            raise
+        raise UserError(
+            f"data: {type(dataset).__name__}.{failed} ({reason_of(error)}); debug=true shows where."
+        ) from error
 
 
 def _is_text(value: object) -> bool:

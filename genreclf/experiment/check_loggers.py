@@ -1,5 +1,6 @@
 """Check the loggers of a run before anything is computed."""
 
+import inspect
 import os
 import ssl
 import sys
@@ -46,9 +47,10 @@ def check_loggers(config: Config) -> None:
         needed = next((each for each in of_module if isinstance(each, RequirementCache)), None)
         if needed is not None and not needed:
             raise UserError(f"{group}: {kind.__name__} needs another package. {needed}")
-        needs = [] if "_args_" in node else [*instantiate.arguments(kind)]
-        needs = [key for key in needs if instantiate.requires(group, node, key)]
-        if lacking := [key for key in sorted(needs) if key not in ("save_dir", *LOGGERS_ARE_GIVEN, *node)]:
+        if inspect.isabstract(kind):
+            methods = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
+            raise UserError(f"{group}: {kind.__name__} is abstract: a logger must define {methods}.")
+        if lacking := instantiate.lacking(group, node, ("save_dir", *LOGGERS_ARE_GIVEN)):
             raise UserError(f"{group}: {kind.__name__} needs {' and '.join(lacking)}; set {group}.{lacking[0]}.")
         if kind is PatientWandbLogger:
             KeptModel(node.get("log_model", "none"), node.get("model_days"), node.get("registry"))

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     LearningRateMonitor,
     ProgressBar,
+    StochasticWeightAveraging,
 )
 from torch import nn
 
@@ -30,6 +31,7 @@ from genreclf.errors import UserError
 from genreclf.experiment.build import make_augmentation, make_callbacks, make_loss, make_optimizer, make_scheduler
 from genreclf.experiment.check_loggers import check_loggers
 from genreclf.experiment.corpus import audio_spec, make_encoder
+from genreclf.experiment.own_parts import check_arguments, check_schedule
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
 from genreclf.models.encoders.base import Encoder
@@ -46,6 +48,12 @@ CHANGING: dict[type[Callback], str] = {
     BackboneFinetuning: "use model=finetune with model.frozen_epochs",
 }
 """Callbacks of Lightning that change what the configuration says, and what to do instead."""
+
+AVERAGED_TOO_LATE = (
+    "StochasticWeightAveraging of callbacks averages the weights after the last checkpoint, which is what is tested: "
+    "use callbacks=[default,ema], which tests the averaged weights."
+)
+"""What is said of a callback of Lightning that would have no effect."""
 
 BYTES_PER_PARAMETER = 8
 """Of a weight and its gradient in float32, without which there is no step."""
@@ -90,7 +98,10 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
         UserError: The network cannot be made, a layer of it would be empty, or the memory does not hold it.
     """
     target = instantiate.find("model", config.model, [])
-    if target is None or not target.__module__.startswith("genreclf."):
+    if target is None:
+        return
+    if not target.__module__.startswith("genreclf."):
+        check_arguments(config)
         return
     names = [str(number) for number in range(genres)]
     with torch.device("meta"):
@@ -186,6 +197,8 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
         for kind, way in CHANGING.items():
             if isinstance(callback, kind):
                 raise UserError(f"{kind.__name__} would change what config.yaml says of the experiment: {way}.")
+        if isinstance(callback, StochasticWeightAveraging):
+            raise UserError(AVERAGED_TOO_LATE)
     shows_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
     needing = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor)]
     if needing and not config.logger:
@@ -209,8 +222,9 @@ def _watches_cpu(callback: Callback, accelerator: str) -> bool:
 
 def _check_monitors(config: Config) -> None:
     """See that one of our own models logs what a callback monitors."""
-    if not str(config.model["_target_"]).startswith("genreclf."):
-        return
+    targets = [config.model["_target_"], *(node.get("_target_") for node in config.callbacks.values())]
+    if not all(str(target).startswith(("genreclf.", "lightning.")) for target in targets):
+        return  # One of the user's own may log more.
     for name, node in config.callbacks.items():
         monitor = node.get("monitor")
         if monitor is not None and monitor not in LOGGED:
@@ -261,8 +275,8 @@ def _check_start(config: Config) -> None:
 
 def _check_steps(config: Config) -> None:
     optimizer = make_optimizer(config, [nn.Parameter(torch.zeros(1))])
-    if config.scheduler.get("_target_") is not None:
-        make_scheduler(config, optimizer, steps=100)
+    if (name := config.scheduler.get("_target_")) is not None:
+        check_schedule(str(name), make_scheduler(config, optimizer, steps=100))
 
 
 def _check_network_ahead(config: Config) -> None:

@@ -109,7 +109,7 @@ def _calibration(run: RunDirectory, trained: RunDirectory, val: ClipPredictions)
 def _load(model: GenreClassifier, checkpoint: Mapping[str, Any], trained: RunDirectory) -> int:
     """Give a model the weights of the best checkpoint of a run, in float32; return the epoch they are of."""
     try:
-        model.float().load_state_dict(checkpoint["state_dict"])
+        model.float().load_state_dict(model.own_state(checkpoint["state_dict"]))
         return int(checkpoint["epoch"])
     except (KeyError, RuntimeError) as error:
         raise UserError(

@@ -1,17 +1,56 @@
-"""Try a network, augmentations and a loss from outside genreclf on two clips, before a training starts with them."""
+"""Check a user's own model and scheduler, and try a network, augmentations and a loss on two clips before training."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from genreclf.config import instantiate
+from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import reason_of
+
+SCHEDULE = {entry.name for entry in fields(LRSchedulerConfig)}
+"""Keys of Lightning's configuration of a scheduler."""
+
+
+def check_arguments(config: Config) -> None:
+    """Raise a `UserError` if a model cannot be called with what its section and the run give it."""
+    name, given = str(config.model["_target_"]).rpartition(".")[2], instantiate.GIVEN["model"]
+    refused = [key for key in given if key != "encoder" and not instantiate.accepts("model", config.model, key)]
+    if refused:
+        raise UserError(
+            f"model: the __init__ of {name} does not take {', '.join(refused)}, which the run gives: end its arguments "
+            "with **training, and pass that on with super().__init__(**training)."
+        )
+    if lacking := instantiate.lacking("model", config.model, given):
+        raise UserError(f"model: {name} needs {' and '.join(lacking)}; set model.{lacking[0]}.")
+
+
+def check_schedule(name: str, schedule: object) -> None:
+    """Raise a `UserError` if what a scheduler of that name returns is not Lightning's configuration of one."""
+    part = f"scheduler: {name.rpartition('.')[2]}"
+    wanted = "a dictionary with the scheduler and how often it steps, as Lightning's configure_optimizers does"
+    if not isinstance(schedule, dict) or not isinstance(schedule.get("scheduler"), LRScheduler | ReduceLROnPlateau):
+        raise UserError(f"{part} returns {_shown(schedule)}; it must return {wanted}.")
+    if unknown := sorted(schedule.keys() - SCHEDULE):
+        raise UserError(f"{part} returns the key {unknown[0]}, which is not one of {', '.join(sorted(SCHEDULE))}.")
+    if (interval := schedule.get("interval", "epoch")) not in ("epoch", "step"):
+        raise UserError(f"{part} returns interval={interval!r}; it must be epoch or step.")
+    if isinstance(schedule["scheduler"], ReduceLROnPlateau):
+        if schedule.get("monitor") is None:
+            raise UserError(f"{part} returns no monitor, which ReduceLROnPlateau needs, such as val/loss.")
+        if schedule.get("frequency", 1) != 1:
+            raise UserError(f"{part} returns a frequency; with ReduceLROnPlateau, set patience instead.")
 
 
 def try_own_parts(model: GenreClassifier, data: ClipDataModule) -> None:
@@ -25,6 +64,8 @@ def try_own_parts(model: GenreClassifier, data: ClipDataModule) -> None:
     augmentations = [] if model.augment is None else list(model.augment.steps)
     if model.fits_at_once or not any(map(_is_own, (model, model.loss, *augmentations))):
         return
+    if _is_own(model):
+        _check_hyperparameters(model)
     stored = data.sample("train", at_most=2)
     with isolate_rng(), _evaluating(model):
         x, genres = model.scaling(stored), len(model.genres)
@@ -75,6 +116,20 @@ def _failing_named(part: str, given: Tensor) -> Iterator[None]:
     except Exception as error:
         what = f"{part} fails on a batch of shape {tuple(given.shape)}"
         raise UserError(f"{what} ({reason_of(error)}); debug=true shows where.") from error
+
+
+def _check_hyperparameters(model: GenreClassifier) -> None:
+    """See that the arguments of a model, which a checkpoint keeps, can be loaded again."""
+    for key, value in model.hparams.items():
+        kept = io.BytesIO()
+        try:
+            torch.save(value, kept)
+            torch.load(io.BytesIO(kept.getvalue()), weights_only=True)
+        except Exception as error:  # Pickling raises many kinds.
+            raise UserError(
+                f"model: the argument {key} of {_name(model)} is {_shown(value)}, and a checkpoint keeps numbers, "
+                "texts, lists and dictionaries: take one of these, and make the object from it in __init__."
+            ) from error
 
 
 def _check_shape(part: str, returned: Any, wanted: str, shape: torch.Size) -> None:

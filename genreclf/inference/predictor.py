@@ -102,8 +102,7 @@ class GenrePredictor:
                 section, encoder, spec=spec, genres=known["genres"], scale=scale
             )
             overlap, short = float(config["data"]["grid_overlap"]), config["data"]["short"]
-            # The loss of the training is not needed.
-            model.load_state_dict({key: values for key, values in state.items() if not key.startswith("loss.")})
+            model.load_state_dict(model.own_state(state))
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(
                 f"{directory.best} and {directory.config} do not belong together "

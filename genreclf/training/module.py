@@ -24,7 +24,7 @@ from genreclf.training.augment import Augment
 from genreclf.training.compilation import compiled
 from genreclf.training.loops import use_short_loops
 from genreclf.training.losses import CrossEntropy, Distillation
-from genreclf.training.steps import StepModule
+from genreclf.training.parts import PartsModule
 
 MakeOptimizer = Callable[[ParamsT], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRSchedulerConfigType]
@@ -37,12 +37,12 @@ class Training(TypedDict):
     genres: Sequence[str]
     scale: NotRequired[Scale]
     loss: NotRequired[nn.Module | None]
-    augment: NotRequired[Augment | None]
+    augment: NotRequired[nn.Module | None]
     optimizer: NotRequired[MakeOptimizer | None]
     scheduler: NotRequired[MakeScheduler | None]
 
 
-class GenreClassifier(StepModule):
+class GenreClassifier(PartsModule):
     """Classifies clips, given as stored spectrograms, by genre.
 
     An architecture is a subclass whose ``__init__`` sets `network`, which maps scaled spectrograms
@@ -78,7 +78,7 @@ class GenreClassifier(StepModule):
         genres: Sequence[str],
         scale: Scale = "standardize",
         loss: nn.Module | None = None,
-        augment: Augment | None = None,
+        augment: nn.Module | None = None,
         optimizer: MakeOptimizer | None = None,
         scheduler: MakeScheduler | None = None,
     ) -> None:
@@ -92,9 +92,9 @@ class GenreClassifier(StepModule):
         self.save_hyperparameters({"spec": self.spec.plain(), "genres": self.genres})
         self.scaling = Scaling(spec=self.spec, scale=scale)
         self.loss = loss or CrossEntropy()
-        self.augment = augment
-        if augment is not None:
-            augment.use(self.scaling)
+        self.augment = Augment(augment) if augment is not None and not isinstance(augment, Augment) else augment
+        if self.augment is not None:
+            self.augment.use(self.scaling)
         self.make_optimizer = optimizer or partial(AdamW, lr=1e-3)
         self.make_scheduler = scheduler
         self.warnings: list[str] = []
@@ -120,7 +120,7 @@ class GenreClassifier(StepModule):
         """Fit the scaling if nothing has; store convolutions channels last, which is faster on CPUs and GPUs.
 
         Raises:
-            UserError: The genres of the data are others than the model's, or in another order.
+            UserError: The genres of the data are others than the model's, or in another order, or the spectrograms are.
         """
         # A prediction has no trainer.
         if self._trainer is not None:
@@ -131,6 +131,8 @@ class GenreClassifier(StepModule):
                 raise UserError(
                     f"The genres of the model ({known}) and of the data ({given}) differ; their order counts."
                 )
+            if differing := [name for name, value in vars(data.spec).items() if value != getattr(self.spec, name)]:
+                raise UserError(f"The model is made for other spectrograms than the data's ({', '.join(differing)}).")
             if stage == "fit" and not self.scaling.is_fitted:
                 self.scaling.fit(data.sample("train"))
         if stage == "fit" and self._trainer is not None:
@@ -210,7 +212,8 @@ class GenreClassifier(StepModule):
     def validation_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> None:
         """Gather the logits of a batch of the grid, or of its rows where the forward pass is recorded."""
         if isinstance(batch, Tensor):
-            assert self.recorded_forward is not None
+            if self.recorded_forward is None:
+                raise UserError("Give the Trainer the datamodule, not its dataloaders: fit(model, datamodule=data).")
             clips, logits = self.recorded_forward(batch)
             # The next batch overwrites them.
             values = (clips.segment.clone(), clips.start_frame.clone(), clips.genre.clone(), logits.clone())
@@ -251,13 +254,15 @@ class GenreClassifier(StepModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the scheduler."""
         optimizer = self.optimizer_of_network()
+        for part in self.parts_with_parameters():
+            optimizer.add_param_group({"params": list(part.parameters())})
         if self.make_scheduler is None:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, steps)}
 
     def optimizer_of_network(self) -> Optimizer:
-        """Return the optimizer of what is trained."""
+        """Return the optimizer of what is trained of the network."""
         return self.make_optimizer(self.network.parameters())
 
     @property

@@ -18,7 +18,7 @@ REFUSED = {
     "callbacks=[default,early_stoping]": "There is no callbacks=early_stoping; the options of callbacks are code",
     "prepare regularization=[mixup,dropuot]": "There is no regularization=dropuot; the options of regularization are",
     "-m logger=[wandb,tensorbord] seed=1,2": "There is no logger=tensorbord; the options of logger are csv, mlflow, ",
-    "+experiment=best": "The group experiment is set already: write experiment=best, without a +.",
+    "+experiment=best": "The group experiment is set already: write experiment=best without a +, or in a file of",
     "+seed=3": "There is a key seed already: write seed=3, without a +.",
     "hydra/job_logging=colorlog": "There is no hydra/job_logging=colorlog; the options of hydra/job_logging",
     "hydra/launcher=nothing": "the options of hydra/launcher are basic, ",

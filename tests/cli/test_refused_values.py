@@ -18,6 +18,13 @@ REFUSED = {
     "trainer.devices=${oc.env:NO_SUCH_VARIABLE,2}": f"trainer.devices=2 {TEXT}",
     "data.clip_seconds=${oc.env:NO_SUCH_VARIABLE,3}": f"data.clip_seconds=3 {TEXT}",
     "optimizer.lr=much": "optimizer.lr=much must be a number.\n",
+    "trainer.min_epochs=-5": "trainer.min_epochs=-5 must be at least 0.\n",
+    "trainer.num_sanity_val_steps=-3": "trainer.num_sanity_val_steps=-3 must be at least -1.\n",
+    "+callbacks._target_=cbs.Ok": "callbacks._target_=cbs.Ok: callbacks holds several classes, each below a name; "
+    "write callbacks.NAME._target_=..., or in a file NAME: with _target_ below it.\n",
+    "+model=ffnn": "The group model is set already: write model=ffnn without a +, or in a file of options - override "
+    "/model: ffnn.\n",
+    "hydra.sweep.dir=there": "hydra.sweep.dir is for a sweep; add -m, or set run_dir for one run.\n",
     "encoder=clap": "encoder.sha256 must be set: encoder.sha256=VALUE (of the file of weights; its page on "
     "the hub shows it).\n",
     f"logger.wandb.tags=[a,{'t' * 65}]": "ttt has 65 characters; W&B takes 1 to 64 for a tag.\n",
@@ -31,6 +38,22 @@ def test_a_refused_value_is_named_first(override: str, cli: Cli, tmp_path: Path)
     assert REFUSED[override] in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert not list(tmp_path.rglob("*.yaml"))
+
+
+def test_settings_of_a_sweep_that_would_be_lost_are_refused(cli: Cli) -> None:
+    outcome = cli("data=synthetic", "seed=0,1", "hydra.run.dir=there", "-m")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "hydra.run.dir is for one run; a sweep with -m gives each job its own directory in hydra.sweep.dir.\n",
+    )
+    outcome = cli("data=synthetic", "seed=0,1", "hydra.sweep.subdir=one", "-m")
+    assert outcome.code == 2
+    assert "hydra.sweep.subdir=one would give all jobs one directory; name in it what they vary" in outcome.err
+
+
+def test_an_option_of_cfg_alone_is_explained(cli: Cli) -> None:
+    outcome = cli("data=synthetic", "--resolve")
+    assert (outcome.code, outcome.err) == (2, "--resolve and --package belong to --cfg, as in --cfg job --resolve.\n")
 
 
 def test_the_way_out_for_an_environment_variable_is_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,12 @@ def test_a_development_run_ends_as_any_other(cli: Cli, tiny: list[str], tmp_path
     assert RunDirectory(tmp_path / "run").best.exists()
 
 
+def test_a_test_of_a_part_of_the_tracks_says_so(cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, "trainer.limit_test_batches=1")
+    assert outcome.code == 0, outcome.err
+    assert "Note: trainer.limit_test_batches=1: the figures are of a part of the test tracks." in outcome.out
+
+
 def test_the_same_clips_again_and_again(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     settings = ["trainer.overfit_batches=1", "trainer.max_epochs=2", "optimizer.lr=0.0", "model.dropout=0.0"]
     assert cli(*tiny, *settings, "run_dir=run").code == 0

@@ -1,5 +1,6 @@
 """The datamodule builds its store and splits its tracks where Lightning asks it to."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ def data_of(dataset: Synthetic, folder: Path, **settings: Any) -> ClipDataModule
     )
 
 
-def model_of(genres: list[str]) -> CRNN:
-    return CRNN(spec=SPEC, genres=genres, channels=(2, 2, 2, 2), hidden=2)
+def model_of(genres: list[str], spec: FeatureSpec = SPEC) -> CRNN:
+    return CRNN(spec=spec, genres=genres, channels=(2, 2, 2, 2), hidden=2)
 
 
 def fit(model: CRNN, data: ClipDataModule) -> Trainer:
@@ -87,6 +88,11 @@ def test_a_model_of_other_genres_is_told(tmp_path: Path) -> None:
         UserError, match=r"The genres of the model \(rock, .*and of the data \(blues, .*differ; their order"
     ):
         fit(model_of(dataset.genres[::-1]), data_of(dataset, tmp_path, genres=dataset.genres))
+    with pytest.raises(UserError, match=r"made for other spectrograms than the data's \(sample_rate\)\.$"):
+        fit(
+            CRNN(spec=replace(SPEC, sample_rate=SPEC.sample_rate + 1), genres=dataset.genres),
+            data_of(dataset, tmp_path),
+        )
     # Without genres of its own, the datamodule takes the order of the model.
     fit(model_of(dataset.genres[::-1]), data := data_of(dataset, tmp_path))
     assert data.genres == tuple(dataset.genres[::-1])

@@ -127,6 +127,24 @@ def test_waveforms_of_no_use_cannot_be_read(waveform: Any, problem: str, tmp_pat
         waveform_recipe(Own(waveform), 8000)[1](TRACKS[0])
 
 
+class Failing(Own):
+    def waveform(self, track: Track, sample_rate: int) -> Any:
+        with open(f"/nowhere/{track.id}.wav", "rb") as file:
+            return file.read()
+
+
+def test_code_that_fails_is_named_with_its_track(tmp_path: Path) -> None:
+    sentence = r"^data: Failing\.waveform failed for 'a/0' \(FileNotFoundError: \[Errno 2\] .*; debug=true shows whe"
+    with pytest.raises(UserError, match=sentence):
+        store_of(Failing(), TRACKS, SPEC, directory=tmp_path)
+
+
+def test_waveforms_with_the_full_scale_of_integers_are_refused(tmp_path: Path) -> None:
+    sentence = r"^data: Own\.waveform returned values up to 20,000 for track 'a/0': full scale is 1, so divide"
+    with pytest.raises(UserError, match=sentence):
+        store_of(Own(np.full(8000, -2e4, np.float32)), TRACKS, SPEC, directory=tmp_path)
+
+
 @pytest.mark.parametrize("make", [np.float16, np.float32, np.float64, lambda x: x[::-1].astype(np.float32)[::-1]])
 def test_any_floating_point_numbers_will_do(make: Callable[[Any], Any], tmp_path: Path) -> None:
     store = store_of(Own(make(np.sin(np.arange(8000) / 9))), TRACKS, SPEC, directory=tmp_path)

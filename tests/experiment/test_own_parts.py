@@ -3,7 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import Cli
+
+import genreclf
+from genreclf.models import CRNN
+from genreclf.run_directory import RunDirectory
 
 MODEL = """
 from torch import nn
@@ -144,3 +149,126 @@ def test_trying_changes_nothing_of_the_training(cli: Cli, own: list[str], monkey
     monkeypatch.setattr("genreclf.experiment.setup.try_own_parts", lambda model, data: None)
     cli(*own, "run_dir=untried")
     assert Path("tried/predictions.csv").read_bytes() == Path("untried/predictions.csv").read_bytes()
+
+
+LEARNED = """
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Temperature(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(1))
+
+    def forward(self, logits, target):
+        return functional.cross_entropy(logits / self.temperature, target)
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("batches", torch.zeros(1))
+
+    def forward(self, x, y):
+        self.batches += 1
+        return x, y
+"""
+
+
+def test_parameters_of_a_loss_are_trained_and_nobody_needs_them_afterwards(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_learned.py").write_text(LEARNED)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ["loss._target_=own_learned.Temperature", "~loss.label_smoothing", "~loss.class_weights"]
+    outcome = cli(*tiny, *own, "+augmentation.own._target_=own_learned.Counting", "run_dir=run", "seed=3")
+    assert outcome.code == 0, outcome.err
+    best = RunDirectory("run").best
+    state = torch.load(best, weights_only=True)["state_dict"]
+    assert state["loss.temperature"] != 1
+    assert state["augment.steps.0.batches"] > 0
+    assert CRNN.load_from_checkpoint(best).genres == genreclf.load("run").model.genres
+    outcome = cli("evaluate", "run", "--trust", "own_learned")
+    assert outcome.code == 0, outcome.err
+
+
+ARGUMENTS = {
+    "def __init__(self, *, body=nn.ReLU, **training)": "the argument body of Own is a type, and a checkpoint",
+    "def __init__(self, *, place=Path('a'), **training)": "the argument place of Own is a PosixPath, and a checkpoint",
+    "def __init__(self, *, rate=np.float64(1), **training)": "the argument rate of Own is a float64, and a checkpoint",
+    "def __init__(self, *, hidden, **training)": "model: Own needs hidden; set model.hidden.\n",
+    "def __init__(self, *, spec, genres)": "the __init__ of Own does not take scale, loss, augment, optimizer, sch",
+}
+
+
+@pytest.mark.parametrize("signature", ARGUMENTS)
+def test_arguments_of_a_model_that_a_run_cannot_use_are_refused(
+    cli: Cli, own: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signature: str
+) -> None:
+    names = {"pathlib": "Path", "torch": "nn", "genreclf.models": "GenreClassifier"}
+    head = "import numpy as np\n" + "".join(f"from {place} import {name}\n" for place, name in names.items())
+    passed = "**training" if "training" in signature else "spec=spec, genres=genres"
+    module = f"own_arguments_{list(ARGUMENTS).index(signature)}"
+    (tmp_path / f"{module}.py").write_text(
+        f"{head}class Own(GenreClassifier):\n    {signature}:\n        super().__init__({passed})\n"
+        "        self.network = nn.Sequential(nn.Flatten(), nn.LazyLinear(len(self.genres)))\n"
+    )
+    outcome = cli(*own[:-1], f"model._target_={module}.Own", "run_dir=run")
+    assert outcome.code == 2
+    assert ARGUMENTS[signature] in outcome.err
+
+
+def test_a_misspelt_input_of_a_model_is_refused(cli: Cli, own: list[str], tmp_path: Path) -> None:
+    (tmp_path / "own_takes.py").write_text("import own_model\n\n\nclass Own(own_model.Own):\n    takes = 'wave'\n")
+    outcome = cli(*own[:-1], "model._target_=own_takes.Own")
+    assert outcome.code == 2
+    assert "model: takes=wave of Own is not one of log_mel, waveform, embedding, encoder." in outcome.err
+
+
+SCHEDULES = {
+    "None": "own_schedule returns a NoneType; it must return a dictionary with the scheduler and how often it steps",
+    "{'scheduler': plateau, 'monitor': 'val/loss', 'frequency': 3}": "returns a frequency; with ReduceLROnPlateau, set",
+    "{'scheduler': plateau}": "returns no monitor, which ReduceLROnPlateau needs, such as val/loss",
+    "{'scheduler': constant, 'interval': 'batch'}": "returns interval='batch'; it must be epoch or step",
+    "{'scheduler': constant, 'intervall': 'step'}": "returns the key intervall, which is not one of",
+}
+
+
+@pytest.mark.parametrize("returned", SCHEDULES)
+def test_what_a_scheduler_must_not_return_is_refused(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returned: str
+) -> None:
+    module = f"own_scheduler_{list(SCHEDULES).index(returned)}"
+    (tmp_path / f"{module}.py").write_text(
+        "from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau\n\n\n"
+        "def own_schedule(optimizer, steps):\n"
+        f"    plateau, constant = ReduceLROnPlateau(optimizer), ConstantLR(optimizer)\n    return {returned}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    chosen = [f"scheduler._target_={module}.own_schedule", "+scheduler._partial_=true"]
+    outcome = cli(*tiny, "scheduler=constant", *chosen)
+    assert outcome.code == 2
+    assert SCHEDULES[returned] in outcome.err
+
+
+def test_a_figure_of_an_own_callback_can_be_monitored(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_callback.py").write_text(
+        "from lightning.pytorch import Callback\n\n\nclass Logs(Callback):\n"
+        "    def on_validation_epoch_end(self, trainer, pl_module):\n        pl_module.log('val/mine', 1.0)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monitored = ["callbacks.checkpoint.monitor=val/mine", "callbacks.checkpoint.mode=min"]
+    outcome = cli(*tiny, "+callbacks.own._target_=own_callback.Logs", *monitored)
+    assert outcome.code == 0, outcome.err
+    assert cli(*tiny, *monitored).code == 2
+
+
+def test_averaging_after_the_last_checkpoint_is_refused(cli: Cli, tiny: list[str]) -> None:
+    target = "lightning.pytorch.callbacks.StochasticWeightAveraging"
+    outcome = cli(*tiny, f"+callbacks.own._target_={target}", "+callbacks.own.swa_lrs=0.01")
+    assert outcome.code == 2
+    assert "averages the weights after the last checkpoint, which is what is tested: use callbacks=[def" in outcome.err
