@@ -13,7 +13,7 @@ from genreclf.config.identity import digest
 from genreclf.devices import first_device
 from genreclf.errors import Terminated
 from genreclf.experiment.corpus import Check, Corpus, load_corpus
-from genreclf.experiment.run import Steps, choose_device, steps, terminated_by_sigterm
+from genreclf.experiment.run import RunSteps, choose_device, steps, terminated_by_sigterm
 from genreclf.experiment.sharing import Sharing
 from genreclf.hardware import cores
 from genreclf.plots.apart import drawing_processes
@@ -28,7 +28,7 @@ class RunInProgress:
 
     number: int
     """Its place among them."""
-    steps: Steps
+    steps: RunSteps
     """What is left of it."""
     next: str = ""
     """Name of its next step."""
