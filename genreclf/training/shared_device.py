@@ -56,7 +56,7 @@ class SharedDevice(Callback):
         step = pl_module.whole_step if isinstance(pl_module, GenreClassifier) else None
         if step is not None and step.recorder is not None:
             self._is_alone = False
-            DEVICE_GATE.give(works=True)
+            DEVICE_GATE.release(keeps_working=True)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Let those go first that start, end or record."""
