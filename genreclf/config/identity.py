@@ -26,7 +26,7 @@ def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[s
 
 
 def _without_effect(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield keys whose current value has no effect, such as ``features.f_min=0``; earlier versions did not have them."""
+    """Yield keys whose current value has no effect, such as ``features.f_min=0``; older runs may lack them."""
     switches = ("features.f_min", "features.f_max", "model.center_bands", "encoder.centered")
     yield from (key for key in switches if not settings.get(key))
     if settings.get("encoder.enlarge", 1) == 1:

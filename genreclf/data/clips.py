@@ -184,7 +184,7 @@ class ClipLoader:
         cut: Callable[[Tensor], ClipBatch] | None = None,
         target: torch.device | None = None,
     ) -> None:
-        """Keep the plan, which is called once an epoch."""
+        """Keep the arguments; `plan` is called at the start of each epoch."""
         self.plan = plan
         self.clips = clips
         self.batch_size = batch_size

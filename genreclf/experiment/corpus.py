@@ -34,7 +34,7 @@ Check = Callable[[Config, Sequence[Track]], None]
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a run is made of."""
+    """Tracks of a run, their stored spectrograms and what a user should know of them."""
 
     dataset_name: str
     """Short name of the dataset."""
@@ -45,7 +45,7 @@ class Corpus:
     store: Store
     """Their spectrograms."""
     spec: FeatureSpec
-    """What these are."""
+    """Parameters of the spectrograms."""
     warnings: tuple[str, ...]
     """What a user should know about them."""
 

@@ -49,7 +49,7 @@ def write_report(
     Args:
         path: The file to make or to replace; figures are looked for in ``figures`` beside it.
         metrics: The run's metrics, as in ``metrics.json``, with ``best_epoch`` if known.
-        config: The resolved configuration; its groups carry ``name`` or ``_target_``.
+        config: The resolved configuration; a group is named by its ``name``, else by its ``_target_``.
         environment: ``command``, ``device``, ``precision``, ``git`` and ``versions``.
         history: A row per epoch, see `genreclf.plots.run.draw_all`.
         tracks: Predictions of the test.

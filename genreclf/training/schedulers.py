@@ -97,7 +97,7 @@ def plateau(
 
     Args:
         optimizer: Whose learning rate is lowered.
-        steps: Not used.
+        steps: Number of training steps; every scheduler is given it, this one does not need it.
         monitor: A column of ``history.csv`` that should fall, one of `FALLING`.
         factor: What the learning rate is multiplied by.
         patience: Epochs without improvement that are tolerated.
