@@ -16,7 +16,7 @@ from genreclf.experiment.corpus import Check, Corpus, load_corpus
 from genreclf.experiment.run import RunSteps, choose_device, steps, terminated_by_sigterm
 from genreclf.experiment.sharing import Sharing
 from genreclf.hardware import cores
-from genreclf.plots.apart import drawing_processes
+from genreclf.plots.processes import drawing_processes
 from genreclf.plots.run import draw_all
 from genreclf.training.recorder import RECORDERS
 from genreclf.training.shared_device import SharedDevice
