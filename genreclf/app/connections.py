@@ -1,4 +1,4 @@
-"""Close connections on which no request arrives.
+"""Close connections whose client does not complete the head of a request in time.
 
 Uvicorn waits forever for the first request of a connection, and for the rest of one whose head is incomplete.
 """

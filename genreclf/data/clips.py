@@ -67,7 +67,7 @@ class ClipBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentTable:
-    """The segments of one subset as tensors, one entry a segment."""
+    """The segments of one subset as tensors, with one entry per segment."""
 
     offset_frames: Tensor
     """First frame of the segment in the store."""
@@ -217,7 +217,7 @@ class ClipLoader:
 
 
 class Arriving:
-    """Clips that one thread cuts for another and, if `stream` is given, copies to its GPU.
+    """A batch of clips that a thread has cut and, if `stream` is given, is copying to the GPU.
 
     They are copied from pinned memory while the GPU computes.
     """

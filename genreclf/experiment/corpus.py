@@ -1,4 +1,4 @@
-"""Load what a run trains on: tracks, their spectrograms and the split."""
+"""Load the data of a run: tracks, their stored spectrograms and the split."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -119,7 +119,7 @@ def check_split(config: Config, tracks: Sequence[Track]) -> None:
 
 
 class Load(Protocol):
-    """What a run loads its tracks and spectrograms with."""
+    """A function with which a run loads its tracks and spectrograms, such as `load_corpus`."""
 
     def __call__(self, config: Config, *, check: Check | None = None) -> Corpus:
         """Do as `load_corpus` does."""

@@ -81,7 +81,7 @@ def record_again(config: Config) -> None:
 
 
 class Task(NamedTuple):
-    """Something a rank can be asked to do."""
+    """A kind of run, as two functions: `prepare` builds data and model, `compute` trains or tests."""
 
     prepare: Callable[[Config, Load], Prepared]
     compute: Callable[[Config, Prepared, Sharing], RankSteps]
@@ -92,7 +92,7 @@ TASKS = {
     "evaluate": Task(prepare_evaluation, partial(test_alone, "evaluate")),
     "ensemble": Task(prepare_ensemble, partial(test_alone, "ensemble")),
 }
-"""What a rank can be asked to do, by its name."""
+"""Kinds of runs by their names."""
 
 
 def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:

@@ -1,4 +1,4 @@
-"""The finished run that a network is distilled from, and what it says of the training tracks."""
+"""The finished run that a network is distilled from, and its predictions for the training tracks."""
 
 import hashlib
 from collections.abc import Sequence

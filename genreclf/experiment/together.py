@@ -24,7 +24,7 @@ from genreclf.training.shared_device import SharedDevice
 
 @dataclass
 class RunInProgress:
-    """One of several runs."""
+    """A run that is computed together with others in one process."""
 
     number: int
     """Its place among them."""
@@ -136,7 +136,7 @@ def _fit(runs: Sequence[RunInProgress], devices: Sequence[SharedDevice], stop: t
 
 
 class _Loaded:
-    """Loads what runs are made of once for all that have the same."""
+    """Loads each dataset once and gives it to all runs with the same data, features and encoder."""
 
     def __init__(self) -> None:
         self._corpora: dict[str, Corpus] = {}

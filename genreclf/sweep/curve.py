@@ -1,4 +1,4 @@
-"""Learning curves out of a sweep: accuracy against how many tracks, or artists of each genre, were trained on."""
+"""Learning curves of a sweep: accuracy against the number of training tracks, or of training artists of each genre."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from genreclf.reports.tables import MISSING, Column, Table, of_interval, of_valu
 
 FRACTION, ARTISTS = WHOLE_TRAINING_SET
 LABELS = {FRACTION: "training tracks", ARTISTS: "training artists of each genre, at most"}
-"""The keys that a curve may be of, and what it is drawn against."""
+"""The keys that a curve may vary, and the label of its axis."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Point:
-    """One size of a curve."""
+    """A point of a learning curve: runs with training sets of one size."""
 
     line: str
     """Name of what was trained."""

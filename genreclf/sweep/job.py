@@ -34,7 +34,7 @@ class JobFailed(UserError):
 
 
 class Job:
-    """A job and its record, ``job.json`` in its run directory.
+    """One job of a sweep, which carries out a run and records its outcome in ``job.json`` of the run directory.
 
     Args:
         run_dir: Its run directory.
