@@ -95,7 +95,7 @@ def evaluate_tracks(tracks: TrackPredictions, artists: Mapping[str, str] | None 
 def scores_by_seen(
     tracks: TrackPredictions, seen: Collection[str], artists: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Score the test tracks whose ids are in `seen`, as training has seen them, separately from the others.
+    """Score the test tracks that were seen before the test, by their ids, separately from the others.
 
     Returns:
         ``seen`` and ``unseen``, each with ``track`` that holds ``accuracy`` (None of no tracks), ``accuracy_ci95``

@@ -13,7 +13,7 @@ from genreclf.training.module import GenreClassifier
 
 
 class SharedDevice(Callback):
-    """Lets trainings share a device, but none starts or ends while another starts, ends or records a CUDA graph.
+    """Lets trainings share a device; none starts or ends while another one starts, ends or records a CUDA graph.
 
     Lightning empties the memory cache of the device at the start and the end of a training, which the recording of a
     CUDA graph in another thread does not survive. A training whose steps are not recorded draws from the generators of
