@@ -32,7 +32,7 @@ from genreclf.config.keys import CONFIG_DIR
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.experiment import tasks
 from genreclf.experiment.together import run_together
-from genreclf.sweep.process import compute_apart, cool_down, warm_up
+from genreclf.sweep.process import compute_in_new_process, cool_down, warm_up
 
 MODELS = ("crnn", "statistics_crnn")
 PARTS = ("at_once", "in_turn", "eager_in_turn", "processes", "eager_processes")
@@ -80,7 +80,7 @@ class Bench:
         warm_up()
         started_s = time.perf_counter()
         configs = self._configs(model, way, step)
-        codes = [compute_apart(config.plain, self.folder / "log.txt") for config in configs]
+        codes = [compute_in_new_process(config.plain, self.folder / "log.txt") for config in configs]
         return {**self._after(started_s, configs), "codes": codes}
 
     def eager_processes(self, model: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def parse_config(path: Path) -> dict[str, Any]:
-    """Return what a file holds: dictionaries with text as keys, lists, text, numbers, truth values and null.
+    """Return what a file holds: dictionaries with text or numbers as keys, lists, text, numbers, truth values and null.
 
     Raises:
         OSError: It cannot be read.

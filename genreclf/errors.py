@@ -1,4 +1,4 @@
-"""Errors that a user can do something about, and exit codes."""
+"""Errors that a user can correct, and exit codes of the commands."""
 
 from importlib.util import find_spec
 
@@ -19,7 +19,7 @@ NOT_UTF8 = "a name that is not UTF-8 text: rename it"
 
 
 class UserError(Exception):
-    """A mistake in the command, the configuration or the data.
+    """An error that the user can correct, in the command, the configuration or the data.
 
     The message is what the user reads, without a traceback: it names the key or the file and the way out. The command
     then ends with `exit_code`.

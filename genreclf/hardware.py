@@ -1,4 +1,4 @@
-"""Which devices there are, which precision they multiply fast, and what a run was made with."""
+"""Find the devices of a machine and the precision that they compute fast; record the environment of a run."""
 
 import ctypes
 import importlib.metadata

@@ -33,7 +33,7 @@ FIGURES = {
 
 
 class RunBusy(UserError):
-    """Another process works in a run directory; what that one writes is left alone."""
+    """Another process is writing to this run directory, so this one does not touch it."""
 
     exit_code = 75
 

@@ -1,4 +1,4 @@
-"""Close connections on which no request arrives.
+"""Close connections whose client does not complete the head of a request in time.
 
 Uvicorn waits forever for the first request of a connection, and for the rest of one whose head is incomplete.
 """
@@ -12,7 +12,7 @@ HEAD_S = 10.0
 
 
 class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 whose clients have `HEAD_S` to say what they want."""
+    """HTTP/1.1 that closes a connection whose request head takes longer than `HEAD_S` seconds."""
 
     _overdue: asyncio.TimerHandle | None = None
 

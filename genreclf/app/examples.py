@@ -1,4 +1,4 @@
-"""Songs to try the page with."""
+"""Example songs of the page, for visitors who have none at hand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ SEED = 2**31
 
 @dataclass(frozen=True)
 class Example:
-    """A song to try."""
+    """One example song of the page."""
 
     name: str
     """What its button says."""
@@ -41,7 +41,7 @@ class Example:
 
 
 class Examples:
-    """Ten songs at most; computed ones are computed when they are first asked for.
+    """At most ten example songs; synthetic ones are computed when they are first asked for.
 
     Args:
         songs: In the order of the buttons.

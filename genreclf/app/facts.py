@@ -1,4 +1,4 @@
-"""Collect what the head of the page says about the run."""
+"""Collect what the top of the page says about the run."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ PICTURES = "The model was trained on pictures of sound; your song is turned into
 
 
 def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
-    """Return what the template of the head wants to know: what was tested on what, how well, and what to mind."""
+    """Return the values for the template of the top: model, dataset, accuracy and warnings."""
     config = run.read_config()
     metrics: dict[str, Any] = {}
     try:

@@ -23,7 +23,7 @@ KEPT_S = 3600
 
 
 class MediaRegistry:
-    """Gives files addresses that do not reveal their paths; what browsers do not play is decoded into a folder."""
+    """Maps audio files to URLs that do not reveal their paths, and decodes formats that browsers cannot play."""
 
     def __init__(self, *, copies: Path) -> None:
         self.copies = copies

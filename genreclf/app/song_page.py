@@ -20,7 +20,7 @@ SIMILAR = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a visitor may send."""
+    """Size and length up to which a visitor may send a song."""
 
     megabytes: float = 50.0
     """Size of a file, in MB of 10^6 bytes."""
@@ -30,7 +30,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class SongPage:
-    """Predicts songs and shows the result; for several visitors at once."""
+    """Predicts the genres of songs and returns the result as HTML; several visitors may use it at once."""
 
     predictor: GenrePredictor
     """Predicts the genres."""

@@ -65,7 +65,7 @@ class FeatureSpec:
     layers: tuple[tuple[str, int], ...] | None = None
     """Name and number of values of each layer of the embeddings."""
     source: "FeatureSpec | None" = None
-    """The log-mels that embeddings are computed of, where they are not of waveforms; its clips mean nothing."""
+    """Log-mels from which embeddings are computed; None if from waveforms. `clip_frames` is unused there."""
     f_min: float = 0.0
     """Lowest frequency of the mel bands, in Hz."""
     f_max: float | None = None
@@ -135,7 +135,10 @@ class FeatureSpec:
         return cls(**{**values, "layers": sizes, "source": None if source is None else cls.from_plain(source)})
 
     def plain(self) -> dict[str, Any]:
-        """Return the parameters as a dictionary, as checkpoints keep them; the last three only if they are set."""
+        """Return the parameters as a dictionary, as checkpoints keep them.
+
+        `source`, `f_min` and `f_max` are in it only where they differ from their defaults.
+        """
         default = {field.name: field.default for field in fields(self) if field.name in ("source", "f_min", "f_max")}
         values = {**asdict(self), "source": None if self.source is None else self.source.plain()}
         return {key: value for key, value in values.items() if key not in default or value != default[key]}

@@ -1,4 +1,4 @@
-"""Look for artists that stand in the way of an honest split: in several subsets, jointly credited, spelled twice."""
+"""Find artists that can make a split leak: in several subsets, in joint credits, or under several spellings."""
 
 import re
 import unicodedata
@@ -24,7 +24,7 @@ class SharedArtist:
 
 @dataclass(frozen=True, kw_only=True)
 class JointCredit:
-    """An artist that seems to be several, one of whom has tracks of their own."""
+    """A credit to several artists, of whom at least one has tracks of their own."""
 
     credit: str
     """The artist as it stands."""

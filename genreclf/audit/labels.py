@@ -17,7 +17,7 @@ from genreclf.run_directory import RunDirectory
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A track that models take for another genre."""
+    """A track whose label is doubtful, because models predict another genre."""
 
     track: str
     """Its id."""

@@ -1,4 +1,4 @@
-"""Measure what the samples of a track tell: length, clipping, silence, channels and bandwidth."""
+"""Measure the sound of a track: length, clipping, silence, channels and bandwidth."""
 
 import hashlib
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _WINDOWS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
-    """What was measured of a track."""
+    """Measurements of the sound of one track."""
 
     digest: str
     """Equal for tracks that are the same sample by sample, or pixel by pixel."""

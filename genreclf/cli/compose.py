@@ -1,4 +1,4 @@
-"""Compose and check the configuration that the overrides of a command ask for."""
+"""Compose a configuration from a command's overrides with Hydra, and check it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace

@@ -1,4 +1,4 @@
-"""Where a run or a sweep is written: the resolvers of ``hydra.run`` and ``hydra.sweep`` in ``conf/train.yaml``."""
+"""Resolvers of ``conf/train.yaml`` that choose the directory of a run (``hydra.run``) or a sweep (``hydra.sweep``)."""
 
 import hashlib
 import os

@@ -124,7 +124,7 @@ class Writer(ABC):
 
 
 class Table(Writer):
-    """A row per song: its most probable genres with their shares, and the most probable over time."""
+    """A row per song: its most probable genres with their probabilities, and when the most probable one changes."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
         from rich.table import Table as RichTable

@@ -131,7 +131,7 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
     job = Job.of(settings)
     launcher = settings.launcher._target_
     job.carry_out(
-        config, logged=launcher != BASIC_LAUNCHER, apart=not ranks_are_there, shares_machine=launcher == JOBLIB
+        config, logged=launcher != BASIC_LAUNCHER, in_new_process=not ranks_are_there, shares_machine=launcher == JOBLIB
     )
     return job.result(searched=settings.sweeper._target_ not in GRIDS)
 

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
     )
     was_finished = job.run.status == "finished"
     hide_gpus_from([config])
-    job.carry_out(config, logged=False, apart=False)
+    job.carry_out(config, logged=False, in_new_process=False)
     try:
         job.result(searched=True)
     except JobFailed as failure:

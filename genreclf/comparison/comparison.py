@@ -1,4 +1,4 @@
-"""Comparison of experiments: which pairs are tested, which recipes leak, which pairs cannot be compared."""
+"""Compare experiments pairwise where they have the same test tracks; find recipes run with and without a leak."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ NAMED = 4
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pair:
-    """Two experiments tested on the same tracks."""
+    """Two experiments with the same test tracks, and the paired test of their difference."""
 
     first: Experiment
     """The one that stands higher in the table."""
@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Leak:
-    """One recipe under a leaky and under an honest split."""
+    """Two experiments of one recipe, one with a leaky split and one with an honest split."""
 
     leaky: Experiment
     honest: Experiment

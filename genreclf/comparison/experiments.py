@@ -24,7 +24,7 @@ from genreclf.experiment.lineage import Key, track_key
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Experiment:
-    """The runs of one setting."""
+    """Runs with the same settings, apart from seed and fold."""
 
     name: str
     """What is trained, different for each recipe."""

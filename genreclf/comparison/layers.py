@@ -1,4 +1,4 @@
-"""Which layer of an encoder a probe should take, by validation tracks."""
+"""Compare probes of the layers of an encoder by their accuracy on validation tracks."""
 
 import re
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What the panels of a dashboard show of finished runs, from their directories alone."""
+"""Fill the panels of a dashboard with the results of finished runs, read from their directories alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -12,31 +12,30 @@ OUTSIDE_IDENTITY = (
 """Keys that say where an experiment lies, who watches it, how its steps are started and what stands beside it in its
 report, not what it is."""
 
-
-PARTS = {"split.train_fraction": 1, "split.artists_per_genre": None}
-"""Keys that train on a part of the training tracks, and their values that train on all."""
+WHOLE_TRAINING_SET = {"split.train_fraction": 1, "split.artists_per_genre": None}
+"""Keys that shorten the training set, with the value at which all of it is used."""
 
 
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
     """Return what makes an experiment the same: dotted keys to values, less places, logging and ``_partial_``."""
     settings = flat(config)
-    left_out = (*OUTSIDE_IDENTITY, *ignore, *_idle(settings))
+    left_out = (*OUTSIDE_IDENTITY, *ignore, *_without_effect(settings))
     return {
         key: value for key, value in settings.items() if not within(key, left_out) and not key.endswith("._partial_")
     }
 
 
-def _idle(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield keys that change nothing at their values; runs of earlier versions lack them."""
+def _without_effect(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield keys whose current value has no effect, such as ``features.f_min=0``; older runs may lack them."""
     switches = ("features.f_min", "features.f_max", "model.center_bands", "encoder.centered")
     yield from (key for key in switches if not settings.get(key))
     if settings.get("encoder.enlarge", 1) == 1:
         yield "encoder.enlarge"
     if settings.get("split.inner_fold") is None:
         yield from ("split.inner_fold", "split.inner_folds")
-    idle = [key for key, whole in PARTS.items() if settings.get(key, whole) == whole]
-    yield from idle
-    if len(idle) == len(PARTS):
+    at_whole = [key for key, whole in WHOLE_TRAINING_SET.items() if settings.get(key, whole) == whole]
+    yield from at_whole
+    if len(at_whole) == len(WHOLE_TRAINING_SET):
         yield "split.subset_seed"
 
 

@@ -1,4 +1,4 @@
-"""Keys that are set elsewhere: those of earlier versions, and arguments of Lightning's that a run sets itself."""
+"""Keys that cannot be set: old names of earlier versions, and arguments of the Trainer that a run sets itself."""
 
 import re
 from collections.abc import Sequence

@@ -40,7 +40,7 @@ class ClipConfig:
     """New names of genres, None for those to leave out: a dictionary, or a YAML file of one."""
 
     def problems(self) -> list[str]:
-        """Say what is impossible."""
+        """Return one sentence for each value that cannot be used."""
         return [
             *_at_least("data.batch_size", self.batch_size, 1, 1_000_000),
             *_at_least("data.crops_per_track", self.crops_per_track, 1, 10_000),
@@ -85,7 +85,7 @@ class SplitConfig:
     """Number of such folds."""
 
     def problems(self) -> list[str]:
-        """Say what is impossible."""
+        """Return one sentence for each value that cannot be used."""
         problems = _between("split.inner_folds", self.inner_folds, 3, 1000)
         if not 0 < self.train_fraction <= 1:
             problems.append(f"split.train_fraction={self.train_fraction} must lie above 0 and at most at 1.")
@@ -122,7 +122,7 @@ class FeaturesConfig:
         return {name: getattr(self, name) for name in names} | {"f_min": self.f_min or 0.0}
 
     def problems(self) -> list[str]:
-        """Say what is impossible."""
+        """Return one sentence for each value that cannot be used."""
         scales = ("standardize", "decibel", "peak_decibel", "unit", "power")
         problems = _one_of("features.scale", self.scale, scales)
         bounds = {"sample_rate": (1000, 384_000), "n_fft": (16, 65_536), "hop_length": (1, 65_536), "n_mels": (1, 4096)}
@@ -174,7 +174,7 @@ class TrainerConfig:
     """Other arguments of Lightning's Trainer, where they differ from its defaults."""
 
     def problems(self) -> list[str]:
-        """Say what is impossible."""
+        """Return one sentence for each value that cannot be used."""
         problems = [
             *_one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps")),
             *_one_of("trainer.precision", self.precision, ("auto", *PRECISIONS)),
@@ -203,7 +203,7 @@ class TrainerConfig:
         return {key: value for key, value in vars(self).items() if key != "others"} | self.others
 
     def warnings(self) -> list[str]:
-        """Say what a user may not expect of a setting."""
+        """Return one sentence for each setting with an effect that a user may not expect."""
         warnings = [
             f"trainer.{key}={self.others[key]} goes by the clock, so a repeated or resumed run is not quite the same."
             for key in ("max_time", "val_check_interval")
@@ -234,7 +234,7 @@ class RootConfig:
     run_dir: str = ""
 
     def problems(self) -> list[str]:
-        """Say what is impossible."""
+        """Return one sentence for each value that cannot be used."""
         return _between("seed", self.seed, 0, 2**32 - 1)
 
 

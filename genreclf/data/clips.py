@@ -67,7 +67,7 @@ class ClipBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentTable:
-    """The segments of one subset as tensors, one entry a segment."""
+    """The segments of one subset as tensors, with one entry per segment."""
 
     offset_frames: Tensor
     """First frame of the segment in the store."""
@@ -184,7 +184,7 @@ class ClipLoader:
         cut: Callable[[Tensor], ClipBatch] | None = None,
         target: torch.device | None = None,
     ) -> None:
-        """Keep the plan, which is called once an epoch."""
+        """Keep the arguments; `plan` is called at the start of each epoch."""
         self.plan = plan
         self.clips = clips
         self.batch_size = batch_size
@@ -217,7 +217,7 @@ class ClipLoader:
 
 
 class Arriving:
-    """Clips that one thread cuts for another and, if `stream` is given, copies to its GPU.
+    """A batch of clips that a thread has cut and, if `stream` is given, is copying to the GPU.
 
     They are copied from pinned memory while the GPU computes.
     """

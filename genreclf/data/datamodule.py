@@ -106,7 +106,7 @@ class ClipDataModule(LightningDataModule):
         self._is_set_up = False
         self._settled = self._has_no_room = False
         if store is not None and split is not None and genre_of is not None and not (dataset or splitter):
-            self._hold(store, split, genre_of, group_of or {})
+            self._set_up_from(store, split, genre_of, group_of or {})
         elif dataset is None or splitter is None or store or split or genre_of:
             raise TypeError("ClipDataModule takes either dataset and splitter, or store, split and genre_of.")
 
@@ -127,7 +127,7 @@ class ClipDataModule(LightningDataModule):
         assert self.splitter is not None
         split = self.splitter.split(tracks, store.lengths_frames, self.spec.clip_frames)
         genre_of = {track.id: track.genre for track in tracks}
-        self._hold(store, split, genre_of, {track.id: track.group for track in tracks if track.group})
+        self._set_up_from(store, split, genre_of, {track.id: track.group for track in tracks if track.group})
 
     def _open(self) -> tuple[Store, list[Track]]:
         """Return the store, which the device of the training computes if it is not there, and all tracks."""
@@ -136,8 +136,10 @@ class ClipDataModule(LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else CPU
         return store_of(self.dataset, tracks, self.spec, directory=self.store_dir, device=device), tracks
 
-    def _hold(self, store: Store, split: Split, genre_of: Mapping[str, str], group_of: Mapping[str, str]) -> None:
-        """Find every segment in the store."""
+    def _set_up_from(
+        self, store: Store, split: Split, genre_of: Mapping[str, str], group_of: Mapping[str, str]
+    ) -> None:
+        """Take the store, the split and the genres, and tabulate where each segment lies in the store."""
         self.store = store
         self.split = split
         self.genre_of = genre_of

@@ -1,8 +1,8 @@
 """The store: all spectrograms of a dataset in one memory-mapped file, computed once.
 
-A finished store is a folder of two files: ``frames.bin``, every frame of every track one after the other, shape
-``(frame, mel)``, and ``index.json``, which says where each track lies. While it is built, it lies in another folder
-with a journal instead of the index, so that a killed build resumes where it stopped.
+A finished store is a folder of ``frames.bin``, every frame of every track one after the other, shape ``(frame, mel)``,
+and ``index.json``, which says where each track lies, beside ``journal.jsonl``, the journal of its building. While it is
+built, it lies in another folder without an index, and a killed build resumes where its journal ends.
 """
 
 import errno
@@ -44,9 +44,9 @@ class Recipe:
     dataset: str
     """Its short name, the first part of the folder's name."""
     dtype: str
-    """Of the stored values, ``int16`` or ``uint8``."""
+    """Type of the stored values, one of ``int16``, ``uint8`` (pictures) and ``float16`` (embeddings)."""
     n_mels: int
-    """Values a frame."""
+    """Values of a frame, which are mel bands, samples of a waveform or an embedding."""
     settings: Mapping[str, Any]
     """Everything else that changes a value, such as sample rate and hop."""
     what: str = "Spectrograms"

@@ -24,7 +24,7 @@ MOST_FOLDERS = 10_000
 
 @dataclass
 class Misplaced:
-    """What lies in a folder of genre folders and is not ``<genre>/<file>``."""
+    """Files and folders of a dataset that do not fit the layout ``<genre>/<file>``."""
 
     loose: list[str] = field(default_factory=list)
     """Paths of files outside genre folders."""

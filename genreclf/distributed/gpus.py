@@ -1,4 +1,4 @@
-"""Which GPUs of a machine the jobs of a sweep compute on."""
+"""Choose the GPUs of a machine for each job of a sweep."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Hydra launchers of sweeps that are optional dependencies."""
+"""Check and prepare the launchers of Hydra that optional packages bring: joblib, Ray and Slurm."""
 
 import importlib.metadata
 import os

@@ -21,7 +21,7 @@ COVERAGES = tuple(percent / 100 for percent in range(5, 101, 5))
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What the validation tracks tell of a model's probabilities.
+    """Calibration of a model's probabilities by temperatures, fitted to validation tracks.
 
     Temperatures divide the logarithms of the probabilities (C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On
     calibration of modern neural networks", ICML 2017): above 1 they take away certainty. The order of the genres stays,

@@ -1,4 +1,4 @@
-"""Weights with which the predictions of several models are averaged."""
+"""Find the weights with which to average the predictions of several models."""
 
 import numpy as np
 from numpy.typing import NDArray

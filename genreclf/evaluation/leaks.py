@@ -38,8 +38,8 @@ def seen_as(counts: Mapping[str, Any]) -> str:
     return ", ".join(f"{counts[key]} {words}" for key, words in SEEN_AS.items() if counts.get(key))
 
 
-def apart_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return a line each for the test tracks that were seen and for the others, and what it says; none if none were."""
+def seen_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows (label, result) of the test tracks that were seen before and of the others; none if none were."""
     rows = []
     for name, label in (("seen", "seen before"), ("unseen", "not seen before")):
         figures = metrics.get("test", {}).get(name, {}).get("track")

@@ -92,7 +92,9 @@ def evaluate_tracks(tracks: TrackPredictions, artists: Mapping[str, str] | None 
     }
 
 
-def apart(tracks: TrackPredictions, seen: Collection[str], artists: Mapping[str, str] | None = None) -> dict[str, Any]:
+def scores_by_seen(
+    tracks: TrackPredictions, seen: Collection[str], artists: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Score the test tracks that were seen before the test, by their ids, separately from the others.
 
     Returns:

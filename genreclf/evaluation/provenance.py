@@ -1,4 +1,4 @@
-"""What ``metrics.json`` and readers are told of where a network comes from, beside its own training tracks."""
+"""Where a network comes from, if not from its training tracks alone: pretrained, refitted, combined or distilled."""
 
 from collections.abc import Mapping
 from typing import Any

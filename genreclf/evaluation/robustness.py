@@ -1,4 +1,4 @@
-"""How predictions hold where the music is changed, with intervals over tracks and over artists."""
+"""Accuracy on changed test tracks, its drop, and changed predictions, with intervals over tracks and artists."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness:
-    """What a change of the music does to predictions."""
+    """The effect of one change of the music on the predictions."""
 
     name: str
     """Of the change."""

@@ -16,7 +16,7 @@ from genreclf.training.artifacts import local_run
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a report takes from the run that it compares with."""
+    """A finished run that the report of another run is compared with."""
 
     run: RunDirectory
     """That run."""

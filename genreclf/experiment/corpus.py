@@ -1,4 +1,4 @@
-"""Load what a run trains on: tracks, their spectrograms and the split."""
+"""Load the data of a run: tracks, their stored spectrograms and the split."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -34,7 +34,7 @@ Check = Callable[[Config, Sequence[Track]], None]
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a run is made of."""
+    """Tracks of a run, their stored spectrograms and what a user should know of them."""
 
     dataset_name: str
     """Short name of the dataset."""
@@ -45,7 +45,7 @@ class Corpus:
     store: Store
     """Their spectrograms."""
     spec: FeatureSpec
-    """What these are."""
+    """Parameters of the spectrograms."""
     warnings: tuple[str, ...]
     """What a user should know about them."""
 
@@ -119,7 +119,7 @@ def check_split(config: Config, tracks: Sequence[Track]) -> None:
 
 
 class Load(Protocol):
-    """What a run loads its tracks and spectrograms with."""
+    """A function with which a run loads its tracks and spectrograms, such as `load_corpus`."""
 
     def __call__(self, config: Config, *, check: Check | None = None) -> Corpus:
         """Do as `load_corpus` does."""

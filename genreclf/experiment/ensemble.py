@@ -24,7 +24,7 @@ TARGET = "genreclf.models.ensemble.Ensemble"
 
 @dataclass(frozen=True)
 class Combination:
-    """What a run directory of an ensemble is made of."""
+    """An ensemble, ready to be written into a run directory of its own."""
 
     model: dict[str, Any]
     """Section `model` of its configuration."""

@@ -11,7 +11,7 @@ from genreclf.datasets.identity import artist_groups
 from genreclf.devices import device_errors, exactly
 from genreclf.errors import UserError
 from genreclf.evaluation.calibration import Calibration
-from genreclf.evaluation.metrics import apart, evaluate, rounded
+from genreclf.evaluation.metrics import evaluate, rounded, scores_by_seen
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
 from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.setup import Prepared
@@ -76,7 +76,7 @@ def test(
             scores[unit]["calibrated"] = calibrated
     if (seen := prepared.seen) is not None:
         described["seen"] = seen.counts
-        scores |= apart(clips.per_track(), seen.ids, artists)
+        scores |= scores_by_seen(clips.per_track(), seen.ids, artists)
     metrics: dict[str, Any] = {
         "status": "finished",
         "objective": val_accuracy,

@@ -1,4 +1,4 @@
-"""What a run says of itself before it trains: data, model, directory, and whether it goes on from a checkpoint."""
+"""The lines that a run prints before it trains: data, model, directory, and whether it resumes from a checkpoint."""
 
 from collections.abc import Iterator
 from contextlib import suppress

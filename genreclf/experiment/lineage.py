@@ -63,7 +63,7 @@ class RunTracks:
 
 @dataclass(frozen=True)
 class Lineage:
-    """A run and those it started from, one after the other; empty where weights are drawn at random."""
+    """A run, the run whose weights it started from, and so on; empty if the weights were initialized at random."""
 
     path: str = ""
     """Directory of the first, as the user gave it."""

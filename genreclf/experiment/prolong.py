@@ -25,7 +25,7 @@ MAY_DIFFER = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks", "da
 
 @dataclass(frozen=True)
 class Start:
-    """A checkpoint that a training goes on from."""
+    """The checkpoint from which a longer training continues."""
 
     path: Path
     """Its file."""

@@ -31,7 +31,7 @@ def chosen_epochs(run: RunDirectory) -> int | None:
 
 @dataclass(frozen=True)
 class Refit:
-    """What a refit takes from the run that chose for it."""
+    """The run that chose the settings of a refit, and the number of epochs that it chose."""
 
     run: RunDirectory
     """That run."""

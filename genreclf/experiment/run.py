@@ -1,6 +1,6 @@
 """Carry out a run: prepare, write the configuration, fit, test, report.
 
-A run is a generator of the type `Steps`, which yields before each step: `finish` takes all steps of a run, and
+A run is a generator of the type `RunSteps`, which yields before each step: `finish` takes all steps of a run, and
 `genreclf.experiment.together` takes those of several runs in turn.
 """
 
@@ -61,8 +61,8 @@ class RunResult:
         return float("nan") if objective is None else float(objective)
 
 
-Steps = Generator[str, None, RunResult]
-"""A run, which returns its result.
+RunSteps = Generator[str, None, RunResult]
+"""A run as a generator: it yields the name of each step before taking it, and returns the result.
 
 It yields ``fit`` before it fits, unless that is done, ``test`` before it tests, and ``report`` before it reports.
 """
@@ -153,12 +153,12 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
             raise UserError("" if rank else sentence)
 
 
-def steps(config: Config, ranks: ExternalRanks | None = None, sharing: Sharing = ALONE) -> Steps:
+def steps(config: Config, ranks: ExternalRanks | None = None, sharing: Sharing = ALONE) -> RunSteps:
     """Return the steps of `run`, on ranks that were started outside if there are several."""
     return finished(config) or (yield from _carry_out("train", config, ranks, sharing))
 
 
-def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: Sharing = ALONE) -> Steps:
+def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: Sharing = ALONE) -> RunSteps:
     run = RunDirectory(config.run_dir)
     devices = device_count(config)
     if ranks is None:
@@ -227,7 +227,10 @@ def choose_device(config: Config) -> None:
 
 @contextmanager
 def terminated_by_sigterm() -> Iterator[None]:
-    """Raise `Terminated` at SIGTERM, unless something else is to happen then: Lightning would test on to the end."""
+    """Raise `Terminated` at SIGTERM, unless a handler is installed already.
+
+    Lightning's own handler would let the test run to its end.
+    """
 
     def end(number: int, frame: object) -> None:
         raise Terminated

@@ -39,7 +39,7 @@ from genreclf.training.losses import Distillation
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a run needs before it computes or writes anything."""
+    """Data, model and records of a run, ready before it trains or writes anything."""
 
     split: Split
     """Which tracks train, validate and test."""

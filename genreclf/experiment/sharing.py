@@ -16,7 +16,7 @@ def _draw_here(*arguments: Any) -> Callable[[], object]:
 
 @dataclass(frozen=True)
 class Sharing:
-    """What a run leaves to its process, which may do it once for several runs or elsewhere."""
+    """How a run loads data, draws figures and uses the device, so that several runs in one process can share them."""
 
     load: Load = load_corpus
     """Returns the tracks and spectrograms of a run."""

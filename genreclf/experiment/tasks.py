@@ -24,11 +24,11 @@ from genreclf.training.artifacts import local_run, source_of
 from genreclf.training.loggers import PatientWandbLogger
 from genreclf.training.tracking import Tracking
 
-Share = Generator[str, None, None]
-"""What a rank does for a task; it yields the name of a step before it takes it."""
+RankSteps = Generator[str, None, None]
+"""What one rank does for a task, as a generator: it yields the name of each step before taking it."""
 
 
-def compute(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> Share:
+def compute(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> RankSteps:
     """Do this rank's share of a task.
 
     Raises:
@@ -43,7 +43,7 @@ def compute(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> 
         raise KeyboardInterrupt from None
 
 
-def train(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
+def train(config: Config, prepared: Prepared, sharing: Sharing) -> RankSteps:
     """Do one rank's share of fitting and testing, a step each; the first rank writes the report."""
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "train", sharing) as tracking:
@@ -57,7 +57,7 @@ def train(config: Config, prepared: Prepared, sharing: Sharing) -> Share:
         yield from test(config, run, run, prepared, tracking, sharing.draw)
 
 
-def test_alone(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> Share:
+def test_alone(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> RankSteps:
     """Do one rank's share of testing the run that `Config.init_from` names, or what lies in the run directory."""
     run = RunDirectory(config.run_dir)
     trained = run if config.init_from is None else local_run(config.init_from)
@@ -81,10 +81,10 @@ def record_again(config: Config) -> None:
 
 
 class Task(NamedTuple):
-    """Something a rank can be asked to do."""
+    """A kind of run, as two functions: `prepare` builds data and model, `compute` trains or tests."""
 
     prepare: Callable[[Config, Load], Prepared]
-    compute: Callable[[Config, Prepared, Sharing], Share]
+    compute: Callable[[Config, Prepared, Sharing], RankSteps]
 
 
 TASKS = {
@@ -92,7 +92,7 @@ TASKS = {
     "evaluate": Task(prepare_evaluation, partial(test_alone, "evaluate")),
     "ensemble": Task(prepare_ensemble, partial(test_alone, "ensemble")),
 }
-"""What a rank can be asked to do, by its name."""
+"""Kinds of runs by their names."""
 
 
 def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:

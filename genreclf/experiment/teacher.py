@@ -1,4 +1,4 @@
-"""The finished run that a network is distilled from, and what it says of the training tracks."""
+"""The finished run that a network is distilled from, and its predictions for the training tracks."""
 
 import hashlib
 from collections.abc import Sequence
@@ -39,7 +39,10 @@ class Teacher:
     run: RunDirectory
     """The run."""
     config: Config
-    """Of its predictions: its network and features, the student's dataset and device."""
+    """Configuration with which the teacher predicts; network and features are its own, the device is the student's.
+
+    The dataset is the student's too, unless the teacher was trained on one of another class.
+    """
     genres: tuple[str, ...]
     """Its classes."""
 

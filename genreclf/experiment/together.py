@@ -13,10 +13,10 @@ from genreclf.config.identity import digest
 from genreclf.devices import first_device
 from genreclf.errors import Terminated
 from genreclf.experiment.corpus import Check, Corpus, load_corpus
-from genreclf.experiment.run import Steps, choose_device, steps, terminated_by_sigterm
+from genreclf.experiment.run import RunSteps, choose_device, steps, terminated_by_sigterm
 from genreclf.experiment.sharing import Sharing
 from genreclf.hardware import cores
-from genreclf.plots.apart import drawing_processes
+from genreclf.plots.processes import drawing_processes
 from genreclf.plots.run import draw_all
 from genreclf.training.recorder import RECORDERS
 from genreclf.training.shared_device import SharedDevice
@@ -24,11 +24,11 @@ from genreclf.training.shared_device import SharedDevice
 
 @dataclass
 class RunInProgress:
-    """One of several runs."""
+    """A run that is computed together with others in one process."""
 
     number: int
     """Its place among them."""
-    steps: Steps
+    steps: RunSteps
     """What is left of it."""
     next: str = ""
     """Name of its next step."""
@@ -136,7 +136,7 @@ def _fit(runs: Sequence[RunInProgress], devices: Sequence[SharedDevice], stop: t
 
 
 class _Loaded:
-    """Loads what runs are made of once for all that have the same."""
+    """Loads each dataset once and gives it to all runs with the same data, features and encoder."""
 
     def __init__(self) -> None:
         self._corpora: dict[str, Corpus] = {}

@@ -30,7 +30,7 @@ LARGEST_DIFFERENCE = 1e-3
 
 @dataclass(frozen=True)
 class Checked:
-    """How an exported model compares with the original."""
+    """Differences between the probabilities of an exported model and those of the original."""
 
     differences: Mapping[str, float]
     """The largest difference of a probability, by signal."""

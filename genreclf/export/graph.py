@@ -19,7 +19,7 @@ from genreclf.models.probe import ProbeNetwork
 
 
 class LogMelSteps(nn.Module):
-    """The stored log-mels of waveforms: in steps of 1/256 dB, and clipped below a song's peak if the spectrograms are.
+    """Waveforms to log-mels as the store keeps them: in steps of 1/256 dB, clipped below the peak if `spec` says so.
 
     Args:
         spec: Of the spectrograms.
@@ -47,7 +47,7 @@ class LogMelSteps(nn.Module):
 
 
 class StoredColumns(nn.Module):
-    """The stored waveforms of waveforms: 16 bit, `WAVEFORM_SAMPLES` in a column."""
+    """Waveforms to columns of `WAVEFORM_SAMPLES` samples in 16 bits, as the store keeps them."""
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return ``(batch, sample of the column, column)`` of waveforms ``(batch, sample)``."""
@@ -58,7 +58,7 @@ class StoredColumns(nn.Module):
 
 
 class StoredEmbeddings(nn.Module):
-    """The stored embeddings of waveforms: of each window, the mean over the encoder's frames, in float16.
+    """Waveforms to embeddings as the store keeps them: per window the mean over the encoder's frames, in float16.
 
     Args:
         extractor: What embeds them otherwise.

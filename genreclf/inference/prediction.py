@@ -17,7 +17,7 @@ SAME_S = 1e-6
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Timeline:
-    """Genres of a song over time, with one window for each clip of the test's grid; windows overlap."""
+    """The genre probabilities of a song over time, in overlapping windows: the same grid of clips as in the test."""
 
     genres: tuple[str, ...]
     """The classes, in the order of the columns."""
@@ -61,7 +61,7 @@ class Timeline:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction:
-    """Genres of a song."""
+    """The genre probabilities of a song, as a whole and over time, with its embedding and spectrogram."""
 
     path: str | None
     """The file; None for a waveform."""

@@ -1,4 +1,4 @@
-"""Baselines that are fitted at once to all training clips, without epochs, and the simplest of them."""
+"""Base class of models that are fitted to all training clips at once, without epochs, and the simplest of them."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ class Constant(ClosedFormClassifier):
 
 
 class Shares(nn.Module):
-    """Logits that do not depend on the clip."""
+    """A network whose logits are the same for every clip."""
 
     def __init__(self, genres: int) -> None:
         super().__init__()

@@ -161,7 +161,7 @@ class ClipEmbedding(nn.Module):
 
         Args:
             blocks: How many.
-            keep_gradients: Compute the gradients of what is frozen all the same.
+            keep_gradients: Leave `requires_grad` as it is, so that frozen weights still get gradients.
         """
         self.frozen = blocks
         if keep_gradients:

@@ -161,7 +161,7 @@ class Probe(GenreClassifier):
 
 
 class ProbeNetwork(nn.Module):
-    """Several heads on the same embeddings, one of which counts.
+    """Several heads on the same embeddings, trained side by side; the best on validation tracks is used.
 
     Args:
         sizes: Values of each layer of the embeddings, by its name.

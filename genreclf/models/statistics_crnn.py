@@ -87,7 +87,7 @@ class Masks(nn.Module):
 
 
 class Beside(nn.ModuleDict):
-    """Branches that read the same input; their features are concatenated.
+    """Two branches that read the same input and whose features are concatenated.
 
     In training, a fraction of the clips loses one of the branches, so that each learns to do without the other (after
     ModDrop, Neverova et al., 2016): the faster one would otherwise leave the other nothing to learn.

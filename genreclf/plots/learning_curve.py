@@ -13,7 +13,7 @@ COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, BROWN)
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """How well a model does that was trained on so much."""
+    """A point of a learning curve: the size of the training set and the accuracy reached with it."""
 
     size: float
     """Training tracks, or artists of each genre."""

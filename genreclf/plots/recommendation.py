@@ -35,7 +35,7 @@ class SongMap:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SongBar:
-    """A song beside the map."""
+    """A song that is marked on the map and whose genre probabilities are drawn beside it."""
 
     name: str
     """What it is called."""

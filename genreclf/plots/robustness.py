@@ -1,4 +1,4 @@
-"""A plot of how predictions hold where the music is changed."""
+"""A plot of the accuracy on changed test tracks."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -36,7 +36,7 @@ class SongPlot:
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A genre in the plot."""
+    """A genre as a band of the plot, as high as its probability."""
 
     name: str
     """The genre, or ``others``."""

@@ -20,7 +20,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Collection:
-    """Tracks that are looked for and found."""
+    """Tracks that are both the queries and what may be found, with their genres and artists."""
 
     genre: NDArray[np.str_]
     """Of each track, shape ``(track,)``."""
@@ -40,7 +40,7 @@ class Collection:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """Mean precision over the queries."""
+    """Mean precision over the queries, with its 95 % interval."""
 
     precision: float
     """From 0 to 1."""

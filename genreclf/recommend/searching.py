@@ -1,4 +1,4 @@
-"""Write the search index of a library, by the weights that validation tracks prefer."""
+"""Write the search index of a library, weighted as validation tracks suggest."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The similarity of songs to a model: a weighted mean of the cosines of parts of what the model computed of them."""
+"""The similarity of two songs: a weighted mean of cosines of the parts of their embeddings and of their genres."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ STEPS = 4
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Similarity:
-    """How songs are compared.
+    """A measure of similarity: turns songs into vectors of length 1 whose cosine is their similarity.
 
     A song has the parts of its embedding, and the square roots of its genres' probabilities, whose product is the
     coefficient of A. Bhattacharyya (1943). Each part is centered, by which few songs remain that are near to many

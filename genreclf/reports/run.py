@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genreclf.evaluation.intervals import wilson_interval
-from genreclf.evaluation.leaks import apart_rows, interval_words, leaky_warning, seen_before
+from genreclf.evaluation.leaks import interval_words, leaky_warning, seen_before, seen_rows
 from genreclf.evaluation.metrics import METRICS, Metric, best_epoch, get_metric, number
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.evaluation.provenance import pretrained_note, pretrained_words, refit_note, refit_words
@@ -49,7 +49,7 @@ def write_report(
     Args:
         path: The file to make or to replace; figures are looked for in ``figures`` beside it.
         metrics: The run's metrics, as in ``metrics.json``, with ``best_epoch`` if known.
-        config: The resolved configuration; its groups carry ``name`` or ``_target_``.
+        config: The resolved configuration; a group is named by its ``name``, else by its ``_target_``.
         environment: ``command``, ``device``, ``precision``, ``git`` and ``versions``.
         history: A row per epoch, see `genreclf.plots.run.draw_all`.
         tracks: Predictions of the test.
@@ -69,7 +69,7 @@ def write_report(
         baseline=_baseline(metrics),
         commonest=np.bincount(tracks.targets).max() / len(tracks.targets) if len(tracks.targets) else None,
         validation=get_metric(metrics, "val.track.accuracy"),
-        seen=apart_rows(metrics),
+        seen=seen_rows(metrics),
         warnings=warnings,
         genres=genre_table(metrics),
         confusions=confusion_table(tracks),
@@ -97,7 +97,7 @@ def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
     for label, text in (
         *([("REFIT", words)] if (words := refit_words(metrics)) else []),
         *([("PRETRAINED", words)] if (words := pretrained_words(metrics)) else []),
-        *apart_rows(metrics),
+        *seen_rows(metrics),
         *([("for comparison", words)] if (words := _baseline(metrics)) else []),
         ("accuracy, clips", _percent_of(metrics, "test.clip.accuracy")),
         *((f"{metric.title}, tracks", _cell(metric, metrics, "track")) for metric in METRICS),

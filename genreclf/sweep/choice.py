@@ -1,4 +1,4 @@
-"""Choose settings by folds inside training and validation tracks, without the test tracks."""
+"""Choose settings by cross-validation inside the training and validation tracks, without the test tracks."""
 
 import math
 import shlex

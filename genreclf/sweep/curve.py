@@ -1,4 +1,4 @@
-"""Learning curves out of a sweep: accuracy against how many tracks, or artists of each genre, were trained on."""
+"""Learning curves of a sweep: accuracy against the number of training tracks, or of training artists of each genre."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ from statistics import fmean
 
 from genreclf.comparison.comparison import Comparison
 from genreclf.comparison.experiments import Experiment
-from genreclf.config.identity import PARTS, digest
+from genreclf.config.identity import WHOLE_TRAINING_SET, digest
 from genreclf.datasets.identity import artist_groups
 from genreclf.plots.learning_curve import CurvePoint, draw_learning_curve
 from genreclf.plots.style import marked
 from genreclf.reports.tables import MISSING, Column, Table, of_interval, of_value, percent
 
-FRACTION, ARTISTS = PARTS
+FRACTION, ARTISTS = WHOLE_TRAINING_SET
 LABELS = {FRACTION: "training tracks", ARTISTS: "training artists of each genre, at most"}
-"""The keys that a curve may be of, and what it is drawn against."""
+"""The keys that a curve may vary, and the label of its axis."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Point:
-    """One size of a curve."""
+    """A point of a learning curve: runs with training sets of one size."""
 
     line: str
     """Name of what was trained."""
@@ -37,12 +37,13 @@ class Point:
 
 def points_of(comparison: Comparison, key: str) -> list[Point]:
     """Return the points of the curves over a key, line by line, by rising size; none where it does not vary."""
-    (other,) = PARTS.keys() - {key}
+    (other,) = WHOLE_TRAINING_SET.keys() - {key}
+    whole = WHOLE_TRAINING_SET[other]
     lines: dict[str, list[Point]] = defaultdict(list)
     for experiment in comparison.experiments:
-        settings = {**PARTS, **experiment.settings}
+        settings = {**WHOLE_TRAINING_SET, **experiment.settings}
         if (setting := settings.pop(key)) is not None:
-            beside = "" if settings[other] == PARTS[other] else f" {other.partition('.')[2]}={settings[other]}"
+            beside = "" if settings[other] == whole else f" {other.partition('.')[2]}={settings[other]}"
             lines[digest(settings)].append(_point(experiment, experiment.name + beside, float(setting)))
     curves = [sorted(points, key=lambda point: point.setting) for points in lines.values() if len(points) > 1]
     return [point for points in curves for point in points]

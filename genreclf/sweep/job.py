@@ -18,7 +18,7 @@ from genreclf.distributed.gpus import least_used_gpus
 from genreclf.errors import TERMINATED, UserError
 from genreclf.escaping import say
 from genreclf.run_directory import RunBusy, RunDirectory, atomic_write_text, reason_of
-from genreclf.sweep.process import CRASHED, SERVER_DIED, compute_apart, warm_up
+from genreclf.sweep.process import CRASHED, SERVER_DIED, compute_in_new_process, warm_up
 
 if TYPE_CHECKING:  # It imports PyTorch.
     from genreclf.config.config import Config
@@ -34,7 +34,7 @@ class JobFailed(UserError):
 
 
 class Job:
-    """A job and its record, ``job.json`` in its run directory.
+    """One job of a sweep, which carries out a run and records its outcome in ``job.json`` of the run directory.
 
     Args:
         run_dir: Its run directory.
@@ -76,19 +76,19 @@ class Job:
         return f"Job {self.number} ({varied})" if varied else f"Job {self.number}"
 
     def carry_out(
-        self, composed: DictConfig, *, logged: bool, apart: bool = True, shares_machine: bool = False
+        self, composed: DictConfig, *, logged: bool, in_new_process: bool = True, shares_machine: bool = False
     ) -> None:
         """Check the configuration and compute the run, unless it is finished.
 
         Args:
             composed: What Hydra composed.
             logged: Whether its output goes to ``job.log`` in its directory, as others print at the same time.
-            apart: Compute it in a process of its own; not where this process is the first of its ranks.
+            in_new_process: Compute it in a process of its own; not where this process is the first of its ranks.
             shares_machine: Whether other jobs compute on this machine at the same time, which then divide its GPUs.
         """
         started_s = time.perf_counter()
         was_finished = self.open()
-        if apart and not was_finished:
+        if in_new_process and not was_finished:
             warm_up()  # It imports PyTorch while this process does so to check the configuration.
         code: int | Exception = 0
         try:
@@ -96,7 +96,7 @@ class Job:
             from genreclf.experiment.run import finished, run
             from genreclf.experiment.trainer import device_count
 
-            if not apart:
+            if not in_new_process:
                 run(config)
             elif not finished(config):
                 divides = shares_machine and config.trainer.accelerator in ("auto", "gpu")
@@ -104,7 +104,7 @@ class Job:
                 shared = least_used_gpus(self.sweep_dir, device_count(config)) if divides else nullcontext(())
                 with shared as gpus:
                     self.say_start(config, gpus)
-                    code = compute_apart(config.plain, self.run.path / "job.log" if logged else None)
+                    code = compute_in_new_process(config.plain, self.run.path / "job.log" if logged else None)
         except Exception as error:  # Whatever it is, it costs this job only.
             code = error
         self.close(code, time.perf_counter() - started_s)

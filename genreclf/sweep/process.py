@@ -64,7 +64,7 @@ def hide_gpus_from(configs: Iterable[Mapping[str, Any]]) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-def compute_apart(plain: Mapping[str, Any], log: Path | None) -> int:
+def compute_in_new_process(plain: Mapping[str, Any], log: Path | None) -> int:
     """Compute a run in a new process and wait for it; whatever happens, this process lives on.
 
     Args:
@@ -93,7 +93,7 @@ def compute_together(
     Args:
         plains: The resolved configurations.
         tell: Called when a run begins and when it has ended, with its number among them, its exit code as of
-            `compute_apart`, None at the beginning, and how long it took in seconds.
+            `compute_in_new_process`, None at the beginning, and how long it took in seconds.
         at_once: How many train at a time, on a device that can.
         log: Where the process writes what it would print; None: where this process prints.
 

@@ -1,4 +1,4 @@
-"""The outcome of the jobs of a sweep, a row each."""
+"""Read the outcome of each job of a sweep, as a row of its summary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A job."""
+    """Settings and outcome of one job."""
 
     path: Path
     """Its run directory."""

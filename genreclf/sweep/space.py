@@ -35,7 +35,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Interval:
-    """All numbers between two, ``interval(...)``; whole numbers if both ends are."""
+    """All numbers between two, ``interval(a, b)``; only the whole numbers with ``int(interval(a, b))``."""
 
     low: int | float
     """The lower end."""

@@ -1,4 +1,4 @@
-"""Record that a sweep starts: its directory, and an id of this call of it."""
+"""Record the start of a sweep in its directory, with an id of this call of the command."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""Jobs of a sweep that differ only in numbers, in one process, which opens the store once and has one device."""
+"""Compute similar jobs of a sweep in one process, which opens the store once and uses one device."""
 
 from collections.abc import Sequence
 from numbers import Number

@@ -47,7 +47,7 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class KeptModel:
-    """What W&B is to keep of the model of a run.
+    """Which checkpoints of a run W&B keeps, for how long, and in which registry.
 
     Raises:
         UserError: There is no such choice, or it makes no sense with the others.

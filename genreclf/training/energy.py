@@ -1,4 +1,4 @@
-"""The energy that a training takes, as CodeCarbon measures or estimates it, without a network."""
+"""Measure the energy that a training takes with CodeCarbon, without network access."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ except ModuleNotFoundError as missing:
 
 
 class _LastReading(BaseOutput):  # type: ignore[misc]
-    """Keeps what CodeCarbon has measured so far."""
+    """Receives the readings of CodeCarbon and keeps the sums."""
 
     kwh = kg_co2eq = 0.0
 

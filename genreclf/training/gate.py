@@ -34,13 +34,13 @@ class Gate:
                 self._alone = thread
             self._depth += 1
 
-    def give(self, *, works: bool) -> None:
-        """Let others in after `take`; `works`: this thread works beside them from now on."""
+    def release(self, *, keeps_working: bool) -> None:
+        """Let others in after `take`; with `keeps_working`, this thread goes on using the device beside them."""
         with self._changed:
             self._depth -= 1
             if not self._depth:
                 self._alone = 0
-                if works:
+                if keeps_working:
                     self._working.add(threading.get_ident())
                 self._changed.notify_all()
 
@@ -69,12 +69,12 @@ class Gate:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep all other threads waiting, then go on as before."""
-        works = threading.get_ident() in self._working
+        was_working = threading.get_ident() in self._working
         self.take()
         try:
             yield
         finally:
-            self.give(works=works)
+            self.release(keeps_working=was_working)
 
     def _finish(self, thread: int) -> None:
         """Wait for what this thread has started on the device."""

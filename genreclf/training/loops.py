@@ -1,4 +1,4 @@
-"""Lightning's loops over the batches of an epoch, without their work between batches for hooks that are not used.
+"""Faster versions of Lightning's loops over the batches of an epoch, which skip the hooks that nobody uses.
 
 Lightning's own loops spend about a millisecond of Python between two steps, as long as a GPU needs for a step of a
 small network. If anything unusual is set, these loops fall back to Lightning's own.

@@ -1,4 +1,4 @@
-"""What loggers are told of a training beside the metrics of its epochs: steps, times and memory."""
+"""Log the steps, times and memory of a training, beside the metrics of its epochs."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +16,7 @@ READ_TOGETHER = 50
 
 
 class Step(NamedTuple):
-    """A step whose figures are still on the device."""
+    """A training step whose loss is still on the device, to be read together with others."""
 
     number: int
     """Of the training, from 0."""

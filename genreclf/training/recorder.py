@@ -1,4 +1,4 @@
-"""What records work on a device once and replays it: on an NVIDIA GPU, as a CUDA graph."""
+"""Record a function once on a device and replay it; on an NVIDIA GPU, as a CUDA graph."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: an optimizer and the number of steps of the whole training to Lightning's description."""
+"""Learning-rate schedules: functions of an optimizer and a number of steps that return what Lightning expects."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ FALLING = ("val/loss", "val/track_loss", "train/loss")
 
 
 class Cosine(LambdaLR):
-    """`LambdaLR` that follows its own schedule at once after loading the state of one of another length."""
+    """`LambdaLR` that, loaded with the state of a shorter or longer schedule, goes on with its own schedule."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the number of steps that were made, and set the learning rate of the next one."""
@@ -21,7 +21,7 @@ class Cosine(LambdaLR):
 
 
 class OneCycle(OneCycleLR):
-    """`OneCycleLR` that keeps its own length after loading the state of one of another length."""
+    """`OneCycleLR` that, loaded with the state of a shorter or longer schedule, keeps its own length."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the number of steps that were made, and set the learning rate of the next one."""
@@ -97,7 +97,7 @@ def plateau(
 
     Args:
         optimizer: Whose learning rate is lowered.
-        steps: Not used.
+        steps: Number of training steps; every scheduler is given it, this one does not need it.
         monitor: A column of ``history.csv`` that should fall, one of `FALLING`.
         factor: What the learning rate is multiplied by.
         patience: Epochs without improvement that are tolerated.

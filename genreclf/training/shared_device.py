@@ -13,7 +13,7 @@ from genreclf.training.module import GenreClassifier
 
 
 class SharedDevice(Callback):
-    """Lets a training take its steps beside others, but start and end while no other starts, ends or records.
+    """Lets trainings share a device; none starts or ends while another one starts, ends or records a CUDA graph.
 
     Lightning empties the memory cache of the device at the start and the end of a training, which the recording of a
     CUDA graph in another thread does not survive. A training whose steps are not recorded draws from the generators of
@@ -56,7 +56,7 @@ class SharedDevice(Callback):
         step = pl_module.whole_step if isinstance(pl_module, GenreClassifier) else None
         if step is not None and step.recorder is not None:
             self._is_alone = False
-            DEVICE_GATE.give(works=True)
+            DEVICE_GATE.release(keeps_working=True)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Let those go first that start, end or record."""

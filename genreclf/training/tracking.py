@@ -1,4 +1,4 @@
-"""The record that the loggers of a run keep of it beside its directory."""
+"""Send the inputs, pictures and test results of a run to its loggers, such as W&B and MLflow."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from genreclf.training.media import media_of
 
 
 class Tracking:
-    """The record of one run, by Lightning's loggers, beside its directory."""
+    """Sends what belongs to one run, beside the metrics of its epochs, to Lightning's loggers."""
 
     def __init__(self, loggers: Sequence[Logger]) -> None:
         self.loggers = list(loggers)

@@ -47,7 +47,7 @@ def test_ends_with_the_sweep(
     monkeypatch.setattr("genreclf.cli.train.cool_down", cool_down)
     assert not servers()
     if code == 130:
-        monkeypatch.setattr("genreclf.sweep.job.compute_apart", interrupt)
+        monkeypatch.setattr("genreclf.sweep.job.compute_in_new_process", interrupt)
     outcome = cli("-m", *tiny, "seed=0,1", *(["+optimizer.momentum=1"] if code == 2 else []))
     assert outcome.code == code, outcome.err
     assert reason in outcome.err

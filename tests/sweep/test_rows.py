@@ -94,7 +94,7 @@ def test_a_job_that_another_process_does_is_left_alone(
     cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("genreclf.sweep.job.warm_up", lambda: None)
-    monkeypatch.setattr("genreclf.sweep.job.compute_apart", lambda *_: RunBusy.exit_code)
+    monkeypatch.setattr("genreclf.sweep.job.compute_in_new_process", lambda *_: RunBusy.exit_code)
     outcome = cli("-m", *tiny, "seed=4", "hydra.sweep.dir=sweep")
     (job,) = tmp_path.glob("sweep/*/job.json")
     assert outcome.code == RunBusy.exit_code

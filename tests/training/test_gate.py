@@ -29,7 +29,7 @@ def test_a_thread_that_is_alone_has_no_other_at_work() -> None:
         draws = random.Random(number)
         gate.take()
         seen.append(at_work.copy())
-        gate.give(works=True)
+        gate.release(keeps_working=True)
         for _ in range(ROUNDS):
             at_work.add(number)
             most = max(most, len(at_work))
@@ -56,7 +56,7 @@ def test_threads_work_beside_each_other() -> None:
     def train(number: int) -> None:
         gate.take()
         started.append(number)
-        gate.give(works=True)
+        gate.release(keeps_working=True)
         while len(started) < THREADS:
             gate.pause()
         meeting.wait(timeout=60)

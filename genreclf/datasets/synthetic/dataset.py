@@ -23,7 +23,7 @@ LONGEST_S = 3600
 
 
 class Synthetic(AudioDataset):
-    """Music that is computed: the same numbers always give the same tracks.
+    """Synthetic music in ten genres: the same arguments always give the same tracks.
 
     The genres differ as genres do, in rhythm, harmony, instruments and dynamics, and overlap in all of them. The
     tracks of an artist share a sound, so that a split that divides them leaks, as on real data. Scores

@@ -22,7 +22,7 @@ _ACCENTS = {"X": 1.0, "O": 0.9, "x": 0.7, "a": 0.7, "o": 0.35}
 
 @dataclass(frozen=True)
 class Artist:
-    """What the tracks of an artist have in common."""
+    """A synthetic artist: what all tracks of the artist have in common."""
 
     style: Style
     """Of the genre."""

@@ -48,7 +48,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Mix:
-    """How a song sounds, whatever is played."""
+    """The sound of a song: instruments, drum kit, levels, equalizer, room and noise."""
 
     instruments: tuple[Instrument, Instrument, Instrument]
     """One for each of bass, comp and lead."""
@@ -175,7 +175,7 @@ def _float32(signal: NDArray[np.floating[Any]]) -> Samples:
 
 
 class _Bank:
-    """Sounds of one track, each made once."""
+    """Computes the notes and drums of one track and keeps them, since the same ones recur."""
 
     def __init__(self, *, mix: Mix, sample_rate: int, rng: Generator) -> None:
         self._mix = mix

@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub."""
+"""Download files from the Hugging Face hub."""
 
 import os
 from pathlib import Path

@@ -20,7 +20,7 @@ from genreclf.run_directory import reason_of
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is particular about a kind of network."""
+    """How one architecture of transformers is built, fed with waveforms and read layer by layer."""
 
     config: str
     """transformers' class of its sizes."""

@@ -23,7 +23,7 @@ PIXEL_MEAN, PIXEL_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class NormAndActivation(nn.Module):
-    """A batch normalization and what timm does behind it in the same layer.
+    """A layer of timm that is batch normalization, dropout and activation in one, with PyTorch's batch normalization.
 
     PyTorch and Lightning put another layer in the place of a batch normalization that is computed over several devices,
     and would lose the activation with timm's own.

@@ -1,4 +1,4 @@
-"""Draw in other processes while this one computes: the plots of a run take seconds."""
+"""Processes that draw the plots of runs while this one computes, since the plots of a run take seconds."""
 
 import multiprocessing
 import os
