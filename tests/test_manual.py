@@ -65,7 +65,7 @@ def test_commands_compose(arguments: list[str], cli: Cli, tmp_path: Path) -> Non
     assert outcome.code == 0, outcome.err
 
 
-@pytest.mark.parametrize("example", ["linear", "waves", "tones"])
+@pytest.mark.parametrize("example", ["linear", "waves", "tones", "every_fifth"])
 def test_own_model_and_source_run(
     example: str, cli: Cli, stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
