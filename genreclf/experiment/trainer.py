@@ -1,15 +1,18 @@
 """Lightning's Trainer of a run, made as the configuration says."""
 
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from genreclf.checkpoint import SafeCheckpointIO
@@ -28,6 +31,13 @@ PROFILERS: dict[str, type[Profiler]] = {
     "pytorch": PyTorchProfiler,
 }
 """Lightning's profilers that write a file, by what it calls them."""
+
+RUNS_OWN: dict[type, str] = {
+    Precision: "choose with trainer.precision",
+    CheckpointIO: "checkpoints have a checksum, and are written in the background where trainer.step=graph",
+    ClusterEnvironment: "start several ranks with trainer.devices, torchrun or srun",
+}
+"""Kinds of Lightning's plugins that a run chooses itself, and what there is instead of another one."""
 
 
 def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Trainer:
@@ -61,13 +71,17 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     if sync_batchnorm and accelerator == "cpu":
         plugins.append(CPUSyncBatchNorm())
     own = others.pop("plugins", [])
+    own = own if isinstance(own, list) else [own]
+    for plugin, (kind, way) in itertools.product(own, RUNS_OWN.items()):
+        if isinstance(plugin, kind):
+            raise UserError(f"trainer.plugins: a run has a {kind.__name__} of its own, so leave yours out; {way}.")
     given: dict[str, Any] = {
         "accelerator": accelerator,
         "devices": settings.devices if isinstance(settings.devices, list) else here,
         "num_nodes": devices // here,
         "strategy": _strategy(config) if devices > 1 else "auto",
         "sync_batchnorm": sync_batchnorm,
-        "plugins": [*plugins, *(own if isinstance(own, list) else [own])],
+        "plugins": [*plugins, *own],
         "use_distributed_sampler": False,
         "enable_model_summary": False,
         "default_root_dir": config.run_dir,

@@ -176,3 +176,20 @@ def test_one_command_does_all_of_it(cli: Cli, tiny: list[str], tmp_path: Path) -
     assert list((run.path / "tensorboard").glob("events.out.tfevents.*"))
     assert cli("--config-dir", "run", "--config-name", "config", "run_dir=again").code == 0
     assert RunDirectory(tmp_path / "again").predictions.read_text() == run.predictions.read_text()
+
+
+@pytest.mark.parametrize(
+    ("plugin", "sentence"),
+    [
+        (
+            "MixedPrecision, precision: bf16-mixed, device: cpu",
+            "a Precision of its own, so leave yours out; choose with",
+        ),
+        ("AsyncCheckpointIO", "a CheckpointIO of its own, so leave yours out; checkpoints have a checksum"),
+        ("environments.SLURMEnvironment", "a ClusterEnvironment of its own, so leave yours out; start several ranks"),
+    ],
+)
+def test_plugins_that_a_run_chooses_itself_are_refused(cli: Cli, tiny: list[str], plugin: str, sentence: str) -> None:
+    outcome = cli(*tiny, f"trainer.plugins={{_target_: lightning.pytorch.plugins.{plugin}}}")
+    assert outcome.code == 2
+    assert f"trainer.plugins: a run has {sentence}" in outcome.err
