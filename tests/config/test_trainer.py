@@ -183,7 +183,7 @@ def test_one_command_does_all_of_it(cli: Cli, tiny: list[str], tmp_path: Path) -
     [
         (
             "MixedPrecision, precision: bf16-mixed, device: cpu",
-            "a Precision of its own, so leave yours out; choose with",
+            "a Precision of its own, so leave yours out; choose",
         ),
         ("AsyncCheckpointIO", "a CheckpointIO of its own, so leave yours out; checkpoints have a checksum"),
         ("environments.SLURMEnvironment", "a ClusterEnvironment of its own, so leave yours out; start several ranks"),
