@@ -81,6 +81,7 @@ def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny
         ({"val": {}}, ["refit", "run"], "run had no validation tracks: there is nothing more to train on."),
         ({}, ["refit", "run", "split=track"], "split=track: a refit takes split from run; omit it."),
         ({}, ["refit", "run", "seed=0,1"], "seed=0,1 names several values; give one."),
+        ({}, ["refit", "run", "~data.batch_size"], "set another value, or omit it."),
         ({}, ["refit", "run", "trainer.max_epochs=3"], "for the 1 epochs that this run chose"),
         ({"best_epoch": 4}, ["refit=run"], "set trainer.max_epochs=5, or use the command refit."),
         ({}, ["refit=run", "split=track"], "refit=run chose its epochs on another split (split._target_="),
