@@ -14,6 +14,9 @@ from genreclf.escaping import say
 if TYPE_CHECKING:
     from genreclf.config.config import Config
 
+CLIPS = ("data.batch_size", "data.clip_seconds", "data.grid_overlap", "data.short")
+"""Keys of the clips that a track is cut into, which a trained model keeps for whatever it predicts."""
+
 
 def main(arguments: list[str]) -> None:
     """Write metrics and predictions into `run_dir`, by default a new folder beside the run's checkpoints."""
@@ -47,6 +50,10 @@ def _measure_robustness(config: "Config", overrides: Sequence[str], trust: Seque
         key = override.lstrip("+~").partition("=")[0]
         if key.partition(".")[0] in ("logger", "trainer") and key not in ("trainer", "trainer.accelerator"):
             raise UserError(f"{override} has no effect on robustness, which is measured on one device; omit it.")
+        if key in CLIPS:
+            raise UserError(
+                f"{override} has no effect on robustness, which is measured on the clips of the run; omit it."
+            )
     from genreclf.inference.robustness import measure_robustness
     from genreclf.reports.robustness import robustness_table
 

@@ -194,6 +194,9 @@ def test_tracks_that_cannot_be_read_are_left_out_as_in_training(cli: Cli) -> Non
     ("words", "sentence"),
     [
         (["robustness=gain", "trainer.devices=2"], "measured on one device"),
+        (["robustness=gain", "data.grid_overlap=0"], "data.grid_overlap=0 has no effect on robustness, which"),
+        (["robustness=gain", "+data.short=wrap"], "+data.short=wrap has no effect on robustness, which"),
+        (["robustness=gain", "data.batch_size=7"], "data.batch_size=7 has no effect on robustness, which"),
         (["robustness=low_pass_8k", "robustness.low_pass_8k.cutoff_hz=0"], "must be above 0"),
     ],
 )
