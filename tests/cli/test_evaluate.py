@@ -26,3 +26,20 @@ def test_a_logger_of_the_run_is_removed(cli: Cli, finished: RunDirectory) -> Non
     outcome = cli("evaluate", "run", "~logger.csv", "run_dir=again")
     assert outcome.code == 0, outcome.err
     assert RunDirectory("again").read_config()["logger"] == {}
+
+
+@pytest.mark.usefixtures("finished")
+def test_an_evaluation_without_robustness_lies_among_evaluations(cli: Cli) -> None:
+    outcome = cli("evaluate", "run", "robustness=none")
+    assert outcome.code == 0, outcome.err
+    assert len(list(Path("run/evaluations").iterdir())) == 1
+    assert not Path("run/robustness").exists()
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_measurement_of_robustness_lies_apart(cli: Cli) -> None:
+    outcome = cli("evaluate", "run", "robustness=gain")
+    assert outcome.code == 0, outcome.err
+    (measured,) = Path("run/robustness").iterdir()
+    assert RunDirectory(measured).read_config()["run_dir"] == str(measured)
+    assert not Path("run/evaluations").exists()
