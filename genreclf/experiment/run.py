@@ -181,8 +181,10 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
         run.write_config(config.plain)
         run.write_json(run.split, prepared.split_record)
         run.write_json(run.environment, environment(accelerator, devices, precision))
-        timing = {"prepare_s": round(time.perf_counter() - started_s, 3)}
         before = run.read_metrics() if run.status else {}
+        known = before.get("timing")
+        timing = known if isinstance(known, dict) else {}
+        timing["prepare_s"] = round(time.perf_counter() - started_s, 3)
         before.pop("reason", None)
         run.write_json(run.metrics, {**before, **prepared.provenance, "status": "running", "timing": timing})
         try:
