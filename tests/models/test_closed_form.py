@@ -85,6 +85,7 @@ def test_a_run_of_the_machine_is_a_run_like_any_other(cli: Cli, tiny: list[str],
     assert outcome.code == 0, outcome.err
     assert "when their artist is held out" in outcome.err
     assert "trainer.max_epochs, optimizer" in outcome.out
+    assert "no epoch" not in outcome.err
     metrics = RunDirectory(tmp_path / "run").read_metrics()
     assert (metrics["status"], metrics["epochs"], metrics["best_epoch"]) == ("finished", 0, None)
     assert metrics["test"]["track"]["accuracy"] > 0.3
