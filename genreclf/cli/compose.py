@@ -156,7 +156,11 @@ def checked_refit(
     nodes["trainer"] = {key: value for key, value in trainer.items() if (key, value) != TRAINER}
     check_trust(nodes, trust, place=run.config, groups=nodes)
     for name, node in list(callbacks.items()):
-        if str(node.get("monitor")).startswith("val/") and not is_best_checkpoint(name, node):
+        if (
+            isinstance(node, dict)
+            and str(node.get("monitor")).startswith("val/")
+            and not is_best_checkpoint(name, node)
+        ):
             del callbacks[name]
             print(f"Note: callbacks.{name} is off, since it needs validation tracks and a refit has none.")
     if epochs is not None:

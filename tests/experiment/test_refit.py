@@ -124,3 +124,12 @@ def test_an_evaluation_is_no_run_and_code_of_others_is_not_imported(cli: Cli, fi
     outcome = cli("refit", "run")
     assert outcome.code == 2
     assert "--trust this_module_is_not_there" in outcome.err
+
+
+def test_a_callback_that_is_no_class_is_named(cli: Cli, finished: RunDirectory) -> None:
+    finished.write_config(finished.read_config() | {"callbacks": {"checkpoint": "val/loss"}})
+    outcome = cli("refit", "run")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "callbacks.checkpoint=val/loss is not a class; null turns it off, callbacks=NAME on.\n",
+    )
