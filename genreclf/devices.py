@@ -53,10 +53,13 @@ def find_device(name: str) -> torch.device:
         if device.type == "cpu" and (problem := gpu_problem()):
             say(f"Note: PyTorch cannot use the NVIDIA GPU of this machine ({problem}).")
         return device
+    refusal = UserError(f"{name} is not a device; choose auto, cpu, cuda, cuda:1 or mps.")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"{name} is not a device; choose auto, cpu, cuda, cuda:1 or mps.") from None
+        raise refusal from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise refusal
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         gpus = f"{count} NVIDIA GPU{'s' if count != 1 else ''}"

@@ -42,6 +42,7 @@ def test_finds_devices_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "sentence"),
     [
         ("gpu:first", "gpu:first is not a device; choose auto, cpu, cuda, cuda:1 or mps."),
+        ("meta", "meta is not a device; choose auto, cpu, cuda, cuda:1 or mps."),
         ("cuda:1", "There is no device cuda:1: PyTorch can use 1 NVIDIA GPU here; choose auto or cpu."),
         ("mps", "There is no device mps: PyTorch cannot use an Apple GPU here; choose auto or cpu."),
     ],

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import IO, Any, cast
@@ -227,43 +228,62 @@ def _ffmpeg(program: str, path: Path, reason: str) -> Iterator[AudioStream]:
     command += ["-format_whitelist", _FFMPEG_FORMATS, "-i", f"file:{path}"]
     command += ["-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
+        ffmpeg = _Decoder(process, log, path)
         try:
-            output = cast(IO[bytes], process.stdout)
-            header = _read(process, output, 24)
+            header = ffmpeg.read(24)
             if len(header) < 24:
-                raise UnreadableTrack(f"{reason}; ffmpeg: {_last_line(process, log, path)}")
+                raise UnreadableTrack(f"{reason}; ffmpeg: {ffmpeg.last_line()}")
             _, offset, _, _, sample_rate, n_channels = struct.unpack(">4s5I", header)
-            _read(process, output, offset - len(header))
+            ffmpeg.read(offset - len(header))
 
             def blocks() -> Iterator[NDArray[np.float32]]:
                 frame_bytes = 4 * n_channels
                 wanted_bytes = max(1, BLOCK_VALUES // n_channels) * frame_bytes
-                while data := _read(process, output, wanted_bytes):
+                while data := ffmpeg.read(wanted_bytes):
                     whole = data[: len(data) // frame_bytes * frame_bytes]
                     samples = np.frombuffer(whole, ">f4").reshape(-1, n_channels).T
                     yield np.ascontiguousarray(samples, dtype=np.float32)
                 if process.wait() != 0:
-                    raise UnreadableTrack(f"ffmpeg: {_last_line(process, log, path)}")
+                    raise UnreadableTrack(f"ffmpeg: {ffmpeg.last_line()}")
 
             yield AudioStream(blocks(), sample_rate)
         finally:
             process.kill()
 
 
-def _read(process: "subprocess.Popen[bytes]", output: IO[bytes], n_bytes: int) -> bytes:
-    """Read `n_bytes` bytes, fewer at the end; kill ffmpeg if it takes too long."""
-    watch = threading.Timer(FFMPEG_TIMEOUT_S, process.kill)
-    watch.start()
-    try:
-        return output.read(n_bytes)
-    finally:
-        watch.cancel()
+@dataclass
+class _Decoder:
+    """An ffmpeg that decodes a file."""
 
+    process: "subprocess.Popen[bytes]"
+    log: IO[bytes]
+    """Its messages."""
+    path: Path
+    """The file."""
+    is_late: bool = False
+    """Whether it was killed since it took too long."""
 
-def _last_line(process: "subprocess.Popen[bytes]", log: IO[bytes], path: Path) -> str:
-    """Return the last line of ffmpeg's messages, without the path."""
-    if process.wait() < 0:
-        return f"ended after {FFMPEG_TIMEOUT_S:.0f} s without an answer"
-    log.seek(0)
-    lines = log.read(10_000).decode(errors="replace").replace(f"file:{path}", "the file").strip().splitlines()
-    return lines[-1].strip().rstrip(".") if lines else "no audio in it"
+    def read(self, n_bytes: int) -> bytes:
+        """Read `n_bytes` bytes, fewer at the end; kill ffmpeg if it takes too long."""
+        watch = threading.Timer(FFMPEG_TIMEOUT_S, self._end)
+        watch.start()
+        try:
+            return cast(IO[bytes], self.process.stdout).read(n_bytes)
+        finally:
+            watch.cancel()
+
+    def last_line(self) -> str:
+        """Return the last line of ffmpeg's messages, without the path, or what ended it."""
+        status = self.process.wait()
+        if self.is_late:
+            return f"ended after {FFMPEG_TIMEOUT_S:.0f} s without an answer"
+        if status < 0:
+            return f"ended by signal {-status}"
+        self.log.seek(0)
+        text = self.log.read(10_000).decode(errors="replace").replace(f"file:{self.path}", "the file")
+        lines = text.strip().splitlines()
+        return lines[-1].strip().rstrip(".") if lines else "no audio in it"
+
+    def _end(self) -> None:
+        self.is_late = True
+        self.process.kill()

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from genreclf.config.config import Config
-from genreclf.config.keys import CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS
+from genreclf.config.keys import COMBINED, CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS
 from genreclf.config.messages import check_single, explain, undecodable_file
 from genreclf.config.schema import RootConfig, SplitConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
@@ -145,8 +145,7 @@ def checked_refit(
 
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         group = override.key_or_group.partition(".")[0]
-        if override.is_sweep_override():
-            raise UserError(f"{override.input_line} names several values; give one.")
+        _check_one_value(override)
         if group in ("split", "experiment", "regularization", "sweep", "refit", "init_from", "ckpt_path"):
             raise UserError(f"{override.input_line}: a refit takes {group} from {run.path}; omit it.")
     epochs, plain = chosen_epochs(run), run.read_config()
@@ -157,7 +156,11 @@ def checked_refit(
     nodes["trainer"] = {key: value for key, value in trainer.items() if (key, value) != TRAINER}
     check_trust(nodes, trust, place=run.config, groups=nodes)
     for name, node in list(callbacks.items()):
-        if str(node.get("monitor")).startswith("val/") and not is_best_checkpoint(name, node):
+        if (
+            isinstance(node, dict)
+            and str(node.get("monitor")).startswith("val/")
+            and not is_best_checkpoint(name, node)
+        ):
             del callbacks[name]
             print(f"Note: callbacks.{name} is off, since it needs validation tracks and a refit has none.")
     if epochs is not None:
@@ -180,12 +183,22 @@ def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:
     return ours
 
 
+def _check_one_value(override: Override) -> None:
+    """Raise a `UserError` for several values of a key, and for its removal unless that turns off a class of several."""
+    typed = override.input_line
+    if override.is_sweep_override():
+        raise UserError(f"{typed} names several values; give one.")
+    group, _, name = override.key_or_group.partition(".")
+    turns_off = group in COMBINED and name and "." not in name and override.value() is None
+    if override.is_delete() and not turns_off:
+        raise UserError(f"{typed}: a key of a trained run cannot be removed; set another value, or omit it.")
+
+
 def refuse_without_effect(overrides: Sequence[str]) -> None:
-    """Raise a `UserError` for what a trained run has fixed, what only training uses, and several values of a key."""
+    """Raise a `UserError` for what a trained run has fixed, what only training uses, and other than one value."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, typed = override.key_or_group, override.input_line
-        if override.is_sweep_override():
-            raise UserError(f"{typed} names several values; give one.")
+        _check_one_value(override)
         if key.partition(".")[0] in ("model", "encoder") and key != "encoder.weights":
             raise UserError(f"{typed}: the network of a trained run cannot be changed; omit it, or train another.")
         group, _, name = key.partition(".")

@@ -14,6 +14,9 @@ from genreclf.escaping import say
 if TYPE_CHECKING:
     from genreclf.config.config import Config
 
+CLIPS = ("data.batch_size", "data.clip_seconds", "data.grid_overlap", "data.short")
+"""Keys of the clips that a track is cut into, which a trained model keeps for whatever it predicts."""
+
 
 def main(arguments: list[str]) -> None:
     """Write metrics and predictions into `run_dir`, by default a new folder beside the run's checkpoints."""
@@ -24,13 +27,15 @@ def main(arguments: list[str]) -> None:
 
     refuse_without_effect(asked.overrides)
     run = RunDirectory(asked.run)
-    kind = "robustness" if any(word.startswith("robustness") for word in asked.overrides) else "evaluations"
-    run_dir = run.path / kind / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    given = {"run_dir": str(run_dir), "init_from": asked.run, "ckpt_path": None}
+    time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    by_default = str(run.path / "evaluations" / time)
+    given = {"run_dir": by_default, "init_from": asked.run, "ckpt_path": None}
     config = checked_again(run, asked.overrides, trust=asked.trust, config_dir=asked.config_dir, **given)
     if Path(config.run_dir).resolve() == run.path.resolve():
         raise UserError(f"run_dir={config.run_dir} is the run itself; choose another for its evaluation.")
     if config.robustness:
+        if config.run_dir == by_default:
+            config.run_dir = str(run.path / "robustness" / time)
         _measure_robustness(config, asked.overrides, asked.trust)
         return
     from genreclf.experiment.run import carry_out
@@ -47,6 +52,10 @@ def _measure_robustness(config: "Config", overrides: Sequence[str], trust: Seque
         key = override.lstrip("+~").partition("=")[0]
         if key.partition(".")[0] in ("logger", "trainer") and key not in ("trainer", "trainer.accelerator"):
             raise UserError(f"{override} has no effect on robustness, which is measured on one device; omit it.")
+        if key in CLIPS:
+            raise UserError(
+                f"{override} has no effect on robustness, which is measured on the clips of the run; omit it."
+            )
     from genreclf.inference.robustness import measure_robustness
     from genreclf.reports.robustness import robustness_table
 

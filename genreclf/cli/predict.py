@@ -49,30 +49,26 @@ def main(arguments: list[str]) -> None:
     pictures = Pictures(Path(options.timeline_dir)) if options.timeline_dir else None
     predicted = left_out = 0
     try:
-        try:
-            for path, reason in audio_files(options.paths):
-                name = printable(str(path))
-                try:
-                    if reason is not None:
-                        raise UserError(f"{name}: {reason}")
-                    prediction = predictor.predict(path, skip_start_s=options.skip_start, skip_end_s=options.skip_end)
-                except NoSpace:
-                    raise
-                except UserError as error:
-                    say(error)
-                    left_out += 1
-                    continue
-                predicted += 1
-                short = printable(short_name(path, options.paths))
-                writer.add(short if options.format == "table" else name, prediction)
-                if pictures is not None:
-                    pictures.draw(path, prediction)
-        finally:  # What ends the command, such as Ctrl-C or a full disk, costs no prediction that was made.
-            writer.end()
-            sys.stdout.flush()
-    except BrokenPipeError:  # Whoever reads has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return
+        for path, reason in audio_files(options.paths):
+            name = printable(str(path))
+            try:
+                if reason is not None:
+                    raise UserError(f"{name}: {reason}")
+                prediction = predictor.predict(path, skip_start_s=options.skip_start, skip_end_s=options.skip_end)
+            except NoSpace:
+                raise
+            except UserError as error:
+                say(error)
+                left_out += 1
+                continue
+            predicted += 1
+            short = printable(short_name(path, options.paths))
+            writer.add(short if options.format == "table" else name, prediction)
+            if pictures is not None:
+                pictures.draw(path, prediction)
+    finally:  # What ends the command, such as Ctrl-C or a full disk, costs no prediction that was made.
+        writer.end()
+        sys.stdout.flush()
     if not predicted:
         raise UserError("No song could be predicted.")
     if left_out:

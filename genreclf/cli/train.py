@@ -36,11 +36,12 @@ BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 def main(arguments: list[str]) -> None:
     """Train, or sweep and say what became of the jobs, even if the sweeper gives up."""
     check_options(arguments)
-    if "query=" in " ".join(arguments):
+    if any(word.startswith("query=") for word in arguments):
         from genreclf.cli.completion import complete
 
-        if not complete():
+        if (more := complete()) is None:
             return
+        arguments = [*arguments, *more]
     check_single([argument for argument in arguments if not argument.startswith("-")], can_sweep=True)
     check_directories(arguments)
     if any(word.startswith(("--config-name", "-cn")) for word in arguments):

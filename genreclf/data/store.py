@@ -5,7 +5,6 @@ and ``index.json``, which says where each track lies, beside ``journal.jsonl``, 
 built, it lies in another folder without an index, and a killed build resumes where its journal ends.
 """
 
-import errno
 import hashlib
 import json
 import math
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from genreclf.data.encode_all import Encode, encode_all
 from genreclf.datasets.base import Track
 from genreclf.errors import UnreadableTrack, UserError
-from genreclf.run_directory import atomic_write_text
+from genreclf.run_directory import FULL, atomic_write_text
 
 FORMAT = 3
 """Increased whenever the stored values of the same track change."""
@@ -177,7 +176,7 @@ def open_or_build(
                     raise _unreadable_error(unreadable)
                 building.rename(final)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in FULL:
             raise UserError(
                 f"No space is left for the store in {directory}; free some or set data.store_dir, then run the same "
                 "command again: what was done is kept."

@@ -1,5 +1,6 @@
 """Check the parts of a run before any data are downloaded or spectrograms computed."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -18,7 +19,9 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
     StochasticWeightAveraging,
 )
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.scaling import Scale
@@ -205,7 +208,7 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
         raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
     if find_spec("psutil") is None and any(_watches_cpu(callback, accelerator) for callback in needing):
         raise UserError("DeviceStatsMonitor of callbacks reads the CPU with psutil: python -m pip install psutil.")
-    trainer_of(
+    trainer = trainer_of(
         replace(config, trainer=settings),
         fits=fits,
         precision=precision,
@@ -213,6 +216,12 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
         callbacks=callbacks,
         enable_progress_bar=shows_progress,
     )
+    known = set(inspect.signature(DistributedDataParallel).parameters) - {"module", "device_ids"}
+    given = trainer.strategy._ddp_kwargs if isinstance(trainer.strategy, DDPStrategy) else {}
+    if unknown := sorted(given.keys() - known):
+        raise UserError(
+            f"trainer.strategy.{unknown[0]} is not a key of DDPStrategy or DistributedDataParallel: omit it."
+        )
 
 
 def _watches_cpu(callback: Callback, accelerator: str) -> bool:

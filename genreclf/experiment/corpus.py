@@ -103,18 +103,22 @@ def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int],
     )
 
 
+def is_split_certain(config: Config) -> bool:
+    """Whether the split is certain before the store is built: lengths and unreadable tracks do not change it."""
+    return instantiate.find("split", config.split, []) in WHOLE_TRACKS and not config.clips.skip_unreadable
+
+
 def check_split(config: Config, tracks: Sequence[Track]) -> None:
     """Raise the `UserError` of a training's split that is certain before the store is built.
 
-    Where the split depends on lengths, or unreadable tracks are skipped, only the number of genres is certain.
+    Where the split is not, see `is_split_certain`, only the number of genres is.
     """
     if len(genres := sorted({track.genre for track in tracks})) < 2:
         raise UserError(
             f"The genre of all {len(tracks)} tracks is {genres[0]}, and a classifier needs two or more: check whether "
             "data.root is the folder that holds the genre folders, or choose other data."
         )
-    splitter = instantiate.find("split", config.split, [])
-    if splitter in WHOLE_TRACKS and not config.clips.skip_unreadable:
+    if is_split_certain(config):
         split_of(config, tracks, {track.id: 1 for track in tracks}, clip_frames=1)
 
 

@@ -64,8 +64,8 @@ def fit(
         raise UserError("No step was trained: set a larger trainer.max_time.")
     # There is not one of a development run, or where no epoch was validated. All ranks save together.
     missing = trainer.strategy.broadcast([path for path in (run.best, run.last) if not path.exists()])
-    is_trial = config.trainer.others.get("fast_dev_run")
-    if run.best in missing and prepared.split.val and is_first_rank() and not is_trial:
+    has_epochs = not (prepared.model.fits_at_once or config.trainer.others.get("fast_dev_run"))
+    if run.best in missing and prepared.split.val and is_first_rank() and has_epochs:
         say("Note: no epoch was validated, so the last one is tested.")
     for path in missing:
         trainer.save_checkpoint(path)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from genreclf.config.config import Config
-from genreclf.config.identity import difference, digest, identity
+from genreclf.config.identity import difference
 from genreclf.data.store import SAMPLE_BYTES
 from genreclf.distributed.external_ranks import ExternalRanks, adopt_slurm, external_ranks, ranks_here
 from genreclf.distributed.launch import RankDied, launch
@@ -88,8 +88,7 @@ def finished(config: Config) -> RunResult | None:
     run = RunDirectory(config.run_dir)
     if run.status is None or (run.status == "failed" and not run.config.exists()):
         return None
-    if digest(identity(before := run.read_config())) != digest(identity(config.plain)):
-        differing = difference(before, config.plain, here="here")
+    if differing := difference(run.read_config(), config.plain):
         raise UserError(f"{run.path} holds another experiment ({differing}); set another run_dir.")
     if run.status != "finished":
         return None
@@ -147,8 +146,7 @@ def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None
 def _compare(configs: Sequence[Config], rank: int) -> None:
     """Stop every rank, with a sentence from the first, if not all were started for the same experiment."""
     for number, other in enumerate(configs):
-        if other.hash != configs[0].hash:
-            differing = difference(configs[0].plain, other.plain, "at rank 0", f"at rank {number}")
+        if differing := difference(configs[0].plain, other.plain, "at rank 0", f"at rank {number}"):
             sentence = f"The ranks were started for different experiments ({differing}); give all of them one command."
             raise UserError("" if rank else sentence)
 
@@ -183,8 +181,10 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
         run.write_config(config.plain)
         run.write_json(run.split, prepared.split_record)
         run.write_json(run.environment, environment(accelerator, devices, precision))
-        timing = {"prepare_s": round(time.perf_counter() - started_s, 3)}
         before = run.read_metrics() if run.status else {}
+        known = before.get("timing")
+        timing = known if isinstance(known, dict) else {}
+        timing["prepare_s"] = round(time.perf_counter() - started_s, 3)
         before.pop("reason", None)
         run.write_json(run.metrics, {**before, **prepared.provenance, "status": "running", "timing": timing})
         try:

@@ -14,6 +14,7 @@ from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.config.identity import difference
 from genreclf.datasets.base import AudioDataset, Dataset, ImageDataset, Track
+from genreclf.datasets.checks import checked_tracks, checked_waveform
 from genreclf.datasets.genres import map_genres, read_genre_map
 from genreclf.datasets.identity import artist_groups, credited
 from genreclf.devices import first_device
@@ -22,7 +23,7 @@ from genreclf.escaping import say
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv, write_track_csv
 from genreclf.evaluation.provenance import marks_of, provenance_of
 from genreclf.evaluation.robustness import Robustness
-from genreclf.experiment.corpus import load_corpus, split_of
+from genreclf.experiment.corpus import is_split_certain, load_corpus, split_of
 from genreclf.experiment.lineage import read_lineage
 from genreclf.experiment.seen import check_test
 from genreclf.inference.predictor import GenrePredictor
@@ -107,15 +108,21 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
     predictor = GenrePredictor.of_run(trained.path, device=str(first_device(config.trainer.accelerator)), trust=trust)
     lineage = read_lineage(trained, config)
     dataset: Dataset = instantiate.make("data", config.data)
-    if isinstance(dataset, ImageDataset):
+    if isinstance(dataset, ImageDataset) or not is_split_certain(config):
         corpus = load_corpus(config)
+        dataset.tracks()  # A dataset of one's own may learn there where its waveforms are.
         if config.clips.genre_map is not None:
             corpus = corpus.of_genres(predictor.genres)
+        tracks, notices = dict(corpus.tracks), list(corpus.warnings)
+        split = corpus.split(config)
+    else:
+        tracks, notices = _listed(config, dataset, predictor.genres)
+        frames = predictor.spec.clip_frames
+        split = split_of(config, list(tracks.values()), dict.fromkeys(tracks, frames), frames)
+    if isinstance(dataset, ImageDataset):
         ours = replace(corpus.spec, clip_frames=predictor.spec.clip_frames)
         if ours != predictor.spec:
             raise UserError(f"{trained.path} was trained on other spectrograms than data={dataset.name} has.")
-        tracks, notices = dict(corpus.tracks), list(corpus.warnings)
-        split, dataset_id = corpus.split(config), corpus.dataset
         changes = _of_pictures(changes, predictor, dataset)
 
         def predict(track: Track, change: Transformation | None) -> NDArray[np.float64]:
@@ -126,24 +133,15 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
     else:
         assert isinstance(dataset, AudioDataset)
         audio, rate = dataset, predictor.feature_extractor.sample_rate
-        mapped, notices = map_genres(dataset.tracks(), read_genre_map(config.clips.genre_map))
-        notices = [*dataset.warnings, *notices]
-        tracks = {track.id: track for track in mapped}
-        if config.clips.genre_map is not None:
-            tracks = {id: track for id, track in tracks.items() if track.genre in predictor.genres}
-            notices = [*notices, f"{len(tracks)} of {len(mapped)} tracks are of genres that the model knows"]
-        frames = predictor.spec.clip_frames
-        split = split_of(config, list(tracks.values()), dict.fromkeys(tracks, frames), frames)
-        dataset_id = dataset.dataset
 
         def predict(track: Track, change: Transformation | None) -> NDArray[np.float64]:
-            samples = audio.waveform(track, rate)
+            samples = checked_waveform(audio, track, rate)
             changed = samples if change is None else change.of_waveform(samples, rate)
             return predictor.predict(changed, sample_rate=rate).probabilities
 
     if not split.whole_tracks:
         raise UserError(f"robustness is of whole tracks, and split={split.name} cuts them; choose another split.")
-    split, _ = check_test(split, dataset_id, tracks, lineage, unseen=config.subsets.unseen)
+    split, _ = check_test(split, dataset.dataset, tracks, lineage, unseen=config.subsets.unseen)
     for notice in (*notices, *split.warnings):
         say(f"Note: {notice}")
     tested = [tracks[segment.track_id] for segment in sorted(split.test)]
@@ -160,6 +158,17 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
         provenance=provenance_of(trained.read_metrics() if trained.status else {}),
         split=split.name,
     )
+
+
+def _listed(config: Config, dataset: Dataset, known: Sequence[str]) -> tuple[dict[str, Track], list[str]]:
+    """Return the tracks by id and what a user should know of them; with ``data.genre_map``, those of `known` genres."""
+    mapped, notices = map_genres(checked_tracks(dataset), read_genre_map(config.clips.genre_map))
+    tracks = {track.id: track for track in mapped}
+    notices = [*dataset.warnings, *notices]
+    if config.clips.genre_map is not None:
+        tracks = {id: track for id, track in tracks.items() if track.genre in known}
+        notices.append(f"{len(tracks)} of {len(mapped)} tracks are of genres that the model knows")
+    return tracks, notices
 
 
 def _of_pictures(

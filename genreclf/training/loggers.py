@@ -28,6 +28,8 @@ INIT_TIMEOUT_S = 30.0
 """How long W&B may take to start a run, unless ``WANDB_INIT_TIMEOUT`` is set; after that, the record stays on disk."""
 FINISH_TIMEOUT_S = 60.0
 """How long it may take to receive the rest at the end, unless ``WANDB_FINISH_TIMEOUT`` is set; the same holds then."""
+OFFLINE_MODES = ("offline", "dryrun", "disabled")
+"""Values of ``WANDB_MODE`` with which nothing is sent."""
 TRACK_COLUMNS = ("track_id", "genre", "predicted", "probability")
 """Columns of the table of test tracks."""
 PICTURE_FRAMES = 256
@@ -82,7 +84,7 @@ class PatientWandbLogger(WandbLogger):
         folder = Path(save_dir).resolve()  # The service that writes it may have been started elsewhere.
 
         def start(mode: Literal["offline"] | None) -> Any:
-            online = mode is None and os.environ.get("WANDB_MODE", "online") == "online"
+            online = mode is None and os.environ.get("WANDB_MODE") not in OFFLINE_MODES
             return wandb.init(
                 project=project,
                 entity=entity,
@@ -270,7 +272,7 @@ def picture_of(stored: NDArray[Any]) -> NDArray[np.uint8]:
 def is_wandb_offline() -> bool:
     """Whether W&B is kept on disk: as ``WANDB_MODE`` says, else where no API key is found."""
     mode = os.environ.get("WANDB_MODE")
-    return mode != "online" if mode else not _has_wandb_account()
+    return mode in OFFLINE_MODES if mode else not _has_wandb_account()
 
 
 def _has_wandb_account() -> bool:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, Cli
@@ -31,6 +32,28 @@ def test_a_line_is_completed(line: str, cli: Cli, monkeypatch: pytest.MonkeyPatc
     outcome = cli("-sc", "query=bash")
     assert outcome.code == 0, outcome.err
     assert outcome.out.split() == LINES[line]
+
+
+@pytest.mark.parametrize("option", ["--config-dir own", "--config-dir=own", "-cd own"])
+@pytest.mark.parametrize(
+    ("word", "completed"), [("data=fe", "data=few"), ("data=few data.see", "data.seed="), ("mine=", "mine=one")]
+)
+def test_options_of_the_users_own_complete_a_line(
+    option: str, word: str, completed: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = "genreclf.datasets.synthetic.dataset.Synthetic"
+    for group, name in (("data", "few"), ("mine", "one")):
+        Path("own", group).mkdir(parents=True)
+        Path("own", group, f"{name}.yaml").write_text(f"# Few songs.\n_target_: {target}\nseed: 1\n")
+    monkeypatch.setitem(os.environ, "COMP_LINE", f"genreclf {option} {word}")
+    outcome = cli("-sc", "query=bash")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.split() == [completed]
+
+
+def test_a_setting_with_query_in_it_is_no_completion(cli: Cli) -> None:
+    outcome = cli('hydra.run.dir="x/query=1"', "seed=-1")
+    assert (outcome.code, outcome.err) == (2, "seed=-1 must lie between 0 and 4294967295.\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

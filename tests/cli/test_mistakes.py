@@ -1,6 +1,8 @@
 """Wrong commands and inputs: each ends with exit code 2 and one sentence that names the key or the file."""
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -265,11 +267,10 @@ def test_checkpoint_of_other_genres(cli: Cli, songs: Path, tmp_path: Path) -> No
     assert "does not know calm, loud (it knows blues" in outcome.err
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_no_space_left_keeps_what_is_done(
-    cli: Cli, songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: int, cli: Cli, songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import errno
-
     from genreclf.data import store
 
     real, written = store.atomic_write_text, []
@@ -277,7 +278,7 @@ def test_no_space_left_keeps_what_is_done(
     def full(path: Path, text: str) -> None:
         if path.name == "index.json" and not written:
             written.append(path)
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(code, os.strerror(code))
         real(path, text)
 
     monkeypatch.setattr(store, "atomic_write_text", full)

@@ -148,6 +148,17 @@ def test_the_same_clips_again_and_again(cli: Cli, tiny: list[str], tmp_path: Pat
     assert first["train/loss"] == second["train/loss"]
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_an_unknown_key_of_a_strategy_is_named_before_a_rank_starts(devices: int, cli: Cli, tiny: list[str]) -> None:
+    strategy = "+trainer.strategy={_target_: lightning.pytorch.strategies.DDPStrategy, bucket_cap_mb: 5, foo: 1}"
+    outcome = cli(*tiny, strategy, f"trainer.devices={devices}", "run_dir=run")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "trainer.strategy.foo is not a key of DDPStrategy or DistributedDataParallel: omit it.\n",
+    )
+    assert not Path("run").exists()
+
+
 def test_stats_of_the_cpu_need_another_package(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("genreclf.experiment.checks.find_spec", lambda _: None)
     outcome = cli(*tiny, "callbacks=[default,device_stats]", "logger=csv")

@@ -81,6 +81,7 @@ def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny
         ({"val": {}}, ["refit", "run"], "run had no validation tracks: there is nothing more to train on."),
         ({}, ["refit", "run", "split=track"], "split=track: a refit takes split from run; omit it."),
         ({}, ["refit", "run", "seed=0,1"], "seed=0,1 names several values; give one."),
+        ({}, ["refit", "run", "~data.batch_size"], "set another value, or omit it."),
         ({}, ["refit", "run", "trainer.max_epochs=3"], "for the 1 epochs that this run chose"),
         ({"best_epoch": 4}, ["refit=run"], "set trainer.max_epochs=5, or use the command refit."),
         ({}, ["refit=run", "split=track"], "refit=run chose its epochs on another split (split._target_="),
@@ -123,3 +124,12 @@ def test_an_evaluation_is_no_run_and_code_of_others_is_not_imported(cli: Cli, fi
     outcome = cli("refit", "run")
     assert outcome.code == 2
     assert "--trust this_module_is_not_there" in outcome.err
+
+
+def test_a_callback_that_is_no_class_is_named(cli: Cli, finished: RunDirectory) -> None:
+    finished.write_config(finished.read_config() | {"callbacks": {"checkpoint": "val/loss"}})
+    outcome = cli("refit", "run")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "callbacks.checkpoint=val/loss is not a class; null turns it off, callbacks=NAME on.\n",
+    )

@@ -58,6 +58,17 @@ def test_a_finished_run_is_left_alone(cli: Cli, tiny: list[str], finished: RunDi
     assert "optimizer.lr=0.001 there, 0.5 here" in other.err
 
 
+def test_a_run_of_an_earlier_version_lacks_keys_that_are_null(
+    cli: Cli, tiny: list[str], finished: RunDirectory
+) -> None:
+    config = finished.read_config()
+    assert config.pop("refit") is None
+    finished.write_config(config)
+    outcome = cli(*tiny, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert "finished and left as it is" in outcome.out
+
+
 def test_the_saved_config_composes_to_the_same_run(cli: Cli, finished: RunDirectory, tmp_path: Path) -> None:
     finished.path.rename("first")
     assert cli("--config-dir", str(tmp_path / "first"), "--config-name", "config", "run_dir=second").code == 0

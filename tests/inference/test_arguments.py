@@ -1,15 +1,17 @@
 """What `GenrePredictor.predict` and ``predict`` are given: rates, skips, narrow terminals, pictures that fail."""
 
 import math
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Cli, Trained
+from helpers import Cli, Trained, forked, run_main
 
 import genreclf
-from genreclf.errors import UserError
+from genreclf.errors import BROKEN_PIPE, UserError
 from genreclf.export.files import describe
 from genreclf.inference.predictor import GenrePredictor
 
@@ -73,3 +75,18 @@ def test_odd_metrics_say_nothing_of_an_export(
 ) -> None:
     monkeypatch.setattr(type(trained.run), "read_metrics", lambda _: metrics)
     assert describe(trained.run, predictor)["split"] == "null"
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_whoever_reads_predictions_may_have_seen_enough(format: str, trained: Trained) -> None:
+    process = forked(write_to_nobody, ["predict", str(trained.run.path), str(trained.music), "--format", format])
+    process.join()
+    assert process.exitcode == BROKEN_PIPE
+
+
+def write_to_nobody(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.dup2(writing, 1)
+    with open(1, "w", closefd=False) as sys.stdout:
+        run_main(arguments)

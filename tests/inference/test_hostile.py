@@ -191,7 +191,7 @@ def test_two_hundred_damaged_files(cli: Cli, trained: Trained, tmp_path: Path) -
 
 
 FFMPEG = """#!{python}
-import struct, sys, time
+import os, struct, sys, time
 mode, arguments = {mode!r}, sys.argv[1:]
 assert arguments[arguments.index("-protocol_whitelist") + 1] == "file,pipe"
 assert "-format_whitelist" in arguments
@@ -208,6 +208,8 @@ samples, rate = soundfile.read({song!r}, dtype="float32", always_2d=True)
 header = np.array([0x2E736E64, 32, 0xFFFFFFFF, 6, rate, samples.shape[1], 0, 0], ">u4")
 sys.stdout.buffer.write(header.tobytes() + samples[: len(samples) // 2].astype(">f4").tobytes())
 sys.stdout.flush()
+if mode == "crashes":
+    os.kill(os.getpid(), 11)
 if mode == "breaks":
     sys.exit("the file: Input/output error")
 sys.stdout.buffer.write(samples[len(samples) // 2 :].astype(">f4").tobytes())
@@ -220,6 +222,7 @@ sys.stdout.buffer.write(samples[len(samples) // 2 :].astype(">f4").tobytes())
         ("good", None),
         ("bad", "not readable as audio: Format not recognised; ffmpeg: the file: Invalid data found when processing"),
         ("breaks", "ffmpeg: the file: Input/output error"),
+        ("crashes", "ffmpeg: ended by signal 11"),
         ("hangs", "ffmpeg: ended after 1 s without an answer"),
     ],
 )

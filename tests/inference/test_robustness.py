@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import Cli, Trained
+from helpers import SMALL, Cli, Trained, write_music
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.transforms import (
@@ -166,10 +166,37 @@ def test_a_run_is_measured_and_goes_on(cli: Cli, trained: Trained, monkeypatch: 
     assert "holds another measurement" in other.err
 
 
+def test_tracks_that_cannot_be_read_are_left_out_as_in_training(cli: Cli) -> None:
+    write_music(Path("music"))
+    for number in range(5, 8):
+        for genre in ("blues", "metal"):
+            Path(f"music/{genre}/{number}.wav").write_bytes(b"no audio")
+    outcome = cli(
+        *SMALL,
+        *(
+            "data=folder",
+            "data.root=music",
+            "data.store_dir=stores",
+            "data.clip_seconds=1",
+            "data.skip_unreadable=true",
+        ),
+        *("split=track", "split.train=0.2", "split.val=0.2", "split.test=0.6", "trainer.max_epochs=1", "run_dir=mine"),
+    )
+    assert outcome.code == 0, outcome.err
+    outcome = cli("evaluate", "mine", "robustness=gain", "run_dir=measured")
+    assert outcome.code == 0, outcome.err
+    assert "6 tracks that cannot be read are left out" in outcome.err
+    measured = read_track_csv(Path("measured/predictions/unchanged.csv"))
+    assert measured.track_ids == read_track_csv(Path("mine/predictions.csv")).track_ids
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["robustness=gain", "trainer.devices=2"], "measured on one device"),
+        (["robustness=gain", "data.grid_overlap=0"], "data.grid_overlap=0 has no effect on robustness, which"),
+        (["robustness=gain", "+data.short=wrap"], "+data.short=wrap has no effect on robustness, which"),
+        (["robustness=gain", "data.batch_size=7"], "data.batch_size=7 has no effect on robustness, which"),
         (["robustness=low_pass_8k", "robustness.low_pass_8k.cutoff_hz=0"], "must be above 0"),
     ],
 )

@@ -85,6 +85,7 @@ def test_a_run_of_the_machine_is_a_run_like_any_other(cli: Cli, tiny: list[str],
     assert outcome.code == 0, outcome.err
     assert "when their artist is held out" in outcome.err
     assert "trainer.max_epochs, optimizer" in outcome.out
+    assert "no epoch" not in outcome.err
     metrics = RunDirectory(tmp_path / "run").read_metrics()
     assert (metrics["status"], metrics["epochs"], metrics["best_epoch"]) == ("finished", 0, None)
     assert metrics["test"]["track"]["accuracy"] > 0.3
@@ -100,6 +101,23 @@ def test_a_run_of_the_machine_is_a_run_like_any_other(cli: Cli, tiny: list[str],
     assert genreclf.load("pulled").genres == genreclf.load("run").genres
     for mistake in ("init_from=run", "trainer.devices=2"):
         assert cli(*overrides, "model=svm", mistake, "run_dir=other").code == 2
+
+
+def test_a_run_that_is_interrupted_in_its_test_keeps_the_time_of_its_fit(
+    cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [*(each for each in tiny if not each.startswith("model")), "model=svm", "run_dir=run"]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("genreclf.experiment.evaluate.evaluate", interrupted)
+        assert cli(*command).code == 130
+    fit_s = RunDirectory("run").read_metrics()["timing"]["fit_s"]
+    outcome = cli(*command)
+    assert outcome.code == 0, outcome.err
+    assert RunDirectory("run").read_metrics()["timing"]["fit_s"] == fit_s > 0
 
 
 def test_the_constant_is_the_share_of_the_genres(cli: Cli, tiny: list[str], no_val: list[str], tmp_path: Path) -> None:

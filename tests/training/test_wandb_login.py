@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from genreclf.training.loggers import is_wandb_offline
+from genreclf.training.loggers import PatientWandbLogger, is_wandb_offline
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +34,27 @@ def test_a_login_counts_for_its_server(tmp_path: Path, monkeypatch: pytest.Monke
     assert not is_wandb_offline()
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert is_wandb_offline()
+
+
+@pytest.mark.parametrize(
+    ("mode", "resume"),
+    [("online", "auto"), ("run", "auto"), ("shared", "auto"), ("offline", None), ("dryrun", None)],
+)
+def test_a_record_that_is_sent_can_be_resumed(
+    mode: str, resume: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def init(**given: object) -> None:
+        asked.append(given["resume"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wandb.init", init)
+    monkeypatch.setenv("WANDB_MODE", mode)
+    with pytest.raises(KeyboardInterrupt):
+        PatientWandbLogger(save_dir=tmp_path)
+    assert asked == [resume]
+    assert is_wandb_offline() is (resume is None)
 
 
 def test_a_token_is_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
