@@ -54,8 +54,8 @@ def fetch(root: str | Path, *, size: int = SIZE_BYTES, md5: str = MD5) -> None:
                 _check_own(archive, size, md5)
                 _unpack(archive, root / "genres")
                 return
-            _check_room(root, size)
             part = root / "genres.tar.gz.part"
+            _check_room(part, size)
             _download_checked(part, size, md5)
             try:
                 _unpack(part, root / "genres")
@@ -89,8 +89,8 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _check_room(root: Path, size: int) -> None:
-    part = root / f"{ARCHIVE}.part"
+def _check_room(part: Path, size: int) -> None:
+    root = part.parent
     wanted = 2.2 * size - (part.stat().st_size if part.is_file() else 0)
     free = shutil.disk_usage(root).free
     if free < wanted:
