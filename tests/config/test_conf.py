@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, Cli
 
+from genreclf.cli.compose import checked
 from genreclf.run_directory import RunDirectory
 
 FILES = [path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "conf").glob("*/**/*.yaml")]
@@ -104,6 +105,19 @@ ALONE = [*NOT_COMPOSED.pop("experiment"), *NOT_COMPOSED.pop("sweep"), *OF_HYDRA]
 def test_composes(options: list[str], cli: Cli) -> None:
     outcome = cli(*options, "--cfg", "job")
     assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize("option", ["regularization=spec_augment", "regularization=strong", "experiment=best"])
+def test_what_an_option_turns_on_has_all_its_keys(option: str) -> None:
+    turned_on = checked(["data=synthetic", option], run_dir="-")
+    for group, sections in (("augmentation", turned_on.augmentation), ("callbacks", turned_on.callbacks)):
+        for name, section in sections.items():
+            if name in ("spec_augment", "mixup", "filter_augment", "mix_style", "ema"):
+                alone = checked(["data=synthetic", f"{group}={name}"], run_dir="-")
+                assert section == getattr(alone, group)[name]
+    if "spec_augment" in turned_on.augmentation:
+        changed = checked(["data=synthetic", option, "augmentation.spec_augment.mel_masks=3"], run_dir="-")
+        assert changed.augmentation["spec_augment"]["mel_masks"] == 3
 
 
 @pytest.mark.parametrize("line", RESULTS)
