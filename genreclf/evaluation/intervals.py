@@ -143,6 +143,11 @@ def percentiles(samples: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def mean_interval(values: NDArray[np.float64], unit: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the 95 % interval of a mean, whose units, such as artists, are drawn with replacement."""
+    return percentiles(over_artists(values[None], unit))
+
+
 def _sums(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.stack([np.bincount(artist, weights=row) for row in shares])
 
