@@ -71,10 +71,9 @@ def near_repeats(
     spectrograms: Mapping[str, Callable[[], NDArray[np.generic]]],
     spec: FeatureSpec,
     *,
-    threshold: float = THRESHOLD,
     progress: Callable[[Sequence[int], str], Iterable[int]] = lambda steps, _: steps,
 ) -> list[Repeat]:
-    """Return pairs of tracks whose fingerprints correlate by `threshold` or more.
+    """Return pairs of tracks whose fingerprints correlate by `THRESHOLD` or more.
 
     A function for each track returns its quantized log-mel ``(mel, frame)``.
     """
@@ -93,7 +92,7 @@ def near_repeats(
     for i in progress(range(len(ids)), "Comparisons"):
         for others in torch.split(others_of[i], _COMPARED_AT_ONCE) if len(others_of[i]) else ():
             similarity, shift = spectra.correlations(i, others.tolist())
-            for j in (similarity >= threshold).nonzero()[:, 0].tolist():
+            for j in (similarity >= THRESHOLD).nonzero()[:, 0].tolist():
                 other = int(others[j])
                 pair = (ids[i], ids[other])
                 shift_s = int(shift[j]) * HOP_S + starts_s[other] - starts_s[i]
