@@ -67,6 +67,11 @@ def fetch(root: str | Path, *, size: int = SIZE_BYTES, md5: str = MD5) -> None:
         raise UserError(f"GTZAN could not be written ({error.strerror or error}): {ways_out(root)}.") from None
 
 
+def hub_endpoint() -> str | None:
+    """Return the address of the Hugging Face hub that the user chose; None is the usual one."""
+    return os.environ.get("HF_ENDPOINT") or None
+
+
 def _check_own(archive: Path, size: int, md5: str) -> None:
     """Check an archive that the user put there; it stays as it is."""
     if not archive.is_file() or _deviation(archive, size, md5):
@@ -122,7 +127,7 @@ def _download(part: Path, size: int) -> None:
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
 
-    url = hf_hub_url(REPO, ARCHIVE, repo_type="dataset", endpoint=os.environ.get("HF_ENDPOINT") or None)
+    url = hf_hub_url(REPO, ARCHIVE, repo_type="dataset", endpoint=hub_endpoint())
     with part.open("ab") as file:
         if file.tell() > size:
             file.truncate(0)
