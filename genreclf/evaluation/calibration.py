@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.errors import UserError
-from genreclf.evaluation.metrics import calibration_error
+from genreclf.evaluation.metrics import calibration_error, logarithms
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 from genreclf.run_directory import RunDirectory, reason_of
 
@@ -133,12 +133,6 @@ def tempered(log_probabilities: NDArray[np.float64], temperature: float) -> NDAr
     shares = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     normalized: NDArray[np.float64] = shares / shares.sum(axis=-1, keepdims=True)
     return normalized
-
-
-def logarithms(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return finite logarithms of probabilities."""
-    logs: NDArray[np.float64] = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    return logs
 
 
 def risk(tracks: TrackPredictions) -> NDArray[np.float64]:

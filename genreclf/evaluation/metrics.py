@@ -123,7 +123,13 @@ def scores_by_seen(
 def track_loss(tracks: TrackPredictions) -> float:
     """Return the mean negative log likelihood of the tracks, in nats."""
     of_target = tracks.probabilities[np.arange(len(tracks.targets)), tracks.targets]
-    return -float(np.log(np.maximum(of_target, np.finfo(np.float64).tiny)).mean())
+    return -float(logarithms(of_target).mean())
+
+
+def logarithms(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return finite logarithms of probabilities."""
+    logs: NDArray[np.float64] = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return logs
 
 
 def confusion(tracks: TrackPredictions) -> NDArray[np.int64]:

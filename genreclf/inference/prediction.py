@@ -6,7 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.evaluation.calibration import Calibration, logarithms, tempered
+from genreclf.evaluation.calibration import Calibration, tempered
+from genreclf.evaluation.metrics import logarithms
 
 CHANGING_BITS = 0.5
 """Least entropy of the windows' mean of a song that changes: that of two genres at 89 and 11 %."""
