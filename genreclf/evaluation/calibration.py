@@ -129,10 +129,10 @@ def fit_temperature(log_probabilities: NDArray[np.float64], targets: NDArray[np.
 
 def tempered(log_probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     """Return probabilities at a temperature, ``(..., genre)`` like their logarithms at temperature 1."""
-    scaled = log_probabilities / temperature
-    shares = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    normalized: NDArray[np.float64] = shares / shares.sum(axis=-1, keepdims=True)
-    return normalized
+    from scipy.special import softmax
+
+    probabilities: NDArray[np.float64] = softmax(log_probabilities / temperature, axis=-1)
+    return probabilities
 
 
 def risk(tracks: TrackPredictions) -> NDArray[np.float64]:

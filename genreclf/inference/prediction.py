@@ -144,7 +144,9 @@ class Prediction:
 
 def _entropy_bits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the entropies of distributions ``(..., genre)``."""
-    bits: NDArray[np.float64] = np.abs((probabilities * np.log2(np.where(probabilities > 0, probabilities, 1))).sum(-1))
+    from scipy.special import entr
+
+    bits: NDArray[np.float64] = entr(probabilities).sum(-1) / np.log(2)
     return bits
 
 
