@@ -160,7 +160,7 @@ class Mixup(nn.Module):
         alpha: The share of the first is drawn from Beta(alpha, alpha), one for each clip; at 0 nothing is mixed.
     """
 
-    def __init__(self, *, alpha: float = 0.2) -> None:
+    def __init__(self, *, alpha: float = 0.3) -> None:
         super().__init__()
         if alpha < 0:
             raise ValueError(f"alpha={alpha} must not be below 0")
