@@ -19,12 +19,7 @@ from torch.utils.serialization import config as serialization
 
 from genreclf.errors import UserError
 from genreclf.limits import refuse_device
-from genreclf.run_directory import atomic_path
-
-CHECKSUM = b"crc32:%08x"
-"""Ends each checkpoint: a ZIP archive, as PyTorch writes it, with the CRC-32 of all other bytes as its comment."""
-
-CHECKSUM_BYTES = len(CHECKSUM % 0)
+from genreclf.run_directory import CHECKSUM_BYTES, atomic_path, check_checksum, checksum
 
 WAITING = 2
 """Checkpoints that wait to be written in the background: an epoch's two."""
@@ -137,11 +132,11 @@ def _replaced(value: Any, copies: Mapping[int, Tensor]) -> Any:
 
 
 def _write(content: io.BytesIO, path: Path) -> None:
-    """Write what `torch.save` wrote into memory, and its checksums, in the place of `path`."""
+    """Write what `torch.save` wrote into memory, a ZIP archive, in the place of `path`, with a checksum as comment."""
     _sum_records(content)
     content.seek(-2, os.SEEK_END)  # An archive ends with the length of its comment.
     content.write(CHECKSUM_BYTES.to_bytes(2, "little"))
-    content.write(CHECKSUM % zlib.crc32(content.getbuffer()))
+    content.write(checksum(content.getbuffer()))
     with atomic_path(path) as partial, partial.open("wb") as file:
         file.write(content.getbuffer())
         file.flush()
@@ -157,9 +152,9 @@ def _sum_records(content: io.BytesIO) -> None:
         name, extra = struct.unpack_from("<HH", view, record.header_offset + 26)
         start = record.header_offset + 30 + name + extra
         end = start + record.file_size
-        checksum = zlib.crc32(view[start:end])
-        struct.pack_into("<I", view, end + 4, checksum)
-        struct.pack_into("<I", view, entry + 16, checksum)
+        crc = zlib.crc32(view[start:end])
+        struct.pack_into("<I", view, end + 4, crc)
+        struct.pack_into("<I", view, entry + 16, crc)
         entry += 46 + sum(struct.unpack_from("<HHH", view, entry + 28))
     view.release()
 
@@ -175,11 +170,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         hint = "; check its permissions" if isinstance(error, PermissionError) else ""
         raise UserError(f"The checkpoint {path} cannot be read ({error.strerror}){hint}.") from error
     try:
-        checksum = content[-CHECKSUM_BYTES:]
-        if checksum.startswith(CHECKSUM[:6]) and checksum != CHECKSUM % zlib.crc32(
-            memoryview(content)[:-CHECKSUM_BYTES]
-        ):
-            raise ValueError("its checksum does not match")
+        check_checksum(content)
         _check_size(content)
         checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         _check_parts(checkpoint)

@@ -19,6 +19,9 @@ LARGEST_TRACK_SAMPLES = 2**29
 LONGEST_SONG_S = 24 * 3600
 """Maximal length of a song that is decoded in blocks, for prediction; its spectrogram takes 1 GB of disk."""
 
+VISITORS_SONG_MB, VISITORS_SONG_MIN = 50.0, 15.0
+"""Maximal size, in MB of 10^6 bytes, and length in minutes of a song that is sent to the page, unless set otherwise."""
+
 LARGEST_PICTURE_PIXELS = 2**24
 """Maximal number of pixels of a picture; finding its color map takes 50 bytes per pixel, or 800 MB."""
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,9 @@ HANDOVER_S = 20.0
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Numbers of an `OSError` for a full disk."""
+
+CHECKSUM_BYTES = 14
+"""Length of what `checksum` returns."""
 
 FIGURES = {
     **dict.fromkeys(("objective", "seed", "parameters", "epochs", "best_epoch"), 0),
@@ -67,6 +71,19 @@ def atomic_write_text(path: Path, text: str) -> None:
     """Write `text` to `path` in UTF-8, whole or not at all."""
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def checksum(content: bytes | memoryview) -> bytes:
+    """Return what ends a file after its content: the CRC-32 of that."""
+    return b"crc32:%08x" % zlib.crc32(content)
+
+
+def check_checksum(content: bytes | memoryview) -> None:
+    """Raise `ValueError` if a file ends with another checksum than its own; files of earlier versions have none."""
+    whole = memoryview(content)
+    found = bytes(whole[-CHECKSUM_BYTES:])
+    if found.startswith(b"crc32:") and found != checksum(whole[:-CHECKSUM_BYTES]):
+        raise ValueError("its checksum does not match")
 
 
 def csv_of(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:

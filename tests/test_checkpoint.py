@@ -17,9 +17,9 @@ from helpers import Cli, Trained
 from torch import nn
 
 from genreclf import checkpoint
-from genreclf.checkpoint import CHECKSUM_BYTES, SMALL_BYTES, SafeCheckpointIO, in_memory, load_checkpoint
+from genreclf.checkpoint import SMALL_BYTES, SafeCheckpointIO, in_memory, load_checkpoint
 from genreclf.errors import UserError
-from genreclf.run_directory import RunDirectory
+from genreclf.run_directory import CHECKSUM_BYTES, RunDirectory
 
 CONTENT = {"epoch": 3, "state_dict": {"weight": torch.arange(50.0)}, "spec": {"hop_length": 512, "scale": 0.5}}
 

@@ -10,7 +10,7 @@ from genreclf.audio.decode import open_audio
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import printable
 from genreclf.inference.predictor import GenrePredictor
-from genreclf.limits import check_is_file
+from genreclf.limits import VISITORS_SONG_MB, VISITORS_SONG_MIN, check_is_file
 
 if TYPE_CHECKING:
     from genreclf.recommend import Library
@@ -22,9 +22,9 @@ SIMILAR = 10
 class Limits:
     """Size and length up to which a visitor may send a song."""
 
-    megabytes: float = 50.0
+    megabytes: float = VISITORS_SONG_MB
     """Size of a file, in MB of 10^6 bytes."""
-    minutes: float = 15.0
+    minutes: float = VISITORS_SONG_MIN
     """Length of a song."""
 
 

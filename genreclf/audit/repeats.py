@@ -71,19 +71,19 @@ def near_repeats(
     spectrograms: Mapping[str, Callable[[], NDArray[np.generic]]],
     spec: FeatureSpec,
     *,
-    threshold: float = THRESHOLD,
     progress: Callable[[Sequence[int], str], Iterable[int]] = lambda steps, _: steps,
 ) -> list[Repeat]:
-    """Return pairs of tracks whose fingerprints correlate by `threshold` or more.
+    """Return pairs of tracks whose fingerprints correlate by `THRESHOLD` or more.
 
     A function for each track returns its quantized log-mel ``(mel, frame)``.
     """
     ids = sorted(spectrograms)
     if len(ids) < 2:
         return []
-    prints, summaries = [], []
+    starts_s, prints, summaries = [], [], []
     for i in progress(range(len(ids)), "Fingerprints"):
         log_mel_q = spectrograms[ids[i]]()
+        starts_s.append(_compared(log_mel_q, spec).start / spec.frames_per_second)
         prints.append(fingerprint(log_mel_q, spec))
         summaries.append(_summary(log_mel_q, spec))
     others_of = _candidates(torch.from_numpy(np.stack(summaries)))
@@ -92,18 +92,17 @@ def near_repeats(
     for i in progress(range(len(ids)), "Comparisons"):
         for others in torch.split(others_of[i], _COMPARED_AT_ONCE) if len(others_of[i]) else ():
             similarity, shift = spectra.correlations(i, others.tolist())
-            for j in (similarity >= threshold).nonzero()[:, 0].tolist():
-                pair = (ids[i], ids[int(others[j])])
-                shift_s = int(shift[j]) * HOP_S
+            for j in (similarity >= THRESHOLD).nonzero()[:, 0].tolist():
+                other = int(others[j])
+                pair = (ids[i], ids[other])
+                shift_s = int(shift[j]) * HOP_S + starts_s[other] - starts_s[i]
                 found.append(Repeat(tracks=pair, exact=False, similarity=float(similarity[j]), shift_s=shift_s))
     return sorted(found, key=lambda repeat: (-repeat.similarity, repeat.tracks))
 
 
 def fingerprint(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> Tensor:
     """Return the fingerprint ``(band, frame)`` of a quantized log-mel ``(mel, frame)``."""
-    frames = round(LONGEST_S * spec.frames_per_second)
-    start = max(0, (log_mel_q.shape[1] - frames) // 2)
-    levels = _bands(log_mel_q[:, start : start + frames], spec)
+    levels = _bands(log_mel_q[:, _compared(log_mel_q, spec)], spec)
     columns = max(1, round(levels.shape[1] / (HOP_S * spec.frames_per_second)))
     edges = np.linspace(0, levels.shape[1], columns + 1).astype(int)[:-1]
     widths = np.diff(edges, append=levels.shape[1])
@@ -114,6 +113,13 @@ def fingerprint(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> Tensor:
     local = (sums[:, width:] - sums[:, :-width]) / width
     change = coarse - local
     return torch.from_numpy((change - change.mean(axis=0)).astype(np.float32))
+
+
+def _compared(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> slice:
+    """Return which frames of a quantized log-mel ``(mel, frame)`` are compared."""
+    frames = round(LONGEST_S * spec.frames_per_second)
+    start = max(0, (log_mel_q.shape[1] - frames) // 2)
+    return slice(start, start + frames)
 
 
 def _bands(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> NDArray[np.float64]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from genreclf.cli.parser import Parser, number
 from genreclf.cli.printing import note
 from genreclf.errors import UserError, require
+from genreclf.limits import VISITORS_SONG_MB, VISITORS_SONG_MIN
 
 if TYPE_CHECKING:
     from genreclf.recommend import Library
 
-MEGABYTES, MINUTES, PORT = 50.0, 15.0, 7860
+PORT = 7860
 
 
 def main(arguments: list[str]) -> None:
@@ -88,6 +89,6 @@ def parser() -> Parser:
         "--library", type=Path, metavar="DIR", help="songs to recommend; default: the run's own library"
     )
     above_zero = number(float, math.ulp(0), 1e6, "number above 0")
-    command.add_argument("--max-mb", type=above_zero, default=MEGABYTES, metavar="MB", help=f"default: {MEGABYTES:g}")
-    command.add_argument("--max-minutes", type=above_zero, default=MINUTES, metavar="MIN", help=f"default: {MINUTES:g}")
+    for name, default, unit in (("--max-mb", VISITORS_SONG_MB, "MB"), ("--max-minutes", VISITORS_SONG_MIN, "MIN")):
+        command.add_argument(name, type=above_zero, default=default, metavar=unit, help=f"default: {default:g}")
     return command

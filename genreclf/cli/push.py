@@ -7,9 +7,11 @@ def main(arguments: list[str]) -> None:
     """Send weights, configuration, figures, split and a card; print the address."""
     options = parser().parse(arguments)
     from genreclf.hub.remote import push
+    from genreclf.reports.card import UNKNOWN_LICENSE
     from genreclf.run_directory import RunDirectory
 
-    print(push(RunDirectory(options.run), options.repo, license=options.license, private=options.private))
+    license = options.license or UNKNOWN_LICENSE
+    print(push(RunDirectory(options.run), options.repo, license=license, private=options.private))
 
 
 def parser() -> Parser:
@@ -22,6 +24,6 @@ def parser() -> Parser:
     )
     command.add_run("run directory, finished", trust=False)
     command.add_argument("--repo", required=True, metavar="USER/NAME", help="where to; created if it does not exist")
-    command.add_argument("--license", default="unknown", help="of the weights, as the hub abbreviates it (unknown)")
+    command.add_argument("--license", help="of the weights, as the hub abbreviates it; default: unknown")
     command.add_argument("--private", action="store_true", help="make it visible to its owner alone")
     return command

@@ -15,6 +15,15 @@ report, not what it is."""
 WHOLE_TRAINING_SET = {"split.train_fraction": 1, "split.artists_per_genre": None}
 """Keys that shorten the training set, with the value at which all of it is used."""
 
+LEFT_TO_CLASSES = {
+    "augmentation.band_limit.high_hz": 11000,
+    "augmentation.band_limit.probability": 0.5,
+    "augmentation.filter_augment.knots": 7,
+    "augmentation.spec_augment.frame_masks": 2,
+    "augmentation.spec_augment.mel_masks": 2,
+}
+"""Keys that ``regularization`` and ``experiment`` of earlier versions left out, and what their classes took then."""
+
 
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
     """Return what makes an experiment the same: dotted keys to values, less places, logging and ``_partial_``."""
@@ -29,6 +38,7 @@ def _without_effect(settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield keys whose current value has no effect, such as ``features.f_min=0``; older runs may lack them."""
     switches = ("features.f_min", "features.f_max", "model.center_bands", "encoder.centered")
     yield from (key for key in switches if not settings.get(key))
+    yield from (key for key, value in LEFT_TO_CLASSES.items() if settings.get(key) == value)
     if settings.get("encoder.enlarge", 1) == 1:
         yield "encoder.enlarge"
     if settings.get("split.inner_fold") is None:

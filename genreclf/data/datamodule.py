@@ -18,7 +18,7 @@ from genreclf.datasets.base import Dataset, Track
 from genreclf.datasets.checks import checked_tracks
 from genreclf.errors import UserError
 from genreclf.hardware import free_bytes, memory_bytes
-from genreclf.splits.base import Segment, Split, Splitter
+from genreclf.splits.base import SUBSETS, Segment, Split, Splitter
 
 RESIDENT_SHARE = 0.5
 """The largest share of a GPU's free memory, or of the machine's memory, that the store may take."""
@@ -155,9 +155,7 @@ class ClipDataModule(LightningDataModule):
         def genre(track_id: str) -> int:
             return index_of[genre_of[track_id]]
 
-        self.tables = {
-            subset: SegmentTable.of(self.segments(subset), genre, store) for subset in ("train", "val", "test")
-        }
+        self.tables = {subset: SegmentTable.of(self.segments(subset), genre, store) for subset in SUBSETS}
         self._tables_of_frames = self.tables
         # Not of training clips: Lightning would look through them for the size of the batch.
         self._track_ids = {

@@ -54,8 +54,8 @@ def fetch(root: str | Path, *, size: int = SIZE_BYTES, md5: str = MD5) -> None:
                 _check_own(archive, size, md5)
                 _unpack(archive, root / "genres")
                 return
-            _check_room(root, size)
             part = root / "genres.tar.gz.part"
+            _check_room(part, size)
             _download_checked(part, size, md5)
             try:
                 _unpack(part, root / "genres")
@@ -65,6 +65,11 @@ def fetch(root: str | Path, *, size: int = SIZE_BYTES, md5: str = MD5) -> None:
             part.unlink()
     except OSError as error:
         raise UserError(f"GTZAN could not be written ({error.strerror or error}): {ways_out(root)}.") from None
+
+
+def hub_endpoint() -> str | None:
+    """Return the address of the Hugging Face hub that the user chose; None is the usual one."""
+    return os.environ.get("HF_ENDPOINT") or None
 
 
 def _check_own(archive: Path, size: int, md5: str) -> None:
@@ -89,8 +94,8 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _check_room(root: Path, size: int) -> None:
-    part = root / f"{ARCHIVE}.part"
+def _check_room(part: Path, size: int) -> None:
+    root = part.parent
     wanted = 2.2 * size - (part.stat().st_size if part.is_file() else 0)
     free = shutil.disk_usage(root).free
     if free < wanted:
@@ -122,7 +127,7 @@ def _download(part: Path, size: int) -> None:
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
 
-    url = hf_hub_url(REPO, ARCHIVE, repo_type="dataset", endpoint=os.environ.get("HF_ENDPOINT") or None)
+    url = hf_hub_url(REPO, ARCHIVE, repo_type="dataset", endpoint=hub_endpoint())
     with part.open("ab") as file:
         if file.tell() > size:
             file.truncate(0)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.errors import UserError
-from genreclf.evaluation.metrics import calibration_error
+from genreclf.evaluation.metrics import calibration_error, logarithms
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 from genreclf.run_directory import RunDirectory, reason_of
 
@@ -129,16 +129,10 @@ def fit_temperature(log_probabilities: NDArray[np.float64], targets: NDArray[np.
 
 def tempered(log_probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     """Return probabilities at a temperature, ``(..., genre)`` like their logarithms at temperature 1."""
-    scaled = log_probabilities / temperature
-    shares = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    normalized: NDArray[np.float64] = shares / shares.sum(axis=-1, keepdims=True)
-    return normalized
+    from scipy.special import softmax
 
-
-def logarithms(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return finite logarithms of probabilities."""
-    logs: NDArray[np.float64] = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    return logs
+    probabilities: NDArray[np.float64] = softmax(log_probabilities / temperature, axis=-1)
+    return probabilities
 
 
 def risk(tracks: TrackPredictions) -> NDArray[np.float64]:

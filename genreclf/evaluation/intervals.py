@@ -18,8 +18,8 @@ BLOCK = 2**22
 """Numbers of draws that are kept at a time."""
 
 
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the score interval of a proportion.
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a proportion.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
     Statistical Association 22 (158), 1927.
@@ -27,19 +27,18 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     Args:
         correct: How many were right.
         n: Of how many.
-        confidence: How often such intervals hold the true proportion.
 
     Returns:
         Low and high end, within 0 and 1; ``(0, 1)`` if `n` is 0.
 
     Raises:
-        ValueError: `correct` does not lie within 0 and `n`, or `confidence` not between 0 and 1.
+        ValueError: `correct` does not lie within 0 and `n`.
     """
     from scipy.stats import binomtest
 
     if n == 0:
         return 0.0, 1.0
-    interval = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -141,6 +140,11 @@ def percentiles(samples: NDArray[np.float64]) -> tuple[float, float]:
     """Return the ends of the middle 95 % of the samples."""
     low, high = np.quantile(samples, (0.025, 0.975))
     return float(low), float(high)
+
+
+def mean_interval(values: NDArray[np.float64], unit: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the 95 % interval of a mean, whose units, such as artists, are drawn with replacement."""
+    return percentiles(over_artists(values[None], unit))
 
 
 def _sums(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -123,7 +123,13 @@ def scores_by_seen(
 def track_loss(tracks: TrackPredictions) -> float:
     """Return the mean negative log likelihood of the tracks, in nats."""
     of_target = tracks.probabilities[np.arange(len(tracks.targets)), tracks.targets]
-    return -float(np.log(np.maximum(of_target, np.finfo(np.float64).tiny)).mean())
+    return -float(logarithms(of_target).mean())
+
+
+def logarithms(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return finite logarithms of probabilities."""
+    logs: NDArray[np.float64] = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return logs
 
 
 def confusion(tracks: TrackPredictions) -> NDArray[np.int64]:
@@ -200,16 +206,16 @@ def number(row: Mapping[str, Any], key: str) -> float:
     return math.nan if value is None else float(value)
 
 
-def rounded(value: Any, digits: int = 6) -> Any:
-    """Return nested metrics as JSON takes them: figures rounded, null for what is not a finite number."""
+def rounded(value: Any) -> Any:
+    """Return nested metrics as JSON takes them: figures of 6 decimals, null for what is not a finite number."""
     if isinstance(value, Mapping):
-        return {key: rounded(item, digits) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(item, digits) for item in value]
+        return [rounded(item) for item in value]
     if isinstance(value, np.generic):
-        return rounded(value.item(), digits)
+        return rounded(value.item())
     if isinstance(value, float):
-        return round(value, digits) + 0.0 if math.isfinite(value) else None  # + 0.0: no -0.0
+        return round(value, 6) + 0.0 if math.isfinite(value) else None  # + 0.0: no -0.0
     return value
 
 

@@ -135,9 +135,9 @@ class ClipPredictions:
     @property
     def log_probabilities(self) -> NDArray[np.float64]:
         """Log-softmax of the logits, in float64, shape ``(clip, genre)``."""
-        logits = self.logits.astype(np.float64)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        normalized: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        from scipy.special import log_softmax
+
+        normalized: NDArray[np.float64] = log_softmax(self.logits.astype(np.float64), axis=1)
         return normalized
 
     @property

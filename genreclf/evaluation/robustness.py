@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from genreclf.evaluation.intervals import artist_index, artist_interval, over_artists, percentiles, wilson_interval
+from genreclf.evaluation.intervals import artist_index, artist_interval, mean_interval, wilson_interval
 from genreclf.evaluation.predictions import TrackPredictions
 
 Interval = tuple[float, float]
@@ -52,14 +51,9 @@ class Robustness:
             n=n,
             accuracy=float(right.mean()),
             drop=float(lost.mean()),
-            drop_ci95=_bootstrap(lost, np.arange(n)),
-            drop_ci95_artists=None if artist is None else _bootstrap(lost, artist),
+            drop_ci95=mean_interval(lost, np.arange(n)),
+            drop_ci95_artists=None if artist is None else mean_interval(lost, artist),
             flips=float(flipped.mean()),
             flips_ci95=wilson_interval(int(flipped.sum()), n),
             flips_ci95_artists=None if artist is None else artist_interval(flipped[None].astype(np.float64), artist),
         )
-
-
-def _bootstrap(values: NDArray[np.float64], unit: NDArray[np.int64]) -> Interval:
-    """Return the 95 % interval of a mean, whose units are drawn with replacement."""
-    return percentiles(over_artists(values[None], unit))

@@ -39,6 +39,7 @@ from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
 from genreclf.models.encoders.base import Encoder
 from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import SUBSETS
 from genreclf.training.artifacts import PREFIX, check_reference
 from genreclf.training.best_epoch import LOGGED
 
@@ -143,7 +144,7 @@ def check_spectrograms(trained: Path, spec: FeatureSpec, now: FeatureSpec) -> No
         )
 
 
-def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = ("train", "val", "test")) -> None:
+def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = SUBSETS) -> None:
     """Raise a `UserError` if a fraction of the batches of a subset is less than one, or too few to validate."""
     problems = []
     in_epochs = config.trainer.others.get("check_val_every_n_epoch", 1) is not None

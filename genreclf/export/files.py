@@ -112,12 +112,11 @@ def export(
     format: Format,
     metadata: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
-    allowed: float = LARGEST_DIFFERENCE,
 ) -> Checked:
     """Write a trained model as one file and compare it with the original on noise, tones and some files.
 
-    The file is replaced only if no probability differs by more than `allowed`. It says `metadata` of itself, see
-    `describe`.
+    The file is replaced only if no probability differs by more than `LARGEST_DIFFERENCE`. It says `metadata` of
+    itself, see `describe`.
 
     Raises:
         UserError: The model or a file of audio cannot be used, or the difference is larger.
@@ -126,11 +125,11 @@ def export(
     with atomic_path(path) as partial:
         format.write(program, partial, metadata or {})
         result = compared(format, partial, predictor, files)
-        if result.largest > allowed:
+        if result.largest > LARGEST_DIFFERENCE:
             worst = max(result.differences, key=lambda name: result.differences[name])
             raise UserError(
                 f"{path} was not written: its probabilities differ from the original's by {result.largest:.1e} on "
-                f"{worst}, more than {allowed:g}."
+                f"{worst}, more than {LARGEST_DIFFERENCE:g}."
             )
     return result
 

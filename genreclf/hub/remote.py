@@ -1,11 +1,11 @@
 """Push trained models to the Hugging Face hub and pull them from there."""
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from genreclf.datasets.download import hub_endpoint
 from genreclf.errors import UserError, require
 from genreclf.hub.bundle import LARGEST_BYTES, SIMILARITY, rebuild, write_bundle
 from genreclf.reports.card import UNKNOWN_LICENSE, write_card
@@ -30,7 +30,7 @@ def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, privat
         write_bundle(run, folder)
         write_card(folder, repo=repo, license=license)
         with _sentences(repo):
-            api = HfApi(endpoint=_endpoint())
+            api = HfApi(endpoint=hub_endpoint())
             address = api.create_repo(repo, private=private or None, exist_ok=True)
             api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Share a run of genreclf")
     return str(address)
@@ -63,7 +63,7 @@ def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequenc
         raise UserError(f"--to {path} cannot be created ({error.strerror}); choose another folder.") from error
     with tempfile.TemporaryDirectory() as temporary:
         with _sentences(repo):
-            api = HfApi(endpoint=_endpoint())
+            api = HfApi(endpoint=hub_endpoint())
             found = api.model_info(repo, revision=revision, files_metadata=True)
             sizes = {file.rfilename: file.size for file in found.siblings or ()}
             _check_sizes(repo, sizes)
@@ -77,10 +77,6 @@ def _check_sizes(repo: str, sizes: dict[str, int | None]) -> None:
             raise UserError(f"{repo} has no {name}: it is not a model pushed by genreclf.")
         if (size := sizes.get(name) or 0) > largest:
             raise UserError(f"{name} of {repo} has {size} bytes, more than {largest}, so it is not fetched.")
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT") or None
 
 
 @contextmanager

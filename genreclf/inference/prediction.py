@@ -6,7 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.evaluation.calibration import Calibration, logarithms, tempered
+from genreclf.evaluation.calibration import Calibration, tempered
+from genreclf.evaluation.metrics import logarithms
 
 CHANGING_BITS = 0.5
 """Least entropy of the windows' mean of a song that changes: that of two genres at 89 and 11 %."""
@@ -143,7 +144,9 @@ class Prediction:
 
 def _entropy_bits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the entropies of distributions ``(..., genre)``."""
-    bits: NDArray[np.float64] = np.abs((probabilities * np.log2(np.where(probabilities > 0, probabilities, 1))).sum(-1))
+    from scipy.special import entr
+
+    bits: NDArray[np.float64] = entr(probabilities).sum(-1) / np.log(2)
     return bits
 
 

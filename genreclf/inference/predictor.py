@@ -168,10 +168,6 @@ class GenrePredictor:
         except UnreadableTrack as error:
             raise UserError(f"{printable(name) if name is not None else 'The waveform'}: {error}") from None
 
-    def timeline(self, song: Song, *, sample_rate: int | None = None) -> Timeline:
-        """Return the genres of a song over time; see `predict`."""
-        return self.predict(song, sample_rate=sample_rate).timeline
-
     def embed(self, song: Song, *, sample_rate: int | None = None) -> NDArray[np.float32]:
         """Return the embedding of a song, shape ``(dimension,)``: the mean of its windows' embeddings.
 

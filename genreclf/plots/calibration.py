@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.evaluation.calibration import logarithms, risk, tempered
+from genreclf.evaluation.calibration import risk, tempered
 from genreclf.evaluation.intervals import wilson_interval
-from genreclf.evaluation.metrics import calibration_error, get_metric, reliability
+from genreclf.evaluation.metrics import calibration_error, get_metric, logarithms, reliability
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 from genreclf.plots.style import BLUE, EDGE, GRAY, INK, ORANGE, new_figure, save, tidy
 

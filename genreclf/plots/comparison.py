@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from genreclf.evaluation.metrics import number
 from genreclf.plots.run import heatmap
-from genreclf.plots.style import BLUE, BROWN, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, new_figure, save, tidy
+from genreclf.plots.style import COLORS, INK, VERMILION, new_figure, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, BROWN)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKS = ("o", "s", "^", "D")
 

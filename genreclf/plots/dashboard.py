@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.plots.comparison import COLORS
 from genreclf.plots.run import heatmap
-from genreclf.plots.style import INK, marked, new_figure, save, tidy
+from genreclf.plots.style import COLORS, INK, marked, new_figure, save, tidy
 from genreclf.plots.sweep import axis_positions, draw_axis
 
 if TYPE_CHECKING:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genreclf.plots.style import BLUE, BROWN, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, new_figure, save, tidy
-
-COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, BROWN)
+from genreclf.plots.style import COLORS, INK, new_figure, save, tidy
 
 
 @dataclass(frozen=True, kw_only=True)

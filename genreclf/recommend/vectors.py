@@ -6,7 +6,6 @@ search is exact.
 """
 
 import math
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.errors import UserError, missing_packages
-from genreclf.run_directory import atomic_path
+from genreclf.run_directory import atomic_path, check_checksum, checksum
 
 if TYPE_CHECKING:
     import faiss
@@ -24,9 +23,6 @@ EXACT_SONGS = 50_000
 
 PROBED_CELLS = 32
 """Cells that a query looks into."""
-
-CHECKSUM = b"crc32:%08x"
-"""Ends the file: the CRC-32 of all bytes before it, which FAISS leaves unread."""
 
 
 class Vectors:
@@ -55,7 +51,7 @@ class Vectors:
         """Read what `save` wrote, or raise `UserError` if it is missing or damaged."""
         faiss = load_faiss()
         try:
-            _check_whole(path)
+            check_checksum(np.memmap(path, np.uint8, "r").data)  # Before FAISS believes the sizes in it.
             index = faiss.read_index(str(path))
         except (MemoryError, OSError, RuntimeError, ValueError) as error:
             raise UserError(f"{path} is missing or damaged; index again: no song is computed anew.") from error
@@ -67,9 +63,9 @@ class Vectors:
         """Write to `path`, whole or not at all."""
         with atomic_path(path) as partial:
             load_faiss().write_index(self.index, str(partial))
-            checksum = CHECKSUM % zlib.crc32(np.memmap(partial, np.uint8, "r").data)
-            with partial.open("ab") as file:
-                file.write(checksum)
+            end = checksum(np.memmap(partial, np.uint8, "r").data)
+            with partial.open("ab") as file:  # FAISS leaves it unread.
+                file.write(end)
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -118,15 +114,6 @@ class Vectors:
             if len(found) >= reachable:
                 break
         return [int(song_id) for song_id in found]
-
-
-def _check_whole(path: Path) -> None:
-    """Check a file before FAISS believes the sizes in it; one of an older version has no checksum."""
-    content = np.memmap(path, np.uint8, "r")
-    size = len(CHECKSUM % 0)
-    checksum = content[-size:].tobytes()
-    if checksum.startswith(CHECKSUM[:6]) and checksum != CHECKSUM % zlib.crc32(content[:-size].data):
-        raise ValueError(f"{path} has another checksum")
 
 
 def load_faiss() -> Any:

@@ -13,6 +13,7 @@ from genreclf.reports.run import answer, genre_table
 from genreclf.reports.tables import Table
 from genreclf.reports.titles import run_title
 from genreclf.run_directory import atomic_write_text
+from genreclf.splits.base import SUBSETS
 
 UNKNOWN_LICENSE = "unknown"
 
@@ -33,9 +34,7 @@ def write_card(folder: Path, *, repo: str, license: str = UNKNOWN_LICENSE) -> No
         leaky_warning=leaky_warning(metrics),
         pretrained=pretrained_note(metrics),
         refit=refit_note(metrics),
-        subsets=Table(
-            header=("subset", unit), cells=[(name, str(len(split[name]))) for name in ("train", "val", "test")]
-        ),
+        subsets=Table(header=("subset", unit), cells=[(name, str(len(split[name]))) for name in SUBSETS]),
         genre_scores=genre_table(metrics),
         dataset=_dataset(config),
         genres=shared["genres"],

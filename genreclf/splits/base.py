@@ -7,7 +7,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -49,12 +49,6 @@ class Split:
     def hash(self) -> str:
         """The first 16 hex digits of the SHA-256 of the subsets; of whole tracks, of their ids alone."""
         return hashlib.sha256(json.dumps(self._entries(), sort_keys=True).encode()).hexdigest()[:16]
-
-    def counts(self, tracks: Iterable[Track]) -> dict[str, dict[str, int]]:
-        """Return the number of segments as ``counts[genre][subset]``; `tracks` must cover those of the subsets."""
-        genre_of = {track.id: track.genre for track in tracks}
-        found = {subset: Counter(genre_of[segment.track_id] for segment in self.subsets[subset]) for subset in SUBSETS}
-        return {genre: {subset: found[subset][genre] for subset in SUBSETS} for genre in self.genres}
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``split.json``: ids by subset, or segments where tracks are cut."""

@@ -18,6 +18,7 @@ from platformdirs import user_cache_path
 from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.run_directory import RunDirectory, atomic_write_text, csv_of
+from genreclf.splits.base import SUBSETS
 
 PREFIX = "wandb:"
 """Begins the name of a model in W&B where a run directory can stand."""
@@ -121,7 +122,7 @@ def split_artifact(path: Path, split: Mapping[str, Any]) -> Any:
     """Return a split as an artifact of W&B: ``split.json`` of the run, and what it holds."""
     import wandb
 
-    counts = {subset: len(split[subset]) for subset in ("train", "val", "test")}
+    counts = {subset: len(split[subset]) for subset in SUBSETS}
     metadata = {key: split[key] for key in ("name", "hash", "leaky", "dataset")} | counts
     artifact = wandb.Artifact(_name("split", split["name"]), type="split", metadata=metadata)
     artifact.add_file(str(path.resolve()), skip_cache=True, policy="immutable")

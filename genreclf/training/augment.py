@@ -34,6 +34,9 @@ class SpecAugment(nn.Module):
         self, *, mel_masks: int = 2, mel_fraction: float = 0.15, frame_masks: int = 2, frame_fraction: float = 0.15
     ) -> None:
         super().__init__()
+        for masks in (mel_masks, frame_masks):
+            if masks < 0:
+                raise ValueError(f"{masks} masks: the number must not be below 0")
         for fraction in (mel_fraction, frame_fraction):
             if not 0 <= fraction < 1:
                 raise ValueError(f"a mask of {fraction} must be at least 0 and below 1")
@@ -157,7 +160,7 @@ class Mixup(nn.Module):
         alpha: The share of the first is drawn from Beta(alpha, alpha), one for each clip; at 0 nothing is mixed.
     """
 
-    def __init__(self, *, alpha: float = 0.2) -> None:
+    def __init__(self, *, alpha: float = 0.3) -> None:
         super().__init__()
         if alpha < 0:
             raise ValueError(f"alpha={alpha} must not be below 0")

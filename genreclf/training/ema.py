@@ -62,7 +62,7 @@ class EMA(EMAWeightAveraging):
 
     def __init__(
         self,
-        decay: float = 0.999,
+        decay: float = 0.99,
         *,
         update_every_n_steps: int = 1,
         update_starting_at_step: int | None = None,

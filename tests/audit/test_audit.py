@@ -152,6 +152,19 @@ def test_many_tracks_are_compared_with_those_of_a_similar_spectrum(monkeypatch: 
     assert [repeat.tracks for repeat in found] == [("07", "30")]
 
 
+@pytest.mark.parametrize(
+    ("start_s", "stop_s", "other_start_s", "other_stop_s"), [(0, 200, 0, 240), (25, 225, 0, 300), (60, 120, 0, 200)]
+)
+def test_shifts_of_long_tracks_count_from_their_beginnings(
+    start_s: int, stop_s: int, other_start_s: int, other_stop_s: int
+) -> None:
+    spec = FeatureSpec.of_pictures(n_mels=32, frames_per_second=20.0, clip_seconds=1)
+    music = np.random.default_rng(0).normal(128, 20, (32, 300 * 20)).astype(np.int16)
+    tracks = {"a": music[:, start_s * 20 : stop_s * 20], "b": music[:, other_start_s * 20 : other_stop_s * 20]}
+    (repeat,) = near_repeats({name: partial(levels.astype, np.int16) for name, levels in tracks.items()}, spec)
+    assert repeat.shift_s == pytest.approx(start_s - other_start_s, abs=0.16)
+
+
 def test_artists_are_separated_and_spelled_once() -> None:
     credits = {"a": "Lauryn Hill; Bob Marley", "b": "Bob Marley & The Wailers", "c": "Earth, Wind & Fire", "d": "Björk"}
     tracks = [Track(id=id, genre="x", path=Path(id), artist=artist) for id, artist in {**credits, "e": "bjork"}.items()]

@@ -1,5 +1,6 @@
 """Every YAML in conf/ composes, passes the check and runs one step."""
 
+import inspect
 import re
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT, Cli
+from hydra.utils import get_class
 
+from genreclf.cli.compose import checked
 from genreclf.run_directory import RunDirectory
 
 FILES = [path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "conf").glob("*/**/*.yaml")]
@@ -104,6 +107,28 @@ ALONE = [*NOT_COMPOSED.pop("experiment"), *NOT_COMPOSED.pop("sweep"), *OF_HYDRA]
 def test_composes(options: list[str], cli: Cli) -> None:
     outcome = cli(*options, "--cfg", "job")
     assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize("option", ["regularization=spec_augment", "regularization=strong", "experiment=best"])
+def test_what_an_option_turns_on_has_all_its_keys(option: str) -> None:
+    turned_on = checked(["data=synthetic", option], run_dir="-")
+    for group, sections in (("augmentation", turned_on.augmentation), ("callbacks", turned_on.callbacks)):
+        for name, section in sections.items():
+            if name in ("spec_augment", "mixup", "filter_augment", "mix_style", "ema"):
+                alone = checked(["data=synthetic", f"{group}={name}"], run_dir="-")
+                assert section == getattr(alone, group)[name]
+    if "spec_augment" in turned_on.augmentation:
+        changed = checked(["data=synthetic", option, "augmentation.spec_augment.mel_masks=3"], run_dir="-")
+        assert changed.augmentation["spec_augment"]["mel_masks"] == 3
+
+
+def test_classes_take_by_default_what_their_options_say() -> None:
+    augmentations = "augmentation=[band_limit,filter_augment,mix_style,mixup,spec_augment]"
+    config = checked(["data=synthetic", augmentations, "callbacks=[default,early_stopping,ema]"], run_dir="-")
+    for name, section in (config.augmentation | config.callbacks).items():
+        parameters = inspect.signature(get_class(section["_target_"])).parameters
+        named = {key: parameters[key].default for key in section if key in parameters}
+        assert named == {key: section[key] for key in named}, name
 
 
 @pytest.mark.parametrize("line", RESULTS)

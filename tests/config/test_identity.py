@@ -1,10 +1,13 @@
 """What makes two configurations the same experiment."""
 
+import inspect
 from typing import Any
 
 import pytest
+from hydra.utils import get_class
 
-from genreclf.config.identity import difference, digest, identity
+from genreclf.cli.compose import checked
+from genreclf.config.identity import LEFT_TO_CLASSES, difference, digest, flat, identity
 
 CONFIG: dict[str, Any] = {
     "run_dir": "a",
@@ -38,6 +41,9 @@ CONFIG: dict[str, Any] = {
         ({"encoder": {"enlarge": 1.75}}, False),
         ({"encoder": {"centered": False}}, True),
         ({"encoder": {"centered": True}}, False),
+        ({"augmentation": {"spec_augment": {"mel_masks": 2, "frame_masks": 2}, "filter_augment": {"knots": 7}}}, True),
+        ({"augmentation": {"band_limit": {"high_hz": 11000.0, "probability": 0.5}}}, True),
+        ({"augmentation": {"spec_augment": {"mel_masks": 3, "frame_masks": 2}}}, False),
         ({"split": {"train_fraction": 0.5, "subset_seed": 3}}, False),
         ({"split": {"artists_per_genre": 2}}, False),
     ],
@@ -45,8 +51,18 @@ CONFIG: dict[str, Any] = {
 def test_places_logging_and_the_way_of_a_step_make_no_other_experiment(change: dict[str, Any], same: bool) -> None:
     changed = {**CONFIG, **change}
     assert (digest(identity(changed)) == digest(identity(CONFIG))) is same
-    sections = ["seed", "optimizer", "data", "split", "features", "model", "encoder"]
+    sections = ["seed", "optimizer", "data", "split", "features", "model", "encoder", "augmentation"]
     assert digest(identity(changed, ignore=sections)) == digest({})
+
+
+def test_what_earlier_versions_left_to_a_class_is_what_it_takes() -> None:
+    options = ["augmentation=[band_limit,filter_augment,spec_augment]"]
+    config = checked(["data=synthetic", *options], run_dir="-")
+    kept = flat({"augmentation": config.augmentation})
+    for key, value in LEFT_TO_CLASSES.items():
+        section, _, name = key.rpartition(".")
+        default = inspect.signature(get_class(kept[f"{section}._target_"])).parameters[name].default
+        assert value == default == kept[key]
 
 
 def test_a_key_that_runs_of_earlier_versions_lack_is_null() -> None:

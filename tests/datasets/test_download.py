@@ -257,6 +257,19 @@ def test_a_full_disk_is_named_before_the_download(
     assert server.starts == []
 
 
+def test_what_a_killed_download_left_counts_as_room(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    free = round(1.5 * len(server.body))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free, 0, free))
+    with pytest.raises(UserError, match="make room"):
+        fetch_from(server, tmp_path)
+    (tmp_path / "genres.tar.gz.part").write_bytes(server.body[:-1])
+    fetch_from(server, tmp_path)
+    check_whole(tmp_path)
+
+
 def test_a_disk_that_fills_is_named(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")

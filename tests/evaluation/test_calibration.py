@@ -10,11 +10,10 @@ from genreclf.evaluation.calibration import (
     LOWEST,
     Calibration,
     fit_temperature,
-    logarithms,
     risk,
     tempered,
 )
-from genreclf.evaluation.metrics import evaluate
+from genreclf.evaluation.metrics import evaluate, logarithms
 from genreclf.evaluation.predictions import ClipPredictions
 
 

@@ -178,7 +178,7 @@ def test_load_in_python(trained: Trained) -> None:
     np.testing.assert_allclose(as_waveform.probabilities, prediction.probabilities, atol=1e-9)
     assert as_waveform.path is None
     assert prediction.probabilities.shape == (len(predictor.genres),)
-    windows = predictor.timeline(song)
+    windows = prediction.timeline
     assert windows.probabilities.shape == (len(windows.start_s), len(predictor.genres))
     assert prediction.spectrogram_db.shape[0] == predictor.spec.n_mels
 
@@ -186,12 +186,13 @@ def test_load_in_python(trained: Trained) -> None:
 def test_the_embedding_is_what_the_classifier_gets(trained: Trained) -> None:
     predictor = genreclf.load(trained.run.path)
     song = trained.music / "metal/4.wav"
-    assert len(predictor.timeline(song).start_s) == 1
+    prediction = predictor.predict(song)
+    assert len(prediction.timeline.start_s) == 1
     embedding = predictor.embed(song)
     assert embedding.shape == (8,)
     with torch.inference_mode():
         logits = predictor.model.network.classifier(torch.from_numpy(embedding))  # type: ignore[operator]
-    np.testing.assert_allclose(logits.softmax(0), predictor.predict(song).probabilities, atol=1e-6)
+    np.testing.assert_allclose(logits.softmax(0), prediction.probabilities, atol=1e-6)
     for network in (torch.nn.Sequential(predictor.model.network, torch.nn.Identity()), torch.nn.Linear(8, 10)):
         predictor.model.network = network
         with pytest.raises(UserError, match="CRNN has no embeddings: its network does not end in a linear layer"):

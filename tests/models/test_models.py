@@ -84,6 +84,12 @@ def test_spec_augment_masks_a_share_with_the_mean() -> None:
     assert torch.allclose(masked[clip][changed[clip]], x[clip].mean())
 
 
+@pytest.mark.parametrize("key", ["mel_masks", "frame_masks"])
+def test_spec_augment_takes_no_negative_number_of_masks(key: str) -> None:
+    with pytest.raises(ValueError, match="must not be below 0"):
+        SpecAugment(**{key: -1})  # type: ignore[arg-type]
+
+
 def test_random_equalizer_moves_every_band_by_a_smooth_curve() -> None:
     torch.manual_seed(0)
     x = torch.randn(2000, 61, 4)

@@ -1,6 +1,7 @@
 """Precision among the nearest, without songs of the query's own artist."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,16 @@ def test_the_interval_keeps_an_artist_together() -> None:
     ratio = np.ptp(together.ci95) / np.ptp(apart.ci95)
     assert ratio == pytest.approx(10**0.5, rel=0.1)
     assert together.ci95[0] < values.mean() < together.ci95[1]
+
+
+def test_the_interval_of_many_artists_takes_little_memory() -> None:
+    group = np.arange(2000).astype(str)
+    collection = Collection(genre=group, group=group)
+    tracemalloc.start()
+    quality(np.random.default_rng(0).random(2000), collection)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 120e6
 
 
 def test_mfcc_is_the_orthonormal_dct() -> None:

@@ -10,7 +10,8 @@ import pytest
 from genreclf.errors import UserError
 from genreclf.recommend.library import checked_records
 from genreclf.recommend.records import Records, Song
-from genreclf.recommend.vectors import CHECKSUM, Vectors
+from genreclf.recommend.vectors import Vectors
+from genreclf.run_directory import CHECKSUM_BYTES
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_an_index_of_an_older_version_is_read(tmp_path: Path) -> None:
     path = tmp_path / "vectors.faiss"
     vectors = np.eye(4, dtype=np.float32)
     Vectors.build(np.arange(4), vectors).save(path)
-    path.write_bytes(path.read_bytes()[: -len(CHECKSUM % 0)])
+    path.write_bytes(path.read_bytes()[:-CHECKSUM_BYTES])
     index = Vectors.load(path)
     assert index.search(vectors[2], 1) == [2]
     with pytest.raises(UserError, match="not those of its songs"):

@@ -1,9 +1,10 @@
 """Tracks to split, and what a split did with them."""
 
+from collections import Counter
 from pathlib import Path
 
 from genreclf.datasets.base import Track
-from genreclf.splits.base import Split, Splitter
+from genreclf.splits.base import SUBSETS, Split, Splitter
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 
@@ -39,3 +40,10 @@ def assign(split: Splitter, tracks: list[Track], **frames: int) -> Split:
 
 def ids(split: Split, subset: str) -> set[str]:
     return {segment.track_id for segment in split.subsets[subset]}
+
+
+def counts_of(split: Split, tracks: list[Track]) -> dict[str, dict[str, int]]:
+    """Return the number of segments by genre and subset."""
+    genre_of = {track.id: track.genre for track in tracks}
+    found = {subset: Counter(genre_of[segment.track_id] for segment in split.subsets[subset]) for subset in SUBSETS}
+    return {genre: {subset: found[subset][genre] for subset in SUBSETS} for genre in split.genres}

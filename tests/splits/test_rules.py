@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from made_tracks import CLIP_FRAMES, GENRES, assign, folder, frames_of, gtzan, ids
+from made_tracks import CLIP_FRAMES, GENRES, assign, counts_of, folder, frames_of, gtzan, ids
 
 from genreclf.datasets.identity import KNOWN_REPEATS
 from genreclf.errors import UserError
@@ -98,7 +98,7 @@ def test_hash_tells_sides_apart_and_nothing_else() -> None:
 
 def test_counts_by_genre_and_side() -> None:
     tracks = gtzan(20)
-    counts = assign(TrackSplitter(train=0.5, val=0.25, test=0.25), tracks).counts(tracks)
+    counts = counts_of(assign(TrackSplitter(train=0.5, val=0.25, test=0.25), tracks), tracks)
     assert list(counts) == list(GENRES)
     assert counts["rock"] == {"train": 10, "val": 5, "test": 5}
 
@@ -108,7 +108,7 @@ def test_counts_by_genre_and_side() -> None:
 def test_tracks_are_stratified(n: int, fractions: tuple[float, float, float]) -> None:
     tracks = folder({"rock": n, "pop": 2 * n})
     train, val, test = fractions
-    counts = assign(TrackSplitter(train=train, val=val, test=test), tracks).counts(tracks)
+    counts = counts_of(assign(TrackSplitter(train=train, val=val, test=test), tracks), tracks)
     for genre, total in (("rock", n), ("pop", 2 * n)):
         exact = {"train": train * total, "val": val * total, "test": test * total}
         assert sum(counts[genre].values()) == total
@@ -120,7 +120,7 @@ def test_tracks_are_stratified(n: int, fractions: tuple[float, float, float]) ->
 
 def test_ten_tracks_round_in_favour_of_the_test() -> None:
     tracks = folder({"rock": 10, "pop": 10})
-    assert assign(TrackSplitter(), tracks).counts(tracks)["rock"] == {"train": 7, "val": 1, "test": 2}
+    assert counts_of(assign(TrackSplitter(), tracks), tracks)["rock"] == {"train": 7, "val": 1, "test": 2}
 
 
 def test_artists_parted_by_a_random_split_are_counted() -> None:
@@ -197,7 +197,7 @@ def test_chunks_fill_tracks_without_overlap_and_leak() -> None:
     assert not split.whole_tracks
     shared = ids(split, "train") & ids(split, "test")
     assert shared
-    counts = split.counts(tracks)
+    counts = counts_of(split, tracks)
     assert counts["blues"] == {"train": 24, "val": 3, "test": 3}
     several = {id for subset in SUBSETS for id in ids(split, subset) if sum(id in ids(split, s) for s in SUBSETS) > 1}
     assert f"split=chunk leaks: {len(several)} of 100 tracks are in more than one subset" in split.warnings[0]

@@ -1,8 +1,8 @@
 """Download files from the Hugging Face hub."""
 
-import os
 from pathlib import Path
 
+from genreclf.datasets.download import hub_endpoint
 from genreclf.errors import UserError
 
 
@@ -17,9 +17,8 @@ def hub_file(repo: str | None, file: str, *, revision: str) -> Path:
 
     if repo is None:
         raise UserError("The hub has no weights for this network: set encoder.weights to a safetensors file.")
-    endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
-        return Path(hf_hub_download(repo, file, revision=revision, endpoint=endpoint))
+        return Path(hf_hub_download(repo, file, revision=revision, endpoint=hub_endpoint()))
     except (HTTPError, OSError, ValueError) as error:
         raise UserError(
             f"{file} of {repo} cannot be downloaded from the hub ({type(error).__name__}): go online once, set "

@@ -43,23 +43,6 @@ PARTS = {
 }
 """TensorFlow's names of the tensors of a layer."""
 
-MTT_TAGS = (
-    *("guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient"),
-    *("beat", "violin", "vocal", "synth", "female", "indian", "opera", "male", "singing", "vocals", "no vocals"),
-    *("harpsichord", "loud", "quiet", "flute", "woman", "male vocal", "no vocal", "pop", "soft", "sitar", "solo"),
-    *("man", "classic", "choir", "voice", "new age", "dance", "male voice", "female vocal", "beats", "harp", "cello"),
-    *("no voice", "weird", "country", "metal", "female voice", "choral"),
-)
-
-MSD_TAGS = (
-    *("rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s", "alternative rock"),
-    *("jazz", "beautiful", "metal", "chillout", "male vocalists", "classic rock", "soul", "indie rock", "Mellow"),
-    *("electronica", "80s", "folk", "90s", "chill", "instrumental", "punk", "oldies", "blues", "hard rock", "ambient"),
-    *("acoustic", "experimental", "female vocalist", "guitar", "Hip-Hop", "70s", "party", "country", "easy listening"),
-    *("sexy", "catchy", "funk", "electro", "heavy metal", "Progressive rock", "60s", "rnb", "indie pop", "sad"),
-    *("House", "happy"),
-)
-
 
 class MusicTagger(Encoder):
     """A tagger of 3-second windows of music, whose layers are averaged over each window.
@@ -85,7 +68,6 @@ class MusicTagger(Encoder):
             raise ValueError("architecture must be musicnn or vgg, and dataset MTT or MSD")
         self.name = f"{architecture}_{dataset.lower()}"
         self.folder = f"musicnn/{dataset}_{architecture}"
-        self.tags = MTT_TAGS if dataset == "MTT" else MSD_TAGS
         self.network = MusicnnNetwork() if architecture == "musicnn" else VGGNetwork()
         self.layers, self.dimension = self.network.layers, self.network.dimensions
 
@@ -150,11 +132,6 @@ class MusicTagger(Encoder):
         widest = max(self.dimensions)
         stacked = torch.stack([functional.pad(each, (0, widest - each.shape[1])) for each in outputs], 1)
         return stacked.view(x.shape[0], -1, *stacked.shape[1:]).transpose(1, 2)
-
-    def tag(self, x: Tensor) -> Tensor:
-        """Return the probability of each tag in each 3 s of waveforms ``(batch, sample)``: ``(batch, frame, tag)``."""
-        _, logits = self.network(self.images(x))
-        return torch.sigmoid(logits).view(x.shape[0], -1, len(self.tags))
 
     def blocks(self) -> list[nn.Module]:
         """Return the parts of the network from input to output."""
