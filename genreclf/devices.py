@@ -24,6 +24,9 @@ NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enou
 UNUSABLE = ("no kernel image is available", "busy or unavailable", "not compatible with devices")
 """In the messages about a GPU that this PyTorch was not built for, or that another process keeps to itself."""
 
+DEVICE_TYPES = {"cpu", "cuda", "mps"}
+"""Types of the devices that a network can be put on."""
+
 
 def first_device(accelerator: str) -> torch.device:
     """Return the first device of a Lightning accelerator, or of the best one for ``auto``; the CPU if it has none.
@@ -58,7 +61,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise refusal from None
-    if device.type not in ("cpu", "cuda", "mps"):
+    if device.type not in DEVICE_TYPES:
         raise refusal
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:

@@ -19,6 +19,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+from genreclf.devices import DEVICE_TYPES
+
 KIND = "sim"
 """The type of the devices."""
 
@@ -271,6 +273,7 @@ def simulated_devices() -> Iterator[Log]:
         patch.setattr(torch, "as_tensor", _made_of_numbers(torch.as_tensor))
         for name in ("gru", "lstm"):
             patch.setattr(torch._VF, name, _recurrent(getattr(torch._VF, name)))
+        patch.setattr("genreclf.devices.DEVICE_TYPES", {*DEVICE_TYPES, KIND})
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "device_count", lambda: DEVICES)
         patch.setattr(torch.cuda, "get_device_name", lambda *_: "Simulated GPU")
