@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import fields
 from typing import Any
 
@@ -77,12 +78,12 @@ def try_own_parts(model: GenreClassifier, data: ClipDataModule) -> None:
         for step in augmentations:
             if _is_own(step):
                 with _failing_named(f"augmentation: {_name(step)}", x):
-                    returned = step(x, y)
+                    returned = deepcopy(step)(x.clone(), y.clone())
                 _check_batch(f"augmentation: {_name(step)}", returned, genres)
         if _is_own(model.loss) and type(model).clip_loss is GenreClassifier.clip_loss:
             guessed = torch.zeros(y.shape, requires_grad=True)
             with _failing_named(f"loss: {_name(model.loss)}", guessed):
-                loss = model.loss(guessed, y)
+                loss = deepcopy(model.loss)(guessed, y)
             _check_shape(f"loss: {_name(model.loss)}", loss, "the mean loss of the batch", torch.Size())
 
 
