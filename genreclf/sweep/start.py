@@ -11,7 +11,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from genreclf.distributed.launchers import JOBLIB, bind_workers
+from genreclf.escaping import say
 from genreclf.run_directory import atomic_write_text
+from genreclf.sweep.ahead import failing_jobs
 
 GRIDS = (
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
@@ -45,3 +47,6 @@ class SweepStart(Callback):
         atomic_write_text(SweepStart.sweep_dir / "sweep.json", json.dumps(content, indent=2) + "\n")
         if config.hydra.launcher._target_ == JOBLIB:
             bind_workers()
+        if config.hydra.sweeper._target_ in GRIDS:
+            for sentence in failing_jobs(config):
+                say(f"Note: {sentence}")
