@@ -218,7 +218,9 @@ def _unreadable(error: Exception) -> UnreadableTrack:
     if isinstance(error, UnicodeEncodeError):
         return UnreadableTrack(NOT_UTF8)
     words = str(getattr(error, "error_string", error))  # Of soundfile.LibsndfileError, without its prefix.
-    return UnreadableTrack(f"not readable as audio: {words.strip().rstrip('.')}")
+    # What libsndfile says of a file without any audio; that it is a regular file was checked.
+    reason = "it holds none, or is damaged" if "does not exist or is not a regular file" in words else words
+    return UnreadableTrack(f"not readable as audio: {reason.strip().rstrip('.')}")
 
 
 @contextmanager

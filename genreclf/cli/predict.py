@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import os
+import re
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -36,6 +37,9 @@ NOT_SURE = "not sure"
 def main(arguments: list[str]) -> None:
     """Print the genres of each song; name a bad file and go on, and fail only if no song could be predicted."""
     options = parser().parse(arguments)
+    for word in map(str, options.paths):
+        if re.fullmatch(r"[~+]?[a-z_]+(\.\w+)*=.*", word) and not Path(word).exists():
+            raise UserError(f"{word} is no song: predict takes no settings, as a run keeps those of its training.")
     from genreclf.inference.listing import audio_files, short_name
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.run_directory import NoSpace

@@ -71,6 +71,9 @@ def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool =
         return f"{first_line(error).removeprefix(OF_A_RESOLVER)}."
     if isinstance(error, OmegaConfBaseException):
         key = re.search(r"full_key: (\S+)", str(error))
+        if key and "is not in struct" in first_line(error):
+            section = error.parent_node
+            return f"There is no key {key[1]}; {_near(key[1], section if isinstance(section, DictConfig) else None)}"
         return f"{key[1]}: {first_line(error)}" if key else first_line(error)
     if isinstance(error, ConfigCompositionException):
         return _not_composed(error, commands, can_sweep)

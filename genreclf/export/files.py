@@ -93,6 +93,7 @@ class TorchExport(Format):
 
     def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the program with its metadata."""
+        warnings.filterwarnings("ignore", "No complete tensor found in the group")  # Of views, which it saves whole.
         torch.export.save(program, path, extra_files={"metadata.json": json.dumps(dict(metadata))})
 
     def run(self, path: Path, waveforms: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

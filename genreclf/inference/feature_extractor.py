@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -106,7 +107,7 @@ class FeatureExtractor:
             NoSpace: There is no space for temporary files.
         """
         for name, skip_s in (("skip_start_s", skip_start_s), ("skip_end_s", skip_end_s)):
-            if not 0 <= skip_s < math.inf:
+            if not (isinstance(skip_s, Real) and 0 <= skip_s < math.inf):
                 raise UnreadableTrack(f"{name}={skip_s} must be a number of seconds from 0 on")
         if self.of_source is not None:
             skipped = {"skip_start_s": skip_start_s, "skip_end_s": skip_end_s}
@@ -122,16 +123,18 @@ class FeatureExtractor:
             return
         skips = round(skip_start_s * stream.sample_rate), round(skip_end_s * stream.sample_rate)
         with sentence_when_full(), tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as samples:
-            used_samples = 0
+            used_samples, is_audible = 0, False
 
             def blocks() -> Iterator[NDArray[np.float32]]:
-                nonlocal used_samples
+                nonlocal used_samples, is_audible
                 for block in without_ends(stream, *skips):
                     used_samples += len(block)
+                    is_audible = is_audible or bool(block.any())
                     yield block
-                if used_samples < 2:
+                if used_samples < 2 or not is_audible:
+                    left = "nothing" if used_samples < 2 else "only digital silence"
                     raise UnreadableTrack(
-                        f"nothing is left of its {stream.duration_s:.1f} s without the first {skip_start_s:g} s "
+                        f"{left} is left of its {stream.duration_s:.1f} s without the first {skip_start_s:g} s "
                         f"and the last {skip_end_s:g} s"
                     )
 

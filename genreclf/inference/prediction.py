@@ -123,6 +123,8 @@ class Prediction:
 
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
         """Return the `k` most probable genres (default: all) with their probabilities, in descending order."""
+        if k is not None and k < 1:
+            raise ValueError(f"k={k} must be at least 1")
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.genres[i], float(self.probabilities[i])) for i in order]
 

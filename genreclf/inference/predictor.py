@@ -272,7 +272,13 @@ def _opened(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
         with open_audio(Path(song)) as stream:
             yield stream
         return
-    waveform = np.asarray(song)
+    waveform = np.asarray(song.detach().cpu() if isinstance(song, Tensor) else song)
+    if waveform.dtype.kind not in "fiu":
+        kind = type(song).__name__
+        raise UserError(
+            f"A song is a path, or a waveform as an array of floats with its sample_rate, not of the type {kind}; "
+            "predict several songs one by one."
+        )
     if sample_rate is None:
         raise UserError("A waveform needs its sample_rate in Hz.")
     if waveform.dtype.kind != "f":

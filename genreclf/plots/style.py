@@ -7,6 +7,7 @@ K. Ito, "Color universal design" (2008), those of GTZAN's genres mostly of P. To
 
 import colorsys
 import textwrap
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -126,5 +127,6 @@ def tidy(axes: "Axes", grid_axis: Any) -> None:
 
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as a PNG, whole or not at all."""
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")  # Of names in other scripts, drawn as boxes.
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", pil_kwargs={"compress_level": 3})

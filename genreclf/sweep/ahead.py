@@ -18,47 +18,58 @@ MOST_VALUES = 100
 
 
 def failing_jobs(config: DictConfig) -> Iterator[str]:
-    """Yield a sentence for each value of a grid with which a job will fail, once for each reason.
+    """Yield a sentence for each value of a grid with which a job will fail, and for each mistake of all jobs.
 
     Each value is composed with the first values of the other keys, so that there is such a job.
 
     Args:
         config: Of the sweep, as Hydra composed it without what its jobs vary.
     """
+    fixed, varied = _grid(config)
+    first = {key: words[0] for key, words in {**fixed, **varied}.items()}
+    of_first = _mistakes(config, [*first.values()])
+    of_others = {
+        (key, word): _mistakes(config, [*{**first, key: word}.values()])
+        for key, word in islice(((key, word) for key, words in varied.items() for word in words[1:]), MOST_VALUES)
+    }
+    for mistake in of_first:
+        blamed = {key for (key, _), mistakes in of_others.items() if mistake not in mistakes}
+        jobs = f"The job with {first[min(blamed)]}" if blamed else "Every job"
+        yield f"{jobs} will fail: {mistake}"
+    for (_, word), mistakes in of_others.items():
+        for mistake in mistakes:
+            if mistake not in of_first:
+                yield f"The job with {word} will fail: {mistake}"
+
+
+def _mistakes(config: DictConfig, overrides: list[str]) -> list[str]:
+    """Return what is wrong with the configuration of a job, a sentence each."""
     from genreclf.config.config import Config
 
-    known: set[str] = set()
-    loader = GlobalHydra.instance().config_loader()
-    for varied, overrides in islice(_jobs(config), MOST_VALUES):
-        with suppress(HydraException, OmegaConfBaseException, LookupError, ValueError):  # Hydra's to tell.
-            composed = loader.load_sweep_config(config, overrides)
-            ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-            ours.run_dir = None
-            try:
-                Config.from_hydra(ours, run_dir="-", overrides=overrides)
-            except UserError as error:
-                if (reason := str(error)) not in known:
-                    known.add(reason)
-                    yield f"The job with {varied} will fail: {reason}"
+    with suppress(HydraException, OmegaConfBaseException, LookupError, ValueError):  # Hydra's to tell.
+        composed = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+        ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        ours.run_dir = None
+        try:
+            Config.from_hydra(ours, run_dir="-", overrides=overrides)
+        except UserError as error:
+            return str(error).splitlines()
+    return []
 
 
-def _jobs(config: DictConfig) -> Iterator[tuple[str, list[str]]]:
-    """Yield each value of each key that a sweep varies, and the overrides of a job with it."""
+def _grid(config: DictConfig) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the overrides that all jobs share, and those of each key that a sweep varies."""
     settings = config.hydra
     params: dict[str, Any] = OmegaConf.to_container(settings.sweeper.get("params") or OmegaConf.create())  # type: ignore[assignment]
     words = [*(f"{key}={value}" for key, value in params.items()), *settings.overrides.task]
-    values: dict[str, list[str]] = {}
-    varied: list[str] = []
+    fixed: dict[str, list[str]] = {}
+    varied: dict[str, list[str]] = {}
     for override in OverridesParser.create().parse_overrides(words):
         key = override.get_key_element()
+        fixed.pop(key, None)
+        varied.pop(key, None)
         if override.is_discrete_sweep():
-            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            varied.append(key)
+            varied[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
-            values[key] = [f"{key}={override.get_value_element_as_str()}"]
-    if not all(values.values()):
-        return
-    first = {key: words[0] for key, words in values.items()}
-    for key in dict.fromkeys(varied):
-        for word in values[key]:
-            yield word, [*{**first, key: word}.values()]
+            fixed[key] = [f"{key}={override.get_value_element_as_str()}"]
+    return fixed, {key: words for key, words in varied.items() if words}

@@ -19,6 +19,12 @@ def test_a_key_is_not_removed(override: str, cli: Cli) -> None:
     assert not Path("again").exists()
 
 
+@pytest.mark.usefixtures("finished")
+def test_a_misspelt_key_is_answered_as_in_training(cli: Cli) -> None:
+    outcome = cli("evaluate", "run", "data.sedd=3")
+    assert (outcome.code, outcome.err) == (2, "There is no key data.sedd; did you mean data.seed?\n")
+
+
 def test_a_logger_of_the_run_is_removed(cli: Cli, finished: RunDirectory) -> None:
     config = finished.read_config()
     config["logger"] = {"csv": {"_target_": "lightning.pytorch.loggers.CSVLogger"}}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import Cli, Trained, forked, run_main
 
 import genreclf
@@ -24,11 +25,40 @@ def predictor(trained: Trained) -> GenrePredictor:
 NOISE = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
 
 
-@pytest.mark.parametrize("skip_s", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("skip_s", [-1.0, math.nan, math.inf, "1"])
 @pytest.mark.parametrize("name", ["skip_start_s", "skip_end_s"])
-def test_a_skip_is_a_number_of_seconds(name: str, skip_s: float, predictor: GenrePredictor) -> None:
+def test_a_skip_is_a_number_of_seconds(name: str, skip_s: object, predictor: GenrePredictor) -> None:
     with pytest.raises(UserError, match=f"{name}={skip_s} must be a number of seconds from 0 on"):
-        predictor.predict(NOISE, sample_rate=8000, **{name: skip_s})
+        predictor.predict(NOISE, sample_rate=8000, **{name: skip_s})  # type: ignore[arg-type]
+
+
+def test_silence_between_the_skipped_ends_has_no_genre(predictor: GenrePredictor) -> None:
+    song = np.concatenate([NOISE, np.zeros(16000, np.float32)])
+    with pytest.raises(UserError, match=r"only digital silence is left of its 3\.0 s without the first 2 s"):
+        predictor.predict(song, sample_rate=8000, skip_start_s=2)
+
+
+@pytest.mark.parametrize("song", [None, b"song.wav", ["a.wav", "b.wav"]], ids=str)
+@pytest.mark.parametrize("rate", [None, 8000])
+def test_what_is_no_song_is_named(song: object, rate: int | None, predictor: GenrePredictor) -> None:
+    with pytest.raises(UserError, match=rf"A song is a path, or a waveform .* not of the type {type(song).__name__}"):
+        predictor.predict(song, sample_rate=rate)  # type: ignore[arg-type]
+
+
+def test_a_tensor_that_is_trained_is_a_waveform_too(predictor: GenrePredictor) -> None:
+    expected = predictor.predict(NOISE, sample_rate=8000).probabilities
+    found = predictor.predict(torch.tensor(NOISE, requires_grad=True), sample_rate=8000)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.probabilities, expected)
+    with pytest.raises(ValueError, match="k=-1 must be at least 1"):
+        found.top(-1)
+
+
+def test_a_setting_is_no_song(cli: Cli, trained: Trained) -> None:
+    outcome = cli("predict", str(trained.run.path), str(trained.music / "blues/0.wav"), "model=cnn")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "model=cnn is no song: predict takes no settings, as a run keeps those of its training.\n",
+    )
 
 
 @pytest.mark.parametrize("rate", [8000.5, 0, -8000, math.nan, math.inf, "8000"])

@@ -102,7 +102,7 @@ def write_bad(folder: Path) -> dict[str, str]:
         "empty.wav": "empty file",
         "empty.mp3": "empty file",
         "text.wav": "not readable as audio",
-        "text.mp3": "not readable as audio",
+        "text.mp3": "not readable as audio: it holds none, or is damaged",
         "text.m4a": "not readable as audio: Format not recognised; install FFmpeg, which reads more formats",
         "random.flac": "not readable as audio",
         "zeros.ogg": "not readable as audio",

@@ -13,12 +13,21 @@ def test_a_wrong_value_is_named_before_the_first_job(cli: Cli, tiny: list[str]) 
     assert "6 jobs: 2 finished, 4 failed." in outcome.out
 
 
+def test_a_wrong_value_that_comes_first_is_blamed_alone(cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, "model.dropout=0.1,0.3", "optimizer.lr=fast,0.01", "seed=1,-3", "-m")
+    assert [line for line in outcome.err.splitlines() if line.startswith("Note: ")] == [
+        "Note: The job with optimizer.lr=fast will fail: optimizer.lr=fast must be a number.",
+        "Note: The job with seed=-3 will fail: seed=-3 must lie between 0 and 4294967295.",
+    ]
+    assert "8 jobs: 2 finished, 6 failed." in outcome.out
+
+
 def test_a_mistake_of_all_jobs_is_named_once(cli: Cli, tiny: list[str]) -> None:
     outcome = cli(*tiny, "trainer.max_epochs=0", "seed=1,2", "-m")
-    assert outcome.err.count("Note: The job with seed=1 will fail: trainer.max_epochs=0 must be at least 1.") == 1
+    assert outcome.err.count("Note: Every job will fail: trainer.max_epochs=0 must be at least 1.") == 1
     assert outcome.err.count("Note: ") == 1
 
 
 def test_values_of_a_file_of_a_sweep_are_looked_at_too(cli: Cli, tiny: list[str]) -> None:
-    outcome = cli(*tiny, "sweep=seeds", "trainer.max_epochs=0", "-m")
-    assert outcome.err.startswith("Note: The job with seed=0 will fail: trainer.max_epochs=0 must be at least 1.\n")
+    outcome = cli(*tiny, "sweep=seeds", "data.batch_size=20,0", "-m")
+    assert outcome.err.startswith("Note: The job with data.batch_size=0 will fail: data.batch_size=0 must be at least")
