@@ -17,8 +17,9 @@ only say that it has lost the connection."""
 
 def main() -> None:
     """Do this rank's share of a task."""
-    task, run_dir, parent_pid = sys.argv[1:]
-    exit_with_parent(int(parent_pid))
+    task, run_dir, parent = sys.argv[1:]
+    parent_pid = int(parent)
+    exit_with_parent(parent_pid)
     run = RunDirectory(run_dir)
     try:
         gc.disable()  # Nothing imported is freed, and looking for it takes a sixth of the time.
@@ -39,7 +40,8 @@ def main() -> None:
             raise
         raise SystemExit(error.exit_code) from None
     except Exception as error:
-        run.record_failure(error, unless_known=True)
+        if os.getppid() == parent_pid:  # Else the run was killed, and another rank ended before this one.
+            run.record_failure(error, unless_known=True)
         time.sleep(SURVIVED_S)
         raise
 

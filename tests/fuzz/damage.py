@@ -46,6 +46,10 @@ def of_bytes(content: bytes, chance: random.Random, *, head: int | None = None) 
     return bytes(data)
 
 
+DEEPEST = 50
+"""Where values that are nested as damage are no longer looked into."""
+
+
 def of_value(value: Any, chance: random.Random) -> Any:
     """Return nested lists and dictionaries with some entries changed, removed, renamed, moved or added."""
     value = copy.deepcopy(value)
@@ -69,11 +73,11 @@ def of_value(value: Any, chance: random.Random) -> Any:
     return value
 
 
-def _places(value: Any) -> Any:
-    if isinstance(value, dict | list):
+def _places(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, dict | list) and depth < DEEPEST:
         for key in list(value) if isinstance(value, dict) else range(len(value)):
             yield value, key
-            yield from _places(value[key])
+            yield from _places(value[key], depth + 1)
 
 
 def of_json(content: bytes, chance: random.Random) -> bytes:
