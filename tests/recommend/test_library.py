@@ -151,6 +151,14 @@ def test_a_song_from_elsewhere_and_a_copy(cli: Cli, indexed: tuple[str, Path], t
     assert "bad.wav: not readable" in cli("recommend", run, "bad.wav").err
 
 
+def test_a_link_is_a_song_of_its_own(cli: Cli, run: str, music: Path) -> None:
+    (music / "blues/link.wav").symlink_to(music / "metal/0.wav")
+    assert cli("index", run, "music").out.startswith("16 indexed")
+    found = rows(cli("recommend", run, str(music / "blues/link.wav"), "--format", "csv", "-k", "20"))
+    assert len(found) == 14
+    assert not {"blues/link.wav", "metal/0.wav"} & {row["name"] for row in found}
+
+
 def test_formats(cli: Cli, indexed: tuple[str, Path]) -> None:
     run, music = indexed
     ask = ("recommend", run, str(music / "blues/0.wav"), "-k", "14", "--format")
