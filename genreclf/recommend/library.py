@@ -125,7 +125,7 @@ class Library:
         diverse: bool = False,
         artist: str | None = None,
         other_artists: bool = False,
-        exclude_artists: Sequence[str] = (),
+        exclude_artists: str | Sequence[str] = (),
     ) -> list[Recommendation]:
         """Return songs like this one, never itself nor a copy of it.
 
@@ -138,14 +138,14 @@ class Library:
                 producing summaries", SIGIR 1998).
             artist: Who made the song, if a prediction is given.
             other_artists: Nothing by the song's own artist, nor by any of them if it has several.
-            exclude_artists: Nothing by these.
+            exclude_artists: Nothing by these; a text is one artist.
 
         Raises:
             UserError: The artist or the embedding of the song is not known, but needed.
         """
         if song.embedding is None:
             raise UserError("The model does not end in a linear layer, so there is no embedding to compare songs by.")
-        unwanted = list(exclude_artists)
+        unwanted = [exclude_artists] if isinstance(exclude_artists, str) else list(exclude_artists)
         if other_artists:
             known = song.artist if isinstance(song, Song) else artist
             if known is None:
