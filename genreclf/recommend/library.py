@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 
@@ -141,8 +142,15 @@ class Library:
             exclude_artists: Nothing by these; a text is one artist.
 
         Raises:
-            UserError: The artist or the embedding of the song is not known, but needed.
+            UserError: The artist or the embedding is not known, but needed; `song` is neither; or `k` is below 1.
         """
+        if not isinstance(song, Song | Prediction):
+            raise UserError(
+                "like takes a song of the library, from find(NAME), or a prediction, from "
+                f"genreclf.load(RUN).predict(FILE), not {type(song).__name__}."
+            )
+        if not isinstance(k, Integral) or k < 1:
+            raise UserError(f"k={k!r} is not a whole number above 0.")
         if song.embedding is None:
             raise UserError("The model does not end in a linear layer, so there is no embedding to compare songs by.")
         unwanted = [exclude_artists] if isinstance(exclude_artists, str) else list(exclude_artists)
@@ -157,6 +165,7 @@ class Library:
             without = np.append(without, song.id)
         elif song.path is not None:
             without = np.append(without, self.records.ids_at(song.path))
+        k = int(k)  # FAISS takes no other, such as NumPy's.
         wanted = k * DIVERSE_POOL if diverse else k
         target = self.similarity.of_songs([song])[0]
         fetched = wanted + 5
