@@ -91,6 +91,14 @@ def test_options_of_a_search_are_refused(cli: Cli) -> None:
     assert "--diverse, --library has no effect with --evaluate" in outcome.err
 
 
+@pytest.mark.parametrize("song", ["song.wav", "pop.00001", "a=b.wav"])
+def test_a_song_is_refused(song: str, cli: Cli) -> None:
+    Path("a=b.wav").touch()
+    outcome = cli("recommend", "run", "--evaluate", "data.artists=artists.csv", song)
+    assert outcome.code == 2
+    assert f"--evaluate takes no song, but settings such as data.artists=FILE; omit {song}." in outcome.err
+
+
 def test_segments_of_tracks_count_as_their_tracks(cli: Cli, tiny: list[str]) -> None:
     assert cli(*tiny, "split=track", "split.pieces=true", "run_dir=run").code == 0
     outcome = cli("recommend", "run", "--evaluate", "-k", "1", "--format", "json")
