@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Cli, Outcome, Trained
+from helpers import Cli, Outcome, Trained, divide
 
 from genreclf.errors import UserError
 from genreclf.inference.predictor import GenrePredictor
@@ -242,6 +242,8 @@ def test_weights_of_validation_tracks_are_used_and_older_libraries_are_indexed_a
     cli: Cli, run: str, trained: Trained
 ) -> None:
     music = ["data=folder", f"data.root={trained.music}", f"data.store_dir={trained.music.parent / 'stores'}"]
+    others = [f"{genre}/{number}" for genre in ("classical", "metal") for number in range(4)]
+    divide(RunDirectory(run), test=("blues/1", "blues/2", "blues/3"), val=("blues/0", *others))
     outcome = cli("recommend", run, "--evaluate", "-k", "2", "--format", "json", *music)
     assert outcome.code == 0, outcome.err
     assert "validation tracks: embedding " in outcome.err
