@@ -30,6 +30,7 @@ from genreclf.__main__ import main
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.experiment import rank
 from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import Split
 from genreclf.sweep.process import warm_up
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +97,16 @@ def write_music(root: Path) -> None:
         path = root / track.genre / f"{number}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, samples, rate)
+
+
+def divide(run: RunDirectory, test: tuple[str, ...], val: tuple[str, ...]) -> None:
+    """Change the test and validation tracks of a run."""
+    record = run.read_json(run.split)
+    split = Split.from_json(record)
+    segments = {segment.track_id: segment for segment in (*split.train, *split.val, *split.test)}
+    parts = {part: tuple(segments.pop(name) for name in names) for part, names in (("test", test), ("val", val))}
+    split = replace(split, train=tuple(segments.values()), **parts)
+    run.write_json(run.split, {**record, **split.to_json()})
 
 
 def copy_under_odd_name(song: Path, folder: Path) -> Path:

@@ -42,6 +42,11 @@ def main(arguments: list[str]) -> None:
             if value
         ]:
             raise UserError(f"recommend: {', '.join(without_effect)} has no effect with --evaluate; omit it.")
+        for word in options.what:
+            if not word.startswith("~") and ("=" not in word or os.path.isfile(word)):
+                raise UserError(
+                    f"recommend: --evaluate takes no song, but settings such as data.artists=FILE; omit {word}."
+                )
         return evaluate(
             options.run,
             options.what,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from genreclf.datasets.base import Track
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.recommend.quality import Collection
+    from genreclf.run_directory import RunDirectory
 
 
 def evaluate(
@@ -26,7 +27,6 @@ def evaluate(
     from genreclf.cli.compose import load_corpus_for
     from genreclf.inference.predictor import GenrePredictor
     from genreclf.recommend import quality as q
-    from genreclf.recommend.searching import WEIGHTS
     from genreclf.recommend.similarity import usual_weights
     from genreclf.run_directory import RunDirectory
     from genreclf.splits.base import Split
@@ -50,21 +50,26 @@ def evaluate(
     if not any(track.artist for track in tracks):
         note("no artist is known, so songs by the same artist match each other; set data.artists.")
     collection = _collection(tracks)
+    if not collection.right.any():
+        raise UserError(
+            f"None of the {len(tracks)} test tracks has a track of its genre by another artist, so nothing can be "
+            "measured: check data.artists, or give a run with more test tracks."
+        )
     spectrograms = [corpus.store.spectrogram(track.id) for track in tracks]
     probabilities, embeddings = _described(predictor, spectrograms)
     sizes = predictor.model.embedding_sizes or (embeddings.shape[1],)
     weights = usual_weights(sizes)
     if val := [corpus.tracks[name] for name in validation if name in corpus.store.lengths_frames]:
         val_shares, val_embeddings = _described(predictor, [corpus.store.spectrogram(track.id) for track in val])
-        weights = q.preferred_weights(val_embeddings, val_shares, sizes, _collection(val), k)
-        place = f"They are saved in {directory.path / WEIGHTS} for the next index."
-        try:
-            directory.write_json(directory.path / WEIGHTS, {"sizes": list(sizes), "weights": list(weights)})
-        except OSError as error:
-            place = f"They are not saved, since {directory.path} cannot be written to ({error.strerror})."
-        named = [f"part {i + 1}" for i in range(len(sizes))] if len(sizes) > 1 else ["embedding"]
-        chosen = ", ".join(f"{name} {weight:g}" for name, weight in zip([*named, "genres"], weights, strict=True))
-        say(f"Weights chosen on {len(val)} validation tracks: {chosen}. {place}")
+        chosen = q.preferred_weights(val_embeddings, val_shares, sizes, _collection(val), k)
+        if chosen is None:
+            note(
+                f"no weights are chosen, since all find as much on the {len(val)} validation tracks; the usual ones "
+                "are measured."
+            )
+        else:
+            weights = chosen
+            say(f"Weights chosen on {len(val)} validation tracks: {_kept(directory, sizes, weights)}")
     vectors = q.similarity_of(embeddings, probabilities, sizes, weights).vectors(embeddings, probabilities)
     similarity_by = {
         "similarity": vectors @ vectors.T,
@@ -85,6 +90,20 @@ def evaluate(
     groups = len(np.unique(collection.group))
     say(f"{len(tracks)} test tracks in {groups} groups that share no artist, each compared with the other groups.")
     _show(rows, k, form)
+
+
+def _kept(run: "RunDirectory", sizes: Sequence[int], weights: Sequence[float]) -> str:
+    """Save weights for the next index; return what they are and where."""
+    from genreclf.recommend.searching import WEIGHTS
+
+    place = f"They are saved in {run.path / WEIGHTS} for the next index."
+    try:
+        run.write_json(run.path / WEIGHTS, {"sizes": list(sizes), "weights": list(weights)})
+    except OSError as error:
+        place = f"They are not saved, since {run.path} cannot be written to ({error.strerror})."
+    named = [f"part {i + 1}" for i in range(len(sizes))] if len(sizes) > 1 else ["embedding"]
+    listed = ", ".join(f"{name} {weight:g}" for name, weight in zip([*named, "genres"], weights, strict=True))
+    return f"{listed}. {place}"
 
 
 def _collection(tracks: "Sequence[Track]") -> "Collection":

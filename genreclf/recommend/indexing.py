@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from genreclf.audio.decode import read_artist_tag
 from genreclf.data.store import Store
 from genreclf.datasets.base import Track
-from genreclf.datasets.identity import artist_of, gtzan_id, read_artists
 from genreclf.errors import NOT_UTF8, UserError
 from genreclf.escaping import printable
 from genreclf.inference.listing import audio_files
 from genreclf.inference.predictor import GenrePredictor
+from genreclf.recommend.artists import ListedArtists
 from genreclf.recommend.library import checked_records, checkpoint_key, songs_file
 from genreclf.recommend.records import Entry, Records, Song
 from genreclf.recommend.searching import make_searchable, weighting_of
@@ -69,9 +69,9 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
     Artists are those of a file, see `genreclf.datasets.identity.read_artists`, or else of the songs' own tags.
 
     Raises:
-        UserError: One is not a folder.
+        UserError: One is not a folder, or the file of artists names none of the songs.
     """
-    known = read_artists(artists) if artists is not None else {}
+    listed = ListedArtists(artists) if artists is not None else None
     for folder in folders:
         if not Path(folder).is_dir():
             raise UserError(f"{folder} is not a folder: give one of audio files, or a dataset as data=NAME.")
@@ -98,7 +98,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
                     unlisted.add(name)
                 continue
             is_empty = False
-            artist = _artist_of_file(name, known)
+            artist = listed.of_song(name) if listed is not None else None
             mark = f"{status.st_size}-{status.st_mtime_ns}"
             yield Entry(origin=str(root), name=name, path=path, fingerprint=mark, artist=artist)
         if is_empty:  # As the mount point of a drive that is not mounted.
@@ -108,6 +108,14 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
     for root in (Path(folder).resolve() for folder in folders):
         unlisted, left_out = set[str](), set[str]()
         listings[str(root)] = Listing(entries(root, unlisted, left_out), unlisted, left_out, tagged=True)
+    if listed is not None:
+        paths = set[Path]()
+        for listing in listings.values():
+            found = list(listing.entries)
+            listing.entries = iter(found)
+            paths.update(entry.path for entry in found)
+        if (notice := listed.notice(len(paths))) is not None:
+            say(f"Note: {notice}")
     return listings
 
 
@@ -215,6 +223,8 @@ def _update_origin(
     artists = {name: _artist_of(entry, listing) for name, entry in same.items()}
     if renamed := {name: artist for name, artist in artists.items() if artist != known[name][1]}:
         records.rename_artists(origin, renamed)
+    if lost := sum(artist is None for artist in renamed.values()):
+        say(f"The artist of {lost} song{'s' * (lost > 1)} of {origin} is no longer known.")
 
     added, left_out = 0, len(listing.left_out.difference(*map(_with_parents, kept)))
     waiting: list[Song] = []
@@ -285,9 +295,3 @@ def _song_of(entry: Entry, described: Described, predictor: GenrePredictor) -> S
         duration_s=duration_s,
         embedding=embedding,
     )
-
-
-def _artist_of_file(name: str, known: dict[str, str]) -> str | None:
-    stem = Path(name).with_suffix("").as_posix()
-    gtzan = gtzan_id(Path(name).name)
-    return (known.get(gtzan) if gtzan else None) or artist_of(stem, known) or artist_of(Path(stem).name, known)

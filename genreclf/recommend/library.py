@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 
@@ -125,7 +126,7 @@ class Library:
         diverse: bool = False,
         artist: str | None = None,
         other_artists: bool = False,
-        exclude_artists: Sequence[str] = (),
+        exclude_artists: str | Sequence[str] = (),
     ) -> list[Recommendation]:
         """Return songs like this one, never itself nor a copy of it.
 
@@ -138,14 +139,21 @@ class Library:
                 producing summaries", SIGIR 1998).
             artist: Who made the song, if a prediction is given.
             other_artists: Nothing by the song's own artist, nor by any of them if it has several.
-            exclude_artists: Nothing by these.
+            exclude_artists: Nothing by these; a text is one artist.
 
         Raises:
-            UserError: The artist or the embedding of the song is not known, but needed.
+            UserError: The artist or the embedding is not known, but needed; `song` is neither; or `k` is below 1.
         """
+        if not isinstance(song, Song | Prediction):
+            raise UserError(
+                "like takes a song of the library, from find(NAME), or a prediction, from "
+                f"genreclf.load(RUN).predict(FILE), not {type(song).__name__}."
+            )
+        if not isinstance(k, Integral) or k < 1:
+            raise UserError(f"k={k!r} is not a whole number above 0.")
         if song.embedding is None:
             raise UserError("The model does not end in a linear layer, so there is no embedding to compare songs by.")
-        unwanted = list(exclude_artists)
+        unwanted = [exclude_artists] if isinstance(exclude_artists, str) else list(exclude_artists)
         if other_artists:
             known = song.artist if isinstance(song, Song) else artist
             if known is None:
@@ -157,6 +165,7 @@ class Library:
             without = np.append(without, song.id)
         elif song.path is not None:
             without = np.append(without, self.records.ids_at(song.path))
+        k = int(k)  # FAISS takes no other, such as NumPy's.
         wanted = k * DIVERSE_POOL if diverse else k
         target = self.similarity.of_songs([song])[0]
         fetched = wanted + 5

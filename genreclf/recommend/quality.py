@@ -103,8 +103,10 @@ def preferred_weights(
     sizes: tuple[int, ...],
     collection: Collection,
     k: int,
-) -> tuple[float, ...]:
+) -> tuple[float, ...] | None:
     """Return the weights by which the nearest `k` of each validation track are most often of its genre.
+
+    None if all weights are equally good, as where no track has another of its genre among those that it may find.
 
     Embeddings are ``(track, dimension)``, with parts of some sizes, probabilities ``(track, genre)``.
     """
@@ -113,7 +115,9 @@ def preferred_weights(
         vectors = similarity_of(embeddings, probabilities, sizes, weights).vectors(embeddings, probabilities)
         return float(precision_at(vectors @ vectors.T, collection, k).mean())
 
-    return max(all_weights(len(sizes) + 1), key=precision)
+    precisions = {weights: precision(weights) for weights in all_weights(len(sizes) + 1)}
+    best = max(precisions, key=precisions.__getitem__)
+    return best if min(precisions.values()) < precisions[best] else None
 
 
 def similarity_of(

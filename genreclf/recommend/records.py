@@ -193,11 +193,16 @@ class Records:
         return self.songs(ids[places].tolist())
 
     def find(self, text: str) -> list[Song]:
-        """Return the songs of this name or path; where there is none, those whose path ends so, suffix or not."""
+        """Return the songs of this name or path; where there is none, those whose path ends so, suffix or not.
+
+        A link that is a song itself takes precedence over what it links to.
+        """
         end = "/" + text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
         like = r"path LIKE ? ESCAPE '\'"
+        absolute, *followed = _places(text)
         queries = [
-            ("name = ? OR path IN (?, ?)", [text, *_absolute(text)]),
+            ("name = ? OR path = ?", [text, absolute]),
+            *(("path = ?", [place]) for place in followed),
             (like, [f"%{end}"]),
             (" OR ".join([like] * len(SONG_SUFFIXES)), [f"%{end}{suffix}" for suffix in SONG_SUFFIXES]),
         ]
@@ -210,7 +215,7 @@ class Records:
 
     def ids_at(self, path: str | Path) -> NDArray[np.int64]:
         """Return the ids of the songs of this file."""
-        return self._ids("SELECT id FROM song WHERE path IN (?, ?)", _absolute(path))
+        return self._ids("SELECT id FROM song WHERE path IN (?, ?, ?)", _places(path))
 
     def ids_by(self, artists: Collection[str]) -> NDArray[np.int64]:
         """Return the ids of the songs by any of these artists, alone or with others, however capitals are set."""
@@ -276,9 +281,10 @@ def _credits(artist: str | None) -> str | None:
     return "; ".join(credited(artist)) or None
 
 
-def _absolute(path: str | Path) -> list[str]:
-    """Return a path as it is and with its links followed, as a library of folders keeps it."""
-    return [str(Path(path).absolute()), os.path.realpath(path)]
+def _places(path: str | Path) -> list[str]:
+    """Return a path as it is, with the links to its folder followed, as a library of folders keeps it, and with all."""
+    folder, name = os.path.split(Path(path).absolute())
+    return [os.path.join(folder, name), os.path.join(os.path.realpath(folder), name), os.path.realpath(path)]
 
 
 def _note(connection: sqlite3.Connection, values: dict[str, Any]) -> None:

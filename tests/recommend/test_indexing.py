@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
-from helpers import Cli, copy_under_odd_name
+from helpers import Cli, Trained, copy_under_odd_name
 
 from genreclf.escaping import printable
 from genreclf.recommend import Library
+from genreclf.recommend.library import songs_file
 
 
 def test_a_file_in_two_folders_is_one_song(cli: Cli, run: str, music: Path) -> None:
@@ -96,6 +97,37 @@ def test_artists_are_those_of_the_file_given_now_or_of_the_tags(cli: Cli, run: s
     assert artists() == {"metal/1.flac": "Bob", "metal/0.wav": None, "blues/1.flac": "Ann"}
     library = Library.of_run(run)
     assert not any(len(library.records.ids_by([artist])) for artist in ("Cy", "Dan", "Eve"))
+
+
+def test_artists_of_other_songs_are_told_or_refused(cli: Cli, run: str, music: Path, trained: Trained) -> None:
+    Path("some.csv").write_text("metal/0,Dan\nmetal/9,Eve\nblues/1,Cy\n3,Flo\n")
+    outcome = cli("index", run, "music", "--artists", "some.csv")
+    assert outcome.out.startswith("15 indexed"), outcome.err
+    said = "Note: --artists some.csv: 1 of the 4 tracks that it names are not among the songs, metal/9 first."
+    assert said in outcome.err
+    before = songs_file(Path(run, "library")).read_bytes()
+    Path("others.csv").write_text("jazz/0,Dan\nmetal/9,Eve\n")
+    Path("none.csv").write_text("# nothing\n")
+    for name in ("others.csv", "none.csv"):
+        for folders, count in ((("music/blues", "music/metal"), 10), (("music",), 15)):
+            outcome = cli("index", run, *folders, "--artists", name)
+            assert outcome.code == 2
+            assert f"--artists {name} names none of the {count} songs" in outcome.err
+    assert songs_file(Path(run, "library")).read_bytes() == before
+    dataset = ("data=folder", f"data.root={trained.music}", f"data.store_dir={trained.run.path.parent / 'stores'}")
+    outcome = cli("index", run, *dataset, "data.artists=others.csv")
+    assert outcome.code == 2
+    assert "data.artists=others.csv names none of the 15 tracks" in outcome.err
+    assert songs_file(Path(run, "library")).read_bytes() == before
+
+
+def test_songs_that_lose_their_artist_are_told(cli: Cli, run: str, music: Path) -> None:
+    Path("both.csv").write_text("metal/1,Ann\nmetal/0,Dan\n")
+    Path("one.csv").write_text("metal/1,Eve\n")
+    cli("index", run, "music", "--artists", "both.csv")
+    outcome = cli("index", run, "music", "--artists", "one.csv")
+    assert f"The artist of 1 song of {music} is no longer known." in outcome.err
+    assert "no longer known" not in cli("index", run, "music", "--artists", "one.csv").err
 
 
 def test_a_folder_may_have_an_equals_sign_in_its_name(cli: Cli, run: str, music: Path) -> None:

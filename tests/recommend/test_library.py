@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Cli, Outcome, Trained
+from helpers import Cli, Outcome, Trained, divide
 
 from genreclf.errors import UserError
 from genreclf.inference.predictor import GenrePredictor
@@ -151,6 +151,14 @@ def test_a_song_from_elsewhere_and_a_copy(cli: Cli, indexed: tuple[str, Path], t
     assert "bad.wav: not readable" in cli("recommend", run, "bad.wav").err
 
 
+def test_a_link_is_a_song_of_its_own(cli: Cli, run: str, music: Path) -> None:
+    (music / "blues/link.wav").symlink_to(music / "metal/0.wav")
+    assert cli("index", run, "music").out.startswith("16 indexed")
+    found = rows(cli("recommend", run, str(music / "blues/link.wav"), "--format", "csv", "-k", "20"))
+    assert len(found) == 14
+    assert not {"blues/link.wav", "metal/0.wav"} & {row["name"] for row in found}
+
+
 def test_formats(cli: Cli, indexed: tuple[str, Path]) -> None:
     run, music = indexed
     ask = ("recommend", run, str(music / "blues/0.wav"), "-k", "14", "--format")
@@ -234,6 +242,8 @@ def test_weights_of_validation_tracks_are_used_and_older_libraries_are_indexed_a
     cli: Cli, run: str, trained: Trained
 ) -> None:
     music = ["data=folder", f"data.root={trained.music}", f"data.store_dir={trained.music.parent / 'stores'}"]
+    others = [f"{genre}/{number}" for genre in ("classical", "metal") for number in range(4)]
+    divide(RunDirectory(run), test=("blues/1", "blues/2", "blues/3"), val=("blues/0", *others))
     outcome = cli("recommend", run, "--evaluate", "-k", "2", "--format", "json", *music)
     assert outcome.code == 0, outcome.err
     assert "validation tracks: embedding " in outcome.err

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Cli
+from helpers import Cli, divide
 from torchaudio.functional import create_dct
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -18,9 +18,12 @@ from genreclf.recommend.quality import (
     mfcc_moments,
     mfcc_similarities,
     precision_at,
+    preferred_weights,
     quality,
     random_precision,
+    similarity_of,
 )
+from genreclf.run_directory import RunDirectory
 
 GENRE = np.array(["a", "a", "a", "b", "b", "b"])
 GROUP = np.array(["1", "1", "2", "3", "4", "4"])
@@ -67,6 +70,25 @@ def test_the_interval_of_many_artists_takes_little_memory() -> None:
     assert peak_bytes < 120e6
 
 
+@pytest.mark.parametrize(("group", "k"), [(GENRE, 1), (np.arange(6).astype(str), 5)])
+def test_no_weights_are_preferred_where_all_find_as_much(group: np.ndarray, k: int) -> None:
+    """Where no track may be found that is right, and where all tracks are found."""
+    rng = np.random.default_rng(0)
+    embeddings, probabilities = rng.normal(size=(6, 4)), rng.dirichlet(np.ones(3), 6)
+    assert preferred_weights(embeddings, probabilities, (4,), Collection(genre=GENRE, group=group), k) is None
+
+
+def test_weights_that_find_most_are_preferred() -> None:
+    probabilities = np.repeat(np.eye(2), 3, axis=0)
+    embeddings = np.array([0, 1, 2, 0, 1, 2])[:, None] == np.arange(3)
+    collection = Collection(genre=GENRE, group=np.arange(6).astype(str))
+    songs = embeddings.astype(float), probabilities
+    weights = preferred_weights(*songs, (3,), collection, 1)
+    assert weights is not None
+    vectors = similarity_of(*songs, (3,), weights).vectors(*songs)
+    assert precision_at(vectors @ vectors.T, collection, 1).mean() == 1
+
+
 def test_mfcc_is_the_orthonormal_dct() -> None:
     stored = np.random.default_rng(0).integers(0, 256, (128, 50)).astype(np.uint8)
     spec = FeatureSpec.of_pictures(n_mels=128, frames_per_second=12.9, clip_seconds=1)
@@ -91,12 +113,37 @@ def test_options_of_a_search_are_refused(cli: Cli) -> None:
     assert "--diverse, --library has no effect with --evaluate" in outcome.err
 
 
+@pytest.mark.parametrize("song", ["song.wav", "pop.00001", "a=b.wav"])
+def test_a_song_is_refused(song: str, cli: Cli) -> None:
+    Path("a=b.wav").touch()
+    outcome = cli("recommend", "run", "--evaluate", "data.artists=artists.csv", song)
+    assert outcome.code == 2
+    assert f"--evaluate takes no song, but settings such as data.artists=FILE; omit {song}." in outcome.err
+
+
 def test_segments_of_tracks_count_as_their_tracks(cli: Cli, tiny: list[str]) -> None:
-    assert cli(*tiny, "split=track", "split.pieces=true", "run_dir=run").code == 0
+    shares = ("split.train=0.4", "split.val=0.2", "split.test=0.4")
+    assert cli(*tiny, "split=track", "split.pieces=true", *shares, "run_dir=run").code == 0
     outcome = cli("recommend", "run", "--evaluate", "-k", "1", "--format", "json")
     assert outcome.code == 0, outcome.err
     tested = {segment["track_id"] for segment in json.loads(Path("run/split.json").read_text())["test"]}
     assert f"{len(tested)} test tracks in" in outcome.err
+
+
+def test_what_cannot_be_measured_is_told(cli: Cli, finished: RunDirectory) -> None:
+    weights = finished.path / "similarity.json"
+    several, single = ("blues/00000", "blues/00001"), ("metal/00000", "rock/00000")
+    divide(finished, single, several)
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1")
+    assert outcome.code == 2
+    assert "None of the 2 test tracks has a track of its genre by another artist" in outcome.err
+    assert "check data.artists, or give a run with more test tracks" in outcome.err
+    divide(finished, several, single)
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1")
+    assert outcome.code == 0, outcome.err
+    assert "Note: no weights are chosen, since all find as much on the 2 validation tracks" in outcome.err
+    assert "Weights chosen" not in outcome.err
+    assert not weights.exists()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,26 @@ def test_an_index_of_an_older_version_is_read(tmp_path: Path) -> None:
     assert index.search(vectors[2], 1) == [2]
     with pytest.raises(UserError, match="not those of its songs"):
         index.search(np.ones(5, np.float32), 1)
+
+
+def test_a_link_is_found_itself_rather_than_what_it_links_to(records: Records, tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    (folder / "song.flac").touch()
+    (folder / "link.flac").symlink_to("song.flac")
+    (folder / "not indexed.flac").symlink_to("song.flac")
+    (tmp_path / "linked").symlink_to("music")
+    template = records.songs([1])[0]
+    paths = (folder / "song.flac", folder / "link.flac")
+    added = [replace(template, origin=str(folder), name=path.name, path=path) for path in paths]
+    records.change(add=added)
+
+    def found(path: Path | str) -> list[str]:
+        return [song.name for song in records.find(str(path))]
+
+    assert found(folder / "link.flac") == ["link.flac"]
+    assert found(folder / "song.flac") == ["song.flac"]
+    assert found(tmp_path / "linked/link.flac") == ["link.flac"]
+    assert found(folder / "not indexed.flac") == ["song.flac"]
+    assert found("linked/link.flac") == ["link.flac"]
+    assert len(records.ids_at(tmp_path / "linked/link.flac")) == 2

@@ -1,0 +1,44 @@
+"""Songs like a song, asked for in Python."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from genreclf.errors import UserError
+from genreclf.recommend import Library, Song
+
+
+@pytest.fixture
+def library(indexed: tuple[str, Path]) -> Library:
+    """Songs, one of them by Ann."""
+    return Library.of_run(indexed[0])
+
+
+@pytest.fixture
+def song(library: Library) -> Song:
+    """One of them, whose artist is not known."""
+    found = library.find("metal/0.wav")
+    assert found is not None
+    return found
+
+
+def test_a_text_is_one_artist_to_exclude(library: Library, song: Song) -> None:
+    found = [[one.song.name for one in library.like(song, k=20, exclude_artists=names)] for names in (["Ann"], "Ann")]
+    assert found[0] == found[1]
+    assert len(found[0]) == 13
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3", None])
+def test_a_count_that_is_none_is_refused(k: Any, library: Library, song: Song) -> None:
+    with pytest.raises(UserError, match=re.escape(f"k={k!r} is not a whole number above 0")):
+        library.like(song, k=k)
+    assert len(library.like(song, k=cast(int, np.int64(2)))) == 2
+
+
+def test_what_is_no_song_is_refused(library: Library, song: Song) -> None:
+    for path in (str(song.path), song.path, None):
+        with pytest.raises(UserError, match=rf"from find\(NAME\), or .*predict\(FILE\), not {type(path).__name__}\."):
+            library.like(cast(Song, path), k=3)
