@@ -16,6 +16,9 @@ from genreclf.errors import UserError
 MOST_VALUES = 100
 """Values that are looked at, since each takes some tenths of a second."""
 
+HYDRAS_TO_TELL = (HydraException, OmegaConfBaseException, LookupError, ValueError)
+"""Errors of a command that Hydra itself will report."""
+
 
 def failing_jobs(config: DictConfig) -> Iterator[str]:
     """Yield a sentence for each value of a grid with which a job will fail, and for each mistake of all jobs.
@@ -25,7 +28,10 @@ def failing_jobs(config: DictConfig) -> Iterator[str]:
     Args:
         config: Of the sweep, as Hydra composed it without what its jobs vary.
     """
-    fixed, varied = _grid(config)
+    try:
+        fixed, varied = _grid(config)
+    except HYDRAS_TO_TELL:
+        return
     first = {key: words[0] for key, words in {**fixed, **varied}.items()}
     of_first = _mistakes(config, [*first.values()])
     of_others = {
@@ -46,7 +52,7 @@ def _mistakes(config: DictConfig, overrides: list[str]) -> list[str]:
     """Return what is wrong with the configuration of a job, a sentence each."""
     from genreclf.config.config import Config
 
-    with suppress(HydraException, OmegaConfBaseException, LookupError, ValueError):  # Hydra's to tell.
+    with suppress(*HYDRAS_TO_TELL):
         composed = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
         ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         ours.run_dir = None
@@ -64,7 +70,7 @@ def _grid(config: DictConfig) -> tuple[dict[str, list[str]], dict[str, list[str]
     words = [*(f"{key}={value}" for key, value in params.items()), *settings.overrides.task]
     fixed: dict[str, list[str]] = {}
     varied: dict[str, list[str]] = {}
-    for override in OverridesParser.create().parse_overrides(words):
+    for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words):
         key = override.get_key_element()
         fixed.pop(key, None)
         varied.pop(key, None)

@@ -1,5 +1,6 @@
 """Values with which a job will fail are named before the first job starts, and the others are computed."""
 
+import pytest
 from helpers import Cli
 
 
@@ -31,3 +32,12 @@ def test_a_mistake_of_all_jobs_is_named_once(cli: Cli, tiny: list[str]) -> None:
 def test_values_of_a_file_of_a_sweep_are_looked_at_too(cli: Cli, tiny: list[str]) -> None:
     outcome = cli(*tiny, "sweep=seeds", "data.batch_size=20,0", "-m")
     assert outcome.err.startswith("Note: The job with data.batch_size=0 will fail: data.batch_size=0 must be at least")
+
+
+@pytest.mark.filterwarnings("error:Callback SweepStart")
+@pytest.mark.parametrize("values", ["glob(s*)", "range(1,2,0)", "interval(0,1)"])
+def test_values_that_hydra_works_out_do_no_harm(values: str, cli: Cli, tiny: list[str]) -> None:
+    key = "optimizer" if values.startswith("glob") else "optimizer.lr"
+    outcome = cli(*tiny, f"{key}={values}", "-m")
+    assert "Note: " not in outcome.err
+    assert outcome.code == (0 if key == "optimizer" else 2)
