@@ -28,9 +28,7 @@ from genreclf.distributed.launchers import JOBLIB, LauncherFailed
 from genreclf.errors import UserError, with_notes
 from genreclf.escaping import say
 from genreclf.sweep.process import cool_down, hide_gpus_from
-from genreclf.sweep.start import GRIDS, SweepStart
-
-BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+from genreclf.sweep.start import BASIC, GRIDS, SweepStart
 
 
 def main(arguments: list[str]) -> None:
@@ -132,7 +130,7 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
     job = Job.of(settings)
     launcher = settings.launcher._target_
     job.carry_out(
-        config, logged=launcher != BASIC_LAUNCHER, in_new_process=not ranks_are_there, shares_machine=launcher == JOBLIB
+        config, logged=launcher != BASIC, in_new_process=not ranks_are_there, shares_machine=launcher == JOBLIB
     )
     return job.result(searched=settings.sweeper._target_ not in GRIDS)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import deepcopy
 from itertools import islice
 from typing import Any
 
@@ -33,11 +34,12 @@ def failing_jobs(config: DictConfig) -> Iterator[str]:
     except HYDRAS_TO_TELL:
         return
     first = {key: words[0] for key, words in {**fixed, **varied}.items()}
-    of_first = _mistakes(config, [*first.values()])
-    of_others = {
-        (key, word): _mistakes(config, [*{**first, key: word}.values()])
-        for key, word in islice(((key, word) for key, words in varied.items() for word in words[1:]), MOST_VALUES)
-    }
+    usual = _composed(config, [*first.values()])
+    of_first = _mistakes(usual, [*first.values()])
+    of_others: dict[tuple[str, str], list[str]] = {}
+    for key, word in islice(((key, word) for key, words in varied.items() for word in words[1:]), MOST_VALUES):
+        overrides = [*{**first, key: word}.values()]
+        of_others[key, word] = _mistakes(_changed(usual, word) or _composed(config, overrides), overrides)
     for mistake in of_first:
         blamed = {key for (key, _), mistakes in of_others.items() if mistake not in mistakes}
         jobs = f"The job with {first[min(blamed)]}" if blamed else "Every job"
@@ -48,16 +50,36 @@ def failing_jobs(config: DictConfig) -> Iterator[str]:
                 yield f"The job with {word} will fail: {mistake}"
 
 
-def _mistakes(config: DictConfig, overrides: list[str]) -> list[str]:
-    """Return what is wrong with the configuration of a job, a sentence each."""
-    from genreclf.config.config import Config
-
+def _composed(config: DictConfig, overrides: list[str]) -> DictConfig | None:
+    """Return the configuration of a job; None where Hydra will refuse it."""
     with suppress(*HYDRAS_TO_TELL):
         composed = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
         ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         ours.run_dir = None
+        return ours
+    return None
+
+
+def _changed(config: DictConfig | None, override: str) -> DictConfig | None:
+    """Return a configuration with another value of a key that is not a group, which saves composing it anew."""
+    key, _, _ = override.partition("=")
+    with suppress(*HYDRAS_TO_TELL):
+        if config is not None and not isinstance(OmegaConf.select(config, key, throw_on_missing=True), DictConfig):
+            changed = deepcopy(config)
+            OmegaConf.update(changed, key, OverridesParser.create().parse_override(override).value())
+            return changed
+    return None
+
+
+def _mistakes(config: DictConfig | None, overrides: list[str]) -> list[str]:
+    """Return what is wrong with the configuration of a job, a sentence each."""
+    from genreclf.config.config import Config
+
+    if config is None:
+        return []
+    with suppress(*HYDRAS_TO_TELL):
         try:
-            Config.from_hydra(ours, run_dir="-", overrides=overrides)
+            Config.from_hydra(deepcopy(config), run_dir="-", overrides=overrides)
         except UserError as error:
             return str(error).splitlines()
     return []

@@ -14,12 +14,16 @@ from genreclf.distributed.launchers import JOBLIB, bind_workers
 from genreclf.escaping import say
 from genreclf.run_directory import atomic_write_text
 from genreclf.sweep.ahead import failing_jobs
+from genreclf.sweep.process import warm_up
 
 GRIDS = (
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     "hydra_plugins.genreclf_nested.sweeper.NestedSweeper",
 )
 """Sweepers that do what a command lists, while others search."""
+
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+"""The launcher that starts one job after another."""
 
 
 class SweepStart(Callback):
@@ -47,6 +51,8 @@ class SweepStart(Callback):
         atomic_write_text(SweepStart.sweep_dir / "sweep.json", json.dumps(content, indent=2) + "\n")
         if config.hydra.launcher._target_ == JOBLIB:
             bind_workers()
+        if config.hydra.launcher._target_ == BASIC:
+            warm_up()  # It imports PyTorch while this process does so to look at the values.
         if config.hydra.sweeper._target_ in GRIDS:
             for sentence in failing_jobs(config):
                 say(f"Note: {sentence}")
