@@ -62,11 +62,13 @@ def _composed(config: DictConfig, overrides: list[str]) -> DictConfig | None:
 
 def _changed(config: DictConfig | None, override: str) -> DictConfig | None:
     """Return a configuration with another value of a key that is not a group, which saves composing it anew."""
-    key, _, _ = override.partition("=")
+    key = override.partition("=")[0]
+    group, _, name = key.rpartition(".")
     with suppress(*HYDRAS_TO_TELL):
-        if config is not None and not isinstance(OmegaConf.select(config, key, throw_on_missing=True), DictConfig):
+        section = OmegaConf.select(config, group) if group and config is not None else config
+        if isinstance(section, DictConfig) and name in section and not isinstance(section[name], DictConfig):
             changed = deepcopy(config)
-            OmegaConf.update(changed, key, OverridesParser.create().parse_override(override).value())
+            OmegaConf.update(changed, key, OverridesParser.create().parse_override(override).value())  # type: ignore[arg-type]
             return changed
     return None
 
@@ -81,7 +83,8 @@ def _mistakes(config: DictConfig | None, overrides: list[str]) -> list[str]:
         try:
             Config.from_hydra(deepcopy(config), run_dir="-", overrides=overrides)
         except UserError as error:
-            return str(error).splitlines()
+            is_of_job = isinstance(error.__cause__, OmegaConfBaseException)  # Such as ${hydra:job.num}, not known yet.
+            return [] if is_of_job else str(error).splitlines()
     return []
 
 

@@ -41,3 +41,21 @@ def test_values_that_hydra_works_out_do_no_harm(values: str, cli: Cli, tiny: lis
     outcome = cli(*tiny, f"{key}={values}", "-m")
     assert "Note: " not in outcome.err
     assert outcome.code == (0 if key == "optimizer" else 2)
+
+
+@pytest.mark.parametrize(
+    "varied",
+    [
+        ["regularization=none,dropout", "model=ffnn,cnn"],
+        ["+optimizer.betas=[0.9,0.99],[0.8,0.9]"],
+        ["experiment=null,quickstart"],
+        ["callbacks=[default],[default,ema]"],
+        ["split.fold=0,1", "data.crops_per_track=1,2"],
+        ["seed=0,1", "data.store_dir=stores/${hydra:job.num}"],
+    ],
+    ids=str,
+)
+def test_right_values_are_not_blamed(varied: list[str], monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    monkeypatch.setattr("genreclf.cli.train.train", lambda config: 0.0)
+    outcome = cli("data=synthetic", "logger=none", *varied, "-m")
+    assert "Note: " not in outcome.err
