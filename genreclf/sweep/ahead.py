@@ -11,13 +11,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from genreclf.errors import UserError
 
 MOST_VALUES = 100
 """Values that are looked at, since each takes some tenths of a second."""
 
-HYDRAS_TO_TELL = (HydraException, OmegaConfBaseException, LookupError, ValueError)
+HYDRAS_TO_TELL = (HydraException, OmegaConfBaseException, YAMLError, LookupError, OSError, ValueError)
 """Errors of a command that Hydra itself will report."""
 
 

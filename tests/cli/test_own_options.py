@@ -34,6 +34,7 @@ def test_a_broken_file_is_named_with_the_line(command: str, text: str, cli: Cli,
     assert len(outcome.err.splitlines()) == 1
 
 
+@pytest.mark.filterwarnings("error:Callback SweepStart")
 def test_a_broken_file_is_named_in_sweeps_and_from_python(cli: Cli, tmp_path: Path) -> None:
     chosen = own(tmp_path, "model", "a: [1, 2\n")
     outcome = cli("-m", *chosen[:-1], "model=cnn,mine")
