@@ -155,7 +155,7 @@ def options_page() -> str:
     lines += [
         "Choose an option with `GROUP=OPTION`, set a key with `GROUP.KEY=VALUE`; [Configuration](configuration.md)"
     ]
-    lines += ["says how they combine. The tables are made of the comments in `conf/`.", ""]
+    lines += ["says how they combine. The tables are made from the comments in `conf/`.", ""]
     lines += ["## The run itself", "", *_table(CONF / "train.yaml", "")]
     for group in groups():
         lines += [f"## {group}", ""]

@@ -34,7 +34,7 @@ def train(*overrides: str, config_dir: str | PathLike[str] | None = None) -> "Ru
         config_dir: Folder of your own options, in addition to those of genreclf.
 
     Returns:
-        The run: its directory as ``path``, its figures as ``metrics``, its test accuracy as ``accuracy``.
+        An object with the run directory as ``path``, the metrics as ``metrics`` and the test accuracy as ``accuracy``.
 
     Raises:
         UserError: A setting or the data are not as they should be; the message says what to do.

@@ -199,7 +199,7 @@ def test_the_site_lists_every_option_key_and_command() -> None:
             assert f"### {group}={option}\n" in page
     for key in OmegaConf.load(ROOT / "conf/trainer/auto.yaml"):
         assert key == "_target_" or f"| `trainer.{key}` |" in page
-    assert "| `data.root` | `data/gtzan` | holds genres/" in page
+    assert "| `data.root` | `data/gtzan` | folder with genres/" in page
     commands = commands_page()
     for name in NAMED:
         assert name == "train" or f"\n## {name}\n" in commands

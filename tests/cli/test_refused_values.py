@@ -25,8 +25,8 @@ REFUSED = {
     "+model=ffnn": "The group model is set already: write model=ffnn without a +, or in a file of options - override "
     "/model: ffnn.\n",
     "hydra.sweep.dir=there": "hydra.sweep.dir is for a sweep; add -m, or set run_dir for one run.\n",
-    "encoder=clap": "encoder.sha256 must be set: encoder.sha256=VALUE (of the file of weights; its page on "
-    "the hub shows it).\n",
+    "encoder=clap": "encoder.sha256 must be set: encoder.sha256=VALUE (SHA-256 of the weights file, as "
+    "shown on its page on the hub).\n",
     f"logger.wandb.tags=[a,{'t' * 65}]": "ttt has 65 characters; W&B takes 1 to 64 for a tag.\n",
 }
 
@@ -66,8 +66,8 @@ def test_all_that_must_be_set_is_named(cli: Cli) -> None:
     outcome = cli("data=synthetic", "split=list", "split.val=mine.txt")
     assert outcome.code == 2
     assert outcome.err == (
-        "split.test must be set: split.test=VALUE (file of the test tracks).\n"
-        "split.train must be set: split.train=VALUE (file of the training tracks).\n"
+        "split.test must be set: split.test=VALUE (file that lists the test tracks).\n"
+        "split.train must be set: split.train=VALUE (file that lists the training tracks).\n"
     )
 
 
