@@ -73,21 +73,22 @@ def parser() -> Parser:
     command = Parser("app", "Serve a page: drop or record a song, see its genres over time, and find songs like it.")
     command.add_run()
     command.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at; default: 127.0.0.1, this machine alone"
+        "--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1 (this machine only)"
     )
     command.add_argument(
         "--port",
         type=number(int, 0, 65535, "port from 0 to 65535"),
         default=PORT,
-        help=f"default: {PORT}; 0 takes a free one",
+        help=f"default: {PORT}; 0: a free port",
     )
     command.add_device()
     command.add_argument(
-        "--songs", type=Path, metavar="DIR", help="folder of example songs; default: test songs of the run, or computed"
+        "--songs",
+        type=Path,
+        metavar="DIR",
+        help="folder of example songs; default: test songs of the run, or synthetic ones",
     )
-    command.add_argument(
-        "--library", type=Path, metavar="DIR", help="songs to recommend; default: the run's own library"
-    )
+    command.add_argument("--library", type=Path, metavar="DIR", help="library to recommend from; default: RUN/library")
     above_zero = number(float, math.ulp(0), 1e6, "number above 0")
     for name, default, unit in (("--max-mb", VISITORS_SONG_MB, "MB"), ("--max-minutes", VISITORS_SONG_MIN, "MIN")):
         command.add_argument(name, type=above_zero, default=default, metavar=unit, help=f"default: {default:g}")

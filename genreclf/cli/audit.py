@@ -50,7 +50,7 @@ def parser() -> Parser:
         nargs="+",
         default=[],
         metavar="RUN",
-        help="finished runs, such as the folds of split=artist_folds, whose test predictions judge the labels",
+        help="finished runs, such as the folds of split=artist_folds, whose test predictions show doubtful labels",
     )
-    command.add_argument("--out", type=Path, metavar="DIR", help="where to; default: outputs/audit/DATASET")
+    command.add_argument("--out", type=Path, metavar="DIR", help="output folder; default: outputs/audit/DATASET")
     return command

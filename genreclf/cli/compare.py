@@ -13,7 +13,9 @@ def parser() -> Parser:
         "compare", "Group finished runs over seeds and folds, test them on the same tracks, write a report."
     )
     command.add_argument("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="a run, or a folder of runs")
-    command.add_argument("--artists", type=Path, metavar="FILE", help="artists of the test tracks, as in data.artists")
+    command.add_argument(
+        "--artists", type=Path, metavar="FILE", help="file with the artists of the test tracks, as for data.artists"
+    )
     command.add_argument(
         "--without-tracks",
         type=Path,
@@ -21,12 +23,12 @@ def parser() -> Parser:
         help="test tracks to leave out, such as those that settings were chosen by: one id per line, or the "
         "val_predictions.csv of a run",
     )
-    command.add_argument("--out", type=Path, metavar="DIR", help="where the report goes")
+    command.add_argument("--out", type=Path, metavar="DIR", help="folder for the report")
     command.add_argument(
         "--format",
         choices=("table", "markdown", "csv", "latex"),
         default="table",
-        help="how the table is printed; all of them are written",
+        help="format of the printed table; the report has all of them",
     )
     return command
 

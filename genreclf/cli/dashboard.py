@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
-        "dashboard", "Build a W&B workspace and report of finished runs; save both there, or their specification here."
+        "dashboard",
+        "Build a W&B workspace and report of finished runs; save both in W&B, or their specification in a file.",
     )
     command.add_argument(
         "paths",
         nargs="*",
         type=Path,
         metavar="RUN_OR_SWEEP",
-        help="a run, or a folder of runs; by default all in outputs, and with them the whole W&B project",
+        help="a run, or a folder of runs; default: all runs in outputs, and the whole W&B project",
     )
-    command.add_argument("--name", help="of workspace and report; by default that of the first folder")
+    command.add_argument("--name", help="name of the workspace and the report; default: the name of the first folder")
     command.add_argument(
-        "--out", type=Path, metavar="FILE", help="where the specification goes; dashboard.json next to the runs"
+        "--out", type=Path, metavar="FILE", help="file for the specification; default: dashboard.json next to the runs"
     )
     command.add_argument(
         "--picture",

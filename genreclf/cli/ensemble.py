@@ -55,7 +55,7 @@ def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
         "ensemble",
-        "Average the probabilities of finished runs of one split, and write the whole as a run of its own: networks, "
+        "Average the probabilities of finished runs of the same split, and write the ensemble as a new run: networks, "
         "predictions, metrics and report, by default into a new folder of outputs/runs.",
         "It inherits the marks LEAKY, PRETRAINED and REFIT from its runs, and other commands accept it like any run.",
     )
@@ -66,7 +66,7 @@ def parser() -> Parser:
         "--weights",
         choices=("equal", "validation"),
         default="equal",
-        help="equal (the default), or those with the lowest loss on validation tracks",
+        help="equal (the default), or the weights with the lowest loss on validation tracks",
     )
     command.add_trust()
     command.add_config_dir()

@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _measure_robustness(config: "Config", overrides: Sequence[str], trust: Sequence[str]) -> None:
-    """Measure how predictions hold where the test tracks are changed; print the table."""
+    """Measure how robust predictions are to changes of the test tracks; print the table."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key.partition(".")[0] in ("logger", "trainer") and key not in ("trainer", "trainer.accelerator"):
@@ -69,8 +69,8 @@ def parser() -> Parser:
     command = Parser(
         "evaluate",
         "Test the best checkpoint of a run again, by default as it was tested, and write metrics and predictions into "
-        "a new folder, RUN/evaluations/TIME or run_dir=DIR. With robustness=all, measure how predictions hold where "
-        "the test tracks are changed, in RUN/robustness/TIME.",
+        "a new folder, RUN/evaluations/TIME or run_dir=DIR. With robustness=all, measure how robust predictions are to "
+        "changes of the test tracks, in RUN/robustness/TIME.",
         "Test tracks that the run, or one that it started from, trained or validated on make the result LEAKY; "
         "split.unseen=true leaves them out.",
     )

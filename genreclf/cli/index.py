@@ -65,7 +65,9 @@ def parser() -> Parser:
         "what", metavar="FOLDER", nargs="+", help="folder of audio files; or a dataset (data=gtzan data.root=DIR)"
     )
     command.add_argument(
-        "--artists", metavar="FILE", help="artists, as in data.artists; default: the tags of the files"
+        "--artists",
+        metavar="FILE",
+        help="file with the artists of the songs, as for data.artists; default: the tags of the files",
     )
     command.add_argument("--library", metavar="DIR", help="folder of the library; default: RUN/library")
     command.add_device()

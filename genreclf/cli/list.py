@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
 def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser("list", "List the groups of the configuration, or the options of one, which GROUP=OPTION chooses.")
-    command.add_argument("group", metavar="GROUP", nargs="?", help="such as model; by default all groups")
+    command.add_argument("group", metavar="GROUP", nargs="?", help="a group, such as model; default: all groups")
     command.add_config_dir()
     return command
 

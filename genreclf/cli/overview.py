@@ -3,7 +3,7 @@
 from genreclf.cli import COMMANDS
 
 OPTIONS = {
-    "-h, --help": "show this, or before the name of a command its help",
+    "-h, --help": "show this help; with the name of a command, its help",
     "-m, --multirun": "sweep over KEY=A,B or sweep=NAME",
     "-cd, --config-dir DIR": "folder of your own options, in addition to conf/",
     "-c, --cfg job": "show the configuration instead of training",

@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
             action="append",
             default=[],
             metavar="MODULE",
-            help="let RUN name classes of this module of yours, such as my_model; may be repeated",
+            help="allow RUN to use classes of this Python module, such as my_model; may be repeated",
         )
 
     def add_device(self) -> None:
@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
             type=_device,
             default="cpu",
             metavar="D",
-            help="where the network computes: auto (a GPU if there is one), cpu, cuda, cuda:1, mps; default: cpu",
+            help="device to compute on: auto (a GPU if there is one), cpu, cuda, cuda:1, mps; default: cpu",
         )
 
     def add_overrides(self, help: str) -> None:

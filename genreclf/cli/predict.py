@@ -255,7 +255,7 @@ def parser() -> Parser:
         "code is 2 only if no song could be predicted.",
     )
     command.add_run()
-    command.add_argument("paths", metavar="PATH", nargs="+", help="audio file, or a folder that is searched for them")
+    command.add_argument("paths", metavar="PATH", nargs="+", help="audio file, or a folder with audio files")
     command.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
     command.add_argument(
         "--top",
@@ -271,8 +271,12 @@ def parser() -> Parser:
         "confidence that coverage=SHARE of the validation tracks reach",
     )
     seconds = number(float, 0, 1e6, "number of seconds from 0 on")
-    command.add_argument("--skip-start", type=seconds, default=0.0, metavar="S", help="seconds left out at the start")
-    command.add_argument("--skip-end", type=seconds, default=0.0, metavar="S", help="seconds left out at the end")
+    command.add_argument(
+        "--skip-start", type=seconds, default=0.0, metavar="S", help="seconds to skip at the start of each song"
+    )
+    command.add_argument(
+        "--skip-end", type=seconds, default=0.0, metavar="S", help="seconds to skip at the end of each song"
+    )
     command.add_argument(
         "--timeline-dir", metavar="DIR", help="draw the genres of each song over time into this folder"
     )

@@ -21,11 +21,11 @@ def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser(
         "pull",
-        "Fetch a model that someone pushed, as a run directory for predict, evaluate and genreclf.load. "
+        "Download a pushed model as a run directory for predict, evaluate and genreclf.load. "
         "Nothing in it is executed.",
     )
-    command.add_argument("repo", metavar="USER/NAME", help="on the Hugging Face hub")
-    command.add_argument("--to", type=Path, metavar="DIR", help="default: outputs/pulled/NAME")
+    command.add_argument("repo", metavar="USER/NAME", help="repository on the Hugging Face hub")
+    command.add_argument("--to", type=Path, metavar="DIR", help="new run directory; default: outputs/pulled/NAME")
     command.add_argument("--revision", help="commit, branch or tag; default: the newest")
     command.add_trust()
     return command

@@ -23,7 +23,7 @@ def parser() -> Parser:
         "are left out.",
     )
     command.add_run("run directory, finished", trust=False)
-    command.add_argument("--repo", required=True, metavar="USER/NAME", help="where to; created if it does not exist")
-    command.add_argument("--license", help="of the weights, as the hub abbreviates it; default: unknown")
-    command.add_argument("--private", action="store_true", help="make it visible to its owner alone")
+    command.add_argument("--repo", required=True, metavar="USER/NAME", help="repository; created if it does not exist")
+    command.add_argument("--license", help="license of the weights, as the hub abbreviates it; default: unknown")
+    command.add_argument("--private", action="store_true", help="make a new repository private")
     return command

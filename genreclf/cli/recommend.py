@@ -205,13 +205,13 @@ def parser() -> Parser:
         type=number(int, 1, 1000, "whole number from 1 to 1000"),
         default=10,
         metavar="K",
-        help="how many songs; default: 10",
+        help="number of songs; default: 10",
     )
     command.add_argument(
         "--same-genre", action="store_true", help="only songs of the genre that the model finds most probable"
     )
     command.add_argument(
-        "--diverse", action="store_true", help="songs that also differ among themselves (maximal marginal relevance)"
+        "--diverse", action="store_true", help="songs that also differ from each other (maximal marginal relevance)"
     )
     command.add_argument(
         "--other-artists", action="store_true", help="no songs by the song's artist, or by any artist of a joint credit"

@@ -20,9 +20,9 @@ def parser() -> Parser:
     """Return the parser of the command."""
     command = Parser("show", "Draw waveform, spectrograms and genres of a dataset.")
     command.add_overrides("as for a training, such as data=gtzan")
-    command.add_argument("--genre", metavar="G", help="whose tracks are drawn; default: the first")
-    command.add_argument("--out", type=Path, metavar="DIR", help="where to; default: outputs/show/DATASET")
-    command.add_argument("--wandb", action="store_true", help="add the pictures to W&B as well")
+    command.add_argument("--genre", metavar="G", help="genre whose tracks are drawn; default: the first")
+    command.add_argument("--out", type=Path, metavar="DIR", help="output folder; default: outputs/show/DATASET")
+    command.add_argument("--wandb", action="store_true", help="also log the pictures to W&B")
     return command
 
 

@@ -15,8 +15,10 @@ def parser() -> Parser:
         "parameters of the trial after a --. A finished trial is not trained again; a killed one continues.",
     )
     command.add_argument("sweep", metavar="SWEEP", type=Path, help="folder of the sweep")
-    command.add_argument("--search", metavar="KEYS", required=True, help="the keys that it searches, as in seed,model")
-    command.add_overrides("what is fixed in all trials, as for a training")
+    command.add_argument(
+        "--search", metavar="KEYS", required=True, help="keys that the sweep searches, such as seed,model"
+    )
+    command.add_overrides("settings of all trials, as for a training")
     return command
 
 

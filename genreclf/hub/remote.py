@@ -16,7 +16,8 @@ def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, privat
     """Send a finished run to the hub, with a card, and return its address.
 
     Raises:
-        UserError: The run cannot be shared, there is no token, or the hub refuses.
+        UserError: The run cannot be shared, there is no token, the hub refuses, or the repository of a private model is
+            public.
     """
     require("A shared model", "hub", "safetensors")
     from huggingface_hub import HfApi, get_token
@@ -32,6 +33,12 @@ def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, privat
         with _sentences(repo):
             api = HfApi(endpoint=hub_endpoint())
             address = api.create_repo(repo, private=private or None, exist_ok=True)
+            public = private and not api.model_info(repo).private
+        if public:
+            raise UserError(
+                f"{repo} exists and is public: choose another --repo, or make it private on its page first."
+            )
+        with _sentences(repo):
             api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Share a run of genreclf")
     return str(address)
 

@@ -1,4 +1,4 @@
-"""Measure how a trained model's predictions hold where the test tracks are changed."""
+"""Measure how robust the predictions of a trained model are to changes of the test tracks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -42,7 +42,7 @@ class _Answers(BaseHTTPRequestHandler):
             repo = f"{asked['organization']}/{asked['name']}"
             known = repo in self.server.files
             self.server.files.setdefault(repo, {})
-            self.server.private[repo] = asked.get("visibility") == "private"
+            self.server.private.setdefault(repo, asked.get("visibility") == "private")
             return self.answer({"url": f"{self.server.address}/{repo}"}, 409 if known else 200)
         if words == ["api", "validate-yaml"]:
             return self.answer({"warnings": []})
@@ -76,7 +76,8 @@ class _Answers(BaseHTTPRequestHandler):
         if words[4:5] == ["tree"]:
             return self.answer([{"type": "file", "path": path, "size": sizes[path], "oid": "0" * 40} for path in files])
         siblings = [{"rfilename": path, "size": sizes[path]} for path in files]
-        return self.answer({"id": repo, "sha": self.sha(repo), "siblings": siblings, "tags": [], "downloads": 0})
+        known = {"id": repo, "sha": self.sha(repo), "private": self.server.private.get(repo, False)}
+        return self.answer({**known, "siblings": siblings, "tags": [], "downloads": 0})
 
     do_HEAD = do_GET
 

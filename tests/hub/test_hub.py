@@ -156,3 +156,11 @@ def test_a_leaky_run_says_so_on_its_card(hub: Hub, cli: Cli, trained: Trained, t
     assert "model-index" not in card
     assert hub.private[REPO]
     assert "LEAKY" in cli("pull", REPO, "--to", "pulled").out
+
+
+def test_a_private_model_is_not_pushed_to_a_public_repository(hub: Hub, cli: Cli, trained: Trained) -> None:
+    hub.files[REPO], hub.private[REPO] = {}, False
+    outcome = cli("push", str(trained.run.path), "--repo", REPO, "--private")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"{REPO} exists and is public: choose another --repo, or make it private")
+    assert hub.files[REPO] == {}
