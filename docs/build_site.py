@@ -160,7 +160,7 @@ def options_page() -> str:
     for group in groups():
         lines += [f"## {group}", ""]
         for path in sorted((CONF / group).glob("_*.yaml")):
-            lines += [f"### Keys of every `{group}` option", "", _description(path), "", *_table(path, group)]
+            lines += [f"### Shared keys of `{group}`", "", _description(path), "", *_table(path, group)]
         for name in options(group):
             path = CONF / group / f"{name}.yaml"
             lines += [f"### {group}={name}", "", _description(path), "", *_choices(path), *_table(path, group)]
