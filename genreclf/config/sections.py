@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.keys import SET_BY_THE_RUN
-from genreclf.config.schema import TrainerConfig
+from genreclf.config.schema import TrainerConfig, leaves_out
 from genreclf.errors import first_line
 from genreclf.values import shown
 
@@ -92,7 +92,7 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
     fewest, most = others.get("min_epochs"), trainer.max_epochs
     if isinstance(fewest, int) and isinstance(most, int) and fewest > most:
         problems.append(f"trainer.min_epochs={fewest} is more than trainer.max_epochs={most}.")
-    if others.get("overfit_batches") and trainer.limit_train_batches not in (None, 1.0):
+    if others.get("overfit_batches") and leaves_out(trainer.limit_train_batches):
         problems.append("trainer.overfit_batches and trainer.limit_train_batches exclude each other; leave one out.")
     instantiate.find("trainer", {"_target_": trainer._target_, **others}, problems)
     defaults = {name: entry.default for name, entry in inspect.signature(Trainer).parameters.items()}
