@@ -73,7 +73,7 @@ class Start:
     def check_data(self, split: Split, spec: FeatureSpec) -> None:
         """Raise a `UserError` if tracks or spectrograms are not the run's: its best score says nothing about others."""
         check_spectrograms(self.run.path, self.spec, spec)
-        if split.hash != self.run.read_json(self.run.split).get("hash") or split.genres != self.genres:
+        if split.hash != self.run.split_hash or split.genres != self.genres:
             raise UserError(
                 f"{self.run.path} was trained on another split, as the tracks of data have changed since; restore "
                 f"them, or fine-tune with init_from={self.run.path}."
