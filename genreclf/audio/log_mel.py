@@ -134,6 +134,12 @@ class FeatureSpec:
         sizes = None if layers is None else tuple((name, size) for name, size in layers)
         return cls(**{**values, "layers": sizes, "source": None if source is None else cls.from_plain(source)})
 
+    def differing(self, other: "FeatureSpec") -> str:
+        """Return the names of the parameters in which two differ, separated by commas; empty if they are the same."""
+        return ", ".join(
+            entry.name for entry in fields(self) if getattr(self, entry.name) != getattr(other, entry.name)
+        )
+
     def plain(self) -> dict[str, Any]:
         """Return the parameters as a dictionary, as checkpoints keep them.
 

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -136,11 +136,10 @@ def spec_of(path: Path, checkpoint: Mapping[str, Any], config: Config) -> Featur
 
 def check_spectrograms(trained: Path, spec: FeatureSpec, now: FeatureSpec) -> None:
     """Raise a `UserError` if a run was trained on other spectrograms than those at hand."""
-    if now != spec:
-        differing = [each.name for each in fields(now) if getattr(now, each.name) != getattr(spec, each.name)]
+    if differing := now.differing(spec):
         raise UserError(
-            f"{trained} was trained on other spectrograms ({', '.join(differing)}); "
-            "leave features and data.clip_seconds as they were."
+            f"{trained} was trained on other spectrograms ({differing}); leave features and data.clip_seconds as they "
+            "were."
         )
 
 
