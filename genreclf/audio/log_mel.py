@@ -136,9 +136,7 @@ class FeatureSpec:
 
     def differing(self, other: "FeatureSpec") -> str:
         """Return the names of the parameters in which two differ, separated by commas; empty if they are the same."""
-        return ", ".join(
-            entry.name for entry in fields(self) if getattr(self, entry.name) != getattr(other, entry.name)
-        )
+        return ", ".join(name for name, value in vars(self).items() if value != vars(other)[name])
 
     def plain(self) -> dict[str, Any]:
         """Return the parameters as a dictionary, as checkpoints keep them.
