@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from genreclf.config import instantiate
 from genreclf.config.keys import SET_BY_THE_RUN
 from genreclf.config.schema import TrainerConfig, leaves_out
 from genreclf.errors import first_line
@@ -72,8 +73,6 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
     """Return the trainer's section, checked against the signature of Lightning's Trainer."""
     from lightning.pytorch import Trainer
 
-    from genreclf.config import instantiate
-
     named = {entry.name for entry in fields(TrainerConfig)} - {"others"}
     trainer: TrainerConfig = typed_section(
         TrainerConfig, "trainer", {key: section[key] for key in section if key in named}, problems
@@ -102,8 +101,6 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
 
 def nodes_of(plain: Mapping[str, Any], group: str, problems: list[str]) -> dict[str, Section]:
     """Return the classes of a group that combine, by their names, without those that are off (null)."""
-    from genreclf.config import instantiate
-
     nodes = {name: node for name, node in section_of(plain, group, problems).items() if node is not None}
     if "_target_" in nodes:
         problems.append(
