@@ -56,7 +56,7 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
             kind = type(word).__name__
             raise UserError(f'train takes texts such as "seed=1", not {kind}; a list of them is unpacked with *.')
         if word.startswith("-"):
-            raise UserError(f"{word} is of the command line: train takes KEY=VALUE and config_dir, and makes one run.")
+            raise UserError(f"{word} is for the command line: train takes KEY=VALUE and config_dir, and makes one run.")
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"config_dir={config_dir}: there is no such folder.")
     try:

@@ -64,7 +64,7 @@ class Start:
             raise UserError(f"{run.history} lacks epochs that {path} has trained; choose another run's checkpoint.")
         if _epochs(run.best, load_checkpoint(run.best)) > epochs:
             raise UserError(
-                f"{run.best} is of a later epoch than ckpt_path={path}; choose {run.last}, and let the run end first."
+                f"{run.best} is from a later epoch than ckpt_path={path}; choose {run.last}, and let the run end first."
             )
         genres = tuple(map(str, checkpoint["hyper_parameters"]["genres"]))
         warnings = (f"Training continues from {path}, after {epochs} epochs.", *_schedule_warnings(config, before))
