@@ -215,6 +215,11 @@ class RunDirectory:
         """Write `content` to a file, whole or not at all."""
         atomic_write_text(path, json.dumps(content, indent=2) + "\n")
 
+    @property
+    def split_hash(self) -> Any:
+        """The hash that ``split.json`` has of its tracks; None if it has none."""
+        return self.read_json(self.split).get("hash")
+
     def read_history(self) -> list[dict[str, float]]:
         """Return the rows of ``history.csv``, an epoch each, without figures that it lacks; `UserError` if damaged."""
         if not self.history.exists():

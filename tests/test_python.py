@@ -33,7 +33,10 @@ def test_makes_a_directory_of_its_own(tiny: list[str], monkeypatch: pytest.Monke
         (["sweep=folds"], "many trainings"),
         (["model=cnn,crnn"], "cnn,crnn"),
         (["seed=0,1"], r"^seed=0,1 stands for several values: choose one\.$"),
-        (["-m", "seed=0,1"], r"^-m is of the command line: train takes KEY=VALUE and config_dir, and makes one run\.$"),
+        (
+            ["-m", "seed=0,1"],
+            r"^-m is for the command line: train takes KEY=VALUE and config_dir, and makes one run\.$",
+        ),
         (["xyzzy"], r"^xyzzy is no override; write KEY=VALUE\.$"),
         (["data=synthetic", 3], 'train takes texts such as "seed=1", not int'),
         ([["data=synthetic"]], r"not list; a list of them is unpacked with \*\."),

@@ -134,6 +134,10 @@ class FeatureSpec:
         sizes = None if layers is None else tuple((name, size) for name, size in layers)
         return cls(**{**values, "layers": sizes, "source": None if source is None else cls.from_plain(source)})
 
+    def differing(self, other: "FeatureSpec") -> str:
+        """Return the names of the parameters in which two differ, separated by commas; empty if they are the same."""
+        return ", ".join(name for name, value in vars(self).items() if value != vars(other)[name])
+
     def plain(self) -> dict[str, Any]:
         """Return the parameters as a dictionary, as checkpoints keep them.
 

@@ -1,6 +1,6 @@
 """Write what was found: a report, a table of all tracks, the pairs that repeat each other, and a file of artists."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -46,7 +46,7 @@ def report(findings: Findings) -> str:
         warnings=findings.warnings,
         summary=Table(header=("finding", "number"), cells=summary(findings)),
         genres=_genres(findings),
-        repeats=_shortened(_repeat_columns(findings), findings.repeats),
+        repeats=Table.of(_repeat_columns(findings), findings.repeats[:ROWS]),
         threshold=THRESHOLD,
         conflicts=[_named(findings, same) for same in findings.repeats_of_several_genres[:ROWS]],
         known=len(found) + len(missed),
@@ -131,10 +131,6 @@ def _suspects(findings: Findings) -> Table:
         for one in (findings.suspects or ())[:ROWS]
     ]
     return Table(header=("track", "genre", "predicted", "probability", "of the predicted"), cells=cells, words=3)
-
-
-def _shortened(columns: Sequence[Column[Repeat]], rows: Sequence[Repeat]) -> Table:
-    return Table.of(columns, rows[:ROWS])
 
 
 def _named(findings: Findings, tracks: Iterable[str]) -> str:

@@ -56,7 +56,7 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
             kind = type(word).__name__
             raise UserError(f'train takes texts such as "seed=1", not {kind}; a list of them is unpacked with *.')
         if word.startswith("-"):
-            raise UserError(f"{word} is of the command line: train takes KEY=VALUE and config_dir, and makes one run.")
+            raise UserError(f"{word} is for the command line: train takes KEY=VALUE and config_dir, and makes one run.")
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"config_dir={config_dir}: there is no such folder.")
     try:
@@ -250,10 +250,9 @@ def load_corpus_for(
             raise UserError(f"{override}: a library is built from a dataset; set only keys of data and features.")
     corpus = load_corpus(checked_again(run, overrides, trust=trust, config_dir=config_dir, run_dir="-"), device)
     ours = replace(corpus.spec, clip_frames=spec.clip_frames, rendering=spec.rendering)
-    if ours != spec:
-        differing = [each.name for each in fields(ours) if getattr(ours, each.name) != getattr(spec, each.name)]
+    if differing := ours.differing(spec):
         raise UserError(
             f"data={corpus.dataset_name} gives spectrograms that differ from those the model was trained on "
-            f"({', '.join(differing)}): choose a dataset of the same kind and features."
+            f"({differing}): choose a dataset of the same kind and features."
         )
     return corpus

@@ -24,38 +24,8 @@ def main(arguments: list[str]) -> None:
     """Print the songs, or with --evaluate how good they are."""
     options = parser().parse(arguments)
     if options.evaluate:
-        from genreclf.cli.recommend_evaluation import evaluate
-
-        if options.format == "m3u":
-            raise UserError("recommend: --evaluate prints no playlist; choose another --format.")
-        if options.picture is not None:
-            raise UserError("recommend: --picture shows one song; omit it or --evaluate.")
-        if without_effect := [
-            name
-            for name, value in (
-                ("--same-genre", options.same_genre),
-                ("--diverse", options.diverse),
-                ("--other-artists", options.other_artists),
-                ("--exclude-artist", options.exclude_artist),
-                ("--library", options.library),
-            )
-            if value
-        ]:
-            raise UserError(f"recommend: {', '.join(without_effect)} has no effect with --evaluate; omit it.")
-        for word in options.what:
-            if not word.startswith("~") and ("=" not in word or os.path.isfile(word)):
-                raise UserError(
-                    f"recommend: --evaluate takes no song, but settings such as data.artists=FILE; omit {word}."
-                )
-        return evaluate(
-            options.run,
-            options.what,
-            k=options.k,
-            form=options.format,
-            device=options.device,
-            trust=options.trust,
-            config_dir=options.config_dir,
-        )
+        _evaluate(options)
+        return
     if len(options.what) != 1:
         raise UserError("recommend needs exactly one song: python -m genreclf recommend RUN SONG [-k 10]")
     from genreclf.recommend import Library
@@ -77,7 +47,39 @@ def main(arguments: list[str]) -> None:
     FORMATS[options.format](found)
     if options.picture is not None:
         _draw(options.picture, library, song, found)
-    return None
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    """Measure how good recommendations are; raise `UserError` for options that have no effect on it."""
+    if options.format == "m3u":
+        raise UserError("recommend: --evaluate prints no playlist; choose another --format.")
+    if options.picture is not None:
+        raise UserError("recommend: --picture shows one song; omit it or --evaluate.")
+    given = {
+        "--same-genre": options.same_genre,
+        "--diverse": options.diverse,
+        "--other-artists": options.other_artists,
+        "--exclude-artist": options.exclude_artist,
+        "--library": options.library,
+    }
+    if without_effect := [name for name, value in given.items() if value]:
+        raise UserError(f"recommend: {', '.join(without_effect)} has no effect with --evaluate; omit it.")
+    for word in options.what:
+        if not word.startswith("~") and ("=" not in word or os.path.isfile(word)):
+            raise UserError(
+                f"recommend: --evaluate takes no song, but settings such as data.artists=FILE; omit {word}."
+            )
+    from genreclf.cli.recommend_evaluation import evaluate
+
+    evaluate(
+        options.run,
+        options.what,
+        k=options.k,
+        form=options.format,
+        device=options.device,
+        trust=options.trust,
+        config_dir=options.config_dir,
+    )
 
 
 def _song(

@@ -1,36 +1,32 @@
 """``python -m genreclf recommend RUN --evaluate [overrides]``: measure recommendations on test tracks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from genreclf.cli.compose import load_corpus_for
 from genreclf.cli.printing import note, print_table
+from genreclf.datasets.base import Track
 from genreclf.errors import UserError
 from genreclf.escaping import say
-from genreclf.run_directory import csv_of
-
-if TYPE_CHECKING:
-    from genreclf.datasets.base import Track
-    from genreclf.inference.predictor import GenrePredictor
-    from genreclf.recommend.quality import Collection
-    from genreclf.run_directory import RunDirectory
+from genreclf.experiment.corpus import Corpus
+from genreclf.inference.predictor import GenrePredictor
+from genreclf.recommend import quality as q
+from genreclf.recommend.searching import WEIGHTS
+from genreclf.recommend.similarity import usual_weights
+from genreclf.run_directory import RunDirectory, csv_of
+from genreclf.splits.base import Split
 
 
 def evaluate(
     run: str, overrides: Sequence[str], *, k: int, form: str, device: str, trust: Sequence[str], config_dir: Path | None
 ) -> None:
     """Choose weights on validation tracks; print the precision of the similarity beside that of MFCCs and chance."""
-    from genreclf.cli.compose import load_corpus_for
-    from genreclf.inference.predictor import GenrePredictor
-    from genreclf.recommend import quality as q
-    from genreclf.recommend.similarity import usual_weights
-    from genreclf.run_directory import RunDirectory
-    from genreclf.splits.base import Split
-
     directory = RunDirectory(run)
     predictor = GenrePredictor.of_run(run, device=device, trust=trust)
     predictor.check_embeds()
@@ -40,15 +36,7 @@ def evaluate(
     corpus = load_corpus_for(
         predictor.spec, directory, overrides, device=predictor.device, trust=trust, config_dir=config_dir
     )
-    test, validation = (sorted({segment.track_id for segment in part}) for part in (split.test, split.val))
-    missing = [name for name in test if name not in corpus.store.lengths_frames]
-    if missing:
-        raise UserError(
-            f"The dataset lacks {len(missing)} of the run's test tracks, such as {missing[0]}: check data.root."
-        )
-    tracks = [corpus.tracks[name] for name in test]
-    if not any(track.artist for track in tracks):
-        note("no artist is known, so songs by the same artist match each other; set data.artists.")
+    tracks = _test_tracks(split, corpus)
     collection = _collection(tracks)
     if not collection.right.any():
         raise UserError(
@@ -58,18 +46,7 @@ def evaluate(
     spectrograms = [corpus.store.spectrogram(track.id) for track in tracks]
     probabilities, embeddings = _described(predictor, spectrograms)
     sizes = predictor.model.embedding_sizes or (embeddings.shape[1],)
-    weights = usual_weights(sizes)
-    if val := [corpus.tracks[name] for name in validation if name in corpus.store.lengths_frames]:
-        val_shares, val_embeddings = _described(predictor, [corpus.store.spectrogram(track.id) for track in val])
-        chosen = q.preferred_weights(val_embeddings, val_shares, sizes, _collection(val), k)
-        if chosen is None:
-            note(
-                f"no weights are chosen, since all find as much on the {len(val)} validation tracks; the usual ones "
-                "are measured."
-            )
-        else:
-            weights = chosen
-            say(f"Weights chosen on {len(val)} validation tracks: {_kept(directory, sizes, weights)}")
+    weights = _chosen_weights(directory, predictor, corpus, split, sizes, k)
     vectors = q.similarity_of(embeddings, probabilities, sizes, weights).vectors(embeddings, probabilities)
     similarity_by = {
         "similarity": vectors @ vectors.T,
@@ -77,25 +54,61 @@ def evaluate(
         "genres": q.cosines(np.sqrt(probabilities)),
         **q.mfcc_similarities([q.mfcc_moments(stored, corpus.spec) for stored in spectrograms]),
     }
-    hubness = {name: q.hubness(similarity, collection, k) for name, similarity in similarity_by.items()}
-    per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarity_by.items()}
-    per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
-    rows: list[dict[str, Any]] = []
-    for name, values in per_query.items():
-        own, less = q.quality(values, collection), q.quality(per_query["similarity"] - values, collection)
-        row = {"method": name, "k": k, "precision": own.precision, "low": own.ci95[0], "high": own.ci95[1]}
-        row["hubness"] = hubness.get(name)
-        row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
-        rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
+    rows = _rows(similarity_by, collection, k)
     groups = len(np.unique(collection.group))
     say(f"{len(tracks)} test tracks in {groups} groups that share no artist, each compared with the other groups.")
     _show(rows, k, form)
 
 
-def _kept(run: "RunDirectory", sizes: Sequence[int], weights: Sequence[float]) -> str:
-    """Save weights for the next index; return what they are and where."""
-    from genreclf.recommend.searching import WEIGHTS
+def _test_tracks(split: Split, corpus: Corpus) -> list[Track]:
+    """Return the test tracks of a run; raise `UserError` if the dataset lacks one."""
+    ids = sorted({segment.track_id for segment in split.test})
+    if missing := [id for id in ids if id not in corpus.store.lengths_frames]:
+        raise UserError(
+            f"The dataset lacks {len(missing)} of the run's test tracks, such as {missing[0]}: check data.root."
+        )
+    tracks = [corpus.tracks[id] for id in ids]
+    if not any(track.artist for track in tracks):
+        note("no artist is known, so songs by the same artist match each other; set data.artists.")
+    return tracks
 
+
+def _chosen_weights(
+    run: RunDirectory, predictor: GenrePredictor, corpus: Corpus, split: Split, sizes: tuple[int, ...], k: int
+) -> tuple[float, ...]:
+    """Return the weights that find most on validation tracks, and save them; the usual ones if none find more."""
+    ids = sorted({segment.track_id for segment in split.val})
+    tracks = [corpus.tracks[id] for id in ids if id in corpus.store.lengths_frames]
+    if not tracks:
+        return usual_weights(sizes)
+    probabilities, embeddings = _described(predictor, [corpus.store.spectrogram(track.id) for track in tracks])
+    weights = q.preferred_weights(embeddings, probabilities, sizes, _collection(tracks), k)
+    if weights is None:
+        note(
+            f"no weights are chosen, since all find as much on the {len(tracks)} validation tracks; the usual ones are "
+            "measured."
+        )
+        return usual_weights(sizes)
+    say(f"Weights chosen on {len(tracks)} validation tracks: {_kept(run, sizes, weights)}")
+    return weights
+
+
+def _rows(similarity_by: Mapping[str, NDArray[Any]], collection: q.Collection, k: int) -> list[dict[str, Any]]:
+    """Return the precision of each similarity, of chance and of the best order, and how much the first exceeds it."""
+    per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarity_by.items()}
+    per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
+    rows = []
+    for name, values in per_query.items():
+        own, less = q.quality(values, collection), q.quality(per_query["similarity"] - values, collection)
+        row = {"method": name, "k": k, "precision": own.precision, "low": own.ci95[0], "high": own.ci95[1]}
+        row["hubness"] = q.hubness(similarity_by[name], collection, k) if name in similarity_by else None
+        row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
+        rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
+    return rows
+
+
+def _kept(run: RunDirectory, sizes: Sequence[int], weights: Sequence[float]) -> str:
+    """Save weights for the next index; return what they are and where."""
     place = f"They are saved in {run.path / WEIGHTS} for the next index."
     try:
         run.write_json(run.path / WEIGHTS, {"sizes": list(sizes), "weights": list(weights)})
@@ -106,21 +119,17 @@ def _kept(run: "RunDirectory", sizes: Sequence[int], weights: Sequence[float]) -
     return f"{listed}. {place}"
 
 
-def _collection(tracks: "Sequence[Track]") -> "Collection":
-    from genreclf.recommend.quality import Collection
-
-    return Collection(
+def _collection(tracks: Sequence[Track]) -> q.Collection:
+    return q.Collection(
         genre=np.array([track.genre for track in tracks]),
         group=np.array([track.group or track.artist or track.id for track in tracks]),
     )
 
 
 def _described(
-    predictor: "GenrePredictor", spectrograms: Sequence[NDArray[Any]]
+    predictor: GenrePredictor, spectrograms: Sequence[NDArray[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Return probabilities ``(track, genre)`` and embeddings ``(track, dimension)`` of stored spectrograms."""
-    import torch
-
     described = [predictor.describe(torch.from_numpy(stored.T)) for stored in spectrograms]
     embeddings = [embedding for _, embedding in described if embedding is not None]
     return np.stack([shares for shares, _ in described]), np.stack(embeddings)

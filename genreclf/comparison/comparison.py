@@ -16,6 +16,7 @@ from genreclf.errors import UserError
 from genreclf.evaluation.leaks import seen_before
 from genreclf.evaluation.provenance import pretrained_words
 from genreclf.experiment.lineage import Key, track_key
+from genreclf.splits.base import some
 
 DATASET_KEYS = ("data._target_", "data.root", "data.seed")
 """Settings that identify the dataset."""
@@ -101,11 +102,11 @@ def compare(paths: Iterable[Path], artists: Path | None = None, without_tracks: 
     warnings += _pretraining(experiments)
     for members in classes.values():
         warnings += _doubts(members)
-    if len(devices := {run.device for run in (run for e in experiments for run in e.runs) if run.device}) > 1:
+    if len(devices := {run.device for each in experiments for run in each.runs if run.device}) > 1:
         warnings.append(f"Times are not comparable: the runs had different devices ({', '.join(sorted(devices))}).")
     if unfinished:
-        named = ", ".join(map(str, unfinished))
-        warnings.append(f"{len(unfinished)} {_plural('run', unfinished)} not finished and left out: {named}.")
+        runs_are = "run is" if len(unfinished) == 1 else "runs are"
+        warnings.append(f"{len(unfinished)} {runs_are} not finished and left out: {', '.join(map(str, unfinished))}.")
     if without:
         warnings.append(f"There is no run in {', '.join(map(str, without))}.")
     return Comparison(
@@ -238,9 +239,8 @@ def _differing_beside_the_model(members: Sequence[Experiment]) -> list[str]:
     keys = [key for key in varying_keys(recipes) if not key.startswith(("model.", *STARTS))]
     if not keys:
         return []
-    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    listed = f"{', '.join(keys[:NAMED])}{more}"
-    return [f"{_listed(members)} differ in more than the model ({listed}): see the settings that differ."]
+    named = some(keys, NAMED)
+    return [f"{_listed(members)} differ in more than the model ({named}): see the settings that differ."]
 
 
 def _listed(experiments: Sequence[Experiment]) -> str:
@@ -250,9 +250,4 @@ def _listed(experiments: Sequence[Experiment]) -> str:
 
 
 def _hashes(experiments: Sequence[Experiment]) -> str:
-    hashes = sorted({split_hash for experiment in experiments for split_hash in experiment.split_hashes})
-    return ", ".join(hashes) if len(hashes) <= NAMED else f"{', '.join(hashes[:NAMED])} and {len(hashes) - NAMED} more"
-
-
-def _plural(word: str, things: Sequence[object]) -> str:
-    return f"{word} is" if len(things) == 1 else f"{word}s are"
+    return some(sorted({split_hash for experiment in experiments for split_hash in experiment.split_hashes}), NAMED)

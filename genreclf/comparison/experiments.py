@@ -229,7 +229,7 @@ def _named(groups: Sequence[tuple[FinishedRun, ...]], artists: Mapping[Key, Sequ
                 split=split,
                 title=f"{title} (LEAKY)" if leaky else title,
                 settings=each,
-                runs=tuple(runs),
+                runs=runs,
                 artists=artists,
             )
         )

@@ -13,10 +13,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from genreclf.config import instantiate
 from genreclf.config.identity import digest, flat, identity
 from genreclf.config.keys import COMBINED, hint, to_be_set, without_package
 from genreclf.config.schema import ClipConfig, FeaturesConfig, RootConfig, SplitConfig, TrainerConfig
 from genreclf.config.sections import Section, nodes_of, section_of, trainer_section, typed_section
+from genreclf.datasets.base import ImageDataset
 from genreclf.errors import UserError, first_line
 from genreclf.values import value_problems
 
@@ -90,35 +92,14 @@ class Config:
     @classmethod
     def from_plain(cls, plain: dict[str, Any], *, overrides: Sequence[str] = ()) -> "Config":
         """Check a resolved configuration, such as a ``config.yaml``; see `from_hydra`."""
-        from genreclf.config import instantiate
-        from genreclf.datasets.base import ImageDataset
-
         plain = {"encoder": {"_target_": None}, "robustness": {}, **plain}  # As they are not kept where there are none.
         values = {**plain, "run_dir": plain.get("run_dir") or "-"}
         if problems := [*_unknown_keys(plain, overrides), *value_problems(values)]:
             raise UserError("\n".join(dict.fromkeys(problems)))
         plain = copy.deepcopy(plain)
-        data = dict(section_of(plain, "data", problems))
-        clip_keys = {entry.name for entry in dataclasses.fields(ClipConfig)}
-        clips = typed_section(ClipConfig, "data", {key: data.pop(key) for key in clip_keys & data.keys()}, problems)
-        split = dict(section_of(plain, "split", problems))
-        split_keys = {entry.name for entry in dataclasses.fields(SplitConfig)}
-        subsets = typed_section(
-            SplitConfig, "split", {key: split.pop(key) for key in split_keys & split.keys()}, problems
-        )
-        features = dict(section_of(plain, "features", problems))
-        dataset = instantiate.find("data", data, problems)
-        takes = instantiate.input_of(section_of(plain, "model", []), section_of(plain, "encoder", []))
-        encoder = instantiate.find("encoder", section_of(plain, "encoder", []), problems)
-        if takes == "waveform" or (takes == "embedding" and getattr(encoder, "sample_rate", None)):
-            brought = FEATURES_OF_PICTURES if encoder is not None else FEATURES_OF_PICTURES[1:]
-            problems += _features_beside(overrides, brought, "What the network takes has no such features")
-            features |= dict.fromkeys(brought)
-            if features.get("scale") != "standardize":
-                problems.append("features.scale is of spectrograms, and the network takes none: leave it out.")
-        elif isinstance(dataset, type) and issubclass(dataset, ImageDataset):
-            problems += _features_beside(overrides, FEATURES_OF_PICTURES, "Pictures bring their own features")
-            features |= dict.fromkeys(FEATURES_OF_PICTURES)
+        data, clips = _divided(ClipConfig, "data", plain, problems)
+        split, subsets = _divided(SplitConfig, "split", plain, problems)
+        features = _features(plain, data, overrides, problems)
         root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
         checked = typed_section(RootConfig, "", root, problems)
         trainer = trainer_section(section_of(plain, "trainer", problems), problems)
@@ -164,8 +145,6 @@ class Config:
     @property
     def takes(self) -> str:
         """What the network is given: ``log_mel``, ``waveform`` or ``embedding``."""
-        from genreclf.config import instantiate
-
         return instantiate.input_of(self.model, self.encoder)
 
     @property
@@ -192,8 +171,6 @@ class Config:
 
 def _without_effect(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     """Leave out what a bundle sets and the class does not have, unless the user typed it; say so."""
-    from genreclf.config import instantiate
-
     typed = {override.lstrip("+").partition("=")[0] for override in overrides}
     warnings = []
     for group, key in BUNDLED:
@@ -224,6 +201,34 @@ def _unknown_keys(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[st
             ways = [*filter(None, (hint(f"{key}.{name}") for name in names)), way]
             problems.append(f"There is no key {key}; {ways[0]}")
     return problems
+
+
+def _divided(kind: type[Any], name: str, plain: Mapping[str, Any], problems: list[str]) -> tuple[Section, Any]:
+    """Return a section without the keys of the typed section `kind`, and those as an object of `kind`."""
+    section = section_of(plain, name, problems)
+    keys = {entry.name for entry in dataclasses.fields(kind)}
+    typed = {key: value for key, value in section.items() if key in keys}
+    others = {key: value for key, value in section.items() if key not in keys}
+    return others, typed_section(kind, name, typed, problems)
+
+
+def _features(plain: Mapping[str, Any], data: Section, overrides: Sequence[str], problems: list[str]) -> Section:
+    """Return the section `features`, with null for what pictures, or the input of the network, define themselves."""
+    features = dict(section_of(plain, "features", problems))
+    model, encoder_section = section_of(plain, "model", []), section_of(plain, "encoder", [])
+    dataset = instantiate.find("data", data, problems)
+    takes = instantiate.input_of(model, encoder_section)
+    encoder = instantiate.find("encoder", encoder_section, problems)
+    if takes == "waveform" or (takes == "embedding" and getattr(encoder, "sample_rate", None)):
+        brought = FEATURES_OF_PICTURES if encoder is not None else FEATURES_OF_PICTURES[1:]
+        problems += _features_beside(overrides, brought, "What the network takes has no such features")
+        if features.get("scale") != "standardize":
+            problems.append("features.scale is for spectrograms, and the network takes none: leave it out.")
+        return features | dict.fromkeys(brought)
+    if isinstance(dataset, type) and issubclass(dataset, ImageDataset):
+        problems += _features_beside(overrides, FEATURES_OF_PICTURES, "Pictures bring their own features")
+        return features | dict.fromkeys(FEATURES_OF_PICTURES)
+    return features
 
 
 def _features_beside(overrides: Sequence[str], brought: Sequence[str], reason: str) -> list[str]:

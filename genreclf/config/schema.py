@@ -210,11 +210,10 @@ class TrainerConfig:
             if isinstance(self.others.get(key), str | dict)
         ]
         if isinstance(batches := self.others.get("fast_dev_run", 0), int) and (batches := int(batches)):
-            warnings.append(f"trainer.fast_dev_run: the figures are of {batches} batches an epoch and mean nothing.")
+            warnings.append(f"trainer.fast_dev_run={batches} takes so few batches that the figures mean nothing.")
         for subset, name in (("val", "validation"), ("test", "test")):
             key = f"limit_{subset}_batches"
-            limit = getattr(self, key)
-            if limit is not None and not (isinstance(limit, float) and limit == 1):
+            if leaves_out(limit := getattr(self, key)):
                 warnings.append(f"trainer.{key}={limit}: the figures are of a part of the {name} tracks.")
         if overfit := self.others.get("overfit_batches"):
             warnings.append(f"trainer.overfit_batches={overfit}: validation is on a part of the tracks.")
@@ -236,6 +235,11 @@ class RootConfig:
     def problems(self) -> list[str]:
         """Return one sentence for each value that cannot be used."""
         return _between("seed", self.seed, 0, 2**32 - 1)
+
+
+def leaves_out(limit: int | float | None) -> bool:
+    """Return whether a limit on the batches of an epoch, a number or a fraction (1.0: all), can leave any out."""
+    return limit is not None and not (isinstance(limit, float) and limit == 1)
 
 
 def _device_problems(devices: Any) -> list[str]:

@@ -10,8 +10,9 @@ from typing import Any, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from genreclf.config import instantiate
 from genreclf.config.keys import SET_BY_THE_RUN
-from genreclf.config.schema import TrainerConfig
+from genreclf.config.schema import TrainerConfig, leaves_out
 from genreclf.errors import first_line
 from genreclf.values import shown
 
@@ -72,8 +73,6 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
     """Return the trainer's section, checked against the signature of Lightning's Trainer."""
     from lightning.pytorch import Trainer
 
-    from genreclf.config import instantiate
-
     named = {entry.name for entry in fields(TrainerConfig)} - {"others"}
     trainer: TrainerConfig = typed_section(
         TrainerConfig, "trainer", {key: section[key] for key in section if key in named}, problems
@@ -92,7 +91,7 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
     fewest, most = others.get("min_epochs"), trainer.max_epochs
     if isinstance(fewest, int) and isinstance(most, int) and fewest > most:
         problems.append(f"trainer.min_epochs={fewest} is more than trainer.max_epochs={most}.")
-    if others.get("overfit_batches") and trainer.limit_train_batches not in (None, 1.0):
+    if others.get("overfit_batches") and leaves_out(trainer.limit_train_batches):
         problems.append("trainer.overfit_batches and trainer.limit_train_batches exclude each other; leave one out.")
     instantiate.find("trainer", {"_target_": trainer._target_, **others}, problems)
     defaults = {name: entry.default for name, entry in inspect.signature(Trainer).parameters.items()}
@@ -102,8 +101,6 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
 
 def nodes_of(plain: Mapping[str, Any], group: str, problems: list[str]) -> dict[str, Section]:
     """Return the classes of a group that combine, by their names, without those that are off (null)."""
-    from genreclf.config import instantiate
-
     nodes = {name: node for name, node in section_of(plain, group, problems).items() if node is not None}
     if "_target_" in nodes:
         problems.append(

@@ -239,7 +239,7 @@ class ClipDataModule(LightningDataModule):
         """Cut the clips of the rows `batch` on `device`, or on the CPU and move them there."""
         if not isinstance(batch, Tensor):
             return batch.to(device)
-        subset = self._side()
+        subset = self._subset()
         if subset in self.subsets_as_rows and self._frames.device == device:
             return to_device(batch, device)
         return self.clips(subset, batch).to(device)
@@ -275,7 +275,7 @@ class ClipDataModule(LightningDataModule):
         chosen = torch.linspace(0, len(rows) - 1, min(at_most, len(rows))).long()
         return self.clips(subset, rows[chosen]).stored
 
-    def _side(self) -> str:
+    def _subset(self) -> str:
         assert self.trainer is not None
         return _SUBSETS.get(self.trainer.state.stage, "train")
 

@@ -38,7 +38,7 @@ KNOWN_REPEATS: tuple[tuple[str, ...], ...] = (
 described in B. L. Sturm, "The GTZAN dataset: its contents, its faults, their effects on evaluation, and its future
 use", arXiv:1306.1461, 2013, which lists more, cut apart; grouping by artist keeps those together."""
 
-JOINT = re.compile(r"\s*(?:\bfeat(?:uring|\.)?|\bft\.?|\bwith\b|\band\b|\bvs\.?|&|\+|,|/)\s*", re.IGNORECASE)
+JOINT = re.compile(r"\s*(?:\b(?:feat(?:uring)?|ft|vs|with|and)\b\.?|[&+,/])\s*", re.IGNORECASE)
 """What stands between the artists of a joint credit."""
 
 _GTZAN_NAME = re.compile(rf"({'|'.join(GTZAN_GENRES)})\.?(\d{{5}})(\.[a-z0-9]+)?", re.IGNORECASE)

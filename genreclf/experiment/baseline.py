@@ -46,7 +46,7 @@ class Baseline:
         Raises:
             UserError: They are not.
         """
-        if split.hash != self.run.read_json(self.run.split).get("hash"):
+        if split.hash != self.run.split_hash:
             raise UserError(
                 f"compare_with={self.run.path} was trained and tested on other tracks; name a run of the same data and "
                 "split, or leave it out."

@@ -73,7 +73,7 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
     if model.fits_at_once and config.init_from is None:
         warnings.append(
             f"{type(model).__name__} is fitted at once: trainer.max_epochs, optimizer, scheduler, loss and "
-            "augmentation have no part in it."
+            "augmentation have no effect on it."
         )
     if config.init_from is None:
         model.scaling.fit(data.sample("train"))
@@ -99,7 +99,7 @@ def make_augmentation(config: Config) -> Augment | None:
         of_bands = isinstance(step, BandLimit) and config.takes != "log_mel"
         if of_bands or (config.takes == "waveform" and isinstance(step, FilterAugment | MixStyle | SpecAugment)):
             raise UserError(
-                f"augmentation.{name} is of spectrograms, and the network takes {config.takes}s; set it to null."
+                f"augmentation.{name} is for spectrograms, and the network takes {config.takes}s; set it to null."
             )
         if isinstance(step, BandLimit) and config.data.get("rendering", "") is None:
             raise UserError(BANDS_UNKNOWN)

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -44,7 +44,7 @@ from genreclf.training.artifacts import PREFIX, check_reference
 from genreclf.training.best_epoch import LOGGED
 
 GENRES = 10
-"""How many there are in a network that is described before the genres are known."""
+"""Number of genres that is assumed as long as it is not known."""
 
 CHANGING: dict[type[Callback], str] = {
     BatchSizeFinder: "set data.batch_size",
@@ -57,10 +57,10 @@ AVERAGED_TOO_LATE = (
     "StochasticWeightAveraging of callbacks averages the weights after the last checkpoint, which is what is tested: "
     "use callbacks=[default,ema], which tests the averaged weights."
 )
-"""What is said of a callback of Lightning that would have no effect."""
+"""The message for a callback of Lightning that would have no effect."""
 
 BYTES_PER_PARAMETER = 8
-"""Of a weight and its gradient in float32, without which there is no step."""
+"""Size of a weight and its gradient in float32, the least that training needs."""
 
 
 def check_training(config: Config) -> None:
@@ -136,11 +136,10 @@ def spec_of(path: Path, checkpoint: Mapping[str, Any], config: Config) -> Featur
 
 def check_spectrograms(trained: Path, spec: FeatureSpec, now: FeatureSpec) -> None:
     """Raise a `UserError` if a run was trained on other spectrograms than those at hand."""
-    if now != spec:
-        differing = [each.name for each in fields(now) if getattr(now, each.name) != getattr(spec, each.name)]
+    if differing := now.differing(spec):
         raise UserError(
-            f"{trained} was trained on other spectrograms ({', '.join(differing)}); "
-            "leave features and data.clip_seconds as they were."
+            f"{trained} was trained on other spectrograms ({differing}); leave features and data.clip_seconds as they "
+            "were."
         )
 
 
@@ -249,7 +248,7 @@ def check_encoder(config: Config) -> None:
         name = str(config.model["_target_"]).rpartition(".")[2]
         raise UserError(f"{name} does not use encoder: leave it out, or choose a model that does, such as model=probe.")
     if config.takes == "embedding" and config.features.scale != "standardize":
-        raise UserError("features.scale is of spectrograms, and a probe takes embeddings: leave it out.")
+        raise UserError("features.scale is for spectrograms, and a probe takes embeddings: leave it out.")
     encoder = make_encoder(config)
     _check_lengths(config, encoder)
     if config.model.get("pretrained", True):
@@ -268,7 +267,7 @@ def _check_lengths(config: Config, encoder: Encoder) -> None:
 
 def _check_start(config: Config) -> None:
     if config.robustness:
-        raise UserError("robustness is of a trained run: python -m genreclf evaluate RUN robustness=all.")
+        raise UserError("robustness is for a trained run: python -m genreclf evaluate RUN robustness=all.")
     if config.model.get("members"):
         raise UserError("An ensemble is made of finished runs by the command ensemble; choose a model to train.")
     if (start := config.init_from or "").startswith(PREFIX):
@@ -278,9 +277,9 @@ def _check_start(config: Config) -> None:
     if getattr(instantiate.find("model", config.model, []), "fits_at_once", False):
         for key, value in (("init_from", config.init_from), ("ckpt_path", config.ckpt_path)):
             if value is not None:
-                raise UserError(f"{key}={value} has no part in a model that is fitted at once: leave it out.")
+                raise UserError(f"{key}={value} has no effect on a model that is fitted at once: leave it out.")
         if device_count(config) > 1:
-            raise UserError("A model that is fitted at once is so on one device: set trainer.devices=1.")
+            raise UserError("A model that is fitted at once uses one device: set trainer.devices=1.")
 
 
 def _check_steps(config: Config) -> None:

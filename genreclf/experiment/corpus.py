@@ -157,9 +157,9 @@ def load_corpus(config: Config, device: torch.device | None = None, *, check: Ch
         spec = replace(spec, clip_frames=max(store.lengths_frames.values()))
     warnings = [*dataset.warnings, *mapped]
     if store.unreadable:
-        named = ", ".join(f"{name} ({reason})" for name, reason in store.unreadable.items())
+        reasons = ", ".join(f"{name} ({reason})" for name, reason in store.unreadable.items())
         warnings.append(
-            f"{len(store.unreadable)} tracks that cannot be read are left out: {named}. If they can be read by now, "
+            f"{len(store.unreadable)} tracks that cannot be read are left out: {reasons}. If they can be read by now, "
             f"delete {store.directory}, which says that they cannot."
         )
     return Corpus(dataset.name, dataset.dataset, {track.id: track for track in tracks}, store, spec, tuple(warnings))
@@ -167,11 +167,11 @@ def load_corpus(config: Config, device: torch.device | None = None, *, check: Ch
 
 def expected_bytes(config: Config) -> int | None:
     """Return how large the store will be, None where lengths are not known before decoding; errors as `load_corpus`."""
-    source: Dataset = instantiate.make("data", config.data)
-    tracks, _ = map_genres(checked_tracks(source), read_genre_map(config.clips.genre_map))
-    spec = _spec(config, source, tracks)
+    dataset: Dataset = instantiate.make("data", config.data)
+    tracks, _ = map_genres(checked_tracks(dataset), read_genre_map(config.clips.genre_map))
+    spec = _spec(config, dataset, tracks)
     lengths_s = [track.duration_s for track in tracks if track.duration_s is not None]
-    if isinstance(source, ImageDataset) or len(lengths_s) < len(tracks):
+    if isinstance(dataset, ImageDataset) or len(lengths_s) < len(tracks):
         return None
     return round(sum(lengths_s) * spec.frames_per_second * spec.n_mels * 2)  # int16 or float16
 

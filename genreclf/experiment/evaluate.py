@@ -14,6 +14,7 @@ from genreclf.evaluation.calibration import Calibration
 from genreclf.evaluation.metrics import evaluate, rounded, scores_by_seen
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
 from genreclf.experiment.fit import is_first_rank
+from genreclf.experiment.seen import Seen
 from genreclf.experiment.setup import Prepared
 from genreclf.experiment.trainer import trainer_of
 from genreclf.models import GenreClassifier
@@ -39,8 +40,7 @@ def test(
     """
     yield "test"
     split, data, model = prepared.split, prepared.data, prepared.model
-    checkpoint = load_checkpoint(trained.best)
-    best_epoch = _load(model, checkpoint, trained)
+    best_epoch = _load(model, trained)
     trainer = trainer_of(
         config,
         precision="32-true",
@@ -64,19 +64,9 @@ def test(
     clips = _predictions(model)
     history = trained.read_history()
     begun = run.read_metrics()
-    timing = begun["timing"]
-    fit_s = sum(row["epoch_s"] for row in history) if history else timing.get("fit_s", 0.0)
-    clips_seen = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
-    described: dict[str, Any] = {"name": split.name, "hash": split.hash, "leaky": split.leaky}
     artists = artist_groups(clips.track_ids, prepared.split_record["artists"])
-    scores = evaluate(clips, artists)
     calibration = _calibration(run, trained, val)
-    if calibration is not None:
-        for unit, calibrated in calibration.scores(clips).items():
-            scores[unit]["calibrated"] = calibrated
-    if (seen := prepared.seen) is not None:
-        described["seen"] = seen.counts
-        scores |= scores_by_seen(clips.per_track(), seen.ids, artists)
+    seen = {} if prepared.seen is None else {"seen": prepared.seen.counts}
     metrics: dict[str, Any] = {
         "status": "finished",
         "objective": val_accuracy,
@@ -84,13 +74,13 @@ def test(
         "parameters": model.n_parameters,
         "epochs": len(history),
         "best_epoch": best_epoch if history else None,
-        "split": described,
+        "split": {"name": split.name, "hash": split.hash, "leaky": split.leaky, **seen},
         **prepared.provenance,
         **model.summary(load_checkpoint(trained.last)["state_dict"] if trained.last.exists() else {}),
         "val": {"track": {"accuracy": val_accuracy}},
         **({} if calibration is None else {"calibration": calibration.plain()}),
-        "test": scores,
-        "timing": {**timing, "fit_s": fit_s, "test_s": test_s, "clips_per_s": clips_seen / fit_s if fit_s else 0.0},
+        "test": _scores(clips, artists, calibration, prepared.seen),
+        "timing": _timing(begun["timing"], history, test_s),
     }
     metrics = rounded(metrics) | {key: begun[key] for key in ("energy", "energy_sources") if key in begun}
     write_track_csv(run.val_predictions, val.per_track())
@@ -106,8 +96,27 @@ def _calibration(run: RunDirectory, trained: RunDirectory, val: ClipPredictions)
     return known or Calibration.fit(val)
 
 
-def _load(model: GenreClassifier, checkpoint: Mapping[str, Any], trained: RunDirectory) -> int:
-    """Give a model the weights of the best checkpoint of a run, in float32; return the epoch they are of."""
+def _scores(
+    clips: ClipPredictions, artists: Mapping[str, str] | None, calibration: Calibration | None, seen: Seen | None
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of the test."""
+    scores = evaluate(clips, artists)
+    if calibration is not None:
+        for unit, calibrated in calibration.scores(clips).items():
+            scores[unit]["calibrated"] = calibrated
+    return scores if seen is None else scores | scores_by_seen(clips.per_track(), seen.ids, artists)
+
+
+def _timing(begun: Mapping[str, Any], history: Sequence[Mapping[str, float]], test_s: float) -> dict[str, Any]:
+    """Return the times of a run, where `begun` are those before the test."""
+    fit_s = sum(row["epoch_s"] for row in history) if history else begun.get("fit_s", 0.0)
+    clips = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
+    return {**begun, "fit_s": fit_s, "test_s": test_s, "clips_per_s": clips / fit_s if fit_s else 0.0}
+
+
+def _load(model: GenreClassifier, trained: RunDirectory) -> int:
+    """Give a model the weights of the best checkpoint of a run, in float32; return the epoch that they are from."""
+    checkpoint = load_checkpoint(trained.best)
     try:
         model.float().load_state_dict(model.own_state(checkpoint["state_dict"]))
         return int(checkpoint["epoch"])

@@ -151,7 +151,7 @@ def split_json(split: Split, dataset: str, tracks: Mapping[str, Track], lineage:
 
 
 def _read(run: RunDirectory, config: Config) -> tuple[dict[str, Any], RunTracks, frozenset[Key]]:
-    """Return ``split.json`` of a run, its own tracks, and those of its test that its other sides do not hold."""
+    """Return ``split.json`` of a run, its own tracks, and its test tracks if no other subset holds any of them."""
     split = run.read_json(run.split)
     subsets = Split.from_json(split).subsets
     ids = {subset: sorted({segment.track_id for segment in segments}) for subset, segments in subsets.items()}

@@ -64,7 +64,7 @@ class Start:
             raise UserError(f"{run.history} lacks epochs that {path} has trained; choose another run's checkpoint.")
         if _epochs(run.best, load_checkpoint(run.best)) > epochs:
             raise UserError(
-                f"{run.best} is of a later epoch than ckpt_path={path}; choose {run.last}, and let the run end first."
+                f"{run.best} is from a later epoch than ckpt_path={path}; choose {run.last}, and let the run end first."
             )
         genres = tuple(map(str, checkpoint["hyper_parameters"]["genres"]))
         warnings = (f"Training continues from {path}, after {epochs} epochs.", *_schedule_warnings(config, before))
@@ -73,7 +73,7 @@ class Start:
     def check_data(self, split: Split, spec: FeatureSpec) -> None:
         """Raise a `UserError` if tracks or spectrograms are not the run's: its best score says nothing about others."""
         check_spectrograms(self.run.path, self.spec, spec)
-        if split.hash != self.run.read_json(self.run.split).get("hash") or split.genres != self.genres:
+        if split.hash != self.run.split_hash or split.genres != self.genres:
             raise UserError(
                 f"{self.run.path} was trained on another split, as the tracks of data have changed since; restore "
                 f"them, or fine-tune with init_from={self.run.path}."

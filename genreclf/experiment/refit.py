@@ -60,7 +60,7 @@ class Refit:
 
     def check_split(self, split: Split) -> None:
         """Raise a `UserError` unless the tracks are those the run chose by, so that it has seen none of the test's."""
-        if split.hash != self.run.read_json(self.run.split).get("hash"):
+        if split.hash != self.run.split_hash:
             raise UserError(
                 f"refit={self.run.path} was trained on other tracks, as those of data have changed since; restore "
                 "them, or train anew."

@@ -129,7 +129,7 @@ def prepare_ensemble(config: Config, load: Load = load_corpus) -> Prepared:
     prepared = _prepare_test(
         config, load, RunDirectory(config.run_dir), joint_lineage(runs, config), joint_provenance(runs, config)
     )
-    if prepared.split.hash != runs[0].read_json(runs[0].split).get("hash"):
+    if prepared.split.hash != runs[0].split_hash:
         raise UserError(
             f"The tracks are others than those that {runs[0].path} was trained and tested on: leave data and split as "
             "they were."

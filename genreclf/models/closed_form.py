@@ -17,7 +17,7 @@ class ClosedFormClassifier(GenreClassifier):
 
     A subclass sets `network` as any other, and fits it in `fit_clips`. Its weights are tensors of fixed shapes, so that
     checkpoint, test, prediction and export are those of the other models. Optimizer, scheduler, loss and augmentation
-    have no part in it.
+    have no effect on it.
     """
 
     fits_at_once = True

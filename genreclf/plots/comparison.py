@@ -166,7 +166,7 @@ def draw_genre_recall(path: Path, experiments: Sequence[ExperimentPlot]) -> None
             axes.errorbar(
                 100 * recall.value,
                 row + offset,
-                xerr=_ends(recall),
+                xerr=ends_of(recall),
                 fmt="none",
                 ecolor=INK,
                 elinewidth=0.9,
@@ -178,7 +178,7 @@ def draw_genre_recall(path: Path, experiments: Sequence[ExperimentPlot]) -> None
     axes.set_xlabel("recall on test tracks (%), with 95 % interval", fontsize=13)
     tidy(axes, grid_axis="x")
     axes.tick_params(axis="y", length=0)
-    _legend(figure, experiments, 2, bars=True)
+    _legend(figure, experiments, bars=True)
     save(figure, path)
 
 
@@ -193,7 +193,7 @@ def draw_accuracy_parameters(path: Path, experiments: Sequence[ExperimentPlot]) 
         place = counts[index] * BESIDE ** (counts[:index].count(counts[index]) - (counts.count(counts[index]) - 1) / 2)
         look: dict[str, Any] = {"color": style_of(index).color, "fmt": style_of(index).mark, "markersize": 9}
         look |= {"capsize": 3, "markerfacecolor": _fill(experiment, index)}
-        axes.errorbar(place, 100 * experiment.accuracy.value, yerr=_ends(experiment.accuracy), **look)
+        axes.errorbar(place, 100 * experiment.accuracy.value, yerr=ends_of(experiment.accuracy), **look)
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.3, high * 1.3)
@@ -205,7 +205,7 @@ def draw_accuracy_parameters(path: Path, experiments: Sequence[ExperimentPlot]) 
     axes.set_xlabel("number of parameters", fontsize=13)
     axes.set_ylabel("accuracy on test tracks (%), with 95 % interval", fontsize=13)
     tidy(axes, grid_axis="both")
-    _legend(figure, experiments, 2, bars=False)
+    _legend(figure, experiments, bars=False)
     save(figure, path)
 
 
@@ -228,12 +228,12 @@ def _curve(
     axes.plot(common, mean, color=style.color, linestyle=style.dashes, linewidth=2.2, alpha=alpha, marker=mark)
 
 
-def _ends(share: Share) -> list[list[float]]:
+def ends_of(share: Share) -> list[list[float]]:
     """Return how far the ends of an interval are from its share, in points, shape ``(end, 1)``."""
     return [[max(0.0, 100 * (share.value - share.low))], [max(0.0, 100 * (share.high - share.value))]]
 
 
-def _legend(figure: Any, experiments: Sequence[ExperimentPlot], columns: int, *, bars: bool) -> None:
+def _legend(figure: Any, experiments: Sequence[ExperimentPlot], *, bars: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -245,7 +245,7 @@ def _legend(figure: Any, experiments: Sequence[ExperimentPlot], columns: int, *,
         else:
             look: dict[str, Any] = {"linestyle": "", "color": style.color, "markersize": 9}
             handles.append(Line2D([], [], marker=style.mark, markerfacecolor=_fill(experiment, index), **look))
-    figure.legend(handles, [_words(each.title) for each in experiments], **_below(columns, experiments))
+    figure.legend(handles, [_words(each.title) for each in experiments], **_below(2, experiments))
 
 
 def _line(index: int) -> Any:

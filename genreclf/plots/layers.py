@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genreclf.plots.comparison import Share, style_of
+import numpy as np
+
+from genreclf.plots.comparison import Share, ends_of, style_of
 from genreclf.plots.style import marked, new_figure, save, tidy
 
 ALL = "all"
@@ -48,8 +50,7 @@ def draw_layers(path: Path, curves: Sequence[LayerCurve]) -> None:
         beside = 0.12 * (index - (len(curves) - 1) / 2)
         places = [names.index(layer) + beside for layer in curve.layers]
         values = [100 * share.value for share in curve.shares]
-        ends = [[100 * (share.value - share.low) for share in curve.shares]]
-        ends.append([100 * (share.high - share.value) for share in curve.shares])
+        ends = np.hstack([ends_of(share) for share in curve.shares])
         joined = len(curve.layers) - (ALL in curve.layers)
         axes.plot(places[:joined], values[:joined], color=color, linestyle=dashes, linewidth=1.8)
         axes.errorbar(places, values, yerr=ends, fmt=mark, color=color, markersize=6, capsize=3, label=curve.title)

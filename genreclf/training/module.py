@@ -131,8 +131,8 @@ class GenreClassifier(PartsModule):
                 raise UserError(
                     f"The genres of the model ({known}) and of the data ({given}) differ; their order counts."
                 )
-            if differing := [name for name, value in vars(data.spec).items() if value != getattr(self.spec, name)]:
-                raise UserError(f"The model is made for other spectrograms than the data's ({', '.join(differing)}).")
+            if differing := data.spec.differing(self.spec):
+                raise UserError(f"The model is made for other spectrograms than the data's ({differing}).")
             if stage == "fit" and not self.scaling.is_fitted:
                 self.scaling.fit(data.sample("train"))
         if stage == "fit" and self._trainer is not None:

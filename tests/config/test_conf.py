@@ -12,6 +12,7 @@ from helpers import ROOT, Cli
 from hydra.utils import get_class
 
 from genreclf.cli.compose import checked
+from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
 FILES = [path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "conf").glob("*/**/*.yaml")]
@@ -151,3 +152,10 @@ def test_precision_that_the_device_lacks(cli: Cli, tiny: list[str], monkeypatch:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {})
     assert "does not support bf16" in cli(*tiny, "trainer.precision=bf16-mixed").err
     assert "is for GPUs" in cli(*tiny, "trainer.precision=16-mixed").err
+
+
+def test_mistakes_are_listed_in_the_order_of_the_file() -> None:
+    keys = ["batch_size", "crops_per_track", "grid_overlap", "short", "store_dir", "skip_unreadable"]
+    with pytest.raises(UserError) as refusal:
+        checked(["data=synthetic", *(f"data.{key}=[1]" for key in reversed(keys))], run_dir="-")
+    assert [line.partition("=")[0] for line in str(refusal.value).splitlines()] == [f"data.{key}" for key in keys]

@@ -4,7 +4,16 @@ from typing import Literal
 
 import pytest
 
-from genreclf.datasets.identity import KNOWN_REPEATS, artist_of, credited, groups, gtzan_id, read_artists, track_id
+from genreclf.datasets.identity import (
+    KNOWN_REPEATS,
+    artist_of,
+    credited,
+    credited_parts,
+    groups,
+    gtzan_id,
+    read_artists,
+    track_id,
+)
 from genreclf.errors import UserError
 
 
@@ -108,6 +117,18 @@ def test_groups_join_artists_and_repeats() -> None:
     assert group["reggae.00081"] == group["reggae.00082"] == "artist: ini kamoze"
     assert (group["pop.00001"], group["disco.00098"], group["polka/a"]) == ("pop.00001", "disco.00098", "polka/a")
     assert len(set(group.values())) == 6
+
+
+@pytest.mark.parametrize(
+    "joint", ["Ann & Bob", "Ann feat. Bob", "Ann featuring Bob", "Ann ft Bob", "Ann vs. Bob", "Ann/Bob"]
+)
+def test_joint_credits_name_each_artist(joint: str) -> None:
+    assert credited_parts(joint)[1:] == ("ann", "bob")
+
+
+@pytest.mark.parametrize("name", ["Feather", "Ftampa", "Vsevolod", "Android", "Withers"])
+def test_names_that_begin_like_a_joint_credit_are_one_artist(name: str) -> None:
+    assert credited_parts(name) == (name.casefold(),)
 
 
 def test_joint_credits_count_for_each_artist() -> None:

@@ -231,4 +231,4 @@ def test_augmentation_of_spectrograms_is_refused_for_waveforms(cli: Cli, tiny: l
         "augmentation=spec_augment",
     )
     assert outcome.code == 2
-    assert "augmentation.spec_augment is of spectrograms" in outcome.err
+    assert "augmentation.spec_augment is for spectrograms" in outcome.err

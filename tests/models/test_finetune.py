@@ -126,7 +126,7 @@ def test_a_probe_of_spectrograms_stands_beside_the_fine_tuning(
 def test_scales_of_spectrograms_are_refused_for_embeddings(cli: Cli, finetune: list[str]) -> None:
     outcome = cli(*finetune[:-1], "model=probe", "features.scale=unit")
     assert outcome.code == 2
-    assert "features.scale is of spectrograms, and a probe takes embeddings: leave it out." in outcome.err
+    assert "features.scale is for spectrograms, and a probe takes embeddings: leave it out." in outcome.err
 
 
 def test_the_run_predicts_without_the_file_of_weights(cli: Cli, finetune: list[str], tmp_path: Path) -> None:

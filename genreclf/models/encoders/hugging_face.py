@@ -13,7 +13,7 @@ from torch.nn import functional
 from genreclf.errors import UserError, require
 from genreclf.limits import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from genreclf.models.encoders.base import Encoder, Origin
-from genreclf.models.encoders.hub import hub_file
+from genreclf.models.encoders.hub import hub_weights
 from genreclf.models.encoders.weights import checked, file_of
 from genreclf.run_directory import reason_of
 
@@ -218,7 +218,7 @@ class TransformersEncoder(Encoder):
         from safetensors.torch import load
 
         given, provenance = self.weights, self.provenance
-        path = file_of(given) if given else hub_file(self.repo, "model.safetensors", revision=provenance.revision)
+        path = file_of(given) if given else hub_weights(self.repo, revision=provenance.revision)
         tensors = load(checked(self.name, provenance.sha256, path.read_bytes()))
         prefix = self.kind.prefix if any(key.startswith(self.kind.prefix) for key in tensors) else ""
         theirs = {key.removeprefix(prefix): values for key, values in tensors.items() if key.startswith(prefix)}

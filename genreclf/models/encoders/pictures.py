@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from genreclf.errors import UserError, require
 from genreclf.models.encoders.base import Encoder, Origin
-from genreclf.models.encoders.hub import hub_file
+from genreclf.models.encoders.hub import hub_weights
 from genreclf.models.encoders.weights import cached_weights, checked, file_of
 
 PIXEL_MEAN, PIXEL_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -149,9 +149,7 @@ class TimmEncoder(Encoder):
         from safetensors.torch import load
 
         given = self.weights
-        path = (
-            file_of(given) if given else hub_file(self.hub_id, "model.safetensors", revision=self.provenance.revision)
-        )
+        path = file_of(given) if given else hub_weights(self.hub_id, revision=self.provenance.revision)
         return load(checked(self.name, self.provenance.sha256, path.read_bytes()))
 
     def embed(self, x: Tensor) -> Tensor:
