@@ -91,9 +91,9 @@ class SegmentTable:
             genre=tensor([genre_of(segment.track_id) for segment in segments]),
         )
 
-    def to(self, device: torch.device) -> "SegmentTable":
-        """Return the table on a device."""
-        return SegmentTable(*(to_device(getattr(self, field.name), device) for field in fields(self)))
+    def stacked(self) -> Tensor:
+        """Return the fields in their order, ``(4, segment)``, so that one operation looks up all of them."""
+        return torch.stack([getattr(self, field.name) for field in fields(self)])
 
     def __len__(self) -> int:
         return len(self.genre)
