@@ -24,9 +24,10 @@ BATCHES_AHEAD = 2
 def to_device(values: Tensor, device: torch.device) -> Tensor:
     """Return `values` on a device, without waiting for the copy where that is safe.
 
-    On Apple GPUs it is not: the copy may read memory that is in use for something else by then.
+    On Apple GPUs it is not: the copy may read memory that is in use for something else by then. Nor is it from a GPU to
+    the CPU, which would read values that have not arrived.
     """
-    return values.to(device, non_blocking=device.type != "mps")
+    return values.to(device, non_blocking=device.type not in ("cpu", "mps"))
 
 
 class ClipBatch(NamedTuple):
@@ -90,9 +91,9 @@ class SegmentTable:
             genre=tensor([genre_of(segment.track_id) for segment in segments]),
         )
 
-    def to(self, device: torch.device) -> "SegmentTable":
-        """Return the table on a device."""
-        return SegmentTable(*(to_device(getattr(self, field.name), device) for field in fields(self)))
+    def stacked(self) -> Tensor:
+        """Return the fields in their order, ``(4, segment)``, so that one operation looks up all of them."""
+        return torch.stack([getattr(self, field.name) for field in fields(self)])
 
     def __len__(self) -> int:
         return len(self.genre)

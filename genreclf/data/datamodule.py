@@ -156,7 +156,7 @@ class ClipDataModule(LightningDataModule):
             return index_of[genre_of[track_id]]
 
         self.tables = {subset: SegmentTable.of(self.segments(subset), genre, store) for subset in SUBSETS}
-        self._tables_of_frames = self.tables
+        self._stacked = {subset: table.stacked() for subset, table in self.tables.items()}
         # Not of training clips: Lightning would look through them for the size of the batch.
         self._track_ids = {
             subset: tuple(segment.track_id for segment in self.segments(subset)) if subset != "train" else ()
@@ -247,19 +247,17 @@ class ClipDataModule(LightningDataModule):
     def clips(self, subset: str, rows: Tensor) -> ClipBatch:
         """Cut the clips of `rows`, see `grid_clips`, out of a subset."""
         rows = to_device(rows, self._frames.device)
-        table = self._tables_of_frames[subset]
         segment, _, start = rows.unbind(1)
+        offset, length, first_frame, genre = self._stacked[subset].index_select(1, segment).unbind()
         stored = cut(
             self._frames,
-            table.offset_frames[segment],
-            table.length_frames[segment] if subset in self._with_short else None,
+            offset,
+            length if subset in self._with_short else None,
             start,
             self.spec.clip_frames,
             self.spec.silence if self.short == "pad" else None,
         )
-        return ClipBatch(
-            stored, table.genre[segment], segment, table.start_frame[segment] + start, self._track_ids[subset]
-        )
+        return ClipBatch(stored, genre, segment, first_frame + start, self._track_ids[subset])
 
     def _read_clips(self, subset: str, rows: Tensor) -> ClipBatch:
         """Cut the clips of `rows` after asking the system to read all of them."""
@@ -293,4 +291,4 @@ class ClipDataModule(LightningDataModule):
             if device.type == "cuda":  # Other streams may read it.
                 torch.cuda.current_stream(device).synchronize()
         self._frames = copies[device]
-        self._tables_of_frames = {subset: table.to(device) for subset, table in self.tables.items()}
+        self._stacked = {subset: to_device(table, device) for subset, table in self._stacked.items()}

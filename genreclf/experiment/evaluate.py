@@ -11,7 +11,7 @@ from genreclf.datasets.identity import artist_groups
 from genreclf.devices import device_errors, exactly
 from genreclf.errors import UserError
 from genreclf.evaluation.calibration import Calibration
-from genreclf.evaluation.metrics import evaluate, rounded, scores_by_seen
+from genreclf.evaluation.metrics import accuracies_and_losses, evaluate, rounded, scores_by_seen
 from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions, write_clip_csv, write_track_csv
 from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.seen import Seen
@@ -55,7 +55,7 @@ def test(
         if split.val:
             trainer.validate(model, datamodule=data, verbose=False)
             val = _predictions(model)
-            val_accuracy = evaluate(val)["track"]["accuracy"]
+            val_accuracy = accuracies_and_losses(val)["track"]["accuracy"]
         started_s = time.perf_counter()
         trainer.test(model, datamodule=data, verbose=False)
         test_s = time.perf_counter() - started_s

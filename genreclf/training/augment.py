@@ -145,9 +145,10 @@ class MixStyle(nn.Module):
         deviation, mean = torch.std_mean(x, 2, keepdim=True, correction=0)
         deviation = deviation + LEAST_DEVIATION
         share = _shares(self.alpha, x)[:, None, None]
+        share_of_other = 1 - share
         other = torch.randperm(x.shape[0], device=x.device)
-        mixed_deviation = share * deviation + (1 - share) * deviation[other]
-        mixed_mean = share * mean + (1 - share) * mean[other]
+        mixed_deviation = share * deviation + share_of_other * deviation[other]
+        mixed_mean = share * mean + share_of_other * mean[other]
         mixed = (x - mean) / deviation * mixed_deviation + mixed_mean
         changed = torch.rand(x.shape[0], 1, 1, device=x.device) < self.probability
         return torch.where(changed, mixed, x), y

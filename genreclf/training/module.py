@@ -18,7 +18,7 @@ from genreclf.data.datamodule import ClipDataModule
 from genreclf.distributed.batch_norm import broadcast_buffers
 from genreclf.errors import UserError
 from genreclf.evaluation.gather import GatheredPredictions
-from genreclf.evaluation.metrics import evaluate
+from genreclf.evaluation.metrics import accuracies_and_losses
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.training.augment import Augment
 from genreclf.training.compilation import compiled
@@ -241,7 +241,7 @@ class GenreClassifier(PartsModule):
         """Keep the predictions of the validation clips; log their loss and accuracy, and those of the tracks."""
         self.predictions = predictions
         self._is_validated = not self.trainer.sanity_checking
-        figures = evaluate(predictions)
+        figures = accuracies_and_losses(predictions)
         self.log("val/loss", figures["clip"]["loss"])
         self.log("val/clip_accuracy", figures["clip"]["accuracy"])
         self.log("val/track_loss", figures["track"]["loss"])

@@ -45,6 +45,10 @@ class StepModule(LightningModule):
         self.whole_step: WholeStep | None = None
         self.recorded_forward: RecordedForward | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what takes the steps of a training: a CUDA graph can be neither copied nor pickled."""
+        return {**super().__getstate__(), "whole_step": None, "recorded_forward": None}
+
     @abstractmethod
     def loss_of(self, batch: Tensor | ClipBatch) -> Tensor:
         """Return the loss of a training batch."""

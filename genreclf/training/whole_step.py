@@ -94,6 +94,7 @@ class WholeStep:
         self._precision = precision
         self._on_cpu = device.type == "cpu"
         self._loss = torch.zeros((), device=device)
+        self._slope: Tensor | None = None
         self._rates: list[Tensor] = []
         self._inputs: list[Tensor] = []
         self._replay: Work | None = None
@@ -172,7 +173,9 @@ class WholeStep:
             # in other threads, whose backward passes PyTorch would all compute in one thread of its own.
             single = self.recorder is not None
             with torch.autocast(device, enabled=False), torch.autograd.set_multithreading_enabled(not single):
-                loss.backward()  # type: ignore[no-untyped-call]
+                if self._slope is None:  # Which `backward` would fill anew in each step.
+                    self._slope = torch.ones((), dtype=loss.dtype, device=loss.device)
+                loss.backward(self._slope)  # type: ignore[no-untyped-call]
                 self._clip()
                 self._optimizer.step()
             self._loss.copy_(loss.detach())

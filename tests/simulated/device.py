@@ -50,6 +50,10 @@ class DeviceMismatch(RuntimeError):
     """An operation on tensors of several devices."""
 
 
+class UnfinishedCopy(RuntimeError):
+    """A copy to the CPU that nobody waits for: PyTorch makes it into pinned memory, where it arrives later."""
+
+
 class SimulatedTensor(Tensor):
     """A tensor on a simulated device, around the one on the CPU that holds its values."""
 
@@ -121,6 +125,8 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is aten._fused_sdp_choice.default:
         return 0  # The kernel that consists of other operations.
     if func is aten._to_copy.default:
+        if kwargs.get("non_blocking") and ours and target.type == "cpu":
+            raise UnfinishedCopy
         _note_copy(args[0], target, bool(kwargs.get("non_blocking")))
     elif func is aten.copy_.default:
         _note_copy(args[1], args[0].device, bool(kwargs.get("non_blocking", args[2] if len(args) > 2 else False)))
@@ -153,7 +159,7 @@ def _on_cpu(item: Any) -> Any:
 
 
 def _note_copy(source: Tensor, target: torch.device, non_blocking: bool) -> None:
-    """Note a copy from one device to another; one to the CPU waits in any case, as its memory is pageable."""
+    """Note a copy from one device to another; one into pageable memory of the CPU waits in any case."""
     if source.device != target:
         waits = target.type != KIND or not non_blocking
         LOG.note(f"copy {tuple(source.shape)} {source.device} to {target}", waits=waits, copies=True)

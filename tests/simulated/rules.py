@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from simulated.device import DeviceMismatch, simulated_devices
+from simulated.device import DeviceMismatch, UnfinishedCopy, simulated_devices
 from simulated.log import Log
 from torch import Tensor, nn
 
@@ -22,9 +22,9 @@ WAITING: list[Operation] = [
     lambda there, here: there.sum().item(),
     lambda there, here: bool(there[0] > 0),
     lambda there, here: there.cpu(),
-    lambda there, here: there.to("cpu", non_blocking=True),
     lambda there, here: here.to("sim"),
     lambda there, here: here.copy_(there),
+    lambda there, here: here.copy_(there, non_blocking=True),
     lambda there, here: there.copy_(here),
     lambda there, here: there[there > 1],
     lambda there, here: there[here.long()],
@@ -65,6 +65,11 @@ def test_refuses_to_mix_devices(log: Log) -> None:
     for operation in MISTAKEN:
         with pytest.raises(DeviceMismatch):
             operation(torch.arange(4.0).to("sim"), torch.arange(4.0))
+
+
+def test_refuses_copies_to_the_cpu_that_nobody_waits_for(log: Log) -> None:
+    with pytest.raises(UnfinishedCopy):
+        torch.arange(4.0).to("sim").to("cpu", non_blocking=True)
 
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])

@@ -21,6 +21,7 @@ from genreclf.data.store import Store
 from genreclf.evaluation.predictions import read_track_csv
 from genreclf.experiment.corpus import load_corpus
 from genreclf.experiment.run import run
+from genreclf.experiment.setup import prepare
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.training import augment
@@ -210,6 +211,15 @@ def test_clips_of_a_store_without_room_on_the_device_arrive_without_waiting(
     run(checked([*tiny, *SMALL, *GPU], run_dir="gpu"))
     assert [[event.copies for event in events] for events in steps.events] == [[True]] * 2
     assert not any(event.waits for events in steps.events for event in events)
+
+
+def test_a_datamodule_of_a_gpu_training_gives_a_cpu_its_clips(tiny: list[str]) -> None:
+    data = prepare(checked(tiny, run_dir="-")).data
+    rows, cpu = data.grid("val")[:3], torch.device("cpu")
+    expected = data.clips("val", rows)
+    with simulated_devices():
+        data.settle(torch.device(KIND, 0))
+        assert all(map(torch.equal, data.clips("val", rows).to(cpu)[:4], expected[:4]))
 
 
 def test_where_there_is_no_beta_distribution_the_cpu_draws_from_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
+import copy
+
 import torch
+from helpers import Cli
 from lightning.pytorch import LightningModule
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
@@ -48,3 +51,26 @@ def test_the_average_is_pytorchs_to_the_last_bit_over_a_break() -> None:
     assert int(unbroken.n_averaged) == 6
     tracked = "module.layers.1.num_batches_tracked"
     assert unbroken.state_dict()[tracked] == 6
+
+
+def test_swaps_all_weights_and_buffers() -> None:
+    network = Network()
+    average = ExponentialAverage(network, DECAY)
+    average.follow(network)
+    for _ in range(2):
+        take_a_step(network)
+        average.update_parameters(network)
+    assert int(network.layers[1].num_batches_tracked) == 2
+    take_a_step(network)
+    given = [copy.deepcopy(each.state_dict()) for each in (network, average.module)]
+    places = [value.data_ptr() for value in network.state_dict().values()]
+    for expected in (given[::-1], given):
+        average.swap()
+        for each, state in zip((network, average.module), expected, strict=True):
+            torch.testing.assert_close(each.state_dict(), state, rtol=0, atol=0)
+    assert [value.data_ptr() for value in network.state_dict().values()] == places
+
+
+def test_a_validation_before_the_training_swaps_too(tiny: list[str], cli: Cli) -> None:
+    outcome = cli(*tiny, "regularization=ema", "trainer.num_sanity_val_steps=1")
+    assert outcome.code == 0, outcome.err

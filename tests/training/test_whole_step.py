@@ -11,7 +11,7 @@ import torch
 from fake_recorder import Repeater
 from helpers import Cli
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.callbacks import LambdaCallback, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger
 from tiny_training import ADAM, ADAMW, GENRES, SGD, SPEC, STEPS, VALIDATED, Make, assert_same, crnn, data_of, fit
 from torch import nn
@@ -197,6 +197,17 @@ def test_every_model_equals_its_steps_one_by_one(name: str, store: Store, repeat
     few = {"max_steps": EAGER_STEPS + 1, "limit_val_batches": 0}
     assert_same(*(fit(make(), data_of(store, batch_size=2), step=step, **few) for step in ("eager", "graph")))
     assert repeaters[0].replayed == 1
+
+
+def test_a_callback_may_copy_the_model(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[GenreClassifier] = []
+    monkeypatch.setattr(Repeater, "graph", threading.Lock(), raising=False)
+    # As a CUDA graph, a lock cannot be copied.
+    monkeypatch.setattr(Repeater, "__getstate__", lambda self: {"graph": self.graph}, raising=False)
+    copying = LambdaCallback(on_train_epoch_end=lambda trainer, model: copies.append(copy.deepcopy(model)))
+    last = fit(crnn(), data_of(store), step="graph", callbacks=[copying])
+    assert len(copies) == 2
+    assert_same(copies[-1].state_dict(), last["weights"])
 
 
 def test_branches_and_masks_draw_the_same(store: Store) -> None:
