@@ -1,5 +1,6 @@
 """Predict the genres of songs with a trained run."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,6 +21,7 @@ from genreclf.config import instantiate
 from genreclf.config.trust import check_trust
 from genreclf.config.weights import check_checkpoint
 from genreclf.data.clips import SegmentTable, Short, cut, grid_clips
+from genreclf.datasets.checks import LARGEST_PEAK
 from genreclf.devices import device_errors, exactly, find_device
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.escaping import printable
@@ -84,6 +86,9 @@ class GenrePredictor:
         with device_errors(MAKE_ROOM):
             model.eval().to(self.device)
         self._embeds = _embedding_network(model)
+
+    def __repr__(self) -> str:
+        return f"<GenrePredictor: {type(self.model).__name__} for {', '.join(self.genres)}>"
 
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
@@ -272,7 +277,10 @@ def _opened(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
         with open_audio(Path(song)) as stream:
             yield stream
         return
-    waveform = np.asarray(song.detach().cpu() if isinstance(song, Tensor) else song)
+    try:
+        waveform = np.asarray(song.detach().cpu() if isinstance(song, Tensor) else song)
+    except ValueError:  # Several waveforms, or a waveform with its rate.
+        waveform = np.empty(0, object)
     if waveform.dtype.kind not in "fiu":
         kind = type(song).__name__
         raise UserError(
@@ -287,6 +295,11 @@ def _opened(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
         )
     if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and not 0 < len(waveform) <= 1024):
         raise UserError(f"A waveform has the shape (sample,) or (channel, sample), not {waveform.shape}.")
+    if LARGEST_PEAK < (peak := float(max(waveform.max(initial=0), -waveform.min(initial=0)))) < math.inf:
+        raise UserError(
+            f"A waveform holds floats with full scale at 1, and this one has values up to {peak:,.0f}: divide 16-bit "
+            "integers by 32768."
+        )
     yield stream_of(waveform, sample_rate)
 
 

@@ -38,11 +38,20 @@ def test_silence_between_the_skipped_ends_has_no_genre(predictor: GenrePredictor
         predictor.predict(song, sample_rate=8000, skip_start_s=2)
 
 
-@pytest.mark.parametrize("song", [None, b"song.wav", ["a.wav", "b.wav"]], ids=str)
+@pytest.mark.parametrize(
+    "song", [None, b"song.wav", ["a.wav", "b.wav"], (NOISE, 8000), [NOISE, NOISE[:4000]]], ids=lambda song: str(song)[:9]
+)
 @pytest.mark.parametrize("rate", [None, 8000])
 def test_what_is_no_song_is_named(song: object, rate: int | None, predictor: GenrePredictor) -> None:
     with pytest.raises(UserError, match=rf"A song is a path, or a waveform .* not of the type {type(song).__name__}"):
         predictor.predict(song, sample_rate=rate)  # type: ignore[arg-type]
+
+
+def test_integers_as_floats_are_no_waveform(predictor: GenrePredictor) -> None:
+    with pytest.raises(UserError, match=r"full scale at 1, and this one has values up to 1[0-9],\d{3}: divide 16-bit"):
+        predictor.predict(NOISE * 32768, sample_rate=8000)
+    loud = predictor.predict(NOISE * 99 / np.abs(NOISE).max(), sample_rate=8000)
+    assert loud.duration_s == 1
 
 
 def test_a_tensor_that_is_trained_is_a_waveform_too(predictor: GenrePredictor) -> None:
