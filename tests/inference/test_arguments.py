@@ -117,6 +117,23 @@ def test_odd_metrics_say_nothing_of_an_export(
     assert describe(trained.run, predictor)["split"] == "null"
 
 
+@pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
+def test_a_terminal_shows_how_many_songs_are_left_apart_from_the_results(
+    format: str, cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("predict", str(trained.run.path), str(trained.music / "blues"), "--format", format)
+    without = cli(*command)
+    assert without.err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal.
+    outcome = cli(*command)
+    assert "Songs" in outcome.err
+    assert "5/5" in outcome.err
+    if format != "table":
+        assert outcome.out == without.out
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        assert cli(*command).err == "", "rows on a terminal say enough"
+
+
 @pytest.mark.parametrize("format", ["csv", "jsonl"])
 def test_whoever_reads_predictions_may_have_seen_enough(format: str, trained: Trained) -> None:
     process = forked(write_to_nobody, ["predict", str(trained.run.path), str(trained.music), "--format", format])
