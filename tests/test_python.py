@@ -7,6 +7,7 @@ import pytest
 
 import genreclf
 from genreclf.errors import UserError
+from genreclf.experiment.run import RunResult
 from genreclf.run_directory import RunDirectory
 
 
@@ -16,6 +17,20 @@ def test_returns_the_run(tiny: list[str], finished: RunDirectory) -> None:
     assert result.metrics == finished.read_metrics()
     assert result.accuracy == result.metrics["test"]["track"]["accuracy"]
     assert genreclf.load(result.path).genres
+
+
+def test_a_notebook_shows_a_run_and_a_model_in_a_line(finished: RunDirectory) -> None:
+    metrics = finished.read_metrics()
+    shown = repr(RunResult(finished, metrics))
+    track = metrics["test"]["track"]
+    start = f"<RunResult in {finished.path}: {100 * track['accuracy']:.1f} % of {track['n']} test tracks right, 95 % "
+    assert shown.startswith(start)
+    assert "\n" not in shown
+    marked = {**metrics, "split": {"leaky": True}, "pretrained": {"name": "musicnn"}}
+    assert repr(RunResult(finished, marked)).startswith(f"<RunResult in {finished.path}, LEAKY, PRETRAINED: ")
+    assert repr(RunResult(finished, {})) == f"<RunResult in {finished.path}: Nothing was tested.>"
+    model = genreclf.load(finished.path)
+    assert repr(model) == f"<GenrePredictor: {type(model.model).__name__} for {', '.join(model.genres)}>"
 
 
 def test_makes_a_directory_of_its_own(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

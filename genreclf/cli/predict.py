@@ -42,6 +42,7 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"{word} is no song: predict takes no settings, as a run keeps those of its training.")
     from genreclf.inference.listing import audio_files, short_name
     from genreclf.inference.predictor import GenrePredictor
+    from genreclf.progress_bar import progress_bar
     from genreclf.run_directory import NoSpace
 
     predictor = GenrePredictor.of_run(options.run, device=options.device, trust=options.trust)
@@ -52,24 +53,26 @@ def main(arguments: list[str]) -> None:
     writer = FORMATS[options.format](predictor, options.top, least)
     pictures = Pictures(Path(options.timeline_dir)) if options.timeline_dir else None
     predicted = left_out = 0
+    songs = list(audio_files(options.paths))
     try:
-        for path, reason in audio_files(options.paths):
-            name = printable(str(path))
-            try:
-                if reason is not None:
-                    raise UserError(f"{name}: {reason}")
-                prediction = predictor.predict(path, skip_start_s=options.skip_start, skip_end_s=options.skip_end)
-            except NoSpace:
-                raise
-            except UserError as error:
-                say(error)
-                left_out += 1
-                continue
-            predicted += 1
-            short = printable(short_name(path, options.paths))
-            writer.add(short if options.format == "table" else name, prediction)
-            if pictures is not None:
-                pictures.draw(path, prediction)
+        with progress_bar(beside_rows=options.format != "table") as progress:
+            for path, reason in progress.track(songs, description="Songs"):
+                name = printable(str(path))
+                try:
+                    if reason is not None:
+                        raise UserError(f"{name}: {reason}")
+                    prediction = predictor.predict(path, skip_start_s=options.skip_start, skip_end_s=options.skip_end)
+                except NoSpace:
+                    raise
+                except UserError as error:
+                    say(error)
+                    left_out += 1
+                    continue
+                predicted += 1
+                short = printable(short_name(path, options.paths))
+                writer.add(short if options.format == "table" else name, prediction)
+                if pictures is not None:
+                    pictures.draw(path, prediction)
     finally:  # What ends the command, such as Ctrl-C or a full disk, costs no prediction that was made.
         writer.end()
         sys.stdout.flush()

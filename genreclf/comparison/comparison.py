@@ -162,7 +162,7 @@ def _artists(runs: Sequence[FinishedRun], path: Path | None) -> dict[Key, Sequen
     known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
     if path is None:
         return known
-    listed = read_artists(path)
+    listed = read_artists(path, option="--artists ")
     keys = {track_key(run.dataset, id): id for run in runs for id in run.tracks.track_ids}
     named = {key: names for key, id in keys.items() if (names := credited(artist_of(id, listed)))}
     if not named:

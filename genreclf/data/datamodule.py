@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Never
 from weakref import WeakKeyDictionary
 
 import torch
@@ -11,6 +12,7 @@ from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
 
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.data.checks import check_settings
 from genreclf.data.clips import ClipBatch, ClipLoader, SegmentTable, Short, cut, grid_clips, random_clips, to_device
 from genreclf.data.encoding import CPU, store_of
 from genreclf.data.store import Store
@@ -91,6 +93,7 @@ class ClipDataModule(LightningDataModule):
         read_ahead: bool | None = None,
     ) -> None:
         super().__init__()
+        check_settings(batch_size, crops_per_track, grid_overlap, short)
         self.dataset = dataset
         self.splitter = splitter
         self.store_dir = store_dir
@@ -109,6 +112,12 @@ class ClipDataModule(LightningDataModule):
             self._set_up_from(store, split, genre_of, group_of or {})
         elif dataset is None or splitter is None or store or split or genre_of:
             raise TypeError("ClipDataModule takes either dataset and splitter, or store, split and genre_of.")
+
+    __str__ = LightningDataModule.__repr__  # Lightning's own expects loaders of PyTorch.
+
+    def __getattr__(self, name: str) -> Never:
+        hint = "" if self.__dict__.get("_is_set_up") else " before setup is called, as Lightning's Trainer does"
+        raise AttributeError(f"{type(self).__name__} has no {name}{hint}")
 
     def prepare_data(self) -> None:
         """Build the store if it is not there; Lightning calls this in one process of each machine."""
@@ -150,11 +159,8 @@ class ClipDataModule(LightningDataModule):
         if unknown := sorted(set(split.genres) - set(self.genres)):
             raise UserError(f"The model knows {', '.join(self.genres)}, and the split holds {', '.join(unknown)} too.")
         self._frames = torch.from_numpy(store.frames)
-        index_of = {genre: index for index, genre in enumerate(self.genres)}
-
-        def genre(track_id: str) -> int:
-            return index_of[genre_of[track_id]]
-
+        index_of = {track: self.genres.index(genre) for track, genre in genre_of.items() if genre in self.genres}
+        genre = index_of.__getitem__
         self.tables = {subset: SegmentTable.of(self.segments(subset), genre, store) for subset in SUBSETS}
         self._stacked = {subset: table.stacked() for subset, table in self.tables.items()}
         # Not of training clips: Lightning would look through them for the size of the batch.
@@ -239,7 +245,8 @@ class ClipDataModule(LightningDataModule):
         """Cut the clips of the rows `batch` on `device`, or on the CPU and move them there."""
         if not isinstance(batch, Tensor):
             return batch.to(device)
-        subset = self._subset()
+        assert self.trainer is not None
+        subset = _SUBSETS.get(self.trainer.state.stage, "train")
         if subset in self.subsets_as_rows and self._frames.device == device:
             return to_device(batch, device)
         return self.clips(subset, batch).to(device)
@@ -272,10 +279,6 @@ class ClipDataModule(LightningDataModule):
         rows = self.grid(subset)
         chosen = torch.linspace(0, len(rows) - 1, min(at_most, len(rows))).long()
         return self.clips(subset, rows[chosen]).stored
-
-    def _subset(self) -> str:
-        assert self.trainer is not None
-        return _SUBSETS.get(self.trainer.state.stage, "train")
 
     def settle(self, device: torch.device) -> None:
         """Copy the store to a GPU with memory of its own if there is room; later calls change nothing."""

@@ -58,7 +58,7 @@ def track_id(genre: str, file_name: str) -> str:
     return f"{genre}/{_without_suffix(file_name)}"
 
 
-def read_artists(path: str | Path) -> dict[str, str]:
+def read_artists(path: str | Path, *, option: str = "data.artists=") -> dict[str, str]:
     """Read the artists of tracks from a file.
 
     A line has one of two forms: Sturm's ``index.txt`` (``name.wav ::: artist ::: title``) and CSV (``track_id,artist``,
@@ -67,6 +67,7 @@ def read_artists(path: str | Path) -> dict[str, str]:
 
     Args:
         path: The file, UTF-8 or Latin-1.
+        option: What names the file in the message where it cannot be read.
 
     Returns:
         Artist by track: GTZAN's id, ``genre/stem``, or the bare stem where the file names no folder; see `names_of`.
@@ -78,7 +79,7 @@ def read_artists(path: str | Path) -> dict[str, str]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise UserError(f"data.artists={path} cannot be read ({error.strerror}): name a file of artists.") from None
+        raise UserError(f"{option}{path} cannot be read ({error.strerror}): name a file of artists.") from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -23,13 +23,15 @@ from genreclf.distributed.external_ranks import ExternalRanks, adopt_slurm, exte
 from genreclf.distributed.launch import RankDied, launch
 from genreclf.errors import Terminated, TrainingDiverged, UserError
 from genreclf.escaping import say
+from genreclf.evaluation.metrics import get_metric
+from genreclf.evaluation.provenance import marks_of
 from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.introduction import introduce
 from genreclf.experiment.sharing import ALONE, Sharing
 from genreclf.experiment.tasks import TASKS, compute
 from genreclf.experiment.trainer import device_count
 from genreclf.hardware import describe_devices, environment, resolve_accelerator, resolve_precision
-from genreclf.reports.run import summary_table
+from genreclf.reports.run import answer, summary_table
 from genreclf.run_directory import RunDirectory, sentence_when_full
 
 Result = TypeVar("Result")
@@ -41,6 +43,11 @@ class RunResult:
 
     run: RunDirectory
     metrics: dict[str, Any]
+
+    def __repr__(self) -> str:
+        leaky = ["LEAKY"] * bool(get_metric(self.metrics, "split.leaky"))
+        marks = "".join(f", {mark}" for mark in (*leaky, *marks_of(self.metrics)))
+        return f"<RunResult in {self.path}{marks}: {answer(self.metrics)}>"
 
     @property
     def path(self) -> Path:

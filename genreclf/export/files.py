@@ -28,6 +28,10 @@ LARGEST_DIFFERENCE = 1e-3
 """The maximal difference of a probability from the original's."""
 
 
+References = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float64]]]
+"""Waveforms ``(sample,)`` by name, and the probabilities ``(genre,)`` that the original gives for them."""
+
+
 @dataclass(frozen=True)
 class Checked:
     """Differences between the probabilities of an exported model and those of the original."""
@@ -122,10 +126,11 @@ def export(
     Raises:
         UserError: The model or a file of audio cannot be used, or the difference is larger.
     """
-    program = traced(predictor)
+    expected = references(predictor, files)
     with atomic_path(path) as partial:
-        format.write(program, partial, metadata or {})
-        result = compared(format, partial, predictor, files)
+        partial.touch()  # To fail now where nothing can be written.
+        format.write(traced(predictor), partial, metadata or {})
+        result = compared(format, partial, expected)
         if result.largest > LARGEST_DIFFERENCE:
             worst = max(result.differences, key=lambda name: result.differences[name])
             raise UserError(
@@ -184,8 +189,8 @@ def _section(metrics: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return section if isinstance(section, Mapping) else {}
 
 
-def compared(format: Format, path: Path, predictor: GenrePredictor, files: Sequence[Path] = ()) -> Checked:
-    """Compare an exported file with the original on noise, tones, a song shorter than a clip, and files."""
+def references(predictor: GenrePredictor, files: Sequence[Path] = ()) -> References:
+    """Return noise, tones, a song shorter than a clip, and files; `UserError` if a file cannot be read."""
     rate = predictor.feature_extractor.sample_rate
     clip_samples = int(predictor.spec.clip_frames / predictor.spec.frames_per_second * rate)
     noise = np.random.default_rng(0).standard_normal(3 * clip_samples + 1).astype(np.float32)
@@ -196,15 +201,21 @@ def compared(format: Format, path: Path, predictor: GenrePredictor, files: Seque
         "tones": np.asarray(tones, np.float32),
         "a song of half a clip": 0.3 * noise[: clip_samples // 2],
     }
-    originals = {name: predictor.predict(signal, sample_rate=rate).probabilities for name, signal in signals.items()}
-    for file in files:
-        originals[str(file)] = predictor.predict(file).probabilities
-        signals[str(file)] = waveform_of(file, rate)
-    batch = np.stack([signals["noise"], signals["noise"][::-1]])
-    first, *others = format.run(path, [batch, *(signal[None] for signal in signals.values())])
-    given = {name: shares[0] for name, shares in zip(signals, others, strict=True)}
-    differences = {name: float(np.abs(given[name] - originals[name]).max()) for name in signals}
-    return Checked({"two songs at once": float(np.abs(first[0] - originals["noise"]).max()), **differences})
+    found = {
+        name: (signal, predictor.predict(signal, sample_rate=rate).probabilities) for name, signal in signals.items()
+    }
+    return found | {str(file): (waveform_of(file, rate), predictor.predict(file).probabilities) for file in files}
+
+
+def compared(format: Format, path: Path, expected: References) -> Checked:
+    """Compare what an exported file gives for some songs with the original's probabilities."""
+    noise, of_noise = expected["noise"]
+    first, *others = format.run(
+        path, [np.stack([noise, noise[::-1]]), *(signal[None] for signal, _ in expected.values())]
+    )
+    given = zip(expected.items(), others, strict=True)
+    differences = {name: float(np.abs(shares[0] - original).max()) for (name, (_, original)), shares in given}
+    return Checked({"two songs at once": float(np.abs(first[0] - of_noise).max()), **differences})
 
 
 def waveform_of(path: Path, sample_rate: int) -> NDArray[np.float32]:

@@ -29,6 +29,9 @@ class Timeline:
     probabilities: NDArray[np.float64]
     """Shape ``(window, genre)``; a row sums to 1."""
 
+    def __repr__(self) -> str:
+        return f"<Timeline: {len(self.start_s)} windows from {clock(self.start_s[0])} to {clock(self.end_s[-1])}>"
+
     def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Average the windows that cover each moment.
 
@@ -88,6 +91,11 @@ class Prediction:
     `probabilities` are those of the test, and `confidence` is calibrated."""
     warning: str | None = None
     """One sentence that a user should read before trusting the prediction."""
+
+    def __repr__(self) -> str:
+        song = "a waveform" if self.path is None else repr(self.path)
+        shares = ", ".join(f"{100 * share:.1f} % {genre}" for genre, share in self.top(3))
+        return f"<Prediction of {song}: {shares}; {self.certainty}, confidence {self.confidence:.2f}>"
 
     @property
     def genre(self) -> str:

@@ -1,19 +1,15 @@
 """Predict the genres of songs with a trained run."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from os import PathLike, fspath
-from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from genreclf.audio.decode import AudioStream, open_audio, stream_of
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import instantiate
@@ -27,6 +23,7 @@ from genreclf.evaluation.calibration import Calibration, tempered
 from genreclf.evaluation.predictions import ClipPredictions
 from genreclf.experiment.lineage import is_computed_only
 from genreclf.inference.feature_extractor import FeatureExtractor, SongFeatures
+from genreclf.inference.opening import open_song
 from genreclf.inference.prediction import Prediction, Timeline
 from genreclf.models import GenreClassifier
 from genreclf.models.encoders.base import Encoder
@@ -84,6 +81,9 @@ class GenrePredictor:
         with device_errors(MAKE_ROOM):
             model.eval().to(self.device)
         self._embeds = _embedding_network(model)
+
+    def __repr__(self) -> str:
+        return f"<GenrePredictor: {type(self.model).__name__} for {', '.join(self.genres)}>"
 
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
@@ -160,7 +160,7 @@ class GenrePredictor:
         name = fspath(song) if is_file else None  # type: ignore[arg-type]
         try:
             with (
-                _opened(song, sample_rate) as stream,
+                open_song(song, sample_rate) as stream,
                 extractor.extract(stream, skip_start_s=skip_start_s, skip_end_s=skip_end_s) as features,
                 self._one_at_a_time,
             ):
@@ -262,32 +262,6 @@ class GenrePredictor:
             calibration=known,
             warning=self.warning,
         )
-
-
-@contextmanager
-def _opened(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
-    if isinstance(song, str | PathLike):
-        if sample_rate is not None:
-            raise UserError("sample_rate is a waveform's; a file knows its own.")
-        with open_audio(Path(song)) as stream:
-            yield stream
-        return
-    waveform = np.asarray(song.detach().cpu() if isinstance(song, Tensor) else song)
-    if waveform.dtype.kind not in "fiu":
-        kind = type(song).__name__
-        raise UserError(
-            f"A song is a path, or a waveform as an array of floats with its sample_rate, not of the type {kind}; "
-            "predict several songs one by one."
-        )
-    if sample_rate is None:
-        raise UserError("A waveform needs its sample_rate in Hz.")
-    if waveform.dtype.kind != "f":
-        raise UserError(
-            f"A waveform holds floats with full scale at 1, not {waveform.dtype}: divide it (32768 for int16)."
-        )
-    if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and not 0 < len(waveform) <= 1024):
-        raise UserError(f"A waveform has the shape (sample,) or (channel, sample), not {waveform.shape}.")
-    yield stream_of(waveform, sample_rate)
 
 
 def _embedding_network(model: GenreClassifier) -> Embeds | None:

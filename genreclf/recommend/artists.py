@@ -16,7 +16,7 @@ class ListedArtists:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._artists = read_artists(path)
+        self._artists = read_artists(path, option="--artists ")
         self._found: set[str] = set()
 
     def of_song(self, name: str) -> str | None:

@@ -1,7 +1,6 @@
 """Index a music collection: describe new and changed songs and add them to a library."""
 
 import os
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from genreclf.errors import NOT_UTF8, UserError
 from genreclf.escaping import printable
 from genreclf.inference.listing import audio_files
 from genreclf.inference.predictor import GenrePredictor
+from genreclf.progress_bar import progress_bar
 from genreclf.recommend.artists import ListedArtists
 from genreclf.recommend.library import checked_records, checkpoint_key, songs_file
 from genreclf.recommend.records import Entry, Records, Song
@@ -202,9 +202,6 @@ def _update_origin(
     describe: Describe,
     say: Callable[[str], None],
 ) -> tuple[int, int, int, int]:
-    from rich.console import Console
-    from rich.progress import track
-
     listed = {entry.name: entry for entry in listing.entries}
     records.move(listed.values())
     known = records.fingerprints(origin)
@@ -229,20 +226,20 @@ def _update_origin(
     added, left_out = 0, len(listing.left_out.difference(*map(_with_parents, kept)))
     waiting: list[Song] = []
     kept_s = time.monotonic()
-    console = Console(stderr=True)
     try:
-        for entry in track(fresh, "Songs", console=console, disable=not sys.stderr.isatty()):
-            try:
-                waiting.append(_song_of(entry, describe(entry), predictor))
-                added += 1
-            except NoSpace:
-                raise
-            except UserError as error:
-                say(str(error))
-                left_out += 1
-            if waiting and time.monotonic() - kept_s > KEEP_EVERY_S:
-                records.change(add=waiting)
-                waiting, kept_s = [], time.monotonic()
+        with progress_bar() as progress:
+            for entry in progress.track(fresh, description="Songs"):
+                try:
+                    waiting.append(_song_of(entry, describe(entry), predictor))
+                    added += 1
+                except NoSpace:
+                    raise
+                except UserError as error:
+                    say(str(error))
+                    left_out += 1
+                if waiting and time.monotonic() - kept_s > KEEP_EVERY_S:
+                    records.change(add=waiting)
+                    waiting, kept_s = [], time.monotonic()
     finally:
         if waiting:
             records.change(add=waiting)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,9 @@ class Library:
     def __init__(self, *, directory: Path, records: Records) -> None:
         self.directory = directory
         self.records = records
+
+    def __repr__(self) -> str:
+        return f"<Library of {len(self)} songs in {self.directory}>"
 
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, directory: str | PathLike[str] | None = None) -> "Library":
@@ -108,9 +111,9 @@ class Library:
                 "is computed anew."
             ) from None
 
-    def find(self, name: str) -> Song | None:
+    def find(self, name: str | PathLike[str]) -> Song | None:
         """Return the song of this track id, path or end of a path, None if there is none; `UserError` for several."""
-        found = self.records.find(name)
+        found = self.records.find(fspath(name))
         if len(found) > 1:
             raise UserError(
                 f"{name} is several songs of the library, {found[0].path} and {found[1].path}: give a path."

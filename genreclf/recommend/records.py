@@ -65,6 +65,10 @@ class Song(Entry):
     embedding: NDArray[np.float32]
     """What the last layer gets, the mean over the windows, shape ``(dimension,)``."""
 
+    def __repr__(self) -> str:
+        artist = "" if self.artist is None else f" by {self.artist!r}"
+        return f"<Song {self.name!r}{artist}: {100 * self.probabilities.max():.1f} % {self.genre}>"
+
     @property
     def playable(self) -> bool:
         """Whether the file is audio, by its name."""

@@ -103,3 +103,34 @@ def test_a_half_given_store_is_refused() -> None:
         ClipDataModule(dataset=Synthetic(), spec=SPEC)
     with pytest.raises(TypeError, match="either dataset and splitter, or store, split and genre_of"):
         ClipDataModule(dataset=Synthetic(), splitter=ArtistFolds(), genre_of={"a": "rock"}, spec=SPEC)
+
+
+def test_before_setup_a_notebook_is_told_to_call_it(tmp_path: Path) -> None:
+    data = data_of(Counted(), tmp_path)
+    for use in (data.train_dataloader, data.val_dataloader, lambda: data.sample("train"), lambda: data.split):
+        with pytest.raises(
+            AttributeError, match=r"has no (tables|split) before setup is called, as Lightning's Trainer"
+        ):
+            use()
+    assert not hasattr(data, "split")
+    data.setup("fit")
+    assert str(data) == repr(data)
+    with pytest.raises(AttributeError, match=r"^ClipDataModule has no splits$"):
+        _ = data.splits
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"batch_size": 0}, "batch_size=0 must be a whole number above 0"),
+        ({"batch_size": 2.5}, "batch_size=2.5 must be a whole number above 0"),
+        ({"crops_per_track": "2"}, "crops_per_track='2' must be a whole number above 0"),
+        ({"grid_overlap": 1}, "grid_overlap=1 must be a number from 0 to less than 1"),
+        ({"grid_overlap": None}, "grid_overlap=None must be a number from 0 to less than 1"),
+        ({"short": "fill"}, "short='fill' must be one of pad, wrap"),
+    ],
+    ids=str,
+)
+def test_settings_of_which_no_clips_can_be_made_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        ClipDataModule(dataset=Synthetic(), splitter=ArtistFolds(), spec=SPEC, **{"batch_size": 25, **settings})

@@ -26,7 +26,7 @@ from genreclf.audio.scaling import Scale
 from genreclf.data.clips import SegmentTable, grid_clips
 from genreclf.errors import UserError
 from genreclf.export import files
-from genreclf.export.files import FORMATS, Format, compared, export
+from genreclf.export.files import FORMATS, Format, compared, export, references
 from genreclf.export.graph import WaveformClassifier
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.models import CRNN, FineTune, GenreClassifier, Probe
@@ -95,7 +95,7 @@ def test_the_module_is_the_original(scale: Scale, short: Any, top_db: float | No
         CRNN(spec=replace(AUDIO, top_db=top_db), genres=["a", "b", "c"], scale=scale, channels=(4, 4, 4, 4), hidden=4)
     )
     predictor = GenrePredictor(model=model, short=short)
-    checked = compared(Eager(predictor), Path("unused"), predictor)
+    checked = compared(Eager(predictor), Path("unused"), references(predictor))
     assert set(checked.differences) == {"two songs at once", "noise", "tones", "a song of half a clip"}
     assert checked.largest < 1e-5
 
@@ -111,6 +111,15 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
         5e-4, 0.1
     )
     assert (tmp_path / "model").read_bytes() == b"program"
+
+
+def test_a_mistake_in_a_path_costs_no_export(cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "traced", lambda predictor: pytest.fail("exported all the same"))
+    outcome = cli("export", str(trained.run.path), "--check", "nowhere.wav")
+    assert (outcome.code, outcome.err) == (2, "nowhere.wav: the file is missing\n")
+    outcome = cli("export", str(trained.run.path), "--out", "/proc/model.onnx")
+    assert outcome.code == 2
+    assert outcome.err.startswith("--out /proc/model.onnx cannot be written (")
 
 
 def test_mistakes_are_sentences(cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +260,7 @@ KINDS = [(name, kind) for name in ("timm", "cnn14", "musicnn") for kind in ("pro
 def test_the_module_of_an_encoder_is_the_original(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panns, "CHANNELS", (2, 3, 4, 5, 6, 7))
     predictor = predictor_of(name, kind)
-    checked = compared(Eager(predictor), Path("unused"), predictor)
+    checked = compared(Eager(predictor), Path("unused"), references(predictor))
     assert checked.largest < 1e-4
 
 

@@ -38,11 +38,21 @@ def test_silence_between_the_skipped_ends_has_no_genre(predictor: GenrePredictor
         predictor.predict(song, sample_rate=8000, skip_start_s=2)
 
 
-@pytest.mark.parametrize("song", [None, b"song.wav", ["a.wav", "b.wav"]], ids=str)
+SEVERAL = (["a.wav", "b.wav"], (NOISE, 8000), [NOISE, NOISE[:4000]])
+
+
+@pytest.mark.parametrize("song", [None, b"song.wav", *SEVERAL], ids=["none", "bytes", "paths", "rate", "waveforms"])
 @pytest.mark.parametrize("rate", [None, 8000])
 def test_what_is_no_song_is_named(song: object, rate: int | None, predictor: GenrePredictor) -> None:
     with pytest.raises(UserError, match=rf"A song is a path, or a waveform .* not of the type {type(song).__name__}"):
         predictor.predict(song, sample_rate=rate)  # type: ignore[arg-type]
+
+
+def test_integers_as_floats_are_no_waveform(predictor: GenrePredictor) -> None:
+    with pytest.raises(UserError, match=r"full scale at 1, and this one has values up to 1[0-9],\d{3}: divide 16-bit"):
+        predictor.predict(NOISE * 32768, sample_rate=8000)
+    loud = predictor.predict(NOISE * 99 / np.abs(NOISE).max(), sample_rate=8000)
+    assert loud.duration_s == 1
 
 
 def test_a_tensor_that_is_trained_is_a_waveform_too(predictor: GenrePredictor) -> None:
@@ -105,6 +115,23 @@ def test_odd_metrics_say_nothing_of_an_export(
 ) -> None:
     monkeypatch.setattr(type(trained.run), "read_metrics", lambda _: metrics)
     assert describe(trained.run, predictor)["split"] == "null"
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
+def test_a_terminal_shows_how_many_songs_are_left_apart_from_the_results(
+    format: str, cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("predict", str(trained.run.path), str(trained.music / "blues"), "--format", format)
+    without = cli(*command)
+    assert without.err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal.
+    outcome = cli(*command)
+    assert "Songs" in outcome.err
+    assert "5/5" in outcome.err
+    if format != "table":
+        assert outcome.out == without.out
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        assert cli(*command).err == "", "rows on a terminal say enough"
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl"])

@@ -210,7 +210,7 @@ def test_waveforms_that_are_none(trained: Trained) -> None:
         predictor.predict(np.ones((8000, 2)), sample_rate=8000)
     with pytest.raises(UserError, match="The waveform: contains NaN"):
         predictor.predict(np.full(8000, np.nan), sample_rate=8000)
-    with pytest.raises(UserError, match="samples far beyond full scale"):
+    with pytest.raises(UserError, match=r"full scale at 1, and this one has values up to 99,"):
         predictor.predict(1e38 * np.sin(np.arange(8000)), sample_rate=8000)
 
 

@@ -86,3 +86,10 @@ def test_a_model_is_unsure_if_it_is_more_likely_wrong_than_right() -> None:
     assert hot.certainty == "unsure"
     assert hot.confidence < 0.5 < even.confidence
     assert hot.genre == even.genre
+
+
+def test_a_notebook_shows_a_prediction_in_a_line() -> None:
+    found = prediction([[0.9, 0.1], [0.8, 0.2]])
+    assert repr(found) == "<Prediction of 'a.wav': 85.0 % blues, 15.0 % rock; sure, confidence 0.85>"
+    assert repr(dataclasses.replace(found, path=None)).startswith("<Prediction of a waveform: 85.0 %")
+    assert repr(found.timeline) == "<Timeline: 2 windows from 0:00 to 0:02>"

@@ -114,6 +114,9 @@ def test_artists_of_other_songs_are_told_or_refused(cli: Cli, run: str, music: P
             assert outcome.code == 2
             assert f"--artists {name} names none of the {count} songs" in outcome.err
     assert songs_file(Path(run, "library")).read_bytes() == before
+    outcome = cli("index", run, "music", "--artists", "nowhere.csv")
+    sentence = "--artists nowhere.csv cannot be read (No such file or directory): name a file of artists.\n"
+    assert (outcome.code, outcome.err) == (2, sentence)
     dataset = ("data=folder", f"data.root={trained.music}", f"data.store_dir={trained.run.path.parent / 'stores'}")
     outcome = cli("index", run, *dataset, "data.artists=others.csv")
     assert outcome.code == 2

@@ -42,3 +42,17 @@ def test_what_is_no_song_is_refused(library: Library, song: Song) -> None:
     for path in (str(song.path), song.path, None):
         with pytest.raises(UserError, match=rf"from find\(NAME\), or .*predict\(FILE\), not {type(path).__name__}\."):
             library.like(cast(Song, path), k=3)
+
+
+def test_a_song_is_found_by_its_path(library: Library, song: Song) -> None:
+    found = library.find(song.path)
+    assert found is not None
+    assert found.id == song.id
+
+
+def test_a_notebook_shows_songs_in_a_line(library: Library) -> None:
+    assert repr(library) == f"<Library of {len(library)} songs in {library.directory}>"
+    for name, artist in (("blues/0.wav", ""), ("blues/1.flac", " by 'Ann'")):
+        song = library.find(name)
+        assert song is not None
+        assert re.fullmatch(rf"<Song '{name}'{artist}: \d+\.\d % \w+>", repr(song))
