@@ -107,7 +107,7 @@ def test_odd_metrics_say_nothing_of_an_export(
     assert describe(trained.run, predictor)["split"] == "null"
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl"])
+@pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
 def test_whoever_reads_predictions_may_have_seen_enough(format: str, trained: Trained) -> None:
     process = forked(write_to_nobody, ["predict", str(trained.run.path), str(trained.music), "--format", format])
     process.join()
