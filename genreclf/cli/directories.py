@@ -41,7 +41,7 @@ def check_directories(arguments: Sequence[str]) -> None:
         if override.key_or_group in ("hydra.run.dir", "hydra.sweep.dir") and override.value() == "":
             raise UserError(f"{override.key_or_group} is empty; give it a value, or leave it out.")
     places = {override.key_or_group: override for override in overrides if _is_place(override)}
-    if "-m" in arguments or "--multirun" in arguments or "hydra.mode=MULTIRUN" in arguments:
+    if is_sweep(arguments):
         check_launcher(arguments)
         if external_ranks() > 1:
             raise UserError("A sweep starts the ranks of its jobs: leave torchrun or srun out, set trainer.devices.")
@@ -64,6 +64,11 @@ def check_directories(arguments: Sequence[str]) -> None:
             raise UserError(f"{override.input_line} is not a path; name one folder.")
         if "${" not in str(path):
             _make(str(override.input_line), str(path))
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Return whether a command starts a sweep."""
+    return any(word in arguments for word in ("-m", "--multirun", "hydra.mode=MULTIRUN"))
 
 
 def refuse_chdir(*, chdir: bool | None) -> None:
