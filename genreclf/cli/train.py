@@ -53,6 +53,11 @@ def main(arguments: list[str]) -> None:
             hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")(train)()
     except UserError as error:
         stopped = error
+    except SystemExit as end:
+        asks_for_part = any(word.startswith(("-p", "--p")) for word in arguments)
+        if end.code == 1 and asks_for_part:  # Hydra has said that there is none.
+            raise UserError("Leave --package out to see all, or name a key that is not null, as in model.") from None
+        raise
     except Exception as error:
         named = isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError)
         if SweepStart.sweep_dir is None or named:
