@@ -115,13 +115,14 @@ def sweep_folder(*overrides: Sequence[str]) -> str:
 
 def fixed_keys(overrides: Sequence[str]) -> list[str]:
     """Return the keys that a command sets for all jobs of its sweep, so that their folders name the others."""
-    return [override.key_or_group for override in _parsed(overrides) if not override.is_sweep_override()]
+    last = {override.key_or_group: override for override in _parsed(overrides)}
+    return [key for key, override in last.items() if not override.is_sweep_override()]
 
 
 def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
     """Return the name of a job's folder in its sweep: what it alone varies, and a hash of its whole configuration."""
-    parts = ((key.lstrip("+~"), value) for key, _, value in (word.partition("=") for word in overrides))
-    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts if key not in fixed]
+    parts = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in overrides)}
+    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts.items() if key not in fixed]
     readable = _readable("_".join(words))[:80]
     return f"{readable}_{config_hash(_root_)}" if readable else config_hash(_root_)
 
