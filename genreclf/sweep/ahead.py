@@ -102,12 +102,13 @@ def _grid(config: DictConfig, *, searches: bool) -> tuple[dict[str, list[str]], 
         key = override.get_key_element()
         fixed.pop(key, None)
         varied.pop(key, None)
-        value = override.value()
+        value: Any = override.value()
         if override.is_discrete_sweep():
             varied[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         elif searches and isinstance(value, IntervalSweep):
-            middle = (value.start + value.end) / 2
-            varied[key] = [f"{key}={int(middle) if isinstance(value.start, int) else middle}"]
+            low: Any = value.start
+            high: Any = value.end
+            varied[key] = [f"{key}={(low + high) // 2 if isinstance(low, int) else (low + high) / 2}"]
         else:
             fixed[key] = [f"{key}={override.get_value_element_as_str()}"]
     return fixed, {key: words for key, words in varied.items() if words}
