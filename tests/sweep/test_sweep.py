@@ -185,6 +185,7 @@ def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
         arguments += ["hydra/launcher=together", "optimizer.lr=0.01,0.02"]
     process = python_m(*arguments, start_new_session=True)
     begun = wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/history.csv")), process)
+    wait_until((begun[0].parent / "checkpoints/last.ckpt").exists, process)
     os.kill(process.pid, sent)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[sent]
