@@ -50,6 +50,10 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # What read it is gone, as `head` after a line.
         raise SystemExit(BROKEN_PIPE) from None
+    except SystemExit as end:
+        if command != "train" and isinstance(end.__context__, BrokenPipeError):  # Rich has its own end for it.
+            raise SystemExit(BROKEN_PIPE) from None
+        raise
     except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
         debug = "debug=true" in [argument.lower() for argument in arguments]
         raise _end(error, debug=debug, can_sweep=command == "train") from None

@@ -1,5 +1,9 @@
 """Errors that a user can correct, and exit codes of the commands."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 INTERRUPTED = 130
@@ -46,6 +50,26 @@ class TrainingDiverged(UserError):
 
 class Terminated(BaseException):
     """The process was told to end (SIGTERM), as by a batch system; the message says how to go on."""
+
+
+@contextmanager
+def terminated_by_sigterm() -> Iterator[None]:
+    """Raise `Terminated` at SIGTERM, unless a handler is installed already.
+
+    Lightning's own handler would let the test run to its end.
+    """
+
+    def end(number: int, frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class UnreadableTrack(Exception):

@@ -41,7 +41,7 @@ def check_directories(arguments: Sequence[str]) -> None:
         if override.key_or_group in ("hydra.run.dir", "hydra.sweep.dir") and override.value() == "":
             raise UserError(f"{override.key_or_group} is empty; give it a value, or leave it out.")
     places = {override.key_or_group: override for override in overrides if _is_place(override)}
-    if "-m" in arguments or "--multirun" in arguments or "hydra.mode=MULTIRUN" in arguments:
+    if is_sweep(arguments):
         check_launcher(arguments)
         if external_ranks() > 1:
             raise UserError("A sweep starts the ranks of its jobs: leave torchrun or srun out, set trainer.devices.")
@@ -64,6 +64,11 @@ def check_directories(arguments: Sequence[str]) -> None:
             raise UserError(f"{override.input_line} is not a path; name one folder.")
         if "${" not in str(path):
             _make(str(override.input_line), str(path))
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Return whether a command starts a sweep."""
+    return any(word in arguments for word in ("-m", "--multirun", "hydra.mode=MULTIRUN"))
 
 
 def refuse_chdir(*, chdir: bool | None) -> None:
@@ -110,13 +115,14 @@ def sweep_folder(*overrides: Sequence[str]) -> str:
 
 def fixed_keys(overrides: Sequence[str]) -> list[str]:
     """Return the keys that a command sets for all jobs of its sweep, so that their folders name the others."""
-    return [override.key_or_group for override in _parsed(overrides) if not override.is_sweep_override()]
+    last = {override.key_or_group: override for override in _parsed(overrides)}
+    return [key for key, override in last.items() if not override.is_sweep_override()]
 
 
 def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
     """Return the name of a job's folder in its sweep: what it alone varies, and a hash of its whole configuration."""
-    parts = ((key.lstrip("+~"), value) for key, _, value in (word.partition("=") for word in overrides))
-    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts if key not in fixed]
+    parts = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in overrides)}
+    words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts.items() if key not in fixed]
     readable = _readable("_".join(words))[:80]
     return f"{readable}_{config_hash(_root_)}" if readable else config_hash(_root_)
 

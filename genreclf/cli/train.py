@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
@@ -19,13 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from genreclf.cli.directories import check_directories, refuse_chdir, use_for_every_configuration
+from genreclf.cli.directories import check_directories, is_sweep, refuse_chdir, use_for_every_configuration
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import check_options, check_single, explain
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.gpus import gpus_of_job
 from genreclf.distributed.launchers import JOBLIB, LauncherFailed
-from genreclf.errors import UserError, with_notes
+from genreclf.errors import Terminated, UserError, terminated_by_sigterm, with_notes
 from genreclf.escaping import say
 from genreclf.sweep.process import cool_down, hide_gpus_from
 from genreclf.sweep.start import BASIC, GRIDS, SweepStart
@@ -48,9 +49,15 @@ def main(arguments: list[str]) -> None:
     stopped: UserError | None = None
     SweepStart.sweep_dir = None
     try:
-        hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")(train)()
+        with terminated_by_sigterm() if is_sweep(arguments) else nullcontext():
+            hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")(train)()
     except UserError as error:
         stopped = error
+    except SystemExit as end:
+        asks_for_part = any(word.startswith(("-p", "--p")) for word in arguments)
+        if end.code == 1 and asks_for_part:  # Hydra has said that there is none.
+            raise UserError("Leave --package out to see all, or name a key that is not null, as in model.") from None
+        raise
     except Exception as error:
         named = isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError)
         if SweepStart.sweep_dir is None or named:
@@ -60,10 +67,13 @@ def main(arguments: list[str]) -> None:
         else:
             stopped = LauncherFailed(error)
             stopped.__cause__ = error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as end:
         if SweepStart.sweep_dir is None:
             raise
-        raise KeyboardInterrupt("Run the same command again to continue.") from None
+        from genreclf.sweep.rows import FINISHED, read_rows
+
+        done = sum(row.status == FINISHED for row in read_rows(SweepStart.sweep_dir))
+        raise type(end)(f"Jobs finished so far: {done}. Run the same command again to continue.") from None
     finally:
         if SweepStart.sweep_dir is not None:
             cool_down()

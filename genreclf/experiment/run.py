@@ -4,12 +4,10 @@ A run is a generator of the type `RunSteps`, which yields before each step: `fin
 `genreclf.experiment.together` takes those of several runs in turn.
 """
 
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +19,7 @@ from genreclf.config.identity import difference
 from genreclf.data.store import SAMPLE_BYTES
 from genreclf.distributed.external_ranks import ExternalRanks, adopt_slurm, external_ranks, ranks_here
 from genreclf.distributed.launch import RankDied, launch
-from genreclf.errors import Terminated, TrainingDiverged, UserError
+from genreclf.errors import Terminated, TrainingDiverged, UserError, terminated_by_sigterm
 from genreclf.escaping import say
 from genreclf.evaluation.metrics import get_metric
 from genreclf.evaluation.provenance import marks_of
@@ -230,26 +228,6 @@ def choose_device(config: Config) -> None:
     """Let this thread compute on the first of the GPUs that the configuration names, if it names some."""
     if isinstance(config.trainer.devices, list):
         torch.cuda.set_device(config.trainer.devices[0])
-
-
-@contextmanager
-def terminated_by_sigterm() -> Iterator[None]:
-    """Raise `Terminated` at SIGTERM, unless a handler is installed already.
-
-    Lightning's own handler would let the test run to its end.
-    """
-
-    def end(number: int, frame: object) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _show(run: RunDirectory, metrics: dict[str, Any]) -> None:

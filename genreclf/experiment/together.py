@@ -11,9 +11,9 @@ from typing import Any
 from genreclf.config.config import Config
 from genreclf.config.identity import digest
 from genreclf.devices import first_device
-from genreclf.errors import Terminated
+from genreclf.errors import Terminated, terminated_by_sigterm
 from genreclf.experiment.corpus import Check, Corpus, load_corpus
-from genreclf.experiment.run import RunSteps, choose_device, steps, terminated_by_sigterm
+from genreclf.experiment.run import RunSteps, choose_device, steps
 from genreclf.experiment.sharing import Sharing
 from genreclf.hardware import cores
 from genreclf.plots.processes import drawing_processes

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,16 +23,17 @@ HYDRAS_TO_TELL = (HydraException, OmegaConfBaseException, YAMLError, LookupError
 """Errors of a command that Hydra itself will report."""
 
 
-def failing_jobs(config: DictConfig) -> Iterator[str]:
-    """Yield a sentence for each value of a grid with which a job will fail, and for each mistake of all jobs.
+def failing_jobs(config: DictConfig, *, searches: bool) -> Iterator[str]:
+    """Yield a sentence for each value of a sweep with which a job will fail, and for each mistake of all jobs.
 
-    Each value is composed with the first values of the other keys, so that there is such a job.
+    Each value is composed with the first values of the other keys, so that a grid has such a job.
 
     Args:
         config: Of the sweep, as Hydra composed it without what its jobs vary.
+        searches: Whether its sweeper takes an ``interval(...)``, whose middle is looked at.
     """
     try:
-        fixed, varied = _grid(config)
+        fixed, varied = _grid(config, searches=searches)
     except HYDRAS_TO_TELL:
         return
     first = {key: words[0] for key, words in {**fixed, **varied}.items()}
@@ -89,7 +91,7 @@ def _mistakes(config: DictConfig | None, overrides: list[str]) -> list[str]:
     return []
 
 
-def _grid(config: DictConfig) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+def _grid(config: DictConfig, *, searches: bool) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Return the overrides that all jobs share, and those of each key that a sweep varies."""
     settings = config.hydra
     params: dict[str, Any] = OmegaConf.to_container(settings.sweeper.get("params") or OmegaConf.create())  # type: ignore[assignment]
@@ -100,8 +102,13 @@ def _grid(config: DictConfig) -> tuple[dict[str, list[str]], dict[str, list[str]
         key = override.get_key_element()
         fixed.pop(key, None)
         varied.pop(key, None)
+        value: Any = override.value()
         if override.is_discrete_sweep():
             varied[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        elif searches and isinstance(value, IntervalSweep):
+            low: Any = value.start
+            high: Any = value.end
+            varied[key] = [f"{key}={(low + high) // 2 if isinstance(low, int) else (low + high) / 2}"]
         else:
             fixed[key] = [f"{key}={override.get_value_element_as_str()}"]
     return fixed, {key: words for key, words in varied.items() if words}

@@ -96,8 +96,10 @@ def choose(rows: Sequence[Row]) -> list[Choice]:
 
 def _unfinished(rows: Sequence[Row], outer: int | None) -> Iterator[str]:
     for row in rows:
+        if row.status == FINISHED or not row.in_last_call:
+            continue
         given = dict(word.lstrip("+").split("=", 1) for word in row.overrides if "=" in word)
-        if row.status != FINISHED and INNER[0] in given and given.get("split.fold", str(outer)) == str(outer):
+        if INNER[0] in given and given.get("split.fold", str(outer)) == str(outer):
             yield " ".join(map("=".join, row.varies.items()))
 
 

@@ -123,9 +123,9 @@ def compute_together(
             tell(number, code, wall_s)
     except EOFError:
         pass
-    except BaseException:
-        # Ctrl-C in a terminal reaches the job as well: it may end by itself.
-        process.join(PATIENCE_S / 3)
+    except BaseException as end:
+        if isinstance(end, KeyboardInterrupt):  # Ctrl-C in a terminal reaches the job as well: it may end by itself.
+            process.join(PATIENCE_S / 3)
         process.terminate()
         process.join(PATIENCE_S)
         process.kill()

@@ -61,7 +61,7 @@ class Space:
     searched: Mapping[str, Override]
     """Overrides of the searched keys, by key."""
     fixed: Sequence[str]
-    """The other overrides, as typed."""
+    """The overrides of other keys, as typed."""
     settings: Mapping[str, str]
     """Keys to what stands behind them, of both kinds, less ``debug``."""
 
@@ -82,12 +82,17 @@ class Space:
         names = {name_of(override) for override in given}
         words = [f"{key}={'null' if value is None else value}" for key, value in params.items()]
         overrides = [override for override in parser.parse_overrides(words) if name_of(override) not in names] + given
-        searched = {each.get_key_element(): each for each in overrides if each.is_sweep_override()}
+        last = {each.get_key_element(): each for each in overrides}
+        searched = {key: each for key, each in last.items() if each.is_sweep_override()}
         if not searched:
             raise UserError("There is nothing to search: give a key several values or an interval(...).")
         return cls(
             searched=searched,
-            fixed=[str(override.input_line) for override in overrides if not override.is_sweep_override()],
+            fixed=[
+                str(each.input_line)
+                for each in overrides
+                if not each.is_sweep_override() and each.get_key_element() not in searched
+            ],
             settings={
                 name_of(each): str(each.input_line).partition("=")[2] for each in overrides if name_of(each) != "debug"
             },

@@ -53,6 +53,5 @@ class SweepStart(Callback):
             bind_workers()
         if config.hydra.launcher._target_ == BASIC:
             warm_up()  # It imports PyTorch while this process does so to look at the values.
-        if config.hydra.sweeper._target_ in GRIDS:
-            for sentence in failing_jobs(config):
-                say(f"Note: {sentence}")
+        for sentence in failing_jobs(config, searches=SweepStart.may_be_done):
+            say(f"Note: {sentence}")

@@ -54,7 +54,7 @@ def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
     if left:
         say(f"Left to other processes: {', '.join(row.name for row in left[:NAMED])}{', ...' * (len(left) > NAMED)}.")
     if failed or left:
-        print("Run the same command again to repeat only the unfinished jobs.", file=sys.stderr)
+        print(advice([*failed, *left]), file=sys.stderr)
     if page:
         say(f"Summary: {page}", sys.stdout)
     if not failed:
@@ -83,11 +83,19 @@ def write_summary(sweep_dir: Path, rows: Sequence[Row]) -> Path:
         command=shlex.join(read_object(sweep_dir / "sweep.json").get("command", [])),
         counts=counted(rows),
         jobs=Table.of(columns, rows),
-        failed=[row for row in rows if row.status == FAILED],
+        failed=(failed := [row for row in rows if row.status == FAILED]),
+        advice=advice(failed),
         **results,
     )
     atomic_write_text(page, text)
     return page
+
+
+def advice(rows: Sequence[Row]) -> str:
+    """Say what to do about jobs that are not finished."""
+    if all(row.exit_code == UserError.exit_code for row in rows):
+        return "Correct what is named above first; the same command then repeats only the unfinished jobs."
+    return "Run the same command again to repeat only the unfinished jobs."
 
 
 def counted(rows: Sequence[Row]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
@@ -156,9 +157,7 @@ class Search:
             content = {"name": "optuna", "best_params": best.params, "best_value": best.value}
             OmegaConf.save(OmegaConf.create(content), self.folder / "optimization_results.yaml")
         if (missing := self.n_trials - len(finished)) > 0:
-            raise UserError(
-                f"{missing} of {self.n_trials} trials of {self.folder} failed; the same command tries them again."
-            )
+            raise UserError(f"{missing} of {self.n_trials} trials of {self.folder} failed.")
         chosen = " ".join(f"{name}={value}" for name, value in best.params.items())
         print(f"Best of {len(finished)} trials, with {best.value:.4f} on validation tracks: {chosen}")
 
@@ -212,7 +211,7 @@ class Search:
             if (failed := values.count(None)) / len(values) > self.max_failure_rate:
                 raise UserError(
                     f"{failed} of {len(values)} trials failed, more than hydra.sweeper.max_failure_rate="
-                    f"{self.max_failure_rate} allows; the same command tries them again."
+                    f"{self.max_failure_rate} allows."
                 )
 
     def _ask(self, study: optuna.Study, space: dict[str, BaseDistribution], number: int) -> list[Trial]:
@@ -263,10 +262,9 @@ def _setting(settings: Mapping[str, str], key: str) -> str:
     return f"{key}={settings[key]}" if key in settings else f"the default {key}"
 
 
-def _value(result: Any) -> float | None:
-    """Return what a job returned, None if it failed."""
-    try:
-        value = float(result.return_value)
-    except Exception:  # Whatever the job raised; the summary of the sweep names it.
+def _value(result: JobReturn) -> float | None:
+    """Return what a job returned, None if it failed; the summary of the sweep says why."""
+    if result.status != JobStatus.COMPLETED:  # Hydra would print its overrides and raise what went wrong.
         return None
+    value = float(result.return_value)
     return None if math.isnan(value) else value

@@ -8,6 +8,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from genreclf.errors import missing_packages
+from genreclf.escaping import say
+from genreclf.sweep.start import BASIC
 
 
 class OptunaSweeper(Sweeper):
@@ -26,6 +28,11 @@ class OptunaSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
         self.search = Search(**self.settings, sweep_dir=config.hydra.sweep.dir, launcher=launcher)
+        n_jobs, one_by_one = self.search.n_jobs, config.hydra.launcher._target_ == BASIC
+        if one_by_one and n_jobs > 1:
+            say(f"Note: hydra.sweeper.n_jobs={n_jobs}, but without a hydra/launcher trials run one after another.")
+        elif not one_by_one and n_jobs == 1:
+            say("Note: hydra.sweeper.n_jobs=1 starts one trial at a time, whatever hydra/launcher could run.")
         self.config_loader = hydra_context.config_loader
 
     def sweep(self, arguments: list[str]) -> None:

@@ -17,8 +17,11 @@ class WandbSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raise `UserError` if a setting is wrong, or trials would not log to W&B."""
+        from genreclf.sweep.start import BASIC
         from genreclf.sweep.wandb import WandbSweep
 
+        if config.hydra.launcher._target_ != BASIC:
+            raise UserError("The trials of sweep=wandb are started by its agents: leave hydra/launcher out.")
         logger = config.logger.get("wandb")
         if not logger:
             raise UserError("sweep=wandb needs the record of each trial in W&B: set logger=wandb.")

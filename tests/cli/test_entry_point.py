@@ -11,7 +11,7 @@ from helpers import ROOT, Cli
 from omegaconf import OmegaConf
 
 from genreclf.cli import COMMANDS
-from genreclf.cli.directories import job_folder, sweep_folder
+from genreclf.cli.directories import fixed_keys, job_folder, sweep_folder
 from genreclf.run_directory import RunDirectory
 
 
@@ -52,6 +52,9 @@ def test_job_folders_are_readable_and_differ() -> None:
     assert names[0].startswith("model-crnn_lr-0.001_")
     assert len({name.rpartition("_")[2] for name in names}) == 2
     assert "=" not in names[0]
+    given = ["seed=5", "seed=1,2", "lr=1,2", "lr=3"]
+    assert fixed_keys(given) == ["lr"]
+    assert job_folder(["seed=5", "seed=2", "lr=1", "lr=3"], fixed_keys(given), _root_=composed[0]).startswith("seed-2_")
     assert "/" not in job_folder(["data.root=/some/where"], [], _root_=composed[0])
     elsewhere = OmegaConf.create({"lr": 1e-3, "run_dir": "x", "logger": {"csv": True}})
     assert job_folder([], [], _root_=elsewhere) == names[0].rpartition("_")[2]

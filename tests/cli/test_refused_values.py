@@ -54,6 +54,8 @@ def test_settings_of_a_sweep_that_would_be_lost_are_refused(cli: Cli) -> None:
 def test_an_option_of_cfg_alone_is_explained(cli: Cli) -> None:
     outcome = cli("data=synthetic", "--resolve")
     assert (outcome.code, outcome.err) == (2, "--resolve and --package belong to --cfg, as in --cfg job --resolve.\n")
+    outcome = cli("--cfg", "job", "--package", "modle")
+    assert (outcome.code, "modle" in outcome.err, "Leave --package out" in outcome.err) == (2, True, True)
 
 
 def test_the_way_out_for_an_environment_variable_is_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_a_terminal_shows_how_many_songs_are_left_apart_from_the_results(
         assert cli(*command).err == "", "rows on a terminal say enough"
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl"])
+@pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
 def test_whoever_reads_predictions_may_have_seen_enough(format: str, trained: Trained) -> None:
     process = forked(write_to_nobody, ["predict", str(trained.run.path), str(trained.music), "--format", format])
     process.join()

@@ -34,6 +34,32 @@ def test_values_of_a_file_of_a_sweep_are_looked_at_too(cli: Cli, tiny: list[str]
     assert outcome.err.startswith("Note: The job with data.batch_size=0 will fail: data.batch_size=0 must be at least")
 
 
+def test_a_search_names_what_all_its_jobs_fail_with(cli: Cli) -> None:
+    outcome = cli("-m", "sweep=wandb", "data=synthetic", "optimizer.lr=fast", "split.train_fraction=interval(2,4)")
+    assert outcome.err.splitlines() == [
+        "Note: Every job will fail: split.train_fraction=3.0 must lie above 0 and at most at 1.",
+        "Note: Every job will fail: optimizer.lr=fast must be a number.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (["hydra.sweeper.n_jobs=2"], "n_jobs=2, but without a hydra/launcher trials run one after another."),
+        (["hydra/launcher=together"], "n_jobs=1 starts one trial at a time, whatever hydra/launcher could run."),
+        (["hydra/launcher=together", "hydra.sweeper.n_jobs=2"], None),
+        ([], None),
+    ],
+)
+def test_a_search_says_where_its_launcher_has_nothing_to_do_at_once(
+    words: list[str], note: str | None, cli: Cli
+) -> None:
+    pytest.importorskip("optuna")
+    outcome = cli("-m", "sweep=optuna", "data=synthetic", "optimizer.lr=fast", "hydra.sweeper.n_trials=1", *words)
+    said = [line for line in outcome.err.splitlines() if line.startswith("Note: hydra.sweeper.")]
+    assert said == ([f"Note: hydra.sweeper.{note}"] if note else [])
+
+
 @pytest.mark.filterwarnings("error:Callback SweepStart")
 @pytest.mark.parametrize("values", ["glob(s*)", "range(1,2,0)", "interval(0,1)"])
 def test_values_that_hydra_works_out_do_no_harm(values: str, cli: Cli, tiny: list[str]) -> None:

@@ -60,6 +60,8 @@ def test_inner_folds_choose_a_setting_without_the_test_tracks(cli: Cli, music: l
     (choice,) = choose(lacking)
     assert len(choice.left_out) == 2
     assert all("split.inner_fold=1" in job for job in choice.left_out)
+    (choice,) = choose([replace(row, in_last_call=row.status != FAILED) for row in lacking])
+    assert choice.left_out == ()  # Jobs of an earlier command, such as one with a mistake.
     assert cli(*shlex.split(command)[3:], "run_dir=chosen").code == 0
     chosen = RunDirectory(tmp_path / "chosen")
     for run in runs.values():

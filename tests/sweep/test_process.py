@@ -2,14 +2,17 @@
 
 import multiprocessing
 import os
+import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import Cli
 
+from genreclf.run_directory import RunDirectory
 from genreclf.sweep.process import cool_down, hide_gpus_from, warm_up
 
 
@@ -32,21 +35,34 @@ def servers() -> list[int]:
     ]
 
 
-def interrupt(*_: object) -> None:
-    assert servers()
-    raise KeyboardInterrupt
+SENT = {130: signal.SIGINT, 143: signal.SIGTERM}
 
 
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [pytest.param(2, "optimizer.momentum", marks=pytest.mark.slow), (130, "Interrupted")],
+    [
+        pytest.param(2, "optimizer.momentum", marks=pytest.mark.slow),
+        (130, "Interrupted. Jobs finished so far: 1. Run the same command again to continue."),
+        (143, "Terminated. Jobs finished so far: 1. Run the same command again to continue."),
+    ],
 )
 def test_ends_with_the_sweep(
     code: int, reason: str, cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("genreclf.cli.train.cool_down", cool_down)
     assert not servers()
-    if code == 130:
+
+    def interrupt(plain: Mapping[str, Any], log: Path | None) -> int:
+        assert servers()
+        if plain["seed"] == 0:
+            RunDirectory(plain["run_dir"]).write_json(
+                Path(plain["run_dir"], "metrics.json"), {"status": "finished", "objective": 0.5}
+            )
+            return 0
+        os.kill(os.getpid(), SENT[code])
+        raise AssertionError("it was not told to end")
+
+    if code in SENT:
         monkeypatch.setattr("genreclf.sweep.job.compute_in_new_process", interrupt)
     outcome = cli("-m", *tiny, "seed=0,1", *(["+optimizer.momentum=1"] if code == 2 else []))
     assert outcome.code == code, outcome.err

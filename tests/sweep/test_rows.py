@@ -78,7 +78,8 @@ def test_the_end_of_the_command(
     for number, code in enumerate(codes):
         reason = f"Reason {number}." if code else "it ended without a word"
         assert f"Failed: model=x{number} seed=0: {reason}" in said.err
-    assert ("Run the same command again" in said.err) is bool(codes)
+    assert ("Run the same command again" in said.err) is (end == 1)
+    assert ("Correct what is named above first" in said.err) is (end == 2)
     table = (sweep / "sweep.md").read_text()
     assert "Of another call." in table
     assert table.count("| finished |") == 2

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 import pytest
@@ -12,6 +12,7 @@ import yaml
 from filelock import FileLock
 from helpers import python_m, wait_until
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -21,10 +22,6 @@ from genreclf.run_directory import RunDirectory
 from hydra_plugins.genreclf_optuna._study import Search, distribution
 
 
-class Return(NamedTuple):
-    return_value: float | None
-
-
 class Jobs:
     """A launcher whose jobs answer at once, but for those that fail or are interrupted."""
 
@@ -32,14 +29,15 @@ class Jobs:
         self.killed, self.failing = killed, failing
         self.started: list[dict[str, str]] = []
 
-    def launch(self, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Return]:
+    def launch(self, overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         assert initial_job_idx == len(self.started)
         results = []
         for words in overrides:
             values = dict(word.split("=", 1) for word in words)
             self.started.append(values)
             failed = len(self.started) in self.failing
-            results.append(Return(None if failed else float(values["lr"])))
+            value, status = (ValueError(), JobStatus.FAILED) if failed else (float(values["lr"]), JobStatus.COMPLETED)
+            results.append(JobReturn(status=status, _return_value=value))
         if any(number in self.killed for number in range(initial_job_idx + 1, len(self.started) + 1)):
             raise KeyboardInterrupt
         return results
@@ -112,10 +110,11 @@ def test_trials_of_equal_values_are_one_run(tmp_path: Path) -> None:
     assert not more.started
 
 
-def test_a_failed_trial_is_named_and_tried_again(tmp_path: Path) -> None:
+def test_a_failed_trial_is_named_and_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = Jobs(failing=[2]), Jobs()
     with pytest.raises(UserError, match="1 of 3 trials"):
         study_in(tmp_path, first, n_trials=3).run([])
+    assert "Error executing job" not in capsys.readouterr().err
     study_in(tmp_path, second, n_trials=3).run([])
     assert second.started == [first.started[1]]
 
@@ -144,6 +143,11 @@ def test_a_key_of_the_command_line_replaces_what_is_searched(tmp_path: Path) -> 
     study_in(tmp_path, jobs, n_trials=3).run(["lr=0.1,0.2", "+mixup=0.5"])
     assert {values["lr"] for values in jobs.started} <= {"0.1", "0.2"}
     assert {(values["+mixup"], "mixup" in values) for values in jobs.started} == {("0.5", False)}
+    study_in(tmp_path / "twice", twice := Jobs(), n_trials=3).run(
+        ["lr=0.5", "lr=0.1,0.2", "mixup=0.5,0.6", "mixup=0.7"]
+    )
+    assert {values["lr"] for values in twice.started} <= {"0.1", "0.2"}
+    assert {values["mixup"] for values in twice.started} == {"0.7"}
     with pytest.raises(UserError, match="nothing to search"):
         study_in(tmp_path / "other", jobs, n_trials=3).run(["lr=0.1", "mixup=0.5"])
 

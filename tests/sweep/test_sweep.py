@@ -168,7 +168,9 @@ def test_every_job_has_its_ranks_directory_and_record(launcher: str, tiny: list[
     [
         ("basic", signal.SIGKILL),
         ("basic", signal.SIGINT),
+        ("basic", signal.SIGTERM),
         ("joblib", signal.SIGKILL),
+        ("joblib", signal.SIGTERM),
         ("together", signal.SIGKILL),
         ("together", signal.SIGINT),
     ],
@@ -183,9 +185,13 @@ def test_jobs_end_with_their_sweep_and_go_on_with_the_next(
         arguments += ["hydra/launcher=together", "optimizer.lr=0.01,0.02"]
     process = python_m(*arguments, start_new_session=True)
     begun = wait_until(lambda: list(tmp_path.glob("outputs/sweeps/*/*/history.csv")), process)
+    wait_until((begun[0].parent / "checkpoints/last.ckpt").exists, process)
     os.kill(process.pid, sent)
-    process.communicate(timeout=200)
-    assert process.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[sent]
+    if sent == signal.SIGTERM:
+        assert output.endswith("Terminated. Jobs finished so far: 0. Run the same command again to continue.\n")
+        assert "resource_tracker" not in output
     wait_until(lambda: not any(works_in(pid, tmp_path) for pid in Path("/proc").glob("[0-9]*")))
     epochs = len(RunDirectory(begun[0].parent).read_history())
     assert 0 < epochs < 300

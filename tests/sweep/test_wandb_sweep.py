@@ -67,6 +67,7 @@ def test_it_is_the_space_of_optuna_and_waits_for_an_account(cli: Cli, tmp_path: 
         (["+hydra.sweeper.early_terminate.type=hyperband"], "early_terminate needs a metric of each epoch"),
         (["optimizer.lr=interval(2, 1)"], "cannot be searched (it must start below its end"),
         (["seed=range(5,5)"], "cannot be searched (it has no values)"),
+        (["hydra/launcher=together"], "are started by its agents: leave hydra/launcher out"),
         (["logger=csv"], "sweep=wandb needs the record of each trial in W&B: set logger=wandb"),
     ],
 )
