@@ -91,8 +91,9 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
     fewest, most = others.get("min_epochs"), trainer.max_epochs
     if isinstance(fewest, int) and isinstance(most, int) and fewest > most:
         problems.append(f"trainer.min_epochs={fewest} is more than trainer.max_epochs={most}.")
-    if others.get("overfit_batches") and leaves_out(trainer.limit_train_batches):
-        problems.append("trainer.overfit_batches and trainer.limit_train_batches exclude each other; leave one out.")
+    for key in ("limit_train_batches", "limit_val_batches"):
+        if others.get("overfit_batches") and leaves_out(getattr(trainer, key)):
+            problems.append(f"trainer.overfit_batches and trainer.{key} exclude each other; leave one out.")
     instantiate.find("trainer", {"_target_": trainer._target_, **others}, problems)
     defaults = {name: entry.default for name, entry in inspect.signature(Trainer).parameters.items()}
     trainer.others = {key: value for key, value in others.items() if key not in defaults or value != defaults[key]}

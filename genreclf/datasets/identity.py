@@ -4,6 +4,7 @@ import csv
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
+from io import StringIO
 from pathlib import Path, PurePosixPath
 
 from genreclf.audio.formats import AUDIO_SUFFIXES, PICTURE_SUFFIXES
@@ -86,7 +87,7 @@ def read_artists(path: str | Path, *, option: str = "data.artists=") -> dict[str
         text = raw.decode("latin-1")
 
     artists: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(StringIO(text, newline=None), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, artist = _parse_artist_line(line, f"{path}, line {number}")

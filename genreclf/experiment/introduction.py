@@ -19,7 +19,7 @@ def introduce(task: str, config: Config, run: RunDirectory, prepared: Prepared) 
     yield f"Data: {prepared.split_record['dataset']}; {len(split.genres)} genres; split {split.name}{marks}"
     for subset, segments in split.subsets.items():
         if segments and (task == "train" or subset != "train"):
-            clips = f"{data.loader(subset).clips:,} clips{' per epoch' * (subset == 'train')}"
+            clips = _counted(data.loader(subset).clips, "clip") + " per epoch" * (subset == "train")
             yield f"  {SUBSET_NAMES[subset]:<10} {_tracks(segments, prepared)}, {clips}"
     trained = sum(parameter.numel() for parameter in model.network.parameters() if parameter.requires_grad)
     frozen = "" if trained == model.n_parameters else f", {trained:,} of them trained"
@@ -30,8 +30,12 @@ def introduce(task: str, config: Config, run: RunDirectory, prepared: Prepared) 
 def _tracks(segments: tuple[Segment, ...], prepared: Prepared) -> str:
     ids = sorted({segment.track_id for segment in segments})
     groups = artist_groups(ids, prepared.split_record["artists"])
-    artists = f"{len(set(groups.values())):,} artists" if groups else "artists unknown"
-    return f"{len(ids):,} tracks, {artists}"
+    artists = _counted(len(set(groups.values())), "artist") if groups else "artists unknown"
+    return f"{_counted(len(ids), 'track')}, {artists}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _start(config: Config, run: RunDirectory, prepared: Prepared) -> str:
@@ -42,4 +46,4 @@ def _start(config: Config, run: RunDirectory, prepared: Prepared) -> str:
             return f"continues from epoch {load_checkpoint(run.last)['epoch'] + 1} of {config.trainer.max_epochs}"
         return "continues from its last checkpoint"
     epochs = config.trainer.max_epochs
-    return "fitted at once" if prepared.model.fits_at_once else f"new, {epochs} epoch{'s' * (epochs != 1)}"
+    return "fitted at once" if prepared.model.fits_at_once else f"new, {_counted(epochs, 'epoch')}"

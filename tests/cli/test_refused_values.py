@@ -40,6 +40,11 @@ def test_a_refused_value_is_named_first(override: str, cli: Cli, tmp_path: Path)
     assert not list(tmp_path.rglob("*.yaml"))
 
 
+def test_a_csv_log_that_is_never_written_is_refused(cli: Cli) -> None:
+    outcome = cli("data=synthetic", "trainer=cpu", "logger=csv", "logger.csv.flush_logs_every_n_steps=0")
+    assert (outcome.code, outcome.err) == (2, "logger.csv.flush_logs_every_n_steps=0 must be at least 1.\n")
+
+
 def test_settings_of_a_sweep_that_would_be_lost_are_refused(cli: Cli) -> None:
     outcome = cli("data=synthetic", "seed=0,1", "hydra.run.dir=there", "-m")
     assert (outcome.code, outcome.err) == (

@@ -115,10 +115,10 @@ def test_a_run_without_a_step_is_refused(cli: Cli, tiny: list[str]) -> None:
 
 
 def test_overfitting_is_limited_once(cli: Cli, tiny: list[str]) -> None:
-    for limit in (1, 2):
-        both = cli(*tiny, "trainer.overfit_batches=1", f"trainer.limit_train_batches={limit}")
+    for key, limit in (("limit_train_batches", 1), ("limit_train_batches", 2), ("limit_val_batches", 1)):
+        both = cli(*tiny, "trainer.overfit_batches=1", f"trainer.{key}={limit}")
         assert both.code == 2
-        assert "trainer.overfit_batches and trainer.limit_train_batches exclude each other" in both.err
+        assert f"trainer.overfit_batches and trainer.{key} exclude each other" in both.err
     few = cli(*tiny, "trainer.overfit_batches=0.01", "run_dir=run")
     assert few.code == 2
     assert few.err.count("trainer.overfit_batches=0.01 of 2 batches is less than one") == 1

@@ -78,6 +78,11 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     assert read_artists(tmp_path / "a.csv") == {"x": "Björk"}
 
 
+def test_lines_end_where_editors_end_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("x,Mother… Love\r\ny,Björk\rz,Ann".encode("cp1252"))
+    assert read_artists(tmp_path / "a.csv") == {"x": "Mother\x85 Love", "y": "Björk", "z": "Ann"}
+
+
 @pytest.mark.parametrize("line", ["just words", "a,b,c", ",nobody", '"open,artist', "::: x ::: y"])
 def test_a_line_of_no_form_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.csv").write_text(f"x,Cher\n# note\n{line}\n")
