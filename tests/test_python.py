@@ -28,7 +28,7 @@ def test_a_notebook_shows_a_run_and_a_model_in_a_line(finished: RunDirectory) ->
     assert "\n" not in shown
     marked = {**metrics, "split": {"leaky": True}, "pretrained": {"name": "musicnn"}}
     assert repr(RunResult(finished, marked)).startswith(f"<RunResult in {finished.path}, LEAKY, PRETRAINED: ")
-    assert repr(RunResult(finished, {})) == f"<RunResult in {finished.path}: Nothing was tested.>"
+    assert repr(RunResult(finished, {})) == f"<RunResult in {finished.path}: Nothing was tested>"
     model = genreclf.load(finished.path)
     assert repr(model) == f"<GenrePredictor: {type(model.model).__name__} for {', '.join(model.genres)}>"
 

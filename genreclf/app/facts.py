@@ -68,7 +68,7 @@ def _notices(predictor: GenrePredictor, metrics: dict[str, Any], *, leaky: bool)
 
 
 _PLAIN = {
-    SYNTHETIC_ONLY: "The model was trained on computer-generated music only. It knows nothing of real songs, so its "
+    SYNTHETIC_ONLY: "The model was trained on computer-generated music only. It knows nothing about real songs, so its "
     "answers about them mean little."
 }
 """Warnings of `GenrePredictor` in words for visitors."""

@@ -45,7 +45,7 @@ class RunResult:
     def __repr__(self) -> str:
         leaky = ["LEAKY"] * bool(get_metric(self.metrics, "split.leaky"))
         marks = "".join(f", {mark}" for mark in (*leaky, *marks_of(self.metrics)))
-        return f"<RunResult in {self.path}{marks}: {answer(self.metrics)}>"
+        return f"<RunResult in {self.path}{marks}: {answer(self.metrics).rstrip('.')}>"
 
     @property
     def path(self) -> Path:

@@ -34,7 +34,7 @@ from genreclf.training.artifacts import local_run
 Song = str | PathLike[str] | ArrayLike
 """A file, or a waveform ``(sample,)`` or ``(channel, sample)`` with full scale at 1."""
 
-SYNTHETIC_ONLY = "The model learned from synthetic music alone, and knows nothing of real songs."
+SYNTHETIC_ONLY = "The model learned from synthetic music alone, and knows nothing about real songs."
 
 BATCH_CLIPS = 16
 """Batch size; the predictions do not depend on it."""
