@@ -110,7 +110,7 @@ def sweep_folder(*overrides: Sequence[str]) -> str:
     command_hash = hashlib.sha256("\0".join(lasting).encode()).hexdigest()[:10]
     files = [word.partition("=")[2] for word in words if word.startswith("sweep=")]
     keys = [override.key_or_group.rpartition(".")[2] for override in _parsed(words) if override.is_sweep_override()]
-    return f"{_readable('-'.join(dict.fromkeys([*files, *keys]))[:60])}_{command_hash}"
+    return f"{_readable('-'.join(dict.fromkeys([*files, *keys]))[:60]).strip('-')}_{command_hash}"
 
 
 def fixed_keys(overrides: Sequence[str]) -> list[str]:

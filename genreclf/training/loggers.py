@@ -83,8 +83,7 @@ class PatientWandbLogger(WandbLogger):
         os.environ.setdefault("WANDB_SILENT", "true")
         folder = Path(save_dir).resolve()  # The service that writes it may have been started elsewhere.
 
-        def start(mode: Literal["offline"] | None) -> Any:
-            online = mode is None and os.environ.get("WANDB_MODE") not in OFFLINE_MODES
+        def start(mode: Any) -> Any:
             return wandb.init(
                 project=project,
                 entity=entity,
@@ -99,13 +98,14 @@ class PatientWandbLogger(WandbLogger):
                 reinit="create_new" if beside_others else "finish_previous",
                 # A run that was killed or failed goes on under its id, which W&B keeps in the directory. Not offline:
                 # of two such records `wandb sync` puts the second in the place of the first.
-                resume=resume if online else None,
+                resume=resume if mode not in OFFLINE_MODES else None,
                 settings=wandb.Settings(**_timeouts()),
             )
 
         refused, before = "", set(folder.glob("wandb/run-*"))
         try:
-            experiment = start("offline" if offline else None)
+            # Given each time, since W&B itself reads the variable once in a process.
+            experiment = start("offline" if offline else os.environ.get("WANDB_MODE"))
         except (wandb.Error, OSError) as error:
             refused = first_line(error)
             with suppress(wandb.Error, OSError):

@@ -70,6 +70,10 @@ def test_a_sweep_is_found_again_however_it_is_run() -> None:
     assert place("seed=1") != place()
 
 
+def test_the_folder_of_a_sweep_is_not_taken_for_an_option() -> None:
+    assert sweep_folder(["sweep=[learning_curve,optuna]"]).startswith("learning_curve-optuna_")
+
+
 def test_two_runs_in_one_second_have_two_directories(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     for _ in range(2):
         assert cli(*tiny, "trainer.limit_train_batches=1").code == 0

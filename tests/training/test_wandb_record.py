@@ -88,7 +88,7 @@ def test_the_offline_record_has_steps_epochs_artifacts_and_one_name_for_each(
 
 
 def test_nothing_is_lost_where_wandb_is_disabled(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb.teardown()  # It reads its variables at the first run of a process.
+    wandb.setup()  # It reads the variable once, before this run.
     monkeypatch.setenv("WANDB_MODE", "disabled")
     outcome = cli(*tiny, "logger=wandb", "run_dir=run")
     wandb.teardown()
