@@ -4,9 +4,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 from genreclf.training.gate import DEVICE_GATE
 from genreclf.training.recorder import RECORDERS
+from genreclf.training.shared_device import SharedDevice
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 RUNS = 3
@@ -28,6 +29,12 @@ RUNS = 3
 
 def number_of(model: GenreClassifier) -> int:
     return int(Path(model.trainer.default_root_dir).name)
+
+
+def wait_beside_others(until: Callable[[], bool]) -> None:
+    while not until():
+        DEVICE_GATE.pause()
+        time.sleep(0.01)
 
 
 @pytest.mark.long
@@ -40,7 +47,7 @@ def test_runs_that_train_at_once_equal_runs_alone(
     configs = [
         checked([*words, f"seed={number}", f"run_dir={run.path}"], run_dir="-") for number, run in enumerate(runs)
     ]
-    in_the_way: dict[int, Any] = {}
+    in_the_way: dict[int, Callable[[GenreClassifier], None]] = {}
     at_work: set[int] = set()
     meets = False
     whole = GenreClassifier.on_train_epoch_end
@@ -48,23 +55,25 @@ def test_runs_that_train_at_once_equal_runs_alone(
     def end_epoch(model: GenreClassifier) -> None:
         whole(model)
         at_work.add(number_of(model))
-        while meets and len(at_work) < RUNS:  # So that none is over before the last begins.
-            DEVICE_GATE.pause()
-            time.sleep(0.01)
-        in_the_way.get(number_of(model), lambda epoch: None)(model.current_epoch)
+        if meets:  # So that none is over before the last begins.
+            wait_beside_others(lambda: len(at_work) == RUNS)
+        in_the_way.get(number_of(model), lambda model: None)(model)
 
     monkeypatch.setattr(GenreClassifier, "on_train_epoch_end", end_epoch)
 
-    def terminate(epoch: int) -> None:
-        if epoch == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def be_terminated(model: GenreClassifier) -> None:
+        if model.current_epoch == 1:
+            if number_of(model) == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            (shared,) = (callback for callback in model.trainer.callbacks if isinstance(callback, SharedDevice))
+            wait_beside_others(shared.stop.is_set)
 
-    def fail(epoch: int) -> None:
-        if epoch == 2:
+    def fail(model: GenreClassifier) -> None:
+        if model.current_epoch == 2:
             raise ValueError("the loss is not what it was")
 
     meets = True
-    in_the_way[0] = terminate
+    in_the_way = dict.fromkeys(range(RUNS), be_terminated)
     before = threading.active_count()
     with monkeypatch.context() as patch:
         patch.setattr("genreclf.experiment.together.drawing_processes", ThreadPoolExecutor)  # None comes to draw.
@@ -76,8 +85,7 @@ def test_runs_that_train_at_once_equal_runs_alone(
 
     monkeypatch.setattr("genreclf.experiment.together.cores", lambda: 1)  # One process that draws is enough.
     meets = False
-    del in_the_way[0]
-    in_the_way[1] = fail
+    in_the_way = {1: fail}
     ended = [member for member in run_together(configs, at_once=RUNS) if member.ended]
     assert [(member.number, str(member.error or "")) for member in ended] == [
         (0, ""),

@@ -193,6 +193,7 @@ def test_two_hundred_damaged_files(cli: Cli, trained: Trained, tmp_path: Path) -
 FFMPEG = """#!{python}
 import os, struct, sys, time
 mode, arguments = {mode!r}, sys.argv[1:]
+output = os.fdopen(1, "wb")  # Writes all, also with PYTHONUNBUFFERED.
 assert arguments[arguments.index("-protocol_whitelist") + 1] == "file,pipe"
 assert "-format_whitelist" in arguments
 path = arguments[arguments.index("-i") + 1]
@@ -200,19 +201,19 @@ assert path.startswith("file:")
 if mode == "bad":
     sys.exit(f"{{path}}: Invalid data found when processing input")
 if mode == "hangs":
-    sys.stdout.buffer.write(struct.pack(">8I", 0x2E736E64, 32, 0xFFFFFFFF, 6, 22050, 1, 0, 0) + bytes(4000))
-    sys.stdout.flush()
+    output.write(struct.pack(">8I", 0x2E736E64, 32, 0xFFFFFFFF, 6, 22050, 1, 0, 0) + bytes(4000))
+    output.flush()
     time.sleep(60)
 import numpy as np, soundfile
 samples, rate = soundfile.read({song!r}, dtype="float32", always_2d=True)
 header = np.array([0x2E736E64, 32, 0xFFFFFFFF, 6, rate, samples.shape[1], 0, 0], ">u4")
-sys.stdout.buffer.write(header.tobytes() + samples[: len(samples) // 2].astype(">f4").tobytes())
-sys.stdout.flush()
+output.write(header.tobytes() + samples[: len(samples) // 2].astype(">f4").tobytes())
+output.flush()
 if mode == "crashes":
     os.kill(os.getpid(), 11)
 if mode == "breaks":
     sys.exit("the file: Input/output error")
-sys.stdout.buffer.write(samples[len(samples) // 2 :].astype(">f4").tobytes())
+output.write(samples[len(samples) // 2 :].astype(">f4").tobytes())
 """
 
 
