@@ -58,7 +58,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     """All pairs of experiments with the same test tracks."""
     leaks: tuple[Leak, ...]
-    """All recipes that were run both with and without a leak."""
+    """All pairs of experiments that show a recipe with and without a leak."""
     refusals: tuple[str, ...]
     """Reasons why other pairs are not tested, one sentence for each two groups of experiments."""
     warnings: tuple[str, ...]

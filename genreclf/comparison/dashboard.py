@@ -47,7 +47,7 @@ class Dashboard:
     name: str
     """Name of both the workspace and the report."""
     project: str
-    """W&B project."""
+    """Name of the W&B project."""
     entity: str | None
     """W&B user or team; None for the default entity of the account."""
     runs: tuple[str, ...]
@@ -208,5 +208,5 @@ def _record(logger: Mapping[str, Any]) -> Mapping[str, Any]:
 def _varied(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     settings = [settings_of(config) | {"seed": config["seed"]} for config in configs]
     keys = varying_keys(settings)
-    # Keys that only some models have would leave gaps.
+    # Keys that only some models have would leave gaps in the plot.
     return tuple(key for key in keys if all(key in one for one in settings))[:AXES]
