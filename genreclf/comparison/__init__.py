@@ -1,1 +1,1 @@
-"""Comparison of finished runs: grouped over seeds and folds, tested track by track, reported in tables and plots."""
+"""Comparison of finished runs: grouping over seeds and folds, paired tests on the same tracks, tables and plots."""

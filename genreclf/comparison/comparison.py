@@ -1,4 +1,4 @@
-"""Compare experiments pairwise where they have the same test tracks; find recipes run with and without a leak."""
+"""Compare experiments in pairs on the same test tracks, and find recipes that were run with and without a leak."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,10 @@ from genreclf.experiment.lineage import Key, track_key
 from genreclf.splits.base import some
 
 DATASET_KEYS = ("data._target_", "data.root", "data.seed")
-"""Settings that identify the dataset."""
+"""Keys of the settings that identify the dataset."""
 
 NAMED = 4
-"""Number of experiments that a sentence names before it counts the others."""
+"""Largest number of experiments that a sentence names; the rest are only counted."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,20 +30,20 @@ class Pair:
     """Two experiments with the same test tracks, and the paired test of their difference."""
 
     first: Experiment
-    """The one that stands higher in the table."""
+    """The experiment that is higher in the table."""
     second: Experiment
-    """The other."""
+    """The experiment that is lower in the table."""
     test: PairedTest
-    """On the tracks."""
+    """Paired test of the two experiments."""
     p_holm: float
-    """Its p, corrected for all pairs tested."""
+    """Holm-corrected p value of the test over tracks, for all tested pairs."""
     p_holm_artists: float | None
-    """Its p over artists, corrected likewise; None where no artists are known."""
+    """Holm-corrected p value of the test over artists, for all pairs tested over artists; None if this pair was not."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Leak:
-    """Two experiments of one recipe, one with a leaky split and one with an honest split."""
+    """Two experiments with the same recipe, one on a leaky split and one on an honest split."""
 
     leaky: Experiment
     honest: Experiment
@@ -54,34 +54,35 @@ class Comparison:
     """The result of comparing runs."""
 
     experiments: tuple[Experiment, ...]
-    """In the order of `genreclf.comparison.experiments.group_runs`."""
+    """Compared experiments, in the order of `genreclf.comparison.experiments.group_runs`."""
     pairs: tuple[Pair, ...]
-    """All pairs with the same test tracks."""
+    """All pairs of experiments with the same test tracks."""
     leaks: tuple[Leak, ...]
-    """All recipes that were run both with and without a leak."""
+    """All pairs of experiments that show a recipe with and without a leak."""
     refusals: tuple[str, ...]
-    """Why other pairs are not tested, a sentence each."""
+    """Reasons why other pairs are not tested, one sentence for each two groups of experiments."""
     warnings: tuple[str, ...]
-    """Sentences about anything else a reader should know."""
+    """Further warnings for the reader, one sentence each."""
     unfinished: tuple[Path, ...]
-    """Runs that are not finished."""
+    """Directories of the runs that are not finished."""
 
     @property
     def runs(self) -> list[FinishedRun]:
-        """The runs of all experiments."""
+        """All runs of all experiments."""
         return [run for experiment in self.experiments for run in experiment.runs]
 
 
 def compare(paths: Iterable[Path], artists: Path | None = None, without_tracks: Path | None = None) -> Comparison:
-    """Compare the finished runs that some folders are or hold.
+    """Compare the finished runs in the given folders.
 
     Args:
-        paths: The folders.
-        artists: A file of artists for runs that knew none, see `genreclf.datasets.identity.read_artists`.
-        without_tracks: A file of test tracks to leave out, see `genreclf.comparison.runs.read_track_list`.
+        paths: Run directories, or folders that contain runs.
+        artists: File with the artists of the tracks, see `genreclf.datasets.identity.read_artists`; where it lists a
+            track, it takes precedence over the artists that the runs recorded.
+        without_tracks: File with test tracks to leave out, see `genreclf.comparison.runs.read_track_list`.
 
     Raises:
-        UserError: A folder does not exist, no run is finished, or a file of one is damaged.
+        UserError: A folder does not exist, no run is finished, a file is damaged, or a list does not fit the tracks.
     """
     finished, unfinished, without = find_runs(paths)
     runs, left_out = _without([FinishedRun.read(path) for path in finished], without_tracks)
@@ -129,10 +130,10 @@ def compare(paths: Iterable[Path], artists: Path | None = None, without_tracks: 
 
 
 def _without(runs: Sequence[FinishedRun], path: Path | None) -> tuple[Sequence[FinishedRun], list[str]]:
-    """Leave test tracks out that a file lists, and say how many.
+    """Leave out the test tracks that a file lists, and return the remaining runs and a note on how many were left out.
 
     Raises:
-        UserError: The file cannot be read, or names none of the tracks, or all of a run.
+        UserError: The file cannot be read, lists none of the test tracks, or lists all test tracks of a run.
     """
     if path is None:
         return runs, []
@@ -145,7 +146,7 @@ def _without(runs: Sequence[FinishedRun], path: Path | None) -> tuple[Sequence[F
 
 
 def _pretraining(experiments: Sequence[Experiment]) -> list[str]:
-    """Return for each pretrained encoder what a reader must know of it, and whose it is if not of all experiments."""
+    """Return a note on each pretrained encoder, with the experiments that use it unless all of them do."""
     users: dict[str, list[Experiment]] = {}
     for experiment in experiments:
         for words in dict.fromkeys(pretrained_words(run.metrics) for run in experiment.runs):
@@ -158,7 +159,7 @@ def _pretraining(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def _artists(runs: Sequence[FinishedRun], path: Path | None) -> dict[Key, Sequence[str]]:
-    """Return what is known of the artists of all tracks, by the file first and else by any of the runs."""
+    """Return the known artists of all tracks, from the file if it lists the track, otherwise from any of the runs."""
     known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
     if path is None:
         return known
@@ -171,18 +172,18 @@ def _artists(runs: Sequence[FinishedRun], path: Path | None) -> dict[Key, Sequen
 
 
 def _test_of(experiment: Experiment) -> str:
-    """Return a key shared by experiments with the same test tracks and, where these leak, the same leak."""
+    """Return a key that is shared by experiments with the same test tracks and, if they are leaky, the same leak."""
     segments = {"segments": experiment.split_hashes, "seen": _seen(experiment)} if experiment.leaky else {}
     return digest({"tracks": sorted(experiment.genre_of.items()), "leaky": experiment.leaky, **segments})
 
 
 def _seen(experiment: Experiment) -> list[str]:
-    """Return, for each run that has seen some of its test tracks, how many."""
+    """Return a phrase for each run that has seen some of its test tracks before, with their number."""
     return sorted(filter(None, (seen_before(run.metrics) for run in experiment.runs)))
 
 
 def _leaks(experiments: Sequence[Experiment]) -> list[Leak]:
-    """Pair each leaky experiment with the honest ones of its recipe."""
+    """Pair each leaky experiment with the honest experiments of the same recipe."""
     return [
         Leak(leaky=leaky, honest=honest)
         for leaky in experiments
@@ -192,7 +193,7 @@ def _leaks(experiments: Sequence[Experiment]) -> list[Leak]:
 
 
 def _refusal(first: Sequence[Experiment], second: Sequence[Experiment]) -> str:
-    """Return why two groups of experiments are not tested against each other."""
+    """Return a sentence on why two groups of experiments are not tested against each other."""
     names = f"Not tested: {_listed(first)} against {_listed(second)}; "
     if first[0].leaky != second[0].leaky:
         leaky = (first if first[0].leaky else second)[0]
@@ -215,7 +216,7 @@ def _refusal(first: Sequence[Experiment], second: Sequence[Experiment]) -> str:
 
 
 def _doubts(members: Sequence[Experiment]) -> list[str]:
-    """Return warnings about tests between experiments whose test tracks have the same names."""
+    """Return warnings about tests between experiments that have the same test tracks by name."""
     if len(members) < 2:
         return []
     warnings = []
@@ -232,7 +233,7 @@ def _doubts(members: Sequence[Experiment]) -> list[str]:
 
 
 def _differing_beside_the_model(members: Sequence[Experiment]) -> list[str]:
-    """Name the settings, other than a model's own, that differ between experiments of different models."""
+    """Return a warning if experiments with different models also differ in settings outside the model; else nothing."""
     if len({shown(experiment.settings, "model._target_") for experiment in members}) < 2:
         return []
     recipes = [recipe_of(experiment.settings) for experiment in members]

@@ -1,4 +1,4 @@
-"""A W&B workspace and report for finished runs, as code."""
+"""Definition in code of a W&B workspace and report for finished runs."""
 
 import contextlib
 import io
@@ -23,11 +23,11 @@ with warnings.catch_warnings():
         raise missing_packages("dashboard", "dashboard", str(missing.name)) from missing
 
 CURVES = ("val/track_accuracy", "val/track_loss", "train/loss", "train/accuracy")
-"""Metrics that are logged each epoch and plotted over `EPOCH`."""
+"""Metrics that are logged every epoch and plotted over `EPOCH`."""
 BY_STEP = ("lr", "train/loss_step")
-"""Metrics that are logged every few steps and plotted over `STEP`."""
+"""Metrics that are logged every few training steps and plotted over `STEP`."""
 COSTS = ("epoch_s", "clips_per_s", "gpu_memory_gb")
-"""What an epoch takes, plotted over `EPOCH`."""
+"""Time, speed and GPU memory of each epoch, plotted over `EPOCH`."""
 EPOCH, STEP = "epoch", "trainer/global_step"
 OBJECTIVE = "objective"
 SCORES = (OBJECTIVE, "test/track/accuracy", "test/track/f1_macro")
@@ -45,26 +45,32 @@ class Dashboard:
     """The description that a W&B workspace and report are built from."""
 
     name: str
-    """Of both."""
+    """Name of both the workspace and the report."""
     project: str
-    """W&B project."""
+    """Name of the W&B project."""
     entity: str | None
-    """W&B user or team; None: the account's own."""
+    """W&B user or team; None for the default entity of the account."""
     runs: tuple[str, ...]
-    """Names of the runs in W&B; empty: all of the project."""
+    """Names of the runs in W&B; empty for all runs of the project."""
     varied: tuple[str, ...]
-    """Dotted keys of the configuration in which the runs differ."""
+    """Dotted keys of the settings in which the runs differ, at most `AXES`."""
     genres: tuple[str, ...]
-    """Genres of the test."""
+    """Genres for which the runs have test scores, sorted."""
 
     @classmethod
     def of(
         cls, name: str, paths: Sequence[Path], *, whole_project: bool = False, needs_record: bool = True
     ) -> "Dashboard":
-        """Return the description for finished runs, with `needs_record` those logged to W&B, or for the whole project.
+        """Return the description for finished runs or for their whole W&B project.
+
+        Args:
+            name: Name of the workspace and the report.
+            paths: Directories of the finished runs.
+            whole_project: Whether the panels show all runs of the W&B project instead of the given runs.
+            needs_record: Whether to leave out runs that were not logged to W&B.
 
         Raises:
-            UserError: No run was logged to W&B, or they lie in several projects.
+            UserError: No run is left, or the runs are in several W&B projects.
         """
         runs = [RunDirectory(path) for path in paths]
         logged = [run for run in runs if not needs_record or _record(run.read_config().get("logger", {}))]
@@ -88,7 +94,7 @@ class Dashboard:
         )
 
     def workspace(self) -> ws.Workspace:
-        """Return the workspace, with the panels in sections."""
+        """Return the W&B workspace with the panels in sections."""
         filters = [expr.Metric("Name").isin(list(self.runs))] if self.runs else []
         return ws.Workspace(
             entity=self.entity or "",
@@ -100,9 +106,9 @@ class Dashboard:
         )
 
     def report(self) -> wr.Report:
-        """Return the report: the same panels under headings."""
+        """Return the W&B report with the panels of the workspace under headings."""
         runs = wr.Runset(
-            # W&B is asked for the project as soon as both are given.
+            # With both an entity and a project, the constructor asks W&B for the project.
             entity=self.entity or "",
             project=self.project,
             name=self.name,
@@ -121,7 +127,7 @@ class Dashboard:
         )
 
     def sections(self) -> dict[str, list[Any]]:
-        """Return the panels under their titles."""
+        """Return the panels of each section by its title."""
         by_model = wr.Config(MODEL)
 
         def lines(keys: Sequence[str], x: str) -> list[Any]:
@@ -164,7 +170,7 @@ class Dashboard:
         }
 
     def specification(self) -> dict[str, Any]:
-        """Return workspace and report in W&B's format, without contacting W&B."""
+        """Return the workspace and the report in the format of W&B, without contacting W&B."""
         here = Dashboard(**{**self.__dict__, "entity": None})
         workspace = here.workspace()._to_model()
         report = here.report()._to_model()  # type: ignore[no-untyped-call]
@@ -176,10 +182,10 @@ class Dashboard:
         }
 
     def save(self) -> tuple[str, str]:
-        """Save both in W&B.
+        """Save the workspace and the report in W&B.
 
         Returns:
-            The addresses of workspace and report.
+            URLs of the workspace and the report.
         """
         import wandb
 
@@ -193,14 +199,14 @@ class Dashboard:
 
 
 def _record(logger: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return where W&B keeps a run by its logger configuration; nothing if it does not."""
+    """Return the W&B settings in the logger configuration of a run; empty if the run was not logged to W&B."""
     record = logger.get("wandb")
-    # In earlier versions its keys stood beside those of the other loggers.
+    # In earlier versions, the keys of W&B were next to those of the other loggers.
     return record if isinstance(record, Mapping) else logger if record or logger.get("name") == "wandb" else {}
 
 
 def _varied(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     settings = [settings_of(config) | {"seed": config["seed"]} for config in configs]
     keys = varying_keys(settings)
-    # Keys that only some models have would leave gaps.
+    # Keys that only some models have would leave gaps in the plot.
     return tuple(key for key in keys if all(key in one for one in settings))[:AXES]

@@ -1,4 +1,4 @@
-"""Experiments: runs that differ in their seed or fold only."""
+"""Experiments, which are groups of runs that differ only in their seed or fold."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,21 +24,21 @@ from genreclf.experiment.lineage import Key, track_key
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Experiment:
-    """Runs with the same settings, apart from seed and fold."""
+    """Runs with the same settings apart from seed and fold."""
 
     name: str
-    """What is trained, different for each recipe."""
+    """Name of the recipe: the model and the settings that tell it apart from the other recipes."""
     split: str
-    """Name of the split, with what varies between splits of that name."""
+    """Name of the split, with the settings that tell it apart from other splits of the same name."""
     title: str
-    """Name and split, as far as needed to distinguish experiments; says LEAKY where the split leaks, and what else
-    `marks_of` returns."""
+    """Name with the split, if there are several, the marks of `genreclf.evaluation.provenance.marks_of`, and LEAKY if
+    the split leaks."""
     settings: Mapping[str, Any]
-    """The configuration less what repeats, flat."""
+    """Dotted keys and values of the configuration, see `genreclf.comparison.naming.settings_of`."""
     runs: tuple[FinishedRun, ...]
-    """At least one."""
+    """Runs of the experiment, at least one."""
     artists: Mapping[Key, Sequence[str]]
-    """Known artists of the tracks, by `genreclf.experiment.lineage.track_key`."""
+    """Known artists of the tracks, keyed by `genreclf.experiment.lineage.track_key`."""
 
     @property
     def leaky(self) -> bool:
@@ -47,27 +47,27 @@ class Experiment:
 
     @property
     def pretrained(self) -> str | None:
-        """The pretrained encoder; None if the networks started from scratch."""
+        """Name of the pretrained encoder; None if the networks were trained from scratch."""
         return next(filter(None, (pretrained_name(run.metrics) for run in self.runs)), None)
 
     @property
     def marks(self) -> list[str]:
-        """What stands behind the name, see `genreclf.evaluation.provenance.marks_of`."""
+        """Marks such as PRETRAINED that follow the name, see `genreclf.evaluation.provenance.marks_of`."""
         return list(dict.fromkeys(mark for run in self.runs for mark in marks_of(run.metrics)))
 
     @cached_property
     def scores(self) -> TrackScores:
-        """How often each distinct test track was recognized."""
+        """How often each distinct test track was classified correctly."""
         return self._scores([run.tracks for run in self.runs])
 
     @cached_property
     def validation(self) -> TrackScores | None:
-        """How often each distinct validation track was recognized; None if a run has no predictions of them."""
+        """How often each distinct validation track was classified correctly; None if a run lacks their predictions."""
         tables = [table for run in self.runs if (table := run.validation) is not None and table.track_ids]
         return self._scores(tables) if len(tables) == len(self.runs) else None
 
     def _scores(self, tables: Sequence[TrackPredictions]) -> TrackScores:
-        """Return how often each track of a table of predictions of each run was recognized."""
+        """Return how often each track was classified correctly, given one table of predictions per run."""
         ids = tuple(sorted({track_id for table in tables for track_id in table.track_ids}))
         row_of = {seed: row for row, seed in enumerate(sorted({str(run.config.get("seed")) for run in self.runs}))}
         right, times = np.zeros((2, len(row_of), len(ids)), dtype=np.int64)
@@ -88,7 +88,7 @@ class Experiment:
 
     @cached_property
     def interval(self) -> Interval:
-        """95 % interval of the accuracy, over tracks."""
+        """95 % interval of the test accuracy over tracks."""
         return accuracy_interval(self.scores)
 
     @cached_property
@@ -102,27 +102,27 @@ class Experiment:
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the accuracy over the runs (n - 1); None for one run."""
+        """Standard deviation (n - 1) of the test accuracy over the runs; None for a single run."""
         return stdev(run.accuracy for run in self.runs) if len(self.runs) > 1 else None
 
     def mean(self, dotted: str) -> float | None:
-        """Return the mean over the runs of a figure of ``metrics.json``; None if a run has none."""
+        """Return the mean over the runs of a metric by its dotted key in ``metrics.json``; None if a run lacks it."""
         values = [get_metric(run.metrics, dotted) for run in self.runs]
         return None if None in values else fmean(values)
 
     @property
     def split_hashes(self) -> tuple[str, ...]:
-        """The different splits of the runs, sorted."""
+        """Distinct hashes of the splits of the runs, sorted."""
         return tuple(sorted({run.split_hash for run in self.runs}))
 
     @property
     def seeds(self) -> int:
-        """Number of different seeds."""
+        """Number of distinct seeds."""
         return len({run.config.get("seed") for run in self.runs})
 
     @property
     def repeats(self) -> str:
-        """Number of runs and how they differ: ``1``, ``3 seeds``, ``15 (3 seeds x 5 folds)``."""
+        """Number of runs and how they differ, such as ``1``, ``3 seeds`` or ``15 (3 seeds x 5 folds)``."""
         runs, seeds, splits = len(self.runs), self.seeds, len(self.split_hashes)
         fold_of = ((get_metric(run.config, f"split.{key}") for key in ("fold", "inner_fold")) for run in self.runs)
         folds = len({tuple(folds) for folds in fold_of}) > 1
@@ -143,23 +143,23 @@ class Experiment:
 
     @cached_property
     def effective_n(self) -> float | None:
-        """See `genreclf.evaluation.intervals.effective_tracks`; None where no artists are known."""
+        """Result of `genreclf.evaluation.intervals.effective_tracks` on the test; None if no artists are known."""
         artist = self.scores.artist
         return None if artist is None else effective_tracks(self.scores.shares, artist)
 
     @property
     def artist_accuracy(self) -> float | None:
-        """Accuracy with each artist counting once; None where none are known."""
+        """Test accuracy with each artist counting once; None if no artists are known."""
         artist = self.scores.artist
         return None if artist is None else artist_accuracy(self.scores.shares, artist)
 
     @cached_property
     def genres(self) -> tuple[str, ...]:
-        """All genres of the runs, sorted."""
+        """All classes of the runs, sorted."""
         return tuple(sorted({genre for run in self.runs for genre in run.tracks.genres}))
 
     def confusion(self) -> NDArray[np.int64]:
-        """Count the tests of each true genre (row) that gave each genre (column), over all runs, by `genres`."""
+        """Return the confusion matrix summed over all runs, true genre by predicted genre, in the order of `genres`."""
         counts = np.zeros((len(self.genres),) * 2, dtype=np.int64)
         for run in self.runs:
             index = [self.genres.index(genre) for genre in run.tracks.genres]
@@ -170,15 +170,15 @@ class Experiment:
 def group_runs(
     runs: Sequence[FinishedRun], artists: Mapping[Key, Sequence[str]] | None = None
 ) -> tuple[list[Experiment], list[str]]:
-    """Group runs over seeds and folds.
+    """Group runs into experiments over seeds and folds.
 
     Args:
-        runs: All runs.
-        artists: See `Experiment`.
+        runs: Runs to group.
+        artists: Known artists of the tracks, keyed by `genreclf.experiment.lineage.track_key`.
 
     Returns:
-        The experiments, leaky splits last, then by split, and within the same tracks by falling
-        validation accuracy, so that no order is drawn from the test; and what a reader should know.
+        The experiments, and warnings for the reader. Experiments are sorted by split, with leaky splits last, and on
+        the same split by decreasing validation accuracy, so that the order does not depend on the test.
     """
     members: dict[str, dict[tuple[Any, ...], FinishedRun]] = defaultdict(dict)
     left_out: list[FinishedRun] = []

@@ -1,4 +1,4 @@
-"""Compare probes of the layers of an encoder by their accuracy on validation tracks."""
+"""Compare probes of different layers of an encoder by their accuracy on validation tracks."""
 
 import re
 from collections import defaultdict
@@ -13,14 +13,14 @@ from genreclf.plots.comparison import Share
 from genreclf.plots.layers import LayerCurve
 
 LAYER = "model.layer"
-"""The setting in which the probes of a curve differ, beside their seeds."""
+"""Key of the setting in which the probes of a curve differ, besides their seeds."""
 
 
 def layer_curves(experiments: Sequence[Experiment]) -> list[LayerCurve]:
-    """Return the accuracy on validation tracks by layer, for each encoder and setting whose layers were swept.
+    """Return a curve of validation accuracy by layer for each encoder and settings with several probed layers.
 
     Args:
-        experiments: Of any models.
+        experiments: Experiments with any models; those that are not probes are ignored.
     """
     swept: dict[str, dict[str, Experiment]] = defaultdict(dict)
     for each in experiments:
@@ -35,12 +35,12 @@ def _known_layers(probe: Experiment) -> Sequence[str]:
 
 
 def _loss(probe: Experiment) -> float:
-    """Return the loss on validation tracks, in nats, the mean over the runs."""
+    """Return the loss on validation tracks in nats, averaged over the runs."""
     return fmean(track_loss(table) for run in probe.runs if (table := run.validation) is not None)
 
 
 def _curve(by_layer: dict[str, Experiment]) -> LayerCurve:
-    """Return the curve of an encoder: intervals over artists, if these are known, else over tracks."""
+    """Return the curve of an encoder, with intervals over artists where the artists are known, else over tracks."""
     first = next(iter(by_layer.values()))
     layers = [layer for layer in (*_known_layers(first), "all") if layer in by_layer]
     scores = [score for layer in layers if (score := by_layer[layer].validation) is not None]

@@ -1,4 +1,4 @@
-"""Which runs belong to the same experiment, and the names of experiments."""
+"""Decide which runs belong to the same experiment, and name experiments."""
 
 import json
 from collections import Counter
@@ -11,55 +11,57 @@ from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
 REPEATED = ("seed", "split.seed", "split.fold", "split.inner_fold", "split.subset_seed")
-"""Keys by which the runs of one experiment differ."""
+"""Keys in which the runs of one experiment may differ."""
 
 GROUPS = ("model", "augmentation", "optimizer", "scheduler", "loss", "features", "data", "callbacks", "trainer")
-"""Which of two keys with equally many values stands first in a name."""
+"""Order of the groups of the configuration in a name, among keys with equally many values."""
 
 NAMED = 4
-"""Number of settings that a name has, where fewer tell the recipes apart; the report lists all."""
+"""Number of settings in a name, unless more are needed to tell recipes apart; the report lists all that differ."""
 
 STARTS = ("init_from", "ckpt_path", "refit")
-"""Keys that name another run from which a run takes something."""
+"""Keys that name another run whose weights, checkpoint or choices a run starts from."""
 
 ORIGIN = ("pretrained_on", "license", "revision", "sha256", "citation", "overlap")
-"""Keys of an encoder that say where its weights come from; other keys name it."""
+"""Keys of an encoder that describe the origin of its weights; all other keys identify the encoder."""
 
 Settings = Mapping[str, Any]
-"""Dotted keys to values."""
+"""Settings as a mapping from dotted keys to values."""
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what makes an experiment: the flat configuration less seeds, folds, places and logging.
+    """Return the settings that define an experiment, by dotted key, without seeds, folds, paths and logging.
 
-    A run that starts from another, from its weights, its checkpoint or its choice, is identified by the experiment of
-    that other run, so that seeds that each start from a seed of their own stay together.
+    Where a run starts from the weights, the checkpoint or the choices of another run, the path of that other run is
+    replaced by a name of its experiment. Runs with different seeds thus belong to the same experiment even if each of
+    them starts from a different run.
     """
     kept = identity(config, ignore=(*REPEATED, *STARTS, *["trainer.max_epochs"] * bool(config.get("refit"))))
     if teacher := kept.get("loss.teacher"):
         kept["loss.teacher"] = _start(teacher)
-    if runs := kept.pop("model.runs", None):  # Those of an ensemble, whose seeds may be others as well.
+    if runs := kept.pop("model.runs", None):  # The runs of an ensemble, which may also differ in their seeds.
         del kept["model.members"]
         kept["model.runs"] = " + ".join(f"{n} {name}" for name, n in Counter(map(_start, runs)).items())
         kept["model.weights"] = "equal" if len(set(kept["model.weights"])) == 1 else "by validation"
-    if kept.get("split.unseen") is False:  # As in runs of earlier versions, which do not have it.
+    if kept.get("split.unseen") is False:  # Runs of earlier versions do not have this key.
         del kept["split.unseen"]
     return kept | {key: _start(path) for key, path in _starts(config).items()}
 
 
 def recipe_of(settings: Settings) -> dict[str, Any]:
-    """Return the settings less the split: what is trained, whatever the tracks."""
+    """Return the settings without those of the split: what is trained, regardless of the tracks."""
     return {key: value for key, value in settings.items() if not within(key, ("split",))}
 
 
 def recipe_names(recipes: Sequence[Settings]) -> list[str]:
-    """Name recipes, each differently: the model, then the keys that differ among those of one model.
+    """Return a unique name for each recipe: the model, followed by settings in which the recipes differ.
 
-    Of more than `NAMED` such keys, the first ones and those that tell two recipes apart. Of the keys beside the model's
-    own that differ from one model to another, each name has the first `NAMED`.
+    The name first lists settings that differ between recipes of the same model: up to `NAMED` of them, and further ones
+    only if they tell recipes apart that would otherwise look the same. Then it lists up to `NAMED` settings outside the
+    model that differ between any of the recipes. Recipes that still have the same name are numbered.
 
     Args:
-        recipes: No two of them equal.
+        recipes: Settings of the recipes, no two of them equal.
     """
     models = [shown(recipe, "model._target_") for recipe in recipes]
     names = [""] * len(recipes)
@@ -83,7 +85,7 @@ def recipe_names(recipes: Sequence[Settings]) -> list[str]:
 
 
 def _telling_apart(keys: Sequence[str], recipes: Sequence[Settings]) -> list[str]:
-    """Return the first `NAMED` keys, and of the others those in which recipes differ that are the same in these."""
+    """Return the first `NAMED` keys, and those further keys that tell apart recipes with the same values so far."""
     kept: list[str] = []
     for key in keys:
         alike = {tuple(shown(recipe, other) for other in kept) for recipe in recipes}
@@ -94,14 +96,14 @@ def _telling_apart(keys: Sequence[str], recipes: Sequence[Settings]) -> list[str
 
 
 def _without_origin(keys: Sequence[str]) -> list[str]:
-    """Leave out where the weights of encoders come from, if something else tells the encoders apart."""
+    """Leave out the keys on the origin of an encoder's weights if other keys of the encoder are among the keys."""
     origin = {f"encoder.{key}" for key in ORIGIN}
     others = [key for key in keys if key not in origin]
     return others if any(within(key, ("encoder",)) for key in others) else list(keys)
 
 
 def _comes_with_a_class(key: str, recipes: Sequence[Settings]) -> bool:
-    """Return whether a key differs only because some recipes choose another class, or none, which lacks it."""
+    """Return whether a key varies only because some recipes use no class there, or another class without that key."""
     target = f"{key.rpartition('.')[0]}._target_"
     if key == target:
         return False
@@ -112,7 +114,7 @@ def _comes_with_a_class(key: str, recipes: Sequence[Settings]) -> bool:
 
 
 def split_names(splits: Sequence[tuple[str, Settings]]) -> list[str]:
-    """Name splits of a name and settings each: the name and, where two share it, what varies between them."""
+    """Name splits, given by name and settings; where several have the same name, the settings that differ follow."""
     names = []
     for name, settings in splits:
         same = [other for other_name, other in splits if other_name == name]
@@ -122,7 +124,7 @@ def split_names(splits: Sequence[tuple[str, Settings]]) -> list[str]:
 
 
 def varying_keys(all_settings: Sequence[Settings]) -> list[str]:
-    """Return the keys that differ, those with the most values first, then by the order of `GROUPS`."""
+    """Return the keys whose values differ, sorted by decreasing number of values, then by the order of `GROUPS`."""
     keys = dict.fromkeys(key for settings in all_settings for key in settings)
     values = {key: len({shown(settings, key) for settings in all_settings}) for key in keys}
 
@@ -134,7 +136,7 @@ def varying_keys(all_settings: Sequence[Settings]) -> list[str]:
 
 
 def shown(settings: Settings, key: str) -> str:
-    """Return a setting as one would type it; empty if it is not there, the bare name of a class."""
+    """Return a setting as one would type it, classes without their module; empty if the key does not exist."""
     if key not in settings:
         return ""
     value = settings[key]
@@ -152,19 +154,19 @@ def _part(settings: Settings, key: str, times: Mapping[str, int]) -> str:
 
 
 def _starts(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the directory of the run that a run starts from, if any, by the key that names it."""
+    """Return the directories of the runs that a run starts from, by the key of the configuration, one of `STARTS`."""
     runs = {key: config.get(key) for key in STARTS}
     return {key: str(Path(str(run)).parent.parent if key == "ckpt_path" else run) for key, run in runs.items() if run}
 
 
 def _start(path: str, depth: int = 0) -> str:
-    """Say which experiment a run's weights come from, or where from if that cannot be read."""
+    """Return a short name for the experiment of the run in `path`, or `path` itself if the run cannot be read."""
     try:
         config = RunDirectory(Path(path)).read_config()
     except UserError:
         return path
     settings = settings_of({**config, **dict.fromkeys(STARTS)})
-    if config.get("refit"):  # Its epochs are those that the other run chose.
+    if config.get("refit"):  # The other run chose the number of epochs.
         settings.pop("trainer.max_epochs", None)
     settings |= {key: _start(path, depth + 1) if depth < 9 else path for key, path in _starts(config).items()}
     return f"{_short(settings.get('model._target_'))}-{digest(settings)[:6]}"

@@ -1,4 +1,4 @@
-"""Fill the panels of a dashboard with the results of finished runs, read from their directories alone."""
+"""Fill the panels of a dashboard with the results of finished runs, read only from their directories."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,16 +15,16 @@ from genreclf.plots.dashboard import Bars, Coordinates, Counts, Lines, Panel, Wo
 from genreclf.training.loggers import TRACK_COLUMNS, track_rows
 
 LISTED = 8
-"""Rows of the table of test tracks that are shown."""
+"""Number of rows shown of the table of test tracks."""
 
 
 def panels_of(dashboard: Dashboard, runs: Sequence[FinishedRun]) -> dict[str, list[Panel]]:
-    """Return what each panel of a dashboard shows, by section."""
+    """Return the content of each panel of a dashboard, by section."""
     return {title: [_panel(panel, runs) for panel in panels] for title, panels in dashboard.sections().items()}
 
 
 def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
-    """Return what one panel shows."""
+    """Return the content of one panel."""
     match panel:
         case wr.LinePlot(y=[str(key)]):
             curves = {
@@ -48,7 +48,7 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
         case wr.ParameterImportancePlot():
             return Bars("Rank correlation with objective", _correlations(runs))
         case wr.CustomChart():
-            # As W&B does, of the last run: a matrix of several would mix their tests.
+            # Show the last run, as W&B does: a matrix of several runs would mix their tests.
             return Counts(
                 f"Test tracks, {runs[-1].path.name}", list(runs[-1].tracks.genres), confusion(runs[-1].tracks)
             )
@@ -71,7 +71,7 @@ def _settings(run: FinishedRun) -> Mapping[str, Any]:
 
 
 def _summary(run: FinishedRun, key: str) -> Any:
-    """Return a figure of a run by its key in W&B; None if it has none."""
+    """Return a metric of a run by its key in W&B; None if the run lacks it."""
     place, _, end = key.rpartition("/")
     if end in ("low", "high"):
         interval = get_metric(run.metrics, place.replace("/", "."))
@@ -85,7 +85,7 @@ def _known(values: Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
 
 
 def _correlations(runs: Sequence[FinishedRun]) -> dict[str, list[float]]:
-    """Return Spearman's correlation of each numeric setting with the objective, where both vary."""
+    """Return Spearman's rank correlation between each numeric setting and the objective, where both vary."""
     objective = np.array([_summary(run, OBJECTIVE) or 0.0 for run in runs])
     found = {}
     for key in sorted(set.intersection(*(set(_settings(run)) for run in runs))):

@@ -1,4 +1,4 @@
-"""The files of a comparison: Markdown, CSV, LaTeX, plots, and a self-contained page."""
+"""Write the files of a comparison: Markdown, CSV, LaTeX, plots, and a self-contained HTML page."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,9 +19,10 @@ from genreclf.run_directory import atomic_write_text
 
 
 def default_folder(paths: Sequence[Path], comparison: Comparison, *, without_tracks: bool) -> Path:
-    """Return the folder of a comparison: inside the sweep that it compares, else in ``outputs``, named by its runs.
+    """Return the default folder of a comparison.
 
-    A comparison without some of the test tracks has a folder of its own.
+    A single folder of runs, such as a sweep, holds its comparison itself. Any other comparison is in ``outputs``, in a
+    folder named by a hash of the paths of the runs. A comparison that leaves out test tracks has a separate folder.
     """
     end = "-without-tracks" if without_tracks else ""
     if len(paths) == 1 and paths[0].resolve() not in {run.path.resolve() for run in comparison.runs}:
@@ -34,10 +35,10 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
     """Write all files of a comparison.
 
     Returns:
-        The page, ``comparison.html``.
+        Path of the HTML page, ``comparison.html``.
 
     Raises:
-        UserError: The folder cannot be made or written to.
+        UserError: The folder cannot be created or written to.
     """
     try:
         pictures = draw_all(folder / "figures", [plotted(each) for each in comparison.experiments[:EXPERIMENTS_DRAWN]])
@@ -57,7 +58,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
 
 
 def plotted(experiment: Experiment) -> ExperimentPlot:
-    """Return the parts of an experiment that are plotted."""
+    """Return the data of an experiment that the plots show."""
     of_genre = {genre: experiment.of_genre(genre) for genre in experiment.genres}
     return ExperimentPlot(
         title=experiment.title,

@@ -29,38 +29,38 @@ NEEDED = (
     "test.track.f1_macro",
     "test.track.n",
 )
-"""What ``metrics.json`` must hold."""
+"""Dotted keys of the metrics that ``metrics.json`` must contain."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FinishedRun:
-    """A finished run, as a comparison reads it."""
+    """A finished run with the data that a comparison needs."""
 
     path: Path
-    """Its directory."""
+    """Path of the run directory."""
     config: Mapping[str, Any]
-    """The resolved configuration."""
+    """Resolved configuration of the run."""
     metrics: Mapping[str, Any]
-    """What ``metrics.json`` holds."""
+    """Content of ``metrics.json``."""
     history: tuple[Mapping[str, float], ...]
-    """A row per epoch; empty for an evaluation."""
+    """One row of logged metrics per epoch; empty for an evaluation."""
     tracks: TrackPredictions
-    """Predictions of the test."""
+    """Predictions for the test tracks."""
     device: str | None
-    """What it ran on, if known."""
+    """Device that the run used; None if unknown."""
     dataset: str
-    """Distinguishes its tracks from those of other datasets, see `track_key`."""
+    """Identifier of the dataset, see `genreclf.experiment.lineage.track_key`; empty if unknown."""
     artists: Mapping[str, Sequence[str]]
-    """Known artists of its tracks, as its ``split.json`` tells."""
+    """Known artists of the tracks by track id, from ``split.json``."""
     train: frozenset[str]
-    """Ids of the tracks that it trained on, likewise."""
+    """Ids of the training tracks, from ``split.json``."""
 
     @classmethod
     def read(cls, path: Path) -> "FinishedRun":
         """Read a run directory.
 
         Raises:
-            UserError: A file is missing, damaged, or not of the same test as the others.
+            UserError: A file is missing or damaged, or the predictions do not match ``metrics.json``.
         """
         run = RunDirectory(path)
         metrics = run.read_metrics()
@@ -88,7 +88,7 @@ class FinishedRun:
         )
 
     def without(self, ids: Collection[str]) -> "FinishedRun":
-        """Return the run as if some tracks had not been tested; it has no figures of clips.
+        """Return a copy of the run as if the tracks with the given ids had not been tested, without clip metrics.
 
         Raises:
             UserError: No track is left.
@@ -107,35 +107,35 @@ class FinishedRun:
 
     @property
     def accuracy(self) -> float:
-        """Accuracy on test tracks."""
+        """Accuracy on the test tracks."""
         return float(self.right.mean())
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether each test track was recognized, shape ``(track,)``."""
+        """Whether each test track was classified correctly, shape ``(track,)``."""
         recognized: NDArray[np.bool_] = self.tracks.predicted == self.tracks.targets
         return recognized
 
     @property
     def validation(self) -> TrackPredictions | None:
-        """Predictions of the validation tracks; None where there are none.
+        """Predictions for the validation tracks; None if the run has none.
 
         Raises:
-            UserError: The file of them is damaged.
+            UserError: The file of predictions is damaged.
         """
         path = RunDirectory(self.path).val_predictions
         return read_track_csv(path) if path.is_file() else None
 
     @property
     def split_hash(self) -> str:
-        """Hash of what the subsets of the split hold."""
+        """Hash of the subsets of the split."""
         return str(get_metric(self.metrics, "split.hash"))
 
 
 def read_track_list(path: Path) -> frozenset[str]:
-    """Read ids of tracks, one a line; of a CSV file such as ``val_predictions.csv`` the first column counts.
+    """Read track ids from a text file with one id per line, or from a CSV file whose first column is ``track_id``.
 
-    GTZAN's may be file names or paths. Blank lines and lines that start with ``#`` are skipped.
+    Tracks of GTZAN may be given as file names or paths. Blank lines and lines that start with ``#`` are skipped.
 
     Raises:
         UserError: The file cannot be read.
@@ -154,17 +154,18 @@ def read_track_list(path: Path) -> frozenset[str]:
 
 
 def _track_id(entry: Any) -> str:
-    """Return the track of an entry of ``split.json``: its id, or a segment of it."""
+    """Return the track id of an entry of ``split.json``, which is a track id or a segment of a track."""
     return str(entry["track_id"] if isinstance(entry, dict) else entry)
 
 
 def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path], list[Path]]:
-    """Find the runs that some folders are or hold, themselves or by links to folders.
+    """Find the runs in the given folders, which are run directories or contain some; links to folders are followed.
 
-    What lies inside a run, such as its evaluations, counts only if it is named itself.
+    Runs inside another run, such as its evaluations, are found only if their own path is given.
 
     Returns:
-        The finished runs and the others, each once, and the folders without a run.
+        Directories of the finished runs, directories of the unfinished runs, and given folders without any run. Each
+        run is listed once.
 
     Raises:
         UserError: A folder does not exist, or there is no finished run.
@@ -193,7 +194,7 @@ def _below(path: Path) -> Iterator[Path]:
     visited: set[str] = set()
     for folder, inner, files in os.walk(path, followlinks=True):
         real = os.path.realpath(folder)
-        if real in visited:  # By links, a folder may be found again inside itself.
+        if real in visited:  # Links may lead back to a folder that was visited already.
             inner.clear()
             continue
         visited.add(real)

@@ -1,4 +1,4 @@
-"""The content of a comparison's report: headings, tables, paragraphs and plots, before they become Markdown or HTML."""
+"""Content of the report of a comparison: headings, tables, paragraphs and plots, to be rendered as Markdown or HTML."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from genreclf.evaluation.metrics import get_metric
 from genreclf.reports.tables import MISSING, Table, percent, span
 
 PAIRS_SHOWN = 100
-"""With more pairs than this, the report shows only those of the top experiments."""
+"""With more pairs than this, the report shows only the pairs of the top experiments."""
 
 EXPERIMENTS_DRAWN = 24
-"""Number of experiments that are plotted, from the top of the table."""
+"""Largest number of experiments that are plotted, from the top of the table."""
 
 LEAKY = (
     "Rows marked LEAKY: training and test share songs, so a model can recognize the recording instead of the genre. Do "
@@ -85,24 +85,24 @@ CAPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the report, the same in Markdown and on the page."""
+    """A section of the report, with the same content in Markdown and in HTML."""
 
     title: str
-    """Its heading."""
+    """Heading of the section."""
     warning: str = ""
-    """Shown first and highlighted."""
+    """Highlighted warning at the top of the section; empty for none."""
     table: Table | None = None
-    """Under the warning."""
+    """Table below the warning."""
     text: Sequence[str] = ()
-    """Paragraphs."""
+    """Paragraphs of text."""
     points: Sequence[str] = ()
-    """A list."""
+    """Items of a bulleted list."""
     pictures: Sequence[tuple[Path, str]] = ()
-    """Paths and captions."""
+    """Paths and captions of the plots."""
 
 
 def first_of_each_split(comparison: Comparison) -> list[str]:
-    """Return a sentence for each honest split with several experiments: the first by validation, and its test."""
+    """Return a sentence per honest split with several experiments: the best on validation and its test accuracy."""
     honest = [experiment for experiment in comparison.experiments if not experiment.leaky]
     sentences = []
     for split, hashes in dict.fromkeys((experiment.split, experiment.split_hashes) for experiment in honest):
@@ -130,7 +130,12 @@ def _tested(experiment: Experiment) -> str:
 
 
 def sections_of(comparison: Comparison, pictures: Sequence[tuple[Path, str]]) -> list[Section]:
-    """Return the parts of the report, in which `pictures` are paths and captions."""
+    """Return the sections of the report that have any content.
+
+    Args:
+        comparison: Comparison to report.
+        pictures: Paths and captions of the plots.
+    """
     leaky = any(experiment.leaky for experiment in comparison.experiments)
     marks = {mark for experiment in comparison.experiments for mark in experiment.marks}
     notes = {"PRETRAINED": PRETRAINED, "REFIT": REFIT}

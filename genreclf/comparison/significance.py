@@ -1,8 +1,8 @@
-"""Intervals and paired tests over tracks and over artists, for experiments of one run or of several.
+"""Confidence intervals and paired tests over tracks and over artists, for experiments of one or several runs.
 
-The unit of sampling is the track, or the artist with all its tracks, not the clip or the run: clips of one track, and
-runs tested on the same track, are not independent. An experiment is therefore represented by how many of its runs
-tested each distinct track, and how many of those classified it correctly.
+The unit of sampling is the track, or the artist with all their tracks, not the clip or the run: clips of one track, and
+runs tested on the same track, are not independent. An experiment is therefore represented by the number of its runs
+that tested each distinct track, and the number of these runs that classified the track correctly.
 """
 
 import math
@@ -23,7 +23,7 @@ from genreclf.evaluation.intervals import (
 )
 
 FINEST = 2520
-"""Differences between shares are counted in steps of 1/2520 at the finest; every share of up to ten runs fits."""
+"""Differences between shares are rounded to multiples of 1/2520 at the finest, which is exact for up to ten runs."""
 
 WILSON, BOOTSTRAP = "Wilson", "bootstrap"
 MCNEMAR, PERMUTATION = "McNemar", "permutation"
@@ -34,16 +34,16 @@ class TrackScores:
     """How often each test track was classified correctly."""
 
     track_ids: tuple[str, ...]
-    """Distinct tracks, sorted."""
+    """Ids of the distinct tracks, sorted."""
     right: NDArray[np.int64]
-    """Runs that classified each track correctly, shape ``(track,)``."""
+    """Number of runs that classified each track correctly, shape ``(track,)``."""
     times: NDArray[np.int64]
-    """Runs that tested each track, at least 1, shape ``(track,)``."""
+    """Number of runs that tested each track, at least 1, shape ``(track,)``."""
     by_seed: NDArray[np.float64] | None = None
-    """Share of the runs of each seed that classified each track correctly, shape ``(seed, track)``; None where the
-    seeds were not tested on the same tracks."""
+    """Share of the runs of each seed that classified each track correctly, shape ``(seed, track)``; None if not
+    every seed was tested on all tracks."""
     artist: NDArray[np.int64] | None = None
-    """Number of the artist of each track, see `genreclf.evaluation.intervals.artist_index`; None if unknown."""
+    """Artist index of each track, see `genreclf.evaluation.intervals.artist_index`; None if no artists are known."""
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -53,33 +53,33 @@ class TrackScores:
 
     @property
     def accuracy(self) -> float:
-        """Mean of `shares`: the mean over seeds on the same tracks; folds pooled, each distinct track counting once."""
+        """Mean of `shares`: averaged over seeds on the same tracks, pooled over folds; each track counts once."""
         return float(self.shares.mean())
 
     @property
     def seeds(self) -> NDArray[np.float64]:
-        """Shares from which seeds are drawn: `by_seed`, or `shares` as a single seed, shape ``(seed, track)``."""
+        """Shares by seed for the bootstrap: `by_seed`, or `shares` as a single seed, shape ``(seed, track)``."""
         return self.shares[None] if self.by_seed is None else self.by_seed
 
     @cached_property
     def over_artists(self) -> NDArray[np.float64] | None:
-        """Accuracy of each seed in each sample of the artists, ``(sample, seed)``; None where no artists are known."""
+        """Accuracy by seed in each bootstrap sample of artists, ``(sample, seed)``; None if no artists are known."""
         return None if self.artist is None else over_artists(self.seeds, self.artist)
 
     @cached_property
     def artist_interval(self) -> tuple[float, float] | None:
-        """95 % interval of the accuracy over artists and seeds; None where no artists are known."""
+        """95 % interval of the accuracy over artists and seeds; None if no artists are known."""
         return None if self.artist is None else artist_interval(self.seeds, self.artist)
 
     @property
     def once(self) -> bool:
-        """Whether every track was tested by one run only."""
+        """Whether every track was tested by exactly one run."""
         return bool((self.times == 1).all())
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval of an accuracy and the method that gave it, `WILSON` or `BOOTSTRAP`."""
+    """A 95 % interval of an accuracy, and the method by which it was computed, `WILSON` or `BOOTSTRAP`."""
 
     low: float
     high: float
@@ -88,37 +88,37 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """Two experiments compared on the same tracks."""
+    """Result of testing two experiments against each other on the same tracks."""
 
     difference: float
-    """Accuracy of the first less that of the second."""
+    """Accuracy of the first experiment minus the accuracy of the second."""
     low: float
-    """Low end of the 95 % interval of the difference, Student's of a mean over tracks; nan for one track."""
+    """Lower end of the 95 % interval of the difference over tracks (Student's t); nan if there is only one track."""
     high: float
-    """Its high end."""
+    """Upper end of the 95 % interval of the difference over tracks (Student's t)."""
     first_better: int
-    """Number of tracks that a larger share of the first's runs classified correctly."""
+    """Number of tracks that a larger share of runs classified correctly in the first experiment than in the second."""
     second_better: int
-    """The same for the second."""
+    """Number of tracks that a larger share of runs classified correctly in the second experiment than in the first."""
     p: float
-    """Two-sided."""
+    """Two-sided p value over tracks, not corrected for multiple tests."""
     method: str
-    """`MCNEMAR` or `PERMUTATION`."""
+    """Method of the test over tracks, `MCNEMAR` or `PERMUTATION`."""
     ci95_artists: tuple[float, float] | None
-    """95 % interval of the difference over artists and seeds; None where no artists are known, or just one."""
+    """95 % interval of the difference over artists and seeds; None where `p_artists` is None."""
     p_artists: float | None
-    """Two-sided, over artists; None where none are known."""
+    """Two-sided p value over artists; None if not tested, see `genreclf.comparison.significance.paired_test`."""
 
 
 def accuracy_interval(scores: TrackScores) -> Interval:
-    """Return the 95 % interval of an accuracy, over tracks.
+    """Return the 95 % interval of the accuracy over tracks.
 
-    Wilson's (1927) where each track was tested once, so that tracks are right or wrong: one run, or folds without
-    repeats. Otherwise the bias-corrected and accelerated bootstrap of the mean share over tracks (B. Efron, "Better
-    bootstrap confidence intervals", Journal of the American Statistical Association 82 (397), 1987), which keeps what
-    all runs said of a track together. Where every track has the same share there is nothing to resample, and Wilson's
-    interval for that number of tracks is used instead, which is conservative: a share varies less than a binary
-    outcome of the same mean.
+    If each track was tested once (one run, or folds without repeats), a track is either right or wrong, and Wilson's
+    interval (1927) is used. Otherwise it is the bias-corrected and accelerated bootstrap interval of the mean share
+    over tracks (B. Efron, "Better bootstrap confidence intervals", Journal of the American Statistical Association 82
+    (397), 1987), which keeps the results of all runs on a track together. If every track has the same share, there is
+    nothing to resample, and Wilson's interval for that number of tracks is used instead. It is conservative, because a
+    share varies less than a binary outcome of the same mean.
     """
     shares = scores.shares
     if scores.once or np.ptp(shares) == 0:
@@ -129,19 +129,20 @@ def accuracy_interval(scores: TrackScores) -> Interval:
 def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
     """Test whether two experiments are equally good on the tracks that both were tested on.
 
-    Where each track was tested once in both: McNemar's test, exact (Q. McNemar, "Note on the sampling error of the
-    difference between correlated proportions or percentages", Psychometrika 12, 1947). Otherwise the paired permutation
-    test of the mean difference in shares, which swaps the two experiments track by track; McNemar's is its special
-    case. Its distribution is computed in full instead of drawn (M. Pagano and D. Tritchler, "On obtaining permutation
-    distributions in polynomial time", Journal of the American Statistical Association 78 (382), 1983).
+    If both experiments tested each track once, the test over tracks is the exact McNemar test (Q. McNemar, "Note on the
+    sampling error of the difference between correlated proportions or percentages", Psychometrika 12, 1947). Otherwise
+    it is the paired permutation test of the mean difference in shares, which swaps the two experiments track by track
+    and of which McNemar's test is a special case. The permutation distribution is computed exactly instead of sampled
+    (M. Pagano and D. Tritchler, "On obtaining permutation distributions in polynomial time", Journal of the American
+    Statistical Association 78 (382), 1983).
 
-    Over artists it is the same test of the sums of the differences of each artist's tracks, which swaps the two
-    experiments artist by artist. The interval is a bootstrap: artists are drawn for both experiments together, seeds
-    for each of them. Where the experiments know different artists of the tracks, or all tracks are by one artist, there
-    is neither.
+    The test over artists is the permutation test of the differences summed over the tracks of each artist, which swaps
+    the two experiments artist by artist. The interval over artists is a bootstrap interval, for which artists are drawn
+    for both experiments together and seeds for each experiment separately. Neither is computed if no artists are known,
+    if the experiments know different artists of the tracks, or if all tracks are by one artist.
 
     Raises:
-        ValueError: The tracks are not the same.
+        ValueError: The two experiments were not tested on the same tracks.
     """
     if first.track_ids != second.track_ids:
         raise ValueError("the experiments were tested on different tracks")
@@ -170,12 +171,17 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
 
 
 def differ_in_artists(first: TrackScores, second: TrackScores) -> bool:
-    """Return whether two experiments on the same tracks know artists that group these differently."""
+    """Return whether two experiments on the same tracks both know artists, but group the tracks by them differently."""
     return first.artist is not None and second.artist is not None and not np.array_equal(first.artist, second.artist)
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
-    """Return the two-sided exact p of the numbers of tracks that only one experiment got right; 1 if there are none."""
+    """Return the two-sided p value of the exact McNemar test; 1 if no track tells the experiments apart.
+
+    Args:
+        first_only: Number of tracks that only the first experiment classified correctly.
+        second_only: Number of tracks that only the second experiment classified correctly.
+    """
     from scipy.stats import binomtest
 
     discordant = first_only + second_only
@@ -183,14 +189,18 @@ def mcnemar(first_only: int, second_only: int) -> float:
 
 
 def permutation(steps: NDArray[np.int64]) -> float:
-    """Return the two-sided exact p of a sum of integer differences, shape ``(track,)``, under random signs."""
+    """Return the two-sided p value of the exact permutation test of a sum of paired differences under random signs.
+
+    Args:
+        steps: Integer differences, shape ``(track,)`` or ``(artist,)``.
+    """
     sizes = np.abs(steps[steps != 0])
     if not len(sizes):
         return 1.0
     divisor = np.gcd.reduce(sizes)
     sizes, observed = sizes // divisor, abs(int(steps.sum())) // int(divisor)
     total = int(sizes.sum())
-    probability = np.zeros(total + 1)  # of each sum of the differences that fall to the first
+    probability = np.zeros(total + 1)  # of each possible sum of the differences with a positive sign
     probability[0], reached = 1.0, 0
     for size in sizes:
         before = probability[: reached + 1].copy()
@@ -202,7 +212,7 @@ def permutation(steps: NDArray[np.int64]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number, in the order given.
+    """Return p values corrected for multiple testing by Holm's method, in the order given.
 
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (2), 1979.
     """
@@ -215,7 +225,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _whole_steps(first: TrackScores, second: TrackScores) -> NDArray[np.int64]:
-    """Return the differences in shares, shape ``(track,)``, as whole multiples of the largest step that fits them."""
+    """Return the differences in shares, shape ``(track,)``, as integer multiples of a common unit, see `FINEST`."""
     counts = [int(count) for count in np.unique(np.concatenate((first.times, second.times)))]
     scale = min(math.lcm(*counts), FINEST)
     return np.rint((first.shares - second.shares) * scale).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The columns of experiments and of paired tests, and the table of experiments in each format."""
+"""Columns of the tables of experiments and of paired tests, and the table of experiments in each format."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 LEVEL = 0.05
-"""Corrected p below which the difference between two experiments is reported as significant."""
+"""Corrected p value below which the difference between two experiments is reported as significant."""
 
 
 def split_cell(experiment: Experiment) -> str:
-    """Return the split with its number of test tracks, and LEAKY where it leaks."""
+    """Return the name of the split with its number of test tracks, and LEAKY if the split leaks."""
     mark = " (LEAKY)" if experiment.leaky else ""
     return f"{experiment.split}{mark}, {len(experiment.scores.track_ids)} tracks"
 
 
 def name_cell(experiment: Experiment) -> str:
-    """Return the name with its marks, see `Experiment.marks`."""
+    """Return the name of an experiment with its marks, see `genreclf.comparison.experiments.Experiment.marks`."""
     return " ".join([experiment.name, *(f"({mark})" for mark in experiment.marks)])
 
 
 def parameters(experiment: Experiment) -> str:
-    """Return the number of parameters; the range where runs differ, as when some folds lack a genre."""
+    """Return the number of parameters, or their range if runs differ, for example because some folds lack a genre."""
     counts = sorted({int(get_metric(run.metrics, "parameters")) for run in experiment.runs})
     return " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
 
 
 def most_parameters(experiment: Experiment) -> int:
-    """Return the number of parameters of the largest network."""
+    """Return the number of parameters of the largest network among the runs."""
     return max(int(get_metric(run.metrics, "parameters")) for run in experiment.runs)
 
 
 def interval(experiment: Experiment) -> str:
-    """Return the 95 % interval of the accuracy in %."""
+    """Return the 95 % interval of the test accuracy, in %."""
     return span(experiment.interval.low, experiment.interval.high)
 
 
@@ -69,7 +69,7 @@ def _three_digits(value: float | None) -> str:
 
 
 def columns_of(comparison: Comparison) -> tuple[Column[Experiment], ...]:
-    """Return the columns of a table, with the energy where it was measured."""
+    """Return the columns of the table of experiments, including the energy if it was measured in any experiment."""
     return (*COLUMNS, ENERGY) if any(map(_energy_wh, comparison.experiments)) else COLUMNS
 
 
@@ -85,7 +85,7 @@ def _p_column(key: str, title: str, p: Callable[[Pair], float | None]) -> Column
 
 
 def _verdict(pair: Pair) -> str:
-    """Return whether a difference is significant: over tracks and artists, over one of them only, or not at all."""
+    """Return whether a difference is significant over tracks and artists, over only one of them, or not at all."""
     if pair.p_holm_artists is None:
         return "yes" if pair.p_holm < LEVEL else "no"
     found = [unit for unit, p in (("tracks", pair.p_holm), ("artists", pair.p_holm_artists)) if p < LEVEL]
@@ -116,10 +116,10 @@ COLUMNS: tuple[Column[Experiment], ...] = (
     Column("parameters", most_parameters, "parameters", parameters),
     of_value("fit_s", "training (s per run)", lambda each: each.mean("timing.fit_s"), seconds),
 )
-"""The table of experiments."""
+"""Columns of the table of experiments."""
 
 ENERGY = of_value("energy_wh", "training (Wh a run)", _energy_wh, _three_digits)
-"""A further column of those of which an energy is known."""
+"""Column of the energy, which follows `COLUMNS` if the energy of any experiment was measured."""
 
 PAIR_COLUMNS: tuple[Column[Pair], ...] = (
     Column("first", lambda pair: pair.first.name, "first", lambda pair: pair.first.title, words=True),
@@ -140,16 +140,16 @@ PAIR_COLUMNS: tuple[Column[Pair], ...] = (
     _p_column("p_holm_artists", "p (Holm), artists", lambda pair: pair.p_holm_artists),
     Column("", _verdict, f"differ at {100 * LEVEL:.0f} %", _verdict),
 )
-"""The table of paired tests."""
+"""Columns of the table of paired tests."""
 
 
 def table_of(comparison: Comparison) -> Table:
-    """Return the table of experiments for readers."""
+    """Return the table of experiments that readers see."""
     return Table.of(columns_of(comparison), comparison.experiments)
 
 
 def terminal_table(comparison: Comparison) -> "RichTable":
-    """Return the table for the terminal, LEAKY in red and other marks in yellow."""
+    """Return the table of experiments for the terminal, with LEAKY in red and other marks in yellow."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -186,4 +186,4 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
     "csv": lambda comparison: csv_text(columns_of(comparison), comparison.experiments),
     "latex": lambda comparison: table_of(comparison).latex(),
 }
-"""The table as text, by the name of its format."""
+"""Functions that return the table of experiments as text, by name of the format."""

@@ -1,4 +1,4 @@
-"""Plots of how sure a model is: reliability, and the errors among its surest predictions."""
+"""Plots of the confidence of a model: reliability, and the errors among its most confident predictions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def draw_reliability(path: Path, clips: ClipPredictions, metrics: Mapping[str, Any], title: str) -> None:
-    """Draw accuracy against confidence of tracks and of clips, with and without their temperatures."""
+    """Draw accuracy against confidence for tracks and for clips, with and without temperature scaling."""
     tracks = clips.per_track()
     figure = new_figure(12, 6.4, title)
     for axes, unit, logs, targets in zip(
@@ -45,7 +45,7 @@ def draw_reliability(path: Path, clips: ClipPredictions, metrics: Mapping[str, A
 
 
 def draw_risk(path: Path, tracks: TrackPredictions, title: str) -> None:
-    """Draw the share of wrong predictions among the surest tracks, with its 95 % Wilson interval."""
+    """Draw the share of wrong predictions among the most confident tracks, with its 95 % Wilson interval."""
     wrong = risk(tracks)
     n = np.arange(1, len(wrong) + 1)
     coverage = 100 * n / len(wrong)
@@ -68,7 +68,7 @@ def draw_risk(path: Path, tracks: TrackPredictions, title: str) -> None:
 def _reliability(
     axes: "Axes", probabilities: NDArray[np.float64], targets: NDArray[np.int64], label: str, color: str
 ) -> None:
-    """Draw a point a bin, larger where there are more predictions."""
+    """Draw one point per confidence bin, larger for bins with more predictions."""
     confidence, accuracy, n = reliability(probabilities, targets)
     known = n > 0
     words = f"{label}: calibration error {calibration_error(probabilities, targets):.3f}"

@@ -1,6 +1,6 @@
-"""Plots that compare experiments; an experiment has the same color and line in all of them.
+"""Plots that compare experiments; an experiment has the same color and line style in all plots.
 
-With more experiments than colors, line patterns and marker shapes tell those of one color apart.
+If there are more experiments than colors, line patterns and marker shapes tell experiments of one color apart.
 """
 
 import math
@@ -24,19 +24,19 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKS = ("o", "s", "^", "D")
 
 BESIDE = 1.035
-"""Factor between markers with the same number of parameters, so that none hides another."""
+"""Factor by which markers with the same number of parameters are shifted apart, so that none hides another."""
 
 TITLE_LINES = 4
-"""Largest number of lines of a name in a legend; the last one says LEAKY."""
+"""Largest number of lines of a title in a legend; the end of the title, which may say LEAKY, is always shown."""
 
 TILES = 3
-"""Confusion matrices per row of the figure."""
+"""Number of confusion matrices per row of the figure."""
 
 CURVES = {
     "Accuracy (%)": (100.0, ("train/accuracy",), ("val/track_accuracy", "val/clip_accuracy")),
     "Loss": (1.0, ("train/loss",), ("val/track_loss", "val/loss")),
 }
-"""Per row of panels: the scale, the training column, and the validation columns, of which the first known is drawn."""
+"""Rows of panels: scale factor, training columns, and validation columns; the first available column is drawn."""
 
 
 class Share(NamedTuple):
@@ -49,28 +49,28 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExperimentPlot:
-    """What is plotted of an experiment."""
+    """Data of an experiment for the plots."""
 
     title: str
-    """Its name in legends."""
+    """Title of the experiment in legends."""
     leaky: bool
-    """Whether its split leaks."""
+    """Whether the split leaks."""
     accuracy: Share
     """Share of the test tracks that were classified correctly."""
     recalls: Mapping[str, Share]
-    """The same of the test tracks of each genre."""
+    """Share of the test tracks of each genre that were classified correctly."""
     parameters: int
     """Number of parameters of the network."""
     genres: Sequence[str]
     """Names of the rows and columns of `confusion`."""
     confusion: NDArray[np.int64]
-    """Tests of each true genre that gave each genre, over all runs, shape ``(genre, genre)``."""
+    """Confusion matrix summed over all runs, true genre by predicted genre, shape ``(genre, genre)``."""
     histories: Sequence[Sequence[Mapping[str, float]]]
-    """A history per run, each with a row per epoch."""
+    """One history per run, each with one row of logged metrics per epoch."""
 
 
 class Style(NamedTuple):
-    """Style of an experiment."""
+    """Color, line pattern and marker of an experiment."""
 
     color: str
     dashes: Any
@@ -78,13 +78,13 @@ class Style(NamedTuple):
 
 
 def style_of(index: int) -> Style:
-    """Return the style of the experiment with that index."""
+    """Return the style of the experiment with the given index."""
     round_ = index // len(COLORS)
     return Style(COLORS[index % len(COLORS)], DASHES[round_ % len(DASHES)], MARKS[round_ % len(MARKS)])
 
 
 def draw_all(directory: Path, experiments: Sequence[ExperimentPlot]) -> list[Path]:
-    """Draw all plots of a comparison, and return the files, without ``curves.png`` if no run has a history."""
+    """Draw all plots of a comparison, without ``curves.png`` if no run has a history, and return the files."""
     paths = []
     if any(history for experiment in experiments for history in experiment.histories):
         paths.append(directory / "curves.png")
@@ -102,7 +102,7 @@ def draw_all(directory: Path, experiments: Sequence[ExperimentPlot]) -> list[Pat
 def draw_curves(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     """Draw accuracy and loss over the epochs of all runs: training, validation, and both.
 
-    A thick line is the mean over the runs, as far as all of them go; thin lines are single runs.
+    A thick line is the mean over the runs, for the epochs that all runs reached; thin lines are single runs.
     """
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
@@ -132,7 +132,7 @@ def draw_curves(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
 
 
 def draw_confusions(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
-    """Draw the confusion matrices of all experiments in % of each true genre, all runs together."""
+    """Draw the confusion matrix of each experiment, summed over its runs, in % of each true genre."""
     columns = min(TILES, len(experiments))
     rows = math.ceil(len(experiments) / columns)
     figure = new_figure(6.2 * columns, 6.3 * rows + 0.6, "Confusion matrices (% of each true genre)")
@@ -151,7 +151,7 @@ def draw_confusions(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
 
 
 def draw_genre_recall(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
-    """Draw each experiment's recall of each genre, with 95 % intervals."""
+    """Draw the recall of each genre in each experiment, with 95 % intervals."""
     genres = sorted({genre for experiment in experiments for genre in experiment.genres})
     height = 0.8 / len(experiments)
     size_in = len(genres) * max(0.5, 0.16 * len(experiments) + 0.15)
@@ -183,7 +183,7 @@ def draw_genre_recall(path: Path, experiments: Sequence[ExperimentPlot]) -> None
 
 
 def draw_accuracy_parameters(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
-    """Draw test accuracy with its 95 % interval against the number of parameters; hollow marks are LEAKY."""
+    """Draw test accuracy with its 95 % interval against the number of parameters; hollow markers are LEAKY."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     figure = new_figure(11, 6.2 + 0.27 * _legend_rows(experiments, 2), "Accuracy against parameters")
@@ -229,7 +229,7 @@ def _curve(
 
 
 def ends_of(share: Share) -> list[list[float]]:
-    """Return how far the ends of an interval are from its share, in points, shape ``(end, 1)``."""
+    """Return the distances of both ends of an interval from the share, in percentage points, shape ``(end, 1)``."""
     return [[max(0.0, 100 * (share.value - share.low))], [max(0.0, 100 * (share.high - share.value))]]
 
 
@@ -274,7 +274,7 @@ def _legend_rows(experiments: Sequence[ExperimentPlot], columns: int) -> int:
 
 
 def _words(title: str, width: int = 34) -> str:
-    """Break a title into lines for a legend; of a very long one the middle is left out. No ``$`` starts a formula."""
+    """Break a title into lines for a legend, without the middle if it is very long, and escape each ``$``."""
     lines = textwrap.wrap(title, width)
     if len(lines) > TITLE_LINES:
         lines = [*lines[: TITLE_LINES - 1], f"...{title[3 - width :]}"]

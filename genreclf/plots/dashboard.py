@@ -1,4 +1,4 @@
-"""A picture of a dashboard: its sections below each other, with a small plot a panel."""
+"""Plot of a dashboard: its sections below each other, with one small plot per panel."""
 
 import math
 import textwrap
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 4
-"""Panels beside each other."""
+"""Number of places for panels in a row."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """A metric over the epochs: the mean of each group, and a band from its lowest to its highest run."""
+    """A metric over the epochs: the mean of each group of runs, with a band from the lowest to the highest run."""
 
     title: str
-    """Of the panel."""
+    """Title of the panel."""
     groups: Mapping[str, Sequence[Mapping[float, float]]]
-    """The runs of each group, epoch to value each."""
+    """Runs of each group, by name; each run maps epochs to values."""
 
     def draw(self, axes: "Axes") -> None:
-        """Draw it."""
+        """Draw the content of the panel."""
         for color, (name, runs) in zip(_colors(len(self.groups)), self.groups.items(), strict=True):
             epochs = sorted({epoch for run in runs for epoch in run})
             values = [[run[epoch] for run in runs if epoch in run] for epoch in epochs]
@@ -45,21 +45,21 @@ class Lines:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """A value a bar: the mean of several, and a line from the lowest to the highest."""
+    """One bar per name: the mean of the values, with a line from the lowest to the highest value."""
 
     title: str
-    """Of the panel."""
+    """Title of the panel."""
     values: Mapping[str, Sequence[float]]
-    """Those of each bar, by its name."""
+    """Values of each bar, by name."""
 
     def draw(self, axes: "Axes") -> None:
-        """Draw it."""
+        """Draw the content of the panel."""
         means = [float(np.mean(values)) for values in self.values.values()]
         ends = [
             [
                 max(0.0, mean - min(values)),
                 max(0.0, max(values) - mean),
-            ]  # A mean of equal values may be rounded past them.
+            ]  # Rounding may move the mean of equal values past them.
             for mean, values in zip(means, self.values.values(), strict=True)
         ]
         places = np.arange(len(means))
@@ -76,17 +76,17 @@ class Bars:
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """Parallel coordinates: a line per run, which is darker the lower its objective."""
+    """Parallel coordinates: one line per run, which is darker for lower objectives."""
 
     title: str
-    """Of the panel."""
+    """Title of the panel."""
     axes: Mapping[str, Sequence[str]]
-    """Values of the runs by the name of the axis, as words."""
+    """Values of the runs as text, by name of the axis."""
     objectives: Sequence[float]
-    """Of the runs."""
+    """Objectives of the runs."""
 
     def draw(self, axes: "Axes") -> None:
-        """Draw it."""
+        """Draw the content of the panel."""
         from matplotlib import colormaps
         from matplotlib.colors import Normalize
 
@@ -111,14 +111,14 @@ class Counts:
     """A confusion matrix."""
 
     title: str
-    """Of the panel."""
+    """Title of the panel."""
     genres: Sequence[str]
-    """Names of rows and columns."""
+    """Names of the rows and columns."""
     counts: NDArray[np.int64]
-    """True genre by predicted genre, shape ``(genre, genre)``."""
+    """Number of tracks, true genre by predicted genre, shape ``(genre, genre)``."""
 
     def draw(self, axes: "Axes") -> None:
-        """Draw it."""
+        """Draw the content of the panel."""
         heatmap(axes, self.counts, self.genres, font=min(9.0, 90 / len(self.genres)))
 
 
@@ -127,23 +127,23 @@ class Words:
     """Lines of text."""
 
     title: str
-    """Of the panel."""
+    """Title of the panel."""
     lines: Sequence[str]
-    """One below the other."""
+    """Lines of text, from top to bottom."""
 
     def draw(self, axes: "Axes") -> None:
-        """Draw it."""
+        """Draw the content of the panel."""
         axes.axis("off")
         style: dict[str, Any] = {"family": "monospace", "fontsize": 8, "color": INK, "parse_math": False}
         axes.text(0, 1, "\n".join(self.lines), va="top", transform=axes.transAxes, **style)
 
 
 Panel = Lines | Bars | Coordinates | Counts | Words
-"""What a panel shows."""
+"""Content of a panel."""
 
 
 def draw_dashboard(path: Path, title: str, sections: Mapping[str, Sequence[Panel]], *, leaky: bool) -> None:
-    """Draw the panels of each section of a dashboard, `COLUMNS` places beside each other."""
+    """Draw the panels of each section of a dashboard in rows of `COLUMNS` places."""
     rows_of = {name: _rows(panels) for name, panels in sections.items()}
     heights = [0.5 + 3.4 * len(rows) for rows in rows_of.values()]
     figure = new_figure(5.2 * COLUMNS, sum(heights) + 1, marked(title, leaky=leaky))
@@ -160,7 +160,7 @@ def draw_dashboard(path: Path, title: str, sections: Mapping[str, Sequence[Panel
 
 
 def _width(panel: Panel) -> int:
-    """Return how many places a panel takes."""
+    """Return the number of places that a panel takes in a row."""
     if isinstance(panel, Coordinates):
         return COLUMNS if len(panel.axes) > 5 else 2
     is_table = isinstance(panel, Words) and len(panel.lines) > 1
@@ -168,7 +168,7 @@ def _width(panel: Panel) -> int:
 
 
 def _rows(panels: Sequence[Panel]) -> list[dict[int, Panel]]:
-    """Return the panels of each row by the place where they begin."""
+    """Return the panels of each row by the index of their first place."""
     rows: list[dict[int, Panel]] = [{}]
     place = 0
     for panel in panels:

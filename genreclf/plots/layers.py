@@ -1,4 +1,4 @@
-"""A plot of how well probes of the layers of an encoder do."""
+"""Plot of the accuracy of probes by layer of an encoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,33 +10,33 @@ from genreclf.plots.comparison import Share, ends_of, style_of
 from genreclf.plots.style import marked, new_figure, save, tidy
 
 ALL = "all"
-"""A probe of all layers, which stands apart from the curve."""
+"""Name of the probe that uses all layers; it is drawn apart from the curve."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCurve:
-    """What is plotted of the layers of an encoder."""
+    """Accuracy of the probes of an encoder by layer."""
 
     title: str
-    """Its name in the legend."""
+    """Title of the curve in the legend."""
     leaky: bool
     """Whether the split leaks."""
     layers: Sequence[str]
-    """Names of the layers, from input to output; `ALL` last, if it is there."""
+    """Names of the layers, from input to output; `ALL` is last, if present."""
     shares: Sequence[Share]
-    """Share of the validation tracks that probes of each layer recognized."""
+    """Share of the validation tracks that the probes of each layer classified correctly."""
     chosen: int
-    """Index of the layer that these tracks choose."""
+    """Index of the layer that is best on the validation tracks."""
     unit: str
-    """What the intervals are over, ``artists`` or ``tracks``."""
+    """Unit that the intervals are over, ``artists`` or ``tracks``."""
 
 
 def draw_layers(path: Path, curves: Sequence[LayerCurve]) -> None:
-    """Draw the accuracy on validation tracks by layer, with 95 % intervals; a large mark is the layer that they choose.
+    """Draw the accuracy on validation tracks by layer, with 95 % intervals and a large marker for the best layer.
 
     Args:
-        path: The PNG to write.
-        curves: One an encoder.
+        path: Path of the PNG file to write.
+        curves: Curves to draw, such as one per encoder.
     """
     names = list(dict.fromkeys(layer for curve in curves for layer in curve.layers if layer != ALL))
     names += [ALL] * any(ALL in curve.layers for curve in curves)

@@ -1,4 +1,4 @@
-"""Plot of a learning curve: the accuracy on test tracks against how much was trained on."""
+"""Plot of a learning curve: accuracy on test tracks against the size of the training set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ class CurvePoint:
     """A point of a learning curve: the size of the training set and the accuracy reached with it."""
 
     size: float
-    """Training tracks, or artists of each genre."""
+    """Number of training tracks, or of training artists per genre."""
     accuracy: float
-    """On test tracks, from 0 to 1; the mean over seeds."""
+    """Accuracy on test tracks, from 0 to 1, averaged over seeds."""
     ci95: tuple[float, float]
-    """Its 95 % interval over tracks."""
+    """95 % interval of the accuracy over tracks."""
     ci95_artists: tuple[float, float] | None
-    """Over artists and seeds; None where no artists are known."""
+    """95 % interval of the accuracy over artists and seeds; None if no artists are known."""
 
 
 def draw_learning_curve(
@@ -29,13 +29,13 @@ def draw_learning_curve(
     label: str,
     title: str,
 ) -> None:
-    """Draw a line per model, with its interval over tracks as bars and over artists as a band, sizes on a log scale.
+    """Draw one line per model over a log scale of sizes, with bars for intervals over tracks and bands over artists.
 
     Args:
-        path: The PNG to write.
-        lines: Points by rising size, by the name of the model.
-        label: What the sizes are.
-        title: Of the plot, see `genreclf.plots.style.marked`.
+        path: Path of the PNG file to write.
+        lines: Points of each model in order of increasing size, by name of the model.
+        label: Label of the axis of sizes.
+        title: Title of the plot, see `genreclf.plots.style.marked`.
     """
     figure = new_figure(9.5, 6.2, title)
     axes = figure.subplots()
@@ -45,7 +45,7 @@ def draw_learning_curve(
         sizes = np.array([point.size for point in points])
         accuracy = 100 * np.array([point.accuracy for point in points])
         bars = np.abs(100 * np.array([point.ci95 for point in points]).T - accuracy)
-        # Side by side, so that the bars of several models can be told apart.
+        # Shift the models sideways, so that their bars can be told apart.
         beside = sizes * 1.02 ** (index - (len(lines) - 1) / 2)
         axes.errorbar(
             beside, accuracy, yerr=bars, color=color, marker="o", linewidth=2, elinewidth=1.3, capsize=3, label=name

@@ -15,16 +15,19 @@ TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 
 
 def level_db(stored: NDArray[Any], spec: FeatureSpec) -> NDArray[np.float32]:
-    """Return stored values ``(mel, frame)`` in dB below the loudest one."""
+    """Return stored log-mel values ``(mel, frame)`` in dB relative to the loudest value."""
     level = stored.astype(np.float32) * spec.step_db + spec.zero_db
     below_peak: NDArray[np.float32] = level - level.max()
     return below_peak
 
 
 def draw_mel(axes: "Axes", stored: NDArray[Any], spec: FeatureSpec, *, labels: bool = True) -> Any:
-    """Draw stored values ``(mel, frame)`` over seconds, from their peak to 80 dB below, low frequency at the bottom.
+    """Draw a stored log-mel ``(mel, frame)`` over seconds, from its peak to 80 dB below, low frequencies at the bottom.
 
-    The frequency axis is in Hz where the sample rate is known, else in mel bands. Returns the image, for a color bar.
+    The frequency axis is in Hz if the frequencies of the mel bands are known, otherwise in mel bands.
+
+    Returns:
+        The image drawn by matplotlib, for a color bar.
     """
     n_mels, frames = stored.shape
     shown = axes.imshow(
@@ -46,7 +49,7 @@ def draw_mel(axes: "Axes", stored: NDArray[Any], spec: FeatureSpec, *, labels: b
 
 
 def mel_ticks(n_mels: int, range_hz: tuple[float, float]) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the rows of round frequencies among `n_mels` mels of Slaney's scale in a range, and their labels."""
+    """Return the positions of round frequencies among `n_mels` mel bands on Slaney's scale, and their labels in Hz."""
     import librosa
 
     lowest_hz, highest_hz = range_hz
@@ -56,7 +59,7 @@ def mel_ticks(n_mels: int, range_hz: tuple[float, float]) -> tuple[NDArray[np.fl
 
 
 def add_bar(figure: "Figure", shown: Any, axes: Any, spec: FeatureSpec) -> None:
-    """Add the color bar of `shown` beside `axes`; the dB scale of images is known from their rendering only."""
+    """Add a color bar for `shown` next to `axes`; the label says so if the dB scale is an assumption."""
     bar = figure.colorbar(shown, ax=axes, pad=0.015, aspect=30)
     measured = spec.sample_rate is not None or spec.rendering is not None
     bar.set_label("dB relative to the track's peak" if measured else "dB relative to the peak, if black is -80 dB")

@@ -1,4 +1,4 @@
-"""Plot of a recommendation: where the songs lie in the library, and the genres predicted for each."""
+"""Plot of a recommendation: a map of the library with the recommended songs, and the genres predicted for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = 10
-"""Recommended songs in the plot, at most."""
+"""Largest number of recommended songs in the plot."""
 
 _NAME_LETTERS = 46
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SongMap:
-    """The songs of a library, or some of them, as points."""
+    """Songs of a library, or a sample of them, as points of a map."""
 
     genres: Sequence[str]
-    """All genres of the library, in the order of probabilities."""
+    """All genres of the library, in the order of `genreclf.plots.recommendation.SongBar.probabilities`."""
     vectors: NDArray[np.float64]
-    """A point a song, shape ``(song, dimension)``."""
+    """Position of each song, shape ``(song, dimension)``."""
     song_genres: Sequence[str]
-    """The likeliest genre of each of them."""
+    """Most probable genre of each song in `vectors`."""
     songs: int
-    """How many songs the library holds."""
+    """Number of songs in the whole library."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,19 +38,19 @@ class SongBar:
     """A song that is marked on the map and whose genre probabilities are drawn beside it."""
 
     name: str
-    """What it is called."""
+    """Displayed name of the song."""
     probabilities: NDArray[np.float64]
-    """Of the genres, shape ``(genre,)``."""
+    """Predicted probabilities of the genres, shape ``(genre,)``."""
     vector: NDArray[np.float64]
-    """Its point on the map, shape ``(dimension,)``."""
+    """Position of the song, shape ``(dimension,)``."""
     similarity: float | None = None
-    """To the song that was asked for; None for that song itself."""
+    """Similarity to the query song; None for the query song itself."""
 
 
 def draw_recommendation(path: Path, library: SongMap, asked: SongBar, found: Sequence[SongBar]) -> None:
-    """Draw a map of a library on which a song and those like it are marked, beside the genres predicted for each.
+    """Draw a map of a library that marks a song and similar songs, next to the genres predicted for each of them.
 
-    The map has the two directions in which the songs of the library, as they are compared, differ most.
+    The map shows the first two principal components of the vectors of the library.
     """
     songs = [asked, *found[:SHOWN]]
     weights = np.sum([song.probabilities for song in songs], axis=0)
@@ -77,7 +77,7 @@ def draw_recommendation(path: Path, library: SongMap, asked: SongBar, found: Seq
 
 
 def _draw_map(axes: "Axes", library: SongMap, songs: Sequence[SongBar], colors: dict[str, str]) -> float:
-    """Draw the map, and return which share of the variance it holds."""
+    """Draw the map, and return the share of the variance that it explains."""
     center = library.vectors.mean(axis=0)
     _, lengths, directions = np.linalg.svd(library.vectors - center, full_matrices=False)
     plane = directions[:2]

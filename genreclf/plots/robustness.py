@@ -1,4 +1,4 @@
-"""A plot of the accuracy on changed test tracks."""
+"""Plot of how changes of the test tracks affect the predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from genreclf.plots.style import BLUE, INK, ORANGE, new_figure, save, tidy
 
 
 def draw_robustness(path: Path, results: Sequence[Robustness], before: TrackPredictions, title: str) -> None:
-    """Draw the share of predictions that each change turns, and the accuracy that it costs, with 95 % intervals."""
+    """Draw the share of predictions that each change flips, and the drop in accuracy, with 95 % intervals."""
     figure = new_figure(12, 0.55 * len(results) + 2.6, title)
     rows = np.arange(len(results))
     accuracy = float((before.predicted == before.targets).mean())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NUMBERED_GENRES = 30
-"""With more genres than this, a confusion matrix shows colors only."""
+"""With more genres than this, a confusion matrix shows only colors and no numbers."""
 
 
 def draw_all(
@@ -28,19 +28,19 @@ def draw_all(
     metrics: Mapping[str, Any],
     title: str,
 ) -> list[Path]:
-    """Draw the learning curves, confusion matrices, scores by genre, reliability, and the risk of the surest tracks.
+    """Draw the learning curves, confusion matrices, scores by genre, reliability diagram and risk-coverage curve.
 
     Args:
-        directory: Where the plots go; created if it is missing.
-        history_rows: A row per epoch: ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
-            ``val/clip_accuracy``, ``val/track_accuracy``, ``val/track_loss``, of which any may miss.
-        clips: Predictions of the test.
-        metrics: The run's metrics; ``split.leaky`` puts the word LEAKY in every title, and see `marks_of` and
-            `best_epoch`.
-        title: Names the model, the dataset and the split.
+        directory: Folder of the plots; created if it does not exist.
+        history_rows: One row per epoch with ``epoch``, ``train/loss``, ``train/accuracy``, ``val/loss``,
+            ``val/clip_accuracy``, ``val/track_accuracy`` and ``val/track_loss``; metrics may be missing.
+        clips: Predictions for the test clips.
+        metrics: Metrics of the run. If ``split.leaky`` is true, every title starts with LEAKY SPLIT; see also
+            `genreclf.evaluation.provenance.marks_of` and `genreclf.evaluation.metrics.best_epoch`.
+        title: Title with the model, the dataset and the split.
 
     Returns:
-        The files, without ``curves.png`` if no epoch was trained.
+        Paths of the plots, without ``curves.png`` if no epoch was trained.
     """
     title = marked(title, leaky=bool(metrics.get("split", {}).get("leaky")), marks=marks_of(metrics))
     tracks, paths = clips.per_track(), []
@@ -59,7 +59,7 @@ def draw_all(
 
 
 def draw_curves(path: Path, history_rows: Sequence[Mapping[str, Any]], best: int | None, title: str) -> None:
-    """Draw loss and accuracy over the epochs, see `draw_all`, with the epoch of the tested checkpoint."""
+    """Draw loss and accuracy over the epochs, and mark the epoch `best` of the tested checkpoint; see `draw_all`."""
     figure = new_figure(12, 5.6, title)
     loss, accuracy = figure.subplots(1, 2)
     _lines(loss, history_rows, ("train/loss", "val/loss", "val/track_loss"), 1, best)
@@ -77,7 +77,7 @@ def draw_curves(path: Path, history_rows: Sequence[Mapping[str, Any]], best: int
 
 
 def draw_confusion(path: Path, tracks: TrackPredictions, title: str, *, normalized: bool = False) -> None:
-    """Draw the confusion matrix, in counts or in % of each true genre: right answers in blue, wrong ones in orange."""
+    """Draw the confusion matrix in counts or in % of each true genre, correct in blue and wrong in orange."""
     counts = confusion(tracks)
     genres = len(tracks.genres)
     side_in = min(max(0.72 * genres, 4.0), 18.0)
@@ -95,9 +95,14 @@ def draw_confusion(path: Path, tracks: TrackPredictions, title: str, *, normaliz
 def heatmap(
     axes: "Axes", counts: NDArray[np.int64], genres: Sequence[str], *, font: float, normalized: bool = False
 ) -> None:
-    """Draw a confusion matrix ``(genre, genre)``, right answers in blue and wrong ones in orange.
+    """Draw a confusion matrix with correct predictions in blue and wrong predictions in orange.
 
-    `counts` are of true by predicted genre; normalized, percentages of each true genre are shown instead.
+    Args:
+        axes: Axes to draw on.
+        counts: Counts of true genre by predicted genre, shape ``(genre, genre)``.
+        genres: Names of the genres.
+        font: Font size in points.
+        normalized: Whether to show percentages of each true genre instead of counts.
     """
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm, rgb_to_hsv
 
@@ -127,7 +132,7 @@ def heatmap(
 
 
 def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str) -> None:
-    """Draw precision, recall with its 95 % Wilson interval, and F1 of each genre, the best genre on top."""
+    """Draw precision, recall with its 95 % Wilson interval, and F1 of each genre, with the best F1 on top."""
     scores = genre_scores(tracks)
     order = sorted(scores, key=lambda genre: (scores[genre]["n"] == 0, -scores[genre]["f1"], genre))
     right = dict(zip(tracks.genres, np.diag(confusion(tracks)), strict=True))
@@ -161,7 +166,7 @@ def draw_genre_scores(path: Path, tracks: TrackPredictions, title: str) -> None:
 def _lines(
     axes: "Axes", rows: Sequence[Mapping[str, Any]], keys: tuple[str, str, str], scale: float, best: int | None
 ) -> None:
-    """Draw three columns of history, of training clips, validation clips and validation tracks."""
+    """Draw three columns of the history: training clips, validation clips and validation tracks."""
     from matplotlib.ticker import MaxNLocator
 
     epochs = np.array([number(row, "epoch") for row in rows])

@@ -1,4 +1,4 @@
-"""Plots of the data: a track's waveform and spectrograms, one track of each genre, several tracks of one genre."""
+"""Plots of the data: waveform and spectrograms of a track, one track of each genre, several tracks of one genre."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ MOSAIC_TRACKS = 12
 
 
 def draw_waveform(path: Path, waveform: NDArray[np.float32], sample_rate: int, title: str) -> None:
-    """Draw a waveform ``(sample,)`` over seconds: as it is, or where pixels are fewer, its range in each of them."""
+    """Draw a waveform ``(sample,)`` over seconds; a long waveform is drawn as its minimum and maximum in short bins."""
     figure = new_figure(11, 3.6, title)
     axes = figure.subplots()
     bins = min(2200, len(waveform))
@@ -38,7 +38,7 @@ def draw_waveform(path: Path, waveform: NDArray[np.float32], sample_rate: int, t
 def draw_spectrogram_and_mel(
     path: Path, waveform: NDArray[np.float32], stored: NDArray[Any], spec: FeatureSpec, title: str
 ) -> None:
-    """Draw the spectrogram of a waveform ``(sample,)`` with a linear frequency axis above its mel spectrogram."""
+    """Draw the linear-frequency spectrogram of a waveform ``(sample,)`` above its stored log-mel ``(mel, frame)``."""
     import librosa
 
     assert spec.sample_rate is not None
@@ -78,14 +78,14 @@ def draw_log_mel(path: Path, stored: NDArray[Any], spec: FeatureSpec, title: str
 
 
 def draw_genre_map(path: Path, store: Store, genre_of: Mapping[str, str], spec: FeatureSpec, title: str) -> None:
-    """Draw one log-mel a genre, that of its first track, five in a row."""
+    """Draw the log-mel of the first track of each genre, five per row."""
     first = {genre: ids[0] for genre, ids in ids_by_genre(store, genre_of).items()}
     tiles = {f"{genre} ({track_id})": store.spectrogram(track_id) for genre, track_id in first.items()}
     _draw_tiles(path, tiles, spec, f"{title}: log-mel of a track of each genre", MAP_COLUMNS)
 
 
 def ids_by_genre(store: Store, genre_of: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the ids of the stored tracks of each genre, both sorted."""
+    """Return the ids of the stored tracks by genre, with genres and ids sorted."""
     ids: dict[str, list[str]] = {}
     for track_id in sorted(store.lengths_frames, key=lambda name: (genre_of[name], name)):
         ids.setdefault(genre_of[track_id], []).append(track_id)
@@ -93,12 +93,12 @@ def ids_by_genre(store: Store, genre_of: Mapping[str, str]) -> dict[str, list[st
 
 
 def draw_mosaic(path: Path, stored: Mapping[str, NDArray[Any]], spec: FeatureSpec, title: str) -> None:
-    """Draw log-mels of several tracks of one genre; the keys are their titles."""
+    """Draw log-mels ``(mel, frame)`` of several tracks, such as tracks of one genre, by their titles."""
     _draw_tiles(path, stored, spec, title, MOSAIC_COLUMNS)
 
 
 def spread(names: Sequence[str], at_most: int) -> list[str]:
-    """Return at most so many of `names`, evenly spread from the first to the last."""
+    """Return at most `at_most` of the names, evenly spread from the first to the last."""
     places = np.linspace(0, len(names) - 1, min(at_most, len(names))).round().astype(int)
     return [names[place] for place in places]
 

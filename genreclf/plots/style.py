@@ -1,8 +1,9 @@
-"""The style of all plots: resolution, ink, grid, colors, and one color a genre.
+"""Style of all plots: resolution, text color, grid, color palette, and one color per genre.
 
-Plots are drawn through matplotlib's objects, never pyplot: no window, no shared state. Colors are those of M. Okabe and
-K. Ito, "Color universal design" (2008), those of GTZAN's genres mostly of P. Tol's "muted" scheme, "Colour schemes"
-(SRON technical note, 2021); both can be told apart by readers of every color vision.
+Plots are drawn with the object interface of matplotlib instead of pyplot, so there are no windows and no shared state.
+The color palette is by M. Okabe and K. Ito, "Color universal design" (2008). The colors of the GTZAN genres are mostly
+from the "muted" scheme of P. Tol, "Colour schemes" (SRON technical note, 2021). Both remain distinguishable with
+color vision deficiencies.
 """
 
 import colorsys
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 130
-"""Twice the pixels of a common screen."""
+"""Resolution of the plots in pixels per inch."""
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILION, SKY, BROWN = "#D55E00", "#56B4E9", "#8C6D00"
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, BROWN)
-"""Of what is compared, one after the other."""
+"""Colors of compared items, in order of use."""
 
 INK, GRAY, EDGE, FAINT = "#333333", "#777777", "#999999", "#DDDDDD"
 
 OTHERS = "#BBBBBB"
-"""Color of genres that are shown together."""
+"""Color of all genres without a color of their own in a plot."""
 
 GENRE_COLORS = {
     "blues": "#332288",
@@ -43,7 +44,7 @@ GENRE_COLORS = {
     "pop": "#DDCC77",
     "reggae": "#AA4499",
     "rock": "#CC6677",
-    # The others of the Free Music Archive's top genres.
+    # Other top genres of the Free Music Archive.
     "electronic": "#0072B2",
     "experimental": "#8C564B",
     "folk": "#7CB342",
@@ -63,17 +64,17 @@ GENRE_COLORS = {
     "viennesewaltz": "#88CCEE",
     "waltz": "#999933",
 }
-"""Colors chosen by hand, by the letters and digits of a genre's name in lower case."""
+"""Colors chosen by hand, by the lower-case name of the genre with letters and digits only."""
 
 LEAKY = "LEAKY SPLIT"
-"""What the title of a leaky figure begins with."""
+"""Beginning of the title of a plot with results on a leaky split."""
 
 SHOWN_GENRES = 20
-"""A plot shows at most so many genres in colors of their own."""
+"""Largest number of genres with a color of their own in a plot."""
 
 
 def genre_color(genre: str) -> str:
-    """Return the color of a genre, which depends on its name alone: the same in every plot and on the page.
+    """Return the color of a genre, which depends only on its name and is the same in every plot and on the page.
 
     Genres without an entry in `GENRE_COLORS` get a hue and one of three lightnesses from a checksum of the name.
     """
@@ -86,23 +87,29 @@ def genre_color(genre: str) -> str:
 
 
 def genre_colors(weights: Mapping[str, float]) -> dict[str, str]:
-    """Return the color of each genre in a plot: `genre_color` of the `SHOWN_GENRES` weightiest, `OTHERS` of the rest.
+    """Return the color of each genre in a plot: `OTHERS` for all but the `SHOWN_GENRES` of highest weight.
 
     Args:
-        weights: How much each genre of a model matters in this plot.
+        weights: Importance of each genre in the plot, such as its probability.
     """
     shown = sorted(weights, key=lambda genre: (-weights[genre], genre))[:SHOWN_GENRES]
     return {genre: genre_color(genre) if genre in shown else OTHERS for genre in weights}
 
 
 def marked(title: str, *, leaky: bool, marks: Sequence[str] = ()) -> str:
-    """Return a title behind what it must not be read without: LEAKY, and what `marks_of` returns."""
+    """Return a title that starts with `LEAKY`, if the split is leaky, and the given marks.
+
+    Args:
+        title: Title without marks.
+        leaky: Whether the split leaks.
+        marks: Further marks, see `genreclf.evaluation.provenance.marks_of`.
+    """
     before = ", ".join([LEAKY] * leaky + [*marks])
     return f"{before}: {title}" if before else title
 
 
 def new_figure(width_in: float, height_in: float, title: str) -> "Figure":
-    """Return an empty figure of a size in inches under its title, which is red if it is `marked` as leaky."""
+    """Return an empty figure of the given size in inches, with a title in red if it was `marked` as leaky."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -117,7 +124,7 @@ def new_figure(width_in: float, height_in: float, title: str) -> "Figure":
 
 
 def tidy(axes: "Axes", grid_axis: Any) -> None:
-    """Draw a faint grid along ``x``, ``y`` or ``both`` and no frame."""
+    """Draw a faint grid along ``x``, ``y`` or ``both``, and remove the top and right spines."""
     axes.grid(axis=grid_axis, color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -126,7 +133,7 @@ def tidy(axes: "Axes", grid_axis: Any) -> None:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
-    warnings.filterwarnings("ignore", "Glyph .* missing from font")  # Of names in other scripts, drawn as boxes.
+    """Write a figure as a PNG file atomically."""
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")  # Names in other scripts are drawn as boxes.
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", pil_kwargs={"compress_level": 3})

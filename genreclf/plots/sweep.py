@@ -1,4 +1,4 @@
-"""Plot of a sweep: an axis for each setting that its jobs vary, and the accuracy that each job reached."""
+"""Plot of a sweep: one axis per varied setting, and the accuracy that each job reached."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DECADES = 1.5
-"""Axes that span more powers of ten than this are logarithmic."""
+"""Axes of positive numbers that span more powers of ten than this are logarithmic."""
 
 APART = 0.06
-"""Fraction of an axis over which jobs that share a value are spread, so that their lines can be told apart."""
+"""Fraction of an axis over which jobs with the same value are spread, so that their lines can be told apart."""
 
 
 LONG_NUMBER = re.compile(r"-?\d*\.\d{4,}(e-?\d+)?")
-"""A number with many digits, such as one that a search has drawn; an axis shows three of them."""
+"""Pattern of a number with many decimals, such as a value sampled by a search; it is shown with three digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobLine:
-    """A finished job."""
+    """A finished job of a sweep."""
 
     varies: Mapping[str, str]
-    """What the sweep varies, and the value of each in this job."""
+    """Values of the varied settings in this job, by dotted key."""
     objective: float
     """Accuracy on validation tracks, from 0 to 1."""
     leaky: bool
     """Whether the split leaks."""
     marks: Sequence[str] = ()
-    """What else stands before the title, see `genreclf.evaluation.provenance.marks_of`."""
+    """Further marks in front of the title, see `genreclf.evaluation.provenance.marks_of`."""
 
 
 def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: str) -> bool:
-    """Draw parallel coordinates: a line a finished job, colored by its accuracy on validation tracks.
+    """Draw parallel coordinates with one line per finished job, colored by accuracy on validation tracks.
 
     Returns:
-        Whether there was something to draw: two jobs that vary something.
+        Whether a plot was drawn, which takes at least two jobs and one varied setting.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -96,7 +96,7 @@ def draw_axes(path: Path, keys: Sequence[str], jobs: Sequence[JobLine], title: s
 
 
 def draw_axis(axes: "Axes", place: int, ticks: dict[str, float]) -> None:
-    """Draw an axis of parallel coordinates at a place from the left, with its ticks."""
+    """Draw one vertical axis of parallel coordinates at position `place`, with ticks given by label and height."""
     axes.axvline(place, color=EDGE, linewidth=1.0, zorder=0)
     for word, height in ticks.items():
         axes.annotate(
@@ -115,7 +115,14 @@ def draw_axis(axes: "Axes", place: int, ticks: dict[str, float]) -> None:
 
 
 def axis_positions(values: Sequence[str]) -> tuple[NDArray[np.float64], dict[str, float]]:
-    """Return where values lie on an axis from 0 to 1, shape ``(job,)``, and its ticks: numbers to scale, else even."""
+    """Return where the values of a setting lie on an axis, numbers to scale and text evenly spaced.
+
+    Args:
+        values: Value of the setting in each job, as text.
+
+    Returns:
+        Positions from 0 to 1, shape ``(job,)``, and the positions of the ticks by label.
+    """
     words = list(dict.fromkeys(values))
     try:
         numbers = np.array([float(word) for word in words])

@@ -1,4 +1,4 @@
-"""Plot of a song: its genres over time, and the spectrogram they were predicted from."""
+"""Plot of a song: predicted genres over time, above the spectrogram from which they were predicted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SongPlot:
-    """What is plotted of a song."""
+    """Data of a song for the plot."""
 
     probabilities: Mapping[str, float]
     """Probability of each genre in the whole song, in the order of the classes."""
     edges_s: NDArray[np.float64]
-    """Times in seconds at which the shares may change, shape ``(moment + 1,)``."""
+    """Times in seconds at which the probabilities may change, shape ``(moment + 1,)``."""
     shares: NDArray[np.float64]
-    """Probabilities between these times, shape ``(moment, genre)``."""
+    """Probability of each genre between consecutive times of `edges_s`, shape ``(moment, genre)``."""
     spectrogram_db: NDArray[np.float32]
-    """Log-mel in dB, shape ``(mel, column)``."""
+    """Log-mel spectrogram in dB, shape ``(mel, column)``."""
     range_hz: tuple[float, float]
-    """Lowest and highest frequency of its mels, in Hz."""
+    """Lowest and highest frequency of the mel bands, in Hz."""
     analyzed_s: tuple[float, float]
-    """Where the spectrogram begins and ends in the song, in seconds."""
+    """Start and end of the spectrogram in the song, in seconds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A genre as a band of the plot, as high as its probability."""
+    """A genre as a band of the plot, whose height is its probability."""
 
     name: str
-    """The genre, or ``others``."""
+    """Name of the genre, or ``others``."""
     color: str
-    """As ``#RRGGBB``."""
+    """Color as ``#RRGGBB``."""
     share: float
-    """Of the whole song."""
+    """Probability in the whole song."""
     shares: NDArray[np.float64]
-    """Between the edges of `SongPlot.edges_s`, shape ``(moment,)``."""
+    """Probabilities between consecutive times of `genreclf.plots.timeline.SongPlot.edges_s`, shape ``(moment,)``."""
 
 
 def draw_timeline(path: Path, song: SongPlot, title: str, caption: str) -> None:
-    """Draw the shares of the genres over time, stacked, and the mel spectrogram under them on the same axis."""
+    """Draw the stacked probabilities of the genres over time, above the mel spectrogram on the same time axis."""
     figure = new_figure(12, 7, title)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _draw_shares(above, song)
@@ -62,9 +62,11 @@ def draw_timeline(path: Path, song: SongPlot, title: str, caption: str) -> None:
 
 
 def bands(probabilities: Mapping[str, float], shares: NDArray[np.float64]) -> list[Band]:
-    """Return the genres that have a color of their own, in the order of the classes, and the others as one.
+    """Return one band per genre with a color of its own, in the order of the classes, and one band for the others.
 
-    Probabilities are of the whole song, shares over time, shape ``(moment, genre)``.
+    Args:
+        probabilities: Probability of each genre in the whole song.
+        shares: Probability of each genre over time, shape ``(moment, genre)``.
     """
     colors = genre_colors(probabilities)
     columns = dict(zip(probabilities, shares.T, strict=True))
@@ -80,7 +82,7 @@ def bands(probabilities: Mapping[str, float], shares: NDArray[np.float64]) -> li
 def _draw_shares(axes: "Axes", song: SongPlot) -> None:
     drawn = bands(song.probabilities, song.shares)
     labels = [f"{band.name}  {100 * band.share:.1f} %" for band in drawn]
-    # A step lasts from its edge to the next one.
+    # Each probability is constant from one edge to the next.
     stacked = 100 * np.repeat([band.shares for band in drawn], 2, axis=1)
     fills = [band.color for band in drawn]
     axes.stackplot(np.repeat(song.edges_s, 2)[1:-1], stacked, labels=labels, colors=fills, linewidth=0)

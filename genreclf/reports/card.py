@@ -1,4 +1,4 @@
-"""The model card of a bundle: results, data, limits, use and license."""
+"""Model card of a bundle, with results, data, limitations, usage and license."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,13 @@ UNKNOWN_LICENSE = "unknown"
 
 
 def write_card(folder: Path, *, repo: str, license: str = UNKNOWN_LICENSE) -> None:
-    """Write ``README.md`` from the other files of a bundle, for a repository ``user/name`` of the hub."""
+    """Write the model card ``README.md`` of a bundle from its other files.
+
+    Args:
+        folder: Folder of the bundle.
+        repo: Repository on the Hugging Face Hub, as ``user/name``.
+        license: License of the weights, as an identifier of the Hub.
+    """
     shared, metrics, split = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("config", "metrics", "split")
     )
@@ -50,7 +56,7 @@ def write_card(folder: Path, *, repo: str, license: str = UNKNOWN_LICENSE) -> No
 def _front_matter(
     config: Mapping[str, Any], metrics: Mapping[str, Any], split: Mapping[str, Any], repo: str, license: str
 ) -> str:
-    """Return the hub's fields; a leaky figure is kept out of those that the hub ranks by."""
+    """Return the metadata for the Hugging Face Hub in YAML, without the test accuracy if the split is leaky."""
     from huggingface_hub import EvalResult, ModelCardData
 
     accuracy = metrics.get("test", {}).get("track", {}).get("accuracy")
@@ -97,7 +103,7 @@ def _settings(shared: Mapping[str, Any], metrics: Mapping[str, Any]) -> Table:
 
 
 def _input(spec: Mapping[str, Any], log_mel: str) -> tuple[str, str]:
-    """Return what the network takes, and what that is."""
+    """Return the name and a description of the input of the network."""
     if spec.get("kind") == "waveform":
         return "waveform", f"sample_rate {spec['sample_rate']}"
     if spec.get("kind") == "embedding":

@@ -1,4 +1,4 @@
-"""Tables of what a model gets wrong: genres that it confuses, and artists of many errors."""
+"""Tables of the errors of a model: confused genres, and artists with many wrong predictions."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ ARTISTS_SHOWN = 10
 
 
 def confusion_table(tracks: TrackPredictions) -> Table | None:
-    """Return the most frequent confusions of two genres; None where nothing is wrong."""
+    """Return the most frequent confusions between two genres; None if all predictions are correct."""
     counts = confusion(tracks)
     true_tracks = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
@@ -29,7 +29,7 @@ def confusion_table(tracks: TrackPredictions) -> Table | None:
 
 
 def artist_table(tracks: TrackPredictions, artists: Mapping[str, str] | None) -> Table | None:
-    """Return the artists of most wrong tracks; None where no artist is known or nothing is wrong."""
+    """Return the artists with the most wrong predictions; None if no artists are known or no prediction is wrong."""
     if artists is None:
         return None
     of_artist = Counter(artists[track_id] for track_id in tracks.track_ids)

@@ -1,4 +1,4 @@
-"""Reports out of the templates in ``templates/``."""
+"""Render reports from the templates in ``templates/``."""
 
 import base64
 import re
@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template filled in.
+    """Return a rendered template.
 
-    In HTML all values are escaped. In Markdown, empty lines that follow each other become one, so that a part that is
-    left out leaves no gap. The filters ``line``, ``markdown``, ``table`` and ``data_uri`` are at hand.
+    In HTML, all values are escaped. In Markdown, consecutive empty lines are merged into one, so that omitted parts
+    leave no gap. Templates can use the filters ``line``, ``markdown``, ``table`` and ``data_uri``.
+
+    Args:
+        template: File name of the template without ``.jinja``, such as ``run.md``.
+        **values: Values of the variables in the template.
     """
     text = _templates().get_template(f"{template}.jinja").render(values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n" if template.endswith(".md") else text

@@ -1,4 +1,4 @@
-"""The robustness of a run for readers: a table in CSV, and ``report.md``."""
+"""Write the robustness of a run for readers: a CSV table and ``report.md``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,11 +20,11 @@ COLUMNS: tuple[Column[Robustness], ...] = (
     *of_interval("drop_ci95", "95 %, tracks", lambda row: row.drop_ci95),
     *of_interval("drop_ci95_artists", "95 %, artists", lambda row: row.drop_ci95_artists),
 )
-"""Of a change of the music."""
+"""Columns of the table of robustness, whose rows are changes of the music."""
 
 
 def robustness_table(results: Sequence[Robustness]) -> Table:
-    """Return a row a change."""
+    """Return the table of robustness, with one row per change of the music."""
     return Table.of(COLUMNS, results)
 
 
@@ -36,7 +36,15 @@ def write_tables(
     title: str,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write ``robustness.csv`` and ``report.md``; `before` are the predictions of the tracks as they are."""
+    """Write ``robustness.csv`` and ``report.md``.
+
+    Args:
+        run: Run directory to write to.
+        results: Effect of each change of the music.
+        before: Predictions for the unchanged test tracks.
+        title: Title of the tested run.
+        provenance: Metrics on the origin of the network, see `genreclf.evaluation.provenance.provenance_of`.
+    """
     atomic_write_text(run.path / "robustness.csv", csv_text(COLUMNS, results))
     right = float((before.predicted == before.targets).mean())
     lines: list[Any] = [

@@ -1,4 +1,4 @@
-"""The results of a run for readers: ``report.md`` and the table at the end in the terminal."""
+"""Results of a run for readers: ``report.md``, and the table in the terminal at the end of the run."""
 
 import math
 import shlex
@@ -44,17 +44,17 @@ def write_report(
     warnings: Sequence[str],
     artists: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the report of a run in Markdown; what is missing in the arguments reads ``n/a``.
+    """Write the report of a run in Markdown; values that are missing in the arguments are shown as ``n/a``.
 
     Args:
-        path: The file to make or to replace; figures are looked for in ``figures`` beside it.
-        metrics: The run's metrics, as in ``metrics.json``, with ``best_epoch`` if known.
-        config: The resolved configuration; a group is named by its ``name``, else by its ``_target_``.
-        environment: ``command``, ``device``, ``precision``, ``git`` and ``versions``.
-        history: A row per epoch, see `genreclf.plots.run.draw_all`.
-        tracks: Predictions of the test.
-        warnings: What the reader should know, such as tracks left out.
-        artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None where none are known.
+        path: Path of the file to write; the report shows the plots in the folder ``figures`` next to it.
+        metrics: Metrics of the run, as in ``metrics.json``, with ``best_epoch`` if known.
+        config: Resolved configuration; a group is named by its ``name``, or otherwise by its ``_target_``.
+        environment: Environment of the run: ``command``, ``device``, ``precision``, ``git`` and ``versions``.
+        history: One row per epoch, see `genreclf.plots.run.draw_all`.
+        tracks: Predictions for the test tracks.
+        warnings: Warnings for the reader, such as tracks that were left out.
+        artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None if no artists are known.
     """
     command = environment.get("command")
     text = render(
@@ -82,7 +82,7 @@ def write_report(
 
 
 def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
-    """Return the results in ``metrics.json`` for the terminal, LEAKY in red; what is missing reads ``n/a``."""
+    """Return a terminal table of the results in ``metrics.json``, LEAKY in red and missing values as ``n/a``."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -109,7 +109,7 @@ def summary_table(metrics: Mapping[str, Any]) -> "RichTable":
 
 
 def answer(metrics: Mapping[str, Any]) -> str:
-    """Return the result in one sentence."""
+    """Return the test result in one sentence."""
     if get_metric(metrics, "test.track.accuracy") is None:
         return "Nothing was tested."
     return (
@@ -119,7 +119,7 @@ def answer(metrics: Mapping[str, Any]) -> str:
 
 
 def _baseline(metrics: Mapping[str, Any]) -> str:
-    """Return the result of the run that a report compares with; empty if there is none."""
+    """Return the result of the run that the report compares with, in words; empty if there is none."""
     if not (found := metrics.get("compare_with")):
         return ""
     validation = get_metric(found, "val.track.accuracy")
@@ -141,7 +141,7 @@ def _results(metrics: Mapping[str, Any]) -> Table:
 
 
 def _calibration_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the calibration error at the temperatures of the validation tracks; nothing where there are none."""
+    """Return the rows of the calibration error after temperature scaling; empty if there are no temperatures."""
     temperature = get_metric(metrics, "calibration.temperature")
     if temperature is None:
         return []
@@ -153,7 +153,7 @@ def _calibration_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _artist_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what is known of the accuracy by the artists of the test; nothing where these are not known."""
+    """Return the rows of the accuracy over the artists of the test tracks; empty if no artists are known."""
     track = get_metric(metrics, "test.track") or {}
     if not track.get("accuracy_ci95_artists"):
         return []
@@ -166,7 +166,7 @@ def _artist_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def genre_table(metrics: Mapping[str, Any]) -> Table | None:
-    """Return the scores of each genre, best F1 first, with intervals; None where there are none."""
+    """Return the scores of each genre, best F1 first, with intervals of the recall; None if there are no scores."""
     scores: Mapping[str, Mapping[str, float]] = get_metric(metrics, "test.per_genre") or {}
     if not scores:
         return None
@@ -210,7 +210,7 @@ def _making(
 
 
 def _ensemble_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the runs of an ensemble with their weights."""
+    """Return the row with the runs of an ensemble and their weights; empty for any other run."""
     if not (found := metrics.get("ensemble")):
         return []
     runs = zip(found["runs"], found["weights"], strict=True)
@@ -218,7 +218,7 @@ def _ensemble_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _probe_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the layer of a probe, the weights of the layers, and what the search chose."""
+    """Return the rows with the layer of a probe, the weights of the layers, and the chosen settings, if known."""
     probe = metrics.get("probe")
     if not isinstance(probe, Mapping):
         return []
@@ -232,11 +232,11 @@ def _probe_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _settings(config: Mapping[str, Any], group: str) -> str:
-    """Return the name of what was chosen and its short settings, such as ``AdamW (lr 0.001)``."""
+    """Return the name of the class in a group and its simple settings, such as ``AdamW (lr 0.001)``."""
     part = config.get(group)
     if not isinstance(part, Mapping):
         return _text(part)
-    if all(isinstance(value, Mapping) for value in part.values()):  # Several classes.
+    if all(isinstance(value, Mapping) for value in part.values()):  # The group has several classes.
         return ", ".join(_settings(part, key) for key in part) or "none"
     name = part_name(config, group)
     settings = {key: value for key, value in part.items() if key not in ("name", "_target_") and value is not None}
@@ -255,7 +255,7 @@ def _range(interval: Sequence[float] | None) -> str:
 
 
 def _cell(metric: Metric, metrics: Mapping[str, Any], unit: str, missing: str = MISSING) -> str:
-    """Return what readers see of a metric of ``track`` or ``clip``."""
+    """Return the text that readers see for a metric of the unit ``track`` or ``clip``."""
     value = get_metric(metrics, f"test.{unit}.{metric.key}")
     return missing if value is None else (_share if metric.is_share else decimal)(value)
 

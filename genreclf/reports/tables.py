@@ -1,4 +1,4 @@
-"""Tables for every medium, out of one list of columns: CSV, Markdown and LaTeX."""
+"""Tables in CSV, Markdown and LaTeX from one list of columns."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,29 +15,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
-    """A column of a table whose rows are objects of one type."""
+    """A column of a table, whose rows are objects of one type."""
 
     key: str
-    """Heading in CSV files; empty to leave the column out there."""
+    """Heading in CSV files; empty to leave the column out of CSV files."""
     value: Callable[[T], Any]
-    """Returns what CSV files hold of a row: fractions, unrounded, None where there is none."""
+    """Function that returns the value of a row for CSV files: unrounded, shares as fractions, None if missing."""
     title: str = ""
-    """Heading for readers; empty to leave the column out for them."""
+    """Heading for readers; empty to leave the column out of tables for readers."""
     text: Callable[[T], str] = str
-    """Returns what readers see of a row."""
+    """Function that returns the text of a row for readers."""
     words: bool = False
-    """Whether it holds words, which stand to the left, and not numbers."""
+    """Whether the column contains text, which is aligned to the left, instead of numbers."""
 
 
 def of_value(key: str, title: str, value: Callable[[T], Any], text: Callable[[Any], str]) -> Column[T]:
-    """Return a column of which readers see `text` of the value."""
+    """Return a column that shows readers the value formatted by `text`."""
     return Column(key, value, title, lambda row: text(value(row)))
 
 
 def of_interval(
     key: str, title: str, ends: Callable[[T], Sequence[float] | None], missing: str = MISSING
 ) -> tuple[Column[T], Column[T]]:
-    """Return the columns of both ends of an interval, of which readers see one: from the low end to the high one."""
+    """Return a column for each end of an interval; readers see the whole interval in the first of the two columns."""
 
     def end(row: T, index: int) -> float | None:
         return None if (interval := ends(row)) is None else interval[index]
@@ -53,15 +53,15 @@ class Table:
     """A table for readers."""
 
     header: Sequence[str]
-    """Names of the columns."""
+    """Headings of the columns."""
     cells: Sequence[Sequence[str]]
-    """A row each."""
+    """Text of the cells, row by row."""
     words: int = 1
-    """Number of columns, from the first, that hold words."""
+    """Number of leading columns that contain text and are aligned to the left."""
 
     @classmethod
     def of(cls, columns: Iterable[Column[T]], rows: Iterable[T]) -> "Table":
-        """Return the columns that have a title."""
+        """Return the table of the given rows, with the columns that have a title."""
         shown = [column for column in columns if column.title]
         return cls(
             header=[column.title for column in shown],
@@ -79,7 +79,7 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def latex(self) -> str:
-        r"""Return the table as a ``tabular`` for the package booktabs, LEAKY in bold."""
+        r"""Return the table as a LaTeX ``tabular`` that needs the package booktabs, with LEAKY in bold."""
         columns = "l" * self.words + "r" * (len(self.header) - self.words)
         lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(self.header), r"\midrule"]
         lines += [_latex_row(row).replace("LEAKY", r"\textbf{LEAKY}") for row in self.cells]
@@ -87,14 +87,14 @@ class Table:
 
 
 def csv_text(columns: Sequence[Column[T]], rows: Iterable[T]) -> str:
-    """Return a CSV file of the columns that have a key: numbers with 6 decimals, empty where there is none."""
+    """Return CSV text of the columns that have a key, with numbers rounded to 6 decimals and missing values empty."""
     shown = [column for column in columns if column.key]
     cells = ([csv_cell(rounded(column.value(row))) for column in shown] for row in rows)
     return csv_of([csv_cell(column.key) for column in shown], cells)
 
 
 def percent(value: float | None) -> str:
-    """Return a fraction in % with one decimal."""
+    """Return a fraction in %, with one decimal."""
     return MISSING if value is None else f"{100 * value:.1f}"
 
 
@@ -104,12 +104,12 @@ def decimal(value: float | None) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Return an interval of fractions in %."""
+    """Return an interval of fractions in %, such as ``70.1 to 82.4``."""
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def seconds(value: float | None) -> str:
-    """Return a time, to the tenth of a second below a minute."""
+    """Return a duration in seconds, with one decimal below a minute."""
     return MISSING if value is None else f"{value:.1f}" if value < 60 else f"{value:,.0f}"
 
 

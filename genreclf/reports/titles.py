@@ -1,4 +1,4 @@
-"""What a run is called in reports, in plots and on the page."""
+"""Titles of runs for reports, plots and the page."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ _DATASETS = {
 
 
 def run_title(metrics: Mapping[str, Any], config: Mapping[str, Any], track_ids: Collection[str] = ()) -> str:
-    """Return "model on dataset, split name", for reports and figures."""
+    """Return the title of a run for reports and plots, in the form "model on dataset, split name"."""
     split = get_metric(metrics, "split.name") or part_name(config, "split")
     return f"{model_title(config)} on {dataset_title(config, track_ids)}, split {split}"
 
@@ -32,7 +32,7 @@ def model_title(config: Mapping[str, Any]) -> str:
 def dataset_title(config: Mapping[str, Any], track_ids: Collection[str] = ()) -> str:
     """Return the name of the dataset, such as "GTZAN" or "the folder jazz_and_blues".
 
-    Pictures and folders are GTZAN's where all ids of the test, if they are known, are of GTZAN.
+    Folders of music or spectrogram images count as GTZAN if the given track ids are all ids of GTZAN tracks.
     """
     name = part_name(config, "data")
     root = (config.get("data") or {}).get("root")
@@ -45,7 +45,7 @@ def dataset_title(config: Mapping[str, Any], track_ids: Collection[str] = ()) ->
 
 
 def part_name(config: Mapping[str, Any], group: str) -> str:
-    """Return the name that a group of the configuration gives itself, or else that of its class."""
+    """Return the ``name`` in a group of the configuration, or otherwise the name of its class."""
     part = config.get(group)
     if isinstance(part, Mapping):
         part = part.get("name") or str(part.get("_target_") or MISSING).rpartition(".")[-1]
