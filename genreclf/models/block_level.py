@@ -2,8 +2,8 @@
 
 After K. Seyerlehner, G. Widmer and T. Pohle, "Fusing block-level features for music similarity estimation", DAFx 2010,
 and K. Seyerlehner, M. Schedl, T. Pohle and P. Knees, "Using block-level features for genre classification, tag
-classification and music similarity estimation", MIREX 2010. Unlike there, the features are computed from log-mel
-spectrograms instead of spectrograms on a cent scale, and blocks are shortened to fit short clips.
+classification and music similarity estimation", MIREX 2010. In contrast to these papers, the features are computed
+from log-mel spectrograms instead of spectrograms on a cent scale, and blocks are shortened to fit short clips.
 """
 
 import math

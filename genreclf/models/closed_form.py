@@ -39,7 +39,7 @@ class ClosedFormClassifier(GenreClassifier):
         return None
 
     def each(self, data: ClipDataModule, stage: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """Yield the output of `stage`, part of the network, for each batch of the fixed grid of training clips."""
+        """Yield the output of `stage`, a part of the network, for each batch of the fixed grid of training clips."""
         self.network.eval()
         for rows in torch.split(data.grid("train"), data.batch_size):
             yield stage(self.scaling(data.clips("train", rows).stored.to(self.scaling.mean.device)))

@@ -57,7 +57,7 @@ def as_embedding(network: nn.Module) -> Embeds | None:
             layer, in which all layers before the last one compute the embedding.
 
     Returns:
-        The network, or None if `network` is of another kind.
+        A network with separate embedding and classifier, or None if `network` is of another kind.
     """
     if callable(getattr(network, "embed", None)) and callable(getattr(network, "classifier", None)):
         return cast(Embeds, network)
@@ -95,7 +95,7 @@ class FitTo(nn.Module):
         self.size = (mels, frames)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the spectrograms in the fixed size; those that have it already are returned unchanged."""
+        """Return the spectrograms ``(batch, mels, frames)``; input of this size is returned unchanged."""
         if x.shape[1:] == self.size:
             return x
         return functional.interpolate(x[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]

@@ -73,7 +73,7 @@ class Musicnn(GenreClassifier):
 
 
 class Timbral(nn.Module):
-    """Tall filters, of whose outputs the maximum over pitch is taken."""
+    """Tall filters, followed by the maximum over pitch (the mel axis)."""
 
     def __init__(self, filters: int, height_mels: int, width_frames: int) -> None:
         super().__init__()

@@ -15,9 +15,9 @@ LARGE = 2**26
 class MaxPool2d(nn.MaxPool2d):
     """`torch.nn.MaxPool2d` for windows that do not overlap, with results that are identical to the last bit.
 
-    On a GPU on which Triton can compile them, the kernels of `genreclf.models.pooling_kernels` are used while a step is
-    recorded, which is done on a separate CUDA stream, and for large batches in training. Small batches use PyTorch's
-    kernels, because the CPU launches those sooner. Prediction, export and compiled networks also use PyTorch's kernels.
+    On a GPU on which Triton can compile them, the kernels of `genreclf.models.pooling_kernels` are used for recorded
+    steps, which have a CUDA stream of their own, and for large batches in training. Small batches use PyTorch's
+    kernels, which the CPU launches sooner. Prediction, export and compiled networks also use PyTorch's kernels.
     """
 
     kernel_size: tuple[int, int]

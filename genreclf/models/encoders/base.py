@@ -163,11 +163,11 @@ class Encoder(nn.Module, ABC):
         """
 
     def embed_scaled(self, x: Tensor) -> Tensor:
-        """Return the same outputs as `embed`, but for input that is scaled as it is for networks in training.
+        """Return the same outputs as `embed`, for input that is scaled as in training.
 
         Args:
             x: Waveforms, or log-mels ``(batch, mel, frame)`` scaled as `genreclf.audio.scaling.Scaling` does, by
-                default to mean 0 and deviation 1 in each band.
+                default to mean 0 and standard deviation 1 in each band.
         """
         return self.embed(x)
 

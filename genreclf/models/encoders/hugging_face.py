@@ -33,11 +33,11 @@ class Architecture:
     prefix: str
     """Prefix of the names of the network's tensors in files that contain more than the network."""
     to_frames: Callable[[Tensor, Any, int], Tensor]
-    """Converts a layer's output to ``(batch, frame, dimension)``, given the sizes and the number of input samples."""
+    """Function that converts a layer's output to ``(batch, frame, dimension)``, given sizes and number of samples."""
     blocks: Callable[[Any], list[nn.Module]]
-    """Returns the parts of the network, from input to output."""
+    """Function that returns the parts of the network, from input to output."""
     longest_s: Callable[[Any], float | None] = lambda sizes: None
-    """Returns, given the sizes, the length in seconds at which waveforms are cut off, or None if there is no limit."""
+    """Function from the sizes to the length in seconds at which waveforms are cut off, or None if there is no limit."""
 
 
 def _mean_of_bands(layer: Tensor, sizes: Any, samples: int) -> Tensor:

@@ -56,7 +56,7 @@ class MusicTagger(Encoder):
             was unpacked to, by default the wheel in the working directory.
 
     Raises:
-        ValueError: `architecture` or `dataset` is not one of these.
+        ValueError: `architecture` or `dataset` has another value.
     """
 
     sample_rate = RATE

@@ -22,8 +22,8 @@ def cached_weights(
     Args:
         name: Name of the encoder.
         sha256: SHA-256 hash of the original file.
-        read: Reads the original file.
-        convert: Converts the content of the original file to tensors by their names.
+        read: Function that returns the content of the original file.
+        convert: Function that converts the content of the original file to tensors by their names.
 
     Raises:
         UserError: The original file has another hash, or the package safetensors is missing.

@@ -22,7 +22,7 @@ class LiangCNN(WholeTrack):
     Details that the paper does not give are assumed: 16, 32, 64 and 64 channels, no padding, 64 units.
 
     Args:
-        resize: How to resize a track: ``pad``, or ``shear`` as is assumed of the paper; see `WholeTrack.resized`.
+        resize: How to resize a track: ``pad``, or ``shear`` as assumed for the paper; see `WholeTrack.resized`.
         **training: Arguments passed on to `GenreClassifier`.
     """
 
@@ -46,7 +46,7 @@ class LiangCRNN(WholeTrack):
     values; only the last output of the second LSTM is used.
 
     Args:
-        resize: How to resize a track: ``pad``, or ``shear`` as is assumed of the paper; see `WholeTrack.resized`.
+        resize: How to resize a track: ``pad``, or ``shear`` as assumed for the paper; see `WholeTrack.resized`.
         **training: Arguments passed on to `GenreClassifier`.
     """
 
