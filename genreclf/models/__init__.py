@@ -1,4 +1,4 @@
-"""Architectures, each a LightningModule; one family a file."""
+"""Model architectures, each a LightningModule, with one file per family of architectures."""
 
 from genreclf.models.attention_crnn import AttentionCRNN
 from genreclf.models.band_statistics import BandStatisticsClassifier

@@ -1,4 +1,4 @@
-"""Convolutional recurrent network with attention over time."""
+"""Convolutional recurrent neural network (CRNN) with attention over time."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -11,18 +11,18 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class AttentionCRNN(GenreClassifier):
-    """A CRNN (Choi et al., 2017) with attention instead of the mean over time (after Gururani et al., ISMIR 2019).
+    """A CRNN (Choi et al., 2017) with attention in place of the mean over time (after Gururani et al., ISMIR 2019).
 
     Args:
-        channels: Of each convolution.
-        pools: Pooling after each, (mels, frames).
-        hidden: Units of the recurrent layer in each direction.
-        heads: Groups of features with attention weights of their own; must divide ``2 * hidden``.
-        dropout: Before the classifier.
-        **training: Of `GenreClassifier`.
+        channels: Number of output channels of each convolution.
+        pools: Size of the pooling window after each convolution, (mel bands, frames).
+        hidden: Number of units of the recurrent layer in each direction.
+        heads: Number of groups of features with separate attention weights; must divide ``2 * hidden``.
+        dropout: Dropout probability before the classifier.
+        **training: Arguments passed on to `GenreClassifier`.
 
     Raises:
-        ValueError: `heads` does not divide the features.
+        ValueError: `heads` is below 1 or does not divide ``2 * hidden``.
     """
 
     def __init__(
@@ -45,22 +45,25 @@ class AttentionCRNN(GenreClassifier):
 
 
 class AttentionOverTime(nn.Module):
-    """``(batch, frame, feature)`` to ``(batch, feature)``: a mean over the frames with learned weights.
+    """Weighted mean over the frames with learned weights: ``(batch, frame, feature)`` to ``(batch, feature)``.
 
     Args:
-        features: Of a frame.
-        heads: Groups of features with weights of their own.
+        features: Number of features in a frame.
+        heads: Number of groups of features with separate weights; must divide `features`.
+
+    Raises:
+        ValueError: `heads` is below 1 or does not divide `features`.
     """
 
     def __init__(self, features: int, heads: int) -> None:
         super().__init__()
         if heads < 1 or features % heads:
             raise ValueError(f"heads={heads} does not divide {features} features.")
-        # The last one has no bias: softmax over the frames would take it away.
+        # The last layer has no bias, because softmax over the frames would cancel it.
         self.score = nn.Sequential(nn.Linear(features, features), nn.Tanh(), nn.Linear(features, heads, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average over the frames."""
+        """Return the weighted mean over the frames, ``(batch, feature)``."""
         weights: Tensor = self.score(x).softmax(1)
         heads = x.reshape(*weights.shape, -1)
         return (weights.unsqueeze(3) * heads).sum(1).flatten(1)

@@ -1,4 +1,4 @@
-"""A linear classifier of statistics of the mel bands, which describe timbre and not the order of events."""
+"""A linear classifier on statistics of the mel bands, which describe timbre rather than the order of events."""
 
 import math
 from typing import Unpack
@@ -12,18 +12,18 @@ from genreclf.models.layers import Network
 from genreclf.training.module import GenreClassifier, Training
 
 RATES_HZ = (0.1, 0.5, 1.0, 1.7, 2.5, 3.4, 4.6, 6.4)
-"""Edges of the bins of modulation rates; the beats of most music lie between 1 and 3 Hz."""
+"""Edges of the bins of modulation rates in Hz; the beat of most music lies between 1 and 3 Hz."""
 
 COEFFICIENTS = 20
-"""Cepstral coefficients whose covariances are taken."""
+"""Number of cepstral coefficients whose covariances are computed."""
 
 
 class BandStatisticsClassifier(GenreClassifier):
-    """One linear layer over statistics of the mel bands, a baseline without a deep network.
+    """One linear layer on statistics of the mel bands, a baseline without a deep network.
 
     Args:
-        dropout: Applied to the statistics.
-        **training: Of `GenreClassifier`.
+        dropout: Dropout probability of the statistics.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(self, *, dropout: float = 0.5, **training: Unpack[Training]) -> None:
@@ -38,18 +38,21 @@ class BandStatisticsClassifier(GenreClassifier):
 
 
 class BandStatistics(nn.Module):
-    """Statistics of the bands of a scaled log-mel ``(batch, mel, frame)`` that ignore the order in time.
+    """Computes statistics of the bands of scaled log-mels ``(batch, mel, frame)`` that ignore the order of events.
 
-    For each band: its mean, its standard deviation, that of its changes, and its mean rise. For groups of 8 bands:
-    their modulation at several rates (after McKinney and Breebaart, ISMIR 2003). For groups of 4: the correlation of
-    each pair. For the first cepstral coefficients: roots of the covariances (after Mandel and Ellis, ISMIR 2005). In
-    float32.
+    The statistics, computed in float32, are:
+
+    - for each band: its mean, its standard deviation, the standard deviation of its changes from frame to frame, and
+      its mean rise;
+    - for each group of 8 bands: its modulation at several rates (after McKinney and Breebaart, ISMIR 2003);
+    - for each pair of groups of 4 bands: their correlation;
+    - for the first cepstral coefficients: square roots of their covariances (after Mandel and Ellis, ISMIR 2005).
 
     Args:
-        spec: What the spectrograms are; 20 mels or more.
+        spec: Parameters of the spectrograms, with at least 20 mel bands.
 
     Attributes:
-        count: Statistics of a clip.
+        count: Number of statistics of a clip.
     """
 
     waves: Tensor
@@ -62,7 +65,7 @@ class BandStatistics(nn.Module):
         super().__init__()
         frames, mels = spec.clip_frames, spec.n_mels
         coefficients = min(COEFFICIENTS, mels)
-        # Chosen among values, which a model made on PyTorch's meta device has not.
+        # On the CPU, because tensors have no values to select from if the model is created on PyTorch's meta device.
         known_hz = torch.fft.rfftfreq(frames, 1 / spec.frames_per_second, device="cpu").tolist()
         rates_hz = torch.tensor([hz for hz in known_hz if RATES_HZ[0] <= hz < RATES_HZ[-1]])
         phase = 2 * math.pi / spec.frames_per_second * torch.arange(frames)[:, None] * rates_hz

@@ -1,9 +1,9 @@
-"""Block-level features: what is typical of short blocks of a spectrogram, summed up over all blocks of a clip.
+"""Block-level features: properties of short blocks of a spectrogram, summarized over all blocks of a clip.
 
 After K. Seyerlehner, G. Widmer and T. Pohle, "Fusing block-level features for music similarity estimation", DAFx 2010,
 and K. Seyerlehner, M. Schedl, T. Pohle and P. Knees, "Using block-level features for genre classification, tag
-classification and music similarity estimation", MIREX 2010. Here they are of log-mels instead of cents, and blocks are
-shorter where clips are.
+classification and music similarity estimation", MIREX 2010. In contrast to these papers, the features are computed
+from log-mel spectrograms instead of spectrograms on a cent scale, and blocks are shortened to fit short clips.
 """
 
 import math
@@ -19,22 +19,27 @@ DELTA_FRAMES, DELTA_HOP, DELTA_KEPT, DELTA_LAG_S = 25, 5, 15, 0.07
 FLUCTUATION_S, CORRELATION_S, LONG_HOP_S = 11.9, 5.95, 2.97
 CONTRAST_S, CONTRAST_HOP_S = 0.93, 0.46
 RATES_HZ = (0.25, 6.4)
-"""Modulation rates of the fluctuation pattern, of which `RATES` bins lie evenly on a logarithmic scale."""
+"""Range of the fluctuation pattern's modulation rates in Hz, divided into `RATES` bins of equal logarithmic width."""
 RATES = 20
 FINE, COARSE = 32, 16
-"""Groups of bands of the fluctuation and correlation patterns, and of the contrast pattern."""
+"""Intended number of groups of bands in the fluctuation and correlation patterns, and in the contrast pattern."""
 
 
 class BlockLevel(nn.Module):
-    """Six patterns of a scaled log-mel ``(batch, mel, frame)``, side by side, in float32.
+    """Computes six patterns of scaled log-mels ``(batch, mel, frame)`` and concatenates them, in float32.
 
-    The levels of each band within a block, sorted (spectral pattern, 0.9 percentile over the blocks), its rises, sorted
-    (delta pattern, 0.9 percentile, and variance delta pattern, variance), the strength of its modulation at several
-    rates (logarithmic fluctuation pattern, 0.6), the correlation of each pair of bands (0.5), and how far the strongest
-    of neighboring bands stands out, sorted (spectral contrast pattern, 0.1).
+    Each pattern is computed for all blocks of a clip, and then summarized by a percentile or variance over the blocks:
+
+    - spectral pattern: the levels of each band within a block, sorted (90th percentile);
+    - delta pattern: the rises of each band within a block, sorted (90th percentile);
+    - variance delta pattern: the same rises (variance);
+    - logarithmic fluctuation pattern: the strength of each band's modulation at several rates (60th percentile);
+    - correlation pattern: the correlation of each pair of bands (50th percentile);
+    - spectral contrast pattern: the difference between the strongest and the weakest of neighboring bands, sorted (10th
+      percentile).
 
     Args:
-        spec: What the spectrograms are; 16 mels and 3 frames or more.
+        spec: Parameters of the spectrograms, with at least 16 mel bands and 3 frames.
 
     Attributes:
         sizes: Number of features of each pattern.
@@ -83,7 +88,7 @@ class BlockLevel(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the features ``(batch, feature)``, pattern after pattern."""
+        """Return the features ``(batch, feature)`` of all patterns, one pattern after the other."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             rises = (x[..., self.lag :] - x[..., : -self.lag]).clamp(min=0)
@@ -115,7 +120,7 @@ class BlockLevel(nn.Module):
 
 
 def _blocks(x: Tensor, length: int, hop: int) -> Tensor:
-    """Return blocks ``(batch, band, block, length)`` of ``(batch, band, frame)``; one of all frames if they are few."""
+    """Return blocks ``(batch, band, block, length)`` of ``(batch, band, frame)``; one block if there are few frames."""
     return x.unfold(-1, min(length, x.shape[-1]), hop)
 
 
@@ -125,6 +130,6 @@ def _sorted_blocks(x: Tensor, length: int, hop: int) -> Tensor:
 
 
 def _percentile(x: Tensor, share: float) -> Tensor:
-    """Return the value below which a share of the blocks lies, ``(batch, band, column)``; no mean of two."""
+    """Return the quantile `share` over the blocks, ``(batch, band, column)``, without interpolation between blocks."""
     blocks = x.shape[2]
     return x.topk(blocks - int(share * (blocks - 1)), dim=2).values[:, :, -1]

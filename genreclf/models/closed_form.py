@@ -1,4 +1,4 @@
-"""Base class of models that are fitted to all training clips at once, without epochs, and the simplest of them."""
+"""Base class of models that are fitted to all training clips at once, without epochs, and a constant baseline."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -13,17 +13,17 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class ClosedFormClassifier(GenreClassifier):
-    """Base of models that are fitted at once, without any epochs.
+    """Base class of models that are fitted to all training clips at once, without epochs.
 
-    A subclass sets `network` as any other, and fits it in `fit_clips`. Its weights are tensors of fixed shapes, so that
-    checkpoint, test, prediction and export are those of the other models. Optimizer, scheduler, loss and augmentation
-    have no effect on it.
+    A subclass sets `network` like any other model, and fits it in `fit_clips`. The weights of the network must be
+    tensors of fixed shapes, so that checkpoints, test, prediction and export work as for other models. Optimizer,
+    scheduler, loss and augmentation have no effect.
     """
 
     fits_at_once = True
 
     def setup(self, stage: str) -> None:
-        """Fit the network if training is to begin, and let it end before its first epoch."""
+        """Fit the network if `stage` is ``fit``, and make the training end before its first epoch."""
         super().setup(stage)
         if stage == "fit" and self._trainer is not None:
             self.trainer.fit_loop.max_epochs = 0
@@ -35,11 +35,11 @@ class ClosedFormClassifier(GenreClassifier):
         """Fit `network` to the training clips of `data`."""
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return no optimizer."""
+        """Return None, since no optimizer is needed."""
         return None
 
     def each(self, data: ClipDataModule, stage: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """Yield what a stage of the network returns of each batch of the grid of training clips."""
+        """Yield the output of `stage`, a part of the network, for each batch of the fixed grid of training clips."""
         self.network.eval()
         for rows in torch.split(data.grid("train"), data.batch_size):
             yield stage(self.scaling(data.clips("train", rows).stored.to(self.scaling.mean.device)))
@@ -48,7 +48,8 @@ class ClosedFormClassifier(GenreClassifier):
 class Constant(ClosedFormClassifier):
     """Predicts the most frequent genre of the training tracks for every clip: a baseline that any model must beat.
 
-    Its probabilities are the shares of the genres in training, so that its loss is the best without listening.
+    Its probabilities are the shares of the genres among the training tracks, which gives the lowest loss that is
+    possible without listening.
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:
@@ -56,7 +57,7 @@ class Constant(ClosedFormClassifier):
         self.network = Shares(len(self.genres))
 
     def fit_clips(self, data: ClipDataModule) -> None:
-        """Count the training tracks of each genre."""
+        """Set the logits from the number of training tracks of each genre."""
         genre_of = {segment.track_id: data.genre_of[segment.track_id] for segment in data.segments("train")}
         counts = torch.tensor([list(genre_of.values()).count(genre) for genre in self.genres], dtype=torch.float32)
         shares = cast(Shares, self.network)
@@ -71,5 +72,5 @@ class Shares(nn.Module):
         self.logits = nn.Parameter(torch.zeros(genres), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits ``(batch, genre)`` of any clips ``(batch, mel, frame)``."""
-        return self.logits.expand(x.shape[0], -1)  # `len` would fix the size of the batch in an export.
+        """Return the logits ``(batch, genre)`` for clips ``(batch, mel, frame)``, whatever the clips contain."""
+        return self.logits.expand(x.shape[0], -1)  # `len` would fix the batch size in an export.

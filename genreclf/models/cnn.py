@@ -1,4 +1,4 @@
-"""Convolutional network."""
+"""Convolutional neural network (CNN)."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -10,13 +10,13 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class CNN(GenreClassifier):
-    """Convolutions over mel and time, averaged over both (after Choi et al., 2016).
+    """Convolutions over mel bands and time, whose outputs are averaged over both (after Choi et al., 2016).
 
     Args:
-        channels: Of each convolution.
-        pools: Pooling after each, (mels, frames).
-        dropout: Before the classifier.
-        **training: Of `GenreClassifier`.
+        channels: Number of output channels of each convolution.
+        pools: Size of the pooling window after each convolution, (mel bands, frames).
+        dropout: Dropout probability before the classifier.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(

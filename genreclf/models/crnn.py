@@ -1,4 +1,4 @@
-"""Convolutional recurrent network."""
+"""Convolutional recurrent neural network (CRNN)."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -11,16 +11,16 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class CRNN(GenreClassifier):
-    """Convolutions over mel and time followed by a bidirectional GRU over time (Choi et al., 2017).
+    """Convolutions over mel bands and time, followed by a bidirectional GRU over time (Choi et al., 2017).
 
     Args:
-        channels: Of each convolution.
-        pools: Pooling after each, (mels, frames).
-        hidden: Units of the recurrent layer in each direction.
-        center_bands: Whether it sees each band without its mean over the clip, as cepstral mean subtraction in speech
-            recognition (B. Atal, 1974), so that what equalizes a whole recording changes nothing.
-        dropout: Before the classifier.
-        **training: Of `GenreClassifier`.
+        channels: Number of output channels of each convolution.
+        pools: Size of the pooling window after each convolution, (mel bands, frames).
+        hidden: Number of units of the recurrent layer in each direction.
+        center_bands: Whether each band's mean over the clip is subtracted from the input, as in cepstral mean
+            subtraction for speech recognition (B. Atal, 1974), so that equalization of a whole recording has no effect.
+        dropout: Dropout probability before the classifier.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CRNN(GenreClassifier):
 def recurrent_stages(
     spec: FeatureSpec, channels: Sequence[int], pools: Sequence[Sequence[int]], hidden: int
 ) -> dict[str, nn.Module]:
-    """Return the stages from scaled log-mel ``(batch, mel, frame)`` to ``(batch, frame, 2 * hidden)``."""
+    """Return stages that map scaled log-mels ``(batch, mel, frame)`` to features ``(batch, frame, 2 * hidden)``."""
     mels, _ = pooled_size(spec, pools)
     return {
         "image": AsImage(),
@@ -58,35 +58,35 @@ def recurrent_stages(
 
 
 class CenteredBands(nn.Module):
-    """Each band of a clip without its mean over time."""
+    """Subtracts the mean over time from each band of a clip."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, mel, frame)`` with a mean of 0 over the frames."""
+        """Return the bands ``(batch, mel, frame)`` with a mean of 0 over the frames."""
         return x - x.mean(2, keepdim=True)
 
 
 class FramesAsSequence(nn.Module):
-    """``(batch, channel, mel, frame)`` to ``(batch, frame, channel * mel)``."""
+    """Turns feature maps ``(batch, channel, mel, frame)`` into sequences ``(batch, frame, channel * mel)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Move time to the second axis."""
+        """Move time to the second axis, and merge channels and mel bands."""
         return x.permute(0, 3, 1, 2).flatten(2)
 
 
 class BidirectionalGRU(nn.GRU):
-    """A bidirectional GRU over ``(batch, frame, feature)`` that returns only its outputs."""
+    """A bidirectional GRU over ``(batch, frame, feature)`` that returns only the outputs, without the last state."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__(inputs, hidden, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """Return ``(batch, frame, 2 * hidden)``."""
+        """Return the outputs ``(batch, frame, 2 * hidden)``."""
         return outputs_of(super().forward, x)
 
 
 class MeanOverTime(nn.Module):
-    """``(batch, frame, feature)`` to ``(batch, feature)``."""
+    """Averages ``(batch, frame, feature)`` over the frames, to ``(batch, feature)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average over the frames."""
+        """Return the mean over the frames."""
         return x.mean(1)

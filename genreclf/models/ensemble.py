@@ -1,4 +1,4 @@
-"""The mean of the probabilities of several trained networks, as one network."""
+"""Ensembles: one network that averages the probabilities of several trained networks."""
 
 import copy
 from collections import OrderedDict
@@ -14,19 +14,21 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class Ensemble(GenreClassifier):
-    """Averages the probabilities of several trained networks; the command ``ensemble`` makes one of finished runs.
+    """Averages the probabilities of several trained networks; the command ``ensemble`` creates one from finished runs.
 
-    Each member scales the stored values as it was trained to, so that its probabilities are those that it has alone.
+    Each member scales the stored values as it did in training, so that its probabilities are the same as without the
+    ensemble.
 
     Args:
-        members: Called with what `GenreClassifier` takes, each makes a model.
-        runs: The runs that they come from, for the record.
-        weights: Of the members, which sum to 1; equal by default.
-        encoder: What members that were fine-tuned from one are made of.
-        **training: Of `GenreClassifier`.
+        members: Model classes, or partials of them, which are called with the arguments of `GenreClassifier`.
+        runs: Runs that the members come from; they are only recorded.
+        weights: Weights of the members, which must sum to 1; equal weights by default.
+        encoder: Pretrained encoder that the members were fine-tuned from, if any; each member is given a copy.
+        **training: Arguments passed on to `GenreClassifier`.
 
     Raises:
-        ValueError: A member is no such model or does more than its network, or the weights are not one for each.
+        ValueError: A member is not a model class or overrides ``forward``, or `weights` does not have one number of at
+            least 0 for each member, with a sum of 1.
     """
 
     def __init__(
@@ -56,11 +58,11 @@ class Ensemble(GenreClassifier):
 
 
 class MeanOfProbabilities(nn.ModuleList):
-    """Logits whose softmax is the weighted mean of that of several networks.
+    """Computes logits whose softmax is the weighted mean of the probabilities of several networks.
 
     Args:
-        networks: From stored values ``(batch, mel, frame)`` to logits ``(batch, genre)``.
-        weights: Of the networks, which sum to 1.
+        networks: Networks that map stored values ``(batch, mel, frame)`` to logits ``(batch, genre)``.
+        weights: Weights of the networks, which sum to 1.
     """
 
     log_weights: Tensor
@@ -70,22 +72,22 @@ class MeanOfProbabilities(nn.ModuleList):
         self.register_buffer("log_weights", torch.tensor(weights, dtype=torch.float32).log())
 
     def forward(self, stored: Tensor) -> Tensor:
-        """Return the logits ``(batch, genre)``, which are the logarithms of the mean probabilities."""
+        """Return the logarithms of the mean probabilities as logits ``(batch, genre)``."""
         each = torch.stack([network(stored).log_softmax(1) for network in self])
         return (each + self.log_weights[:, None, None]).logsumexp(0)
 
 
 class Unscaled(Scaling):
-    """Leaves stored values as they are, for networks that scale them."""
+    """Leaves stored values unchanged, for networks that scale the values themselves."""
 
     def forward(self, log_mel_q: Tensor) -> Tensor:
-        """Return the values."""
+        """Return the stored values unchanged."""
         return log_mel_q
 
     def fit(self, log_mel_q: Tensor) -> None:
-        """Do nothing."""
+        """Do nothing, since there is nothing to fit."""
 
     @property
     def is_fitted(self) -> bool:
-        """True."""
+        """Always True, since there is nothing to fit."""
         return True

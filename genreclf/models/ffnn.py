@@ -1,4 +1,4 @@
-"""Feed-forward network."""
+"""Feed-forward neural network."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -10,12 +10,12 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class FFNN(GenreClassifier):
-    """Fully connected layers over the flattened clip, a baseline without notion of time or frequency.
+    """Fully connected layers on the flattened spectrogram, a baseline without any notion of time or frequency.
 
     Args:
-        hidden: Units of each layer.
-        dropout: After each layer.
-        **training: Of `GenreClassifier`.
+        hidden: Number of units in each hidden layer.
+        dropout: Dropout probability after each hidden layer.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(

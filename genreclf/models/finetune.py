@@ -1,4 +1,4 @@
-"""Fine-tuning: a pretrained encoder and a classifier on top of it, trained together."""
+"""Fine-tuning: training a pretrained encoder together with a classifier on top of it."""
 
 from functools import partial
 from typing import Any, Self, Unpack, cast
@@ -15,25 +15,26 @@ from genreclf.training.module import GenreClassifier, MakeOptimizer, Training
 
 
 class FineTune(GenreClassifier):
-    """Fine-tunes a pretrained encoder: all of it, its last blocks, or low-rank additions to its weights.
+    """Fine-tunes a whole pretrained encoder, its last blocks, or low-rank updates of its weights.
 
-    The last layer's embeddings, averaged over the frames of a clip, go through dropout to a linear layer. What is
-    frozen keeps its weights and the statistics of its batch normalization.
+    The embeddings of the encoder's last layer are averaged over the frames of a clip and passed through dropout to a
+    linear layer. Frozen parts of the encoder keep their weights and their batch-normalization statistics.
 
     Args:
-        encoder: Its `blocks`, from input to output, are frozen and have learning rates of their own.
-        pretrained: Start from the pretrained weights; False: from random ones, to compare with.
-        train_blocks: How many of the last blocks are trained; None: all, 0: none.
-        frozen_epochs: First epochs in which the classifier alone is trained.
-        rate_decay: The learning rate of a block as a fraction of that of the next one (Howard and Ruder, 2018); the
-            classifier has the optimizer's own.
-        lora_rank: Rank of matrices that are added to the weights of linear layers and trained instead of the blocks'
-            own weights (LoRA; Hu et al., 2022); 0: those weights themselves are trained.
-        dropout: Applied to the embedding.
-        **training: Of `GenreClassifier`.
+        encoder: Pretrained encoder; each of its blocks can be frozen and has a learning rate of its own.
+        pretrained: Whether to start from the pretrained weights; if False, training starts from random weights, for
+            comparison.
+        train_blocks: Number of blocks to train, counted from the output; None for all blocks, 0 for none.
+        frozen_epochs: Number of epochs at the start in which only the classifier is trained.
+        rate_decay: Learning rate of each block as a fraction of the learning rate of the next block or, for the last
+            block, of the classifier, which has the optimizer's own learning rate (Howard and Ruder, 2018).
+        lora_rank: Rank of the matrices that are added to the weights of linear layers and trained in place of the
+            blocks' own weights (LoRA; Hu et al., 2022); 0 to train the blocks' own weights.
+        dropout: Dropout probability of the embedding.
+        **training: Arguments passed on to `GenreClassifier`.
 
     Raises:
-        ValueError: The settings do not fit together, or not the encoder.
+        ValueError: The settings are out of range, contradict each other, or do not fit the encoder.
     """
 
     takes = "encoder"
@@ -69,25 +70,25 @@ class FineTune(GenreClassifier):
 
     @property
     def body(self) -> "ClipEmbedding":
-        """The part of the network that has pretrained weights."""
+        """Part of the network that has pretrained weights."""
         return cast(ClipEmbedding, self.network.body)
 
     def load_pretrained(self) -> None:
-        """Put the pretrained weights into the network, unless it starts from random ones.
+        """Load the pretrained weights into the network, unless training starts from random weights.
 
         Raises:
-            UserError: See `genreclf.models.encoders.base.Encoder.load`.
+            UserError: The weights cannot be loaded, see `genreclf.models.encoders.base.Encoder.load`.
         """
         if self.pretrained:
             self.body.load()
 
     def on_train_epoch_start(self) -> None:
-        """Freeze what is not trained in this epoch; a recorded step is recorded anew when that changes."""
+        """Freeze what is not trained in this epoch; if that changes, a recorded training step is recorded again."""
         super().on_train_epoch_start()
         body = self.body
         frozen = len(body.encoder.blocks()) if self.current_epoch < self.frozen_epochs else self.frozen_blocks
         if frozen != body.frozen:
-            # Several devices agree at the start on the weights of which they exchange gradients.
+            # Several devices agree only once, at the start, on the weights whose gradients they exchange.
             body.freeze(frozen, keep_gradients=self.trainer.world_size > 1)
             if self.whole_step is not None and self.whole_step.recorder is not None:
                 self.end_steps()
@@ -97,14 +98,14 @@ class FineTune(GenreClassifier):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Forget the gradients of what is frozen for now, and clip the others."""
+        """Discard the gradients of the encoder while all of it is frozen, and clip the other gradients."""
         if self.current_epoch < self.frozen_epochs:
             for parameter in self.body.parameters():
                 parameter.grad = None
         super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _optimizer_by_block(self, make: MakeOptimizer, parameters: ParamsT) -> Optimizer:
-        """Return the optimizer with the classifier and each block that is trained in groups of their own."""
+        """Return an optimizer with one parameter group for the classifier and one for each block that is trained."""
         classifier = cast(nn.Module, self.network.classifier)
         groups: list[dict[str, Any]] = [{"params": list(classifier.parameters())}]
         factors = [1.0]
@@ -119,15 +120,16 @@ class FineTune(GenreClassifier):
 
 
 class ClipEmbedding(nn.Module):
-    """The embedding of a clip: the last layer of an encoder, averaged over the frames.
+    """Computes the embedding of a clip: the output of an encoder's last layer, averaged over the frames.
 
     Args:
-        encoder: The encoder.
-        frozen: How many of its first blocks are frozen.
-        lora_rank: Of matrices that are added to the weights of the linear layers in the other blocks, see `FineTune`.
+        encoder: Pretrained encoder.
+        frozen: Number of blocks to freeze, counted from the input.
+        lora_rank: Rank of the matrices that are added to the weights of linear layers in the other blocks, see
+            `FineTune`; 0 for none.
 
     Raises:
-        ValueError: There is no linear layer in them.
+        ValueError: `lora_rank` is given, but no block that is trained has a linear layer.
     """
 
     def __init__(self, encoder: Encoder, *, frozen: int, lora_rank: int) -> None:
@@ -142,11 +144,11 @@ class ClipEmbedding(nn.Module):
         self.freeze(frozen)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the embeddings ``(batch, dimension)`` of waveforms, or of scaled log-mels ``(batch, mel, frame)``."""
+        """Return the embeddings ``(batch, dimension)`` of waveforms or of scaled log-mels ``(batch, mel, frame)``."""
         return self.encoder.embed_scaled(x)[:, -1, :, : self.encoder.dimensions[-1]].mean(1)
 
     def load(self) -> None:
-        """Put the pretrained weights into the encoder; what LoRA adds to them stays."""
+        """Load the pretrained weights into the encoder; low-rank updates (LoRA) are kept."""
         adapted = [layer for layer in _linear_layers(self.encoder) if is_parametrized(layer, "weight")]
         updates = [cast(Any, layer).parametrizations.weight[0] for layer in adapted]
         for layer in adapted:
@@ -157,11 +159,11 @@ class ClipEmbedding(nn.Module):
         self.freeze(self.frozen)
 
     def freeze(self, blocks: int, *, keep_gradients: bool = False) -> None:
-        """Freeze the first blocks and what is in no block, or nothing if `blocks` is 0.
+        """Freeze the first blocks and the parameters outside of all blocks, or nothing if `blocks` is 0.
 
         Args:
-            blocks: How many.
-            keep_gradients: Leave `requires_grad` as it is, so that frozen weights still get gradients.
+            blocks: Number of blocks to freeze, counted from the input.
+            keep_gradients: Whether to leave ``requires_grad`` unchanged, so that frozen weights still get gradients.
         """
         self.frozen = blocks
         if keep_gradients:
@@ -173,14 +175,14 @@ class ClipEmbedding(nn.Module):
                     module.requires_grad_()
 
     def train(self, mode: bool = True) -> Self:
-        """Set to training all but what is frozen, so that its batch normalization keeps its statistics."""
+        """Set the training mode of all but the frozen parts, which keep their batch-normalization statistics."""
         super().train(False)
         for part in self._trained_parts():
             part.train(mode)
         return self
 
     def parameters_by_block(self) -> list[list[nn.Parameter]]:
-        """Return the parameters of each block that are trained; what is in no block counts to the first."""
+        """Return the trained parameters of each block; parameters outside of all blocks count as part of the first."""
         blocks = self.encoder.blocks()
         block_of = {id(parameter): number for number, block in enumerate(blocks) for parameter in block.parameters()}
         parts: list[list[nn.Parameter]] = [[] for _ in blocks]
@@ -194,7 +196,7 @@ class ClipEmbedding(nn.Module):
 
 
 class LowRankUpdate(nn.Module):
-    """A matrix of low rank that is added to the weight of a linear layer, at first zero (LoRA; Hu et al., 2022)."""
+    """Adds a low-rank matrix, initially zero, to the weight of a linear layer (LoRA; Hu et al., 2022)."""
 
     def __init__(self, layer: nn.Linear, rank: int) -> None:
         super().__init__()
@@ -203,7 +205,7 @@ class LowRankUpdate(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=5**0.5)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the sum, shape ``(output, input)``."""
+        """Return the sum of `weight` and the low-rank matrix, shape ``(output, input)``."""
         return weight + self.up @ self.down
 
 

@@ -1,4 +1,4 @@
-"""Networks in two steps and layers that several architectures share."""
+"""Layers that several architectures share, and networks that separate an embedding from a classifier."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from genreclf.values import shown
 
 
 class Embeds(Protocol):
-    """A network in two steps: ``network(x)`` is ``network.classifier(network.embed(x))``."""
+    """A network with separate embedding and classifier: ``network(x)`` is ``network.classifier(network.embed(x))``."""
 
     @property
     def classifier(self) -> Callable[[Tensor], Tensor]:
@@ -27,9 +27,9 @@ class Embeds(Protocol):
 
 
 class Network(nn.Sequential):
-    """Named stages from scaled spectrograms ``(batch, mel, frame)`` to logits ``(batch, genre)``.
+    """Sequence of named stages that maps scaled spectrograms ``(batch, mel, frame)`` to logits ``(batch, genre)``.
 
-    All stages but the last compute the embedding of a clip; the last one, `classifier`, computes the logits from it.
+    The last stage, `classifier`, computes the logits from the embedding of a clip, which the other stages compute.
 
     Raises:
         ValueError: The last stage is not named ``classifier``.
@@ -50,14 +50,14 @@ class Network(nn.Sequential):
 
 
 def as_embedding(network: nn.Module) -> Embeds | None:
-    """Return a network in two steps; its layers are shared, not copied.
+    """Return `network` as a network with separate embedding and classifier; layers are shared, not copied.
 
     Args:
-        network: With an `embed` and a `classifier` of its own, or a `torch.nn.Sequential` that ends in a linear layer;
-            all layers before that compute the embedding.
+        network: A network with methods ``embed`` and ``classifier``, or a `torch.nn.Sequential` that ends in a linear
+            layer, in which all layers before the last one compute the embedding.
 
     Returns:
-        None for any other network.
+        A network with separate embedding and classifier, or None if `network` is of another kind.
     """
     if callable(getattr(network, "embed", None)) and callable(getattr(network, "classifier", None)):
         return cast(Embeds, network)
@@ -68,43 +68,48 @@ def as_embedding(network: nn.Module) -> Embeds | None:
 
 
 def _stages(network: nn.Module) -> list[nn.Module]:
-    """Return the layers of nested `torch.nn.Sequential`, or the network itself if it is none."""
+    """Return the layers of a possibly nested `torch.nn.Sequential`, or the network itself if it is not one."""
     if not isinstance(network, nn.Sequential) or type(network).forward is not nn.Sequential.forward:
         return [network]
     return [stage for part in network for stage in _stages(part)]
 
 
 class AsImage(nn.Module):
-    """``(batch, mel, frame)`` to ``(batch, 1, mel, frame)``."""
+    """Turns spectrograms ``(batch, mel, frame)`` into images of one channel, ``(batch, 1, mel, frame)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add a channel."""
+        """Add a channel dimension."""
         return x.unsqueeze(1)
 
 
 class FitTo(nn.Module):
-    """Resize ``(batch, mel, frame)`` by linear interpolation; input of the right size is returned unchanged."""
+    """Resizes spectrograms ``(batch, mel, frame)`` to a fixed size by bilinear interpolation.
+
+    Args:
+        mels: Number of mel bands to resize to.
+        frames: Number of frames to resize to.
+    """
 
     def __init__(self, *, mels: int, frames: int) -> None:
         super().__init__()
         self.size = (mels, frames)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, mels, frames)``."""
+        """Return the spectrograms ``(batch, mels, frames)``; input of this size is returned unchanged."""
         if x.shape[1:] == self.size:
             return x
         return functional.interpolate(x[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def outputs_of(layer: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> Tensor:
-    """Return the outputs ``(batch, step, unit)`` of a recurrent layer, in float32 where a GPU autocasts to less.
+    """Return the outputs ``(batch, step, unit)`` of a recurrent layer, computed in float32 if autocast is on for a GPU.
 
-    There, autocast to bfloat16 has cuDNN compute the layer in float16, in which most of its gradients are too small
-    to be represented.
+    With autocast to bfloat16, cuDNN would compute the layer in float16, in which most of the layer's gradients are too
+    small to be represented.
 
     Args:
-        layer: Returns its outputs and its last state, of ``(batch, step, feature)``.
-        x: Its input.
+        layer: Recurrent layer, which returns its outputs and its last state.
+        x: Input of the layer, ``(batch, step, feature)``.
     """
     kind = x.device.type
     if kind in ("cpu", "meta") or not torch.is_autocast_enabled(kind):
@@ -114,19 +119,19 @@ def outputs_of(layer: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> Tens
 
 
 class OutputsOf(nn.Module):
-    """A GRU or LSTM, batch first, without its last state."""
+    """Wraps a batch-first GRU or LSTM so that only the outputs are returned, without the last state."""
 
     def __init__(self, layer: nn.GRU | nn.LSTM) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs ``(batch, step, unit)`` of ``(batch, step, feature)``."""
+        """Return the outputs ``(batch, step, unit)`` for the input ``(batch, step, feature)``."""
         return outputs_of(self.layer, x)
 
 
 def draw_glorot(module: nn.Module) -> None:
-    """Initialize convolutions and linear layers as in Glorot and Bengio (2010), all but their biases."""
+    """Initialize the weights, but not the biases, of convolutions and linear layers as in Glorot and Bengio (2010)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -135,8 +140,8 @@ def draw_glorot(module: nn.Module) -> None:
 def draw_as_keras(module: nn.Module) -> None:
     """Initialize all convolutions, linear layers and LSTMs as Keras does by default.
 
-    Kernels as in Glorot and Bengio (2010), recurrent weights orthogonal, biases zero but for the forget gates', which
-    are 1. PyTorch's LSTM adds two biases where Keras has one; the second starts at zero.
+    Kernels are initialized as in Glorot and Bengio (2010), recurrent weights are orthogonal, and biases are 0, except
+    for those of the forget gates, which are 1. PyTorch's LSTM adds two biases where Keras has one; the second is 0.
     """
     draw_glorot(module)
     for layer in module.modules():
@@ -155,9 +160,9 @@ def draw_as_keras(module: nn.Module) -> None:
 
 
 def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:
-    """Return 3x3 convolution, max pooling by `pool` = (mels, frames), batch norm and ReLU.
+    """Return a 3x3 convolution, max pooling by `pool` = (mel bands, frames), batch normalization and ReLU.
 
-    Pooling first leaves the norm, the most expensive part of such a block on a CPU, with a fraction of the values.
+    Pooling comes before batch normalization, the most expensive part of the block on a CPU, to leave it fewer values.
     """
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
@@ -168,10 +173,10 @@ def conv_block(inputs: int, outputs: int, pool: Sequence[int]) -> nn.Sequential:
 
 
 def conv_stack(channels: Sequence[int], pools: Sequence[Sequence[int]]) -> nn.Sequential:
-    """Return a `conv_block` for each of `channels`; the first one reads an image of one channel.
+    """Return a stack with one `conv_block` for each of `channels`; its input is an image of one channel.
 
     Raises:
-        UserError: There are more or fewer `channels` than `pools`, or none, or one is below 1.
+        UserError: `channels` and `pools` differ in length, `channels` is empty, or one of `channels` is below 1.
     """
     if len(channels) != len(pools) or min(channels, default=0) < 1:
         raise UserError(
@@ -183,10 +188,10 @@ def conv_stack(channels: Sequence[int], pools: Sequence[Sequence[int]]) -> nn.Se
 
 
 def pooled_size(spec: FeatureSpec, pools: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """Return the mels and frames that are left after all `pools`.
+    """Return the numbers of mel bands and frames that are left after all `pools`.
 
     Raises:
-        UserError: Nothing would be left, or a pool is not (mels, frames).
+        UserError: Nothing would be left, or an entry of `pools` is not a pair (mel bands, frames) of positive integers.
     """
     if any(len(pool) != 2 or min(pool) < 1 for pool in pools):
         raise UserError(f"model.pools={shown(pools)} must be pairs (mels, frames) of whole numbers of 1 or more.")

@@ -1,4 +1,4 @@
-"""A network with filters shaped for timbre and for rhythm."""
+"""Musicnn: a convolutional network with filter shapes chosen for timbre and for rhythm."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -13,20 +13,24 @@ from genreclf.training.module import GenreClassifier, Training
 class Musicnn(GenreClassifier):
     """Tall timbral and long temporal filters, dense layers over time, mean and maximum (Pons and Serra, 2019).
 
-    After musicnn (arXiv:1909.06654). Its filters are given in frames of 16 ms; here they are given in seconds, so that
-    they cover the same music whatever the hop is. It has 204 timbral filters of each height and 51 temporal ones of
-    each width; here there are fewer, for hundreds of training tracks.
+    The network follows musicnn (arXiv:1909.06654) with two changes. The widths of filters are given in seconds instead
+    of frames of 16 ms, so that filters cover the same stretch of music at any hop size. There are also fewer filters,
+    to suit hundreds of training tracks: musicnn has 204 timbral filters of each height and 51 temporal filters of each
+    width.
 
     Args:
-        timbral: Filters of each height.
-        heights: Of the timbral filters, as shares of the mels.
-        timbral_s: Width of the timbral filters in seconds; 3 frames at least.
-        temporal: Filters of each width.
-        temporal_s: Widths of the temporal filters in seconds; 3 frames at least.
-        channels: Of each of the three layers over time.
-        hidden: Units of the layer before the classifier.
-        dropout: Before that layer and before the classifier.
-        **training: Of `GenreClassifier`.
+        timbral: Number of timbral filters of each height.
+        heights: Heights of the timbral filters, as fractions of the number of mel bands.
+        timbral_s: Width of the timbral filters in seconds; at least 3 frames are used.
+        temporal: Number of temporal filters of each width.
+        temporal_s: Widths of the temporal filters in seconds; at least 3 frames are used.
+        channels: Number of output channels of each of the three layers over time.
+        hidden: Number of units of the dense layer before the classifier.
+        dropout: Dropout probability before the dense layer and before the classifier.
+        **training: Arguments passed on to `GenreClassifier`.
+
+    Raises:
+        ValueError: `heights` or `temporal_s` is empty, a height is not within (0, 1], or a width is not positive.
     """
 
     def __init__(
@@ -64,12 +68,12 @@ class Musicnn(GenreClassifier):
         )
 
     def _odd_frames(self, width_s: float) -> int:
-        """Return the odd number of frames next to `width_s`, 3 at least."""
+        """Return the odd number of frames closest to `width_s` seconds, at least 3."""
         return max(3, 2 * round((width_s * self.spec.frames_per_second - 1) / 2) + 1)
 
 
 class Timbral(nn.Module):
-    """Filters almost as tall as the spectrogram, with the maximum over pitch."""
+    """Tall filters, followed by the maximum over pitch (the mel axis)."""
 
     def __init__(self, filters: int, height_mels: int, width_frames: int) -> None:
         super().__init__()
@@ -80,13 +84,13 @@ class Timbral(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return ``(batch, filter, frame)`` of ``(batch, 1, mel, frame)``."""
+        """Return the outputs ``(batch, filter, frame)`` for spectrograms ``(batch, 1, mel, frame)``."""
         x: Tensor = self.filters(image)
         return x.amax(2)
 
 
 class Temporal(nn.Module):
-    """Long filters over the mean of all mels."""
+    """Long filters over time, applied to the mean of all mel bands."""
 
     def __init__(self, filters: int, width_frames: int) -> None:
         super().__init__()
@@ -97,25 +101,25 @@ class Temporal(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return ``(batch, filter, frame)`` of ``(batch, 1, mel, frame)``."""
+        """Return the outputs ``(batch, filter, frame)`` for spectrograms ``(batch, 1, mel, frame)``."""
         x: Tensor = self.filters(image.mean(2))
         return x
 
 
 class SideBySide(nn.Module):
-    """The outputs of several layers for the same input, concatenated along the channels."""
+    """Concatenates the outputs of several layers for the same input along the channels."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, channel, ...)``."""
+        """Return the concatenated outputs ``(batch, channel, ...)``."""
         return torch.cat([layer(x) for layer in self.layers], dim=1)
 
 
 class DenseOverTime(nn.Module):
-    """Three convolutions over time with residual connections, concatenated with their input."""
+    """Three convolutions over time with residual connections, whose outputs are concatenated with the input."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -127,7 +131,7 @@ class DenseOverTime(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, inputs + 3 * channels, frame)`` of ``(batch, inputs, frame)``."""
+        """Return features ``(batch, inputs + 3 * channels, frame)`` for input ``(batch, inputs, frame)``."""
         first = self.layers[0](x)
         second = first + self.layers[1](first)
         third = second + self.layers[2](second)
@@ -135,8 +139,8 @@ class DenseOverTime(nn.Module):
 
 
 class MeanAndMaximum(nn.Module):
-    """``(batch, channel, frame)`` to ``(batch, 2 * channel)``."""
+    """Concatenates mean and maximum over the frames: ``(batch, channel, frame)`` to ``(batch, 2 * channel)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Summarize the frames."""
+        """Return the mean and the maximum of each channel over the frames."""
         return torch.cat([x.mean(2), x.amax(2)], dim=1)

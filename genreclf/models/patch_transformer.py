@@ -1,4 +1,4 @@
-"""Transformer over patches of the spectrogram."""
+"""Transformer on patches of the spectrogram."""
 
 import math
 from collections.abc import Sequence
@@ -14,24 +14,26 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class PatchTransformer(GenreClassifier):
-    """Self-attention among overlapping patches, a small AST (Gong et al., 2021, arXiv:2104.01778) from scratch.
+    """Self-attention among overlapping patches: a small AST (Gong et al., 2021, arXiv:2104.01778) without pretraining.
 
-    AST has 87 million parameters, pre-trained on photographs. Beside the size, two things differ. A patch's
-    place is a learned vector for its mels plus sinusoids for its time (Vaswani et al., 2017, arXiv:1706.03762), so that
-    a trained network takes clips of any length; and the mean over all patches is classified, not a token of its own.
+    AST has 87 million parameters, pretrained on photographs. Apart from its size, this network differs in two ways. The
+    position of a patch is encoded by a learned vector for its mel bands plus sinusoids for its time (Vaswani et al.,
+    2017, arXiv:1706.03762), so that a trained network takes clips of any length. The classifier takes the mean over all
+    patches instead of the output for a class token.
 
     Args:
-        patch: Size of a patch, (mels, frames); 16 mels by about 160 ms in AST.
-        stride: From one patch to the next, (mels, frames); 10 by 10 in AST.
-        width: Size of a patch's vector; an even number.
-        depth: Layers of self-attention, 1 to 100.
-        heads: Of each layer; must divide `width`.
-        dropout: Within the layers and before the classifier.
-        **training: Of `GenreClassifier`.
+        patch: Size of a patch, (mel bands, frames); 16 mel bands by about 160 ms in AST.
+        stride: Distance from one patch to the next, (mel bands, frames); 10 by 10 in AST.
+        width: Size of the vector that represents a patch; must be even.
+        depth: Number of self-attention layers, 1 to 100.
+        heads: Number of attention heads in each layer; must divide `width`.
+        dropout: Dropout probability before and within the layers and before the classifier.
+        **training: Arguments passed on to `GenreClassifier`.
 
     Raises:
         UserError: A patch is larger than a clip.
-        ValueError: `width` and `heads` do not fit, `depth` is out of range, or a size is not a pair.
+        ValueError: `width` is odd or not divisible by `heads`, `depth` is out of range, or `patch` or `stride` is not a
+            pair of positive integers.
     """
 
     def __init__(
@@ -83,8 +85,8 @@ class PlaceOfPatch(nn.Module):
     """Adds a positional encoding to each patch ``(batch, width, row, column)``.
 
     Args:
-        rows: Patches from the lowest mel to the highest.
-        width: Values of a patch.
+        rows: Number of patches from the lowest to the highest mel band.
+        width: Size of the vector that represents a patch.
     """
 
     rates: Tensor
@@ -96,14 +98,14 @@ class PlaceOfPatch(nn.Module):
         self.register_buffer("rates", rates, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the patches with their positions added."""
+        """Return the patches with their positional encodings added."""
         angles = self.rates[:, None] * torch.arange(x.shape[3], device=x.device)
         return x + self.row + torch.cat([angles.sin(), angles.cos()])[:, None]
 
 
 class PatchesAsSequence(nn.Module):
-    """``(batch, width, row, column)`` to ``(batch, patch, width)``."""
+    """Turns a grid of patches ``(batch, width, row, column)`` into a sequence ``(batch, patch, width)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Move the patches to the second axis."""
+        """Return the patches along the second axis."""
         return x.flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Max pooling that trains faster on NVIDIA GPUs, where PyTorch's kernels for channels-last images are slow."""
+"""Max pooling that is faster in training on NVIDIA GPUs, where PyTorch's kernels for channels-last images are slow."""
 
 from functools import cache
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 
 LARGEST_WINDOW = 128
-"""Values whose places fit in a byte."""
+"""Largest number of values in a window for which a position in the window fits in a signed byte."""
 
 LARGE = 2**26
-"""Values of an image batch that keep a GPU busy for longer than it takes to start a kernel of Triton."""
+"""Number of values in a batch of images that keeps a GPU busy for longer than it takes to launch a Triton kernel."""
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """`torch.nn.MaxPool2d` with windows that do not overlap, with the same result to the last bit.
+    """`torch.nn.MaxPool2d` for windows that do not overlap, with results that are identical to the last bit.
 
-    On a GPU, the kernels of `genreclf.models.pooling_kernels` compute it where Triton compiles them: in steps that are
-    recorded, which have a stream of their own, and of large batches in training. A small one waits for the processor,
-    which starts PyTorch's kernels sooner. Prediction, export and compiled networks take PyTorch's.
+    On a GPU on which Triton can compile them, the kernels of `genreclf.models.pooling_kernels` are used for recorded
+    steps, which have a CUDA stream of their own, and for large batches in training. Small batches use PyTorch's
+    kernels, which the CPU launches sooner. Prediction, export and compiled networks also use PyTorch's kernels.
     """
 
     kernel_size: tuple[int, int]
@@ -26,7 +26,7 @@ class MaxPool2d(nn.MaxPool2d):
         super().__init__(window)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, channel, row, column)`` of ``(batch, channel, height, width)``."""
+        """Return the maxima ``(batch, channel, row, column)`` of images ``(batch, channel, height, width)``."""
         pooled: Tensor
         if self._takes_kernels(x):
             from genreclf.models.pooling_kernels import MaxPool
@@ -37,7 +37,7 @@ class MaxPool2d(nn.MaxPool2d):
         return pooled
 
     def _takes_kernels(self, x: Tensor) -> bool:
-        """Return whether the kernels are faster for `x`, and can pool it."""
+        """Return whether the Triton kernels can pool `x` and are faster than PyTorch's."""
         if torch.compiler.is_compiling() or not x.is_cuda or type(x) is not Tensor or x.dim() != 4:
             return False
         is_trained_on = x.requires_grad and torch.is_grad_enabled()
@@ -54,7 +54,7 @@ class MaxPool2d(nn.MaxPool2d):
 
 @cache
 def _compiles(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether Triton is there and pools on a GPU, for which it also needs a C compiler."""
+    """Return whether Triton is available and its kernels run on the GPU, which also requires a C compiler."""
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
     if torch.cuda.get_device_capability(device) < (8, 0):
@@ -65,6 +65,6 @@ def _compiles(device: torch.device, dtype: torch.dtype) -> bool:
         x = torch.zeros(1, 1, 2, 2, dtype=dtype, device=device, requires_grad=True)
         with torch.enable_grad():
             MaxPool.apply(x, (2, 2)).sum().backward()
-    except Exception:  # No Triton, compiler or driver: errors of many kinds, and PyTorch pools the same, slower.
+    except Exception:  # Triton, compiler or driver is missing, with many kinds of errors; PyTorch is only slower.
         return False
     return True

@@ -1,7 +1,7 @@
-"""Max pooling on an NVIDIA GPU in Triton, for images whose channels lie side by side (channels last).
+"""Max pooling on NVIDIA GPUs in Triton, for images in the channels-last memory format.
 
-A program of both kernels has one row of windows, or a piece of it, as a flat range of ``(column, channel)``, which is
-how the values lie in memory; what a window covers is then a few pieces at fixed distances from that.
+In both kernels, a program processes one row of windows, or a part of the row, as a flat range of ``(column, channel)``,
+which is the order of the values in memory. The values in the windows are then a few ranges at fixed distances from it.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 BLOCK = 1024
-"""Maxima that a program finds."""
+"""Number of maxima that one program computes."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -29,7 +29,7 @@ def _find(
     WINDOW_WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Write the maximum of each window, and where in the window it is."""
+    """Write the maximum of each window and its position in the window."""
     rows, columns = height // WINDOW_HEIGHT, width // WINDOW_WIDTH
     row = tl.program_id(0)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -41,7 +41,7 @@ def _find(
     for i in tl.static_range(1, WINDOW_HEIGHT * WINDOW_WIDTH):
         value = tl.load(window + (i // WINDOW_WIDTH * width + i % WINDOW_WIDTH) * CHANNELS, inside)
         number = value.to(tl.float32)
-        better = (number > best.to(tl.float32)) | (number != number)  # The last one that is not a number wins.
+        better = (number > best.to(tl.float32)) | (number != number)  # The last NaN wins.
         best = tl.where(better, value, best)
         place = tl.where(better, i, place)
     here = row.to(tl.int64) * columns * CHANNELS + at
@@ -61,7 +61,7 @@ def _give_back(
     WINDOW_WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Write the gradient of each maximum where it was found, and zeros elsewhere, also outside of all windows."""
+    """Write the gradient of each maximum to its position, and zeros everywhere else, even outside of all windows."""
     rows, columns = height // WINDOW_HEIGHT, width // WINDOW_WIDTH
     begun_rows = (height + WINDOW_HEIGHT - 1) // WINDOW_HEIGHT
     image, row = tl.program_id(0) // begun_rows, tl.program_id(0) % begun_rows
@@ -81,20 +81,20 @@ def _give_back(
 
 
 class MaxPool(torch.autograd.Function):
-    """Max pooling of windows side by side, with the values and gradients of `torch.nn.functional.max_pool2d`.
+    """Max pooling of adjacent windows, with the same values and gradients as `torch.nn.functional.max_pool2d`.
 
-    A gradient is written once, where PyTorch's kernel writes zeros first and adds to them then. Of equal values the
-    first one is the maximum, and of those that are not a number the last one.
+    Each gradient is written once, whereas PyTorch's kernel first writes zeros and then adds to them. Of several equal
+    values, the first one is the maximum; of several NaNs, the last one.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: tuple[int, int]) -> Tensor:
-        """Return the maxima ``(batch, channel, row, column)``, channels last.
+        """Return the maxima ``(batch, channel, row, column)`` in the channels-last memory format.
 
         Args:
-            ctx: Keeps where they were found.
-            x: ``(batch, channel, height, width)``, contiguous with channels last.
-            window: Height and width of 128 values at most, neither larger than that of `x`.
+            ctx: Context that stores the positions of the maxima for the backward pass.
+            x: Images ``(batch, channel, height, width)``, contiguous in the channels-last memory format.
+            window: Height and width of a window, which has at most 128 values and is no larger than an image.
         """
         batch, channels, height, width = x.shape
         rows, columns = height // window[0], width // window[1]
@@ -110,7 +110,7 @@ class MaxPool(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of `x`, from that of the maxima."""
+        """Return the gradient of the images, computed from the gradient of the maxima."""
         (places,) = ctx.saved_tensors
         batch, channels, height, width = ctx.shape
         gradient = gradient.contiguous(memory_format=torch.channels_last)

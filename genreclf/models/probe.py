@@ -1,4 +1,4 @@
-"""A classifier on the embeddings of a pretrained encoder."""
+"""Probes: classifiers on the embeddings of a pretrained encoder."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack, cast
@@ -17,24 +17,24 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class Probe(GenreClassifier):
-    """A linear or a dense layer on the mean, and the deviation, of an encoder's embeddings over a clip.
+    """A linear classifier or a small network on the mean, and optionally the deviation, of embeddings over a clip.
 
-    A probe is trained for each pair of a learning rate and a weight decay, all in the same steps. After each epoch, the
-    one with the lowest loss on validation tracks is chosen, so that the epoch and the pair are chosen together, on
-    these tracks alone.
+    One head (a classifier) is trained for each pair of learning rate and weight decay, all in the same training steps.
+    After each epoch, the head with the lowest loss on validation tracks is chosen, so that the epoch and the pair are
+    selected together, using these tracks alone.
 
     Args:
-        layer: Name of the encoder's layer, or its number; or ``all``: a weighted sum, whose weights are learned. Of
-            layers of different sizes, the weighted layers lie side by side.
-        deviation: Whether the standard deviation over the clip is used beside the mean.
-        hidden: Units of a layer before the classifier; None: the classifier alone, a linear probe.
-        dropout: Before the classifier.
-        lr_factors: The learning rates that are tried, as multiples of the optimizer's.
-        weight_decay_factors: The same for the weight decay.
-        **training: Of `GenreClassifier`.
+        layer: Name or number of the encoder's layer; or ``all`` for a sum of all layers with learned weights, or, if
+            layers differ in size, for the weighted layers concatenated.
+        deviation: Whether the standard deviation over the clip is used in addition to the mean.
+        hidden: Number of units of a hidden layer before the classifier; None for a linear probe without such a layer.
+        dropout: Dropout probability before the classifier.
+        lr_factors: Learning rates to try, as multiples of the optimizer's learning rate.
+        weight_decay_factors: Weight decays to try, as multiples of the optimizer's weight decay.
+        **training: Arguments passed on to `GenreClassifier`.
 
     Raises:
-        ValueError: There is no such layer, or nothing to try.
+        ValueError: `layer` does not exist, there are no valid factors to try, or `spec` is not one of embeddings.
     """
 
     takes = "embedding"
@@ -71,17 +71,17 @@ class Probe(GenreClassifier):
         )
 
     def clip_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the losses of all heads, and the logits of the one that counts."""
+        """Return the sum of the losses of all heads, and the logits of the chosen head."""
         logits: Tensor = (self._train_network or self.network)(x)
         loss = torch.stack([self.loss(each, y) for each in logits.unbind()]).sum()
         return loss, logits.index_select(0, self.network.chosen)[0]
 
     def _sum_up(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
-        """Add the loss of the head that counts."""
+        """Add the loss of the chosen head in place of the sum over all heads."""
         super()._sum_up(self.loss(logits, y), logits, y)
 
     def optimizer_of_network(self) -> Optimizer:
-        """Return the optimizer, in which each head has a learning rate and a weight decay of its own."""
+        """Return the optimizer, which has a separate learning rate and weight decay for each head."""
         optimizer = self.make_optimizer([{"params": list(head.parameters())} for head in self.network.heads])
         for row, (group, (lr, decay)) in enumerate(zip(optimizer.param_groups, self.factors, strict=True)):
             if decay != 1 and "weight_decay" not in group:
@@ -100,7 +100,7 @@ class Probe(GenreClassifier):
         return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
 
     def validation_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> None:
-        """Gather the logits of a batch of the grid, in training those of every head."""
+        """Gather the logits of a batch of the fixed grid of clips; during training, gather the logits of every head."""
         if not self._is_searching or isinstance(batch, Tensor):
             super().validation_step(batch, batch_idx)
             return
@@ -109,13 +109,13 @@ class Probe(GenreClassifier):
             gathered.update(batch.segment, batch.start_frame, batch.genre, logits, batch.track_ids)
 
     def on_train_start(self) -> None:
-        """Forget what an earlier training has found."""
+        """Discard the search results of an earlier training."""
         super().on_train_start()
         if self.current_epoch == 0:
             self.network.search[:, 2:] = 0.0
 
     def on_validation_epoch_end(self) -> None:
-        """Choose the head of the lowest loss on validation tracks, and log its figures."""
+        """Choose the head with the lowest loss on validation tracks, and log its metrics."""
         if not self._is_searching:
             super().on_validation_epoch_end()
             return
@@ -127,27 +127,27 @@ class Probe(GenreClassifier):
         figures = [(track_loss(each), float((each.predicted == each.targets).mean())) for each in tracks]
         network = self.network
         for row, (loss, accuracy) in enumerate(figures):
-            if not (lowest := float(network.search[row, 2])) > 0 or loss < lowest:  # 0: none so far; or not a number.
+            if not (lowest := float(network.search[row, 2])) > 0 or loss < lowest:  # 0: none so far; or NaN.
                 network.search[row, 2:] = torch.tensor([loss, accuracy, self.current_epoch])
         best = min(range(len(figures)), key=lambda row: (figures[row][0], -figures[row][1]))
         network.chosen.fill_(best)
         self.log_validation(predictions[best])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the choice of this epoch, also where the weights are those of an average."""
+        """Save the chosen head and the search results of this epoch, even if the saved weights are averages."""
         for name in ("chosen", "search"):
             checkpoint["state_dict"][f"network.{name}"] = getattr(self.network, name).detach().cpu().clone()
 
     @property
     def n_parameters(self) -> int:
-        """Parameters of the head that counts."""
+        """Number of parameters of the chosen head."""
         return sum(parameter.numel() for parameter in self.network.head.parameters())
 
     def summary(self, last: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the layer, those there are, the learned weights of the layers, and the search.
+        """Return the layer used, all available layers, the learned weights of the layers, and the search results.
 
         Args:
-            last: The state after the last epoch, whose record of the search is complete.
+            last: State dictionary after the last epoch, which has the complete search results.
         """
         network = self.network
         keys = ("lr", "weight_decay", "val_track_loss", "val_track_accuracy", "epoch")
@@ -161,23 +161,23 @@ class Probe(GenreClassifier):
 
 
 class ProbeNetwork(nn.Module):
-    """Several heads on the same embeddings, trained side by side; the best on validation tracks is used.
+    """Several heads on the same embeddings, trained side by side, of which the best on validation tracks is used.
 
     Args:
-        sizes: Values of each layer of the embeddings, by its name.
+        sizes: Number of values in each layer of the embeddings, by layer name.
         genres: Number of classes.
-        layer: Name or number of a layer, or ``all``.
-        deviation: Whether the standard deviation over the clip is used beside the mean.
-        hidden: See `Probe`.
-        dropout: See `Probe`.
+        layer: Name or number of a layer, or ``all``; see `Probe`.
+        deviation: Whether the standard deviation over the clip is used in addition to the mean.
+        hidden: Number of units of a hidden layer before the classifier; None for a linear probe.
+        dropout: Dropout probability before the classifier.
         heads: Number of heads.
 
     Attributes:
-        chosen: The head that counts, shape ``(1,)``.
-        search: Learning rate, weight decay, lowest validation loss, its accuracy and epoch, shape ``(head, 5)``.
+        chosen: Index of the chosen head, shape ``(1,)``.
+        search: Learning rate, weight decay, lowest validation loss, accuracy and epoch at that loss; ``(head, 5)``.
 
     Raises:
-        ValueError: There is no such layer.
+        ValueError: `layer` does not exist.
     """
 
     chosen: Tensor
@@ -215,19 +215,19 @@ class ProbeNetwork(nn.Module):
 
     @property
     def head(self) -> "Head":
-        """The head that counts."""
+        """Chosen head."""
         head: Head = self.heads[int(self.chosen) if len(self.heads) > 1 else 0]  # type: ignore[assignment]
         return head
 
     def keep_chosen(self) -> None:
-        """Forget the heads that do not count."""
+        """Remove all heads but the chosen one."""
         self.heads = nn.ModuleList([self.head])
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Return what the heads take of embeddings ``(batch, value, frame)``.
+        """Summarize embeddings ``(batch, value, frame)`` over the frames, as input of the heads.
 
         Returns:
-            ``(batch, feature)`` of one layer, or of several of different sizes; else ``(batch, layer, feature)``.
+            ``(batch, feature)`` for one layer or for layers of different sizes, else ``(batch, layer, feature)``.
         """
         parts = torch.split(x, list(self.sizes.values()), 1)
         chosen = parts if self.number is None else [parts[self.number]]
@@ -239,20 +239,20 @@ class ProbeNetwork(nn.Module):
         return torch.stack(each, 1) if self.is_even else torch.cat(each, 1)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits ``(head, batch, genre)`` of embeddings ``(batch, value, frame)``."""
+        """Return the logits ``(head, batch, genre)`` of all heads for embeddings ``(batch, value, frame)``."""
         pooled = self.pooled(x)
         return torch.stack([head(pooled) for head in self.heads])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits ``(batch, genre)``, in training those of every head, ``(head, batch, genre)``."""
+        """Return logits ``(batch, genre)`` of the chosen head; in training, of all heads, ``(head, batch, genre)``."""
         return self.logits(x) if self.training else self.classifier(self.embed(x))
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return the input ``(batch, feature)`` of the classifier of embeddings ``(batch, value, frame)``."""
+        """Return the input ``(batch, feature)`` of the classifier for embeddings ``(batch, value, frame)``."""
         return self.head.embed(self.pooled(x))
 
     def classifier(self, embedding: Tensor) -> Tensor:
-        """Return the logits ``(batch, genre)``."""
+        """Return the logits ``(batch, genre)`` of the chosen head."""
         logits: Tensor = self.head.classifier(embedding)
         return logits
 
@@ -261,11 +261,11 @@ class Head(nn.Module):
     """A classifier of pooled embeddings.
 
     Args:
-        width: Number of its features.
+        width: Number of input features.
         genres: Number of classes.
-        hidden: Units of a layer before the classifier; None: there is none.
-        dropout: Before the classifier.
-        widths: Features of each layer, if they are weighted; the weights start equal.
+        hidden: Number of units of a hidden layer before the classifier; None for no hidden layer.
+        dropout: Dropout probability before the classifier.
+        widths: Number of features of each layer if layers are weighted, with equal initial weights; else None.
     """
 
     def __init__(
@@ -280,11 +280,11 @@ class Head(nn.Module):
 
     @property
     def shares(self) -> Tensor | None:
-        """The weights of the layers, which sum to 1; None where there is one."""
+        """Weights of the layers, which sum to 1; None if only one layer is used."""
         return None if self.layer_weights is None else self.layer_weights.softmax(0)
 
     def embed(self, pooled: Tensor) -> Tensor:
-        """Return the input ``(batch, feature)`` of the classifier."""
+        """Return the input ``(batch, feature)`` of the classifier for pooled embeddings."""
         if self.widths is not None and (shares := self.shares) is not None:
             if pooled.ndim == 3:
                 pooled = torch.einsum("blf,l->bf", pooled, shares)
@@ -295,6 +295,6 @@ class Head(nn.Module):
         return features
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Return the logits ``(batch, genre)``."""
+        """Return the logits ``(batch, genre)`` for pooled embeddings."""
         logits: Tensor = self.classifier(self.embed(pooled))
         return logits

@@ -11,16 +11,17 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class ShortChunkCNN(GenreClassifier):
-    """Residual blocks that halve mel and time, then global max pooling (Won et al., 2020, arXiv:2006.00751).
+    """Residual blocks that halve both axes, then global max pooling (Won et al., 2020, arXiv:2006.00751).
 
-    The paper has seven blocks of 128 to 512 channels and reads 3.69 s at a time. Here the channels are a quarter of
-    that, for hundreds of training tracks, the maximum is over mels too where some are left, and the standardized bands
-    of `genreclf.audio.scaling.Scaling` take the place of its batch norm of the input.
+    The network in the paper has seven blocks of 128 to 512 channels and takes 3.69 s at a time. This one differs in
+    three ways: it has a quarter of the channels, to suit hundreds of training tracks; the maximum is also taken over
+    mel bands if several are left; and bands are standardized by `genreclf.audio.scaling.Scaling` instead of by batch
+    normalization of the input.
 
     Args:
-        channels: Of each residual block.
-        dropout: Before the classifier.
-        **training: Of `GenreClassifier`.
+        channels: Number of output channels of each residual block.
+        dropout: Dropout probability before the classifier.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class ShortChunkCNN(GenreClassifier):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, the first with stride 2, and a shortcut convolution with stride 2."""
+    """Two 3x3 convolutions, the first with stride 2, plus a shortcut convolution with stride 2."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -59,8 +60,9 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, channel, mel, frame)`` with half the mels and half the frames, rounded up."""
+        """Return ``(batch, channel, mel, frame)`` with half as many mel bands and frames, rounded up."""
         if x.shape[3] == 1:
-            # The same output; without it, CPUs give garbage as the gradient of a strided bf16 convolution (torch 2.14).
+            # The output stays the same. Without padding, the gradient of a strided bf16 convolution on a CPU is garbage
+            # (torch 2.14).
             x = functional.pad(x, (0, 1))
         return functional.relu(self.way(x) + self.shortcut(x))

@@ -1,4 +1,4 @@
-"""A CRNN and band statistics in one network, the most accurate of this project."""
+"""A CRNN and band statistics in one network, the most accurate network of this project."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,23 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class StatisticsCRNN(GenreClassifier):
-    """A CRNN (Choi et al., 2017) and `BandStatistics` side by side, one linear layer over the features of both.
+    """A CRNN (Choi et al., 2017) and `BandStatistics` side by side, with one linear layer on the features of both.
 
-    The two branches make different mistakes. SpecAugment belongs to the branch of the CRNN, because statistics of
-    masked spectrograms would differ from those in the test.
+    The two branches make different mistakes. SpecAugment is applied only in the CRNN branch, because the statistics of
+    masked spectrograms would differ from those of the spectrograms in the test.
 
     Args:
-        channels: Of each convolution.
-        pools: Pooling after each, (mels, frames).
-        hidden: Units of the recurrent layer in each direction.
-        center_bands: Whether the CRNN sees each band without its mean over the clip, as cepstral mean subtraction in
-            speech (Atal, 1974) removes what a recording adds; the statistics keep these means.
-        spec_augment: Largest width of a mask of SpecAugment, as a fraction of the mels and of the frames; 0 for none.
-        dropout: Applied to the CRNN's features.
-        statistics_dropout: Applied to the statistics.
-        branch_dropout: Fraction of the training clips that are classified by one branch alone.
-        **training: Of `GenreClassifier`.
+        channels: Number of output channels of each convolution.
+        pools: Size of the pooling window after each convolution, (mel bands, frames).
+        hidden: Number of units of the recurrent layer in each direction.
+        center_bands: Whether each band's mean over the clip is subtracted in the CRNN branch, which removes the effect
+            of the recording, as cepstral mean subtraction does for speech (Atal, 1974). The statistics keep the means.
+        spec_augment: Largest width of a SpecAugment mask, as a fraction of the mel bands or of the frames; 0 disables
+            SpecAugment.
+        dropout: Dropout probability of the CRNN's features.
+        statistics_dropout: Dropout probability of the statistics.
+        branch_dropout: Fraction of the training clips that are classified by one of the two branches alone.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(
@@ -75,26 +76,34 @@ class StatisticsCRNN(GenreClassifier):
 
 
 class Masks(nn.Module):
-    """SpecAugment as a layer, in training only; a mask has at most a `fraction` of the mels or of the frames."""
+    """SpecAugment as a layer that is active in training only.
+
+    Args:
+        fraction: Largest width of a mask, as a fraction of the mel bands or of the frames.
+    """
 
     def __init__(self, fraction: float) -> None:
         super().__init__()
         self.augment = SpecAugment(mel_fraction=fraction, frame_fraction=fraction)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, mel, frame)`` masked."""
+        """Return the spectrograms ``(batch, mel, frame)``, masked in training."""
         return self.augment(x, x)[0] if self.training else x
 
 
 class Beside(nn.ModuleDict):
-    """Two branches that read the same input and whose features are concatenated.
+    """Two branches that take the same input, with their features concatenated.
 
-    In training, a fraction of the clips loses one of the branches, so that each learns to do without the other (after
-    ModDrop, Neverova et al., 2016): the faster one would otherwise leave the other nothing to learn.
+    In training, the features of one branch are set to zero for a fraction of the clips (after ModDrop, Neverova et al.,
+    2016), so that each branch learns to do without the other. Otherwise the branch that learns faster would leave the
+    other one nothing to learn.
 
     Args:
-        branches: Two, each from ``(batch, mel, frame)`` to ``(batch, feature)``.
-        branch_dropout: That fraction.
+        branches: Two modules, each of which maps ``(batch, mel, frame)`` to ``(batch, feature)``.
+        branch_dropout: Fraction of the training clips for which one branch is dropped.
+
+    Raises:
+        ValueError: `branch_dropout` is not between 0 and 1.
     """
 
     def __init__(self, branches: Mapping[str, nn.Module], *, branch_dropout: float) -> None:
@@ -104,7 +113,7 @@ class Beside(nn.ModuleDict):
         self.branch_dropout = branch_dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, feature)`` in float32."""
+        """Return the concatenated features ``(batch, feature)`` in float32."""
         first, second = (branch(x).float() for branch in self.values())
         if self.training and self.branch_dropout:
             draw = torch.rand(len(x), 1, device=x.device)

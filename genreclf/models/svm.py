@@ -17,21 +17,22 @@ from genreclf.models.layers import Network
 from genreclf.training.module import Training
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0)
-"""Values of the constant C that are tried."""
+"""Values of the regularization constant C that are tried."""
 FOLDS = 5
 MOST_CLIPS = 20_000
-"""The similarities of all pairs of more training clips would not fit into memory."""
+"""Largest number of training clips; the similarities of all pairs of more clips would not fit in memory."""
 FARTHEST = 5.0
-"""Standard deviations at which a feature is clipped."""
+"""Number of standard deviations from the mean at which features are clipped."""
 
 
 class SVM(ClosedFormClassifier):
-    """A linear support vector machine on block-level features, one genre against the others.
+    """A linear support vector machine (SVM) on block-level features that separates each genre from all others.
 
-    Features are standardized, and the six patterns weigh the same, however many features they have. The constant C, and
-    the temperature that turns decisions into probabilities (the one-parameter form of J. Platt, "Probabilistic outputs
-    for support vector machines", 1999), are chosen by the loss of training clips whose artist was held out. The weights
-    are then a linear layer, so that prediction needs no scikit-learn.
+    Features are standardized, and the six patterns have the same weight, however many features each one has. Two
+    constants are chosen by the loss on training clips when their artists are held out: the regularization constant C,
+    and the temperature that turns decision values into probabilities (the one-parameter form of J. Platt,
+    "Probabilistic outputs for support vector machines", 1999). The fitted weights are stored in a linear layer, so that
+    prediction does not need scikit-learn.
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:
@@ -45,10 +46,10 @@ class SVM(ClosedFormClassifier):
         self.network.requires_grad_(False)
 
     def fit_clips(self, data: ClipDataModule) -> None:
-        """Compute the features of all training clips, choose the constants, and solve.
+        """Compute the features of all training clips, choose C and the temperature, and fit the SVM.
 
         Raises:
-            UserError: There are too many clips.
+            UserError: There are too many training clips, or all of them are by one artist.
         """
         segments = data.segments("train")
         rows = data.grid("train")
@@ -75,7 +76,11 @@ class SVM(ClosedFormClassifier):
 
 
 class Standardize(nn.Module):
-    """Standardizes features, clips them, and gives groups of them the same weight."""
+    """Standardizes and clips features, and gives each group of features the same total weight.
+
+    Args:
+        sizes: Number of features in each group.
+    """
 
     weight: Tensor
     mean: Tensor
@@ -90,25 +95,25 @@ class Standardize(nn.Module):
         self.register_buffer("scale", torch.ones(sum(sizes)))
 
     def fit(self, x: Tensor) -> None:
-        """Take mean and deviation of features ``(clip, feature)``."""
+        """Set mean and scale from the features ``(clip, feature)`` of the training clips."""
         self.mean.copy_(x.mean(0))
         self.scale.copy_(1 / x.std(0, correction=0).clamp(min=1e-6))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the features ``(batch, feature)`` of features of the same shape."""
+        """Return the standardized, clipped and weighted features ``(batch, feature)``."""
         return ((x - self.mean) * self.scale).clamp(-FARTHEST, FARTHEST) * self.weight
 
 
 def solve(
     kernel: NDArray[np.float64], genre: NDArray[np.int64], penalty: float, genres: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit a support vector machine for each genre against the others.
+    """Fit a support vector machine that separates each genre from all others.
 
     Args:
         kernel: Similarity of each pair of clips, shape ``(clip, clip)``.
-        genre: Of each clip, shape ``(clip,)``.
-        penalty: The constant C.
-        genres: Number of genres; one without a clip is never predicted.
+        genre: Genre of each clip, shape ``(clip,)``.
+        penalty: Regularization constant C.
+        genres: Number of genres; for a genre without clips, the decision value is always -1.
 
     Returns:
         Weight of each clip in the decision for each genre, ``(clip, genre)``, and the biases ``(genre,)``.
@@ -129,10 +134,10 @@ def solve(
 def _choose(
     kernel: NDArray[np.float64], genre: NDArray[np.int64], artist: Sequence[str], genres: int
 ) -> tuple[float, float, float]:
-    """Return C and the temperature of the least loss when artists are held out, and the accuracy then.
+    """Return C and the temperature with the lowest loss on clips of held-out artists, and the accuracy on these clips.
 
     Raises:
-        UserError: All clips are of one artist.
+        UserError: All clips are by one artist.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
@@ -141,7 +146,7 @@ def _choose(
     n_folds = min(FOLDS, len(set(artist)))
     if n_folds < 2:
         raise UserError("model=svm holds artists out to choose C, but all training clips are by one: add tracks.")
-    # Few clips, as at the beginning of a learning curve, cannot be divided with every genre in each fold.
+    # If there are few clips, as at the start of a learning curve, not every fold can have every genre.
     is_stratified = np.bincount(genre).max() >= n_folds
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0) if is_stratified else GroupKFold(n_folds)
     parts = list(folds.split(genre, genre, artist))

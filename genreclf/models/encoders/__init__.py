@@ -1,1 +1,1 @@
-"""Pretrained encoders: networks whose embeddings a probe classifies or a fine-tuning goes on from."""
+"""Pretrained encoders: networks whose embeddings a probe classifies, or from which fine-tuning starts."""

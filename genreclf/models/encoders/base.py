@@ -1,4 +1,4 @@
-"""What every pretrained encoder has: its input, its layers, and where its weights come from."""
+"""Base class of pretrained encoders, with their input, their layers, and the provenance of their weights."""
 
 import re
 from abc import ABC, abstractmethod
@@ -8,31 +8,31 @@ from typing import Any, NotRequired, TypedDict
 from torch import Tensor, nn
 
 NON_COMMERCIAL = ("-nc", "non-commercial", "noncommercial")
-"""What the names of licenses that forbid commercial use contain, in lower case."""
+"""Words, in lower case, that occur in the names of licenses that forbid commercial use."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the weights of an encoder come from, which stands beside every figure that is reached with them."""
+    """Provenance of an encoder's weights, which is reported with every result that is achieved with them."""
 
     pretrained_on: str
-    """The data that it was trained on."""
+    """Data that the encoder was trained on."""
     license: str
-    """Of the weights, as SPDX names it where it does."""
+    """License of the weights, as an SPDX identifier if there is one."""
     revision: str
-    """The version of the weights, such as that of a package or a commit."""
+    """Version of the weights, such as a version of a package or a commit."""
     sha256: str
-    """Of the file that holds the weights, 64 hexadecimal digits."""
+    """SHA-256 hash of the file of weights, 64 hexadecimal digits."""
     citation: str
-    """The publication."""
+    """Publication to cite."""
     overlap: str = "unknown"
-    """Overlap of the pretraining data with the test: ``none``, ``unknown`` or ``known (n)``, n tracks."""
+    """Overlap of the pretraining data with the test tracks: ``none``, ``unknown``, or ``known (n)`` for n tracks."""
 
     def __post_init__(self) -> None:
-        """Check that nothing is missing.
+        """Check that no field is missing or malformed.
 
         Raises:
-            ValueError: Something is, or the hash or the overlap cannot be.
+            ValueError: A field is missing, or `sha256` or `overlap` is malformed.
         """
         for key, value in asdict(self).items():
             if not isinstance(value, str) or not value.strip():
@@ -49,7 +49,7 @@ class Provenance:
 
 
 class Origin(TypedDict):
-    """The arguments of `Encoder`, which every encoder passes on."""
+    """Arguments of `Encoder`, which every encoder passes on."""
 
     pretrained_on: NotRequired[str | None]
     license: NotRequired[str | None]
@@ -63,48 +63,48 @@ class Origin(TypedDict):
 class Encoder(nn.Module, ABC):
     """A pretrained network that maps a waveform or a log-mel to the outputs of several of its layers.
 
-    A subclass builds its network without weights, and gets them in `load`, so that stored embeddings can be found by
-    its `provenance` alone.
+    A subclass builds its network without the pretrained weights and loads them in `load`, so that stored embeddings can
+    be found by `provenance` alone.
 
     Args:
-        pretrained_on: See `Provenance`, as the next five; all must be given.
-        license: Of the weights.
-        revision: Of the weights.
-        sha256: Of the file that holds them.
-        citation: The publication.
-        overlap: Of the pretraining data with the test.
-        weights: The file, where it is not found by itself.
+        pretrained_on: Data that the encoder was trained on; required, like the next four arguments, see `Provenance`.
+        license: License of the weights.
+        revision: Version of the weights.
+        sha256: SHA-256 hash of the file of weights.
+        citation: Publication to cite.
+        overlap: Overlap of the pretraining data with the test tracks, see `Provenance`.
+        weights: Path of the file of weights, if the encoder cannot find it by itself.
 
     Raises:
-        ValueError: One of them is missing.
+        ValueError: A required argument is missing, or `sha256` or `overlap` is malformed.
     """
 
     name: str
     """Short name, used in the names of stores and of files of weights."""
 
     sample_rate: int | None
-    """Of the waveform that it takes, in Hz; None if it takes the log-mel of the store."""
+    """Sample rate in Hz of the waveforms that the encoder takes; None if it takes the log-mels of the store."""
 
     layers: tuple[str, ...]
     """Names of the layers whose outputs `embed` returns, from input to output."""
 
     dimension: int | tuple[int, ...]
-    """Values of an embedding, or those of each layer if these have different numbers."""
+    """Number of values of an embedding, or a tuple with the number for each layer if layers differ."""
 
     window_s: float = 1.0
-    """Seconds of a waveform that are embedded at a time."""
+    """Length in seconds of the windows that are embedded, each by itself."""
 
     longest_s: float | None = None
-    """The longest waveform that `embed` takes, in seconds; None if it takes any."""
+    """Length in seconds of the longest waveform that `embed` takes; None if there is no limit."""
 
     hop_s: float = 1.0
-    """Seconds from one such window to the next."""
+    """Time in seconds from the start of one window to the start of the next."""
 
     options: dict[str, Any]
-    """Settings that change what `embed` returns, beside the weights, where they are not the usual ones."""
+    """Settings other than the weights that change the results of `embed`, if they differ from the defaults."""
 
     is_torch: bool = True
-    """Whether `embed` computes with PyTorch alone, so that it can be exported."""
+    """Whether `embed` uses PyTorch alone, so that the encoder can be exported."""
 
     def __init__(
         self,
@@ -131,23 +131,23 @@ class Encoder(nn.Module, ABC):
 
     @property
     def dimensions(self) -> tuple[int, ...]:
-        """The number of values of each layer."""
+        """Number of values of an embedding for each layer."""
         return (self.dimension,) * len(self.layers) if isinstance(self.dimension, int) else self.dimension
 
     def fetch(self) -> None:
-        """See that the weights are there and are the right ones; nothing is computed.
+        """Check that the weights are available and intact, without computing any embeddings.
 
         Raises:
-            UserError: They are not; the message names the ways out.
+            UserError: The weights are missing or do not match `provenance`; the message says what to do.
         """
         self.load()
 
     @abstractmethod
     def load(self) -> None:
-        """Put the pretrained weights into the network.
+        """Load the pretrained weights into the network.
 
         Raises:
-            UserError: They are not there, or are other ones than `provenance` says; the message names the ways out.
+            UserError: The weights are missing or do not match `provenance`; the message says what to do.
         """
 
     @abstractmethod
@@ -155,26 +155,26 @@ class Encoder(nn.Module, ABC):
         """Return the outputs of the layers, shape ``(batch, layer, frame, dimension)``.
 
         Args:
-            x: Waveforms ``(batch, sample)`` at `sample_rate` with full scale at 1, or log-mels
-                ``(batch, mel, frame)`` in dB if that is None.
+            x: Waveforms ``(batch, sample)`` at `sample_rate` with full scale at 1; or, if `sample_rate` is None,
+                log-mels ``(batch, mel, frame)`` in dB.
 
         Returns:
-            A layer of fewer values than the largest ends in zeros.
+            Outputs of the layers; those of layers with fewer values than the largest layer are padded with zeros.
         """
 
     def embed_scaled(self, x: Tensor) -> Tensor:
-        """Return what `embed` does of its input as a network gets it in training.
+        """Return the same outputs as `embed`, for input that is scaled as in training.
 
         Args:
             x: Waveforms, or log-mels ``(batch, mel, frame)`` scaled as `genreclf.audio.scaling.Scaling` does, by
-                default to mean 0 and deviation 1 in each band.
+                default to mean 0 and standard deviation 1 in each band.
         """
         return self.embed(x)
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
-        """Return the parts of the network from input to output, of which the last ones may be trained on."""
+        """Return the parts of the network from input to output, of which the last ones can be fine-tuned."""
 
     def record(self) -> dict[str, Any]:
-        """Return what ``metrics.json`` says under ``pretrained``."""
+        """Return the entry ``pretrained`` of ``metrics.json``."""
         return {"name": self.name, **asdict(self.provenance), "non_commercial": self.provenance.non_commercial}

@@ -1,4 +1,4 @@
-"""Download files from the Hugging Face hub."""
+"""Download of weights from the Hugging Face Hub."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ from genreclf.datasets.download import hub_endpoint
 from genreclf.errors import UserError
 
 WEIGHTS = "model.safetensors"
-"""The file of weights in a repository."""
+"""Name of the file of weights in a repository."""
 
 
 def hub_weights(repo: str | None, *, revision: str) -> Path:
-    """Return the file of weights in a repository of the hub, which is fetched the first time.
+    """Return the path of the file of weights in a repository of the hub, and download the file if necessary.
 
     Raises:
-        UserError: There is none, or no network; the message names the ways out.
+        UserError: The hub has no such file or cannot be reached; the message says what to do.
     """
     from httpx2 import HTTPError
     from huggingface_hub import hf_hub_download

@@ -1,4 +1,4 @@
-"""Audio encoders whose networks are those of the package transformers."""
+"""Audio encoders with networks from the package transformers."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -20,40 +20,40 @@ from genreclf.run_directory import reason_of
 
 @dataclass(frozen=True)
 class Architecture:
-    """How one architecture of transformers is built, fed with waveforms and read layer by layer."""
+    """How to build one architecture of transformers, feed it with waveforms and read the outputs of its layers."""
 
     config: str
-    """transformers' class of its sizes."""
+    """Name of the configuration class in transformers, which has the sizes of the network."""
     network: str
-    """transformers' class of it, with its module."""
+    """Name of the model class in transformers, after the name of its module."""
     features: str
-    """transformers' class that makes its input of waveforms."""
+    """Name of the feature extractor class in transformers, which computes the network's input from waveforms."""
     settings: Mapping[str, Any]
-    """Arguments of that class: values, or keys of the sizes."""
+    """Arguments of the feature extractor: values, or names of the sizes that are used as values."""
     prefix: str
-    """Of the network's tensors in files that hold more than it."""
+    """Prefix of the names of the network's tensors in files that contain more than the network."""
     to_frames: Callable[[Tensor, Any, int], Tensor]
-    """Makes ``(batch, frame, dimension)`` of a layer's output, the sizes and the samples of a waveform."""
+    """Function that converts a layer's output to ``(batch, frame, dimension)``, given sizes and number of samples."""
     blocks: Callable[[Any], list[nn.Module]]
-    """From the network to its parts, from input to output."""
+    """Function that returns the parts of the network, from input to output."""
     longest_s: Callable[[Any], float | None] = lambda sizes: None
-    """From the sizes to the seconds of a waveform beyond which its input is cut off, None if it is not."""
+    """Function from the sizes to the length in seconds at which waveforms are cut off, or None if there is no limit."""
 
 
 def _mean_of_bands(layer: Tensor, sizes: Any, samples: int) -> Tensor:
-    """Average the patches of a time; the first two tokens stand for the whole."""
+    """Average the patches at the same time over the bands; the first two tokens, for the whole input, are left out."""
     bands = (sizes.num_mel_bins - sizes.patch_size) // sizes.frequency_stride + 1
     patches = layer[:, 2:]
     return patches.reshape(len(patches), bands, -1, patches.shape[2]).mean(1)
 
 
 def _without_padding(layer: Tensor, sizes: Any, samples: int) -> Tensor:
-    """Leave out what was added to fill the 30 seconds; a frame is of two hops of 160 samples."""
+    """Remove the frames that pad the input to 30 seconds; a frame spans two hops of 160 samples."""
     return layer[:, : max(1, math.ceil(samples / 320))]
 
 
 def _over_time(layer: Tensor, sizes: Any, samples: int) -> Tensor:
-    """Average a map of mels and frames, folded as the network does, into one frame."""
+    """Average the output over mel bands and frames, which the network has folded into each other, into one frame."""
     return layer.flatten(2).mean(2)[:, None] if layer.ndim == 4 else layer.mean(1, keepdim=True)
 
 
@@ -81,10 +81,10 @@ def _clap_blocks(network: Any) -> list[nn.Module]:
 
 
 LARGEST_SIZE, DEEPEST, LARGEST_NETWORK = 2**18, 200, 2**31
-"""How large a number among the sizes may be, that of layers, and that of a network's weights."""
+"""Upper limits of any number among the sizes, of the number of layers, and of the number of a network's weights."""
 
 LONGEST_WINDOW_S = 300
-"""Of a waveform, in seconds, to be embedded at a time."""
+"""Largest length in seconds of the windows of a waveform that are embedded."""
 
 _WAV2VEC2 = Architecture(
     config="Wav2Vec2Config",
@@ -129,13 +129,16 @@ ARCHITECTURES = {
         longest_s=lambda sizes: 10.0,
     ),
 }
-"""By the names that the configuration has for them."""
+"""Architectures by their names in the configuration."""
 
 
 def _check_sizes(config: Any, sizes: Mapping[str, Any]) -> None:
-    """Check that the sizes of a network, which may come from somebody else's run, are no more than that.
+    """Check that `sizes`, which may come from somebody else's run, contains only sizes of a network, within limits.
 
-    transformers takes other keys as well, such as a repository of code that computes the attention.
+    transformers accepts other keys as well, such as a repository with code that computes the attention.
+
+    Raises:
+        ValueError: A key is not the name of a size, or a value is not a valid size.
     """
     from transformers import PretrainedConfig
 
@@ -149,21 +152,23 @@ def _check_sizes(config: Any, sizes: Mapping[str, Any]) -> None:
 
 
 class TransformersEncoder(Encoder):
-    """A network of the package transformers, with weights of the Hugging Face hub; no code comes from there.
+    """A network of the package transformers, with weights, but no code, from the Hugging Face Hub.
 
-    Its layers are what the first one gets and the outputs of all. CLAP's are averaged over the waveform.
+    The first entry of `layers` is the input of the network's first layer, and the others are the outputs of all layers.
+    CLAP's outputs are averaged over the waveform.
 
     Args:
-        architecture: One of `ARCHITECTURES`.
-        repo: Of the weights, on the hub.
-        sample_rate: Of the waveform, in Hz.
-        window_s: Seconds of it that are embedded at a time.
-        sizes: Sizes of the network, where they differ from those of transformers' class of its configuration.
-        **origin: Of `Encoder`; `weights` is a file of safetensors; without it, it comes from the hub.
+        architecture: Name of the architecture, one of `ARCHITECTURES`.
+        repo: Repository of the weights on the hub.
+        sample_rate: Sample rate of the waveforms in Hz.
+        window_s: Length in seconds of the windows that are embedded.
+        sizes: Sizes of the network that differ from the defaults of its configuration class in transformers.
+        **origin: Arguments passed on to `Encoder`; `weights` is a safetensors file, which is downloaded from the hub by
+            default.
 
     Raises:
         UserError: transformers is not installed.
-        ValueError: There is no such architecture, or a number is out of range, or `sizes` holds something else.
+        ValueError: `architecture` does not exist, a number is out of range, or `sizes` contains anything but sizes.
     """
 
     sample_rate: int = 16000
@@ -201,7 +206,7 @@ class TransformersEncoder(Encoder):
         self.features = getattr(transformers, self.kind.features)(sampling_rate=sample_rate, **settings)
         depth = self.sizes.num_hidden_layers
         self.layers = ("input", *(f"layer{number}" for number in range(1, depth + 1)))
-        if architecture == "clap":  # Its stages halve mels and frames, but for the last, and double the dimension.
+        if architecture == "clap":  # All stages but the last halve mel bands and frames, and double the dimension.
             self.dimension = tuple(
                 self.sizes.patch_embeds_hidden_size * 2 ** min(stage, depth - 1) for stage in range(depth + 1)
             )
@@ -213,7 +218,7 @@ class TransformersEncoder(Encoder):
         return getattr(import_module(f"transformers.models.{module}"), name)
 
     def load(self) -> None:
-        """Put the pretrained weights into the network."""
+        """Load the pretrained weights into the network."""
         import transformers
         from safetensors.torch import load
 
@@ -224,7 +229,7 @@ class TransformersEncoder(Encoder):
         theirs = {key.removeprefix(prefix): values for key, values in tensors.items() if key.startswith(prefix)}
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            # transformers knows how its layers were called when the file was written.
+            # `from_pretrained` knows the names that layers had in transformers when the file was written.
             loaded, report = self._class().from_pretrained(
                 None, config=self.sizes, state_dict=theirs, output_loading_info=True
             )
@@ -235,7 +240,7 @@ class TransformersEncoder(Encoder):
         self.network.load_state_dict(loaded.state_dict())
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return the outputs of the layers of waveforms ``(batch, sample)``: ``(batch, layer, frame, dimension)``."""
+        """Return the outputs of the layers, ``(batch, layer, frame, dimension)``, for waveforms ``(batch, sample)``."""
         waveforms = list(x.detach().float().cpu().numpy())
         inputs = self.features(waveforms, sampling_rate=self.sample_rate, return_tensors="pt").to(x.device)
         outputs = self.network(**inputs, output_hidden_states=True).hidden_states
@@ -244,5 +249,5 @@ class TransformersEncoder(Encoder):
         return torch.stack([functional.pad(layer, (0, widest - layer.shape[-1])) for layer in layers], 1)
 
     def blocks(self) -> list[nn.Module]:
-        """Return what lies before the layers, and these."""
+        """Return the part of the network before its layers, and the layers."""
         return self.kind.blocks(self.network)

@@ -1,4 +1,4 @@
-"""The music taggers of Pons and Serra (2019), with the weights of their package musicnn."""
+"""The music taggers of Pons and Serra (2019), with weights from their package musicnn."""
 
 import zipfile
 from collections import Counter
@@ -21,17 +21,17 @@ from genreclf.models.encoders.weights import cached_weights, file_of
 WHEEL = "musicnn-0.1.0-py3-none-any.whl"
 
 RATE, WINDOW, HOP = 16000, 512, 256
-"""Of the log-mel: samples a second, of a window and of a hop."""
+"""Parameters of the log-mel: sample rate in Hz, window length and hop size in samples."""
 
 FRAMES = 187
-"""Frames of the log-mel that are embedded at a time, 3 s."""
+"""Number of log-mel frames that are embedded at a time, 3 s."""
 
 KINDS = {
     (nn.BatchNorm1d, nn.BatchNorm2d): "batch_normalization",
     (nn.Conv1d, nn.Conv2d): "conv2d",
     (nn.Linear,): "dense",
 }
-"""How TensorFlow numbers layers: each kind from the input on."""
+"""TensorFlow's names of kinds of layers; layers of a kind are numbered from input to output."""
 
 PARTS = {
     "batch_normalization": {
@@ -41,19 +41,22 @@ PARTS = {
     "conv2d": {"weight": "kernel", "bias": "bias"},
     "dense": {"weight": "kernel", "bias": "bias"},
 }
-"""TensorFlow's names of the tensors of a layer."""
+"""TensorFlow's names of the tensors of each kind of layer, by PyTorch's names."""
 
 
 class MusicTagger(Encoder):
-    """A tagger of 3-second windows of music, whose layers are averaged over each window.
+    """A music tagger for windows of 3 seconds, with the outputs of its layers averaged over each window.
 
-    Its input is ``log10(10000 x + 1)`` of the mel power ``x``, 96 bands every 16 ms.
+    The network's input is ``log10(10000 x + 1)`` of the mel power ``x``, with 96 bands every 16 ms.
 
     Args:
-        architecture: ``musicnn`` or ``vgg``.
-        dataset: What it was trained on: ``MTT``, MagnaTagATune, or ``MSD``, the Million Song Dataset.
-        **origin: Of `Encoder`; the `weights` are the wheel of the package, or the folder that it was unpacked to, and
-            by default the wheel in the working directory.
+        architecture: Architecture of the network, ``musicnn`` or ``vgg``.
+        dataset: Dataset that the network was trained on, ``MTT`` (MagnaTagATune) or ``MSD`` (Million Song Dataset).
+        **origin: Arguments passed on to `Encoder`; `weights` is the wheel of the package or the folder that the wheel
+            was unpacked to, by default the wheel in the working directory.
+
+    Raises:
+        ValueError: `architecture` or `dataset` has another value.
     """
 
     sample_rate = RATE
@@ -72,7 +75,7 @@ class MusicTagger(Encoder):
         self.layers, self.dimension = self.network.layers, self.network.dimensions
 
     def load(self) -> None:
-        """Put the pretrained weights into the network."""
+        """Load the pretrained weights into the network."""
         read = partial(self._read, ".data-00000-of-00001")
         theirs = cached_weights(self.name, self.provenance.sha256, read, self._tensors)
         try:
@@ -81,7 +84,7 @@ class MusicTagger(Encoder):
             raise UserError(f"The weights of {self.name} do not fit its network ({error}).") from error
 
     def _read(self, part: str) -> bytes:
-        """Return the content of a file of the checkpoint."""
+        """Return the content of one file of the checkpoint."""
         if self.weights is None and not Path(WHEEL).is_file():
             raise UserError(
                 f"encoder={self.name} needs the weights in the package musicnn 0.1.0: python -m pip download --no-deps "
@@ -97,7 +100,7 @@ class MusicTagger(Encoder):
             raise UserError(f"encoder.weights={source} has no weights of {self.name} ({error}).") from error
 
     def _tensors(self, data: bytes) -> dict[str, Tensor]:
-        """Return the weights of the checkpoint, without what its optimizer kept."""
+        """Return the weights in the checkpoint, without the state of the optimizer."""
         try:
             found = read_checkpoint(self._read(".index"), data)
         except ValueError as error:
@@ -106,11 +109,11 @@ class MusicTagger(Encoder):
 
     @cached_property
     def _log_mels(self) -> dict[torch.device, LogMel]:
-        """The log-mel on each device that was used."""
+        """Modules that compute the log-mel, for each device that has been used."""
         return {}
 
     def images(self, x: Tensor) -> Tensor:
-        """Return the network's input, ``(batch * window, 1, mel, frame)``, of waveforms ``(batch, sample)``."""
+        """Return the network's input, ``(batch * window, 1, mel, frame)``, for waveforms ``(batch, sample)``."""
         window, hop = round(self.window_s * RATE), round(self.hop_s * RATE)
         x = functional.pad(x, (0, max(0, window - x.shape[1])))
         if x.device not in self._log_mels:
@@ -123,10 +126,10 @@ class MusicTagger(Encoder):
             return torch.log10(1 + 10000 * torch.pow(10.0, level_db / 10))[:, None]
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return the outputs of the layers, a frame for each 3 s: ``(batch, layer, frame, dimension)``.
+        """Return the outputs of the layers, one frame for each 3 s, as ``(batch, layer, frame, dimension)``.
 
         Args:
-            x: Waveforms ``(batch, sample)``; what is left after the last whole window does not count.
+            x: Waveforms ``(batch, sample)``; samples after the last whole window are ignored.
         """
         outputs, _ = self.network(self.images(x))
         widest = max(self.dimensions)
@@ -139,7 +142,7 @@ class MusicTagger(Encoder):
 
 
 def _by_our_names(theirs: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a network, by our names, of those of a checkpoint, by TensorFlow's."""
+    """Convert the weights of a checkpoint, with TensorFlow's names, to the state dictionary of a network."""
     state: dict[str, Tensor] = {}
     counts: Counter[str] = Counter()
     for name, module in network.named_modules():
@@ -159,7 +162,7 @@ def _by_our_names(theirs: Mapping[str, Tensor], network: nn.Module) -> dict[str,
 
 
 def _name_of(kind: str, number: int, network: nn.Module) -> str:
-    """Return TensorFlow's name of the layer of a kind with that number."""
+    """Return TensorFlow's name of a layer, given its kind and its number among the layers of that kind."""
     if kind == "conv2d" and isinstance(network, VGGNetwork):
         return f"{number + 1}CNN"
     return f"{kind}_{number}" if number else kind

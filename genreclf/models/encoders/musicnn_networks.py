@@ -7,19 +7,19 @@ from torch.nn import functional
 from genreclf.models.musicnn import SideBySide
 
 MELS = 96
-"""Bands of their input."""
+"""Number of mel bands in the networks' input."""
 
 EPSILON = 1e-3
-"""Of TensorFlow's batch normalization."""
+"""Epsilon of TensorFlow's batch normalization."""
 
 
 class HighestMel(nn.Module):
-    """A convolution, ReLU and batch normalization, and the maximum over the mels.
+    """A convolution, ReLU and batch normalization, followed by the maximum over the mel bands.
 
     Args:
         filters: Number of filters.
-        mels: Their height.
-        frames: Their width; the number of frames is kept.
+        mels: Height of the filters in mel bands.
+        frames: Width of the filters in frames; the input is padded so that the number of frames stays the same.
     """
 
     def __init__(self, filters: int, mels: int, frames: int) -> None:
@@ -29,19 +29,19 @@ class HighestMel(nn.Module):
         self.norm = nn.BatchNorm2d(filters, EPSILON)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return ``(batch, filter, frame)`` of ``(batch, 1, mel, frame)``."""
+        """Return the outputs ``(batch, filter, frame)`` for spectrograms ``(batch, 1, mel, frame)``."""
         x: Tensor = self.filters(self.around(image))
-        if not self.training:  # What follows is monotonic in each filter, so that one value of each frame suffices.
+        if not self.training:  # The next steps are monotonic for each filter, so one value per frame is enough.
             x = torch.where(self.norm.weight[:, None] < 0, x.amin(2), x.amax(2))[:, :, None]
         highest: Tensor = self.norm(functional.relu(x)).amax(2)
         return highest
 
 
 class MusicnnNetwork(nn.Module):
-    """Filters in the shapes of timbre and rhythm, three layers over time, maximum and mean, and a dense layer.
+    """Timbral and temporal filters, three layers over time, maximum and mean over time, and a dense layer.
 
-    Unlike `genreclf.models.Musicnn`, which learned from it, it normalizes after the activation, and its temporal
-    filters are applied to every mel.
+    Unlike `genreclf.models.Musicnn`, which is modeled on this network, it normalizes after the activation, and applies
+    its temporal filters to every mel band.
     """
 
     layers = ("front_end", "cnn1", "cnn2", "cnn3", "pooled", "penultimate")
@@ -62,7 +62,7 @@ class MusicnnNetwork(nn.Module):
         self.tags = nn.Linear(200, 50)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the outputs ``(batch, dimension)`` of the layers, and the logits ``(batch, tag)``.
+        """Return a list of the layers' outputs ``(batch, dimension)``, and the logits ``(batch, tag)``.
 
         Args:
             images: Scaled log-mels ``(batch, 1, mel, frame)``.
@@ -86,7 +86,7 @@ class MusicnnNetwork(nn.Module):
 
 
 class VGGNetwork(nn.Module):
-    """Five layers of 3x3 filters."""
+    """Five convolutional layers with 3x3 filters."""
 
     layers = ("pool1", "pool2", "pool3", "pool4", "pool5")
     dimensions = (128,) * 5
@@ -107,7 +107,7 @@ class VGGNetwork(nn.Module):
         self.tags = nn.Linear(256, 50)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the outputs ``(batch, dimension)`` of the layers, and the logits ``(batch, tag)``.
+        """Return a list of the layers' outputs ``(batch, dimension)``, and the logits ``(batch, tag)``.
 
         Args:
             images: Scaled log-mels ``(batch, 1, mel, frame)``.
@@ -119,6 +119,6 @@ class VGGNetwork(nn.Module):
         return outputs, self.tags(x[:, :, 0].transpose(1, 2).flatten(1))
 
     def blocks(self) -> list[nn.Module]:
-        """Return the stages."""
+        """Return the five convolutional layers."""
         first, *others = self.stages
         return [nn.ModuleList([self.norm, first]), *others]

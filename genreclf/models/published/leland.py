@@ -1,4 +1,4 @@
-"""The networks of lelandroberts97/Musical_Genre_Classification, on whole tracks."""
+"""The networks of lelandroberts97/Musical_Genre_Classification, which take whole tracks."""
 
 from typing import Unpack
 
@@ -11,11 +11,11 @@ from genreclf.training.module import Training
 
 
 class LelandFFNN(WholeTrack):
-    """Three layers over the flattened track (lelandroberts97/Musical_Genre_Classification; Liang, Sun and Wen).
+    """Three hidden layers on the flattened track (lelandroberts97/Musical_Genre_Classification; Liang, Sun and Wen).
 
     Args:
-        resize: ``pad``, or ``shear`` as published, see `WholeTrack.resized`.
-        **training: Of `GenreClassifier`.
+        resize: How to resize a track: ``pad``, or ``shear`` as published; see `WholeTrack.resized`.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
@@ -40,8 +40,8 @@ class LelandCNN(WholeTrack):
     """Two convolutions and two linear layers (lelandroberts97/Musical_Genre_Classification).
 
     Args:
-        resize: ``pad``, or ``shear`` as published, see `WholeTrack.resized`.
-        **training: Of `GenreClassifier`.
+        resize: How to resize a track: ``pad``, or ``shear`` as published; see `WholeTrack.resized`.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:

@@ -1,7 +1,7 @@
-"""The networks of "CRNN based Music Genre Classification" (Liang, Sun and Wen), on whole tracks.
+"""The networks of "CRNN based Music Genre Classification" (Liang, Sun and Wen), which take whole tracks.
 
-Its feed-forward network is that of `genreclf.models.published.leland`. What the paper leaves open is assumed as Keras
-does it by default, without batch norm, which the paper does not name.
+The paper's feed-forward network is the one in `genreclf.models.published.leland`. Details that the paper does not
+mention are assumed to be the defaults of Keras. There is no batch normalization, because the paper does not mention it.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from genreclf.training.module import Training
 class LiangCNN(WholeTrack):
     """Four 4x4 convolutions and two linear layers (Liang, Sun and Wen).
 
-    Assumed: 16, 32, 64 and 64 channels, no padding, 64 units.
+    Details that the paper does not give are assumed: 16, 32, 64 and 64 channels, no padding, 64 units.
 
     Args:
-        resize: ``pad``, or ``shear`` as the lineage of the paper has it, see `WholeTrack.resized`.
-        **training: Of `GenreClassifier`.
+        resize: How to resize a track: ``pad``, or ``shear`` as assumed for the paper; see `WholeTrack.resized`.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
@@ -42,11 +42,12 @@ class LiangCNN(WholeTrack):
 class LiangCRNN(WholeTrack):
     """Four 3x3 convolutions and two LSTMs (Liang, Sun and Wen; laid out as in Choi et al., 2017).
 
-    Assumed: 64, 128, 128 and 128 channels; six steps of 128 values; the last output of the second LSTM goes on.
+    Details that the paper does not give are assumed: 64, 128, 128 and 128 channels; sequences of six steps of 128
+    values; only the last output of the second LSTM is used.
 
     Args:
-        resize: ``pad``, or ``shear`` as the lineage of the paper has it, see `WholeTrack.resized`.
-        **training: Of `GenreClassifier`.
+        resize: How to resize a track: ``pad``, or ``shear`` as assumed for the paper; see `WholeTrack.resized`.
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     def __init__(self, *, resize: Resize = "pad", **training: Unpack[Training]) -> None:
@@ -69,7 +70,7 @@ class LiangCRNN(WholeTrack):
 
 
 class LastStep(nn.Module):
-    """``(batch, step, feature)`` to ``(batch, feature)``."""
+    """Selects the last step of a sequence: ``(batch, step, feature)`` to ``(batch, feature)``."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the last step."""
@@ -79,7 +80,7 @@ class LastStep(nn.Module):
 def _stack(
     channels: Sequence[int], pools: Sequence[tuple[int, int]], *, kernel: int, padding: int, dropout: float
 ) -> nn.Sequential:
-    """Return convolutions, each with ReLU, pooling by (mels, frames) and dropout."""
+    """Return convolutions, each followed by ReLU, max pooling over (mel bands, frames), and dropout."""
     inputs = [1, *channels]
     return nn.Sequential(
         *(

@@ -11,10 +11,10 @@ from genreclf.training.module import Training
 
 
 class WuCNN(FixedInput):
-    """Two convolutions and an output layer (README of wu2ming/Song-Classification; its code is gone).
+    """Two convolutions and an output layer (README of wu2ming/Song-Classification; the code is no longer published).
 
-    What the README leaves open is taken from the author's second network: 64 and 128 channels, 3x3, batch norm, ReLU,
-    pooling by 2.
+    Details that the README does not give are taken from the author's second network: 64 and 128 channels, 3x3 filters,
+    batch normalization, ReLU, and pooling by 2.
     """
 
     def __init__(self, **training: Unpack[Training]) -> None:

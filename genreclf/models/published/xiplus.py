@@ -1,4 +1,4 @@
-"""The networks of XiplusChenyu/Musical-Genre-Classification, on chunks of some seconds."""
+"""The networks of XiplusChenyu/Musical-Genre-Classification, which take chunks of a few seconds."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Unpack
@@ -12,7 +12,7 @@ from genreclf.models.published.fixed import FixedInput
 from genreclf.training.module import Training
 
 SequenceOf = Literal["time", "channels"]
-"""What a recurrent layer reads, see `sequence_of`."""
+"""Axis that a recurrent layer reads as a sequence, see `sequence_of`."""
 
 
 class XiplusCNN(FixedInput):
@@ -33,12 +33,12 @@ class XiplusCNN(FixedInput):
 class XiplusCRNN1(FixedInput):
     """Three convolutions and a GRU (``CrnnModel`` of XiplusChenyu/Musical-Genre-Classification).
 
-    wu2ming/Song-Classification has the same, its convolutions drawn as PyTorch does by default.
+    wu2ming/Song-Classification has the same network with convolutions initialized as PyTorch does by default.
 
     Args:
-        sequence: What the GRU reads: ``time``, or ``channels`` as published, see `sequence_of`.
-        glorot: Draw the convolutions as in Glorot and Bengio (2010).
-        **training: Of `GenreClassifier`.
+        sequence: Axis that the GRU reads: ``time``, or ``channels`` as published; see `sequence_of`.
+        glorot: Whether to initialize the convolutions as in Glorot and Bengio (2010).
+        **training: Arguments passed on to `GenreClassifier`.
     """
 
     channels: ClassVar[tuple[int, ...]] = (64, 128, 256)
@@ -62,7 +62,7 @@ class XiplusCRNN1(FixedInput):
 
 
 class XiplusCRNN2(XiplusCRNN1):
-    """Four convolutions and a GRU on 8.2 s (``CrnnLongModel`` of XiplusChenyu/Musical-Genre-Classification)."""
+    """Four convolutions and a GRU, for 8.2 s (``CrnnLongModel`` of XiplusChenyu/Musical-Genre-Classification)."""
 
     mels: ClassVar[int] = 256
     frames: ClassVar[int] = 256
@@ -73,7 +73,7 @@ class XiplusCRNN2(XiplusCRNN1):
 
 
 class XiplusRCNN(FixedInput):
-    """A GRU over time, then convolutions over its outputs (``RnnModel`` of the same repository)."""
+    """A GRU over time, then convolutions (``RnnModel`` of XiplusChenyu/Musical-Genre-Classification)."""
 
     mels: ClassVar[int] = 256
     frames: ClassVar[int] = 256
@@ -94,21 +94,21 @@ class XiplusRCNN(FixedInput):
 
 
 class FramesFirst(nn.Module):
-    """``(batch, mel, frame)`` to ``(batch, frame, mel)``."""
+    """Swaps mel bands and frames: ``(batch, mel, frame)`` to ``(batch, frame, mel)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Swap the two."""
+        """Return the spectrograms with the frames first."""
         return x.transpose(1, 2)
 
 
 class ChannelsAsSequence(nn.Module):
-    """``(batch, channel, mel, frame)`` viewed as ``(batch, mel, channel * frame)`` without moving anything.
+    """Views ``(batch, channel, mel, frame)`` as ``(batch, mel, channel * frame)``, without permuting the axes.
 
-    A step is then a group of neighboring channels with all their mels and frames.
+    A step of the sequence is then a group of neighboring channels with all their mel bands and frames.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Split the values, in the order channel, mel, frame, into as many steps as there are mels."""
+        """Split the values, in the order channel, mel, frame, into as many steps as there are mel bands."""
         return x.reshape(x.shape[0], x.shape[2], -1)
 
 
@@ -116,8 +116,11 @@ def sequence_of(kind: SequenceOf) -> nn.Module:
     """Return the layer that turns ``(batch, channel, mel, frame)`` into a sequence of steps.
 
     Args:
-        kind: ``time``: a step is a frame. ``channels``: the published networks' fault, a view without a permutation,
-            after which a step is a group of channels and the recurrent layer never reads time.
+        kind: With ``time``, a step is a frame. ``channels`` reproduces a fault of the published networks, a view
+            without a permutation: a step is a group of channels, so that the recurrent layer never reads time.
+
+    Raises:
+        ValueError: `kind` is neither ``time`` nor ``channels``.
     """
     kinds: dict[str, nn.Module] = {"time": FramesAsSequence(), "channels": ChannelsAsSequence()}
     if kind not in kinds:
@@ -128,10 +131,15 @@ def sequence_of(kind: SequenceOf) -> nn.Module:
 def convolutions(
     channels: Sequence[int], pools: Sequence[int], kernels: Sequence[int] | None = None, *, glorot: bool = True
 ) -> nn.Sequential:
-    """Return convolutions with bias and padding 1, each with batch norm, ReLU and square max pooling.
+    """Return convolutions with bias and padding 1, each with batch normalization, ReLU and square max pooling.
 
-    Pooling comes before the ReLU, which gives the same values sooner. With `glorot` they are drawn as in Glorot and
-    Bengio (2010).
+    Pooling comes before the ReLU, which gives the same values in less time.
+
+    Args:
+        channels: Number of output channels of each convolution.
+        pools: Height and width of the pooling window after each convolution.
+        kernels: Height and width of the filters of each convolution; 3 by default.
+        glorot: Whether to initialize the convolutions as in Glorot and Bengio (2010).
     """
     inputs = [1, *channels]
     sizes = kernels or [3] * len(channels)
@@ -152,5 +160,5 @@ def convolutions(
 
 
 def linear(inputs: int, outputs: int) -> nn.Sequential:
-    """Return a linear layer with ReLU and dropout."""
+    """Return a linear layer followed by ReLU and dropout."""
     return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(inplace=True), nn.Dropout(0.5))
