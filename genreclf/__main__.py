@@ -48,7 +48,7 @@ def main() -> None:
     except BrokenPipeError:
         if command == "train":
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # The reader is gone, as `head` is early.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # The reader has ended, such as `head`.
         raise SystemExit(BROKEN_PIPE) from None
     except SystemExit as end:
         if command != "train" and isinstance(end.__context__, BrokenPipeError):  # Rich exits by itself.

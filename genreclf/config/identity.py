@@ -43,7 +43,7 @@ def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[s
 
 
 def _without_effect(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield keys whose value has no effect, such as that of ``features.f_min=0``; earlier versions may lack the key."""
+    """Yield keys whose value has no effect, as in ``features.f_min=0``; runs of earlier versions may lack such keys."""
     switches = ("features.f_min", "features.f_max", "model.center_bands", "encoder.centered")
     yield from (key for key in switches if not settings.get(key))
     yield from (key for key, value in LEFT_TO_CLASSES.items() if settings.get(key) == value)

@@ -18,7 +18,7 @@ from genreclf.config.keys import CONFIG_DIR, hint, without_package
 from genreclf.errors import UserError, first_line
 
 SINGLE = ("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
-"""Groups of which a run has one option; the options of other groups can be combined."""
+"""Groups from which a run uses exactly one option; the options of other groups can be combined."""
 
 OF_A_RESOLVER = "UserError raised while resolving interpolation: "
 """Prefix that OmegaConf adds to the message of a `UserError` raised by one of genreclf's resolvers."""
@@ -46,7 +46,7 @@ def check_options(arguments: Sequence[str]) -> None:
 
 
 def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
-    """Raise a `UserError` if several options are given for a group of which a run has one, or an unsupported sweep.
+    """Raise a `UserError` for several options of a group from which a run uses one, or for an unsupported sweep.
 
     Args:
         overrides: Overrides that the user typed.

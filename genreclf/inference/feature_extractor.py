@@ -42,7 +42,7 @@ BLOCK_SAMPLES = WAVEFORM_SAMPLES << 14
 
 @dataclass(frozen=True)
 class SongFeatures:
-    """The features of a song."""
+    """Features of a song, as a model takes them, with times and a spectrogram for display."""
 
     log_mel_q: Tensor
     """Quantized log-mel spectrogram, shape ``(frame, mel)``; memory-mapped, and valid only within the context of

@@ -1,4 +1,4 @@
-"""The prediction of a model for a song."""
+"""The prediction of a model for a song, as a whole and over time."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
