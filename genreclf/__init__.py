@@ -1,17 +1,17 @@
-"""Music genre classification experiments: honest splits, an interval with every score, one command per run.
+"""Music genre classification experiments: honest splits, a confidence interval with every score, one command per run.
 
 Glossary, used the same way in every file:
 
-- **track**: one audio file (GTZAN's last 30 s); **clip**: what is cut out of a track; **frame**: a spectrogram column.
+- **track**: one audio file (30 s long in GTZAN); **clip**: an excerpt of a track; **frame**: a spectrogram column.
 - **genre**: a class.
-- **dataset**: where tracks come from; **split**: which tracks train, validate and test; **subset**: one of these three.
+- **dataset**: a source of tracks; **split**: which tracks train, validate and test; **subset**: one of these three.
 - **segment**: a part of a track that belongs to a subset; the whole track, except in the leaky ``chunk`` split.
 - **store**: features of a dataset, such as its log-mel spectrograms, computed once and kept on disk.
 - **run**: one training with its directory; **sweep**: many runs.
-- **leaky**: of a score whose test tracks, or segments of them, were seen in training.
+- **leaky**: describes a score whose test tracks, or segments of them, were seen in training.
 
-Names end in their unit: ``_s`` for seconds, ``_samples``, ``_frames``, ``_db``. Spectrograms are
-``(batch, mel, frame)``, logits are ``(batch, genre)``.
+Names of quantities end in their unit: ``_s`` for seconds, ``_samples``, ``_frames``, ``_db``. Spectrograms have the
+shape ``(batch, mel, frame)``, logits ``(batch, genre)``.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ def train(*overrides: str, config_dir: str | PathLike[str] | None = None) -> "Ru
 
     Args:
         *overrides: Options and settings, such as ``"experiment=quickstart"`` or ``"model.dropout=0.3"``.
-        config_dir: Folder of your own options, in addition to those of genreclf.
+        config_dir: Folder with your own options, in addition to those of genreclf.
 
     Returns:
         An object with the run directory as ``path``, the metrics as ``metrics`` and the test accuracy as ``accuracy``.
 
     Raises:
-        UserError: A setting or the data are not as they should be; the message says what to do.
+        UserError: A setting or the data cannot be used; the message says what to do.
     """
     from genreclf.cli.compose import checked_run
     from genreclf.experiment.run import run
@@ -48,16 +48,17 @@ def train(*overrides: str, config_dir: str | PathLike[str] | None = None) -> "Ru
 def load(run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
     """Load the trained model of a run directory for prediction.
 
-    The directory may come from somebody else: only code of genreclf runs, unless you trust other modules.
+    The directory may come from somebody else: only code of genreclf is run, unless you trust other modules.
 
     Args:
-        run: A run directory; its ``config.yaml`` and ``checkpoints/best.ckpt`` are enough.
-        device: Where the network computes: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        trust: Modules whose model classes the run may name, such as ``my_model``. One that is imported already, or a
-            class of the running script, need not be named.
+        run: Path of a run directory; its ``config.yaml`` and ``checkpoints/best.ckpt`` are enough.
+        device: Device to run the network on: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        trust: Modules whose model classes the run may use, such as ``my_model``. Modules that are already imported,
+            and classes of the running script, need not be listed.
 
     Raises:
-        UserError: It is not a run directory, its checkpoint is missing or damaged, or its model is from another module.
+        UserError: `run` is not a run directory, its checkpoint is missing or damaged, or its model is defined in a
+            module that is not trusted.
     """
     from genreclf.inference.predictor import GenrePredictor
 

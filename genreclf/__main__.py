@@ -21,21 +21,21 @@ from genreclf.escaping import say
 
 
 def main() -> None:
-    """Run a command, and turn a user's mistake into one sentence and exit code 2."""
+    """Run a command; report an error that the user can correct in one sentence, without a traceback."""
     arguments = sys.argv[1:]
     if arguments[:1] in (["-h"], ["--help"]) and (asked := [word for word in arguments if word in COMMANDS]):
         arguments = [asked[0], "--help"]
     is_named = bool(arguments) and arguments[0] in COMMANDS
     command, rest = (arguments[0], arguments[1:]) if is_named else ("train", arguments)
-    # As `python -m` does, for the modules that a configuration names.
-    with suppress(FileNotFoundError):  # It may have been deleted.
+    # Make modules of the working directory importable, as `python -m` does: a configuration may name them.
+    with suppress(FileNotFoundError):  # The working directory may have been deleted.
         if not sys.flags.safe_path and os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
     # Skip the final garbage collection, which takes more than a second with PyTorch.
     atexit.register(gc.freeze)
-    # Let Hydra raise what goes wrong instead of printing it and ending with exit code 1.
+    # Let Hydra raise errors instead of printing them and exiting with code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Our launcher has the name of the plugin's, whose schema it should have.
+    # Our launcher deliberately has the same name, and thus the same schema, as the plugin's.
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against ConfigStore schema")
     try:
         if arguments == ["--version"]:
@@ -48,10 +48,10 @@ def main() -> None:
     except BrokenPipeError:
         if command == "train":
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # What read it is gone, as `head` after a line.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # The reader has ended, such as `head`.
         raise SystemExit(BROKEN_PIPE) from None
     except SystemExit as end:
-        if command != "train" and isinstance(end.__context__, BrokenPipeError):  # Rich has its own end for it.
+        if command != "train" and isinstance(end.__context__, BrokenPipeError):  # Rich exits by itself.
             raise SystemExit(BROKEN_PIPE) from None
         raise
     except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _end(error: Exception, *, debug: bool, can_sweep: bool) -> SystemExit:
-    """Print the mistake and return the end of the program."""
+    """Print the error and return the exception that ends the program."""
     if debug:
         traceback.print_exception(error)
     elif (

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, and checked as they are read."""
+"""Write checkpoints atomically, and check them when they are read."""
 
 import copy
 import io
@@ -22,24 +22,27 @@ from genreclf.limits import refuse_device
 from genreclf.run_directory import CHECKSUM_BYTES, atomic_path, check_checksum, checksum
 
 WAITING = 2
-"""Checkpoints that wait to be written in the background: an epoch's two."""
+"""Maximum number of checkpoints that wait to be written in the background: the two of one epoch."""
 
 IN_MEMORY = {"cpu", "meta"}
-"""Types of devices from which nothing has to be copied."""
+"""Types of devices whose tensors need not be copied before they are saved."""
 
 SMALL_BYTES = 2**20
-"""Tensors up to this size are copied from a device together, since each copy takes as long as one of this size."""
+"""Tensors up to this many bytes are copied from a device together, since even a tiny copy takes as long as a copy of
+this size."""
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Keep the previous checkpoint until the new one lies on the disk; check what is read.
+    """Checkpoint IO that keeps the previous checkpoint until the new one is on the disk, and checks what it reads.
 
     Lightning's own checkpoint IO writes to the temporary folder and moves the result. If that folder is on another file
-    system, moving means copying, and a kill or a full disk leaves a partial checkpoint in place of a complete one.
+    system, moving means copying, and a killed process or a full disk leaves a partial checkpoint in place of a complete
+    one.
 
     Attributes:
-        in_background: Whether `save_checkpoint` returns once the checkpoint is in memory, and a thread writes it; a
-            later call raises its errors. Writing takes as long as a GPU needs for an epoch of a small network.
+        in_background: Whether `save_checkpoint` returns as soon as the checkpoint is in memory, while a thread writes
+            it; errors of the thread are raised by a later call. Writing a checkpoint takes as long as a GPU needs for
+            an epoch of a small network.
     """
 
     def __init__(self) -> None:
@@ -52,7 +55,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint and its checksum.
 
         Raises:
-            OSError: It cannot be written; what `path` held before is left as it was.
+            OSError: The checkpoint cannot be written; the previous content of `path` is kept.
         """
         content = io.BytesIO()
         with serialization.patch("save.compute_crc32", False):  # type: ignore[attr-defined]
@@ -69,13 +72,13 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """Wait until all checkpoints are written, or all but the last `all_but`.
 
         Raises:
-            OSError: One could not be written.
+            OSError: A checkpoint could not be written.
         """
         while len(self._pending) > all_but:
             self._pending.popleft().result()
 
     def teardown(self) -> None:
-        """Write what is left, at the end of a training."""
+        """Finish writing all checkpoints at the end of training."""
         try:
             self.finish()
         finally:
@@ -87,18 +90,18 @@ class SafeCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Return a checkpoint, see the function `load_checkpoint`; the other arguments change nothing."""
+        """Return a checkpoint as `genreclf.checkpoint.load_checkpoint` does; all arguments but `path` are ignored."""
         return load_checkpoint(Path(path))
 
 
 def in_memory(checkpoint: Any) -> Any:
-    """Return a checkpoint whose small tensors were copied from their device together, instead of one by one."""
+    """Return a checkpoint whose small tensors have been copied to the CPU together instead of one by one."""
     groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
     for tensor in {id(tensor): tensor for tensor in _small_tensors(checkpoint)}.values():
         groups[tensor.device, tensor.dtype].append(tensor)
     copies: dict[int, Tensor] = {}
     for tensors in groups.values():
-        # In the order in which they lie in the memory of the device, and back with the same strides.
+        # Copy the values in the order of the device's memory, and restore the strides afterwards.
         flat = torch.cat([values.as_strided((values.numel(),), (1,)) for values in tensors]).cpu()
         parts = torch.split(flat, [values.numel() for values in tensors])
         for values, part in zip(tensors, parts, strict=True):
@@ -107,7 +110,7 @@ def in_memory(checkpoint: Any) -> Any:
 
 
 def _small_tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the small tensors of a checkpoint that lie on devices, but for views with gaps."""
+    """Yield the small tensors of a checkpoint that are on another device than the CPU, except for views with gaps."""
     if isinstance(value, dict | list | tuple):
         parts: Iterable[Any] = value.values() if isinstance(value, dict) else value
         for part in parts:
@@ -121,9 +124,9 @@ def _small_tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _replaced(value: Any, copies: Mapping[int, Tensor]) -> Any:
-    """Return a checkpoint with other tensors, and leave the given one as it is."""
+    """Return a new checkpoint in which tensors are replaced by their `copies`, which are keyed by ``id(tensor)``."""
     if isinstance(value, dict):
-        made = copy.copy(value)  # With what else a module's state has.
+        made = copy.copy(value)  # Keeps attributes of the dictionary, such as a state_dict's _metadata.
         made.update({key: _replaced(part, copies) for key, part in value.items()})
         return made
     if type(value) in (list, tuple):
@@ -132,7 +135,7 @@ def _replaced(value: Any, copies: Mapping[int, Tensor]) -> Any:
 
 
 def _write(content: io.BytesIO, path: Path) -> None:
-    """Write what `torch.save` wrote into memory, a ZIP archive, in the place of `path`, with a checksum as comment."""
+    """Write an in-memory ZIP archive of `torch.save` to `path`, with a checksum as the archive's comment."""
     _sum_records(content)
     content.seek(-2, os.SEEK_END)  # An archive ends with the length of its comment.
     content.write(CHECKSUM_BYTES.to_bytes(2, "little"))
@@ -144,7 +147,7 @@ def _write(content: io.BytesIO, path: Path) -> None:
 
 
 def _sum_records(content: io.BytesIO) -> None:
-    """Write the CRC-32 of each record in place of `torch.save`, which spends half of its time on them."""
+    """Fill in the CRC-32 of each record of the archive, for which `torch.save` would need half of its time."""
     with zipfile.ZipFile(content) as archive:
         entry, records = archive.start_dir, archive.infolist()
     view = content.getbuffer()
@@ -160,7 +163,10 @@ def _sum_records(content: io.BytesIO) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint on the CPU, unchecked if old and without checksum; `UserError` if missing or damaged."""
+    """Return a checkpoint with its tensors on the CPU; raise `UserError` if it is missing or damaged.
+
+    Checkpoints of earlier versions have no checksum; of these, only the structure is checked.
+    """
     try:
         refuse_device(path)
         content = path.read_bytes()
@@ -174,7 +180,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         _check_size(content)
         checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         _check_parts(checkpoint)
-    except Exception as error:  # Damage can look like anything.
+    except Exception as error:  # A damaged file can raise any exception.
         raise UserError(
             f"The checkpoint {path} is damaged; restore a copy, or delete {path.parent.parent} and train again."
         ) from error
@@ -182,14 +188,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_size(content: bytes) -> None:
-    """Check that an archive unpacks to no more bytes than it has; PyTorch does not compress checkpoints."""
+    """Check that an archive does not unpack to more bytes than its own size: PyTorch does not compress checkpoints."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > len(content):
             raise ValueError("it unpacks to more bytes than it has")
 
 
 def _check_parts(checkpoint: Any) -> None:
-    """Check that a checkpoint holds weights, and that its other entries have the right types."""
+    """Check that a checkpoint contains weights, and that its other entries have the right types."""
     for name, kind in (("state_dict", dict), ("hyper_parameters", dict), ("epoch", int)):
         if not isinstance(checkpoint.get(name, kind()), kind):
             raise TypeError(f"{name} is not a {kind.__name__}")

@@ -1,4 +1,4 @@
-"""Reading and writing ``config.yaml`` as plain data: reading it runs nothing and takes little memory."""
+"""Read and write ``config.yaml`` as plain data; reading it runs no code and takes little memory."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 LARGEST_BYTES = 2**16
-"""How large a ``config.yaml`` may be; those that training writes have a few kilobytes."""
+"""Maximum size of a ``config.yaml`` in bytes; training writes a few kilobytes."""
 
 
 SECTIONS = (
@@ -18,7 +18,7 @@ SECTIONS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses aliases, with which a kilobyte can stand for gigabytes."""
+    """YAML loader that refuses aliases, with which a kilobyte can expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -27,18 +27,20 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes repeated values in full instead of as aliases, which `_Loader` refuses."""
+    """YAML dumper that writes repeated values in full instead of as aliases, which `_Loader` refuses."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def parse_config(path: Path) -> dict[str, Any]:
-    """Return what a file holds: dictionaries with text or numbers as keys, lists, text, numbers, truth values and null.
+    """Return the content of a ``config.yaml`` as nested dictionaries, lists, strings, numbers, booleans and None.
+
+    Keys of the dictionaries are strings or numbers.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It holds something else, an alias, or an interpolation; the message says what.
+        OSError: The file cannot be read.
+        ValueError: The file contains anything else, an alias, or an interpolation; the message says what.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -47,10 +49,10 @@ def parse_config(path: Path) -> dict[str, Any]:
     if len(content) > LARGEST_BYTES:
         raise ValueError(f"it is larger than {LARGEST_BYTES} bytes")
     try:
-        config = yaml.load(content.decode("utf-8"), _Loader)  # A SafeLoader that allows less.
+        config = yaml.load(content.decode("utf-8"), _Loader)  # _Loader is a restricted SafeLoader.
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    except (yaml.YAMLError, AttributeError, LookupError, TypeError) as error:  # The last three for odd scalars.
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError) as error:  # Malformed scalars raise the last three.
         raise ValueError(" ".join(str(error).split())) from None
     if not isinstance(config, dict):
         raise ValueError("it has no settings")
@@ -67,7 +69,15 @@ def dump_config(config: Mapping[str, Any]) -> str:
 
 
 def check_resolved(value: Any, key: str = "") -> None:
-    """Check that a configuration or a part of it is plain data without interpolations; a `ValueError` names the key."""
+    """Check that a configuration, or a part of one, is plain data without interpolations.
+
+    Args:
+        value: Configuration, or one of its values.
+        key: Dotted key of `value`, for the message.
+
+    Raises:
+        ValueError: A value is not plain data or contains an interpolation; the message names its key.
+    """
     if isinstance(value, dict):
         for name, entry in value.items():
             if not isinstance(name, str | int | float) or "${" in str(name):

@@ -1,4 +1,4 @@
-"""The devices that PyTorch can use: finding one, why one cannot be used, and computing exactly on them."""
+"""Find the devices that PyTorch can use, explain why one cannot be used, and compute exactly on them."""
 
 import os
 import re
@@ -16,22 +16,25 @@ from genreclf.errors import UserError
 from genreclf.escaping import say
 
 NVIDIA, DISPLAY = "0x10de", "0x03"
-"""A maker of GPUs, and the kind of device that they are, in the numbers of PCI."""
+"""PCI vendor ID of NVIDIA, and the prefix of the PCI class codes of display controllers."""
 
 NO_MEMORY = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
-"""In the messages of devices and their libraries that have no memory left."""
+"""Parts of the error messages of devices and their libraries when no memory is left."""
 
 UNUSABLE = ("no kernel image is available", "busy or unavailable", "not compatible with devices")
-"""In the messages about a GPU that this PyTorch was not built for, or that another process keeps to itself."""
+"""Parts of the error messages for a GPU that PyTorch was not built for, or that another process uses exclusively."""
 
 DEVICE_TYPES = {"cpu", "cuda", "mps"}
-"""Types of the devices that a network can be put on."""
+"""Types of devices that a network can run on."""
 
 
 def first_device(accelerator: str) -> torch.device:
-    """Return the first device of a Lightning accelerator, or of the best one for ``auto``; the CPU if it has none.
+    """Return the first available device of a Lightning accelerator; the CPU if there is none.
 
-    Of several GPUs, it is this thread's current device.
+    Of several GPUs, the current device of this thread is returned.
+
+    Args:
+        accelerator: ``cpu``, ``gpu`` or ``mps``, or ``auto`` for the best one that is available.
     """
     if accelerator in ("auto", "gpu") and torch.cuda.is_available():
         is_chosen = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -45,11 +48,11 @@ def find_device(name: str) -> torch.device:
     """Return a device of this machine.
 
     Args:
-        name: As PyTorch calls it, such as ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; or ``auto``: a GPU if there is one.
-            If there is one that PyTorch cannot use, a note says so.
+        name: Name of the device in PyTorch, such as ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; or ``auto`` for a GPU if
+            there is one and the CPU otherwise. A note is printed if there is a GPU that PyTorch cannot use.
 
     Raises:
-        UserError: There is not one of this name.
+        UserError: There is no device of this name.
     """
     if name == "auto":
         device = first_device("auto")
@@ -74,7 +77,11 @@ def find_device(name: str) -> torch.device:
 
 
 def gpu_problem(devices: Path = Path("/sys/bus/pci/devices")) -> str | None:
-    """Say why PyTorch cannot use the NVIDIA GPU of this machine; None if it can, or if Linux lists none."""
+    """Return why PyTorch cannot use the NVIDIA GPU of this machine; None if it can, or if Linux lists no such GPU.
+
+    Args:
+        devices: Folder in which Linux lists the PCI devices.
+    """
     if torch.cuda.is_available() or not any(_is_nvidia_gpu(device) for device in devices.glob("*")):
         return None
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) in ("", "-1"):
@@ -94,7 +101,11 @@ def _is_nvidia_gpu(device: Path) -> bool:
 
 
 def cuda_versions() -> dict[str, Any]:
-    """Return the versions of CUDA and cuDNN that PyTorch uses; raise `UserError` if cuDNN does not know this GPU."""
+    """Return the versions of CUDA and cuDNN, and those of NCCL and the NVIDIA driver if they can be found.
+
+    Raises:
+        UserError: cuDNN cannot use the GPU.
+    """
     with device_errors(""):
         versions = {"cuda": torch.version.cuda, "cudnn": cudnn.version()}  # type: ignore[no-untyped-call]
     if torch.distributed.is_available() and torch.distributed.is_nccl_available():
@@ -108,13 +119,17 @@ def cuda_versions() -> dict[str, Any]:
 
 @contextmanager
 def device_errors(way_out: str) -> Iterator[None]:
-    """Turn PyTorch's errors of a device, such as too little memory, into a `UserError` that says what to do."""
+    """Turn PyTorch's device errors, such as too little memory, into a `UserError` that says what to do.
+
+    Args:
+        way_out: What the user can do if the device is out of memory, for the message.
+    """
     try:
         yield
     except RuntimeError as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
-            # Beside how much was wanted, PyTorch's sentences tell programmers how to set its allocator.
+            # The first sentences say how much memory was needed; the rest is advice on PyTorch's allocator.
             found = "; ".join(text.splitlines()[0].split(". ")[:3])
             raise UserError(f"The device is out of memory ({found}): {way_out}.") from error
         if any(words in text for words in UNUSABLE):
@@ -129,7 +144,7 @@ def device_errors(way_out: str) -> Iterator[None]:
 
 
 class _Exactly:
-    """How many threads are within `exactly`, and the switches to reset when the last one leaves."""
+    """Number of threads inside `exactly`, and the settings to restore when the last one leaves."""
 
     lock = Lock()
     threads = 0
@@ -138,13 +153,13 @@ class _Exactly:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Compute in float32 without shortcuts such as TF32, and on GPUs with deterministic algorithms.
+    """Compute in full float32 precision, without shortcuts such as TF32, and with deterministic algorithms on GPUs.
 
-    PyTorch's switches apply to the whole process, so they are reset when the last of several threads leaves.
+    PyTorch's settings for this apply to the whole process; they are restored when the last of several threads leaves.
     """
     with _Exactly.lock:
         if not _Exactly.threads:
-            # Its own default for `enabled` would turn cuDNN off.
+            # The default for `enabled` would turn cuDNN off.
             flags = cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
             _Exactly.switches.enter_context(flags)
             _Exactly.switches.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())

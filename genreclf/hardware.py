@@ -1,4 +1,4 @@
-"""Find the devices of a machine and the precision that they compute fast; record the environment of a run."""
+"""Choose the devices of a run and a precision that they compute fast; record the environment of a run."""
 
 import ctypes
 import importlib.metadata
@@ -20,27 +20,28 @@ from genreclf.errors import UserError
 PACKAGES = ("genreclf", "torch", "torchaudio", "lightning", "torchmetrics", "hydra-core", "omegaconf", "wandb", "numpy")
 
 _MAPS_AT_MOST, _TRIM_NEVER = (-4, 0), (-1, -1)
-"""glibc's ``mallopt``: M_MMAP_MAX and M_TRIM_THRESHOLD, each with the value it gets."""
+"""Arguments of glibc's ``mallopt``: the parameters M_MMAP_MAX and M_TRIM_THRESHOLD, each with its new value."""
 
 VOLTA = (7, 0)
-"""Compute capability of the first NVIDIA GPUs with tensor cores, which multiply fp16."""
+"""Compute capability of the first NVIDIA GPUs with tensor cores, which multiply in fp16."""
 
 
 def cores() -> int:
-    """Return how many cores this process may use, which a cluster may have made fewer than the machine has."""
+    """Return the number of CPU cores that this process may use; on a cluster, these may be fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve_devices(accelerator: str, devices: int | str | list[int], ranks: int = 1) -> int:
-    """Return how many devices a run has, on all machines.
+    """Return the number of devices of a run, on all machines together.
 
     Args:
         accelerator: ``auto``, ``cpu``, ``gpu`` or ``mps``.
-        devices: How many; ``auto``: all GPUs, or one process on the CPU; -1: all GPUs; or the numbers of the GPUs.
-        ranks: How many processes torchrun or srun started, which is how many ``auto`` and -1 mean then.
+        devices: Number of devices; ``auto`` for all GPUs, or one process on the CPU; -1 for all GPUs; or a list of the
+            indices of the GPUs.
+        ranks: Number of processes that torchrun or srun started; if above 1, ``auto`` and -1 mean this number.
 
     Raises:
-        UserError: There are no GPUs to count or to choose from.
+        UserError: `devices` is -1 and there is no GPU, or a GPU in the list does not exist.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() and accelerator in ("auto", "gpu") else 0
     if isinstance(devices, list):
@@ -59,7 +60,11 @@ def resolve_devices(accelerator: str, devices: int | str | list[int], ranks: int
 
 
 def resolve_accelerator(accelerator: str, devices: int) -> str:
-    """Return ``cpu``, ``gpu`` or ``mps`` for what was asked for; raise `UserError` if there are too few devices."""
+    """Return the accelerator to use, resolving ``auto`` to ``cpu``, ``gpu`` or ``mps``.
+
+    Raises:
+        UserError: This machine has fewer than `devices` devices of this kind.
+    """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     if accelerator == "auto":
@@ -76,10 +81,12 @@ def resolve_accelerator(accelerator: str, devices: int) -> str:
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return the precision to train in; ``auto`` is bf16 where the hardware multiplies it, else fp16 on tensor cores.
+    """Return the precision to train in, resolving ``auto`` to the fastest one that the hardware supports.
+
+    ``auto`` is bf16 where the hardware supports it, else fp16 on GPUs with tensor cores, else float32.
 
     Raises:
-        UserError: The hardware does not have the precision asked for.
+        UserError: The hardware does not support the requested precision.
     """
     has_bf16 = _has_bf16(accelerator)
     if precision == "auto":
@@ -97,9 +104,9 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 def reuse_memory() -> None:
     """Make the C library keep freed memory, so that the next training step can reuse it.
 
-    A training step on a CPU allocates and frees the same large tensors each time, as does the transform of a track, and
-    glibc maps each of them anew. The kernel then clears them page by page, which takes a third to a half of a step of
-    ``crnn``. Other C libraries are left alone.
+    Each training step on a CPU allocates and frees the same large tensors, as does computing the spectrogram of a
+    track, and glibc maps each of them anew. The kernel then clears the memory page by page, which takes a third to half
+    of a training step of ``crnn``. C libraries other than glibc are not changed.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -108,24 +115,28 @@ def reuse_memory() -> None:
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
-    """Return the memory that this process may use: the machine's, or less in a container or in a job of a cluster."""
+    """Return the memory in bytes that this process may use: the machine's, or less in a container or a cluster job.
+
+    Args:
+        root: Root folder below which ``/proc`` and ``/sys`` are read.
+    """
     limits = [sys.maxsize]
     if hasattr(os, "sysconf"):  # Not on Windows.
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for file in _limits(root):
-        with suppress(OSError, ValueError):  # It is not there, or says "max".
+        with suppress(OSError, ValueError):  # The file is missing, or contains "max".
             limits.append(int(file.read_text()))
     return min(limits)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the free memory of a device that has memory of its own, such as a GPU."""
+    """Return the free memory in bytes of a device that has memory of its own, such as a GPU."""
     free, _ = torch.get_device_module(device).mem_get_info(device)
     return int(free)
 
 
 def _limits(root: Path) -> Iterator[Path]:
-    """Yield where Linux's control groups of this process, and the groups around them, limit its memory."""
+    """Yield the files in which the Linux control groups of this process, and their parents, limit its memory."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -138,7 +149,7 @@ def _limits(root: Path) -> Iterator[Path]:
             mount, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
         else:
             continue
-        # A container may see its own group as the mount, under the name it has outside.
+        # A container may see its own group at the mount point, while its name is the one outside the container.
         folder = mount / group.lstrip("/")
         yield from (around / name for around in (folder, *folder.parents) if around.is_relative_to(mount))
 
@@ -151,10 +162,10 @@ def _has_bf16(accelerator: str) -> bool:
 
 
 def device_name(kind: str) -> str:
-    """Return what people call a device.
+    """Return the human-readable name of a device; of several GPUs, that of this process's current one.
 
     Args:
-        kind: Of the device, as Lightning calls it or as PyTorch does; this process's one if there are several.
+        kind: Kind of device, as named by Lightning or PyTorch: ``cpu``, ``gpu``, ``cuda`` or ``mps``.
     """
     if kind in ("gpu", "cuda"):
         return torch.cuda.get_device_name()
@@ -165,7 +176,14 @@ def device_name(kind: str) -> str:
 
 
 def describe_devices(asked: str, accelerator: str, devices: int, precision: str) -> str:
-    """Say what a run computes on, and why it leaves out a GPU that is there if ``auto`` was asked for."""
+    """Return a line about the devices and the precision of a run.
+
+    Args:
+        asked: Requested accelerator. If it is ``auto`` and a GPU is not used, the line says why.
+        accelerator: Accelerator that is used.
+        devices: Number of devices.
+        precision: Precision of the training.
+    """
     line = f"Device: {f'{devices} x ' if devices > 1 else ''}{device_name(accelerator)}, precision {precision}"
     if accelerator == "gpu" and (visible := os.environ.get("CUDA_VISIBLE_DEVICES")):
         line += f", CUDA_VISIBLE_DEVICES={visible}"
@@ -183,7 +201,7 @@ def _processor() -> str:
 
 
 def environment(accelerator: str, devices: int, precision: str) -> dict[str, Any]:
-    """Return what ``environment.json`` holds, but for the ranks."""
+    """Return the content of ``environment.json`` except for the ranks."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -206,7 +224,7 @@ def environment(accelerator: str, devices: int, precision: str) -> dict[str, Any
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the project's clone, with ``-dirty`` where files differ from it; None outside one."""
+    """Return the commit of the project's clone, with ``-dirty`` if files were changed; None if this is not a clone."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None

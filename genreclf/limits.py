@@ -1,4 +1,4 @@
-"""Limits on files, so that no single file uses up the memory or the time of all others."""
+"""Limits on the size of files, so that a single file cannot use up all memory or time."""
 
 import errno
 import os
@@ -8,35 +8,35 @@ from pathlib import Path
 from genreclf.errors import UnreadableTrack
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
-"""Sample rates of audio; a second at 1 Hz would become 22,050 samples of nothing."""
+"""Lowest and highest accepted sample rate in Hz; resampled from 1 Hz, each sample would become 22,050."""
 
 LONGEST_TRACK_S = 2 * 3600
-"""Maximal length of a track that is decoded as a whole, for training; 640 MB at 22,050 Hz."""
+"""Maximum length in seconds of a track that is decoded as a whole, for training; 640 MB at 22,050 Hz."""
 
 LARGEST_TRACK_SAMPLES = 2**29
-"""Maximal number of samples of a track, all channels together; 2 GB, or 1 h 41 min of CD audio."""
+"""Maximum number of samples of a track, all channels together; 2 GB, or 1 h 41 min of CD audio."""
 
 LONGEST_SONG_S = 24 * 3600
-"""Maximal length of a song that is decoded in blocks, for prediction; its spectrogram takes 1 GB of disk."""
+"""Maximum length in seconds of a song that is decoded in blocks, for prediction; its spectrogram takes 1 GB of disk."""
 
 VISITORS_SONG_MB, VISITORS_SONG_MIN = 50.0, 15.0
-"""Maximal size, in MB of 10^6 bytes, and length in minutes of a song that is sent to the page, unless set otherwise."""
+"""Default maximum size in MB (10^6 bytes) and length in minutes of a song that is uploaded to the web page."""
 
 LARGEST_PICTURE_PIXELS = 2**24
-"""Maximal number of pixels of a picture; finding its color map takes 50 bytes per pixel, or 800 MB."""
+"""Maximum number of pixels of an image; finding its color map takes 50 bytes per pixel, or 800 MB."""
 
 WIDEST_PICTURE = 2**17
-"""Maximal number of columns of a picture; 50 min of music at 43 frames a second."""
+"""Maximum number of columns of an image; 50 min of music at 43 frames per second."""
 
 
 def refuse_device(path: Path) -> None:
-    """Raise `OSError` if a path is a device or a pipe, whose reading would not end or not begin; it need not exist."""
+    """Raise `OSError` if a path is a device or a pipe, which could be read forever or block; it need not exist."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(errno.EINVAL, "a device or a pipe, not a file", str(path))
 
 
 def check_is_file(path: Path) -> None:
-    """Raise `UnreadableTrack`, with the reason in a few words, unless a path is a regular file that is not empty."""
+    """Raise `UnreadableTrack`, with the reason in a few words, unless a path is a readable, nonempty regular file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -60,7 +60,13 @@ def check_rate(sample_rate: int) -> None:
 
 
 def check_track(n_samples: int, n_channels: int, sample_rate: int) -> None:
-    """Raise `UnreadableTrack` if a header claims too many samples, of each channel at a rate in Hz, to decode."""
+    """Raise `UnreadableTrack` if the header of an audio file claims an implausible sample rate or too many samples.
+
+    Args:
+        n_samples: Number of samples of each channel.
+        n_channels: Number of channels.
+        sample_rate: Sample rate in Hz.
+    """
     check_rate(sample_rate)
     if n_samples > LONGEST_TRACK_S * sample_rate:
         raise UnreadableTrack(
@@ -75,7 +81,7 @@ def check_track(n_samples: int, n_channels: int, sample_rate: int) -> None:
 
 
 def check_picture(width: int, height: int) -> None:
-    """Raise `UnreadableTrack` if a picture, in pixels, is too large to decode."""
+    """Raise `UnreadableTrack` if an image is too large to decode; `width` and `height` are in pixels."""
     if width * height > LARGEST_PICTURE_PIXELS or width > WIDEST_PICTURE:
         raise UnreadableTrack(
             f"a picture of {width} x {height} pixels, more than {LARGEST_PICTURE_PIXELS:,} in all "

@@ -1,4 +1,4 @@
-"""The progress bar of long work that is not a training."""
+"""Progress bars for long operations other than training."""
 
 import sys
 from importlib.util import find_spec
@@ -9,12 +9,14 @@ if TYPE_CHECKING:
 
 
 def progress_bar(*, beside_rows: bool = False) -> "Progress":
-    """Return a bar with a description, a count and the time that is left, apart from the results on stdout.
+    """Return a progress bar with a description, a count and the remaining time.
 
-    It is drawn on stderr, or in a notebook, while it is used as a context manager; elsewhere it is silent.
+    The bar is drawn while it is used as a context manager, on stderr if that is a terminal, or in a notebook;
+    elsewhere it is not shown. Results on stdout are kept apart from it.
 
     Args:
-        beside_rows: Whether rows of results are printed meanwhile: on a terminal they say enough, and it is silent.
+        beside_rows: Whether rows of results are printed in the meantime. If they go to a terminal, the bar is not
+            shown, since the rows show the progress.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,12 +26,12 @@ def progress_bar(*, beside_rows: bool = False) -> "Progress":
     is_shown = console.is_terminal or (console.is_jupyter and not lacks_widgets())
     on_terminal = sys.stdout.isatty()
     is_shown = is_shown and not (beside_rows and on_terminal)
-    # What is printed to a file or a pipe is to stay there.
+    # Output to a file or a pipe must not be redirected to the console.
     return Progress(*columns, console=console, disable=not is_shown, redirect_stdout=on_terminal)
 
 
 def lacks_widgets() -> bool:
-    """Return whether this is a notebook without ipywidgets, where rich prints a warning in place of a bar."""
+    """Return whether this is a notebook without ipywidgets, where rich prints a warning instead of a bar."""
     from rich import get_console
 
     return get_console().is_jupyter and find_spec("ipywidgets") is None

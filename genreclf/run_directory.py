@@ -1,4 +1,4 @@
-"""A run directory: what lies in it, whether the run is finished, and files that are written whole or not at all."""
+"""Access the files and the status of a run directory, and write files atomically."""
 
 import csv
 import errno
@@ -21,23 +21,23 @@ from genreclf.errors import UserError
 from genreclf.limits import refuse_device
 
 HANDOVER_S = 20.0
-"""How long a process waits for another one to leave a run directory: one whose sweep was killed takes some seconds."""
+"""Seconds that a process waits for another to leave a run directory; after its sweep is killed, a run takes a few."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Numbers of an `OSError` for a full disk."""
+"""Values of ``errno`` of an `OSError` that mean a full disk."""
 
 CHECKSUM_BYTES = 14
-"""Length of what `checksum` returns."""
+"""Length in bytes of the result of `checksum`."""
 
 FIGURES = {
     **dict.fromkeys(("objective", "seed", "parameters", "epochs", "best_epoch"), 0),
     **dict.fromkeys(("val", "test", "timing", "energy"), 9),
 }
-"""Keys of ``metrics.json`` that hold numbers, or nested numbers and intervals, and how deeply these may be nested."""
+"""Keys of ``metrics.json`` that hold numbers, or nested numbers and intervals, with their maximum depth of nesting."""
 
 
 class RunBusy(UserError):
-    """Another process is writing to this run directory, so this one does not touch it."""
+    """Another process is writing to the run directory, so this process leaves it alone."""
 
     exit_code = 75
 
@@ -47,12 +47,12 @@ class RunBusy(UserError):
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a hidden path beside `path` to write to, which takes its place in one step when the block ends well.
+    """Yield a hidden path beside `path` to write to; when the block ends without error, it replaces `path` in one step.
 
-    The folder is made if it is missing. If the block raises, `path` is as it was before.
+    The parent folder is created if it is missing. If the block raises, `path` is left unchanged.
 
     Raises:
-        UserError: There is a folder in its place.
+        UserError: `path` is a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
@@ -68,18 +68,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` in UTF-8, whole or not at all."""
+    """Write `text` to `path` in UTF-8, completely or not at all."""
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def checksum(content: bytes | memoryview) -> bytes:
-    """Return what ends a file after its content: the CRC-32 of that."""
+    """Return the checksum that is appended to the content of a file: its CRC-32, as text."""
     return b"crc32:%08x" % zlib.crc32(content)
 
 
 def check_checksum(content: bytes | memoryview) -> None:
-    """Raise `ValueError` if a file ends with another checksum than its own; files of earlier versions have none."""
+    """Raise `ValueError` if a file ends with a wrong checksum; files of earlier versions have none and pass."""
     whole = memoryview(content)
     found = bytes(whole[-CHECKSUM_BYTES:])
     if found.startswith(b"crc32:") and found != checksum(whole[:-CHECKSUM_BYTES]):
@@ -87,7 +87,7 @@ def check_checksum(content: bytes | memoryview) -> None:
 
 
 def csv_of(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
-    """Return a CSV file of a header and rows."""
+    """Return the content of a CSV file with the given header and rows."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -96,7 +96,7 @@ def csv_of(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
 
 
 class RunDirectory:
-    """The files of one run, which need not be there yet; the manual lists them."""
+    """The directory of a run and the paths of its files, which need not exist yet; the manual lists the files."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -116,7 +116,7 @@ class RunDirectory:
         self.last = self.checkpoints / "last.ckpt"
 
     def make(self) -> None:
-        """Make the directory, or raise `UserError`."""
+        """Create the directory; raise `UserError` if that is not possible."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -124,12 +124,12 @@ class RunDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from working here, as those of the same command started twice.
+        """Lock the directory against other processes, such as the same command started twice.
 
-        Files that a killed process had not written whole are removed.
+        Partial files that a killed process left behind are removed.
 
         Raises:
-            RunBusy: One does.
+            RunBusy: Another process has locked the directory.
         """
         lock = FileLock(self.path / ".lock", thread_local=False)  # Another thread may end the run.
         try:
@@ -139,7 +139,7 @@ class RunDirectory:
                     partial.unlink(missing_ok=True)
         except Timeout:
             raise RunBusy(self.path) from None
-        except (NotImplementedError, OSError):  # As on network file systems that know no locks: no reason not to train.
+        except (NotImplementedError, OSError):  # Some network file systems have no locks: train without.
             pass
         try:
             yield
@@ -147,27 +147,27 @@ class RunDirectory:
             lock.release()
 
     def holds(self, path: Path) -> bool:
-        """Return whether a path is a file of the directory, and no link that leads out of it or to a device."""
+        """Return whether a path is a regular file in the directory, and not a link to a place outside."""
         return path.is_file() and path.resolve().is_relative_to(self.path.resolve())
 
     @property
     def status(self) -> str | None:
-        """``running``, ``finished``, ``interrupted`` or ``failed``, or None where no run has begun."""
+        """Status of the run: ``running``, ``finished``, ``interrupted`` or ``failed``; None if no run has begun."""
         return self.read_metrics().get("status") if self.metrics.exists() else None
 
     def read_config(self) -> dict[str, Any]:
-        """Return the resolved configuration, plain data; raise `UserError` if there is none, or it is damaged."""
+        """Return the resolved configuration as plain data; raise `UserError` if it is missing or damaged."""
         try:
             return parse_config(self.config)
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path} is not a run directory: its config.yaml cannot be read ({error}).") from error
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Keep the resolved configuration."""
+        """Write the resolved configuration to ``config.yaml``."""
         atomic_write_text(self.config, dump_config(config))
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return ``metrics.json``, or raise `UserError` if it cannot be read or a figure in it is not a number."""
+        """Return the content of ``metrics.json``; raise `UserError` if it cannot be read or a metric is not numeric."""
         metrics = self.read_json(self.metrics)
         for key, depth in FIGURES.items():
             if not _holds_numbers(metrics.get(key), depth):
@@ -176,7 +176,7 @@ class RunDirectory:
 
     @property
     def reason(self) -> str | None:
-        """Why the run failed, in a sentence; None if it did not, or left no word."""
+        """Reason why the run failed, in one sentence; None if the run did not fail, or no reason was recorded."""
         try:
             reason = self.read_metrics().get("reason")
         except UserError:
@@ -186,8 +186,12 @@ class RunDirectory:
     def record_failure(self, error: Exception | str, *, unless_known: bool = False) -> None:
         """Record that the run failed and why; an error without a message keeps the reason recorded before.
 
-        If the disk is full, nothing is recorded and no second error is raised. The first rank to fail knows the reason;
-        the others, which have only lost that rank, pass `unless_known`.
+        If the disk is full, nothing is recorded and no second error is raised.
+
+        Args:
+            error: Error or message that gives the reason.
+            unless_known: Record nothing if a reason is already known. Ranks that fail only because they lost another
+                rank set this, since the first rank to fail knows the reason.
         """
         if unless_known and self.reason is not None:
             return
@@ -200,7 +204,7 @@ class RunDirectory:
             self.write_json(self.metrics, {**before, "status": "failed", "reason": reason})
 
     def read_json(self, path: Path) -> dict[str, Any]:
-        """Return the content of one of the files, or raise `UserError` if it cannot be read."""
+        """Return the content of a JSON file; raise `UserError` if it cannot be read or is not a JSON object."""
         try:
             refuse_device(path)
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -212,16 +216,16 @@ class RunDirectory:
 
     @staticmethod
     def write_json(path: Path, content: Mapping[str, Any]) -> None:
-        """Write `content` to a file, whole or not at all."""
+        """Write `content` to a JSON file, completely or not at all."""
         atomic_write_text(path, json.dumps(content, indent=2) + "\n")
 
     @property
     def split_hash(self) -> Any:
-        """The hash that ``split.json`` has of its tracks; None if it has none."""
+        """Hash of the split's tracks as recorded in ``split.json``; None if there is none."""
         return self.read_json(self.split).get("hash")
 
     def read_history(self) -> list[dict[str, float]]:
-        """Return the rows of ``history.csv``, an epoch each, without figures that it lacks; `UserError` if damaged."""
+        """Return the rows of ``history.csv``, one per epoch, without empty cells; `UserError` if it is damaged."""
         if not self.history.exists():
             return []
         try:
@@ -232,12 +236,12 @@ class RunDirectory:
                 raise ValueError("its epochs are not 0, 1, ...")
             if not all({"epoch_s", "clips_per_s"} <= row.keys() for row in rows):
                 raise ValueError("it has no times")
-        except (OSError, TypeError, ValueError, csv.Error) as error:  # TypeError of more cells than columns.
+        except (OSError, TypeError, ValueError, csv.Error) as error:  # TypeError: more cells than columns.
             raise UserError(f"{self.history} is damaged ({error}); repeat the run in another run_dir.") from error
         return rows
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Keep the rows of ``history.csv``."""
+        """Write the rows of ``history.csv``, one per epoch."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         with atomic_path(self.history) as beside, beside.open("w", newline="", encoding="utf-8") as lines:
             writer = csv.DictWriter(lines, columns)
@@ -246,7 +250,7 @@ class RunDirectory:
 
 
 def _holds_numbers(value: Any, depth: int, key: str = "") -> bool:
-    """Return whether a value is a number, None or an interval, or holds only such, at most so many levels deep."""
+    """Return whether a value is a number, None or an interval, or only such values, nested at most `depth` levels."""
     if isinstance(value, dict):
         return depth > 0 and all(_holds_numbers(entry, depth - 1, name) for name, entry in value.items())
     if key.startswith("accuracy_ci95") and value is not None:
@@ -255,7 +259,7 @@ def _holds_numbers(value: Any, depth: int, key: str = "") -> bool:
 
 
 def reason_of(error: Exception | str) -> str:
-    """Return an error in one line."""
+    """Return the message of an error in one line, after the name of its class unless it is a `UserError`."""
     if isinstance(error, str | UserError):
         return " ".join(str(error).split())
     first = next(iter(str(error).strip().splitlines()), "")
@@ -263,16 +267,16 @@ def reason_of(error: Exception | str) -> str:
 
 
 class NoSpace(UserError):
-    """A disk is full."""
+    """There is no space left on a disk, or no writable folder for temporary files."""
 
 
 @contextmanager
 def sentence_when_full(path: Path | None = None) -> Iterator[None]:
-    """Turn a full disk, of `path` or of temporary files, into a `NoSpace` that names the folder."""
+    """Turn errors of a full disk, that of `path` or of temporary files, into a `NoSpace` that names the folder."""
     try:
         yield
     except OSError as error:
-        if "No usable temporary directory" in str(error):  # Python tried to write to each that it knows.
+        if "No usable temporary directory" in str(error):  # Python has tried all candidates.
             raise NoSpace("No folder for temporary files is writable: free space there or set TMPDIR.") from error
         if error.errno not in FULL:
             raise
@@ -285,7 +289,7 @@ def sentence_when_full(path: Path | None = None) -> Iterator[None]:
 
 
 def _is_fuller(temporary: Path, path: Path, error: OSError) -> bool:
-    """Return whether the folder for temporary files is the full one, by the file at fault or else by what is free."""
+    """Return whether the temporary folder is the full one, by the error's file name or else by the free space."""
     if isinstance(error.filename, str):
         return Path(error.filename).is_relative_to(temporary) and not Path(error.filename).is_relative_to(path)
     try:

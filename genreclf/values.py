@@ -1,4 +1,4 @@
-"""Check that the values of a configuration are usable and fit the annotations of the arguments they are for."""
+"""Check that the values of a configuration are usable and match the annotations of the arguments that they set."""
 
 import json
 import math
@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin
 
 LONGEST_NAME = 255
-"""Bytes of a file's name."""
+"""Maximum length of a file name in bytes."""
 
 LONGEST_LIST = 1000
-"""Entries of a list."""
+"""Maximum number of entries of a list."""
 
 _WORDS: dict[Any, tuple[str, str]] = {
     bool: ("true or false", "true or false"),
@@ -27,8 +27,8 @@ _WORDS: dict[Any, tuple[str, str]] = {
 def value_problems(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return a sentence for each value of a nested configuration that no setting could use.
 
-    Such are numbers that are not finite or do not fit into 64 bits, empty strings, very long lists, and strings that
-    cannot be file names. In the sentences, keys begin with `prefix`.
+    Unusable values are numbers that are not finite or do not fit into 64 bits, empty strings, very long lists, and
+    strings that contain null characters or are too long for a file name. In the sentences, keys begin with `prefix`.
     """
     problems: list[str] = []
     for key, value in values.items():
@@ -65,7 +65,7 @@ def _problem(value: Any) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """Return a value as one would type it, the middle of a long one left out."""
+    """Return a value as the user would type it; long values are shortened."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
     if isinstance(value, list | tuple):
@@ -76,9 +76,14 @@ def shown(value: Any) -> str:
 
 
 def argument_problems(group: str, target: Callable[..., Any], section: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each value of a section that does not fit the annotation of its target's argument.
+    """Return a sentence for each value of a section that does not match the annotation of its argument.
 
-    An argument without an annotation, or with one that YAML cannot express, accepts any value.
+    Arguments without an annotation, or with one that YAML cannot express, accept any value.
+
+    Args:
+        group: Group of the configuration, such as ``model``, for the sentences.
+        target: Class or function whose arguments the section sets.
+        section: Names of arguments and their values.
     """
     annotations = _annotations(target)
     problems = []
@@ -94,31 +99,34 @@ def argument_problems(group: str, target: Callable[..., Any], section: Mapping[s
 
 
 def decoded(text: str) -> Any:
-    """Return the number, list, truth value or null that a text would be without quotes; else the text."""
+    """Return the value that a string would have without quotes (a number, list, boolean or null); else the string."""
     with suppress(ValueError, RecursionError):
         return json.loads(text)
     return text
 
 
 def left_as_text(key: str, text: str) -> str:
-    """Return what is said of a number or the like that quotes or an environment variable have made a text."""
+    """Return the sentence for a number or other value that quotes or an environment variable have turned into text."""
     way = f"""'{key}="${{oc.decode:${{oc.env:NAME}}}}"'"""
     return f"{key}={shown(text)} is text here: leave out its quotes, or read an environment variable with {way}."
 
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
-    """Return what the arguments of a function, or of a class and its bases, are annotated with."""
+    """Return the annotations of the arguments of a function, or of a class and its base classes."""
     owners = reversed(target.__mro__) if isinstance(target, type) else (target,)
     found: dict[str, Any] = {}
     for owner in owners:
         function = owner.__dict__.get("__init__") if isinstance(owner, type) else owner
-        with suppress(AttributeError, NameError, TypeError):  # Names that only a type checker imports.
+        with suppress(AttributeError, NameError, TypeError):  # Some names are imported by type checkers only.
             found |= typing.get_type_hints(function)
     return found
 
 
 def _members(annotation: Any) -> Sequence[Any]:
-    """Return the kinds that a union unites, those that no YAML can hold left out where others remain."""
+    """Return the members of a union, without those that YAML cannot express if any others but None remain.
+
+    An annotation that is not a union is its own only member.
+    """
     if get_origin(annotation) not in (typing.Union, types.UnionType):
         return (annotation,)
     members = get_args(annotation)
@@ -161,7 +169,7 @@ def _entries_fit(origin: type, parts: Sequence[Any], values: Sequence[Any]) -> b
 
 
 def _words(annotation: Any, *, several: bool = False) -> str:
-    """Say what an annotation asks for."""
+    """Return, in words, which values an annotation accepts."""
     texts = []
     for kind in _members(annotation):
         origin, parts = get_origin(kind), get_args(kind)

@@ -1,1 +1,1 @@
-"""Audio files to log-mel spectrograms: decoding, resampling, the spectrogram and the scaling of a network's input."""
+"""Decode and resample audio files, compute log-mel spectrograms, and scale them to the input of a network."""

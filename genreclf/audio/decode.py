@@ -1,6 +1,6 @@
 """Decode audio files of any format and length to mono waveforms, whole or in blocks.
 
-soundfile reads the common formats; `open_audio` gives what it cannot read to the ffmpeg program, if that is installed.
+soundfile reads the common formats; `open_audio` passes other files to the ffmpeg program, if it is installed.
 """
 
 import shutil
@@ -23,33 +23,33 @@ from genreclf.errors import NOT_UTF8, UnreadableTrack
 from genreclf.limits import LONGEST_SONG_S, check_is_file, check_rate, check_track
 
 BLOCK_VALUES = 1 << 20
-"""Samples of all channels together that are decoded at a time; 4 MB."""
+"""Number of samples decoded at a time, all channels together; 4 MB."""
 
 FFMPEG_TIMEOUT_S = 60.0
-"""How long ffmpeg may take for one block before it is killed."""
+"""Seconds that ffmpeg may take for one block before it is killed."""
 
 _FFMPEG_FORMATS = (
     "aac,ac3,aiff,ape,asf,au,caf,eac3,flac,matroska,webm,mov,mp4,m4a,mp3,mpc,mpc8,mpegts,ogg,tta,w64,wav,wv"
 )
-"""Containers of audio alone: a playlist could make ffmpeg open other files."""
+"""Formats that ffmpeg may read; playlists are not among them, since they could make ffmpeg open other files."""
 
 
 class AudioStream:
-    """A mono waveform that is read block by block and checked on the way.
+    """A mono waveform that is read block by block and checked while it is read.
 
-    Iterating yields blocks ``(sample,)``, full scale at 1, and raises `UnreadableTrack` where the file turns out to be
-    unusable, at its end at the latest.
+    Iterating yields blocks of shape ``(sample,)`` with full scale at 1, and raises
+    `genreclf.errors.UnreadableTrack` as soon as the audio turns out to be unusable, at its end at the latest.
 
     Attributes:
-        sample_rate: In Hz.
-        n_samples: How many samples were read so far.
+        sample_rate: Sample rate in Hz.
+        n_samples: Number of samples read so far.
     """
 
     def __init__(self, blocks: Iterable[NDArray[np.float32]], sample_rate: int, *, allow_silence: bool = False) -> None:
-        """Take blocks ``(channel, sample)``, whose channels are averaged.
+        """Create a stream from blocks of shape ``(channel, sample)``, whose channels are averaged.
 
         Raises:
-            UnreadableTrack: No audio has such a sample rate.
+            UnreadableTrack: The sample rate is not plausible.
         """
         check_rate(sample_rate)
         self._blocks = blocks
@@ -59,11 +59,11 @@ class AudioStream:
 
     @property
     def duration_s(self) -> float:
-        """Seconds that were read so far."""
+        """Duration in seconds of the audio read so far."""
         return self.n_samples / self.sample_rate
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Yield blocks ``(sample,)``."""
+        """Yield blocks of shape ``(sample,)``."""
         silent = not self._allow_silence
         for block in self._blocks:
             samples = _mono(block)
@@ -81,7 +81,7 @@ class AudioStream:
 
 
 def stream_of(waveform: NDArray[np.floating], sample_rate: int) -> AudioStream:
-    """Return a waveform ``(sample,)`` or ``(channel, sample)`` as a stream; `UnreadableTrack` for an odd rate."""
+    """Return a waveform ``(sample,)`` or ``(channel, sample)`` as a stream; `UnreadableTrack` for an unusable rate."""
     if not (isinstance(sample_rate, Real) and sample_rate >= 1 and float(sample_rate).is_integer()):
         raise UnreadableTrack(f"sample_rate={sample_rate!r} must be a whole number of Hz")
     channels = np.atleast_2d(waveform)
@@ -94,11 +94,11 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     """Read a whole audio file with soundfile.
 
     Args:
-        path: An audio file, see `genreclf.audio.formats.AUDIO_SUFFIXES`.
+        path: Path of an audio file, see `genreclf.audio.formats.AUDIO_SUFFIXES`.
 
     Returns:
-        The waveform, shape ``(sample,)``, full scale at 1 (16-bit integers are divided by 32768), and its sample rate
-        in Hz.
+        The mono waveform, shape ``(sample,)``, with full scale at 1 (16-bit integers are divided by 32768), and its
+        sample rate in Hz.
 
     Raises:
         UnreadableTrack: The file cannot be used; the message says why in a few words, without the path.
@@ -112,7 +112,7 @@ def decode_channels(path: Path) -> tuple[NDArray[np.float32], int]:
     """Read all channels of a whole audio file with soundfile.
 
     Returns:
-        The waveforms, shape ``(channel, sample)``, full scale at 1, and their sample rate in Hz.
+        The waveforms, shape ``(channel, sample)``, with full scale at 1, and their sample rate in Hz.
 
     Raises:
         UnreadableTrack: The file cannot be used; the message says why in a few words, without the path.
@@ -125,7 +125,7 @@ def decode_channels(path: Path) -> tuple[NDArray[np.float32], int]:
 
 @contextmanager
 def open_audio(path: Path) -> Iterator[AudioStream]:
-    """Open an audio file of any format that soundfile reads, or ffmpeg where it is installed.
+    """Open an audio file of any format that soundfile reads, or ffmpeg if it is installed.
 
     Raises:
         UnreadableTrack: The file cannot be used; the message says why in a few words, without the path.
@@ -146,7 +146,7 @@ def open_audio(path: Path) -> Iterator[AudioStream]:
 
 
 def header_duration_s(path: Path) -> float | None:
-    """Return the length in seconds that the file's header claims, or None where there is no readable header."""
+    """Return the duration in seconds that the header of a file claims; None if there is no readable header."""
     import soundfile
 
     try:
@@ -157,7 +157,7 @@ def header_duration_s(path: Path) -> float | None:
 
 
 def read_artist_tag(path: Path) -> str | None:
-    """Return the artist in the tags of a file, or None if soundfile finds none."""
+    """Return the artist in the tags of a file; None if soundfile finds none."""
     import soundfile
 
     try:
@@ -170,7 +170,7 @@ def read_artist_tag(path: Path) -> str | None:
 
 @contextmanager
 def _open_whole(path: Path) -> Iterator[Any]:
-    """Open a file whose samples are all to be kept in memory."""
+    """Open a file of which all samples will be held in memory, and check that it is not too large."""
     check_is_file(path)
     with _open_soundfile(path) as file:
         check_track(file.frames, file.channels, file.samplerate)
@@ -193,7 +193,7 @@ def _open_soundfile(path: Path) -> Iterator[Any]:
 
 
 def _soundfile_blocks(file: Any) -> Iterator[NDArray[np.float32]]:
-    """Yield blocks ``(channel, sample)``."""
+    """Yield blocks of shape ``(channel, sample)``."""
     n_samples = max(1, BLOCK_VALUES // file.channels)
     is_int16 = file.subtype == "PCM_16"
     while True:
@@ -204,7 +204,7 @@ def _soundfile_blocks(file: Any) -> Iterator[NDArray[np.float32]]:
         if len(block) == 0:
             return
         if is_int16:
-            # What libsndfile would do, five times faster.
+            # Same result as libsndfile's own conversion, but five times faster.
             block = np.multiply(block, np.float32(1 / 32768), dtype=np.float32)
         yield np.ascontiguousarray(block.T)
 
@@ -217,15 +217,15 @@ def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
 def _unreadable(error: Exception) -> UnreadableTrack:
     if isinstance(error, UnicodeEncodeError):
         return UnreadableTrack(NOT_UTF8)
-    words = str(getattr(error, "error_string", error))  # Of soundfile.LibsndfileError, without its prefix.
-    # What libsndfile says of a file without any audio; that it is a regular file was checked.
+    words = str(getattr(error, "error_string", error))  # LibsndfileError's message without prefix.
+    # libsndfile reports this for a file without audio; that the path is a regular file has been checked.
     reason = "it holds none, or is damaged" if "does not exist or is not a regular file" in words else words
     return UnreadableTrack(f"not readable as audio: {reason.strip().rstrip('.')}")
 
 
 @contextmanager
 def _ffmpeg(program: str, path: Path, reason: str) -> Iterator[AudioStream]:
-    """Decode the first audio stream with ffmpeg, as AU, whose short header names sample rate and channels."""
+    """Decode the first audio stream with ffmpeg to AU, whose short header has the sample rate and channel count."""
     command = [program, "-v", "error", "-nostdin", "-protocol_whitelist", "file,pipe"]
     command += ["-format_whitelist", _FFMPEG_FORMATS, "-i", f"file:{path}"]
     command += ["-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
@@ -255,18 +255,18 @@ def _ffmpeg(program: str, path: Path, reason: str) -> Iterator[AudioStream]:
 
 @dataclass
 class _Decoder:
-    """An ffmpeg that decodes a file."""
+    """An ffmpeg process that decodes a file."""
 
     process: "subprocess.Popen[bytes]"
     log: IO[bytes]
-    """Its messages."""
+    """File with the messages of ffmpeg."""
     path: Path
-    """The file."""
+    """Path of the decoded file."""
     is_late: bool = False
-    """Whether it was killed since it took too long."""
+    """Whether ffmpeg was killed because it took too long."""
 
     def read(self, n_bytes: int) -> bytes:
-        """Read `n_bytes` bytes, fewer at the end; kill ffmpeg if it takes too long."""
+        """Read `n_bytes` bytes of output, or fewer at the end; kill ffmpeg if it takes too long."""
         watch = threading.Timer(FFMPEG_TIMEOUT_S, self._end)
         watch.start()
         try:
@@ -275,7 +275,7 @@ class _Decoder:
             watch.cancel()
 
     def last_line(self) -> str:
-        """Return the last line of ffmpeg's messages, without the path, or what ended it."""
+        """Return the last line of ffmpeg's messages without the path, or what ended the process."""
         status = self.process.wait()
         if self.is_late:
             return f"ended after {FFMPEG_TIMEOUT_S:.0f} s without an answer"

@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLING_QUALITY = "HQ"
-"""The quality setting of soxr; librosa's default, ``soxr_hq``."""
+"""Quality setting of soxr; it is librosa's default, ``soxr_hq``."""
 
 
 def resample(samples: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
     """Resample a waveform as `librosa.resample` does by default (soxr_hq).
 
     Args:
-        samples: Shape ``(sample,)``.
+        samples: Waveform, shape ``(sample,)``.
         from_rate: Sample rate of `samples` in Hz.
-        to_rate: Sample rate wanted, in Hz.
+        to_rate: Target sample rate in Hz.
 
     Returns:
-        Shape ``(sample,)``; `samples` itself where the rates are equal.
+        The resampled waveform, shape ``(sample,)``; `samples` itself if the rates are equal.
     """
     if from_rate == to_rate:
         return samples
@@ -30,5 +30,5 @@ def resample(samples: NDArray[np.float32], from_rate: int, to_rate: int) -> NDAr
 
 
 def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
-    """Return how many samples at `to_rate` Hz cover `n_samples` at `from_rate` Hz."""
+    """Return the number of samples at `to_rate` Hz that cover `n_samples` at `from_rate` Hz."""
     return -(-n_samples * to_rate // from_rate)

@@ -9,35 +9,35 @@ from genreclf.audio.log_mel import PICTURE_RANGE_DB, FeatureSpec
 from genreclf.errors import UserError
 
 Scale = Literal["standardize", "decibel", "peak_decibel", "unit", "power"]
-"""Kinds of scaling; `Scaling` explains each."""
+"""Kinds of scaling; `Scaling` explains them."""
 
 
 FULL_SCALE = 2**15
-"""The stored value of a waveform's full scale."""
+"""Stored value of a waveform's full scale."""
 
 LEAST_DEVIATION = 0.1
-"""The least standard deviation of an embedding's value, as a share of the mean of those of its layer."""
+"""Minimum standard deviation of a value of an embedding, as a fraction of the mean standard deviation of its layer."""
 
 
 class Scaling(nn.Module):
-    """Scales a network's input, in the same way in training, test, prediction and export.
+    """Scales the input of a network, in the same way in training, test, prediction and export.
 
     Args:
-        spec: The parameters of the spectrograms.
-        scale: One of
+        spec: Parameters of the spectrograms.
+        scale: Kind of scaling, one of
 
-            - ``standardize``: dB, each mel band brought to mean 0 and standard deviation 1 over the training tracks;
-            - ``decibel``: dB; of audio, clipped at `TOP_DB` below the track's peak;
-            - ``peak_decibel``: dB below the clip's own peak, -80 at the least;
-            - ``unit``: the same brought to 0..1;
-            - ``power``: no logarithm.
+            - ``standardize``: dB, each mel band scaled to mean 0 and standard deviation 1 over the training tracks;
+            - ``decibel``: dB; for audio, clipped at `genreclf.audio.log_mel.TOP_DB` below the track's peak;
+            - ``peak_decibel``: dB relative to the clip's own peak, clipped at -80;
+            - ``unit``: as ``peak_decibel``, mapped to 0..1;
+            - ``power``: power instead of dB.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, *, spec: FeatureSpec, scale: Scale = "standardize") -> None:
-        """Start with mean 0 and standard deviation 1; `fit` sets them."""
+        """Create a scaling with mean 0 and standard deviation 1, until `fit` estimates them."""
         super().__init__()
         if scale not in get_args(Scale):
             raise UserError(f"features.scale={scale} is not one of {', '.join(get_args(Scale))}.")
@@ -48,31 +48,31 @@ class Scaling(nn.Module):
         self._held: tuple[Tensor, Tensor] | None = None
 
     def hold(self) -> None:
-        """Compute the offset and the gain once for all training steps until `release`, rather than in each step.
+        """Compute the offset and the gain once for all training steps until `release`, instead of in each step.
 
-        Until then, the mean and the standard deviation must not change.
+        The mean and the standard deviation must not change until then.
         """
         if self.scale == "standardize":
             self._held = self._line()
 
     def release(self) -> None:
-        """Compute the offset and the gain in each step again."""
+        """Compute the offset and the gain in each training step again."""
         self._held = None
 
     def _line(self) -> tuple[Tensor, Tensor]:
-        """Return the offset and the gain of each band, ``(mel, 1)`` each, that standardize stored values."""
+        """Return the offset and the gain, both ``(mel, 1)``, that standardize the stored values of each mel band."""
         return (self.spec.zero_db - self.mean) / self.std, self.spec.step_db / self.std
 
     def forward(self, log_mel_q: Tensor) -> Tensor:
-        """Return the scaled float32 spectrograms of quantized ones, both ``(batch, mel, frame)``.
+        """Return scaled float32 spectrograms for quantized ones, both of shape ``(batch, mel, frame)``.
 
-        Of waveforms, these are ``(batch, sample)`` with full scale at 1, however they are scaled; of embeddings, each
-        value is standardized.
+        Waveforms are returned with shape ``(batch, sample)`` and full scale at 1, whatever the kind of scaling. In
+        embeddings, each value is standardized like a mel band.
         """
         if self.spec.kind == "waveform":
             return log_mel_q.transpose(1, 2).flatten(1).float() / FULL_SCALE
         if self.scale == "standardize":
-            # An average of weights, which is validated in their place, has its own mean and deviation.
+            # Averaged weights, which may be validated in place of the trained ones, have their own mean and deviation.
             offset, gain = self._held if self.training and self._held is not None else self._line()
             return torch.addcmul(offset, log_mel_q.float(), gain)
         level_db = log_mel_q.float() * self.spec.step_db + self.spec.zero_db
@@ -84,12 +84,12 @@ class Scaling(nn.Module):
         return below_peak if self.scale == "peak_decibel" else below_peak / PICTURE_RANGE_DB + 1.0
 
     def floor(self, x: Tensor) -> Tensor:
-        """Return the value of silence in each band of scaled spectrograms, ``(1 or batch, mel or 1, 1)``.
+        """Return the value of silence in each mel band of scaled spectrograms, shape ``(1 or batch, mel or 1, 1)``.
 
-        Where levels are clipped below their track's peak, it is the lowest level of each clip.
+        If levels are clipped relative to the track's peak, silence is the lowest level of each clip.
 
         Args:
-            x: Shape ``(batch, mel, frame)``.
+            x: Scaled spectrograms, shape ``(batch, mel, frame)``.
         """
         is_standardized = self.scale == "standardize"
         if self.spec.top_db is not None:
@@ -103,15 +103,15 @@ class Scaling(nn.Module):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether the mean and the standard deviation, where they count, come from `fit` or from a checkpoint."""
+        """Whether the mean and the standard deviation, if they are used, come from `fit` or from a checkpoint."""
         return self.scale != "standardize" or self.spec.kind == "waveform" or bool(self.mean.any())
 
     def fit(self, log_mel_q: Tensor) -> None:
-        """Estimate each band's mean and standard deviation from training clips ``(batch, mel, frame)``."""
+        """Estimate the mean and standard deviation of each mel band from training clips ``(batch, mel, frame)``."""
         if self.scale != "standardize" or self.spec.kind == "waveform":
             return
         level_db = log_mel_q.double() * self.spec.step_db + self.spec.zero_db
-        # Of a band that is always silent, the standard deviation is 0.
+        # The standard deviation of a band that is always silent is 0.
         std, mean = torch.std_mean(level_db, dim=(0, 2), correction=0)
         self.mean.copy_(mean[:, None])
         if self.spec.layers is not None:

@@ -1,4 +1,4 @@
-"""Resample a waveform and compute its log-mel block by block, with the same result as at once."""
+"""Resample a waveform and compute its log-mel spectrogram block by block, with the same result as for the whole."""
 
 from collections.abc import Callable, Iterable, Iterator
 from math import ceil
@@ -23,14 +23,15 @@ def blockwise(
     """Apply a function with a bounded context block by block, with the same result as on the whole waveform.
 
     Args:
-        function: Maps a waveform ``(sample,)`` to ``(..., output)`` and treats everything outside it as silence.
-        blocks: Consecutive parts of the waveform, ``(sample,)`` each.
-        step_samples: Samples that the function advances in a step.
-        step_outputs: Outputs of a step.
-        margin_steps: How many steps to the left and right the outputs of a step may depend on.
+        function: Function that maps a waveform ``(sample,)`` to ``(..., output)``, treating everything outside the
+            waveform as silence.
+        blocks: Consecutive parts of the waveform, each of shape ``(sample,)``.
+        step_samples: Number of samples that the function advances per step.
+        step_outputs: Number of outputs per step.
+        margin_steps: Number of steps to the left and to the right that the outputs of a step may depend on.
 
     Yields:
-        The outputs, ``(..., output)`` each; the last one may be empty.
+        Consecutive parts of the output, each of shape ``(..., output)``; the last one may be empty.
     """
     held, first_step, done_steps = torch.zeros(0), 0, 0
     for block in blocks:
@@ -47,10 +48,10 @@ def blockwise(
 
 
 def resampled(blocks: Iterable[NDArray[np.float32]], from_rate: int, to_rate: int) -> Iterator[Tensor]:
-    """Resample blocks ``(sample,)`` as `genreclf.audio.resample.resample` does a whole waveform.
+    """Resample a waveform given in blocks ``(sample,)``, as `genreclf.audio.resample.resample` does at once.
 
     Yields:
-        Blocks ``(sample,)`` at `to_rate` Hz; together exactly the samples of the whole.
+        Blocks ``(sample,)`` at `to_rate` Hz, which together have exactly the samples of the whole resampled waveform.
     """
     if from_rate == to_rate:
         yield from map(torch.from_numpy, blocks)
@@ -70,7 +71,7 @@ def resampled(blocks: Iterable[NDArray[np.float32]], from_rate: int, to_rate: in
 
 
 def log_mel_frames(blocks: Iterable[Tensor], log_mel: LogMel, *, n_fft: int, hop_length: int) -> Iterator[Tensor]:
-    """Compute the log-mel spectrogram in dB, in parts ``(mel, frame)``, of a waveform in blocks ``(sample,)``."""
+    """Yield the log-mel spectrogram in dB, in parts ``(mel, frame)``, of a waveform given in blocks ``(sample,)``."""
     return blockwise(
         log_mel, blocks, step_samples=hop_length, step_outputs=1, margin_steps=ceil((n_fft + 1) / 2 / hop_length)
     )
@@ -79,7 +80,7 @@ def log_mel_frames(blocks: Iterable[Tensor], log_mel: LogMel, *, n_fft: int, hop
 def without_ends(
     blocks: Iterable[NDArray[np.float32]], skip_start_samples: int, skip_end_samples: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Drop samples at the start and the end of a waveform in blocks ``(sample,)``."""
+    """Drop samples at the start and the end of a waveform given in blocks ``(sample,)``."""
     to_skip, held = skip_start_samples, np.zeros(0, np.float32)
     for block in blocks:
         left = block[to_skip:]

@@ -1,4 +1,4 @@
-"""Changes of a recording that a listener hardly hears, or that leave its genre as it is."""
+"""Transformations of a recording that a listener hardly notices, or that do not change its genre."""
 
 import io
 from abc import ABC, abstractmethod
@@ -13,30 +13,30 @@ from genreclf.audio.resample import resample
 from genreclf.errors import UserError
 
 MP3_KBPS = {32_000: (32, 320), 16_000: (8, 160), 0: (8, 64)}
-"""The lowest and the highest bitrate of MP3, from a sample rate in Hz on."""
+"""Lowest and highest bitrate of MP3 in kbit/s, keyed by the lowest sample rate in Hz to which they apply."""
 
 FILTER_ORDER = 8
-"""Of the Butterworth filters, which run forward and backward, so that nothing is shifted in time."""
+"""Order of the Butterworth filters, which run forward and backward, so that nothing is shifted in time."""
 
 
 class Transformation(ABC):
-    """Changes a waveform, and perhaps a picture of a spectrogram, always in the same way."""
+    """A deterministic change of a waveform, and possibly of a spectrogram image."""
 
     @abstractmethod
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return changed samples, at the same rate.
+        """Return the changed samples, at the same sample rate.
 
         Args:
-            samples: Shape ``(sample,)``, full scale at 1.
-            sample_rate: In Hz.
+            samples: Waveform, shape ``(sample,)``, with full scale at 1.
+            sample_rate: Sample rate in Hz.
         """
 
     def of_picture(self, stored: Tensor, spec: FeatureSpec) -> Tensor | None:
-        """Return a changed picture, or None where only a waveform can be changed so.
+        """Return the changed image; None if the change can only be applied to waveforms.
 
         Args:
-            stored: Shape ``(frame, mel)``, 0 at the floor.
-            spec: What it is.
+            stored: Image, shape ``(frame, mel)``, with the value 0 at the floor.
+            spec: Parameters of the image.
         """
         return None
 
@@ -48,7 +48,7 @@ class Gain(Transformation):
         self.gain_db = gain_db
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return the samples times the gain."""
+        """Return the samples multiplied by the gain."""
         return samples * np.float32(10 ** (self.gain_db / 20))
 
 
@@ -59,14 +59,14 @@ class Noise(Transformation):
         self.snr_db = snr_db
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return the samples with noise."""
+        """Return the samples with added noise."""
         noise = np.random.default_rng(0).standard_normal(len(samples), np.float32)
         level = np.sqrt(np.mean(np.square(samples, dtype=np.float64)) / 10 ** (self.snr_db / 10))
         return samples + np.float32(level) * noise
 
 
 class LowPass(Transformation):
-    """Remove what lies above `cutoff_hz`, where the level is 6 dB lower."""
+    """Remove frequencies above `cutoff_hz`, where the level is 6 dB lower."""
 
     _kind = "lowpass"
 
@@ -76,7 +76,7 @@ class LowPass(Transformation):
         self.cutoff_hz = cutoff_hz
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return the filtered samples, or raise `UserError` if they reach no such frequency."""
+        """Return the filtered samples; raise `UserError` if `cutoff_hz` is not below half the sample rate."""
         from scipy.signal import butter, sosfiltfilt
 
         if self.cutoff_hz >= sample_rate / 2:
@@ -85,7 +85,7 @@ class LowPass(Transformation):
         return np.asarray(sosfiltfilt(sections, samples, padtype=None), np.float32)
 
     def of_picture(self, stored: Tensor, spec: FeatureSpec) -> Tensor | None:
-        """Return the picture with the removed bands at its floor; None where the frequencies are not known."""
+        """Return the image with the removed bands set to the floor; None if the frequencies are not known."""
         if spec.centers_hz is None:
             return None
         return stored.masked_fill(self._removed(spec.centers_hz), spec.silence)
@@ -95,7 +95,7 @@ class LowPass(Transformation):
 
 
 class HighPass(LowPass):
-    """Remove what lies below `cutoff_hz`, where the level is 6 dB lower."""
+    """Remove frequencies below `cutoff_hz`, where the level is 6 dB lower."""
 
     _kind = "highpass"
 
@@ -104,16 +104,16 @@ class HighPass(LowPass):
 
 
 class Mp3(Transformation):
-    """Encode as MP3 at a constant bitrate and decode again."""
+    """Encode as MP3 at a constant bitrate of `bitrate_kbps` kbit/s and decode again."""
 
     def __init__(self, *, bitrate_kbps: float) -> None:
         self.bitrate_kbps = bitrate_kbps
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return what is left of the samples.
+        """Return the samples after encoding and decoding.
 
         Raises:
-            UserError: The installed libsndfile cannot write MP3, or not with such a bitrate or sample rate.
+            UserError: The installed libsndfile cannot write MP3, or does not support this bitrate or sample rate.
         """
         import soundfile
 
@@ -133,18 +133,18 @@ class Mp3(Transformation):
 
 
 class Resampling(Transformation):
-    """Resample to another rate in Hz and back."""
+    """Resample to `sample_rate` Hz and back."""
 
     def __init__(self, *, sample_rate: int) -> None:
         self.sample_rate = sample_rate
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return what has been at the other rate."""
+        """Return the samples after resampling to the other rate and back."""
         return resample(resample(samples, sample_rate, self.sample_rate), self.sample_rate, sample_rate)[: len(samples)]
 
 
 class _Faster(Transformation):
-    """Base of what makes a song faster, by a factor above 1, or slower."""
+    """Base class of transformations that make a song faster, by a factor above 1, or slower."""
 
     def __init__(self, *, factor: float) -> None:
         if not 0.1 <= factor <= 10:
@@ -153,10 +153,10 @@ class _Faster(Transformation):
 
 
 class Speed(_Faster):
-    """Play faster or slower, as a record or a tape does: pitch and tempo change alike."""
+    """Play faster or slower by a factor, as a record or a tape does: pitch and tempo both change."""
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return fewer samples if faster."""
+        """Return the changed samples, which are fewer if the song becomes faster."""
         return resample(samples, round(sample_rate * self.factor), sample_rate)
 
 
@@ -167,23 +167,23 @@ class Pitch(Transformation):
         self.semitones = semitones
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return as many samples."""
+        """Return the changed samples, as many as before."""
         import librosa
 
         return np.asarray(librosa.effects.pitch_shift(samples, sr=sample_rate, n_steps=self.semitones), np.float32)
 
 
 class TimeStretch(_Faster):
-    """Change the tempo and keep the pitch, with librosa's phase vocoder."""
+    """Change the tempo by a factor and keep the pitch, with librosa's phase vocoder."""
 
     def of_waveform(self, samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-        """Return fewer samples if faster."""
+        """Return the changed samples, which are fewer if the song becomes faster."""
         import librosa
 
         return np.asarray(librosa.effects.time_stretch(samples, rate=self.factor), np.float32)
 
     def of_picture(self, stored: Tensor, spec: FeatureSpec) -> Tensor | None:
-        """Return the picture with fewer columns if faster, each a mean of neighbors."""
+        """Return the image with linearly interpolated columns, which are fewer if the song becomes faster."""
         columns = max(1, round(len(stored) / self.factor))
         levels = torch.nn.functional.interpolate(stored.T[None].float(), columns, mode="linear", align_corners=False)
         return levels[0].T.round().to(stored.dtype)

@@ -1,1 +1,1 @@
-"""The typed configuration, its checks and how objects are made from it."""
+"""Check the configuration of a run, and create objects from it."""

@@ -1,6 +1,7 @@
-"""The typed configuration of a run, checked, with all problems reported at once.
+"""The typed and checked configuration of a run; all problems are reported at once.
 
-A section with a ``_target_`` is a class (or a function) and its arguments; `genreclf.config.instantiate` checks those.
+A section with a ``_target_`` names a class or a function and its arguments; `genreclf.config.instantiate` checks such
+sections.
 """
 
 import copy
@@ -23,58 +24,61 @@ from genreclf.errors import UserError, first_line
 from genreclf.values import value_problems
 
 FEATURES_OF_PICTURES = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
-"""Features that pictures bring themselves, so that also setting ``features=`` is a mistake."""
+"""Features that image datasets define themselves; setting them with ``features=`` as well is an error."""
 
 INSTANTIATED = ("split", "encoder", "model", "loss", "optimizer", "scheduler")
-"""Sections that name a class or a function, beside `data`, which holds the keys of `ClipConfig` too."""
+"""Sections that name a class or a function, except ``data``, which also contains the keys of `ClipConfig`."""
 
 BUNDLED = (("model", "dropout"), ("loss", "label_smoothing"), ("optimizer", "weight_decay"))
-"""Keys that ``regularization`` sets for any class; for a class without such a key, it is dropped with a warning."""
+"""Keys that ``regularization`` sets for every class; a key that the class lacks is dropped with a warning."""
 
 
 @dataclass
 class Config:
-    """One run, checked. Sections that are plain dictionaries hold a ``_target_`` and its arguments."""
+    """Checked configuration of a run; sections that are plain dictionaries hold a ``_target_`` and its arguments."""
 
     data: Section
     clips: ClipConfig
     split: Section
     subsets: SplitConfig
-    """What becomes of the split's subsets."""
+    """How the subsets of the split are used."""
     features: FeaturesConfig
     encoder: Section
-    """Without a ``_target_``, and then without a place in ``config.yaml``, for a network that starts from scratch."""
+    """Pretrained encoder; for a network trained from scratch, its ``_target_`` is None and ``config.yaml`` omits it."""
     model: Section
     loss: Section
     optimizer: Section
     scheduler: Section
     augmentation: dict[str, Section]
-    """In the order in which they are applied."""
+    """Augmentations by name, in the order in which they are applied."""
     callbacks: dict[str, Section]
     trainer: TrainerConfig
     logger: dict[str, Section]
     robustness: dict[str, Section]
-    """Changes of the test tracks that ``evaluate`` measures; without a place in ``config.yaml`` if there are none."""
+    """Changes of the test tracks whose effect ``evaluate`` measures; omitted from ``config.yaml`` if there are none."""
     seed: int
     run_dir: str
     init_from: str | None
     ckpt_path: str | None
     refit: str | None
-    """A run whose choice is trained on its validation tracks as well."""
+    """Finished run to repeat with its validation tracks added to the training tracks."""
     compare_with: str | None
-    """A run whose accuracy stands beside this one's in its report."""
+    """Finished run whose accuracy is compared with that of this run in the report."""
     debug: bool
     warnings: list[str]
-    """What a user may not expect of a setting."""
+    """Sentences about settings whose effect a user may not expect."""
 
     @classmethod
     def from_hydra(cls, config: DictConfig, *, run_dir: str, overrides: Sequence[str] = ()) -> "Config":
-        """Check a composed configuration; `run_dir` is used if it names no run directory itself.
+        """Check a configuration composed by Hydra.
 
-        The `overrides`, which the user typed, distinguish what was asked for from defaults.
+        Args:
+            config: Composed configuration.
+            run_dir: Run directory to use if the configuration does not set one.
+            overrides: Overrides that the user typed, which distinguish explicit settings from defaults.
 
         Raises:
-            UserError: All problems, one sentence each.
+            UserError: The configuration cannot be used; the message lists all problems, one sentence each.
         """
         try:
             OmegaConf.resolve(config)
@@ -91,8 +95,8 @@ class Config:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any], *, overrides: Sequence[str] = ()) -> "Config":
-        """Check a resolved configuration, such as a ``config.yaml``; see `from_hydra`."""
-        plain = {"encoder": {"_target_": None}, "robustness": {}, **plain}  # As they are not kept where there are none.
+        """Check a resolved configuration, such as the content of a ``config.yaml``; see `from_hydra`."""
+        plain = {"encoder": {"_target_": None}, "robustness": {}, **plain}  # These may be omitted.
         values = {**plain, "run_dir": plain.get("run_dir") or "-"}
         if problems := [*_unknown_keys(plain, overrides), *value_problems(values)]:
             raise UserError("\n".join(dict.fromkeys(problems)))
@@ -139,17 +143,17 @@ class Config:
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether the network, or what it takes, has weights that were trained on other data."""
+        """Whether the network, or the encoder that computes its input, has weights trained on other data."""
         return self.encoder.get("_target_") is not None and self.model.get("pretrained", True) is True
 
     @property
     def takes(self) -> str:
-        """What the network is given: ``log_mel``, ``waveform`` or ``embedding``."""
+        """Input of the network: ``log_mel``, ``waveform`` or ``embedding``."""
         return instantiate.input_of(self.model, self.encoder)
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The configuration as it is kept in ``config.yaml``."""
+        """The configuration as plain data, as it is written to ``config.yaml``."""
         root = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(RootConfig)}
         made = {name: copy.deepcopy(getattr(self, name)) for name in (*INSTANTIATED, *COMBINED)}
         made["split"] |= dataclasses.asdict(self.subsets)
@@ -158,19 +162,19 @@ class Config:
         if not self.robustness:
             del made["robustness"]
         data = {**copy.deepcopy(self.data), **dataclasses.asdict(self.clips)}
-        if self.clips.genre_map is None:  # So that runs of earlier versions are still the same experiment.
+        if self.clips.genre_map is None:  # Runs of earlier versions stay the same experiment.
             del data["genre_map"]
         features = dataclasses.asdict(self.features)
         return {**root, "features": features, **made, "trainer": self.trainer.plain(), "data": data}
 
     @property
     def hash(self) -> str:
-        """A hash of all that makes the experiment what it is: not where it lies, nor who watches it."""
+        """Hash of the settings that define the experiment, see `genreclf.config.identity.identity`."""
         return digest(identity(self.plain))[:16]
 
 
 def _without_effect(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """Leave out what a bundle sets and the class does not have, unless the user typed it; say so."""
+    """Remove the `BUNDLED` keys that a class does not have, unless the user typed them; return a warning for each."""
     typed = {override.lstrip("+").partition("=")[0] for override in overrides}
     warnings = []
     for group, key in BUNDLED:
@@ -184,7 +188,7 @@ def _without_effect(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[
 
 
 def _unknown_keys(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """Name the keys of the root that nothing reads, each with the key that may have been meant."""
+    """Return a sentence for each unknown key of the root, with the key that may have been meant."""
     known = [*INSTANTIATED, "data", "features", "trainer", *COMBINED]
     known += [entry.name for entry in dataclasses.fields(RootConfig)]
     dotted = list(flat({name: plain.get(name) for name in known}))
@@ -204,7 +208,7 @@ def _unknown_keys(plain: Mapping[str, Any], overrides: Sequence[str]) -> list[st
 
 
 def _divided(kind: type[Any], name: str, plain: Mapping[str, Any], problems: list[str]) -> tuple[Section, Any]:
-    """Return a section without the keys of the typed section `kind`, and those as an object of `kind`."""
+    """Split a section into the keys that are not fields of the dataclass `kind`, and an instance of `kind`."""
     section = section_of(plain, name, problems)
     keys = {entry.name for entry in dataclasses.fields(kind)}
     typed = {key: value for key, value in section.items() if key in keys}
@@ -213,7 +217,7 @@ def _divided(kind: type[Any], name: str, plain: Mapping[str, Any], problems: lis
 
 
 def _features(plain: Mapping[str, Any], data: Section, overrides: Sequence[str], problems: list[str]) -> Section:
-    """Return the section `features`, with null for what pictures, or the input of the network, define themselves."""
+    """Return the section ``features`` with None for each feature that the images or the network's input determine."""
     features = dict(section_of(plain, "features", problems))
     model, encoder_section = section_of(plain, "model", []), section_of(plain, "encoder", [])
     dataset = instantiate.find("data", data, problems)

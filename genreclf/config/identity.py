@@ -1,4 +1,4 @@
-"""What makes two configurations the same experiment: for ranks, finished runs, folders of sweeps and comparisons."""
+"""Decide whether two configurations are the same experiment: for ranks, finished runs, sweep folders, comparisons."""
 
 import hashlib
 import json
@@ -9,11 +9,11 @@ OUTSIDE_IDENTITY = (
     *("run_dir", "debug", "logger", "callbacks.progress", "callbacks.codecarbon", "callbacks.record"),
     *("data.store_dir", "data.download", "trainer.step", "encoder.weights", "compare_with"),
 )
-"""Keys that say where an experiment lies, who watches it, how its steps are started and what stands beside it in its
-report, not what it is."""
+"""Keys that do not change the experiment: its paths, its logging and progress display, how its training steps are
+started, and the run that its report compares it with."""
 
 WHOLE_TRAINING_SET = {"split.train_fraction": 1, "split.artists_per_genre": None}
-"""Keys that shorten the training set, with the value at which all of it is used."""
+"""Keys that reduce the training set, each with the value at which the whole training set is used."""
 
 LEFT_TO_CLASSES = {
     "augmentation.band_limit.high_hz": 11000,
@@ -22,11 +22,19 @@ LEFT_TO_CLASSES = {
     "augmentation.spec_augment.frame_masks": 2,
     "augmentation.spec_augment.mel_masks": 2,
 }
-"""Keys that ``regularization`` and ``experiment`` of earlier versions left out, and what their classes took then."""
+"""Keys that options of ``regularization`` and ``experiment`` of earlier versions omitted, with the default values that
+the classes used instead."""
 
 
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what makes an experiment the same: dotted keys to values, less places, logging and ``_partial_``."""
+    """Return the settings that define an experiment, by dotted key.
+
+    Settings of paths and logging, settings without effect and ``_partial_`` are left out.
+
+    Args:
+        config: Resolved configuration.
+        ignore: Dotted keys of further settings or sections to leave out.
+    """
     settings = flat(config)
     left_out = (*OUTSIDE_IDENTITY, *ignore, *_without_effect(settings))
     return {
@@ -35,7 +43,7 @@ def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[s
 
 
 def _without_effect(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield keys whose current value has no effect, such as ``features.f_min=0``; older runs may lack them."""
+    """Yield keys whose value has no effect, as in ``features.f_min=0``; runs of earlier versions may lack such keys."""
     switches = ("features.f_min", "features.f_max", "model.center_bands", "encoder.centered")
     yield from (key for key in switches if not settings.get(key))
     yield from (key for key, value in LEFT_TO_CLASSES.items() if settings.get(key) == value)
@@ -57,10 +65,16 @@ def difference(
     *,
     ignore: Iterable[str] = (),
 ) -> str:
-    """Name the first keys in which two configurations are different experiments; empty where they are the same.
+    """Name the first keys in which two configurations differ as experiments; return "" if they are the same experiment.
 
-    A value of the first is followed by `there`, one of the second by `here`; keys of `ignore` may differ. A key that
-    one of them lacks, such as a run of an earlier version, counts as null.
+    A key that one configuration lacks, such as that of a run of an earlier version, counts as null.
+
+    Args:
+        before: First configuration.
+        now: Second configuration.
+        there: Word that follows values of the first configuration.
+        here: Word that follows values of the second configuration.
+        ignore: Dotted keys that may differ.
     """
     old, new = identity(before, ignore=ignore), identity(now, ignore=ignore)
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
@@ -73,17 +87,17 @@ def difference(
 
 
 def digest(settings: Mapping[str, Any]) -> str:
-    """Return a hash that equal settings share, 64 hexadecimal digits."""
+    """Return the SHA-256 hash of settings, 64 hexadecimal digits; the order of the keys does not matter."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def within(key: str, places: Iterable[str]) -> bool:
-    """Return whether a dotted key is one of `places` or lies in one."""
+    """Return whether a dotted key is one of `places` or below one of them."""
     return any(key == place or key.startswith(f"{place}.") for place in places)
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries as one, of dotted keys."""
+    """Return nested dictionaries as a single dictionary with dotted keys; whole floats become integers."""
     flattened: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"

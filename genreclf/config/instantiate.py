@@ -1,7 +1,7 @@
-"""Make the object that the ``_target_`` of a section names, or say in a sentence why it cannot be made.
+"""Create the object that the ``_target_`` of a section names, or explain in a sentence why it cannot be created.
 
-Only classes of the kind a group asks for are ever called. To find one, its module is imported, which runs that module's
-code: a configuration from elsewhere is checked by `genreclf.config.trust` before.
+Only classes of the kind that a group requires are ever called. To find a class, its module is imported, which runs the
+module's code: a configuration from elsewhere must be checked by `genreclf.config.trust` first.
 """
 
 import difflib
@@ -29,22 +29,22 @@ GIVEN = {
     "scheduler": ("optimizer", "steps"),
     "trainer": tuple(SET_BY_THE_RUN),
 }
-"""Arguments that the experiment gives; a configuration does not set them."""
+"""Arguments that the run passes itself, by group; a configuration cannot set them."""
 
 FACTORIES = ("loss", "optimizer", "scheduler")
-"""Groups whose objects get their last arguments from the run, so that they are made with ``_partial_: true``."""
+"""Groups whose objects get their last arguments from the run, and therefore use ``_partial_: true``."""
 
 INPUTS = ("log_mel", "waveform", "embedding", "encoder")
-"""What a model may take, see `genreclf.training.module.GenreClassifier.takes`."""
+"""Inputs that a model may take, see `genreclf.training.module.GenreClassifier.takes`."""
 
 HYDRA_KEYS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
-"""Keys of `hydra.utils.instantiate`, which any section may have."""
+"""Keys of `hydra.utils.instantiate`, which every section may have."""
 
 ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, OSError, RuntimeError),
     *(TypeError, ValueError),
 )
-"""What a class raises that cannot be made of its arguments, besides Lightning's own."""
+"""Exceptions that a class may raise if its arguments cannot be used, in addition to Lightning's own."""
 
 KINDS = {
     "data": "genreclf.datasets.base.Dataset",
@@ -59,13 +59,23 @@ KINDS = {
     "robustness": "genreclf.audio.transforms.Transformation",
     "trainer": "lightning.pytorch.Trainer",
 }
-"""What the classes of a group derive from; a scheduler is a function."""
+"""Base class of the classes of each group; schedulers are functions instead."""
 
 
 def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callable[..., Any] | None:
-    """Return what the section of a group names; note in `problems` what is wrong with it or with its arguments.
+    """Return the class or function that a section names, and add the problems of it and its arguments to `problems`.
 
-    In a group whose classes combine, `group` includes the name of the class, as in ``callbacks.ema``.
+    Args:
+        group: Name of the section. In a group that combines several classes, it includes the name of the class, as in
+            ``callbacks.ema``.
+        section: Section with a ``_target_`` and its arguments.
+        problems: List to which a sentence is added for each problem.
+
+    Returns:
+        The class or function; None if there is none, or it is not of the kind that the group requires.
+
+    Raises:
+        UserError: The module's own code fails when it is imported.
     """
     name = section.get("_target_")
     if name is None:
@@ -81,7 +91,7 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
         way = f"; if it is yours, add the folder that holds {top} to PYTHONPATH" if absent else ""
         problems.append(f"{group}._target_={name} cannot be imported ({error}){way}.")
         return None
-    except Exception as error:  # Of the module's own code, which may raise any.
+    except Exception as error:  # The module's own code may raise anything.
         raise UserError(f"{group}._target_={name} cannot be imported ({reason_of(error)}).") from error
     if not fits(group, target):
         problems.append(f"{group}._target_={name} is not a {_kind_name(group)}.")
@@ -106,7 +116,16 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
 
 
 def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
-    """Make the object that a checked section names, with `given` arguments; raise `UserError` if it refuses them."""
+    """Create the object that a checked section names, with additional arguments.
+
+    Args:
+        group: Name of the section.
+        section: Section with a ``_target_`` and its arguments.
+        **given: Arguments that the section does not set.
+
+    Raises:
+        UserError: The section has a problem, or the class refuses its arguments.
+    """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     problems: list[str] = []
@@ -127,12 +146,17 @@ def make(group: str, section: Mapping[str, Any], **given: Any) -> Any:
 
 
 def make_model(section: Mapping[str, Any], encoder: Mapping[str, Any], **given: Any) -> Any:
-    """Return the model that a checked section names, with a pretrained encoder if it takes one.
+    """Create the model that a checked section names, with a pretrained encoder if the model takes one.
 
-    The encoder has no pretrained weights yet, see `genreclf.models.encoders.base.Encoder.load`.
+    The pretrained weights of the encoder are not loaded yet, see `genreclf.models.encoders.base.Encoder.load`.
+
+    Args:
+        section: Section of the model.
+        encoder: Section of the encoder.
+        **given: Arguments of the model that its section does not set.
 
     Raises:
-        UserError: See `make`; or the model takes an encoder, and none is chosen.
+        UserError: The model cannot be created, see `make`, or it requires an encoder and none is chosen.
     """
     if accepts("model", section, "encoder") and (requires("model", section, "encoder") or encoder.get("_target_")):
         given["encoder"] = make_encoder(section, encoder)
@@ -140,7 +164,7 @@ def make_model(section: Mapping[str, Any], encoder: Mapping[str, Any], **given: 
 
 
 def make_encoder(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> Any:
-    """Return the pretrained encoder that a model needs, without its weights, or raise `UserError`."""
+    """Create the encoder that a model needs, without its pretrained weights; raise `UserError` if none is chosen."""
     if encoder.get("_target_") is None:
         name = str(model["_target_"]).rpartition(".")[2]
         raise UserError(f"{name} needs a pretrained encoder: choose one with encoder=NAME.")
@@ -148,8 +172,8 @@ def make_encoder(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> Any:
 
 
 def input_of(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
-    """Return what the network of a configuration is given: ``log_mel``, ``waveform`` or ``embedding``."""
-    while members := model.get("members"):  # Those of an ensemble all take the same.
+    """Return the input that the model of a configuration takes: ``log_mel``, ``waveform`` or ``embedding``."""
+    while members := model.get("members"):  # All members of an ensemble take the same input.
         model = members[0]
     network = find("model", model, [])
     takes: str = getattr(network, "takes", "log_mel")
@@ -163,17 +187,21 @@ def input_of(model: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
 
 
 def is_node(value: Any) -> bool:
-    """Return whether a value names a class to be made, or is a list of such values."""
+    """Return whether a value is a section with a ``_target_``, or a list that contains one."""
     return any(map(is_node, value)) if isinstance(value, list) else isinstance(value, Mapping) and "_target_" in value
 
 
 def make_nodes(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a section with its object for each value that names a class; `UserError` if one cannot be made."""
+    """Return a section in which each value with a ``_target_`` is replaced by the object that it describes.
+
+    Raises:
+        UserError: An object cannot be created.
+    """
     return {**section, **_instantiate(group, {key: value for key, value in section.items() if is_node(value)})}
 
 
 def _instantiate(group: str, section: Mapping[str, Any]) -> Any:
-    """Do what `hydra.utils.instantiate` does, and say in a sentence what cannot be made."""
+    """Call `hydra.utils.instantiate`, and turn its errors into a `UserError`."""
     try:
         return hydra.utils.instantiate({"_convert_": "all", **section})
     except (InstantiationException, OmegaConfBaseException, TypeError) as error:
@@ -183,27 +211,27 @@ def _instantiate(group: str, section: Mapping[str, Any]) -> Any:
 
 
 def takes_any(group: str, target: Callable[..., Any]) -> bool:
-    """Return whether a third-party class, in a group whose classes combine, passes on arguments it does not name."""
+    """Return whether a third-party class, in a group that combines classes, accepts arbitrary keyword arguments."""
     if group.partition(".")[0] not in COMBINED or target.__module__.startswith("genreclf."):
         return False
     return any(entry.kind is entry.VAR_KEYWORD for entry in inspect.signature(target).parameters.values())
 
 
 def accepts(group: str, section: Mapping[str, Any], key: str) -> bool:
-    """Return whether what a section names has an argument `key`."""
+    """Return whether the class or function that a section names has an argument `key`."""
     target = find(group, section, [])
     return target is not None and key in arguments(target)
 
 
 def requires(group: str, section: Mapping[str, Any], key: str) -> bool:
-    """Return whether what a section names has an argument `key` without a default."""
+    """Return whether the class or function that a section names has an argument `key` without a default."""
     target = find(group, section, [])
     entry = None if target is None else inspect.signature(target).parameters.get(key)
     return entry is not None and entry.default is entry.empty
 
 
 def lacking(group: str, section: Mapping[str, Any], given: Iterable[str]) -> list[str]:
-    """Return the arguments without a default that a section does not set, but for those `given` to it later, sorted."""
+    """Return the sorted names of the required arguments that a section does not set and that are not in `given`."""
     target = find(group, section, [])
     if target is None or "_args_" in section:
         return []
@@ -211,7 +239,7 @@ def lacking(group: str, section: Mapping[str, Any], given: Iterable[str]) -> lis
 
 
 def arguments(target: Callable[..., Any]) -> set[str]:
-    """Return the names of the arguments, those of base classes too where the class passes them on."""
+    """Return the names of the arguments, including those of base classes to which ``**kwargs`` are passed on."""
     owners = target.__mro__ if isinstance(target, type) else (target,)
     names: set[str] = set()
     for owner in owners:
@@ -231,7 +259,7 @@ def _kind(group: str) -> type | None:
 
 
 def fits(group: str, target: Any) -> bool:
-    """Return whether an object is of the kind that a group asks for."""
+    """Return whether an object is of the kind that a group requires: a class, or for the scheduler a function."""
     kind = _kind(group)
     if kind is None:
         return inspect.isfunction(target) and {"optimizer", "steps"} <= arguments(target)

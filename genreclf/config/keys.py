@@ -1,4 +1,4 @@
-"""Keys that cannot be set: old names of earlier versions, and arguments of the Trainer that a run sets itself."""
+"""Keys that cannot be set: names used by earlier versions, and arguments of the Trainer that a run sets itself."""
 
 import re
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from typing import Any
 
 _here = Path(__file__).parent.parent
 CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf")
-"""The conf/ of an installed package, or of the clone."""
+"""Path of the folder ``conf`` with the options of genreclf, in the installed package or in the clone."""
 
 COMBINED = ("augmentation", "callbacks", "logger", "robustness")
-"""Groups that hold any number of classes, each under its own name."""
+"""Groups that combine any number of classes, each under its own name."""
 
 SET_BY_THE_RUN: dict[str, tuple[Any, str]] = {
     "callbacks": (None, "choose callbacks with callbacks=NAME"),
@@ -22,14 +22,14 @@ SET_BY_THE_RUN: dict[str, tuple[Any, str]] = {
     "barebones": (False, "a run needs its checkpoints and its history"),
     "limit_predict_batches": (None, "a run predicts nothing; give the command predict fewer files"),
 }
-"""Arguments of Lightning's Trainer that a run sets itself, the one value each may have, and what to do instead."""
+"""Arguments of Lightning's Trainer that a run sets itself, with the only allowed value and what to do instead."""
 
 
 TEST_SETTINGS = ("accelerator", "devices", "limit_val_batches", "limit_test_batches")
-"""Settings of the trainer, plain values, with which a run is tested, and by default tested again."""
+"""Settings of the trainer for the test of a run; by default, another test of the run uses the same values."""
 
 TEST_ARGUMENTS = ("strategy", "plugins", "deterministic", "inference_mode", "fast_dev_run")
-"""Arguments of Lightning's Trainer, beside those, that count outside training too."""
+"""Further arguments of Lightning's Trainer that have an effect outside training."""
 
 MOVED = {
     "regularization.dropout": "model.dropout",
@@ -43,11 +43,11 @@ MOVED = {
     "early_stopping.patience": "callbacks.early_stopping.patience",
     **{f"logger.{name}": f"logger.wandb.{name}" for name in ("project", "entity", "group", "tags", "offline")},
 }
-"""Keys of earlier versions, and what they are called now."""
+"""Keys of earlier versions and their current names."""
 
 
 def hint(key: str) -> str | None:
-    """Return what to do about a dotted key that is set elsewhere; None if it is no such key."""
+    """Return how to set what a dotted key stands for, if it was renamed, is off, or is set elsewhere; else None."""
     group, _, name = key.partition(".")
     if group == "trainer" and name in SET_BY_THE_RUN:
         return f"{SET_BY_THE_RUN[name][1]}."
@@ -61,7 +61,7 @@ def hint(key: str) -> str | None:
 
 
 def to_be_set(key: str, overrides: Sequence[str] = ()) -> str:
-    """Return a sentence about a key without a value, with its comment in the file of the option that was typed."""
+    """Return the sentence for a key that must be set, with the comment on the key in the file of the chosen option."""
     group, _, name = key.partition(".")
     chosen = [word.partition("=")[2] for word in overrides if word.startswith(f"{group}=")]
     path = Path(CONFIG_DIR, group, f"{chosen[-1] if chosen else ''}.yaml")
@@ -71,14 +71,14 @@ def to_be_set(key: str, overrides: Sequence[str] = ()) -> str:
 
 
 def without_package(file: str) -> str:
-    """Return what is said of a file of ``experiment`` or ``sweep`` that does not set the keys of the root."""
+    """Return the sentence for a file of ``experiment`` or ``sweep`` that lacks the line ``# @package _global_``."""
     return (
         f"{file}.yaml must begin with the line # @package _global_, or it sets keys of {file.partition('/')[0]} alone."
     )
 
 
 def turned_on(key: str) -> str | None:
-    """Return the override that turns on the class a key belongs to, in a group whose classes combine; else None."""
+    """Return the override that turns on the class of a key, in a group that combines classes; None for other keys."""
     group, _, rest = key.partition(".")
     name, _, below = rest.partition(".")
     if not below or not (Path(CONFIG_DIR) / group / f"{name}.yaml").is_file() or group not in COMBINED:

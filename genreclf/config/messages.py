@@ -1,4 +1,4 @@
-"""Explain in a sentence what Hydra or OmegaConf refuses: the key, the nearest one there is, and what to do."""
+"""Explain errors of Hydra and OmegaConf in a sentence: the key, the closest existing key, and what to do."""
 
 import argparse
 import difflib
@@ -18,16 +18,16 @@ from genreclf.config.keys import CONFIG_DIR, hint, without_package
 from genreclf.errors import UserError, first_line
 
 SINGLE = ("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
-"""Groups of which a run has one option, whereas those of others combine."""
+"""Groups from which a run uses exactly one option; the options of other groups can be combined."""
 
 OF_A_RESOLVER = "UserError raised while resolving interpolation: "
-"""What OmegaConf says before a mistake that a resolver of ours found."""
+"""Prefix that OmegaConf adds to the message of a `UserError` raised by one of genreclf's resolvers."""
 
 HELP = "python -m genreclf --help shows how."
 
 
 def check_options(arguments: Sequence[str]) -> None:
-    """Raise a `UserError` for wrong options, as Hydra would answer with all the options it has."""
+    """Raise a `UserError` for invalid command-line options, for which Hydra would print a list of all its options."""
     parser = get_args_parser()
     parser.exit_on_error = False
     try:
@@ -46,7 +46,12 @@ def check_options(arguments: Sequence[str]) -> None:
 
 
 def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
-    """Raise a `UserError` for several options of a group of which a run has one, and for sweeps where none can be."""
+    """Raise a `UserError` for several options of a group from which a run uses one, or for an unsupported sweep.
+
+    Args:
+        overrides: Overrides that the user typed.
+        can_sweep: Whether the command supports sweeps.
+    """
     for override in overrides:
         key, _, value = override.partition("=")
         group, chosen = key.lstrip("+"), value.strip().removeprefix("[").removesuffix("]")
@@ -58,7 +63,13 @@ def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
 
 
 def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool = True) -> str:
-    """Return one sentence that explains an error of Hydra's; `commands` are the names of the commands."""
+    """Return a sentence that explains an error of Hydra, OmegaConf or YAML.
+
+    Args:
+        error: Error to explain.
+        commands: Names of the commands, to recognize those that were misplaced or misspelled.
+        can_sweep: Whether the command supports sweeps.
+    """
     if isinstance(error, yaml.YAMLError):
         return _broken_file(error)
     if isinstance(error, OverrideParseException):
@@ -83,7 +94,12 @@ def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool =
 
 
 def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[str]) -> str | None:
-    """Return one sentence for a value that Hydra stumbles over; None if it is not one of those."""
+    """Return a sentence for a `ValueError` or `AssertionError` that Hydra raises on a user's mistake; None for others.
+
+    Args:
+        error: Error to explain.
+        arguments: Command-line arguments.
+    """
     text = str(error)
     if isinstance(error, UnicodeDecodeError):
         return undecodable_file(error)
@@ -105,14 +121,14 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
 
 
 def undecodable_file(error: UnicodeDecodeError) -> str | None:
-    """Return one sentence that names the file of options that Hydra could not decode; None if it was none of those."""
+    """Return a sentence that names the file of options that Hydra could not decode; None for other errors."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     paths = [frame.f_locals["full_path"] for frame in frames if "full_path" in frame.f_locals]
     return f"{paths[-1]} is not UTF-8 text: save it in that encoding." if paths else None
 
 
 def _broken_file(error: yaml.YAMLError) -> str:
-    """Say where a file of options is not YAML, and why."""
+    """Return a sentence that says where and why a file of options is not valid YAML."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         place, problem = getattr(error, "name", "A file of options"), getattr(error, "reason", first_line(error))
         return f"{place} is not YAML: {problem}; correct it there."
@@ -142,7 +158,7 @@ def _unreadable(word: str, commands: Sequence[str]) -> str:
 
 
 def _options_beside(error: MissingConfigException) -> list[str]:
-    """Return the options of the group of one that is missing from a list, of which Hydra names the places alone."""
+    """Return the options of the group whose option is missing; Hydra's error names only the folders it searched."""
     group = (error.missing_cfg_file or "").partition("/")[0]
     places = re.findall(r"path=file://(.*)", str(error))
     return [path.stem for place in places for path in Path(place, group).glob("*.yaml")]
@@ -199,7 +215,7 @@ def _several_values(word: str, can_sweep: bool) -> str:
 
 
 def _near(key: str, section: DictConfig | None = None) -> str:
-    """Say which key may have been meant, best one of the composed section that does not have it."""
+    """Return a hint at the key that may have been meant, preferably one of the composed section that lacks `key`."""
     if key.startswith("hydra."):
         return "--cfg hydra shows Hydra's keys, to which the chosen launcher and sweeper add their own."
     if way := hint(key):
@@ -218,7 +234,7 @@ def _near(key: str, section: DictConfig | None = None) -> str:
 
 
 def _keys_of_a_run() -> list[str]:
-    """Return all keys of the configuration without overrides, dotted."""
+    """Return all dotted keys of the configuration without overrides."""
     from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
 

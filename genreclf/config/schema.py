@@ -1,4 +1,4 @@
-"""The typed sections of a configuration: every key that is not a class's own argument, explained and checked."""
+"""The typed sections of a configuration, which explain and check every key that is not an argument of a class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,35 +9,35 @@ from genreclf.errors import UserError
 from genreclf.values import decoded, left_as_text
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
-"""What `torch.compile` may be asked for."""
+"""Modes of `torch.compile`."""
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
-"""How numbers are kept and multiplied in training, as Lightning calls it; the test is in ``32-true``."""
+"""Precisions of the training, as Lightning names them; the test always uses ``32-true``."""
 
 CLIP_SHAPES = ("square", "whole")
-"""Instead of seconds: as many frames as mels, or the longest track."""
+"""Clip lengths other than seconds: as many frames as mel bands, or the length of the longest track."""
 
 
 @dataclass
 class ClipConfig:
-    """How tracks become clips and batches, whatever the dataset (`data`)."""
+    """Settings of every dataset (section ``data``): how tracks become clips and batches."""
 
     batch_size: int = 32
-    """Clips of a training step, on all devices together."""
+    """Number of clips per training step, on all devices together."""
     clip_seconds: int | float | str = 10.0
-    """Length of a clip, or one of `CLIP_SHAPES`."""
+    """Length of a clip in seconds, or one of `CLIP_SHAPES`."""
     crops_per_track: int = 2
-    """Random clips of a training track in an epoch."""
+    """Number of random clips per training track and epoch."""
     grid_overlap: float = 0.5
-    """By what fraction neighboring clips of validation and test overlap at least."""
+    """Minimum overlap of neighboring validation and test clips, as a fraction of a clip."""
     short: str = "pad"
-    """What is done with tracks shorter than a clip: ``pad`` or ``wrap``."""
+    """How tracks shorter than a clip are filled: ``pad`` (with silence) or ``wrap`` (repeat the track)."""
     store_dir: str | None = None
-    """Where spectrograms are kept; None is the user's cache folder."""
+    """Folder for computed spectrograms; None for the user's cache folder."""
     skip_unreadable: bool = False
-    """Leave out tracks that cannot be read."""
+    """Whether to leave out tracks that cannot be read, instead of stopping."""
     genre_map: Any = None
-    """New names of genres, None for those to leave out: a dictionary, or a YAML file of one."""
+    """New names of genres, None for genres to leave out: a dictionary, or the path of a YAML file with one."""
 
     def problems(self) -> list[str]:
         """Return one sentence for each value that cannot be used."""
@@ -69,20 +69,20 @@ class ClipConfig:
 
 @dataclass
 class SplitConfig:
-    """What is done with a split, whatever its class (`split`)."""
+    """Settings of every split (section ``split``): which of its tracks are trained on and tested."""
 
     unseen: bool = False
-    """Leave out test tracks that the run at hand, or one that it started from, has seen."""
+    """Whether to leave out test tracks that the earlier run, or a run that it started from, has seen."""
     train_fraction: float = 1.0
-    """How much of the training tracks of each genre to train on."""
+    """Fraction of each genre's training tracks to train on."""
     artists_per_genre: int | None = None
-    """Number of artists of each genre whose tracks are trained on; None for all."""
+    """Number of artists per genre to train on; None for all."""
     subset_seed: int = 0
-    """Draws those tracks and artists."""
+    """Random seed for drawing the tracks of `train_fraction` and the artists of `artists_per_genre`."""
     inner_fold: int | None = None
-    """Which fold of the training and validation tracks to test on; None tests on the test tracks."""
+    """Index of the fold of the training and validation tracks to test on; None tests on the test tracks."""
     inner_folds: int = 5
-    """Number of such folds."""
+    """Number of folds of the training and validation tracks."""
 
     def problems(self) -> list[str]:
         """Return one sentence for each value that cannot be used."""
@@ -98,26 +98,29 @@ class SplitConfig:
 
 @dataclass
 class FeaturesConfig:
-    """How spectrograms are made and scaled (`features`)."""
+    """Settings of the spectrograms (section ``features``).
+
+    All settings but `scale` are None if images, or the input of the network, determine them.
+    """
 
     sample_rate: int | None = 22050
-    """In Hz; None, as all others but `scale`, where pictures bring their own."""
+    """Sample rate in Hz."""
     n_fft: int | None = 2048
     """Window length in samples."""
     hop_length: int | None = 512
-    """Samples from one frame to the next."""
+    """Number of samples from one frame to the next."""
     n_mels: int | None = 128
-    """Bands."""
+    """Number of mel bands."""
     f_min: float | None = 0.0
-    """Lowest frequency of the bands, in Hz."""
+    """Lowest frequency of the mel bands, in Hz."""
     f_max: float | None = None
-    """Highest frequency of the bands, in Hz; None: half the sample rate."""
+    """Highest frequency of the mel bands, in Hz; None for half the sample rate."""
     scale: str = "standardize"
-    """What the network sees, see `genreclf.audio.scaling.Scaling`."""
+    """Scaling of the network's input, see `genreclf.audio.scaling.Scaling`."""
 
     @property
     def log_mel(self) -> dict[str, Any]:
-        """The parameters of the spectrograms of audio, by their names in a `FeatureSpec`."""
+        """Parameters of spectrograms of audio, with the names of `genreclf.audio.log_mel.FeatureSpec`."""
         names = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_max")
         return {name: getattr(self, name) for name in names} | {"f_min": self.f_min or 0.0}
 
@@ -144,34 +147,34 @@ class FeaturesConfig:
 
 @dataclass
 class TrainerConfig:
-    """What the training runs on and for how long (`trainer`)."""
+    """Settings of the training (section ``trainer``): its devices, precision and length."""
 
     _target_: str = "lightning.pytorch.Trainer"
-    """Lightning's Trainer, or a subclass of it."""
+    """Full name of Lightning's Trainer, or of a subclass."""
     accelerator: str = "auto"
-    """``auto``, ``cpu``, ``gpu`` or ``mps``."""
+    """Kind of device: ``auto``, ``cpu``, ``gpu`` or ``mps``."""
     devices: Any = 1
-    """Processes, each with a device of its own; ``auto`` or -1: one for each GPU; a list: for each of these GPUs."""
+    """Number of processes, each with its own device; ``auto`` or -1 for one per GPU, or a list of indices of GPUs."""
     sync_batchnorm: bool | None = None
-    """Whether batch normalization is over the clips of all devices; None: it is, if there are several."""
+    """Whether batch normalization uses the clips of all devices; None for yes if there are several devices."""
     max_epochs: int = 40
-    """Epochs if nothing stops the training before."""
+    """Maximum number of epochs."""
     precision: str = "auto"
-    """As Lightning calls it, or ``auto``."""
+    """One of `PRECISIONS`, or ``auto``."""
     compile: str | None = None
-    """Mode of `torch.compile` for the training step; None: not compiled."""
+    """Mode of `torch.compile` for the training step; None for no compilation."""
     step: str = "eager"
-    """``graph``: the training step is recorded once and replayed, as one CUDA graph; ``eager``: it is not."""
+    """``graph`` to record the training step once as a CUDA graph and replay it; ``eager`` for ordinary steps."""
     gradient_clip_val: float | None = None
-    """Largest norm of the gradient."""
+    """Maximum norm to which the gradient is clipped; None for no clipping."""
     limit_train_batches: int | float | None = None
-    """Batches of an epoch, as a number or a fraction."""
+    """Number or fraction of the training batches to use in an epoch; None for all."""
     limit_val_batches: int | float | None = None
-    """The same for validation."""
+    """Number or fraction of the validation batches to use; None for all."""
     limit_test_batches: int | float | None = None
-    """The same for the test."""
+    """Number or fraction of the test batches to use; None for all."""
     others: dict[str, Any] = field(default_factory=dict)
-    """Other arguments of Lightning's Trainer, where they differ from its defaults."""
+    """Other arguments of Lightning's Trainer that differ from its defaults."""
 
     def problems(self) -> list[str]:
         """Return one sentence for each value that cannot be used."""
@@ -199,11 +202,11 @@ class TrainerConfig:
         return problems
 
     def plain(self) -> dict[str, Any]:
-        """Return the section as ``config.yaml`` has it."""
+        """Return the section as it is written to ``config.yaml``."""
         return {key: value for key, value in vars(self).items() if key != "others"} | self.others
 
     def warnings(self) -> list[str]:
-        """Return one sentence for each setting with an effect that a user may not expect."""
+        """Return one sentence for each setting whose effect a user may not expect."""
         warnings = [
             f"trainer.{key}={self.others[key]} goes by the clock, so a repeated or resumed run is not quite the same."
             for key in ("max_time", "val_check_interval")
@@ -222,7 +225,7 @@ class TrainerConfig:
 
 @dataclass
 class RootConfig:
-    """The keys of the root that belong to no group."""
+    """Keys of the root that belong to no group; `genreclf.config.config.Config` explains them."""
 
     seed: int = 0
     init_from: str | None = None
@@ -238,7 +241,7 @@ class RootConfig:
 
 
 def leaves_out(limit: int | float | None) -> bool:
-    """Return whether a limit on the batches of an epoch, a number or a fraction (1.0: all), can leave any out."""
+    """Return whether a limit on the batches of an epoch, as a number or a fraction (1.0 for all), can exclude any."""
     return limit is not None and not (isinstance(limit, float) and limit == 1)
 
 

@@ -1,4 +1,4 @@
-"""Check the sections of a resolved configuration and turn them into typed ones; all problems are collected."""
+"""Check the sections of a resolved configuration and convert them to typed ones; all problems are collected."""
 
 import difflib
 import inspect
@@ -27,11 +27,11 @@ LEAST = {
     "min_steps": 0,
     "num_sanity_val_steps": -1,
 }
-"""The least values of Trainer arguments that Lightning itself does not check."""
+"""Minimum values of arguments of the Trainer that Lightning itself does not check."""
 
 
 def section_of(plain: Mapping[str, Any], name: str, problems: list[str]) -> Section:
-    """Return a section; if it is not a mapping, note the problem and return an empty one."""
+    """Return a section; if it is not a dictionary, add the problem to `problems` and return an empty section."""
     section = plain.get(name)
     if isinstance(section, dict):
         return section
@@ -40,7 +40,14 @@ def section_of(plain: Mapping[str, Any], name: str, problems: list[str]) -> Sect
 
 
 def typed_section(kind: type[Any], name: str, values: Mapping[str, Any], problems: list[str]) -> Any:
-    """Return `kind` made of `values`, each coerced to its type as Hydra does; note what does not fit."""
+    """Create an instance of a dataclass from the values of a section, converted to the field types as Hydra does.
+
+    Args:
+        kind: Dataclass with a method ``problems``.
+        name: Name of the section; empty for the root.
+        values: Values of the section.
+        problems: List to which a sentence is added for each value that does not fit.
+    """
     typed, kinds = OmegaConf.structured(kind), get_type_hints(kind)
     whole = True
     for key, value in values.items():
@@ -50,11 +57,11 @@ def typed_section(kind: type[Any], name: str, values: Mapping[str, Any], problem
             hint = f"did you mean {name}.{near[0]}?" if near else f"the keys of {name} are {', '.join(typed)}."
             problems.append(f"There is no key {full_key}; {hint}")
             continue
-        if kinds[key] in (bool, bool | None) and type(value) in (int, float):  # OmegaConf takes any number.
+        if kinds[key] in (bool, bool | None) and type(value) in (int, float):  # OmegaConf accepts any number.
             whole = False
             problems.append(f"{full_key}={shown(value)} must be true or false.")
             continue
-        if kinds[key] in (str, str | None) and type(value) is bool:  # OmegaConf would take it for a text.
+        if kinds[key] in (str, str | None) and type(value) is bool:  # OmegaConf would convert it to text.
             whole = False
             problems.append(f"{full_key}={shown(value)} must be text; quote it if it is meant so.")
             continue
@@ -70,7 +77,12 @@ def typed_section(kind: type[Any], name: str, values: Mapping[str, Any], problem
 
 
 def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
-    """Return the trainer's section, checked against the signature of Lightning's Trainer."""
+    """Return the section ``trainer``, checked against the signature of Lightning's Trainer.
+
+    Args:
+        section: Section as the user configured it.
+        problems: List to which a sentence is added for each problem.
+    """
     from lightning.pytorch import Trainer
 
     named = {entry.name for entry in fields(TrainerConfig)} - {"others"}
@@ -101,7 +113,10 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
 
 
 def nodes_of(plain: Mapping[str, Any], group: str, problems: list[str]) -> dict[str, Section]:
-    """Return the classes of a group that combine, by their names, without those that are off (null)."""
+    """Return the sections of the classes in a group that combines several, by name; classes set to null are left out.
+
+    Problems of the sections are added to `problems`.
+    """
     nodes = {name: node for name, node in section_of(plain, group, problems).items() if node is not None}
     if "_target_" in nodes:
         problems.append(

@@ -1,6 +1,6 @@
-"""Restrict the code that the configuration of a run directory or a bundle from elsewhere may name.
+"""Restrict the code that the configuration of a run directory, or of a bundle from elsewhere, may name.
 
-What a user composes and types is open: it may name any class that Python finds.
+A configuration that the user composes is not restricted: it may name any class that Python finds.
 """
 
 import importlib
@@ -17,7 +17,7 @@ GROUPS = ("data", "split", "encoder", "model", "loss", "optimizer", "scheduler")
 """Sections of a configuration that name a class or a function."""
 
 _OF_GENRECLF = ("data", "split", "encoder", "model")
-"""Groups whose classes derive from one of genreclf's, so that nothing else in a module can be meant."""
+"""Groups whose classes derive from a class of genreclf, so that no other class of a module can be meant."""
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -25,21 +25,21 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 def check_trust(
     config: Mapping[str, Any], trust: Sequence[str], *, place: object, groups: Iterable[str] = GROUPS
 ) -> None:
-    """Check that a configuration names no code but genreclf's, PyTorch's, and that of trusted modules.
+    """Check that a configuration names only code of genreclf, PyTorch and trusted modules.
 
-    Allowed are what genreclf defines itself, the losses of `torch.nn`, the optimizers of `torch.optim`, all of the
-    modules in `trust` and those below them, and the models, datasets and splits of modules that are imported already;
-    as arguments of these, only layers of `torch.nn` in a model, the models that an ensemble has as members, and what is
-    in `trust`. Nothing else is imported.
+    A section may name what genreclf itself defines, the losses of `torch.nn`, the optimizers of `torch.optim`, anything
+    in the modules of `trust` and their submodules, and the models, encoders, datasets and splits of modules that are
+    already imported. Arguments within a section may name only layers of `torch.nn` in a model, the member models of an
+    ensemble, and anything in `trust`. Nothing else is imported.
 
     Args:
-        config: What was read, resolved.
+        config: Resolved configuration that was read.
         trust: Modules whose code may run, such as ``my_model``.
-        place: Where the configuration was read, for the message.
-        groups: The sections that are about to be used.
+        place: File or other place that the configuration was read from, for the message.
+        groups: Sections that are about to be used.
 
     Raises:
-        UserError: It names something else.
+        UserError: The configuration names other code.
     """
     if isinstance(trust, str):
         raise UserError(f"trust is a list of modules: trust=[{trust!r}].")
@@ -56,13 +56,13 @@ def check_trust(
 
 
 def named_by(config: Mapping[str, Any], group: str) -> Any:
-    """Return what a section of a configuration names as its class; None if there is no such section or name."""
+    """Return the ``_target_`` of a section of a configuration; None if there is no such section or name."""
     section = config.get(group)
     return section.get("_target_") if isinstance(section, dict) else None
 
 
 def _with_members(section: Any) -> Iterator[Any]:
-    """Yield the section of a model and those of the models that it combines, which it is given to be made later."""
+    """Yield the section of a model without its members, and the sections of the members that an ensemble creates."""
     members = section.get("members") if isinstance(section, dict) else None
     if isinstance(members, list) and all(isinstance(each, dict) and each.get("_partial_") is True for each in members):
         section = {key: value for key, value in section.items() if key != "members"}
@@ -76,7 +76,7 @@ def _names(section: Any) -> list[Any]:
 
 
 def _nested_names(section: Any) -> Iterator[Any]:
-    """Find what the arguments of a section name: Hydra makes those as well."""
+    """Yield the names of classes in the arguments of a section, which Hydra instantiates as well."""
     entries = section.values() if isinstance(section, dict) else section if isinstance(section, list) else ()
     for entry in entries:
         yield from _names(entry)
@@ -103,7 +103,7 @@ def _is_allowed(kind: str, name: Any, trust: Sequence[str]) -> bool:
 
 
 def _is_allowed_within(group: str, name: Any, trust: Sequence[str]) -> bool:
-    """Return whether a nested argument may be made: a layer of `torch.nn` in a model, or a trusted class."""
+    """Return whether a nested argument may be instantiated: a layer of `torch.nn` in a model, or a trusted class."""
     import torch
 
     layer = name.removeprefix("torch.nn.") if isinstance(name, str) and name.startswith("torch.nn.") else ""

@@ -1,4 +1,4 @@
-"""Check that the weights of a run fit the model that its files describe, before memory is spent on either."""
+"""Check that the weights of a run match the model that its files describe, before memory is allocated for either."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,28 +27,28 @@ LARGEST = {
     "f_min": 2**20,
     "f_max": 2**20,
 }
-"""How large the figures of a `FeatureSpec` may be."""
+"""Maximum values of the numbers in a `genreclf.audio.log_mel.FeatureSpec`, in magnitude."""
 
 NULLABLE = ("sample_rate", "n_fft", "hop_length", "top_db", "f_max")
-"""Those that may be null."""
+"""Keys of `LARGEST` whose values may be null."""
 
 LARGEST_CLIP, LARGEST_FILTER_BANK = 2**27, 2**27
-"""How many values a clip, and `n_fft` times `n_mels`, may have."""
+"""Maximum number of values of a clip, and maximum of ``n_fft`` times ``n_mels``."""
 
 LONGEST_NAME = 100
-"""How many letters the name of an encoder's layer may have."""
+"""Maximum length of the name of an encoder's layer, in characters."""
 
 MODULES_PER_TENSOR = 20
-"""How many modules a network may have for each tensor of its weights; those of genreclf have fewer than 3."""
+"""Maximum number of modules of a network per tensor of its weights; those of genreclf have fewer than 3."""
 
 
 def is_models(key: str) -> bool:
-    """Return whether a tensor belongs to the model, not to the loss or the metrics of its training."""
+    """Return whether the tensor of a key belongs to the model, and not to the loss or the metrics of the training."""
     return key.startswith(("network.", "scaling."))
 
 
 def checked_spec(values: Any) -> FeatureSpec:
-    """Return what spectrograms are, or raise `ValueError` if its figures cannot be meant."""
+    """Return the spectrogram parameters that a mapping describes; raise `ValueError` if a value is not plausible."""
     names = {field.name for field in fields(FeatureSpec)}
     if not isinstance(values, Mapping) or not values.keys() <= names:
         raise ValueError(f"the description of spectrograms has other keys than {', '.join(sorted(names))}")
@@ -99,13 +99,19 @@ def check_weights(
     genres: Sequence[str],
     scale: Scale,
 ) -> None:
-    """Check that weights fit the model that a section names, which is built without allocating any of its own.
+    """Check that weights match the model that a section names; the model is built without allocating memory for it.
 
-    `shapes` are the shapes of the weights, which may include tensors that do not belong to the model.
+    Args:
+        shapes: Shapes of the weights by key, which may include tensors that do not belong to the model.
+        section: Section of the model.
+        encoder: Section of the encoder.
+        spec: Parameters of the spectrograms.
+        genres: Names of the classes.
+        scale: Scaling of the model's input.
 
     Raises:
-        ValueError: They are not; the message names a tensor.
-        UserError: The section makes no model, or one of far more layers than there are weights.
+        ValueError: The weights do not match; the message names a tensor.
+        UserError: The section does not describe a model, or describes one with far more layers than there are weights.
     """
     theirs = {key: tuple(shape) for key, shape in shapes.items() if is_models(key)}
     with torch.device("meta"), _at_most(MODULES_PER_TENSOR * (len(theirs) + 10)):
@@ -120,12 +126,19 @@ def check_weights(
 def check_checkpoint(
     checkpoint: Mapping[str, Any], section: Mapping[str, Any], encoder: Mapping[str, Any], *, scale: Scale
 ) -> FeatureSpec:
-    """Check that a checkpoint is of the model that a section names, if that is genreclf's; return its spectrograms.
+    """Check that a checkpoint matches the model that a section names, and return the parameters of its spectrograms.
 
-    Models of other modules are not checked, as they may need memory to be built at all.
+    The weights of models that are not part of genreclf are not checked, since building such models may need memory.
+
+    Args:
+        checkpoint: Content of the checkpoint.
+        section: Section of the model.
+        encoder: Section of the encoder.
+        scale: Scaling of the model's input.
 
     Raises:
-        KeyError, TypeError, ValueError: It is not.
+        KeyError, TypeError, ValueError: The checkpoint does not match.
+        UserError: The section does not describe a model, see `check_weights`.
     """
     known, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     spec = checked_spec(known["spec"])
@@ -137,7 +150,7 @@ def check_checkpoint(
 
 @contextmanager
 def _at_most(modules: int) -> Iterator[None]:
-    """Stop the construction, in this thread, of a network with more than so many modules."""
+    """Raise `ValueError` when this thread builds a network with more than so many modules."""
     here, count = threading.get_ident(), 0
 
     def hook(*_: Any) -> None:

@@ -1,1 +1,1 @@
-"""Share trained models on the Hugging Face hub, as safetensors with their configuration and scores."""
+"""Share trained models on the Hugging Face Hub, as safetensors with their configuration and scores."""

@@ -1,4 +1,4 @@
-"""Bundles: the shared files of a run, and a run rebuilt from them; files from elsewhere are not trusted."""
+"""Write the shared files of a run (a bundle), and rebuild a run from them; files from elsewhere are not trusted."""
 
 import json
 import os
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, METRICS, SPLIT = "config.json", "model.safetensors", "metrics.json", "split.json"
 
 SIMILARITY = "similarity.json"
-"""By what songs are recommended, see `genreclf.recommend.searching`; a run need not have it."""
+"""Optional file with the weights of the similarity for recommending songs, see `genreclf.recommend.searching`."""
 
 LARGEST_BYTES = {CONFIG: 2**16, METRICS: 2**22, SPLIT: 2**26, WEIGHTS: 2**32, SIMILARITY: 2**12}
-"""The files of a bundle, and how large each may be, in bytes."""
+"""Files of a bundle and their maximum sizes in bytes."""
 
 _FOREIGN_ERRORS = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""Exceptions that files raise that `write_bundle` did not write."""
+"""Exceptions raised while reading files that `write_bundle` did not write."""
 
 
 def write_bundle(run: RunDirectory, folder: Path) -> None:
     """Write the shared files of a finished run, except for the model card, into a folder.
 
-    See `genreclf.hub.contents` for what is not shared; nor are the loss's own values.
+    Settings and metrics that `genreclf.hub.contents` leaves out are not shared, and neither are tensors of the loss.
 
     Raises:
-        UserError: The run is not finished, or damaged.
+        UserError: The run is not finished or is damaged.
     """
     require("A shared model", "hub", "safetensors")
     from safetensors.torch import save_file
@@ -70,22 +70,22 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
 
 
 def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
-    """Make a run directory of shared files: `predict`, `evaluate` and `genreclf.load` take it.
+    """Create a run directory from shared files, for the commands ``predict`` and ``evaluate`` and `genreclf.load`.
 
-    Nothing in the files is executed or looked up: classes named by the configuration come from genreclf, PyTorch or a
-    trusted module, of the configuration and the figures only what `genreclf.hub.contents` knows is kept, and the
-    weights are tensors alone, of the names and shapes that the model has.
+    Nothing in the files is executed: classes named by the configuration must come from genreclf, PyTorch or a trusted
+    module; only those settings and metrics are kept that `genreclf.hub.contents` knows; and the weights are read as
+    plain tensors, which must have the names and shapes of the model's.
 
     Args:
-        folder: Where the files lie.
-        path: The directory to make.
-        trusted: Modules beside genreclf and PyTorch that the configuration may name, such as ``my_model``.
+        folder: Folder with the shared files.
+        path: Run directory to create.
+        trusted: Modules, besides genreclf and PyTorch, whose classes the configuration may name, such as ``my_model``.
 
     Returns:
-        What it scored, in a sentence.
+        The score of the run, in a sentence.
 
     Raises:
-        UserError: A file is missing, too large, or not what it should be; nothing is made then.
+        UserError: A file is missing, too large or invalid; no directory is created then.
     """
     require("A shared model", "hub", "safetensors")
     from genreclf.checkpoint import SafeCheckpointIO
@@ -170,7 +170,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _is_printable(value: Any) -> bool:
-    """Return whether all strings can be shown in a terminal."""
+    """Return whether all strings in a value can be shown in a terminal."""
     if isinstance(value, dict):
         return all(key.isprintable() and _is_printable(entry) for key, entry in value.items())
     if isinstance(value, list):
@@ -188,7 +188,7 @@ def _reason(error: Exception) -> str:
 
 
 def _weights(path: Path, config: "Config", spec: "FeatureSpec", genres: list[str]) -> dict[str, Any]:
-    """Return the tensors of the file, if they are those of the model, before memory is spent on either."""
+    """Return the tensors of a file of weights, after checking their names and shapes without allocating memory."""
     from safetensors import SafetensorError, safe_open
 
     from genreclf.config.weights import check_weights, is_models

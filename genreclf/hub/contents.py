@@ -1,4 +1,4 @@
-"""Choose what is shared of a run's configuration and metrics, and check what somebody else shared."""
+"""Select the settings and metrics of a run that are shared, and check those that somebody else shared."""
 
 import copy
 import math
@@ -17,16 +17,16 @@ from genreclf.evaluation.calibration import Calibration
 from genreclf.evaluation.provenance import provenance_of
 
 SECTIONS = (*GROUPS, "features")
-"""Sections of a configuration that are shared; of the others, see `shareable`."""
+"""Sections of a configuration that are shared; see `shareable` for the other sections."""
 
 NEEDED = tuple(group for group in GROUPS if group != "encoder")
-"""Of these, what every configuration has."""
+"""Sections that every configuration must have."""
 
 OF_TRAINER = ("max_epochs", "precision", "gradient_clip_val")
-"""What of the trainer's section says how the network came about."""
+"""Keys of the section ``trainer`` that are shared, since they influenced the trained network."""
 
 WORDS = ("_target_", "clip_seconds", "short", "colormap", "rendering")
-"""Keys of `data` and `split` whose text is not a path."""
+"""Keys of the sections ``data`` and ``split`` whose text is not a path."""
 
 LARGEST = {
     **LARGEST_OF_SPECTROGRAMS,
@@ -39,25 +39,26 @@ LARGEST = {
     "folds": 10**4,
     "inner_folds": 10**3,
 }
-"""How large numbers of `data`, `split` and `features` that somebody shared may be, by their keys."""
+"""Maximum values of shared numbers in the sections ``data``, ``split`` and ``features``, by key."""
 
 LARGEST_COUNT = 2**53
 
 LONGEST_TEXT = 200
 
 FIGURES = ("objective", "val", "test")
-"""Keys of ``metrics.json`` below which scores stand."""
+"""Keys of ``metrics.json`` that contain scores."""
 
 COUNTS = ("seed", "parameters", "epochs", "best_epoch")
 
 
 def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a configuration describes the network, its training, and how it was tested.
+    """Return the part of a configuration that describes the network, its training and its test.
 
-    Settings of Hydra, loggers, places on this machine and devices are left out or set to their defaults.
+    Settings of Hydra, loggers, paths on this machine and devices are left out or set to their defaults.
 
     Raises:
-        KeyError, TypeError: A section is missing or is none.
+        KeyError: A section is missing.
+        TypeError: A section is not a dictionary.
     """
     shared: dict[str, Any] = {}
     for name in (name for name in (*SECTIONS, "trainer") if name in config or name in NEEDED):
@@ -67,7 +68,7 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("data", "split"):
         section = shared[name]
         shared[name] = {key: None if key not in WORDS and _has_text(section[key]) else section[key] for key in section}
-    shared["split"] |= {"unseen": False}  # Without init_from there is nothing that it could have seen.
+    shared["split"] |= {"unseen": False}  # Without init_from, there are no seen tracks.
     shared["data"] = {**asdict(ClipConfig()), **shared["data"], "store_dir": None}
     trainer = {key: value for key, value in shared.get("trainer", {}).items() if key in OF_TRAINER}
     shared["trainer"] = {**TrainerConfig().plain(), **trainer}
@@ -88,15 +89,15 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_ours(node: Any) -> bool:
-    """Return whether a class is genreclf's, so that whoever pulls it has it."""
+    """Return whether a section names a class of genreclf, which everybody who pulls the run has."""
     return isinstance(node, dict) and str(node.get("_target_")).startswith("genreclf.")
 
 
 def check_sizes(config: Mapping[str, Any]) -> None:
-    """Check that no number of a shared configuration asks for much memory; the model is held against its weights.
+    """Check that no number in a shared configuration demands much memory; the model is checked against its weights.
 
     Raises:
-        ValueError: One does, or a text is long or unprintable.
+        ValueError: A number is too large, or a text or the whole configuration is too long.
     """
     _check_values(config, "")
     if len(dump_config(config).encode()) > LARGEST_BYTES:
@@ -109,10 +110,10 @@ def check_sizes(config: Mapping[str, Any]) -> None:
 
 
 def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a run, without those of this machine.
+    """Return the metrics of a run, without those about this machine.
 
     Raises:
-        KeyError, TypeError, ValueError: One is missing or cannot be: scores lie within 0 and 1, or are None.
+        KeyError, TypeError, ValueError: A metric is missing or invalid: scores must lie between 0 and 1, or be None.
     """
     shared = {key: metrics[key] for key in ("status", *COUNTS, "split", *FIGURES)}
     for name in provenance_of(metrics):
@@ -140,7 +141,7 @@ def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_folders(value: Any) -> Any:
-    """Return `value` with every absolute path in it cut down to its last name."""
+    """Return `value` with every absolute path in it reduced to its last component."""
     if isinstance(value, dict):
         return {key: _without_folders(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -153,7 +154,7 @@ def _without_folders(value: Any) -> Any:
 
 
 def _short(text: str) -> str:
-    """Return a text no longer than is shared, unless it holds a path that may name a folder of this machine."""
+    """Return a text, shortened to `LONGEST_TEXT`; it is replaced if it contains a path, which may be private."""
     if re.search(r"(?:^|[^\w.])(?:~|[A-Za-z]:)?[\\/]", text):
         return "not shared, since it holds paths"
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
@@ -185,7 +186,7 @@ def _check_count(key: str, value: Any) -> None:
 
 
 def _check_figures(key: str, value: Any) -> None:
-    """Check scores, however deep they lie: losses end in ``loss``, all that are no counts are shares."""
+    """Check nested scores: counts, losses (whose keys end in ``loss``), and otherwise fractions between 0 and 1."""
     if isinstance(value, dict):
         for name, entry in value.items():
             _check_figures(f"{key}.{name}", entry)

@@ -1,4 +1,4 @@
-"""Push trained models to the Hugging Face hub and pull them from there."""
+"""Push trained models to the Hugging Face Hub and pull them from there."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,17 @@ from genreclf.run_directory import RunDirectory
 
 
 def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, private: bool = False) -> str:
-    """Send a finished run to the hub, with a card, and return its address.
+    """Push a finished run with a model card to the Hub, and return the address of the repository.
+
+    Args:
+        run: Finished run.
+        repo: Name of the repository, ``user/name``.
+        license: License of the weights, for the model card.
+        private: Whether the repository must be private.
 
     Raises:
-        UserError: The run cannot be shared, there is no token, the hub refuses, or the repository of a private model is
-            public.
+        UserError: The run cannot be shared, there is no token, the Hub refuses, or `private` is set and the repository
+            is public.
     """
     require("A shared model", "hub", "safetensors")
     from huggingface_hub import HfApi, get_token
@@ -44,18 +50,18 @@ def push(run: RunDirectory, repo: str, *, license: str = UNKNOWN_LICENSE, privat
 
 
 def pull(repo: str, path: Path, *, revision: str | None = None, trusted: Sequence[str] = ()) -> str:
-    """Fetch a model from the hub into a new run directory, and return what it scored, in a sentence.
+    """Pull a model from the Hub into a new run directory, and return its score in a sentence.
 
-    Only the files that a run is made of are fetched, each up to a size; see `genreclf.hub.bundle.rebuild`.
+    Only the files of a bundle are downloaded, each up to a maximum size; see `genreclf.hub.bundle.rebuild`.
 
     Args:
-        repo: ``user/name``.
-        path: The directory to make.
-        revision: A commit, branch or tag; the newest by default.
-        trusted: Modules whose classes the configuration may name.
+        repo: Name of the repository, ``user/name``.
+        path: Run directory to create.
+        revision: Commit, branch or tag; the newest commit by default.
+        trusted: Modules, besides genreclf and PyTorch, whose classes the configuration may name.
 
     Raises:
-        UserError: It is not there, or not what it should be.
+        UserError: The repository cannot be read or has no valid model, or the run directory cannot be created.
     """
     require("A shared model", "hub", "safetensors")
     from huggingface_hub import HfApi
@@ -88,7 +94,7 @@ def _check_sizes(repo: str, sizes: dict[str, int | None]) -> None:
 
 @contextmanager
 def _sentences(repo: str) -> Iterator[None]:
-    """Turn what the hub answers into a sentence."""
+    """Turn errors of the Hub into a `UserError`."""
     from httpx2 import HTTPError
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 

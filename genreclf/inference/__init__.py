@@ -1,1 +1,1 @@
-"""A trained run on a user's own music: audio file to genres over time."""
+"""Apply a trained run to a user's own music: from an audio file to genres over time."""

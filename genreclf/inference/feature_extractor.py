@@ -1,4 +1,4 @@
-"""Extract the features of a song as a model was trained on them, block by block."""
+"""Extract from a song, block by block, the features that a model was trained on."""
 
 import math
 import tempfile
@@ -32,52 +32,53 @@ from genreclf.models.encoders.store import EmbeddingExtractor
 from genreclf.run_directory import sentence_when_full
 
 OVERVIEW_COLUMNS = 1500
-"""Maximal number of columns of the spectrogram that is kept for display."""
+"""Maximum number of columns of the spectrogram that is kept for display."""
 
 _CHUNK_FRAMES = 1 << 14
 
 BLOCK_SAMPLES = WAVEFORM_SAMPLES << 14
-"""Samples of a waveform that are read back at a time."""
+"""Number of samples of a stored waveform that are read back at a time."""
 
 
 @dataclass(frozen=True)
 class SongFeatures:
-    """The features of a song."""
+    """Features of a song, as a model takes them, with times and a spectrogram for display."""
 
     log_mel_q: Tensor
-    """Quantized log-mel, shape ``(frame, mel)``, memory-mapped while the context of `extract` is open."""
+    """Quantized log-mel spectrogram, shape ``(frame, mel)``; memory-mapped, and valid only within the context of
+    `FeatureExtractor.extract`."""
     overview_db: NDArray[np.float32]
-    """Log-mel in dB relative to 1, shape ``(mel, column)``, for display."""
+    """Log-mel spectrogram for display in dB relative to 1, shape ``(mel, column)``."""
     start_s: float
     """Time of the first frame in the song, in seconds."""
     length_s: float
-    """Length of what was analyzed, in seconds."""
+    """Length of the analyzed part of the song, in seconds."""
     duration_s: float
     """Length of the whole song, in seconds."""
 
 
 class FeatureExtractor:
-    """Computes the spectrograms that a `FeatureSpec` describes, of songs of any length in bounded memory.
+    """Extractor of the features that a model was trained on, for songs of any length in bounded memory.
 
     Args:
-        spec: The parameters of the spectrograms.
-        embedding_extractor: What embeds waveforms, if `spec` is of embeddings.
+        spec: Parameters of the features.
+        embedding_extractor: Extractor that computes the embeddings, if `spec` describes embeddings.
 
     Raises:
-        UserError: They are pictures of unknown rendering.
+        UserError: `spec` describes images that were rendered in an unknown way.
     """
 
     def __init__(self, spec: FeatureSpec, embedding_extractor: EmbeddingExtractor | None = None) -> None:
         self.spec = spec
         self.embedding_extractor = embedding_extractor
-        # Of the log-mels that are embedded, if it is not waveforms.
+        # Computes the log-mel spectrograms from which embeddings are computed, unless the encoder takes waveforms.
         self.of_source = None if spec.source is None else FeatureExtractor(spec.source)
         spec = spec.source or spec
         settings = spec.log_mel
         if spec.kind != "log_mel":
             if spec.sample_rate is None or (spec.kind == "embedding") != (embedding_extractor is not None):
                 raise UserError("The model takes embeddings of unknown spectrograms: train it again.")
-            # For display alone.
+            # The log-mel spectrogram is computed for display only.
             settings = {**LIBROSA_PEAK80, "sample_rate": spec.sample_rate, "n_mels": 128}
         if settings is None:
             raise UserError(
@@ -91,7 +92,7 @@ class FeatureExtractor:
 
     @property
     def notice(self) -> str | None:
-        """A sentence on how audio is turned into the model's features, if a user should know."""
+        """Sentence for the user on how the model's features are made from audio; None if nothing is noteworthy."""
         if (rendering := (self.spec.source or self.spec).rendering) is None:
             return None
         return f"The model was trained on pictures ({rendering}): the same pictures are made of the audio."
@@ -100,7 +101,15 @@ class FeatureExtractor:
     def extract(
         self, stream: AudioStream, *, skip_start_s: float = 0.0, skip_end_s: float = 0.0
     ) -> Iterator[SongFeatures]:
-        """Extract the features of a song.
+        """Extract the features of a song, as a context manager.
+
+        Args:
+            stream: Waveform of the song.
+            skip_start_s: Seconds to leave out at the start.
+            skip_end_s: Seconds to leave out at the end.
+
+        Yields:
+            The features, whose arrays must not be used after the context is closed.
 
         Raises:
             UnreadableTrack: The song cannot be used; the message says why.
@@ -166,7 +175,7 @@ class FeatureExtractor:
                 )
 
     def _values(self, samples: BinaryIO, file: BinaryIO) -> NDArray[np.generic]:
-        """Return what the network takes of a waveform that is kept in `samples`, ``(frame, value)``."""
+        """Return the input of the network, ``(frame, value)``, for a waveform stored in the file `samples`."""
         waveform: NDArray[Any] = _mapped(samples, np.dtype(np.float32), 1)[:, 0]
         blocks = (waveform[i : i + BLOCK_SAMPLES] for i in range(0, len(waveform), BLOCK_SAMPLES))
         if self.embedding_extractor is None:
@@ -176,7 +185,7 @@ class FeatureExtractor:
         return self._embeddings(map(torch.from_numpy, blocks), file)
 
     def _embeddings(self, blocks: Iterable[Tensor], file: BinaryIO) -> NDArray[np.generic]:
-        """Return the embeddings ``(window, value)`` of blocks of a waveform or a log-mel."""
+        """Return the embeddings ``(window, value)`` of a waveform or a log-mel spectrogram given in blocks."""
         assert self.embedding_extractor is not None
         for values in self.embedding_extractor.of_blocks(blocks):
             file.write(values.data)
@@ -191,7 +200,7 @@ def _kept(blocks: Iterator[Tensor], file: BinaryIO) -> Iterator[Tensor]:
 
 
 def _mapped(file: BinaryIO, dtype: np.dtype[np.generic], n_mels: int) -> NDArray[np.generic]:
-    """Memory-map the content of a file as ``(frame, mel)``."""
+    """Return the content of a file as a memory-mapped array ``(frame, mel)``."""
     file.flush()
     frames = file.tell() // (n_mels * dtype.itemsize)
     return mapped(file, dtype, (frames, n_mels))
@@ -202,7 +211,7 @@ def _peak(steps: NDArray[np.generic]) -> int:
 
 
 def _clipped(steps: NDArray[np.generic], top_db: float, file: BinaryIO) -> NDArray[np.generic]:
-    """Clip quantized levels ``(frame, mel)`` at `top_db` dB below their peak."""
+    """Return quantized levels ``(frame, mel)``, clipped at `top_db` dB below their peak."""
     floor = _peak(steps) - in_steps(top_db)
     for i in range(0, len(steps), _CHUNK_FRAMES):
         file.write(np.maximum(steps[i : i + _CHUNK_FRAMES], np.int16(floor)).data)
@@ -210,7 +219,7 @@ def _clipped(steps: NDArray[np.generic], top_db: float, file: BinaryIO) -> NDArr
 
 
 def _picture(steps: NDArray[np.generic], columns: int, file: BinaryIO) -> NDArray[np.generic]:
-    """Render quantized levels ``(frame, mel)`` as a picture ``(column, mel)`` of 256 levels of gray."""
+    """Render quantized levels ``(frame, mel)`` as an image ``(column, mel)`` of 256 levels of gray."""
     peak = _peak(steps)
     lowest = min(int(steps[i : i + _CHUNK_FRAMES].min()) for i in range(0, len(steps), _CHUNK_FRAMES))
     floor = max(lowest, peak - in_steps(PICTURE_RANGE_DB))
@@ -224,7 +233,7 @@ def _picture(steps: NDArray[np.generic], columns: int, file: BinaryIO) -> NDArra
 def _columns(
     steps: NDArray[np.generic], columns: int, first: int = 0, stop: int | None = None, lowest: float = -np.inf
 ) -> NDArray[np.float32]:
-    """Average frames ``(frame, mel)`` over `columns` of equal width; return those from `first` to `stop`."""
+    """Average frames ``(frame, mel)`` over `columns` columns of equal width; return columns `first` to `stop`."""
     means = np.empty(((columns if stop is None else stop) - first, steps.shape[1]), np.float32)
     width = len(steps) / columns
     for row in range(len(means)):

@@ -10,11 +10,13 @@ from genreclf.values import LONGEST_NAME
 
 
 def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files of `paths`, those of folders at any depth in natural order; links to folders are not followed.
+    """Yield the files of `paths`, including those in folders at any depth, in natural order.
+
+    Links to folders are not followed. Paths that the user gave are always yielded; from folders, only files with an
+    audio suffix that are not hidden.
 
     Yields:
-        A file and None, or a path that is not a song and the reason. A path that the user named is always yielded; of a
-        folder, only files with an audio suffix that are not hidden.
+        The path of a file and None, or a path that cannot be used and the reason.
     """
     for path in map(Path, paths):
         if not os.path.isdir(path):  # False if the name is too long.
@@ -27,14 +29,15 @@ def audio_files(paths: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
 
 
 def natural_order(path: Path) -> tuple[list[str], Path]:
-    """Return a key that sorts paths as people count: ``2.wav`` before ``10.wav``."""
+    """Return a sorting key that orders paths by the numbers in them: ``2.wav`` before ``10.wav``."""
     return [re.sub("[0-9]+", lambda digits: digits[0].zfill(LONGEST_NAME), part) for part in path.parts], path
 
 
 def short_name(path: Path, given: Sequence[str]) -> str:
-    """Return a file that `audio_files` found in one of the given folders as a path within it, others as given.
+    """Return the path of a file relative to the given folder in which `audio_files` found it.
 
-    With several folders the path begins with the name of the folder.
+    If several paths are given, the result begins with the name of the folder. A file that the user gave directly keeps
+    its path.
     """
     folders = [Path(word) for word in given if path != Path(word) and path.is_relative_to(word)]
     if not folders:

@@ -1,4 +1,4 @@
-"""Open what a user gives as a song: a file or a waveform."""
+"""Open a song that a user gives as a file or a waveform."""
 
 import math
 from collections.abc import Iterator
@@ -17,11 +17,15 @@ from genreclf.errors import UserError
 
 @contextmanager
 def open_song(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
-    """Open a file, or a waveform ``(sample,)`` or ``(channel, sample)`` of floats with full scale at 1 and its rate.
+    """Open a file or a waveform as a stream.
+
+    Args:
+        song: Path of a file; or a waveform ``(sample,)`` or ``(channel, sample)`` of floats with full scale at 1.
+        sample_rate: Sample rate of a waveform in Hz; None for a file.
 
     Raises:
-        UserError: It is neither.
-        UnreadableTrack: It cannot be decoded.
+        UserError: `song` is neither a path nor such a waveform, or `sample_rate` does not belong to it.
+        UnreadableTrack: The file or the waveform cannot be decoded.
     """
     if isinstance(song, str | PathLike):
         if sample_rate is not None:
@@ -31,7 +35,7 @@ def open_song(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
         return
     try:
         waveform = np.asarray(song.detach().cpu() if isinstance(song, Tensor) else song)
-    except ValueError:  # Several waveforms, or a waveform with its rate.
+    except ValueError:  # For example several waveforms, or a tuple of waveform and rate.
         waveform = np.empty(0, object)
     if waveform.dtype.kind not in "fiu":
         kind = type(song).__name__

@@ -1,4 +1,4 @@
-"""The prediction of a model for a song."""
+"""The prediction of a model for a song, as a whole and over time."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,36 +10,37 @@ from genreclf.evaluation.calibration import Calibration, tempered
 from genreclf.evaluation.metrics import logarithms
 
 CHANGING_BITS = 0.5
-"""Least entropy of the windows' mean of a song that changes: that of two genres at 89 and 11 %."""
+"""Minimum entropy in bits of the windows' mean for a song to be ``changing``: that of two genres at 89 and 11 %."""
 
 SAME_S = 1e-6
-"""Times that are no further apart than this are the same."""
+"""Seconds by which two times may differ and still count as the same."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Timeline:
-    """The genre probabilities of a song over time, in overlapping windows: the same grid of clips as in the test."""
+    """Genre probabilities of a song over time, in overlapping windows on the same grid as the clips of the test."""
 
     genres: tuple[str, ...]
-    """The classes, in the order of the columns."""
+    """Names of the genres, in the order of the columns of `probabilities`."""
     start_s: NDArray[np.float64]
-    """Where each window starts in the song, in seconds, shape ``(window,)``."""
+    """Start of each window in the song, in seconds, shape ``(window,)``."""
     end_s: NDArray[np.float64]
-    """Where it ends, at the end of the song at the latest, shape ``(window,)``."""
+    """End of each window, no later than that of the song, in seconds, shape ``(window,)``."""
     probabilities: NDArray[np.float64]
-    """Shape ``(window, genre)``; a row sums to 1."""
+    """Genre probabilities of each window, shape ``(window, genre)``; each row sums to 1."""
 
     def __repr__(self) -> str:
         return f"<Timeline: {len(self.start_s)} windows from {clock(self.start_s[0])} to {clock(self.end_s[-1])}>"
 
     def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Average the windows that cover each moment.
+        """Average the probabilities of the windows that cover each moment of the song.
 
         Returns:
-            Edges in seconds, shape ``(moment + 1,)``, and shares between them, shape ``(moment, genre)``.
+            Edges of the moments in seconds, shape ``(moment + 1,)``, and the mean probabilities between them, shape
+            ``(moment, genre)``.
         """
         edges = np.unique(np.concatenate([self.start_s, self.end_s]))
-        # Windows that adjoin are rounded to times that may differ by 1e-15 s, between which there is no window.
+        # Rounding may put the edges of adjoining windows about 1e-15 s apart, with no window between them.
         edges = edges[np.diff(edges, prepend=-1.0) > SAME_S]
         change = np.zeros((len(edges), len(self.genres) + 1))
         entries = np.column_stack([self.probabilities, np.ones(len(self.start_s))])
@@ -49,14 +50,14 @@ class Timeline:
         return edges, covered[:, :-1] / covered[:, -1:]
 
     def stretches(self) -> list[tuple[float, str]]:
-        """Return the times in seconds at which the most probable genre changes, and the new genre, from the start."""
+        """Return the stretches of the song with the same most probable genre: their start in seconds and the genre."""
         edges, shares = self.shares()
         likeliest = shares.argmax(axis=1)
         changes = np.flatnonzero(np.diff(likeliest, prepend=-1))
         return [(float(edges[i]), self.genres[likeliest[i]]) for i in changes]
 
     def plain(self) -> list[dict[str, Any]]:
-        """Return a dictionary for each window, for JSON."""
+        """Return a list with a dictionary for each window, for JSON."""
         return [
             {"start_s": round(start, 6), "end_s": round(end, 6), "probabilities": _by_genre(self.genres, row)}
             for start, end, row in zip(self.start_s.tolist(), self.end_s.tolist(), self.probabilities, strict=True)
@@ -65,32 +66,33 @@ class Timeline:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction:
-    """The genre probabilities of a song, as a whole and over time, with its embedding and spectrogram."""
+    """Genre probabilities of a song, as a whole and over time, with its embedding and spectrogram."""
 
     path: str | None
-    """The file; None for a waveform."""
+    """Path of the file; None for a waveform."""
     genres: tuple[str, ...]
-    """The classes, in the order of the probabilities."""
+    """Names of the genres, in the order of `probabilities`."""
     probabilities: NDArray[np.float64]
-    """The mean over the windows, shape ``(genre,)``; they sum to 1."""
+    """Genre probabilities of the song, the mean over its windows, shape ``(genre,)``; they sum to 1."""
     timeline: Timeline
-    """The genres of each window."""
+    """Genre probabilities of each window."""
     embedding: NDArray[np.float32] | None
-    """Input of the classifier, the mean over the windows, shape ``(dimension,)``; None if the network does not end in a
-    linear layer."""
+    """Embedding of the song: the input of the classifier, averaged over the windows, shape ``(dimension,)``; None if
+    the network does not end in a linear layer."""
     spectrogram_db: NDArray[np.float32]
-    """Log-mel for display, in dB relative to 1, shape ``(mel, column)``, of what was analyzed; at most 1500 columns."""
+    """Log-mel spectrogram of the analyzed part for display, in dB relative to 1, shape ``(mel, column)``, with at most
+    1500 columns."""
     range_hz: tuple[float, float]
-    """Lowest and highest frequency of its mels, in Hz."""
+    """Lowest and highest frequency of the mel bands of `spectrogram_db`, in Hz."""
     analyzed_s: tuple[float, float]
-    """Start and end of what was analyzed, in seconds of the song."""
+    """Start and end of the analyzed part in the song, in seconds."""
     duration_s: float
     """Length of the whole song, in seconds."""
     calibration: Calibration | None = None
-    """Of the model, see `genreclf.evaluation.calibration`; None if it has none. The windows are calibrated;
-    `probabilities` are those of the test, and `confidence` is calibrated."""
+    """Calibration of the model, see `genreclf.evaluation.calibration`; None if the model has none. `timeline` and
+    `confidence` are calibrated; `probabilities` are not, as in the test."""
     warning: str | None = None
-    """One sentence that a user should read before trusting the prediction."""
+    """Sentence that a user should read before trusting the prediction."""
 
     def __repr__(self) -> str:
         song = "a waveform" if self.path is None else repr(self.path)
@@ -99,29 +101,29 @@ class Prediction:
 
     @property
     def genre(self) -> str:
-        """The most probable genre; of equals, the first."""
+        """Most probable genre; the first one if several are equally probable."""
         return self.genres[int(self.probabilities.argmax())]
 
     @property
     def entropy_bits(self) -> float:
-        """Entropy of the probabilities, 0 if one genre is certain, log2 of the number of genres if all are equal."""
+        """Entropy of the probabilities in bits: 0 if one genre is certain, log2 of their number if all are equal."""
         return float(_entropy_bits(self.probabilities))
 
     @property
     def confidence(self) -> float:
-        """How likely the most probable genre is right, which is its probability, calibrated on validation tracks."""
+        """Probability that the most probable genre is right: its probability, calibrated on the validation tracks."""
         temperature = 1.0 if self.calibration is None else self.calibration.track
         return float(tempered(logarithms(self.probabilities), temperature).max())
 
     @property
     def certainty(self) -> Literal["sure", "unsure", "changing"]:
-        """Whether the model is sure of a song, unsure, or sure of different genres at different times.
+        """Whether the model is sure of the genre, unsure, or sure of different genres at different times.
 
-        The entropy of the windows' mean has two parts: the mean of their own entropies, where the model is unsure of
-        each window, and the rest, where the windows differ (A. Malinin and M. Gales, "Predictive uncertainty
-        estimation via prior networks", NeurIPS 2018). A song is ``changing`` if the second makes more than half of at
-        least `CHANGING_BITS`; otherwise ``unsure`` if its most probable genre is more likely wrong than right;
-        otherwise ``sure``.
+        The entropy of the mean over the windows has two parts: the mean entropy of the windows, which is high if the
+        model is unsure of each window, and the remainder, which is high if the windows differ (A. Malinin and M. Gales,
+        "Predictive uncertainty estimation via prior networks", NeurIPS 2018). A song is ``changing`` if the entropy is
+        at least `genreclf.inference.prediction.CHANGING_BITS` and the remainder is more than half of it; otherwise it
+        is ``unsure`` if its most probable genre is more likely wrong than right, and ``sure`` if not.
         """
         windows = self.timeline.probabilities
         total = float(_entropy_bits(windows.mean(axis=0)))
@@ -130,7 +132,7 @@ class Prediction:
         return "sure" if self.confidence >= 0.5 else "unsure"
 
     def top(self, k: int | None = None) -> list[tuple[str, float]]:
-        """Return the `k` most probable genres (default: all) with their probabilities, in descending order."""
+        """Return the `k` most probable genres (all by default) and their probabilities, in descending order."""
         if k is not None and k < 1:
             raise ValueError(f"k={k} must be at least 1")
         order = np.argsort(-self.probabilities, kind="stable")[:k]
@@ -153,7 +155,7 @@ class Prediction:
 
 
 def _entropy_bits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the entropies of distributions ``(..., genre)``."""
+    """Return the entropies in bits of distributions ``(..., genre)``."""
     from scipy.special import entr
 
     bits: NDArray[np.float64] = entr(probabilities).sum(-1) / np.log(2)
@@ -165,6 +167,6 @@ def _by_genre(genres: tuple[str, ...], probabilities: NDArray[np.float64]) -> di
 
 
 def clock(seconds: float) -> str:
-    """Return a time in a song as a listener reads it, such as 3:05."""
+    """Return a time in a song as minutes and seconds, such as 3:05, with hours if there are any."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

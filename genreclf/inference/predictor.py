@@ -32,30 +32,30 @@ from genreclf.models.layers import Embeds, as_embedding
 from genreclf.training.artifacts import local_run
 
 Song = str | PathLike[str] | ArrayLike
-"""A file, or a waveform ``(sample,)`` or ``(channel, sample)`` with full scale at 1."""
+"""Path of a file, or a waveform ``(sample,)`` or ``(channel, sample)`` with full scale at 1."""
 
 SYNTHETIC_ONLY = "The model learned from synthetic music alone, and knows nothing about real songs."
 
 BATCH_CLIPS = 16
-"""Batch size; the predictions do not depend on it."""
+"""Number of clips per batch; the predictions do not depend on it."""
 
 MAKE_ROOM = "end other programs on it, or choose another device, such as the CPU"
-"""What helps where no memory is left for the network or a batch."""
+"""Advice when no memory is left for the network or a batch."""
 
 
 class GenrePredictor:
-    """Predicts the genres of songs exactly as the test did: same spectrogram, grid of clips and mean, in float32.
+    """Predictor of the genres of songs that works exactly as the test: same features, grid of clips and averaging.
 
-    `genreclf.load` returns one for a run directory.
+    The network computes in float32. `genreclf.load` returns the predictor of a run directory.
 
     Args:
-        model: Trained.
-        grid_overlap: Least overlap of neighboring windows, as a fraction.
-        short: How songs shorter than a window are filled.
-        device: Where the network runs, see `find_device`.
-        warning: One sentence that a user should read before trusting the predictions.
-        encoder: Whose embeddings the model takes, if it takes some.
-        calibration: What the validation tracks told of its probabilities, if known.
+        model: Trained model.
+        grid_overlap: Minimum overlap of neighboring windows, as a fraction of a window.
+        short: How songs shorter than a window are filled: ``pad`` (with silence) or ``wrap`` (repeat the song).
+        device: Device that the network runs on, see `genreclf.devices.find_device`.
+        warning: Sentence that a user should read before trusting the predictions.
+        encoder: Encoder whose embeddings the model takes; None if the model takes spectrograms or waveforms.
+        calibration: Calibration of the model's probabilities on the validation tracks, if known.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class GenrePredictor:
 
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":
-        """Load the best checkpoint of a run; see `genreclf.load`."""
-        device = str(find_device(device))  # Before anything is read.
+        """Create a predictor from the best checkpoint of a run; see `genreclf.load` for the arguments."""
+        device = str(find_device(device))  # Fails before anything is read.
         directory = local_run(fspath(run))
         config = directory.read_config()
         check_trust(config, trust, place=directory.config, groups=("model", "encoder"))
@@ -121,20 +121,20 @@ class GenrePredictor:
 
     @property
     def genres(self) -> tuple[str, ...]:
-        """The classes, in the order of the probabilities."""
+        """Names of the genres, in the order of the probabilities."""
         return tuple(self.model.genres)
 
     @property
     def spec(self) -> FeatureSpec:
-        """The spectrograms that the model takes."""
+        """Parameters of the features that the model takes."""
         return self.model.spec
 
     @cached_property
     def feature_extractor(self) -> FeatureExtractor:
-        """Computes them from audio.
+        """Extractor that computes the features of the model from audio.
 
         Raises:
-            UserError: The model was trained on pictures of unknown rendering.
+            UserError: The model was trained on images that were rendered in an unknown way.
         """
         if self.encoder is None or self.spec.kind != "embedding":
             return FeatureExtractor(self.spec)
@@ -144,16 +144,16 @@ class GenrePredictor:
     def predict(
         self, song: Song, *, sample_rate: int | None = None, skip_start_s: float = 0.0, skip_end_s: float = 0.0
     ) -> Prediction:
-        """Return the genres of a song.
+        """Predict the genres of a song.
 
         Args:
-            song: A file, or a waveform ``(sample,)`` or ``(channel, sample)`` of floats with full scale at 1.
-            sample_rate: Of a waveform, in Hz.
-            skip_start_s: Seconds left out at the start.
-            skip_end_s: Seconds left out at the end.
+            song: Path of a file, or a waveform ``(sample,)`` or ``(channel, sample)`` of floats with full scale at 1.
+            sample_rate: Sample rate of a waveform in Hz; omitted for a file.
+            skip_start_s: Seconds to leave out at the start.
+            skip_end_s: Seconds to leave out at the end.
 
         Raises:
-            UserError: It cannot be decoded; the message names the file and the reason.
+            UserError: The song cannot be decoded; the message names the file and the reason.
         """
         extractor = self.feature_extractor
         is_file = isinstance(song, str | PathLike)
@@ -171,8 +171,12 @@ class GenrePredictor:
     def embed(self, song: Song, *, sample_rate: int | None = None) -> NDArray[np.float32]:
         """Return the embedding of a song, shape ``(dimension,)``: the mean of its windows' embeddings.
 
+        Args:
+            song: Path of a file, or a waveform, see `predict`.
+            sample_rate: Sample rate of a waveform in Hz; omitted for a file.
+
         Raises:
-            UserError: It cannot be decoded, see `predict`, or the model has no embeddings, see `check_embeds`.
+            UserError: The song cannot be decoded, see `predict`, or the model has no embeddings, see `check_embeds`.
         """
         self.check_embeds()
         embedding = self.predict(song, sample_rate=sample_rate).embedding
@@ -183,7 +187,7 @@ class GenrePredictor:
         """Check that the model has embeddings, see `genreclf.models.layers.as_embedding`.
 
         Raises:
-            UserError: It has none.
+            UserError: The model has no embeddings.
         """
         if self._embeds is None:
             raise UserError(
@@ -192,13 +196,14 @@ class GenrePredictor:
             )
 
     def describe(self, log_mel_q: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-        """Predict a track whose spectrogram is already computed, such as one of a store.
+        """Predict a track whose spectrogram is already computed, such as a track of a store.
 
         Args:
-            log_mel_q: Quantized log-mel as `spec` describes it, shape ``(frame, mel)``.
+            log_mel_q: Quantized log-mel spectrogram as described by `spec`, shape ``(frame, mel)``.
 
         Returns:
-            Probabilities ``(genre,)`` and the embedding ``(dimension,)``, see `Prediction`.
+            The probabilities, shape ``(genre,)``, and the embedding, shape ``(dimension,)``, or None if the model has
+            none; see `genreclf.inference.prediction.Prediction`.
         """
         with self._one_at_a_time:
             clips, embedding = self._windows(log_mel_q)
@@ -208,7 +213,7 @@ class GenrePredictor:
     @exactly()
     @torch.inference_mode()
     def _windows(self, log_mel_q: Tensor) -> tuple[ClipPredictions, NDArray[np.float32] | None]:
-        """Return the logits of each window of a quantized log-mel ``(frame, mel)``, and their mean embedding."""
+        """Return the predictions for the windows of a quantized log-mel ``(frame, mel)``, and their mean embedding."""
         one = torch.tensor([0])
         length = torch.tensor([len(log_mel_q)])
         table = SegmentTable(offset_frames=one, length_frames=length, start_frame=one, genre=one)
@@ -265,5 +270,5 @@ class GenrePredictor:
 
 
 def _embedding_network(model: GenreClassifier) -> Embeds | None:
-    """Return the model's network in two steps, unless it has none or the model's own `forward` does more."""
+    """Return the model's network as embedding and classifier; None if that is not possible or `forward` does more."""
     return as_embedding(model.network) if type(model).forward is GenreClassifier.forward else None

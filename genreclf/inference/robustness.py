@@ -1,4 +1,4 @@
-"""Measure how robust the predictions of a trained model are to changes of the test tracks."""
+"""Measure how robust the predictions of a trained model are against changes of the test tracks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,45 +34,50 @@ from genreclf.reports.robustness import write_tables
 from genreclf.run_directory import RunDirectory, sentence_when_full
 
 UNCHANGED = "unchanged"
-"""Name of the predictions of the tracks as they are."""
+"""Name of the predictions of the unchanged tracks."""
 
 Predict = Callable[[Track, Transformation | None], NDArray[np.float64]]
-"""Returns the probabilities ``(genre,)`` of a track, changed or as it is."""
+"""Function that returns the probabilities ``(genre,)`` of a track after a transformation, or of the unchanged track."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured: a model, the tracks and their changes."""
+    """Model, tracks and transformations of a robustness measurement."""
 
     genres: tuple[str, ...]
-    """The classes of the model."""
+    """Names of the genres of the model."""
     tracks: Sequence[Track]
-    """The test tracks, sorted by id."""
+    """Test tracks, sorted by id."""
     transformations: Mapping[str, Transformation]
-    """The changes by name."""
+    """Transformations by name."""
     predict: Predict
-    """Predicts one track."""
+    """Function that predicts one track."""
     artists: Mapping[str, str] | None
-    """See `Robustness.of`."""
+    """Artists of the tracks by id, see `genreclf.datasets.identity.artist_groups`."""
     leaky: bool
-    """Whether the model has seen test tracks, or they leak by their split."""
+    """Whether the model has seen test tracks, or the split is leaky."""
     provenance: Mapping[str, Any]
-    """See `genreclf.evaluation.provenance.provenance_of`."""
+    """Origin of the network, see `genreclf.evaluation.provenance.provenance_of`."""
     split: str
     """Name of the split."""
 
 
 def measure_robustness(config: Config, *, trust: Sequence[str] = ()) -> list[Robustness]:
-    """Predict the test tracks as they are and changed in each way; write tables and a figure into the run directory.
+    """Predict the test tracks unchanged and after each change, and write tables and a plot to the run directory.
 
-    Predictions of a change are written when they are complete, so the same command goes on where one was interrupted.
+    The predictions for a change are written when they are complete, so that the same command continues an interrupted
+    one.
 
     Args:
-        config: Of the evaluation; `Config.init_from` names the run.
-        trust: Modules whose model classes the run may name.
+        config: Configuration of the evaluation, in which `genreclf.config.config.Config.init_from` names the run.
+        trust: Modules whose model classes the run may use.
+
+    Returns:
+        The results, one for each change.
 
     Raises:
-        UserError: Something does not fit.
+        UserError: The run directory holds another measurement, a track cannot be predicted, or the run, the data and
+            the split do not match.
     """
     run = RunDirectory(config.run_dir)
     if run.config.exists() and (other := difference(run.read_config(), config.plain)):
@@ -110,7 +115,7 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
     dataset: Dataset = instantiate.make("data", config.data)
     if isinstance(dataset, ImageDataset) or not is_split_certain(config):
         corpus = load_corpus(config)
-        dataset.tracks()  # A dataset of one's own may learn there where its waveforms are.
+        dataset.tracks()  # A user's dataset may find its waveforms there.
         if config.clips.genre_map is not None:
             corpus = corpus.of_genres(predictor.genres)
         tracks, notices = dict(corpus.tracks), list(corpus.warnings)
@@ -161,7 +166,7 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
 
 
 def _listed(config: Config, dataset: Dataset, known: Sequence[str]) -> tuple[dict[str, Track], list[str]]:
-    """Return the tracks by id and what a user should know of them; with ``data.genre_map``, those of `known` genres."""
+    """Return the tracks by id, and notices for the user; ``data.genre_map`` restricts them to the `known` genres."""
     mapped, notices = map_genres(checked_tracks(dataset), read_genre_map(config.clips.genre_map))
     tracks = {track.id: track for track in mapped}
     notices = [*dataset.warnings, *notices]
@@ -174,7 +179,7 @@ def _listed(config: Config, dataset: Dataset, known: Sequence[str]) -> tuple[dic
 def _of_pictures(
     changes: Mapping[str, Transformation], predictor: GenrePredictor, dataset: ImageDataset
 ) -> dict[str, Transformation]:
-    """Return the changes that can be made of pictures; name the others."""
+    """Return the changes that can be applied to images; print a note that names the others."""
     if predictor.spec.kind != "log_mel":
         raise UserError("robustness of a model of embeddings is measured on audio; choose data of audio.")
     picture = torch.zeros(4, predictor.spec.n_mels, dtype=torch.uint8)
@@ -208,7 +213,7 @@ def _predictions(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int], None]]:
-    """Show a bar a change; what is yielded moves it on by a track of so many."""
+    """Show a progress bar per change; yield a function of its name and total that advances it by one track."""
     bars = {}
     with progress_bar() as progress:
 
