@@ -185,7 +185,7 @@ def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:
 
 
 def _check_one_value(override: Override) -> None:
-    """Raise a `UserError` for a key with several values, or for a removed key other than a class of a `COMBINED` group."""
+    """Raise a `UserError` for a key with several values, or a removed key that is no class of a `COMBINED` group."""
     typed = override.input_line
     if override.is_sweep_override():
         raise UserError(f"{typed} names several values; give one.")
@@ -196,7 +196,7 @@ def _check_one_value(override: Override) -> None:
 
 
 def refuse_without_effect(overrides: Sequence[str]) -> None:
-    """Raise a `UserError` for an override of a fixed or training-only setting, or for one that is not a single value."""
+    """Raise a `UserError` for an override of a fixed or training-only setting, or without exactly one value."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, typed = override.key_or_group, override.input_line
         _check_one_value(override)
