@@ -1,4 +1,4 @@
-"""The command line: one file per command, each with its `parser` and its `main`."""
+"""Command line interface: one module per command, each with a ``parser`` and a ``main`` function."""
 
 COMMANDS = {
     "train": "train, test and report a run; the default, so that its name can be left out",
@@ -20,7 +20,7 @@ COMMANDS = {
     "trial": "train one trial of a W&B sweep; `wandb agent` calls it",
     "list": "list the groups of settings, or the options of one group",
 }
-"""The commands, each a module of this package, with a line of help."""
+"""Commands, each a module of this package, with a line of help."""
 
 OVERRIDDEN = ("train", "refit", "ensemble", "evaluate", "index", "recommend", "prepare", "audit", "show", "trial")
-"""The commands that take overrides (``KEY=VALUE``)."""
+"""Commands that accept configuration overrides (``KEY=VALUE``)."""

@@ -1,4 +1,4 @@
-"""``python -m genreclf app RUN``: a page in the browser that predicts and recommends songs."""
+"""``python -m genreclf app RUN``: serve a web page that predicts the genres of songs and recommends similar ones."""
 
 import math
 import shlex
@@ -19,7 +19,7 @@ PORT = 7860
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the page until Ctrl+C."""
+    """Serve the page until Ctrl+C is pressed."""
     options = parser().parse(arguments)
     require("app", "app", "gradio")
     from genreclf.app.server import LOOPBACK, serve
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     library, without_library = _library(Path(options.run), options.library)
 
     def ready(address: str) -> None:
-        # Ends as with Ctrl+C, so that what visitors sent is deleted.
+        # SIGTERM ends the server like Ctrl+C does, so that the songs sent by visitors are deleted.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if options.host not in LOOPBACK:
             note(f"anyone who can reach {options.host} can use the page; it has no password.")
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _library(run: Path, directory: Path | None) -> tuple["Library | None", str]:
-    """Return the run's library, and what the page says where there is none."""
+    """Return the library of the run and an empty text, or None and the sentence that the page shows without one."""
     from genreclf.recommend import Library
 
     if directory is None and not Library.exists(run):
@@ -69,7 +69,7 @@ def _library(run: Path, directory: Path | None) -> tuple["Library | None", str]:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser("app", "Serve a page: drop or record a song, see its genres over time, and find songs like it.")
     command.add_run()
     command.add_argument(

@@ -11,7 +11,7 @@ from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
-    """Examine a dataset, write what was found, and show how much that is."""
+    """Examine a dataset, write the findings to files, and print how many there are of each kind."""
     asked = parser().parse(arguments)
     from rich.console import Console
     from rich.progress import track
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "audit",
         "Look for what is wrong with a dataset: exact and near repeats, artists in several subsets of the split, joint "

@@ -1,4 +1,4 @@
-"""``python -m genreclf compare RUN_OR_SWEEP...``: put finished runs side by side."""
+"""``python -m genreclf compare RUN_OR_SWEEP...``: compare finished runs and write a report."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from genreclf.escaping import printable, say
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "compare", "Group finished runs over seeds and folds, test them on the same tracks, write a report."
     )
@@ -34,7 +34,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the table, write the report, say where it lies; all but the table goes to stderr if it is to be piped."""
+    """Print the table, write the report and print its path; in formats for pipes, only the table goes to stdout."""
     asked = parser().parse(arguments)
     from genreclf.comparison.comparison import compare
     from genreclf.comparison.report import default_folder, write_comparison

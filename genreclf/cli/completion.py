@@ -1,4 +1,4 @@
-"""Complete a command line that is being typed, for Hydra's completion scripts of the shells."""
+"""Shell completion of a command line, called by the completion scripts that Hydra installs in the shells."""
 
 import importlib
 import os
@@ -12,11 +12,13 @@ from genreclf.config.keys import CONFIG_DIR
 
 
 def complete() -> list[str] | None:
-    """Print what completes the line in ``COMP_LINE``: commands, their options, the options of a group.
+    """Print completions of the line in ``COMP_LINE``: commands, their options, and the options of a group.
+
+    If Hydra should add the keys and groups of the configuration, ``COMP_LINE`` is replaced by a line that Hydra
+    understands.
 
     Returns:
-        The arguments with which Hydra should add the keys and groups of the configuration, of a line that it
-        understands and that ``COMP_LINE`` then holds; None if it should add nothing.
+        Additional arguments for Hydra to complete with, or None if Hydra should add nothing.
     """
     *words, current = os.environ.get("COMP_LINE", "").split(" ")
     words = [word for word in words[1:] if word]
@@ -31,7 +33,7 @@ def complete() -> list[str] | None:
 
 
 def completions(words: Iterable[str], current: str) -> list[str]:
-    """Return what a word that stands behind others can become, but for the keys and groups that Hydra completes."""
+    """Return the completions of the word `current` after `words`, except for keys and groups, which Hydra completes."""
     words = list(words)
     command = words[0] if words and words[0] in COMMANDS else "train"
     places = (Path(CONFIG_DIR), *_own_folders(words))
@@ -47,7 +49,7 @@ def completions(words: Iterable[str], current: str) -> list[str]:
 
 
 def _own_folders(words: Sequence[str]) -> list[Path]:
-    """Return the folder of the user's own options that a line names, if there is one."""
+    """Return the folder that a line names with ``--config-dir``, as a list that is empty if there is none."""
     named = [after for word, after in pairwise(words) if word in ("--config-dir", "-cd")]
     named += [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
     return [folder for name in named[-1:] if (folder := Path(name).expanduser()).is_dir()]

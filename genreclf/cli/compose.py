@@ -1,4 +1,4 @@
-"""Compose a configuration from a command's overrides with Hydra, and check it."""
+"""Compose a configuration from the overrides of a command with Hydra, and check the configuration."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -26,10 +26,10 @@ TRAINING_ONLY = (
     *("loss", "optimizer", "scheduler", "augmentation", "regularization", "callbacks", "experiment"),
     *("sweep", "seed", "init_from", "ckpt_path", "refit", "compare_with", "data.crops_per_track"),
 )
-"""Groups and keys that only a training uses."""
+"""Configuration groups and keys that have an effect on training only."""
 
 TRAINER = ("_target_", "lightning.pytorch.Trainer")
-"""What of a run's Trainer needs no trust."""
+"""Key and value in the ``trainer`` section of a run that need no trust: the class of Lightning's Trainer."""
 
 if TYPE_CHECKING:
     import torch
@@ -39,15 +39,16 @@ if TYPE_CHECKING:
 
 
 def checked(overrides: Sequence[str], *, run_dir: str, config_dir: Path | None = None) -> Config:
-    """Compose ``conf/`` with the overrides and check the whole."""
+    """Compose the configuration in ``conf/`` with the overrides, and check the result."""
     return Config.from_hydra(composed(overrides, config_dir), run_dir=run_dir, overrides=overrides)
 
 
 def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
-    """Compose and check a run as the command line does: in a new directory of outputs/runs unless `run_dir` is set.
+    """Compose and check a run like the command line: in a new directory in ``outputs/runs`` unless ``run_dir`` is set.
 
     Raises:
-        UserError: All mistakes, one sentence each; one that Hydra finds alone.
+        UserError: There are mistakes. The message lists all of them, one sentence each, but only the first one that
+            Hydra finds.
     """
     from genreclf.cli import directories  # noqa: F401, for its resolvers, which name the run directory.
 
@@ -81,28 +82,28 @@ def checked_again(
     trains: bool = False,
     **given: Any,
 ) -> Config:
-    """Check a run's own configuration with overrides on top, which may choose options of groups (``split=track``).
+    """Check the configuration of a run with overrides, which may also choose options of groups (``split=track``).
 
-    Unless the run is trained again, its Trainer, callbacks and augmentation are not used: those of ``conf/`` take their
-    place, on the devices of the run.
+    Unless the run is trained again, the Trainer, callbacks and augmentation of ``conf/`` are used instead of its own,
+    on the devices of the run.
 
     Args:
-        run: Whose configuration it is.
-        overrides: What the user typed; it may name any class.
-        trust: Modules whose classes the run's own configuration may name.
-        config_dir: Folder with options of the user's own.
-        trains: Take the Trainer, callbacks and augmentation of the run as well.
+        run: Directory of the run whose configuration is used.
+        overrides: Overrides as typed by the user, which may name any class.
+        trust: Python modules whose classes the configuration of the run may name.
+        config_dir: Folder with configuration files of the user.
+        trains: Whether the run is trained again, with its own Trainer, callbacks and augmentation.
         **given: Top-level keys that replace those of the run.
 
     Raises:
-        UserError: All mistakes, one sentence each.
+        UserError: There are mistakes. The message lists all of them, one sentence each.
     """
     plain = {**run.read_config(), **given}
     if isinstance(split := plain.get("split"), dict):
         plain["split"] = {**asdict(SplitConfig()), **split}  # Runs of earlier versions do not have all of its keys.
     if isinstance(data := plain.get("data"), dict):
-        data.setdefault("genre_map", None)  # It is not kept where it is null.
-    plain.setdefault("encoder", {"_target_": None})  # As it is where the network started from scratch.
+        data.setdefault("genre_map", None)  # A run does not store this key if it is null.
+    plain.setdefault("encoder", {"_target_": None})  # The value for a network that was trained from scratch.
     fresh = composed([], config_dir)
     config = fresh.copy()
     for key in (*GROUPS, "features", *(entry.name for entry in fields(RootConfig))):
@@ -121,9 +122,9 @@ def checked_again(
         config[override.key_or_group] = OmegaConf.select(
             composed([str(override.input_line)], config_dir), override.key_or_group
         )
-        if override.key_or_group == "data" and isinstance(data, dict):  # Its clips are cut as they were.
+        if override.key_or_group == "data" and isinstance(data, dict):  # Tracks are cut into clips as in the run.
             config.data.update({key: data[key] for key in ("clip_seconds", "grid_overlap", "short") if key in data})
-    for override in values:  # Whatever the order, as in Hydra.
+    for override in values:  # After the options, in whatever order they were typed, as in Hydra.
         OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
     check_trust(plain, trust, place=run.config, groups=kept)
@@ -133,12 +134,12 @@ def checked_again(
 def checked_refit(
     run: RunDirectory, overrides: Sequence[str], *, run_dir: str, trust: Sequence[str], config_dir: Path | None
 ) -> Config:
-    """Check the configuration of a run that is to be trained on its validation tracks as well; see `checked_again`.
+    """Check the configuration for retraining a run on its training and validation tracks; see `checked_again`.
 
-    It has as many epochs as the run chose, and no callback that needs validation tracks.
+    The number of epochs is the one that the run chose, and callbacks that need validation tracks are removed.
 
     Raises:
-        UserError: All mistakes, one sentence each.
+        UserError: There are mistakes. The message lists all of them, one sentence each.
     """
     from genreclf.experiment.build import is_best_checkpoint
     from genreclf.experiment.refit import chosen_epochs
@@ -150,7 +151,7 @@ def checked_refit(
             raise UserError(f"{override.input_line}: a refit takes {group} from {run.path}; omit it.")
     epochs, plain = chosen_epochs(run), run.read_config()
     trainer, augmentation, callbacks = (plain.get(name) or {} for name in ("trainer", "augmentation", "callbacks"))
-    # Before anything that the run names is imported.
+    # Check before anything that the run names is imported.
     nodes = {f"augmentation.{name}": node for name, node in augmentation.items()}
     nodes |= {f"callbacks.{name}": node for name, node in callbacks.items()}
     nodes["trainer"] = {key: value for key, value in trainer.items() if (key, value) != TRAINER}
@@ -171,7 +172,7 @@ def checked_refit(
 
 
 def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:
-    """Return our loggers of the kinds that a run had, and where its record of W&B was."""
+    """Return the loggers of ``conf/`` of the same kinds as those of a run, with the W&B project and tags of the run."""
     logger = logger if isinstance(logger, dict) else {}
     chosen = [name for name in ("wandb", "csv", "tensorboard", "mlflow") if logger.get(name)]
     ours: DictConfig = composed([f"logger=[{','.join(chosen)}]"] if chosen else ["logger=none"], config_dir).logger
@@ -184,7 +185,7 @@ def _loggers_of(logger: Any, config_dir: Path | None) -> DictConfig:
 
 
 def _check_one_value(override: Override) -> None:
-    """Raise a `UserError` for several values of a key, and for its removal unless that turns off a class of several."""
+    """Raise a `UserError` for a key with several values, or a removed key that is no class of a `COMBINED` group."""
     typed = override.input_line
     if override.is_sweep_override():
         raise UserError(f"{typed} names several values; give one.")
@@ -195,7 +196,7 @@ def _check_one_value(override: Override) -> None:
 
 
 def refuse_without_effect(overrides: Sequence[str]) -> None:
-    """Raise a `UserError` for what a trained run has fixed, what only training uses, and other than one value."""
+    """Raise a `UserError` for an override of a fixed or training-only setting, or without exactly one value."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, typed = override.key_or_group, override.input_line
         _check_one_value(override)
@@ -213,9 +214,9 @@ def composed(
     """Compose ``conf/`` with the overrides.
 
     Args:
-        overrides: As typed.
-        config_dir: Folder with options of the user's own.
-        with_hydra: Whether to keep the section `hydra`.
+        overrides: Overrides as typed by the user.
+        config_dir: Folder with configuration files of the user.
+        with_hydra: Whether to keep the section ``hydra``.
         can_sweep: Whether the overrides may choose a sweep; the result is then the configuration of one of its jobs.
     """
     check_single(overrides, can_sweep=can_sweep)
@@ -235,12 +236,13 @@ def load_corpus_for(
     trust: Sequence[str] = (),
     config_dir: Path | None = None,
 ) -> "Corpus":
-    """Load the tracks that a run's own configuration names with overrides on top, for a model that knows `spec`.
+    """Load the tracks named by the configuration of a run with overrides, for a model trained on features of `spec`.
 
     Spectrograms are computed on `device`.
 
     Raises:
-        UserError: There are none, their spectrograms are not what the model knows, or an override is of no use here.
+        UserError: The tracks cannot be loaded, their spectrograms differ from those the model was trained on, or an
+            override has no effect.
     """
     from genreclf.experiment.corpus import load_corpus
 

@@ -1,4 +1,4 @@
-"""``python -m genreclf dashboard [RUN_OR_SWEEP...]``: a W&B workspace and report of finished runs."""
+"""``python -m genreclf dashboard [RUN_OR_SWEEP...]``: build a W&B workspace and report of finished runs."""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "dashboard",
         "Build a W&B workspace and report of finished runs; save both in W&B, or their specification in a file.",
@@ -41,7 +41,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Save the dashboard where there is an account, else write its specification; say where it is."""
+    """Save the dashboard in W&B, or write its specification to a file if that is not possible; print its place."""
     asked = parser().parse(arguments)
     from genreclf.comparison.dashboard import Dashboard
     from genreclf.comparison.runs import find_runs
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
     if not is_wandb_offline():
         try:
             workspace, report = dashboard.save()
-        except Exception as error:  # Whatever the client or the network raises: the specification is kept.
+        except Exception as error:  # Whatever the client or the network raises, the specification is written to a file.
             why = f"W&B did not take it ({first_line(error)})"
         else:
             print(f"Workspace: {workspace}\nReport: {report}")

@@ -1,4 +1,4 @@
-"""Resolvers of ``conf/train.yaml`` that choose the directory of a run (``hydra.run``) or a sweep (``hydra.sweep``)."""
+"""OmegaConf resolvers used in ``conf/train.yaml`` to name the directories of runs and sweeps, and checks of these."""
 
 import hashlib
 import os
@@ -24,14 +24,14 @@ PASSING = (
     *("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_jobs=", "hydra.sweeper.n_trials=", "hydra.mode="),
     "debug=",
 )
-"""Overrides that say how a sweep is run or how far, not what it is."""
+"""Prefixes of overrides that change how or how far a sweep is run, but not which sweep it is."""
 
 TRUE = ("true", "yes", "on", "y", "1")
-"""What OmegaConf takes for true, in lower case."""
+"""Words that OmegaConf reads as true, in lower case."""
 
 
 def check_directories(arguments: Sequence[str]) -> None:
-    """Raise a `UserError` if the run directory cannot be made, the launcher is missing or settings contradict."""
+    """Raise a `UserError` for a directory that cannot be created, a missing launcher or contradictory settings."""
     if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
         return
     overrides = _parsed(argument for argument in arguments if "=" in argument and not argument.startswith("-"))
@@ -67,12 +67,12 @@ def check_directories(arguments: Sequence[str]) -> None:
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
-    """Return whether a command starts a sweep."""
+    """Return whether the arguments of a command start a sweep."""
     return any(word in arguments for word in ("-m", "--multirun", "hydra.mode=MULTIRUN"))
 
 
 def refuse_chdir(*, chdir: bool | None) -> None:
-    """Raise a `UserError` if ``hydra.job.chdir``, of a command or of a file of options, is true."""
+    """Raise a `UserError` if ``hydra.job.chdir`` is true, whether it was set on the command line or in a file."""
     if chdir:
         raise UserError("hydra.job.chdir=true would move every relative path into the run directory; leave it out.")
 
@@ -83,7 +83,7 @@ def _is_place(override: Override) -> bool:
 
 
 def _make(override: str, path: str) -> None:
-    """Make the directory that an override names."""
+    """Create the directory that an override names."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -92,9 +92,9 @@ def _make(override: str, path: str) -> None:
 
 
 def use_for_every_configuration() -> None:
-    """Let Hydra use the section `hydra` of ``conf/train.yaml`` for a primary configuration without one, too.
+    """Make Hydra use the section ``hydra`` of ``conf/train.yaml`` also for primary configurations without one.
 
-    Such is the ``config.yaml`` of a run, which ``--config-name config`` repeats.
+    An example is the ``config.yaml`` of a run, which ``--config-name config`` repeats.
     """
     ours = OmegaConf.load(Path(CONFIG_DIR, "train.yaml"))
     node: Any = OmegaConf.merge(OmegaConf.structured(HydraConf), ours.hydra)
@@ -104,7 +104,7 @@ def use_for_every_configuration() -> None:
 
 
 def sweep_folder(*overrides: Sequence[str]) -> str:
-    """Return the name of a sweep's folder: what it varies, and a hash of the command however its jobs are run."""
+    """Return the folder name of a sweep: the keys it varies and a hash of its overrides except those in `PASSING`."""
     words = [str(word) for each in overrides for word in each]
     lasting = sorted(word for word in words if not word.startswith(PASSING))
     command_hash = hashlib.sha256("\0".join(lasting).encode()).hexdigest()[:10]
@@ -114,13 +114,13 @@ def sweep_folder(*overrides: Sequence[str]) -> str:
 
 
 def fixed_keys(overrides: Sequence[str]) -> list[str]:
-    """Return the keys that a command sets for all jobs of its sweep, so that their folders name the others."""
+    """Return the keys that a command sets to one value for all jobs of a sweep; folders of jobs do not name them."""
     last = {override.key_or_group: override for override in _parsed(overrides)}
     return [key for key, override in last.items() if not override.is_sweep_override()]
 
 
 def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
-    """Return the name of a job's folder in its sweep: what it alone varies, and a hash of its whole configuration."""
+    """Return the folder name of a job in its sweep: the settings that vary and a hash of the whole configuration."""
     parts = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in overrides)}
     words = [f"{key.rpartition('.')[2]}-{value}" for key, value in parts.items() if key not in fixed]
     readable = _readable("_".join(words))[:80]
@@ -128,12 +128,12 @@ def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictCo
 
 
 def config_hash(config: DictConfig) -> str:
-    """Return a hash of a composed configuration less Hydra's own, places and logging."""
+    """Return a hash of a composed configuration without Hydra's section, paths and logging."""
     plain: Any
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *OUTSIDE_IDENTITY)])
     try:
         plain = OmegaConf.to_container(ours, resolve=True)
-    except OmegaConfBaseException:  # The job itself will say what is wrong with it.
+    except OmegaConfBaseException:  # The job itself reports what is wrong with its configuration.
         plain = OmegaConf.to_container(ours, resolve=False)
     return digest(identity(plain))[:8]
 
@@ -146,7 +146,7 @@ def _readable(text: str) -> str:
     return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in text)
 
 
-# What is cached is the same for all jobs of a sweep, in whatever process they are composed.
+# A cached value is the same for all jobs of a sweep, in whatever process they are composed.
 OmegaConf.register_new_resolver("or", lambda first, second: second if first in (None, "") else first, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
 OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)

@@ -1,4 +1,4 @@
-"""``python -m genreclf ensemble RUN...``: average the probabilities of finished runs, as a run of its own."""
+"""``python -m genreclf ensemble RUN...``: average the probabilities of finished runs, as a new run."""
 
 import shutil
 from datetime import datetime
@@ -10,7 +10,7 @@ from genreclf.errors import UserError
 
 
 def main(arguments: list[str]) -> None:
-    """Write networks, metrics, predictions and report into `run_dir`, by default a new folder of ``outputs/runs``."""
+    """Write networks, metrics, predictions and report into ``run_dir``, by default a new folder in ``outputs/runs``."""
     asked = parser().parse(arguments)
     overrides = [word for word in asked.runs if "=" in word and not Path(word).exists()]
     from genreclf.checkpoint import SafeCheckpointIO
@@ -46,13 +46,13 @@ def main(arguments: list[str]) -> None:
         SafeCheckpointIO().save_checkpoint(combined.checkpoint, target.best)
         carry_out("ensemble", config)
     except BaseException:
-        if not target.config.exists():  # Nothing was computed.
+        if not target.config.exists():  # The run had not started: there is nothing to continue.
             shutil.rmtree(target.checkpoints if was_there else target.path)
         raise
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "ensemble",
         "Average the probabilities of finished runs of the same split, and write the ensemble as a new run: networks, "

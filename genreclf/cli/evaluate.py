@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from genreclf.config.config import Config
 
 CLIPS = ("data.batch_size", "data.clip_seconds", "data.grid_overlap", "data.short")
-"""Keys of the clips that a track is cut into, which a trained model keeps for whatever it predicts."""
+"""Configuration keys of the clips that tracks are cut into, which are those of the run when robustness is measured."""
 
 
 def main(arguments: list[str]) -> None:
-    """Write metrics and predictions into `run_dir`, by default a new folder beside the run's checkpoints."""
+    """Write metrics and predictions into ``run_dir``, by default a new folder in the run directory."""
     asked = parser().parse(arguments)
     from genreclf.cli.compose import checked_again, refuse_without_effect
     from genreclf.config.identity import difference
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _measure_robustness(config: "Config", overrides: Sequence[str], trust: Sequence[str]) -> None:
-    """Measure how robust predictions are to changes of the test tracks; print the table."""
+    """Measure how robust predictions are to changes of the test tracks, and print a table of the results."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key.partition(".")[0] in ("logger", "trainer") and key not in ("trainer", "trainer.accelerator"):
@@ -65,7 +65,7 @@ def _measure_robustness(config: "Config", overrides: Sequence[str], trust: Seque
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "evaluate",
         "Test the best checkpoint of a run again, by default as it was tested, and write metrics and predictions into "

@@ -10,7 +10,7 @@ from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
-    """Write the file, compare it with the original, say by how much it differs."""
+    """Write the file, compare its predictions with those of the original model, and print the largest difference."""
     options = parser().parse(arguments)
     from genreclf.export.files import FORMATS, describe, export
     from genreclf.inference.predictor import GenrePredictor
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "export",
         "Write the best checkpoint of a run as one file: mono float32 waveforms (batch, sample) at the "

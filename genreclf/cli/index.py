@@ -1,4 +1,4 @@
-"""``python -m genreclf index RUN FOLDER...``: index a music collection for ``recommend``."""
+"""``python -m genreclf index RUN FOLDER...``: index a music collection for the command ``recommend``."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
-    """Index what is new or changed, drop what is gone, name what cannot be read."""
+    """Index new and changed songs, drop songs that no longer exist, and report songs that cannot be read."""
     options = parser().parse(arguments)
     folders = [word for word in options.what if "=" not in word or os.path.isdir(word)]
     overrides = [word for word in options.what if word not in folders]
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "index",
         "Index a music collection with the trained model of a run, so that recommend finds songs in it. "

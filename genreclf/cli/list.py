@@ -1,4 +1,4 @@
-"""``python -m genreclf list [GROUP]``: the groups of the configuration, or the options of one."""
+"""``python -m genreclf list [GROUP]``: list the groups of the configuration, or the options of one group."""
 
 import difflib
 import re
@@ -14,7 +14,7 @@ _INTERNAL = re.compile(r"(^|/)[_.]")
 
 
 def main(arguments: list[str]) -> None:
-    """Print a line per group, or a line per option."""
+    """Print a line for each group, or for each option of the given group."""
     asked = parser().parse(arguments)
     places = [Path(CONFIG_DIR), *([asked.config_dir] if asked.config_dir else [])]
     names = groups(places)
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser("list", "List the groups of the configuration, or the options of one, which GROUP=OPTION chooses.")
     command.add_argument("group", metavar="GROUP", nargs="?", help="a group, such as model; default: all groups")
     command.add_config_dir()
@@ -40,7 +40,7 @@ def parser() -> Parser:
 
 
 def groups(places: Sequence[Path] = (Path(CONFIG_DIR),)) -> list[str]:
-    """Return the names of all groups, Hydra's own (``hydra/launcher``) last."""
+    """Return the names of all configuration groups, with those of Hydra (such as ``hydra/launcher``) last."""
     folders = {path for place in places for path in place.glob("*") if path.is_dir() and path.name != "hydra"}
     hydras = {path for place in places for path in place.glob("hydra/*") if path.is_dir()}
     names = sorted({path.name for path in folders if any(path.rglob("*.yaml"))})
@@ -48,7 +48,7 @@ def groups(places: Sequence[Path] = (Path(CONFIG_DIR),)) -> list[str]:
 
 
 def options(group: str, places: Sequence[Path] = (Path(CONFIG_DIR),)) -> dict[str, str]:
-    """Return the options of a group with their comments, those in its folders (``published/wu_cnn``) last."""
+    """Return the options of a group with their first comments; those in subfolders (``published/wu_cnn``) come last."""
     found = {}
     for place in places:
         for path in sorted(Path(place, group).rglob("*.yaml")):

@@ -11,11 +11,11 @@ OPTIONS = {
     "--hydra-help": "show all of Hydra's options",
     "--version": "show the version",
 }
-"""The options of a training, with a line of help."""
+"""Options of the training command, each with a line of help."""
 
 
 def main() -> None:
-    """Print the commands and the options of a training."""
+    """Print the commands and the options of the training command."""
     print("usage: python -m genreclf [COMMAND] ...\n\nTrain, test and report music genre classifiers.\n")
     print("commands (python -m genreclf COMMAND --help shows how):")
     _print(COMMANDS)

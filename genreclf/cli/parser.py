@@ -1,4 +1,4 @@
-"""The parser of all commands: the same help, the same shared options, and one sentence for a mistake."""
+"""Argument parser of all commands: uniform help, shared options, and one-sentence error messages."""
 
 import argparse
 import difflib
@@ -12,15 +12,15 @@ from genreclf.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """Parses the arguments of a command, positional ones and options in any order."""
+    """Argument parser of a command, which accepts positional arguments and options in any order."""
 
     def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
         """Create a parser without arguments.
 
         Args:
-            command: Its name.
-            description: What ``--help`` says first.
-            epilog: What ``--help`` says last.
+            command: Name of the command.
+            description: Text that ``--help`` shows before the arguments.
+            epilog: Text that ``--help`` shows after the arguments.
         """
         super().__init__(prog=f"python -m genreclf {command}", description=description, epilog=epilog)
         self.command = command
@@ -28,13 +28,13 @@ class Parser(argparse.ArgumentParser):
     def add_run(
         self, help: str = "run directory, or wandb:ENTITY/PROJECT/ARTIFACT:ALIAS", *, trust: bool = True
     ) -> None:
-        """Add the run directory, which stands first, and ``--trust``."""
+        """Add the positional argument RUN and, if `trust` is True, the option ``--trust``."""
         self.add_argument("run", metavar="RUN", type=_run_directory, help=help)
         if trust:
             self.add_trust()
 
     def add_trust(self) -> None:
-        """Add the option for modules whose code may run although a run directory names it."""
+        """Add the option ``--trust``, which allows a run directory to use classes of the given Python modules."""
         self.add_argument(
             "--trust",
             action="append",
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_device(self) -> None:
-        """Add the option for the device on which the network computes."""
+        """Add the option ``--device``, the device that the network computes on."""
         self.add_argument(
             "--device",
             type=_device,
@@ -54,18 +54,18 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_overrides(self, help: str) -> None:
-        """Add the overrides of the configuration, and ``--config-dir``."""
+        """Add the configuration overrides (``KEY=VALUE``) and the option ``--config-dir``."""
         self.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help)
         self.add_config_dir()
 
     def add_config_dir(self) -> None:
-        """Add the option for a folder with configuration of the user's own."""
+        """Add the option ``--config-dir``, a folder with configuration files of the user."""
         self.add_argument(
             "--config-dir", "-cd", type=_folder, metavar="DIR", help="folder of your own options, in addition to conf/"
         )
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments, or raise `UserError`; a RUN that is named as a model in W&B is fetched then."""
+        """Parse the arguments, and download RUN if it names a model in W&B; raise `UserError` for a mistake."""
         options = self.parse_intermixed_args(list(arguments))
         if getattr(options, "run", None) is not None and str(options.run).startswith("wandb:"):
             from genreclf.training.artifacts import fetch
@@ -74,11 +74,11 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def option_names(self) -> list[str]:
-        """Return the long options."""
+        """Return the names of the long options, such as ``--device``."""
         return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
 
     def error(self, message: str) -> NoReturn:
-        """Raise the mistake as one sentence."""
+        """Raise a `UserError` that describes a mistake in the arguments in one sentence."""
         if re.match("the following arguments are required: RUN\\b", message):
             message = f"{self.command} needs a run directory first"
         elif found := re.match(r"unrecognized arguments: (\S+)", message):
@@ -97,7 +97,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(kind: type[int] | type[float], low: float, high: float, name: str) -> Callable[[str], Any]:
-    """Return the type of an argument in an interval; `name` describes it, as in "0 is not a whole number above 0"."""
+    """Return an argument type for numbers from `low` to `high`; `name` ends its error, as in "0 is not a port"."""
 
     def read(text: str) -> int | float:
         try:

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from genreclf.inference.predictor import GenrePredictor
 
 TABLE_TOP = 3
-"""Number of genres that the table shows for a song, unless --top says otherwise."""
+"""Number of genres that the table shows for each song, unless ``--top`` is given."""
 
 TABLE_STRETCHES = 6
-"""Largest number of changes of genre that the table shows for a song."""
+"""Maximum number of times in each song, with the genre from there on, that the table shows."""
 
 NAME_BYTES = 150
-"""Longest name of a picture, in bytes; file systems take 255 with the suffix and a number."""
+"""Maximum length in bytes of the name of a plot; file systems allow 255, with the suffix and a number."""
 
 
 NOT_SURE = "not sure"
-"""What stands in the place of a genre where a prediction is not sure enough."""
+"""Text printed instead of a genre if the confidence of a prediction is too low."""
 
 
 def main(arguments: list[str]) -> None:
-    """Print the genres of each song; name a bad file and go on, and fail only if no song could be predicted."""
+    """Print the genres of each song; report and skip unreadable files, and fail only if no song could be predicted."""
     options = parser().parse(arguments)
     for word in map(str, options.paths):
         if re.fullmatch(r"[~+]?[a-z_]+(\.\w+)*=.*", word) and not Path(word).exists():
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> None:
                 writer.add(short if options.format == "table" else name, prediction)
                 if pictures is not None:
                     pictures.draw(path, prediction)
-    finally:  # What ends the command, such as Ctrl-C or a full disk, costs no prediction that was made.
+    finally:  # Finished predictions are kept even if Ctrl-C or a full disk ends the command.
         writer.end()
         sys.stdout.flush()
     if not predicted:
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _abstention(word: str) -> tuple[str, float]:
-    """Return what ``--abstain`` says: ``coverage`` or ``probability``, and its value."""
+    """Parse the value of ``--abstain``; return its kind, ``coverage`` or ``probability``, and its share."""
     kind, _, value = word.partition("=")
     if kind not in ("coverage", "probability"):
         raise argparse.ArgumentTypeError(f"{word} is neither coverage=SHARE nor probability=SHARE")
@@ -91,7 +91,7 @@ def _abstention(word: str) -> tuple[str, float]:
 
 
 def _least_confidence(predictor: "GenrePredictor", kind: str, value: float) -> float:
-    """Return the confidence below which a song is `NOT_SURE`, and say what the validation tracks tell of it."""
+    """Return the confidence below which a song is `NOT_SURE`, and print the validation accuracy of ``coverage``."""
     if kind == "probability":
         return value
     if (calibration := predictor.calibration) is None:
@@ -109,25 +109,31 @@ def _least_confidence(predictor: "GenrePredictor", kind: str, value: float) -> f
 
 
 class Writer(ABC):
-    """Prints predictions in one format; a song with a confidence below `least` has no genre but `NOT_SURE`."""
+    """Prints predictions in one format; the base class of all formats.
+
+    Args:
+        predictor: Predictor that predicts the songs.
+        top: Number of most probable genres to print; None is the default of the format.
+        least: Confidence below which the genre of a song is `NOT_SURE`; None to print the genre of every song.
+    """
 
     def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
         self.top, self.least = top, least
 
     @abstractmethod
     def add(self, name: str, prediction: "Prediction") -> None:
-        """Print a song, or keep it for the end."""
+        """Print the prediction of a song, or keep it until `end` is called."""
 
     def end(self) -> None:  # noqa: B027, for some keep nothing.
-        """Print what is left."""
+        """Print the predictions that were kept."""
 
     def genre(self, prediction: "Prediction") -> str:
-        """Return the genre of a song, or that it is not sure."""
+        """Return the predicted genre of a song, or `NOT_SURE` if the confidence is too low."""
         return NOT_SURE if self.least is not None and prediction.confidence < self.least else prediction.genre
 
 
 class Table(Writer):
-    """A row per song: its most probable genres with their probabilities, and when the most probable one changes."""
+    """Table with a row per song: the most probable genres with their probabilities, and the genre over time."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
         from rich.table import Table as RichTable
@@ -141,7 +147,7 @@ class Table(Writer):
             self.table.add_column(name, justify="right", no_wrap=True)
 
     def add(self, name: str, prediction: "Prediction") -> None:
-        """Add a row."""
+        """Add the row of a song."""
         from rich.text import Text
 
         from genreclf.inference.prediction import clock
@@ -168,10 +174,10 @@ class Table(Writer):
 
 
 class JsonLines(Writer):
-    """One JSON object per song, on its own line; with --top, ``top`` holds the most probable genres in order."""
+    """JSON Lines with one object per song; with ``--top``, its key ``top`` lists the most probable genres in order."""
 
     def add(self, name: str, prediction: "Prediction") -> None:
-        """Print a line."""
+        """Print the line of a song."""
         content = {**prediction.plain(), "genre": self.genre(prediction)}
         if self.top is not None:
             content["top"] = [genre for genre, _ in prediction.top(self.top)]
@@ -179,11 +185,11 @@ class JsonLines(Writer):
 
 
 FIGURES = ("confidence", "certainty", "entropy_bits", "duration_s")
-"""Columns of each song in a CSV file, before those of its genres."""
+"""Columns of the CSV file between the predicted genre and the probabilities of all genres."""
 
 
 class Csv(Writer):
-    """A row per song; with a top, columns ``top_1``, ``top_2``... name the most probable genres."""
+    """CSV with a row per song; with ``--top``, columns ``top_1``, ``top_2``... name the most probable genres."""
 
     def __init__(self, predictor: "GenrePredictor", top: int | None, least: float | None) -> None:
         super().__init__(predictor, min(top or 0, len(predictor.genres)), least)
@@ -194,7 +200,7 @@ class Csv(Writer):
         self._write(["path", "predicted", *FIGURES, *["warning"] * len(self.warning), *ranks, *genres])
 
     def add(self, name: str, prediction: "Prediction") -> None:
-        """Print a row."""
+        """Print the row of a song."""
         names = [genre for genre, _ in prediction.top(self.top)] if self.top else []
         figures = [f"{prediction.confidence:.6f}", prediction.certainty]
         figures += [f"{prediction.entropy_bits:.6f}", f"{prediction.duration_s:.6f}", *self.warning]
@@ -210,7 +216,11 @@ FORMATS: dict[str, type[Writer]] = {"table": Table, "jsonl": JsonLines, "csv": C
 
 
 class Pictures:
-    """Draws the timeline of each song into a folder, in a picture named after the song's file."""
+    """Plots the genres of each song over time, into a PNG file named after the audio file.
+
+    Args:
+        directory: Folder of the plots, created if it does not exist.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -221,7 +231,7 @@ class Pictures:
             raise UserError(f"--timeline-dir {directory} cannot be made ({error.strerror}); choose another.") from error
 
     def draw(self, path: Path, prediction: "Prediction") -> None:
-        """Draw one, under the first `NAME_BYTES` of its name; a second file of the same name gets a number."""
+        """Plot a song in a file named by the first `NAME_BYTES` of its name, with a number if that name is taken."""
         from genreclf.plots.timeline import SongPlot, draw_timeline
 
         name = os.fsencode(path.stem)[:NAME_BYTES].decode(errors="ignore")
@@ -250,7 +260,7 @@ class Pictures:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "predict",
         "Predict the genres of songs with the trained model of a run.",

@@ -8,7 +8,7 @@ from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
-    """Build what is missing, read everything back, say where it lies."""
+    """Compute missing entries of the store, check all of them, and print the path of the store."""
     options = parser().parse(arguments)
     from genreclf.cli.compose import checked
     from genreclf.experiment.checks import check_encoder
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "prepare", "Compute the spectrograms of a dataset into the store, check all of them, and print where they are."
     )

@@ -1,4 +1,4 @@
-"""What several commands print: notes, a table, and a sentence where a file cannot be written."""
+"""Output shared by several commands: notes, tables, and errors about files that cannot be written."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ from genreclf.escaping import say
 
 
 def note(*sentences: str | None) -> None:
-    """Print what a user should know to stderr; None says nothing."""
+    """Print sentences for the user to stderr, each marked as a note; None and empty texts are skipped."""
     for sentence in filter(None, sentences):
         say(f"Note: {sentence}")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table for readers."""
+    """Print a table with a header, formatted for the terminal."""
     from rich.console import Console
     from rich.table import Table
 
@@ -27,7 +27,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 @contextmanager
 def writing(option: str, path: Path) -> Iterator[None]:
-    """Turn what keeps a file or folder from being written into a sentence that names the option for it."""
+    """Turn an `OSError` while writing a file or folder into a `UserError` that names the option of its path."""
     try:
         yield
     except OSError as error:

@@ -8,7 +8,7 @@ from genreclf.escaping import say
 
 
 def main(arguments: list[str]) -> None:
-    """Make a run directory of it; print where it lies and what it scored."""
+    """Download the model as a run directory; print its results and its path."""
     options = parser().parse(arguments)
     from genreclf.hub.remote import pull
 
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "pull",
         "Download a pushed model as a run directory for predict, evaluate and genreclf.load. "

@@ -4,7 +4,7 @@ from genreclf.cli.parser import Parser
 
 
 def main(arguments: list[str]) -> None:
-    """Send weights, configuration, figures, split and a card; print the address."""
+    """Upload weights, configuration, results, split and a model card; print the address."""
     options = parser().parse(arguments)
     from genreclf.hub.remote import push
     from genreclf.reports.card import UNKNOWN_LICENSE
@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "push",
         "Share a finished run on the Hugging Face hub: weights (safetensors), configuration, results, "

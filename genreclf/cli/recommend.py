@@ -1,4 +1,4 @@
-"""``python -m genreclf recommend RUN SONG``: find songs like a song in the library that `index` made."""
+"""``python -m genreclf recommend RUN SONG``: find songs like a song in the library built by ``index``."""
 
 import argparse
 import json
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from genreclf.recommend import Library, Recommendation, Song
 
 DOTS = 3000
-"""Songs on the map of --picture, at most; a larger library is thinned out evenly."""
+"""Maximum number of songs on the map drawn by ``--picture``; a larger library is thinned out evenly."""
 
 
 def main(arguments: list[str]) -> None:
-    """Print the songs, or with --evaluate how good they are."""
+    """Print the recommended songs, or measure the quality of recommendations with ``--evaluate``."""
     options = parser().parse(arguments)
     if options.evaluate:
         _evaluate(options)
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    """Measure how good recommendations are; raise `UserError` for options that have no effect on it."""
+    """Measure the quality of recommendations; raise `UserError` for options that have no effect with ``--evaluate``."""
     if options.format == "m3u":
         raise UserError("recommend: --evaluate prints no playlist; choose another --format.")
     if options.picture is not None:
@@ -85,13 +85,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _song(
     library: "Library", run: str, word: str, device: str, trust: list[str]
 ) -> "tuple[Song | Prediction, str | None]":
-    """Return a song of the library, or else the prediction for a file, with its artist."""
+    """Return the song of the library that `word` names, or else the prediction for the file, and the artist."""
     path = Path(word)
     try:
         os.path.abspath(path).encode()
     except UnicodeEncodeError:
         raise UserError(f"{word}: {NOT_UTF8}.") from None
-    # A file takes precedence over a song of the library whose path ends so.
+    # A file takes precedence over a song of the library whose path ends with the same word.
     is_file = os.path.isfile(path)
     if (song := library.find(os.path.abspath(path) if is_file else word)) is not None:
         if not is_file or not song.playable:
@@ -194,7 +194,7 @@ def _plain(one: "Recommendation") -> dict[str, Any]:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "recommend", "Find songs like a song in the library that index made. The song itself is never recommended."
     )

@@ -26,7 +26,7 @@ from genreclf.splits.base import Split
 def evaluate(
     run: str, overrides: Sequence[str], *, k: int, form: str, device: str, trust: Sequence[str], config_dir: Path | None
 ) -> None:
-    """Choose weights on validation tracks; print the precision of the similarity beside that of MFCCs and chance."""
+    """Choose weights on validation tracks; print the test precision of the similarity, of MFCCs and of chance."""
     directory = RunDirectory(run)
     predictor = GenrePredictor.of_run(run, device=device, trust=trust)
     predictor.check_embeds()
@@ -61,7 +61,7 @@ def evaluate(
 
 
 def _test_tracks(split: Split, corpus: Corpus) -> list[Track]:
-    """Return the test tracks of a run; raise `UserError` if the dataset lacks one."""
+    """Return the test tracks of a run; raise `UserError` if one of them is missing in the dataset."""
     ids = sorted({segment.track_id for segment in split.test})
     if missing := [id for id in ids if id not in corpus.store.lengths_frames]:
         raise UserError(
@@ -76,7 +76,7 @@ def _test_tracks(split: Split, corpus: Corpus) -> list[Track]:
 def _chosen_weights(
     run: RunDirectory, predictor: GenrePredictor, corpus: Corpus, split: Split, sizes: tuple[int, ...], k: int
 ) -> tuple[float, ...]:
-    """Return the weights that find most on validation tracks, and save them; the usual ones if none find more."""
+    """Choose the weights with the highest precision on validation tracks and save them; else return the usual ones."""
     ids = sorted({segment.track_id for segment in split.val})
     tracks = [corpus.tracks[id] for id in ids if id in corpus.store.lengths_frames]
     if not tracks:
@@ -94,7 +94,7 @@ def _chosen_weights(
 
 
 def _rows(similarity_by: Mapping[str, NDArray[Any]], collection: q.Collection, k: int) -> list[dict[str, Any]]:
-    """Return the precision of each similarity, of chance and of the best order, and how much the first exceeds it."""
+    """Return a row per similarity, chance and the best order: its precision, and how far it is below the first one."""
     per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarity_by.items()}
     per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
     rows = []
@@ -108,7 +108,7 @@ def _rows(similarity_by: Mapping[str, NDArray[Any]], collection: q.Collection, k
 
 
 def _kept(run: RunDirectory, sizes: Sequence[int], weights: Sequence[float]) -> str:
-    """Save weights for the next index; return what they are and where."""
+    """Save weights for the next ``index`` command; return a text with the weights and the path of their file."""
     place = f"They are saved in {run.path / WEIGHTS} for the next index."
     try:
         run.write_json(run.path / WEIGHTS, {"sizes": list(sizes), "weights": list(weights)})

@@ -1,4 +1,4 @@
-"""``python -m genreclf refit RUN [overrides]``: train what a run chose on its training and validation tracks."""
+"""``python -m genreclf refit RUN [overrides]``: retrain a run on its training and validation tracks together."""
 
 import os
 from datetime import datetime
@@ -7,7 +7,7 @@ from genreclf.cli.parser import Parser
 
 
 def main(arguments: list[str]) -> None:
-    """Train, test and report in `run_dir`, by default a new folder of ``outputs/runs``."""
+    """Train, test and report in ``run_dir``, by default a new folder in ``outputs/runs``."""
     asked = parser().parse(arguments)
     from genreclf.cli.compose import checked_refit
     from genreclf.experiment.run import run
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "refit",
         "Train once more with the settings of a finished run, on its training and validation tracks together, for as "

@@ -1,4 +1,4 @@
-"""``python -m genreclf show [overrides]``: draw the tracks of a dataset."""
+"""``python -m genreclf show [overrides]``: plot waveforms and spectrograms of a dataset."""
 
 import dataclasses
 import sys
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser("show", "Draw waveform, spectrograms and genres of a dataset.")
     command.add_overrides("as for a training, such as data=gtzan")
     command.add_argument("--genre", metavar="G", help="genre whose tracks are drawn; default: the first")
@@ -27,7 +27,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Draw, say where the pictures lie, and add them to W&B if that was asked for."""
+    """Draw the plots, print their paths, and log them to W&B with ``--wandb``."""
     asked = parser().parse(arguments)
     from genreclf.cli.compose import checked
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[tuple[str, ...], list[Path]]:
-    """Draw the dataset of a configuration; return what a user should know about it, and the files."""
+    """Plot the dataset of a configuration; return warnings about the dataset and the paths of the plots."""
     from genreclf.config import instantiate
     from genreclf.datasets.base import AudioDataset
     from genreclf.experiment.corpus import load_corpus

@@ -1,6 +1,6 @@
-"""``python -m genreclf [train] [overrides]``: one run, or with ``--multirun`` a sweep.
+"""``python -m genreclf [train] [overrides]``: train one run, or a sweep with ``--multirun``.
 
-Hydra calls `train`, which is at module level so that launchers in other processes can find it by name.
+Hydra calls `train`, which is defined at module level so that launchers in other processes can find it by name.
 """
 
 import gc
@@ -33,7 +33,7 @@ from genreclf.sweep.start import BASIC, GRIDS, SweepStart
 
 
 def main(arguments: list[str]) -> None:
-    """Train, or sweep and say what became of the jobs, even if the sweeper gives up."""
+    """Train one run, or run a sweep and report the outcome of its jobs, even if the sweeper fails."""
     check_options(arguments)
     if any(word.startswith("query=") for word in arguments):
         from genreclf.cli.completion import complete
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
         stopped = error
     except SystemExit as end:
         asks_for_part = any(word.startswith(("-p", "--p")) for word in arguments)
-        if end.code == 1 and asks_for_part:  # Hydra has said that there is none.
+        if end.code == 1 and asks_for_part:  # Hydra has printed that the configuration has no such part.
             raise UserError("Leave --package out to see all, or name a key that is not null, as in model.") from None
         raise
     except Exception as error:
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> None:
 
 
 def train(config: DictConfig) -> float:
-    """Train, test and report one run; return what a sweeper maximizes."""
+    """Train, test and report one run; return the objective that a sweeper maximizes."""
     settings = HydraConfig.get()
     if settings.mode == RunMode.MULTIRUN:
         refuse_chdir(chdir=settings.job.chdir)
@@ -101,7 +101,7 @@ def train(config: DictConfig) -> float:
             raise UserError(f"sweep={chosen} is a multirun; start it with python -m genreclf -m sweep={chosen}.")
         return _run(config, run_dir, settings)
     except (UserError, OmegaConfBaseException) as error:
-        # Not raised: Hydra would print the overrides before it.
+        # Printed instead of raised, since Hydra would print the overrides before an exception.
         if config.debug is True:
             traceback.print_exception(error)
         elif sentence := str(error) if isinstance(error, UserError) else explain(error):
@@ -114,7 +114,7 @@ def train(config: DictConfig) -> float:
 
 def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
     hide_gpus_from([config])
-    # Skip garbage collection while importing: nothing imported is freed, and it takes a sixth of the time.
+    # No garbage collection during imports: it would take a sixth of their time and free nothing.
     gc.disable()
     try:
         from genreclf.config.config import Config
@@ -127,9 +127,9 @@ def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
 
 
 def _job(config: DictConfig, settings: HydraConf) -> float:
-    """Do one job of a sweep; one that fails has no objective and does not stop the others."""
+    """Run one job of a sweep; a failed job has no objective and does not stop the others."""
     if "submitit" in settings.launcher._target_:
-        # Submitit ignores it, and would take what is left of a preempted job for its result.
+        # Submitit ignores SIGTERM, and would take the partial output of a preempted job for its result.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     if ranks_are_there := external_ranks() > 1:
         adopt_slurm()
@@ -146,7 +146,7 @@ def _job(config: DictConfig, settings: HydraConf) -> float:
 
 
 def _follow(config: DictConfig, settings: HydraConf) -> float:
-    """Take part in a job whose ranks the launcher started; the first one says what becomes of it."""
+    """Run a rank other than the first of a job whose ranks the launcher started; the first one records the outcome."""
     try:
         return _run(config, Path(settings.runtime.output_dir), settings)
     except Exception as error:
@@ -155,7 +155,7 @@ def _follow(config: DictConfig, settings: HydraConf) -> float:
 
 
 def _layers_of(encoder: DictConfig) -> str:
-    """Return what a probe of an encoder is swept over: each of its layers, and all."""
+    """Return the values of a sweep over the layers of an encoder, separated by commas: each layer, then ``all``."""
     from genreclf.config import instantiate
 
     if encoder.get("_target_") is None:

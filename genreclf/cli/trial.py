@@ -1,4 +1,4 @@
-"""``python -m genreclf trial SWEEP [overrides] --search KEYS -- ...``: a trial of a W&B sweep, which agents start."""
+"""``python -m genreclf trial SWEEP [overrides] --search KEYS -- ...``: train a trial of a W&B sweep for an agent."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from genreclf.errors import UserError
 
 
 def parser() -> Parser:
-    """Return the parser of the command."""
+    """Return the argument parser of the command."""
     command = Parser(
         "trial",
         "Train one trial of a W&B sweep in its own folder in SWEEP. `wandb agent` calls this command, with the "
@@ -23,7 +23,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Train the trial, or report its result to W&B again if it is finished."""
+    """Train the trial, or report the result to W&B again if the trial is already finished."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     asked = parser().parse(arguments[:end])
     from genreclf.cli.compose import composed

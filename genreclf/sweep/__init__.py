@@ -1,1 +1,1 @@
-"""Many runs: a process for each job or for a group of them, what became of it, and the summary of all."""
+"""Sweeps: run each job or group of jobs in a process, record the outcome of each job, and write a summary."""

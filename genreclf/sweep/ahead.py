@@ -1,4 +1,4 @@
-"""Look, before the first job of a sweep starts, for values with which a job will fail."""
+"""Check a sweep before its first job starts, to find values with which a job will fail."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,20 +17,20 @@ from yaml import YAMLError
 from genreclf.errors import UserError
 
 MOST_VALUES = 100
-"""Values that are looked at, since each takes some tenths of a second."""
+"""Maximum number of values that are checked, since each check takes some tenths of a second."""
 
 HYDRAS_TO_TELL = (HydraException, OmegaConfBaseException, YAMLError, LookupError, OSError, ValueError)
-"""Errors of a command that Hydra itself will report."""
+"""Errors that Hydra itself will report."""
 
 
 def failing_jobs(config: DictConfig, *, searches: bool) -> Iterator[str]:
-    """Yield a sentence for each value of a sweep with which a job will fail, and for each mistake of all jobs.
+    """Yield a sentence for each value of a sweep with which a job will fail, and for each mistake in all jobs.
 
-    Each value is composed with the first values of the other keys, so that a grid has such a job.
+    Each value is checked together with the first values of the other keys, a combination that occurs in a grid.
 
     Args:
-        config: Of the sweep, as Hydra composed it without what its jobs vary.
-        searches: Whether its sweeper takes an ``interval(...)``, whose middle is looked at.
+        config: Configuration of the sweep, composed by Hydra without the settings that the jobs vary.
+        searches: Whether the sweeper accepts an ``interval(...)``; its midpoint is checked.
     """
     try:
         fixed, varied = _grid(config, searches=searches)
@@ -54,7 +54,7 @@ def failing_jobs(config: DictConfig, *, searches: bool) -> Iterator[str]:
 
 
 def _composed(config: DictConfig, overrides: list[str]) -> DictConfig | None:
-    """Return the configuration of a job; None where Hydra will refuse it."""
+    """Return the configuration of a job; None if Hydra will reject the overrides."""
     with suppress(*HYDRAS_TO_TELL):
         composed = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
         ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
@@ -64,7 +64,7 @@ def _composed(config: DictConfig, overrides: list[str]) -> DictConfig | None:
 
 
 def _changed(config: DictConfig | None, override: str) -> DictConfig | None:
-    """Return a configuration with another value of a key that is not a group, which saves composing it anew."""
+    """Return a copy of a configuration with one value changed, faster than composing; None if that is not possible."""
     key = override.partition("=")[0]
     group, _, name = key.rpartition(".")
     with suppress(*HYDRAS_TO_TELL):
@@ -77,7 +77,7 @@ def _changed(config: DictConfig | None, override: str) -> DictConfig | None:
 
 
 def _mistakes(config: DictConfig | None, overrides: list[str]) -> list[str]:
-    """Return what is wrong with the configuration of a job, a sentence each."""
+    """Return the mistakes in the configuration of a job, one sentence each."""
     from genreclf.config.config import Config
 
     if config is None:
@@ -92,7 +92,7 @@ def _mistakes(config: DictConfig | None, overrides: list[str]) -> list[str]:
 
 
 def _grid(config: DictConfig, *, searches: bool) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Return the overrides that all jobs share, and those of each key that a sweep varies."""
+    """Return the overrides that all jobs share and the overrides that the sweep varies, both by key."""
     settings = config.hydra
     params: dict[str, Any] = OmegaConf.to_container(settings.sweeper.get("params") or OmegaConf.create())  # type: ignore[assignment]
     words = [*(f"{key}={value}" for key, value in params.items()), *settings.overrides.task]

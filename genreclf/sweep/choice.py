@@ -20,6 +20,7 @@ from genreclf.sweep.job import read_object
 from genreclf.sweep.rows import FINISHED, Row, read_rows
 
 INNER = ("split.inner_fold", "split.inner_folds")
+"""Configuration keys of the inner folds."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,32 +28,32 @@ class Candidate:
     """A setting that was tried on the inner folds of one split."""
 
     experiment: Experiment
-    """Its runs, each tested on the fold that was held out of it."""
+    """Runs with the setting, each tested on the inner fold that was held out from its training."""
     behind: PairedTest | None
-    """The chosen setting compared with this one on the same tracks; None for the chosen one itself."""
+    """Test of the chosen setting against this one on the same tracks; None for the chosen setting."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Choice:
-    """What the inner folds of one split chose."""
+    """Setting chosen by the inner folds of one split, and the settings it was chosen from."""
 
     outer: int | None
-    """The outer fold; None where the split has none."""
+    """Outer fold; None if the split has no outer folds."""
     candidates: tuple[Candidate, ...]
-    """The chosen one, then the others by falling accuracy."""
+    """Chosen setting, followed by the others in order of decreasing accuracy."""
     jobs: tuple[tuple[str, ...], ...]
-    """Overrides of the chosen setting on the split itself, a list for each seed."""
+    """Overrides of the jobs that train the chosen setting on the whole split, one job for each seed."""
     left_out: tuple[str, ...]
-    """Names of settings that lack a fold or a seed which others have; if all lack the same, the jobs that failed."""
+    """Names of settings without a fold or seed that other settings have; if there are none, of unfinished jobs."""
 
     @property
     def chosen(self) -> Experiment:
-        """The setting with the highest accuracy on the tracks of all folds, each predicted by the run without it."""
+        """Setting with the highest accuracy over all inner folds, each predicted by runs that did not train on it."""
         return self.candidates[0].experiment
 
     @property
     def sentence(self) -> str:
-        """What was chosen, and by how much, in words."""
+        """Description of the choice in words: the setting, its accuracy and its lead over the next one."""
         name, of = self.chosen.name, f" in outer fold {self.outer}" if self.outer is not None else ""
         words = f"Chosen{of}: {name}, {accuracy_words(self.chosen)}."
         if len(self.candidates) > 1 and (test := self.candidates[1].behind) is not None:
@@ -65,7 +66,7 @@ class Choice:
 
 
 def accuracy_words(experiment: Experiment) -> str:
-    """Return the accuracy of an experiment with both intervals."""
+    """Return the accuracy of an experiment in words, with 95 % intervals over tracks and, if known, over artists."""
     scores = experiment.scores
     over = f", over artists {span(*scores.artist_interval)}" if scores.artist_interval else ""
     return (
@@ -74,10 +75,10 @@ def accuracy_words(experiment: Experiment) -> str:
 
 
 def choose(rows: Sequence[Row]) -> list[Choice]:
-    """Return what was chosen by the finished jobs of a sweep, for each outer fold; nothing if none has inner folds.
+    """Choose a setting for each outer fold from the finished jobs of a sweep; empty if no job has inner folds.
 
-    A setting is judged by its accuracy on the held-out tracks of all inner folds together, each track counting once. No
-    run chose its epoch by these.
+    A setting is judged by its accuracy on the held-out tracks of all inner folds together, where each track counts
+    once. These tracks were not used to choose the best epoch of a run.
 
     Raises:
         UserError: A file of a run is missing or damaged.
@@ -125,21 +126,22 @@ def _choice(
             tuple(word for word in row.overrides if word.lstrip("+").partition("=")[0] not in INNER)
             for _, row in sorted(first_of_seed.items())
         ),
-        # If every setting lacks the same fold, none is behind the others, and the jobs that failed are named.
+        # If every setting lacks the same fold, all look complete, so the jobs that are not finished are named.
         left_out=tuple(each.name for each in experiments if each not in complete) or tuple(unfinished),
     )
 
 
 def chosen_jobs(sweep_dir: Path) -> list[list[str]]:
-    """Return the overrides of the jobs that train what was chosen in a sweep, for each outer fold and seed.
+    """Return the overrides of the jobs that train the chosen settings of a sweep, for each outer fold and seed.
 
-    Nothing is trained where a run of another setting is missing: the same command, once it is there, chooses again.
+    Outer folds in which a run of any setting is missing are left out. Once that run is finished, the same command
+    chooses again.
     """
     return [list(job) for choice in choose(read_rows(sweep_dir)) if not choice.left_out for job in choice.jobs]
 
 
 def command_of(choice: Choice, sweep_dir: Path) -> str:
-    """Return the command that trains and tests what was chosen."""
+    """Return the command that trains and tests the chosen setting with each seed."""
     typed = read_object(sweep_dir / "sweep.json").get("command", [])
     places = [index for index, word in enumerate(typed) if word in ("--config-dir", "-cd")]
     options = [word for index in places for word in typed[index : index + 2]]
@@ -152,7 +154,7 @@ def command_of(choice: Choice, sweep_dir: Path) -> str:
 
 
 def tested(choices: Sequence[Choice], rows: Sequence[Row]) -> Experiment | None:
-    """Return the runs of chosen settings on the tests of their outer folds, together; None if there are none."""
+    """Return the runs of the chosen settings on their outer folds, as one experiment; None if there are no runs."""
     wanted = {choice.outer: _setting(choice.chosen.runs[0]) for choice in choices if choice.outer is not None}
     runs = [
         run
@@ -173,7 +175,7 @@ def _setting(run: FinishedRun) -> dict[str, Any]:
 
 
 def choice_table(choice: Choice) -> Table:
-    """Return the candidates of a choice as a table for readers."""
+    """Return a table of the candidates of a choice, for reports."""
 
     def test(name: str) -> Any:
         return lambda each: None if each.behind is None else getattr(each.behind, name)

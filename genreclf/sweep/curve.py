@@ -1,4 +1,4 @@
-"""Learning curves of a sweep: accuracy against the number of training tracks, or of training artists of each genre."""
+"""Learning curves of a sweep: accuracy against the number of training tracks, or of training artists per genre."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from genreclf.reports.tables import MISSING, Column, Table, of_interval, of_valu
 
 FRACTION, ARTISTS = WHOLE_TRAINING_SET
 LABELS = {FRACTION: "training tracks", ARTISTS: "training artists of each genre, at most"}
-"""The keys that a curve may vary, and the label of its axis."""
+"""Keys that a learning curve may vary, and the label of the x-axis for each."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Point:
-    """A point of a learning curve: runs with training sets of one size."""
+    """Point of a learning curve: runs with training sets of the same size."""
 
     line: str
-    """Name of what was trained."""
+    """Name of the curve, which is the name of the experiment."""
     setting: float
-    """The value of the key."""
+    """Value of the varied key."""
     tracks: float
     """Mean number of training tracks."""
     artists: float | None
-    """Mean number of their artists; None where none are known."""
+    """Mean number of artists of the training tracks; None if they are not known for every run."""
     experiment: Experiment
-    """The runs."""
+    """Experiment that holds the runs."""
 
 
 def points_of(comparison: Comparison, key: str) -> list[Point]:
-    """Return the points of the curves over a key, line by line, by rising size; none where it does not vary."""
+    """Return the points of all curves over a key, sorted by curve and value; empty if the key does not vary."""
     (other,) = WHOLE_TRAINING_SET.keys() - {key}
     whole = WHOLE_TRAINING_SET[other]
     lines: dict[str, list[Point]] = defaultdict(list)
@@ -62,7 +62,7 @@ def _point(experiment: Experiment, line: str, setting: float) -> Point:
 
 
 def draw(path: Path, points: Sequence[Point], key: str, title: str) -> None:
-    """Draw the curves into a PNG."""
+    """Draw the learning curves into a PNG file."""
     lines: dict[str, list[CurvePoint]] = defaultdict(list)
     for point in points:
         scores, interval = point.experiment.scores, point.experiment.interval
@@ -80,7 +80,7 @@ def draw(path: Path, points: Sequence[Point], key: str, title: str) -> None:
 
 
 def table_of(points: Sequence[Point], key: str) -> Table:
-    """Return the points as a table for readers."""
+    """Return a table of the points, for reports."""
 
     def whole(value: float | None) -> str:
         return MISSING if value is None else f"{value:.0f}"

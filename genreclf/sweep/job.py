@@ -1,4 +1,4 @@
-"""One job of a sweep: skipped if it is finished, else run in a process of its own; its outcome is recorded."""
+"""Run one job of a sweep in a separate process unless it is already finished, and record its outcome."""
 
 import json
 import math
@@ -20,15 +20,15 @@ from genreclf.escaping import say
 from genreclf.run_directory import RunBusy, RunDirectory, atomic_write_text, reason_of
 from genreclf.sweep.process import CRASHED, SERVER_DIED, compute_in_new_process, warm_up
 
-if TYPE_CHECKING:  # It imports PyTorch.
+if TYPE_CHECKING:  # genreclf.config.config imports PyTorch.
     from genreclf.config.config import Config
 
 NO_WORD = "it ended without a word, as when it is canceled or the disk is full."
-"""The reason of a job that could not give one."""
+"""Reason given for the failure of a job that could not record one itself."""
 
 
 class JobFailed(UserError):
-    """A job of a sweep failed; the message says why."""
+    """Raised when a job of a sweep has failed; the message says why."""
 
     exit_code = CRASHED
 
@@ -37,11 +37,11 @@ class Job:
     """One job of a sweep, which carries out a run and records its outcome in ``job.json`` of the run directory.
 
     Args:
-        run_dir: Its run directory.
-        sweep_dir: The sweep's.
-        number: Its number in this call of the sweep, from 0.
-        overrides: All that is set for it.
-        fixed: Keys that all jobs of the sweep share.
+        run_dir: Run directory of the job.
+        sweep_dir: Directory of the sweep.
+        number: Number of the job in this call of the sweep command, counted from 0.
+        overrides: All overrides of the job, including those that other jobs share.
+        fixed: Keys that the command sets to the same value for all jobs of the sweep.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Job:
         self.overrides = list(overrides)
         self.record: dict[str, Any] = {}
         self.objective: float | None = None
-        """Of the run, once it is finished: nan without validation tracks."""
+        """Objective of the run: None until the run is finished, nan without validation tracks."""
         self._was_finished = self._debug = False
         words = (override.lstrip("+~").partition("=") for override in overrides)
         self.varies = {key: value for key, _, value in words if key not in fixed}
@@ -71,7 +71,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """Name of the job for messages: its number and the settings that it varies."""
         varied = ", ".join(f"{key}={value}" for key, value in self.varies.items())
         return f"Job {self.number} ({varied})" if varied else f"Job {self.number}"
 
@@ -81,15 +81,17 @@ class Job:
         """Check the configuration and compute the run, unless it is finished.
 
         Args:
-            composed: What Hydra composed.
-            logged: Whether its output goes to ``job.log`` in its directory, as others print at the same time.
-            in_new_process: Compute it in a process of its own; not where this process is the first of its ranks.
-            shares_machine: Whether other jobs compute on this machine at the same time, which then divide its GPUs.
+            composed: Configuration of the job, as composed by Hydra.
+            logged: Whether to write the output of the job to ``job.log`` in its run directory, since other jobs may
+                print at the same time.
+            in_new_process: Whether to compute the run in a new process; False if this process is already one of its
+                ranks.
+            shares_machine: Whether other jobs run on this machine at the same time; the jobs then divide its GPUs.
         """
         started_s = time.perf_counter()
         was_finished = self.open()
         if in_new_process and not was_finished:
-            warm_up()  # It imports PyTorch while this process does so to check the configuration.
+            warm_up()  # The server imports PyTorch while this process does so to check the configuration.
         code: int | Exception = 0
         try:
             config = self.check(composed)
@@ -100,12 +102,12 @@ class Job:
                 run(config)
             elif not finished(config):
                 divides = shares_machine and config.trainer.accelerator in ("auto", "gpu")
-                divides &= not isinstance(config.trainer.devices, list)  # It has chosen.
+                divides &= not isinstance(config.trainer.devices, list)  # The user has chosen the GPUs.
                 shared = least_used_gpus(self.sweep_dir, device_count(config)) if divides else nullcontext(())
                 with shared as gpus:
                     self.say_start(config, gpus)
                     code = compute_in_new_process(config.plain, self.run.path / "job.log" if logged else None)
-        except Exception as error:  # Whatever it is, it costs this job only.
+        except Exception as error:  # Any error fails only this job, not the sweep.
             code = error
         self.close(code, time.perf_counter() - started_s)
         if logged and not was_finished and (objective := self.objective) is not None:
@@ -113,10 +115,10 @@ class Job:
             print(f"{self.name} is finished, with {'no validation tracks' if math.isnan(objective) else right}.")
 
     def open(self) -> bool:
-        """Begin the record with what an earlier call of the sweep left: a finished job keeps its time.
+        """Begin the record of the job from that of an earlier call of the sweep; a finished job keeps its time.
 
         Returns:
-            Whether the run is finished.
+            Whether the run is already finished.
         """
         call = read_object(self.sweep_dir / "sweep.json").get("call")
         before = read_object(self.run.path / "job.json")
@@ -128,15 +130,15 @@ class Job:
         return self._was_finished
 
     def check(self, composed: DictConfig) -> "Config":
-        """Return the configuration of the run.
+        """Return the checked configuration of the run.
 
         Raises:
-            UserError: All its problems, one sentence each.
+            UserError: The configuration has mistakes; the message lists all of them, one sentence each.
         """
         from genreclf.config.config import Config
 
         self._debug = composed.debug is True
-        composed.run_dir = None  # Where it repeats a run, it is that run's.
+        composed.run_dir = None  # A configuration that repeats a run has the directory of that run.
         config = Config.from_hydra(composed, run_dir=str(self.run.path), overrides=self.overrides)
         for node in config.logger.values():
             if node.get("group", "") is None:
@@ -144,18 +146,18 @@ class Job:
         return config
 
     def say_start(self, config: "Config", gpus: Sequence[str] = ()) -> None:
-        """Say where the run starts or goes on, on which GPUs if it has some of its own, and what to know of it."""
+        """Print where the run starts or continues, on which GPUs if they were assigned to it, and its warnings."""
         on = f", on GPU {', '.join(gpus)}" if gpus else ""
         print(f"{self.name} {'continues' if self.run.last.exists() else 'starts'} in {self.run.path}{on}")
         for warning in config.warnings:
             print(f"{self.name}: {warning}")
 
     def close(self, outcome: int | Exception, wall_s: float = 0.0) -> None:
-        """Write down what became of the job, and say what went wrong.
+        """Record the outcome of the job, and print why it failed.
 
         Args:
-            outcome: The exit code of its process, or what went wrong in this one.
-            wall_s: How long it took.
+            outcome: Exit code of the process of the job, or the exception raised in this process.
+            wall_s: Wall-clock time of the job in seconds.
         """
         try:
             code, reason = self._explain(outcome)
@@ -173,7 +175,7 @@ class Job:
             say(f"{self.name} {'is skipped' if code == RunBusy.exit_code else 'failed'}: {reason}")
 
     def _explain(self, outcome: int | Exception) -> tuple[int, str | None]:
-        """Return the exit code and why the job failed; keep the objective of one that did not."""
+        """Return the exit code and the reason of a failure (None without a failure); store the objective of the run."""
         if isinstance(outcome, Exception):
             raise outcome
         if outcome == 0:
@@ -188,10 +190,13 @@ class Job:
         return outcome, self.run.reason or NO_WORD
 
     def result(self, *, searched: bool) -> float:
-        """Return the objective, nan for a failed job that is not part of a search.
+        """Return the objective of the run; nan if the job failed and is not part of a search.
+
+        Args:
+            searched: Whether the job is part of a search.
 
         Raises:
-            JobFailed: A search is to know that it failed, or that it has no objective.
+            JobFailed: The job is part of a search, and failed or has no validation tracks.
         """
         if not searched:
             return float("nan") if self.objective is None else self.objective
@@ -205,12 +210,12 @@ class Job:
 
     def _record(self, **news: Any) -> None:
         self.record |= news
-        with suppress(OSError):  # A full disk: the summary says that there is no word.
+        with suppress(OSError):  # If the disk is full, the summary gives the reason `NO_WORD`.
             atomic_write_text(self.run.path / "job.json", json.dumps(self.record, indent=2) + "\n")
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds, nothing if it is missing or damaged."""
+    """Return the object in a JSON file; empty if the file is missing or damaged."""
     with suppress(OSError, ValueError, RecursionError):
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""Run a job in a process of its own, forked from a server that has only imported what jobs need."""
+"""Run jobs in new processes, forked from a server process that has already imported the modules that jobs need."""
 
 import atexit
 import multiprocessing
@@ -20,34 +20,34 @@ from genreclf.escaping import say
 from genreclf.run_directory import RunBusy, RunDirectory
 
 PATIENCE_S = 15.0
-"""How long a job may take to end in order before it is killed."""
+"""Time in seconds that a job has to exit cleanly before it is killed."""
 
 CRASHED = 1
-"""Exit code of a job that ended with an error of the program."""
+"""Exit code of a job that ended with an unexpected error, such as a bug."""
 
 SERVER_DIED = 255
-"""Exit code of a job when the server has died, as multiprocessing has it."""
+"""Exit code that multiprocessing reports for a job if the server has died."""
 
 LONGEST_SOCKET_FOLDER = 70
-"""Characters of a folder for temporary files under which a socket of multiprocessing still has a valid path."""
+"""Maximum length of the path of the temporary folder, in characters, with which the path of a socket is valid."""
 
 Tell = Callable[[int, int | None, float], None]
-"""What `compute_together` calls."""
+"""Callback of `compute_together` with the index of a run, its exit code (None at the start) and its duration."""
 
 
 def warm_up() -> None:
-    """Start the server, if it does not run; importing PyTorch takes it some seconds, once."""
+    """Start the server process if it is not running; it imports PyTorch once, which takes some seconds."""
     usual = tempfile.gettempdir()
     if len(usual) > LONGEST_SOCKET_FOLDER and os.access("/tmp", os.W_OK):
         tempfile.tempdir = "/tmp"
-        util.get_temp_dir()  # Chosen once for the process.
+        util.get_temp_dir()  # multiprocessing keeps this folder for the whole process.
         tempfile.tempdir = usual
     multiprocessing.set_forkserver_preload(["genreclf.experiment.run"])
     forkserver.ensure_running()
 
 
 def cool_down() -> None:
-    """End the server, which otherwise would first import all that no job needs any more."""
+    """Stop the server process, which otherwise would finish its imports although no job needs them anymore."""
     server = forkserver._forkserver
     if (pid := server._forkserver_pid) is not None:  # type: ignore[attr-defined]
         os.kill(pid, signal.SIGKILL)
@@ -55,28 +55,28 @@ def cool_down() -> None:
 
 
 def hide_gpus_from(configs: Iterable[Mapping[str, Any]]) -> None:
-    """Hide the GPUs from this process if it computes these runs on the CPU alone.
+    """Hide the GPUs from this process if all of the given runs use only the CPU.
 
-    A step of an optimizer of PyTorch asks CUDA whether it is being recorded, which starts CUDA on the first GPU and
-    takes memory there.
+    A step of a PyTorch optimizer asks CUDA whether a graph is being captured, which initializes CUDA and takes memory
+    on the first GPU.
     """
     if all(config["trainer"]["accelerator"] == "cpu" for config in configs):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def compute_in_new_process(plain: Mapping[str, Any], log: Path | None) -> int:
-    """Compute a run in a new process and wait for it; whatever happens, this process lives on.
+    """Compute a run in a new process and wait for it; this process survives a crash of the new one.
 
     Args:
-        plain: The resolved configuration.
-        log: Where it writes what it would print; None: where this process prints.
+        plain: Resolved configuration of the run.
+        log: File for the output of the new process; None to print it where this process prints.
 
     Returns:
-        Its exit code: 0 finished, `UserError.exit_code` after a sentence, 1 after another error, -n killed by
-            signal n, `TERMINATED` told to end.
+        Exit code of the run: 0 if it is finished, `UserError.exit_code` after an error that the user can correct, 1
+            after another error, -n if it was killed by signal n, and `TERMINATED` if it was asked to terminate.
 
     Raises:
-        KeyboardInterrupt: This process, or that one, was interrupted.
+        KeyboardInterrupt: This process or the new one was interrupted.
     """
     codes: list[int | None] = []
     compute_together([plain], lambda number, code, wall_s: codes.append(code), log=log)
@@ -86,19 +86,19 @@ def compute_in_new_process(plain: Mapping[str, Any], log: Path | None) -> int:
 def compute_together(
     plains: Sequence[Mapping[str, Any]], tell: Tell, *, at_once: int = 1, log: Path | None = None
 ) -> None:
-    """Compute runs in one new process, as `genreclf.experiment.together` does, and wait for it.
+    """Compute runs in one new process with `genreclf.experiment.together`, and wait for the process.
 
-    If the process is killed, runs that it had not begun are not told of, unless it had begun none.
+    If the process is killed, `tell` is called only for the runs that had begun, or for all runs if none had begun.
 
     Args:
-        plains: The resolved configurations.
-        tell: Called when a run begins and when it has ended, with its number among them, its exit code as of
-            `compute_in_new_process`, None at the beginning, and how long it took in seconds.
-        at_once: How many train at a time, on a device that can.
-        log: Where the process writes what it would print; None: where this process prints.
+        plains: Resolved configurations of the runs.
+        tell: Function called when a run begins and when it has ended, with the index of the run in `plains`, its exit
+            code (as in `compute_in_new_process`; None when it begins) and its duration in seconds.
+        at_once: Number of runs that train at the same time, on a device that supports it.
+        log: File for the output of the new process; None to print it where this process prints.
 
     Raises:
-        KeyboardInterrupt: This process, or that one, was interrupted.
+        KeyboardInterrupt: This process or the new one was interrupted.
     """
     warm_up()
     sys.stdout.flush()
@@ -106,7 +106,7 @@ def compute_together(
     reader, writer = context.Pipe(duplex=False)
     arguments = ([dict(plain) for plain in plains], at_once, writer, dict(os.environ), os.getcwd(), log)
     process = context.Process(target=_compute, args=arguments, name="genreclf job")
-    # A new process is told this one's method, and joblib's own is unknown to it.
+    # A new process receives the start method of this one, and would not know the method that joblib adds.
     method = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("forkserver", force=True)
     process.start()
@@ -124,7 +124,7 @@ def compute_together(
     except EOFError:
         pass
     except BaseException as end:
-        if isinstance(end, KeyboardInterrupt):  # Ctrl-C in a terminal reaches the job as well: it may end by itself.
+        if isinstance(end, KeyboardInterrupt):  # Ctrl-C in a terminal reaches the job as well, which may end by itself.
             process.join(PATIENCE_S / 3)
         process.terminate()
         process.join(PATIENCE_S)
@@ -135,7 +135,7 @@ def compute_together(
     died = process.exitcode or CRASHED
     process.close()
     if died == SERVER_DIED:
-        time.sleep(1)  # What ended it may be on its way here.
+        time.sleep(1)  # The signal that ended the server may be about to reach this process.
     if died == INTERRUPTED:
         raise KeyboardInterrupt
     for number in sorted(left.intersection(began_s) or (left if not began_s else ())):
@@ -150,7 +150,7 @@ def _compute(
     folder: str,
     log: Path | None,
 ) -> None:
-    """Compute one job or several, as the whole work of a new process."""
+    """Compute one or several runs; this is the main function of a new process."""
     multiprocessing.set_start_method(None, force=True)
     os.chdir(folder)
     os.environ.clear()
@@ -174,12 +174,12 @@ def _compute(
     except Terminated:
         sys.exit(TERMINATED)
     finally:
-        # Before Python 3.13 a forked process leaves these out; the loggers count on them.
+        # Before Python 3.13, a forked process does not call exit functions, which the loggers need.
         atexit._run_exitfuncs()
 
 
 def _code(error: Exception | None, run_dir: str) -> int:
-    """Return the exit code of a run that has ended, and say and write down what went wrong."""
+    """Return the exit code of a run that has ended, and print and record its error."""
     if error is None or isinstance(error, RunBusy):
         return error.exit_code if error else 0
     RunDirectory(run_dir).record_failure(error)
@@ -191,7 +191,7 @@ def _code(error: Exception | None, run_dir: str) -> int:
 
 
 def _set_threads(number: str) -> None:
-    """Let PyTorch use so many threads: it read the variable when the server started."""
+    """Set the number of threads in PyTorch, which read the environment variable when the server started."""
     import torch
 
     if number.isdecimal() and int(number) > 0:
@@ -199,9 +199,9 @@ def _set_threads(number: str) -> None:
 
 
 def _end_with_the_sweep() -> None:
-    """Wait for the death of the process that waits for this one, then end: a second sweep must find no writer here.
+    """End this process when the sweep dies, so that a repeated sweep finds no process writing to the run directory.
 
-    The server's death too, for then the sweep takes this process for dead.
+    The process also ends when the server dies, since the sweep then regards this process as dead.
     """
     parent, server_pid = multiprocessing.parent_process(), os.getppid()
     if parent is None:

@@ -1,4 +1,4 @@
-"""Read the outcome of each job of a sweep, as a row of its summary."""
+"""Read the outcome of each job of a sweep, as a row of the summary of the sweep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from genreclf.sweep.job import NO_WORD, read_object
 from genreclf.sweep.process import CRASHED
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+"""Values of the status of a job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,51 +20,51 @@ class Row:
     """Settings and outcome of one job."""
 
     path: Path
-    """Its run directory."""
+    """Run directory of the job."""
     overrides: Sequence[str]
-    """All that was set for it."""
+    """All overrides of the job."""
     varies: dict[str, str]
-    """Of these, what the sweep varies."""
+    """Values of the keys that the sweep varies, by key."""
     status: str
-    """`FINISHED`, `FAILED` or `UNFINISHED`; the last, too, while another process works in its directory."""
+    """`FINISHED`, `FAILED` or `UNFINISHED`; a job is also unfinished while another process works on it."""
     reason: str
-    """Why it is not finished, if known."""
+    """Reason why the job failed or was left to another process; empty otherwise."""
     exit_code: int | None
-    """Of its process."""
+    """Exit code of the job; None if it is not known."""
     objective: float | None
-    """What a sweeper maximizes, the accuracy on validation tracks."""
+    """Accuracy on validation tracks, which a sweeper maximizes; None if the job is not finished."""
     accuracy: float | None
-    """On test tracks."""
+    """Accuracy on test tracks; None if the job is not finished."""
     ci95: tuple[float, float] | None
-    """95 % interval of the accuracy, over tracks."""
+    """95 % interval of the test accuracy, over tracks."""
     ci95_artists: tuple[float, float] | None
-    """The same over artists, where these are known."""
+    """95 % interval of the test accuracy, over artists; None if the artists are not known."""
     leaky: bool | None
-    """Whether its split leaks, if known."""
+    """Whether the split of the run leaks; None if not known."""
     pretrained: str | None
-    """Its pretrained encoder, if it has one."""
+    """Name of the pretrained encoder; None without one."""
     marks: Sequence[str]
-    """PRETRAINED and REFIT, where it is so."""
+    """Marks of the run, such as PRETRAINED and REFIT."""
     wall_s: float | None
-    """How long its last attempt took."""
+    """Wall-clock time of the last attempt, in seconds."""
     in_last_call: bool
-    """Whether the last call of the sweep came to it."""
+    """Whether the last call of the sweep command reached the job."""
 
     @property
     def name(self) -> str:
-        """What it varies, as typed."""
+        """Settings that the job varies, as typed; the name of the run directory if there are none."""
         return " ".join(f"{key}={value}" for key, value in self.varies.items()) or self.path.name
 
 
 def read_rows(sweep_dir: Path) -> list[Row]:
-    """Return the jobs of a sweep: finished ones first, honest before leaky, by falling objective."""
+    """Return the jobs of a sweep: finished jobs first, jobs without leakage before LEAKY ones, by falling objective."""
     call = read_object(sweep_dir / "sweep.json").get("call")
     rows = [_row(path.parent, call) for path in sorted(sweep_dir.glob("*/job.json"))]
     return sorted(rows, key=lambda row: (row.status != FINISHED, bool(row.leaky), -(row.objective or 0.0), row.name))
 
 
 def axes_of(rows: Sequence[Row]) -> list[str]:
-    """Return the keys that the jobs vary."""
+    """Return the keys that have different values in different jobs."""
     keys = dict.fromkeys(key for row in rows for key in row.varies)
     return [key for key in keys if len({row.varies.get(key) for row in rows}) > 1]
 

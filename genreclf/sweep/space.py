@@ -1,4 +1,4 @@
-"""The space that a search goes through, as its command and its file write it."""
+"""Search space of a sweep, as given by its command and its configuration file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,58 +12,58 @@ from genreclf.errors import UserError
 
 @dataclass(frozen=True)
 class Choices:
-    """The values of a list, ``choice(...)`` or ``glob(...)``."""
+    """Values of a list, ``choice(...)`` or ``glob(...)``."""
 
     values: tuple[str | int | float | bool, ...]
-    """As an override takes them: numbers, truth values, and text for all else."""
+    """Values as used in overrides: numbers, booleans, and text for anything else."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Numbers at equal distances, ``range(...)``."""
+    """Evenly spaced numbers, ``range(...)``."""
 
     values: tuple[int | float, ...]
-    """All of them."""
+    """All numbers of the range."""
     step: int | float
-    """Their distance."""
+    """Distance between neighboring numbers."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether all are whole numbers."""
+        """Whether all values are whole numbers."""
         return all(isinstance(each, int) for each in self.values)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """All numbers between two, ``interval(a, b)``; only the whole numbers with ``int(interval(a, b))``."""
+    """All numbers between two ends, ``interval(a, b)``, or only the whole numbers with ``int(interval(a, b))``."""
 
     low: int | float
-    """The lower end."""
+    """Lower end of the interval."""
     high: int | float
-    """The upper end."""
+    """Upper end of the interval."""
     log: bool
-    """Whether their logarithms are searched evenly."""
+    """Whether the interval is searched on a logarithmic scale."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether the interval contains only whole numbers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 Values = Choices | Steps | Interval
-"""What a key is searched over."""
+"""Values over which a key is searched."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a command searches and what it fixes."""
+    """Search space of a command: the keys it searches and the settings it fixes."""
 
     searched: Mapping[str, Override]
     """Overrides of the searched keys, by key."""
     fixed: Sequence[str]
-    """The overrides of other keys, as typed."""
+    """Overrides of all other keys, as typed."""
     settings: Mapping[str, str]
-    """Keys to what stands behind them, of both kinds, less ``debug``."""
+    """Values of all searched and fixed keys except ``debug``, as typed, by key."""
 
     @classmethod
     def of(cls, arguments: Sequence[str], params: Mapping[str, Any], config_loader: Any = None) -> "Space":
@@ -71,11 +71,11 @@ class Space:
 
         Args:
             arguments: Overrides of the sweep.
-            params: Keys to what is searched of each, unless an override says otherwise.
-            config_loader: Hydra's, which knows the options of a group for ``glob(...)``.
+            params: Values to search, by key; overrides of the same keys take precedence.
+            config_loader: Configuration loader of Hydra, which knows the options of a group for ``glob(...)``.
 
         Raises:
-            UserError: Nothing is searched.
+            UserError: No key is searched.
         """
         parser = OverridesParser.create(config_loader=config_loader)
         given = parser.parse_overrides(list(arguments))
@@ -100,18 +100,18 @@ class Space:
 
 
 def name_of(override: Override) -> str:
-    """Return the key of an override without the signs before it."""
+    """Return the key of an override without a prefix of ``+`` or ``~``."""
     return str(override.get_key_element()).lstrip("+~")
 
 
 def values_of(override: Override) -> Values:
-    """Return what an override searches: a list, ``choice``, ``range``, ``interval`` or ``glob``.
+    """Return the values that an override searches: a list, ``choice``, ``range``, ``interval`` or ``glob``.
 
-    A ``range`` holds the values that Hydra would sweep over, so without its end. An ``interval`` holds whole numbers
-    only as ``int(interval(...))``.
+    A ``range`` contains the values that Hydra would sweep over, so its end is excluded. An ``interval`` contains only
+    whole numbers if it is written as ``int(interval(...))``.
 
     Raises:
-        UserError: It is tagged with a word that has no effect.
+        UserError: The override has a tag that has no effect.
     """
     value: Any = override.value()
     tags: set[str] = getattr(value, "tags", set())

@@ -1,4 +1,4 @@
-"""Record the start of a sweep in its directory, with an id of this call of the command."""
+"""Record the start of a sweep in its directory, with an id of the current call of the command."""
 
 import json
 import secrets
@@ -20,31 +20,31 @@ GRIDS = (
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     "hydra_plugins.genreclf_nested.sweeper.NestedSweeper",
 )
-"""Sweepers that do what a command lists, while others search."""
+"""Sweepers that run the jobs listed by a command; all other sweepers search."""
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-"""The launcher that starts one job after another."""
+"""Launcher of Hydra that runs one job after another."""
 
 
 class SweepStart(Callback):
-    """Records that a sweep starts, when Hydra calls it.
+    """Hydra callback that records the start of a sweep.
 
     Args:
-        fixed: Keys that all jobs of the sweep share. Named here, they are found before its jobs are composed, which no
-            longer know what the sweep varies.
+        fixed: Keys that the command sets to the same value for all jobs of the sweep. They are determined here, before
+            the jobs are composed, since a composed job does not know which keys the sweep varies.
     """
 
     sweep_dir: ClassVar[Path | None] = None
-    """Of the sweep that this process started."""
+    """Directory of the sweep that this process started; None if it has started none."""
 
     may_be_done: ClassVar[bool] = False
-    """Whether its sweeper starts no job where all of them are done, as a study does."""
+    """Whether the sweeper of the sweep may start no job because all are done, as a search that is complete does."""
 
     def __init__(self, fixed: Sequence[str] = ()) -> None:
         self.fixed = fixed
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Remember the directory, and mark this call in ``sweep.json`` for the jobs, wherever they run."""
+        """Record the directory of the sweep, write ``sweep.json`` with an id of this call, and warn of bad values."""
         SweepStart.sweep_dir = Path(config.hydra.sweep.dir)
         SweepStart.may_be_done = config.hydra.sweeper._target_ not in GRIDS
         content = {"call": secrets.token_hex(8), "command": ["python", "-m", "genreclf", *sys.argv[1:]]}
@@ -52,6 +52,6 @@ class SweepStart(Callback):
         if config.hydra.launcher._target_ == JOBLIB:
             bind_workers()
         if config.hydra.launcher._target_ == BASIC:
-            warm_up()  # It imports PyTorch while this process does so to look at the values.
+            warm_up()  # The server imports PyTorch while this process does so to check the values.
         for sentence in failing_jobs(config, searches=SweepStart.may_be_done):
             say(f"Note: {sentence}")

@@ -1,4 +1,4 @@
-"""The summary of a sweep: `sweep.md`, `sweep.csv`, its plot and comparison, and a few lines for the terminal."""
+"""Summary of a sweep: ``sweep.md``, ``sweep.csv``, plots, a comparison of runs, and lines for the terminal."""
 
 import shlex
 import sys
@@ -15,23 +15,23 @@ from genreclf.sweep.process import CRASHED
 from genreclf.sweep.rows import FAILED, FINISHED, UNFINISHED, Row, axes_of, read_rows
 
 NAMED = 20
-"""So many failed jobs are named in the terminal."""
+"""Maximum number of failed jobs, and of jobs left to other processes, that the terminal names."""
 
 
 def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
-    """Write the summary of a sweep and show it.
+    """Write the summary of a sweep and print it.
 
     Args:
-        sweep_dir: The sweep's directory.
-        may_be_idle: Whether its last call need not have come to any job.
+        sweep_dir: Directory of the sweep.
+        may_be_idle: Whether the last call of the sweep command may have reached no job.
 
     Returns:
-        What the command should end with: 0 if all jobs of its last call are finished and the summary is written,
-        `RunBusy.exit_code` if the others are left to other processes, `UserError.exit_code` if each job that failed
-        did so with a sentence about something that a user can mend, else `CRASHED`.
+        Exit code of the command: 0 if all jobs of the last call are finished and the summary is written,
+        `RunBusy.exit_code` if all other jobs are left to other processes, `UserError.exit_code` if every failed job
+        failed with an error that the user can correct, else `CRASHED`.
 
     Raises:
-        UserError: The last call has no job.
+        UserError: The last call reached no job, and `may_be_idle` is False.
     """
     rows = read_rows(sweep_dir)
     if not (may_be_idle or any(row.in_last_call for row in rows)):
@@ -63,10 +63,10 @@ def report(sweep_dir: Path, *, may_be_idle: bool = False) -> int:
 
 
 def write_summary(sweep_dir: Path, rows: Sequence[Row]) -> Path:
-    """Write all files of the summary and show the table of finished experiments.
+    """Write all files of the summary and print the table of finished experiments.
 
     Returns:
-        The page, ``sweep.md``.
+        Path of the summary page, ``sweep.md``.
     """
     from genreclf.reports.rendering import render
 
@@ -92,21 +92,21 @@ def write_summary(sweep_dir: Path, rows: Sequence[Row]) -> Path:
 
 
 def advice(rows: Sequence[Row]) -> str:
-    """Say what to do about jobs that are not finished."""
+    """Return a sentence that says what to do about jobs that are not finished."""
     if all(row.exit_code == UserError.exit_code for row in rows):
         return "Correct what is named above first; the same command then repeats only the unfinished jobs."
     return "Run the same command again to repeat only the unfinished jobs."
 
 
 def counted(rows: Sequence[Row]) -> str:
-    """Say how many jobs there are of each status."""
+    """Return a sentence with the number of jobs of each status."""
     states = [row.status for row in rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     return f"{len(rows)} job{'s' if len(rows) != 1 else ''}: {counts}."
 
 
 def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
-    """Compare the finished jobs, show the table, and return what ``sweep.md`` says of them."""
+    """Compare the finished jobs, print the table, and return the variables of the template of ``sweep.md``."""
     from rich.console import Console
 
     from genreclf.comparison.comparison import compare
@@ -162,7 +162,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def job_columns(sweep_dir: Path, rows: Sequence[Row]) -> list[Column[Row]]:
-    """Return the columns of the table of jobs, one of them for each key that varies."""
+    """Return the columns of the table of jobs, including one for each key that varies."""
 
     def share(value: float | None) -> str:
         return "" if value is None else percent(value)

@@ -17,13 +17,14 @@ VARYING = (
     *("seed", "split.seed", "split.fold", "split.inner_fold"),
     *("split.subset_seed", "split.train_fraction", "split.artists_per_genre"),
 )
-"""Keys in which the jobs of a group may differ, beside the numbers of the sections `OF_TRAINING`."""
+"""Keys whose values may differ between the jobs of a group, besides numbers in the sections `OF_TRAINING`."""
 
 OF_TRAINING = ("optimizer", "scheduler", "loss")
+"""Sections whose numbers may differ between the jobs of a group."""
 
 
 def ready(job: Job, composed: DictConfig) -> Config | None:
-    """Open a job and return its configuration, checked; None if it is closed, as finished or failed."""
+    """Open a job and return its checked configuration; close it and return None if it is finished or invalid."""
     job.open()
     try:
         config = job.check(composed)
@@ -35,17 +36,17 @@ def ready(job: Job, composed: DictConfig) -> Config | None:
         if not finished(config):
             return config
         job.close(0)
-    except Exception as error:  # Whatever it is, it costs this job only.
+    except Exception as error:  # Any error fails only this job, not the sweep.
         job.close(error)
     return None
 
 
 def carry_out_together(jobs: Sequence[tuple[Job, Config]], *, at_once: int) -> None:
-    """Compute jobs that are `ready`, those of a group in one process, and close them.
+    """Compute jobs that are `ready`, each group of jobs in one process, and close them.
 
     Args:
-        jobs: Each with its configuration.
-        at_once: How many train at a time, on a device that can.
+        jobs: Jobs with their configurations.
+        at_once: Number of jobs that train at the same time, on a device that supports it.
     """
     groups: dict[str, list[tuple[Job, Config]]] = {}
     for job, config in jobs:
@@ -55,7 +56,7 @@ def carry_out_together(jobs: Sequence[tuple[Job, Config]], *, at_once: int) -> N
 
 
 def group_of(config: Config) -> str:
-    """Return a hash that jobs share which differ in nothing but seeds, folds and numbers of the training."""
+    """Return a hash that is equal for jobs that differ only in `VARYING` and in the numbers of `OF_TRAINING`."""
 
     def varies(key: str, value: object) -> bool:
         is_number = isinstance(value, Number) and not isinstance(value, bool)
@@ -65,7 +66,7 @@ def group_of(config: Config) -> str:
 
 
 def _compute(group: Sequence[tuple[Job, Config]], at_once: int) -> None:
-    """Compute the jobs of a group; those that its process had not begun when it died get another one."""
+    """Compute the jobs of a group; jobs that had not begun when their process died are computed in another process."""
     left = dict(enumerate(group))
     while left:
         numbers = list(left)

@@ -1,4 +1,4 @@
-"""A sweep of W&B: what it searches, registered once, and the command that its agents start for each trial."""
+"""W&B sweeps: register the search once, and define the command that the agents start for each trial."""
 
 import contextlib
 import io
@@ -18,12 +18,13 @@ from genreclf.sweep.space import Interval, Space, values_of
 from genreclf.training.loggers import is_wandb_offline
 
 METHODS = ("bayes", "random", "grid")
+"""Search methods of W&B."""
 OBJECTIVE = "objective"
-"""The metric that a trial has only at its end."""
+"""Name of the metric that is known only at the end of a trial."""
 
 
 class WandbSweep:
-    """A sweep and the folder of its trials; `conf/hydra/sweeper/wandb.yaml` explains the settings."""
+    """W&B sweep and the folder of its trials; ``conf/hydra/sweeper/wandb.yaml`` explains the settings."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class WandbSweep:
         """Check the settings.
 
         Raises:
-            UserError: One of them is wrong.
+            UserError: A setting is wrong.
         """
         if n_trials is not None and (type(n_trials) is not int or n_trials < 1):
             raise UserError(f"hydra.sweeper.n_trials={n_trials} must be a whole number of at least 1, or null.")
@@ -61,14 +62,14 @@ class WandbSweep:
         self.file, self.registered = self.folder / "wandb_sweep.yaml", self.folder / "wandb_sweep.json"
 
     def run(self, arguments: Sequence[str], config_loader: Any = None) -> None:
-        """Write the sweep down, register it unless that is done or W&B is offline, and print what to do next.
+        """Write the sweep to a file, register it unless it is registered or W&B is offline, and print what to do next.
 
         Args:
             arguments: Overrides of the sweep.
-            config_loader: Hydra's, see `Space.of`.
+            config_loader: Configuration loader of Hydra, see `Space.of`.
 
         Raises:
-            UserError: There is nothing to search, or W&B does not take the sweep.
+            UserError: There is nothing to search, or W&B does not accept the sweep.
         """
         import yaml
 
@@ -87,7 +88,7 @@ class WandbSweep:
         print(f"Start as many agents as you like, here or on other machines:\n  wandb agent {known['path']}")
 
     def configuration(self, space: Space) -> dict[str, Any]:
-        """Return the sweep in W&B's words.
+        """Return the sweep configuration in the format of W&B.
 
         Raises:
             UserError: W&B cannot search the space.
@@ -128,7 +129,7 @@ class WandbSweep:
         return {**kind, "min": low, "max": high}
 
     def _register(self, sweep: Mapping[str, Any]) -> str:
-        """Register the sweep in W&B; return its path there, ``entity/project/id``."""
+        """Register the sweep in W&B; return its path in W&B, ``entity/project/id``."""
         import wandb
 
         before = {name: os.environ.get(name) for name in ("WANDB_ENTITY", "WANDB_PROJECT")}
@@ -136,31 +137,31 @@ class WandbSweep:
             with contextlib.redirect_stdout(io.StringIO()):
                 name = wandb.sweep(dict(sweep), entity=self.entity, project=self.project)
             return "/".join(filter(None, (os.environ.get("WANDB_ENTITY"), self.project, name)))
-        except Exception as error:  # Of many kinds, as the client and the network have them.
+        except Exception as error:  # The client and the network raise errors of many kinds.
             raise UserError(
                 f"W&B did not accept the sweep ({reason_of(error)}); run the same command again to register it."
             ) from error
         finally:
-            for key, value in before.items():  # The client sets them for agents in its own process.
+            for key, value in before.items():  # The client sets these variables for agents in its own process.
                 os.environ.pop(key, None)
                 os.environ.update({key: value} if value else {})
 
     def _command(self, path: str | None = None) -> str:
-        """Return the client's command that registers the sweep, or that changes the one registered as `path`."""
+        """Return the ``wandb`` command that registers the sweep, or that updates the sweep registered as `path`."""
         place = {"update": path} if path else {"project": self.project, "entity": self.entity}
         options = [word for key, value in place.items() if value for word in (f"--{key}", value)]
         return shlex.join(["wandb", "sweep", *options, str(self.file)])
 
 
 def trial_arguments(handed: Sequence[str], searched: Sequence[str]) -> list[str]:
-    """Return, of what an agent hands to a trial, the values of the searched keys.
+    """Return the overrides of the searched keys among the arguments that an agent passes to a trial.
 
-    A run that W&B hands out again gets all of its configuration, as Python writes it, and the client's own beside it
-    (https://github.com/wandb/wandb/issues/9143).
+    If W&B starts a run again, the agent passes its whole configuration, formatted as Python does, and settings of the
+    W&B client (https://github.com/wandb/wandb/issues/9143).
 
     Args:
-        handed: ``key=value`` each.
-        searched: The keys that the sweep searches.
+        handed: Arguments from the agent, in the form ``key=value``.
+        searched: Keys that the sweep searches.
 
     Raises:
         UserError: A searched key has no value.

@@ -1,1 +1,1 @@
-"""A sweeper of Hydra that chooses settings inside each outer fold."""
+"""Hydra plugin: a sweeper for nested cross-validation, which chooses settings inside each outer fold."""

@@ -1,4 +1,4 @@
-"""The sweeper that `hydra/sweeper=nested` chooses."""
+"""Sweeper chosen by ``hydra/sweeper=nested``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,13 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 
 class NestedSweeper(BasicSweeper):
-    """Hydra's own sweeper, which in the end trains what the inner folds chose, once for each outer fold and seed."""
+    """Hydra's basic sweeper, which finally trains the settings chosen by inner folds for each outer fold and seed."""
 
     has_chosen = False
+    """Whether the jobs of the chosen settings have been added."""
 
     def is_done(self) -> bool:
-        """Return whether no job is left; when the inner folds are done, the chosen ones are added."""
+        """Return whether no job is left; when the inner folds are done, first add the jobs of the chosen settings."""
         if super().is_done() and not self.has_chosen:
             from genreclf.sweep.choice import chosen_jobs
 

@@ -1,1 +1,1 @@
-"""A Hydra plugin: a sweeper that searches with Optuna and continues where it was interrupted."""
+"""Hydra plugin: a sweeper that searches with Optuna and continues where it was interrupted."""

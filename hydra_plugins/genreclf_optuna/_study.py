@@ -1,4 +1,4 @@
-"""A search with Optuna's ask and tell, over a study on disk that continues where it was interrupted."""
+"""Search with the ask-and-tell interface of Optuna; the study is stored and continues after an interruption."""
 
 import hashlib
 import math
@@ -27,19 +27,19 @@ from genreclf.errors import UserError, first_line
 from genreclf.sweep.space import Choices, Interval, Space, values_of
 
 RETRY_OF = "retry_of"
-"""Attribute of a trial: the number of the failed trial whose parameters it tries again."""
+"""Attribute of a trial: number of the failed trial whose parameters are tried again."""
 
 SETTINGS = "settings"
-"""Attribute of a study: what was fixed and what was searched, by key."""
+"""Attribute of a study: fixed settings and searched values, by key."""
 
 
 class SeededByTrial(BaseSampler):
-    """A sampler whose random state depends only on the seed, the number of the trial and what is drawn.
+    """Sampler whose random state depends only on the seed, the number of the trial and the drawn parameter.
 
     With one random state for the whole study, a continued study would repeat the draws of its first trials.
 
     Args:
-        sampler: Makes an Optuna sampler from ``seed=``.
+        sampler: Function that makes an Optuna sampler from the keyword argument ``seed``.
         seed: Seed of the study.
     """
 
@@ -62,35 +62,35 @@ class SeededByTrial(BaseSampler):
         self.of(trial).before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the parameters that the trial's sampler draws together."""
+        """Return the search space of the parameters that the trial's sampler draws jointly."""
         return dict(self.of(trial).infer_relative_search_space(study, trial))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw parameters together."""
+        """Draw parameters jointly."""
         return dict(self.of(trial).sample_relative(study, trial, search_space))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw one parameter, the same whether or not those before it were drawn by an interrupted command."""
+        """Draw one parameter, independent of whether an interrupted command drew the parameters before it."""
         sampler = self._make(trial.number, param_name)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Tell the trial's sampler that the trial has ended, and forget the sampler."""
+        """Tell the trial's sampler that the trial has ended, and delete the sampler."""
         self.of(trial).after_trial(study, trial, state, values)
         del self._by_number[trial.number]
 
 
 class Search:
-    """A study and the launcher of its trials; `conf/hydra/sweeper/optuna.yaml` explains the settings.
+    """Optuna study and the launcher of its trials; ``conf/hydra/sweeper/optuna.yaml`` explains the settings.
 
-    An interrupted trial continues under its number, a failed one is tried again with the same parameters, and only what
-    is then missing of `n_trials` is drawn anew.
+    An interrupted trial continues under its number, a failed trial is repeated with the same parameters, and new
+    parameters are drawn only for the trials that are then missing from `n_trials`.
     """
 
     def __init__(
@@ -130,14 +130,14 @@ class Search:
         self.storage, self.folder, self.launcher = storage, Path(sweep_dir), launcher
 
     def run(self, arguments: Sequence[str], config_loader: Any = None) -> None:
-        """Run the trials that the study lacks, and write and print the best.
+        """Run the trials that are missing from the study, then save and print the best trial.
 
         Args:
             arguments: Overrides of the sweep.
-            config_loader: Hydra's, which knows the options of a group for ``glob(...)``.
+            config_loader: Configuration loader of Hydra, which knows the options of a group for ``glob(...)``.
 
         Raises:
-            UserError: There is nothing to search, the study is damaged, in use, or was begun with other settings, or a
+            UserError: There is nothing to search, the study is damaged, in use or was begun with other settings, or a
                 trial failed.
         """
         found = Space.of(arguments, self.params, config_loader)
@@ -162,7 +162,7 @@ class Search:
         print(f"Best of {len(finished)} trials, with {best.value:.4f} on validation tracks: {chosen}")
 
     def _open(self, settings: Mapping[str, str]) -> optuna.Study:
-        """Open the study, or begin it, and put interrupted and failed trials first in its queue."""
+        """Open or create the study, and enqueue its interrupted and failed trials, so that they are run first."""
         try:
             storage = get_storage(self.storage) if "://" in self.storage else _journal(Path(self.storage))
             study = optuna.create_study(
@@ -173,7 +173,7 @@ class Search:
                 load_if_exists=True,
             )
             begun, trials = study.user_attrs.get(SETTINGS), study.trials
-        except Exception as error:  # Damaged values end in errors of many kinds.
+        except Exception as error:  # Damaged values cause errors of many kinds.
             raise self._unusable(error) from error
         if begun is None:
             study.set_user_attr(SETTINGS, dict(settings))
@@ -192,13 +192,13 @@ class Search:
         return study
 
     def _run_trials(self, study: optuna.Study, space: dict[str, BaseDistribution], fixed: Sequence[str]) -> None:
-        """Ask for trials, launch them as jobs and tell their results, until none of `n_trials` is left."""
+        """Ask for trials, launch them as jobs and tell the study their results, until none of ``n_trials`` is left."""
         left = self.n_trials - len(study.get_trials(states=[TrialState.COMPLETE]))
         started = 0
         while left > 0:
             trials = self._ask(study, space, min(left, self.n_jobs))
             jobs = [(*(f"{name}={trial.params[name]}" for name in space), *fixed) for trial in trials]
-            distinct = list(dict.fromkeys(jobs))  # Trials of equal values are one run.
+            distinct = list(dict.fromkeys(jobs))  # Trials with equal parameters share one run.
             results = dict(zip(distinct, self.launcher.launch(distinct, initial_job_idx=started), strict=True))
             values = [_value(results[job]) for job in jobs]
             for trial, value in zip(trials, values, strict=True):
@@ -232,7 +232,7 @@ class Search:
 
 
 def _journal(file: Path) -> BaseStorage:
-    """Open Optuna's journal, less what a killed process left of a lock and of the last line."""
+    """Open Optuna's journal, after removing a lock and an incomplete last line that a killed process left."""
     Path(f"{file}.lock").unlink(missing_ok=True)
     if file.exists():
         content = file.read_bytes()
@@ -263,8 +263,8 @@ def _setting(settings: Mapping[str, str], key: str) -> str:
 
 
 def _value(result: JobReturn) -> float | None:
-    """Return what a job returned, None if it failed; the summary of the sweep says why."""
-    if result.status != JobStatus.COMPLETED:  # Hydra would print its overrides and raise what went wrong.
+    """Return the value of a job; None if the job failed, for a reason that the summary of the sweep gives."""
+    if result.status != JobStatus.COMPLETED:  # Reading the value would print the overrides and raise the error.
         return None
     value = float(result.return_value)
     return None if math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""The sweeper that `hydra/sweeper=optuna` chooses; Optuna is imported only once it is set up."""
+"""Sweeper chosen by ``hydra/sweeper=optuna``; Optuna is imported only when the sweeper is set up."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from genreclf.sweep.start import BASIC
 
 
 class OptunaSweeper(Sweeper):
-    """A sweeper that searches with Optuna; `conf/hydra/sweeper/optuna.yaml` explains its settings."""
+    """Sweeper that searches with Optuna; ``conf/hydra/sweeper/optuna.yaml`` explains the settings."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Make the search and its launcher; raise `UserError` if Optuna is missing or a setting is wrong."""
+        """Create the search and its launcher; raise `UserError` if Optuna is not installed or a setting is wrong."""
         try:
             from hydra_plugins.genreclf_optuna._study import Search
         except ModuleNotFoundError as error:
@@ -36,5 +36,5 @@ class OptunaSweeper(Sweeper):
         self.config_loader = hydra_context.config_loader
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the trials that the study lacks."""
+        """Run the trials that are missing from the study."""
         self.search.run(arguments, self.config_loader)

@@ -1,1 +1,1 @@
-"""Hydra's plugin for the launcher of jobs that share a process."""
+"""Hydra plugin: a launcher whose jobs share a process."""

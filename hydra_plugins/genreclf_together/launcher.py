@@ -1,4 +1,4 @@
-"""The launcher that `hydra/launcher=together` chooses."""
+"""Launcher chosen by ``hydra/launcher=together``."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,19 +14,19 @@ from omegaconf import DictConfig, open_dict
 
 from genreclf.errors import UserError
 
-if TYPE_CHECKING:  # It imports PyTorch.
+if TYPE_CHECKING:  # genreclf.config.config imports PyTorch.
     from genreclf.config.config import Config
     from genreclf.sweep.job import Job
 
 
 class TogetherLauncher(Launcher):
-    """A launcher whose jobs share a process and a device; `conf/hydra/launcher/together.yaml` explains its settings."""
+    """Launcher whose jobs share a process and a device; ``conf/hydra/launcher/together.yaml`` explains the settings."""
 
     def __init__(self, *, at_once: int) -> None:
         self.at_once = at_once
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra composes jobs with; raise `UserError` if a setting is wrong."""
+        """Store the context and configuration that jobs are composed from; raise `UserError` if a setting is wrong."""
         if type(self.at_once) is not int or self.at_once < 1:
             raise UserError(f"hydra.launcher.at_once={self.at_once} must be a whole number of at least 1.")
         self.context, self.config = hydra_context, config
@@ -35,11 +35,11 @@ class TogetherLauncher(Launcher):
         """Compose all jobs, then compute them.
 
         Args:
-            job_overrides: The overrides of each job.
-            initial_job_idx: The number of the first.
+            job_overrides: Overrides of each job.
+            initial_job_idx: Number of the first job.
 
         Returns:
-            What Hydra's own launcher returns.
+            Result of each job, as returned by Hydra's basic launcher.
         """
         from genreclf.sweep.job import Job
         from genreclf.sweep.process import warm_up
@@ -56,7 +56,7 @@ class TogetherLauncher(Launcher):
             return (job := Job.of(HydraConfig.get())), ready(job, composed)
 
         configs = [self._compose(number, words) for number, words in enumerate(job_overrides, initial_job_idx)]
-        # Hydra's callbacks are told of a job when it has been computed.
+        # Hydra's callbacks are called only after the job has been computed.
         quiet = HydraContext(config_loader=self.context.config_loader, callbacks=Callbacks())
         jobs = [_run(quiet, config, check).return_value for config in configs]
         with env_override(self.config.hydra.job.env_set):
@@ -75,7 +75,7 @@ class TogetherLauncher(Launcher):
 
 
 def _result(job: "Job", searched: bool, composed: DictConfig) -> object:
-    """Return what Hydra is told of a job that has been computed."""
+    """Return the result of a computed job, which Hydra takes as the return value of its task."""
     return job.result(searched=searched)
 
 

@@ -1,1 +1,1 @@
-"""A Hydra plugin: a sweeper that hands the search to a sweep of W&B, whose agents train the trials."""
+"""Hydra plugin: a sweeper that leaves the search to a W&B sweep, whose agents train the trials."""

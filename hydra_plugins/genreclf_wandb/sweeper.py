@@ -1,4 +1,4 @@
-"""The sweeper that `hydra/sweeper=wandb` chooses: it registers a sweep in W&B, whose agents then train its trials."""
+"""Sweeper chosen by ``hydra/sweeper=wandb``: it registers a sweep in W&B, whose agents then train the trials."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from genreclf.errors import UserError
 
 
 class WandbSweeper(Sweeper):
-    """A sweeper that leaves the search to W&B; `conf/hydra/sweeper/wandb.yaml` explains its settings."""
+    """Sweeper that leaves the search to W&B; ``conf/hydra/sweeper/wandb.yaml`` explains the settings."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Raise `UserError` if a setting is wrong, or trials would not log to W&B."""
+        """Prepare the W&B sweep; raise `UserError` if a setting is wrong or trials would not log to W&B."""
         from genreclf.sweep.start import BASIC
         from genreclf.sweep.wandb import WandbSweep
 
@@ -40,5 +40,5 @@ class WandbSweeper(Sweeper):
         self.config_loader = hydra_context.config_loader
 
     def sweep(self, arguments: list[str]) -> None:
-        """Register the sweep, unless that is done, and print the command of its agents."""
+        """Register the sweep unless it is already registered, and print the command that starts agents."""
         self.wandb_sweep.run(arguments, self.config_loader)
