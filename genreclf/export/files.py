@@ -141,7 +141,11 @@ def export(
 
 
 def traced(predictor: GenrePredictor) -> ExportedProgram:
-    """Return the model as a program that takes any number of songs, of any length of at least one hop."""
+    """Return the model as a program that takes any number of songs of equal length.
+
+    The shortest length is one hop of the spectrogram, or without a spectrogram one sample more than a column of
+    `genreclf.audio.log_mel.WAVEFORM_SAMPLES`.
+    """
     features, spec = predictor.feature_extractor, predictor.spec
     module = WaveformClassifier(
         model=predictor.model,

@@ -25,7 +25,7 @@ class LogMelSteps(nn.Module):
         spec: Parameters of the spectrograms, including how far below the peak they are clipped, if at all.
 
     Raises:
-        UserError: The model was trained on images, which cannot be computed from a waveform here.
+        UserError: The model was trained on images, which an exported file cannot draw.
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
@@ -150,7 +150,7 @@ class WaveformClassifier(nn.Module):
         self.scaling = copy.deepcopy(model.scaling)
         self.network = copy.deepcopy(model.network)
         if isinstance(self.network, ProbeNetwork):
-            self.network.keep_chosen()  # The chosen head is known from a tensor, which cannot select a program.
+            self.network.keep_chosen()  # The choice is stored in a tensor, and an export cannot branch on it.
         self.clip_frames = spec.clip_frames
         self.stride_frames = Fraction(max(1.0, spec.clip_frames * (1 - grid_overlap))).limit_denominator(10_000)
         self.silence = float(spec.silence) if short == "pad" else None

@@ -105,7 +105,7 @@ def keep_model(wandb_run: Any, run: RunDirectory, metrics: Mapping[str, Any], ke
 
 
 def dataset_artifact(folder: Path, dataset: str, tracks: Mapping[str, str], artists: Mapping[str, Any]) -> Any:
-    """Return a dataset as a W&B artifact: a file with track ids, genres and artists, written to `folder`, no music."""
+    """Return a dataset as a W&B artifact: a file in `folder` with track ids, genres and artists, but not the music."""
     import wandb
 
     rows = ([id, tracks[id], "; ".join(artists.get(id, ()))] for id in sorted(tracks))

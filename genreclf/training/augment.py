@@ -21,7 +21,7 @@ BANDS_UNKNOWN = (
 
 
 class SpecAugment(nn.Module):
-    """Replace random ranges of mel bands and of frames by the clip's mean, drawn anew per clip (Park et al., 2019).
+    """Replace random ranges of mel bands and of frames with the clip's mean, drawn anew per clip (Park et al., 2019).
 
     Args:
         mel_masks: Number of masks over mel bands.

@@ -16,7 +16,7 @@ from genreclf.errors import TrainingDiverged, UserError
 from genreclf.hardware import device_name
 from genreclf.run_directory import RunDirectory
 from genreclf.training.module import GenreClassifier
-from genreclf.training.progress import EpochProgress as EpochProgress  # Where earlier configurations name it.
+from genreclf.training.progress import EpochProgress as EpochProgress  # Earlier configurations refer to it here.
 from genreclf.training.recorder import GENERATOR_LOCK
 
 

@@ -47,7 +47,7 @@ class PatientWandbLogger(WandbLogger):
         tags: Tags of the run in W&B.
         offline: Whether to keep the record on disk; None: as ``WANDB_MODE`` says, else only if no API key is found.
         notes: Notes about the run in W&B.
-        resume: What W&B does if it already has the run, online: ``auto``, ``allow``, ``must`` or ``never``.
+        resume: What W&B does online if it already has the run: ``auto``, ``allow``, ``must`` or ``never``.
         log_model: Checkpoints to keep in W&B when the run is finished, see `genreclf.training.artifacts.CHECKPOINTS`.
         model_days: Days after which W&B deletes these checkpoints; None: never.
         registry: Where W&B links the model, ``REGISTRY/COLLECTION`` or ``REGISTRY/COLLECTION:ALIAS``; None: nowhere.
@@ -97,7 +97,7 @@ class PatientWandbLogger(WandbLogger):
                 job_type=job_type,
                 reinit="create_new" if beside_others else "finish_previous",
                 # A run that was killed or failed continues under its id, which W&B keeps in the directory. Not offline:
-                # `wandb sync` would replace the first of two records with the same id by the second.
+                # of two records with the same id, `wandb sync` would overwrite the first with the second.
                 resume=resume if mode not in OFFLINE_MODES else None,
                 settings=wandb.Settings(**_timeouts()),
             )

@@ -19,7 +19,7 @@ _OF_TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_afte
 
 
 def use_short_loops(trainer: Trainer) -> None:
-    """Replace the epoch loops of a Trainer by those of this module, unless they are no longer Lightning's own."""
+    """Replace the epoch loops of a Trainer with those of this module, unless they are no longer Lightning's own."""
     loop = trainer.fit_loop.epoch_loop
     if type(loop) is _TrainingEpochLoop and type(loop.val_loop) is _EvaluationLoop:
         # Changed in place, since the loops already hold the dataloaders.

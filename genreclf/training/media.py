@@ -23,7 +23,7 @@ class MLflowMedia:
         self.client.log_artifact(self.run_id, str(path), str(Path(name).parent))
 
     def log_table(self, name: str, columns: Sequence[str], rows: Rows) -> None:
-        """Store a table in MLflow's JSON format, which its web page shows as a table."""
+        """Store a table in MLflow's JSON format, which its web interface shows as a table."""
         columns_of = {column: [row[place] for row in rows] for place, column in enumerate(columns)}
         self.client.log_table(self.run_id, columns_of, f"{name}.json")
 

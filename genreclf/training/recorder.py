@@ -11,7 +11,7 @@ Work = Callable[[], None]
 """Function without arguments or result, such as the work that is recorded, or the function that replays it."""
 
 GENERATOR_LOCK = threading.RLock()
-"""Held by a thread while it seeds the random number generators of the process, or replaces them by its own."""
+"""Held by a thread while it seeds the random number generators of the process, or replaces them with its own."""
 
 _broken: list[object] = []
 

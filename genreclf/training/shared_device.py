@@ -37,7 +37,7 @@ class SharedDevice(Callback):
         if self.device.type == "cuda":
             stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             self._stream.enter_context(torch.cuda.stream(stream))
-            self._stream.callback(stream.synchronize)  # Another thread reads what was computed.
+            self._stream.callback(stream.synchronize)  # Another thread reads the results.
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -17,7 +17,7 @@ from genreclf.training.media import media_of
 
 
 class Tracking:
-    """Sends the inputs, plots and test results of one run to Lightning's loggers, which log its epochs themselves."""
+    """Sends inputs, plots and test results of one run to Lightning's loggers, in addition to the metrics of epochs."""
 
     def __init__(self, loggers: Sequence[Logger]) -> None:
         self.loggers = list(loggers)
