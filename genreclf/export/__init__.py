@@ -1,1 +1,1 @@
-"""Export a trained model, with its features, as one file: ONNX, or a program of torch.export."""
+"""Export a trained model together with its feature extraction as one file: ONNX, or a torch.export program."""

@@ -1,4 +1,4 @@
-"""Write exported models and check them against the original."""
+"""Write exported models to files, and check them against the original model."""
 
 import json
 import logging
@@ -25,11 +25,11 @@ from genreclf.inference.predictor import GenrePredictor
 from genreclf.run_directory import RunDirectory, atomic_path
 
 LARGEST_DIFFERENCE = 1e-3
-"""The maximal difference of a probability from the original's."""
+"""Largest allowed difference between a probability of the exported model and that of the original model."""
 
 
 References = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float64]]]
-"""Waveforms ``(sample,)`` by name, and the probabilities ``(genre,)`` that the original gives for them."""
+"""Waveforms ``(sample,)`` by name, each with the probabilities ``(genre,)`` that the original model predicts."""
 
 
 @dataclass(frozen=True)
@@ -37,43 +37,43 @@ class Checked:
     """Differences between the probabilities of an exported model and those of the original."""
 
     differences: Mapping[str, float]
-    """The largest difference of a probability, by signal."""
+    """Largest absolute difference of a probability for each signal, by name of the signal."""
 
     @property
     def largest(self) -> float:
-        """The largest of all; infinite if a probability was no number."""
+        """Largest difference over all signals; infinite if a difference is not finite."""
         worst = max(self.differences.values())
         return worst if np.isfinite(list(self.differences.values())).all() else float("inf")
 
 
 class Format(ABC):
-    """A file format for a whole model."""
+    """File format for a whole model."""
 
     suffix: ClassVar[str]
 
     @abstractmethod
     def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write the program with its metadata."""
+        """Write the program and its metadata to a file."""
 
     @abstractmethod
     def run(self, path: Path, waveforms: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """Return the probabilities ``(batch, genre)`` that the file gives for waveforms ``(batch, sample)``."""
+        """Run the file on arrays of waveforms ``(batch, sample)``; return probabilities ``(batch, genre)`` of each."""
 
 
 class Onnx(Format):
-    """ONNX, for onnxruntime; input ``waveform``, output ``probabilities``."""
+    """ONNX file for onnxruntime, with the input ``waveform`` and the output ``probabilities``."""
 
     suffix = ".onnx"
 
     def __init__(self) -> None:
-        """Import what it needs, and switch off onnxruntime's telemetry."""
-        # Read when onnxruntime is imported.
+        """Check that the required packages are installed, and switch off onnxruntime's telemetry."""
+        # onnxruntime reads this variable when it is imported.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         require("--format onnx, unlike torch-export,", "export", "onnx", "onnxruntime", "onnxscript")
 
     def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write the program with its metadata."""
-        # It warns of operators of torchvision, which is not asked for.
+        """Write the program and its metadata to an ONNX file."""
+        # The exporter warns about operators of torchvision, which are not needed.
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         exported = torch.onnx.export(
             program, dynamo=True, input_names=["waveform"], output_names=["probabilities"], verbose=False
@@ -83,7 +83,7 @@ class Onnx(Format):
         exported.save(path, external_data=False)
 
     def run(self, path: Path, waveforms: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """Return the probabilities that onnxruntime gives on the CPU."""
+        """Run the file with onnxruntime on the CPU, and return the probabilities."""
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -91,17 +91,17 @@ class Onnx(Format):
 
 
 class TorchExport(Format):
-    """A program of torch.export, for ``torch.export.load``; its extra file ``metadata.json`` holds the metadata."""
+    """Program for ``torch.export.load``, with the metadata in its extra file ``metadata.json``."""
 
     suffix = ".pt2"
 
     def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write the program with its metadata."""
-        warnings.filterwarnings("ignore", "No complete tensor found in the group")  # Of views, which it saves whole.
+        """Write the program and its metadata with ``torch.export.save``."""
+        warnings.filterwarnings("ignore", "No complete tensor found in the group")  # Views are saved whole.
         torch.export.save(program, path, extra_files={"metadata.json": json.dumps(dict(metadata))})
 
     def run(self, path: Path, waveforms: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """Return the probabilities that the loaded program gives."""
+        """Load and run the program, and return the probabilities."""
         module = torch.export.load(path).module()
         with torch.inference_mode():
             return [module(torch.from_numpy(waveform)).numpy() for waveform in waveforms]
@@ -118,17 +118,17 @@ def export(
     metadata: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
 ) -> Checked:
-    """Write a trained model as one file and compare it with the original on noise, tones and some files.
+    """Write a trained model to one file, and compare it with the original on noise, tones and audio files.
 
-    The file is replaced only if no probability differs by more than `LARGEST_DIFFERENCE`. It says `metadata` of
-    itself, see `describe`.
+    The file is written, or replaced, only if no probability differs by more than `LARGEST_DIFFERENCE`. It contains
+    `metadata`, see `describe`.
 
     Raises:
-        UserError: The model or a file of audio cannot be used, or the difference is larger.
+        UserError: The model cannot be exported, an audio file cannot be read, or a difference is too large.
     """
     expected = references(predictor, files)
     with atomic_path(path) as partial:
-        partial.touch()  # To fail now where nothing can be written.
+        partial.touch()  # Fail early if nothing can be written there.
         format.write(traced(predictor), partial, metadata or {})
         result = compared(format, partial, expected)
         if result.largest > LARGEST_DIFFERENCE:
@@ -141,7 +141,11 @@ def export(
 
 
 def traced(predictor: GenrePredictor) -> ExportedProgram:
-    """Return the model as a program, for any number of songs and any length from one hop on."""
+    """Return the model as a program that takes any number of songs of equal length.
+
+    The shortest length is one hop of the spectrogram, or without a spectrogram one sample more than a column of
+    `genreclf.audio.log_mel.WAVEFORM_SAMPLES`.
+    """
     features, spec = predictor.feature_extractor, predictor.spec
     module = WaveformClassifier(
         model=predictor.model,
@@ -155,14 +159,14 @@ def traced(predictor: GenrePredictor) -> ExportedProgram:
     sizes = {"waveform": {0: Dim("batch"), 1: Dim("sample", min=least)}}
     with warnings.catch_warnings(), torch.inference_mode():
         if spec.kind != "log_mel":
-            module(example)  # An encoder may make what it needs of a device the first time.
-        # A recurrent layer's flat weights, which are the parameters themselves.
+            module(example)  # An encoder may create what it needs on a device in its first call.
+        # These are the flat weights of recurrent layers, which are the parameters themselves.
         warnings.filterwarnings("ignore", message="The tensor attributes? .* assigned during export")
         return torch.export.export(module, (example,), dynamic_shapes=sizes)
 
 
 def describe(run: RunDirectory, predictor: GenrePredictor) -> dict[str, str]:
-    """Return what the file should say of itself; figures are those of ``metrics.json``."""
+    """Return metadata of a model for the exported file, as JSON values; results are those in ``metrics.json``."""
     metrics: dict[str, Any] = run.read_metrics() if run.metrics.exists() else {}
     split, track = _section(metrics, "split"), _section(_section(metrics, "test"), "track")
     spec = predictor.spec
@@ -190,7 +194,11 @@ def _section(metrics: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def references(predictor: GenrePredictor, files: Sequence[Path] = ()) -> References:
-    """Return noise, tones, a song shorter than a clip, and files; `UserError` if a file cannot be read."""
+    """Return noise, tones, a song shorter than a clip, and audio files, with the original model's probabilities.
+
+    Raises:
+        UserError: An audio file cannot be read.
+    """
     rate = predictor.feature_extractor.sample_rate
     clip_samples = int(predictor.spec.clip_frames / predictor.spec.frames_per_second * rate)
     noise = np.random.default_rng(0).standard_normal(3 * clip_samples + 1).astype(np.float32)
@@ -208,7 +216,7 @@ def references(predictor: GenrePredictor, files: Sequence[Path] = ()) -> Referen
 
 
 def compared(format: Format, path: Path, expected: References) -> Checked:
-    """Compare what an exported file gives for some songs with the original's probabilities."""
+    """Compare the probabilities that an exported file yields with those expected from the original model."""
     noise, of_noise = expected["noise"]
     first, *others = format.run(
         path, [np.stack([noise, noise[::-1]]), *(signal[None] for signal, _ in expected.values())]
@@ -219,7 +227,11 @@ def compared(format: Format, path: Path, expected: References) -> Checked:
 
 
 def waveform_of(path: Path, sample_rate: int) -> NDArray[np.float32]:
-    """Return an audio file as mono ``(sample,)`` at `sample_rate` Hz, or raise `UserError` if it cannot be read."""
+    """Return an audio file as a mono waveform ``(sample,)`` at `sample_rate` Hz.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
     try:
         with open_audio(path) as stream:
             return torch.cat(list(resampled(stream, stream.sample_rate, sample_rate))).numpy()

@@ -1,4 +1,4 @@
-"""One module from a waveform to genres, made of operations that can be exported."""
+"""Modules that map waveforms to genre probabilities, made only of operations that can be exported."""
 
 import copy
 from fractions import Fraction
@@ -19,13 +19,13 @@ from genreclf.models.probe import ProbeNetwork
 
 
 class LogMelSteps(nn.Module):
-    """Waveforms to log-mels as the store keeps them: in steps of 1/256 dB, clipped below the peak if `spec` says so.
+    """Converts waveforms to log-mels as the store keeps them: in steps of 1/256 dB, clipped below the peak if needed.
 
     Args:
-        spec: Of the spectrograms.
+        spec: Parameters of the spectrograms, including how far below the peak they are clipped, if at all.
 
     Raises:
-        UserError: They are pictures.
+        UserError: The model was trained on images, which an exported file cannot draw.
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
@@ -39,7 +39,7 @@ class LogMelSteps(nn.Module):
         self.top_steps = None if spec.top_db is None else in_steps(spec.top_db)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Return ``(batch, mel, frame)`` of waveforms ``(batch, sample)``."""
+        """Return quantized log-mel spectrograms ``(batch, mel, frame)`` of waveforms ``(batch, sample)``."""
         steps: Tensor = (self.log_mel(waveform) / STEP_DB).round()
         if self.top_steps is not None:
             steps = steps.maximum(steps.amax((-2, -1), keepdim=True) - self.top_steps)
@@ -47,10 +47,10 @@ class LogMelSteps(nn.Module):
 
 
 class StoredColumns(nn.Module):
-    """Waveforms to columns of `WAVEFORM_SAMPLES` samples in 16 bits, as the store keeps them."""
+    """Converts waveforms to columns of `WAVEFORM_SAMPLES` 16-bit samples, as the store keeps them."""
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Return ``(batch, sample of the column, column)`` of waveforms ``(batch, sample)``."""
+        """Return columns ``(batch, sample of the column, column)`` of waveforms ``(batch, sample)``."""
         columns = (waveform.shape[1] + WAVEFORM_SAMPLES - 1) // WAVEFORM_SAMPLES
         filled = functional.pad(waveform, (0, columns * WAVEFORM_SAMPLES - waveform.shape[1]))
         values = (filled * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1)
@@ -58,14 +58,14 @@ class StoredColumns(nn.Module):
 
 
 class StoredEmbeddings(nn.Module):
-    """Waveforms to embeddings as the store keeps them: per window the mean over the encoder's frames, in float16.
+    """Converts waveforms to embeddings as the store keeps them: float16 means over the encoder's frames per window.
 
     Args:
-        extractor: What embeds them otherwise.
-        spec: Of the embeddings.
+        extractor: Extractor that computes the embeddings outside an export; its encoder is copied.
+        spec: Parameters of the embeddings.
 
     Raises:
-        UserError: The encoder's input is not computed by PyTorch alone.
+        UserError: The encoder computes its input outside PyTorch.
     """
 
     def __init__(self, extractor: EmbeddingExtractor, spec: FeatureSpec) -> None:
@@ -76,7 +76,7 @@ class StoredEmbeddings(nn.Module):
         self.encoder, self.window, self.hop = copy.deepcopy(extractor.make_ready()), extractor.window, extractor.hop
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Return ``(batch, value, window)`` of waveforms ``(batch, sample)``."""
+        """Return embeddings ``(batch, value, window)`` of waveforms ``(batch, sample)``."""
         signal = waveform
         if self.steps is not None and self.source is not None:
             signal = self.steps(waveform) * self.source.step_db + self.source.zero_db
@@ -88,9 +88,9 @@ class StoredEmbeddings(nn.Module):
         return values.reshape(windows.shape[0], windows.shape[1], values.shape[1]).transpose(1, 2)
 
     def windows(self, signal: Tensor) -> Tensor:
-        """Return the windows ``(..., window, sample)`` of a signal ``(..., sample)``; what lacks in the first is 0.
+        """Return the windows ``(..., window, sample)`` of a signal ``(..., sample)``, zero-padded if it is too short.
 
-        A signal of one window gets it twice, as a song does in `WaveformClassifier.grid`.
+        A signal of a single window yields this window twice, as a song of one clip does in `WaveformClassifier.grid`.
         """
         last = cast(int, torch.sym_max((signal.shape[-1] - self.window) // self.hop, 0))
         number = torch.arange(cast(int, torch.sym_max(last, 1)) + 1).minimum(torch.full((1,), last))
@@ -100,10 +100,10 @@ class StoredEmbeddings(nn.Module):
 
 
 def check_exports(encoder: Encoder) -> None:
-    """Check that a program can hold an encoder.
+    """Check that an encoder can be part of an exported program.
 
     Raises:
-        UserError: Its input is not computed by PyTorch alone.
+        UserError: The encoder computes its input outside PyTorch.
     """
     if not encoder.is_torch:
         raise UserError(
@@ -112,18 +112,19 @@ def check_exports(encoder: Encoder) -> None:
 
 
 class WaveformClassifier(nn.Module):
-    """What `genreclf.inference` does with a song, in one segment: features, grid of clips, network, mean of the clips.
+    """Classifies songs as `genreclf.inference` does: features, grid of clips, network, mean over the clips.
 
-    All clips of all songs go through the network at once, so memory grows with the songs' length.
+    Each song is treated as one segment. All clips of all songs go through the network at once, so memory use grows
+    with the length of the songs.
 
     Args:
-        model: Trained on audio; its network is copied.
-        grid_overlap: By what fraction neighboring clips overlap at least.
-        short: What is done with songs shorter than a clip.
-        extractor: What embeds waveforms, if the model takes embeddings.
+        model: Model trained on audio; its network is copied.
+        grid_overlap: Minimum overlap of neighboring clips, as a fraction of a clip.
+        short: How songs shorter than a clip are filled.
+        extractor: Extractor of the embeddings, required if the model takes embeddings.
 
     Raises:
-        UserError: The model was trained on pictures, or has an encoder that cannot be exported.
+        UserError: The model was trained on images, or has an encoder that cannot be exported.
     """
 
     def __init__(
@@ -149,18 +150,18 @@ class WaveformClassifier(nn.Module):
         self.scaling = copy.deepcopy(model.scaling)
         self.network = copy.deepcopy(model.network)
         if isinstance(self.network, ProbeNetwork):
-            self.network.keep_chosen()  # Which one that is stands in a tensor, by which no program can be chosen.
+            self.network.keep_chosen()  # The choice is stored in a tensor, and an export cannot branch on it.
         self.clip_frames = spec.clip_frames
         self.stride_frames = Fraction(max(1.0, spec.clip_frames * (1 - grid_overlap))).limit_denominator(10_000)
         self.silence = float(spec.silence) if short == "pad" else None
         self.eval().cpu()
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Return the probabilities ``(batch, genre)`` of mono songs of one length ``(batch, sample)``."""
+        """Return the probabilities ``(batch, genre)`` of mono songs of equal length ``(batch, sample)``."""
         steps = self.features(waveform)
         count, start = self.grid(steps.shape[-1])
         place = start[:, None] + torch.arange(self.clip_frames)
-        # A tensor, as the ONNX exporter knows no remainder by a number that is not constant.
+        # A tensor, since the ONNX exporter does not support the remainder by a number that is not constant.
         length = torch.full((1,), steps.shape[-1])
         clips = steps[..., place.remainder(length)]
         if self.silence is not None:
@@ -171,9 +172,10 @@ class WaveformClassifier(nn.Module):
         return cast(Tensor, shares.unflatten(0, (waveform.shape[0], count)).mean(1))
 
     def grid(self, length_frames: int) -> tuple[int, Tensor]:
-        """Return the number of clips of `genreclf.data.clips.grid_clips` and their first frames ``(clip,)``.
+        """Return the number of clips in `genreclf.data.clips.grid_clips`, and their first frames ``(clip,)``.
 
-        A song of one clip gets it twice, which leaves the mean as it is: torch.export would fix a size of 1.
+        A song of a single clip yields this clip twice, since torch.export would make a size of 1 a constant. This
+        does not change the mean.
         """
         room = cast(int, torch.sym_max(length_frames - self.clip_frames, 0))
         stride = self.stride_frames

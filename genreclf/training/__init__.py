@@ -1,1 +1,1 @@
-"""What trains a network: module, callbacks, losses, schedulers, augmentation and loggers."""
+"""Training of networks: LightningModule, callbacks, losses, schedulers, augmentation and loggers."""

@@ -1,4 +1,4 @@
-"""W&B's artifacts: the dataset and the split that a run uses, the model it makes, and runs that start from one."""
+"""W&B artifacts: the dataset and the split that a run uses, the model that it makes, and models to start from."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from genreclf.run_directory import RunDirectory, atomic_write_text, csv_of
 from genreclf.splits.base import SUBSETS
 
 PREFIX = "wandb:"
-"""Begins the name of a model in W&B where a run directory can stand."""
+"""Prefix that marks the name of a model in W&B, where a run directory can be given instead."""
 
 REFERENCE = re.compile(r"wandb:(?P<entity>[\w.-]+)/(?P<project>[\w.-]+)/(?P<name>[\w.-]+):(?P<alias>[\w.-]+)")
 
@@ -34,32 +34,32 @@ LARGEST_BYTES = {
     "checkpoints/best.ckpt": 2**33,
     "checkpoints/last.ckpt": 2**34,
 }
-"""The files of a model in W&B, and how large each may be, in bytes."""
+"""Files that a model in W&B may contain, and the maximum size of each in bytes."""
 
 CHECKPOINTS = {"none": (), "best": ("best",), "last": ("last",), "both": ("best", "last")}
-"""The checkpoints that ``logger.wandb.log_model`` keeps."""
+"""Checkpoints that W&B keeps, by value of ``logger.wandb.log_model``."""
 
 SOURCE = "wandb.json"
-"""The file that says which artifact a directory was fetched from."""
+"""Name of the file that says which artifact a run directory was fetched from."""
 
 TIMEOUT_S = 30
-"""How long W&B may take to answer."""
+"""Seconds that W&B may take to answer."""
 
 
 @dataclass(frozen=True)
 class KeptModel:
-    """Which checkpoints of a run W&B keeps, for how long, and in which registry.
+    """Choice of which checkpoints of a run W&B keeps, for how long, and in which registry.
 
     Raises:
-        UserError: There is no such choice, or it makes no sense with the others.
+        UserError: A value is invalid, or `days` or `registry` is set although no checkpoint is kept.
     """
 
     checkpoints: str = "none"
-    """One of `CHECKPOINTS`."""
+    """Which checkpoints are kept, a key of `CHECKPOINTS`."""
     days: int | None = None
-    """After how many days W&B deletes it; None: never."""
+    """Days after which W&B deletes the model; None: never."""
     registry: str | None = None
-    """Where it is linked, ``REGISTRY/COLLECTION`` or ``REGISTRY/COLLECTION:ALIAS``; None: nowhere."""
+    """Where the model is linked, ``REGISTRY/COLLECTION`` or ``REGISTRY/COLLECTION:ALIAS``; None: nowhere."""
 
     def __post_init__(self) -> None:
         if self.checkpoints not in CHECKPOINTS:
@@ -76,13 +76,13 @@ class KeptModel:
 def use_inputs(
     wandb_run: Any, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None
 ) -> None:
-    """Tell W&B which dataset, split and model a run uses; offline, its settings alone tell of the model."""
+    """Record in W&B which dataset, split and model a run uses; offline, only its settings mention the model."""
     split = run.read_json(run.split)
     for artifact in (
         dataset_artifact(run.path / "wandb", dataset, genre_of, split["artists"]),
         split_artifact(run.split, split),
     ):
-        # What the public `use_artifact` does, which waits for W&B without an end and refuses to work offline.
+        # The same as the public `use_artifact`, which waits for W&B indefinitely and does not work offline.
         wandb_run._log_artifact(
             artifact, aliases=[artifact.metadata["hash"]], is_user_created=True, use_after_commit=True
         )
@@ -91,7 +91,7 @@ def use_inputs(
 
 
 def keep_model(wandb_run: Any, run: RunDirectory, metrics: Mapping[str, Any], kept: KeptModel) -> None:
-    """Keep the model of a finished run in W&B, if there is one and it is wanted."""
+    """Keep the chosen checkpoints of a finished run in W&B, if there are any, and link them to the chosen registry."""
     if not any((run.path / f"checkpoints/{name}.ckpt").is_file() for name in CHECKPOINTS[kept.checkpoints]):
         return
     artifact = model_artifact(run, wandb_run.id, metrics, kept)
@@ -105,7 +105,7 @@ def keep_model(wandb_run: Any, run: RunDirectory, metrics: Mapping[str, Any], ke
 
 
 def dataset_artifact(folder: Path, dataset: str, tracks: Mapping[str, str], artists: Mapping[str, Any]) -> Any:
-    """Return a dataset as an artifact of W&B: ids, genres and artists in a file of `folder`, not the music."""
+    """Return a dataset as a W&B artifact: a file in `folder` with track ids, genres and artists, but not the music."""
     import wandb
 
     rows = ([id, tracks[id], "; ".join(artists.get(id, ()))] for id in sorted(tracks))
@@ -119,7 +119,7 @@ def dataset_artifact(folder: Path, dataset: str, tracks: Mapping[str, str], arti
 
 
 def split_artifact(path: Path, split: Mapping[str, Any]) -> Any:
-    """Return a split as an artifact of W&B: ``split.json`` of the run, and what it holds."""
+    """Return a split as a W&B artifact: the run's ``split.json`` at `path`, summarized in the metadata."""
     import wandb
 
     counts = {subset: len(split[subset]) for subset in SUBSETS}
@@ -130,7 +130,7 @@ def split_artifact(path: Path, split: Mapping[str, Any]) -> Any:
 
 
 def model_artifact(run: RunDirectory, run_id: str, metrics: Mapping[str, Any], kept: KeptModel) -> Any:
-    """Return a model as an artifact of W&B: as much of a run directory as predictions and further training need."""
+    """Return a model as a W&B artifact: the files of a run directory needed for predictions and further training."""
     import wandb
 
     figures = {key: metrics.get(key) for key in ("objective", "parameters", "epochs", "best_epoch", "pretrained")}
@@ -148,28 +148,29 @@ def model_artifact(run: RunDirectory, run_id: str, metrics: Mapping[str, Any], k
 
 
 def local_run(run: str) -> RunDirectory:
-    """Return a run directory, fetched before if it is named as a model in W&B."""
+    """Return the directory of a run; if `run` names a model in W&B, the model is fetched first."""
     return RunDirectory(fetch(run) if run.startswith(PREFIX) else run)
 
 
 def check_reference(reference: str) -> dict[str, str]:
-    """Return entity, project, name and alias of a model's name in W&B, or raise `UserError` if it is none."""
+    """Return entity, project, name and alias of a model in W&B; raise `UserError` if `reference` is not such a name."""
     if (found := REFERENCE.fullmatch(reference)) is None:
         raise UserError(f"{reference} is not the name of a W&B model; write it as wandb:ENTITY/PROJECT/ARTIFACT:ALIAS.")
     return found.groupdict()
 
 
 def fetch(reference: str) -> Path:
-    """Fetch a model from W&B into the user's cache folder, once for each version, and return where it lies.
+    """Fetch a model from W&B into the user's cache folder, once for each version, and return its directory.
 
-    An artifact of other files than `LARGEST_BYTES` is not fetched, and each file must be what the artifact says of it.
-    What reads them trusts them no more than any run directory from elsewhere: nothing in them is executed.
+    An artifact that contains files other than `LARGEST_BYTES` is rejected, and each file must match the artifact's
+    checksums. The files are trusted no more than any run directory from elsewhere: nothing in them is executed.
 
     Args:
-        reference: ``wandb:ENTITY/PROJECT/ARTIFACT:ALIAS``, the alias a version or a word such as ``latest``.
+        reference: Name of the model, ``wandb:ENTITY/PROJECT/ARTIFACT:ALIAS``, where the alias is a version or a word
+            such as ``latest``.
 
     Raises:
-        UserError: It is not there, cannot be fetched, or is not a model that a run has kept.
+        UserError: The model does not exist, cannot be fetched, or was not saved by a run.
     """
     parts = check_reference(reference)
     cache = Path(user_cache_path("genreclf"), "wandb", *(parts[key] for key in ("entity", "project", "name")))
@@ -202,7 +203,7 @@ def fetch(reference: str) -> Path:
 
 
 def source_of(run: RunDirectory) -> str | None:
-    """Return the name of the artifact that a directory was fetched from; None if it was not."""
+    """Return the name of the artifact that a run directory was fetched from, or None if it was not fetched."""
     path = run.path / SOURCE
     return str(run.read_json(path).get("artifact")) if path.is_file() else None
 
@@ -213,7 +214,7 @@ def _name(kind: str, words: str) -> str:
 
 @contextmanager
 def _sentences(reference: str) -> Iterator[None]:
-    """Turn what W&B answers into a sentence."""
+    """Turn errors of W&B into a `UserError` with one readable sentence."""
     import wandb
 
     try:

@@ -1,4 +1,4 @@
-"""Augmentation of a batch of scaled spectrograms, on the device the batch is on."""
+"""Augmentation of batches of scaled spectrograms, on the device of the batch."""
 
 import torch
 from torch import Tensor, nn
@@ -8,26 +8,26 @@ from genreclf.audio.scaling import Scaling
 from genreclf.errors import UserError
 
 WITHOUT_BETA = {"mps"}
-"""Types of devices on which PyTorch draws nothing from the Beta distribution."""
+"""Device types on which PyTorch cannot sample from the Beta distribution."""
 
 LEAST_DEVIATION = 1e-3
-"""Added to the deviation of a band before values are divided by it, since a silent band has none."""
+"""Added to the standard deviation of a mel band before dividing by it, since that of a silent band is 0."""
 
 BANDS_UNKNOWN = (
     "augmentation.band_limit needs the frequencies of the bands: set data.rendering=librosa_peak80 if that is how the "
     "pictures were made, or augmentation.band_limit=null."
 )
-"""What to do where nobody says what the rows of pictures are."""
+"""Error message for images whose rows have unknown frequencies."""
 
 
 class SpecAugment(nn.Module):
-    """Replace random bands of mels and of frames by the clip's mean, drawn anew for every clip (Park et al., 2019).
+    """Replace random ranges of mel bands and of frames with the clip's mean, drawn anew per clip (Park et al., 2019).
 
     Args:
-        mel_masks: Bands of mels that are masked.
-        mel_fraction: Largest width of one, as a fraction of the mels.
-        frame_masks: Bands of frames that are masked.
-        frame_fraction: Largest width of one, as a fraction of the frames.
+        mel_masks: Number of masks over mel bands.
+        mel_fraction: Maximum width of a mask over mel bands, as a fraction of all mel bands.
+        frame_masks: Number of masks over frames.
+        frame_fraction: Maximum width of a mask over frames, as a fraction of all frames.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SpecAugment(nn.Module):
         self.frame_masks, self.frame_fraction = frame_masks, frame_fraction
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `x` ``(batch, mel, frame)`` masked and `y` ``(batch, genre)`` as it is."""
+        """Return the masked `x` ``(batch, mel, frame)`` and the unchanged `y` ``(batch, genre)``."""
         mels = self._mask(x, x.shape[1], self.mel_masks, self.mel_fraction)
         frames = self._mask(x, x.shape[2], self.frame_masks, self.frame_fraction)
         masked = mels[:, :, None] | frames[:, None, :]
@@ -52,7 +52,7 @@ class SpecAugment(nn.Module):
 
     @staticmethod
     def _mask(x: Tensor, size: int, masks: int, fraction: float) -> Tensor:
-        """Return which of `size` places are masked, bool ``(batch, size)``."""
+        """Return which of `size` positions are masked, as a boolean tensor ``(batch, size)``."""
         width = torch.rand(x.shape[0], masks, 1, device=x.device) * fraction * size
         start = torch.rand(x.shape[0], masks, 1, device=x.device) * (size - width)
         place = torch.arange(size, device=x.device)
@@ -60,14 +60,14 @@ class SpecAugment(nn.Module):
 
 
 class FilterAugment(nn.Module):
-    """Raise and lower the bands by a smooth random curve, another for every clip.
+    """Raise and lower the levels of the mel bands by a random, piecewise linear curve, drawn anew for each clip.
 
-    Thus a network learns less of how a record was mixed and mastered, which the tracks of an artist share. This is the
-    linear FilterAugment of Nam et al. (2022) with knots in fixed places.
+    The network thus learns less about how a record was mixed and mastered, which the tracks of an artist share. This is
+    the linear FilterAugment of Nam et al. (2022) with knots at fixed positions.
 
     Args:
-        deviation: Standard deviation of the curve, in units of the scaled spectrogram.
-        knots: Places, evenly spaced over the mels, between which the curve is linear.
+        deviation: Standard deviation of the curve at its knots, in units of the scaled spectrogram.
+        knots: Number of points, evenly spaced over the mel bands, between which the curve is linear.
     """
 
     def __init__(self, *, deviation: float = 1.0, knots: int = 7) -> None:
@@ -77,21 +77,21 @@ class FilterAugment(nn.Module):
         self.deviation, self.knots = deviation, knots
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `x` ``(batch, mel, frame)`` with other levels and `y` ``(batch, genre)`` as it is."""
+        """Return `x` ``(batch, mel, frame)`` with changed levels and the unchanged `y` ``(batch, genre)``."""
         knots = self.deviation * torch.randn(x.shape[0], 1, self.knots, device=x.device)
         curve = functional.interpolate(knots, x.shape[1], mode="linear", align_corners=True)
         return x + curve.transpose(1, 2), y
 
 
 class BandLimit(nn.Module):
-    """Silence all that lies above a random frequency, another for every clip.
+    """Silence the mel bands above a random cutoff frequency, drawn anew for each clip.
 
-    Thus a network learns to do without the highest bands, which lossy files and old recordings do not have.
+    The network thus learns to do without the highest bands, which lossy files and old recordings lack.
 
     Args:
-        low_hz: The lowest frequency that is drawn.
-        high_hz: The highest one; those between are equally likely.
-        probability: How likely it is that a clip is changed.
+        low_hz: Lowest cutoff frequency in Hz.
+        high_hz: Highest cutoff frequency in Hz; the cutoff is drawn uniformly between `low_hz` and `high_hz`.
+        probability: Probability that a clip is changed.
     """
 
     centers_hz: Tensor
@@ -104,16 +104,20 @@ class BandLimit(nn.Module):
             raise ValueError(f"a probability of {probability} must lie between 0 and 1")
         self.low_hz, self.high_hz, self.probability = low_hz, high_hz, probability
         self.register_buffer("centers_hz", torch.zeros(0), persistent=False)
-        self._scaling: tuple[Scaling, ...] = ()  # The model's, not a part of this module.
+        self._scaling: tuple[Scaling, ...] = ()  # The model's, in a tuple so that it is not a submodule of this one.
 
     def use(self, scaling: Scaling) -> None:
-        """Learn where a model's bands lie and what silence is; raise `UserError` if it takes no spectrograms."""
+        """Take the band frequencies and the value of silence from a model's scaling.
+
+        Raises:
+            UserError: The frequencies of the bands are unknown, or the model takes no spectrograms.
+        """
         if (centers_hz := scaling.spec.centers_hz) is None:
             raise UserError(BANDS_UNKNOWN)
         self.centers_hz, self._scaling = centers_hz, (scaling,)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `x` ``(batch, mel, frame)`` without its highest bands and `y` ``(batch, genre)`` as it is."""
+        """Return `x` ``(batch, mel, frame)`` without its highest bands and the unchanged `y` ``(batch, genre)``."""
         (scaling,) = self._scaling
         drawn = torch.rand(2, x.shape[0], 1, 1, device=x.device)
         cutoff_hz = self.low_hz + drawn[0] * (self.high_hz - self.low_hz)
@@ -122,14 +126,16 @@ class BandLimit(nn.Module):
 
 
 class MixStyle(nn.Module):
-    """Mix the mean and the deviation over time of each band with those of another clip (Zhou et al., 2021).
+    """Mix the mean and standard deviation over time of each band with those of another clip (Zhou et al., 2021).
 
-    Both depend on how a song was recorded and mixed, so a network learns less of that. With statistics of bands instead
-    of channels, as here, the method is known as Freq-MixStyle (Schmid et al., 2022).
+    Mean and deviation depend on how a song was recorded and mixed, so the network learns less about this. With
+    statistics of frequency bands instead of channels, as here, the method is known as Freq-MixStyle (Schmid et al.,
+    2022).
 
     Args:
-        alpha: The share of a clip's own mean and deviation is drawn from Beta(alpha, alpha), one for each clip.
-        probability: How likely it is that a clip is changed.
+        alpha: Parameter of the Beta(alpha, alpha) distribution from which the share of the clip's own mean and
+            deviation is drawn, once per clip.
+        probability: Probability that a clip is changed.
     """
 
     def __init__(self, *, alpha: float = 0.3, probability: float = 0.5) -> None:
@@ -141,7 +147,7 @@ class MixStyle(nn.Module):
         self.alpha, self.probability = alpha, probability
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `x` ``(batch, mel, frame)`` with other levels and `y` ``(batch, genre)`` as it is."""
+        """Return `x` ``(batch, mel, frame)`` with changed levels and the unchanged `y` ``(batch, genre)``."""
         deviation, mean = torch.std_mean(x, 2, keepdim=True, correction=0)
         deviation = deviation + LEAST_DEVIATION
         share = _shares(self.alpha, x)[:, None, None]
@@ -155,10 +161,11 @@ class MixStyle(nn.Module):
 
 
 class Mixup(nn.Module):
-    """Mix every clip and its target with another of the batch (Zhang et al., 2018).
+    """Mix each clip and its target with another clip of the batch and its target (Zhang et al., 2018).
 
     Args:
-        alpha: The share of the first is drawn from Beta(alpha, alpha), one for each clip; at 0 nothing is mixed.
+        alpha: Parameter of the Beta(alpha, alpha) distribution from which the share of the clip itself is drawn, once
+            per clip; at 0 nothing is mixed.
     """
 
     def __init__(self, *, alpha: float = 0.3) -> None:
@@ -168,7 +175,7 @@ class Mixup(nn.Module):
         self.alpha = alpha
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mixed `x` ``(batch, ...)`` and `y` ``(batch, genre)``."""
+        """Return the mixed `x` ``(batch, ...)`` and `y` ``(batch, genre)``."""
         if self.alpha == 0:
             return x, y
         share = _shares(self.alpha, x)
@@ -178,27 +185,27 @@ class Mixup(nn.Module):
 
 
 class Augment(nn.Module):
-    """Several augmentations, each of which takes and returns a batch and its targets, one after the other."""
+    """Applies several augmentations one after the other; each takes and returns a batch and its targets."""
 
     def __init__(self, *steps: nn.Module) -> None:
         super().__init__()
         self.steps = nn.ModuleList(steps)
 
     def use(self, scaling: Scaling) -> None:
-        """Tell those that must know it how a model scales spectrograms."""
+        """Pass the model's scaling of spectrograms on to the augmentations that need it."""
         for step in self.steps:
             if isinstance(step, BandLimit):
                 step.use(scaling)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return augmented `x` ``(batch, mel, frame)`` and `y` ``(batch, genre)``."""
+        """Return the augmented `x` ``(batch, mel, frame)`` and `y` ``(batch, genre)``."""
         for step in self.steps:
             x, y = step(x, y)
         return x, y
 
 
 def _shares(alpha: float, x: Tensor) -> Tensor:
-    """Draw from Beta(alpha, alpha), one for each clip of `x`."""
+    """Draw one share from Beta(alpha, alpha) for each clip of `x`."""
     drawn_on = "cpu" if x.device.type in WITHOUT_BETA else x.device
     concentration = torch.full((x.shape[0],), alpha, device=drawn_on)
     return torch.distributions.Beta(concentration, concentration, validate_args=False).sample().to(x.device)

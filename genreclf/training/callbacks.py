@@ -1,4 +1,4 @@
-"""Callbacks of every training: seeds, history, and whether all ranks train the same experiment."""
+"""Callbacks of every training: metrics, divergence, seeds, history, and a check that all ranks train the same run."""
 
 import hashlib
 import math
@@ -16,27 +16,28 @@ from genreclf.errors import TrainingDiverged, UserError
 from genreclf.hardware import device_name
 from genreclf.run_directory import RunDirectory
 from genreclf.training.module import GenreClassifier
-from genreclf.training.progress import EpochProgress as EpochProgress  # Where earlier configurations name it.
+from genreclf.training.progress import EpochProgress as EpochProgress  # Earlier configurations refer to it here.
 from genreclf.training.recorder import GENERATOR_LOCK
 
 
 class LogEpoch(Callback):
-    """Log the loss and the accuracy of an epoch before the other callbacks read them, so it is the first of them."""
+    """Log the training loss and accuracy of an epoch; must be the first callback, since others read these metrics."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the sums of the model."""
+        """Log the training loss and accuracy that the model has summed up."""
         assert isinstance(pl_module, GenreClassifier)
         pl_module.log_epoch()
 
 
 class StopWhenDiverged(Callback):
-    """End a training whose loss or weights are NaN or infinite, before they are written to a checkpoint.
+    """Stop a training whose loss or weights are NaN or infinite, before they are written to a checkpoint.
 
-    They are read at the end of an epoch: to read them at every step, the processor would wait for the device.
+    Loss and weights are checked at the end of an epoch: a check at every training step would make the CPU wait for the
+    device.
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise `TrainingDiverged` if a loss of the epoch, or a weight after it, is not finite; ranks agree on them."""
+        """Raise `TrainingDiverged`, on all ranks alike, if a loss of the epoch or a weight after it is not finite."""
         figures = {key: float(trainer.callback_metrics.get(key, 0.0)) for key in ("train/loss", "val/loss")}
         figures["the norm of the weights"] = float(nn.utils.get_total_norm(pl_module.parameters()))
         wrong = next((f"{key} is {value}" for key, value in figures.items() if not math.isfinite(value)), None)
@@ -49,13 +50,13 @@ class StopWhenDiverged(Callback):
 
 
 class EpochSeed(Callback):
-    """Seed torch, NumPy and Python anew at each epoch, so that a resumed run draws what an unbroken one would have."""
+    """Seed PyTorch, NumPy and Python at each epoch, so that a resumed run draws the numbers of an uninterrupted one."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed from (seed, epoch, rank)."""
+        """Set a seed that is derived from the seed of the run, the epoch and the rank."""
         words = f"{self.seed} {trainer.current_epoch} {trainer.global_rank}"
         seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "little") >> 1
         with GENERATOR_LOCK:
@@ -67,9 +68,12 @@ class EpochSeed(Callback):
 
 
 class History(Callback):
-    """Write a row per epoch to ``history.csv``, and cut it back to the checkpoint's epoch on resume.
+    """Write one row per epoch to ``history.csv``, and cut the file back to the checkpoint's epoch on resume.
 
-    An epoch has so many `clips`, in batches of `batch_size`, on all devices together.
+    Args:
+        run: Run directory whose history is written.
+        clips: Number of training clips in an epoch, on all devices together.
+        batch_size: Number of clips in a batch, on all devices together.
     """
 
     def __init__(self, run: RunDirectory, clips: int, batch_size: int) -> None:
@@ -82,13 +86,13 @@ class History(Callback):
         self._validated = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the rows of epochs that the checkpoint knows, or raise `UserError` if some are missing."""
+        """Keep the rows of the epochs before the checkpoint, or raise `UserError` if some are missing."""
         self.has_started = True
         self._check(trainer)
         self.rows = self.run.read_history()[: trainer.current_epoch]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise `UserError` if a run that had all its epochs, so that none started, misses rows."""
+        """Raise `UserError` if rows are missing, which is noticed here if all epochs were already trained."""
         self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
@@ -98,13 +102,13 @@ class History(Callback):
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock and note the learning rate of the epoch."""
         self._started_s = time.perf_counter()
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]
         self._validated = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the epoch has been validated: Lightning repeats the figures of the last one that was."""
+        """Note that the epoch has been validated: otherwise Lightning repeats the metrics of the last validation."""
         self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -116,7 +120,7 @@ class History(Callback):
             if key.startswith(("train/", "val/") if self._validated else "train/")
         }
         row = {"epoch": trainer.current_epoch, "lr": self._lr, **figures}
-        # Trainer arguments may cut an epoch short; a closed form has no batches.
+        # Trainer arguments may cut an epoch short; a model fitted in closed form has no batches.
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         clips = min(self.clips, batches * self.batch_size) if batches else self.clips
         self.rows.append({**row, "epoch_s": round(epoch_s, 3), "clips_per_s": round(clips / epoch_s, 1)})
@@ -125,10 +129,14 @@ class History(Callback):
 
 
 class RankGuard(Callback):
-    """Stop if the ranks of a run do not work on the same experiment, and write down what each has.
+    """Stop if the ranks of a run have different configurations, and record the configuration and device of each rank.
 
-    With several ranks, one that receives SIGTERM ends at once, and the others with it: Lightning would make it wait for
-    them in vain.
+    If there are several ranks, a rank that receives SIGTERM ends immediately, and the others with it: Lightning would
+    make the rank wait for the others in vain.
+
+    Args:
+        run: Run directory, whose ``environment.json`` lists the ranks.
+        config_hash: Hash of the configuration on this rank.
     """
 
     def __init__(self, run: RunDirectory, config_hash: str) -> None:
@@ -136,7 +144,7 @@ class RankGuard(Callback):
         self.config_hash = config_hash
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Raise `UserError` if the hashes of the ranks differ."""
+        """Raise `UserError` if the configuration hashes of the ranks differ; otherwise record the ranks."""
         device = trainer.strategy.root_device
         name = f"{device_name(device.type)} ({device})"
         ranks = [{"rank": trainer.global_rank, "config_hash": self.config_hash, "device": name}]
@@ -151,10 +159,10 @@ class RankGuard(Callback):
             self.run.write_json(self.run.environment, {**environment, "ranks": ranks})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let SIGTERM end a rank."""
+        """Let SIGTERM end this rank if there are several."""
         if trainer.world_size > 1:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            # Lightning would ask the first rank at every step whether it received one, and wait for the device.
+            # At every step, Lightning would ask the first rank whether it received SIGTERM, and wait for the device.
             trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     on_validation_start = on_train_start

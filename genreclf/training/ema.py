@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, in a few operations per step."""
+"""Exponential moving average of the weights, computed in a few operations per training step."""
 
 from itertools import chain
 
@@ -13,12 +13,12 @@ from torch.optim.swa_utils import AveragedModel
 class ExponentialAverage(AveragedModel):
     """PyTorch's `AveragedModel` of all weights and buffers, updated without waiting for the device.
 
-    PyTorch's own reads from the device at every update whether it is the first, and averages one tensor at a time. The
-    weights are the same to the last bit; buffers of integers, which count batches, are copied.
+    In every update, PyTorch's own class reads from the device whether it is the first one, and averages one tensor at a
+    time. The averaged weights are the same to the last bit; integer buffers, which count batches, are copied.
 
     Args:
-        model: Whose weights are averaged.
-        decay: Share of the average that an update keeps.
+        model: Model whose weights are averaged.
+        decay: Share of the previous average that an update keeps.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -26,20 +26,20 @@ class ExponentialAverage(AveragedModel):
         self.decay = decay
 
     def follow(self, model: LightningModule) -> None:
-        """Move to the device of `model`, whose updates follow; to be called when a checkpoint has been loaded."""
-        # In the same layout as the network, or the operations would take one tensor at a time.
+        """Move to the device of `model`, and average its weights from now on; call this after loading a checkpoint."""
+        # With the memory layout of the network; otherwise the operations would process one tensor at a time.
         self.to(model.device).to(memory_format=torch.channels_last)
         self._is_first = int(self.n_averaged) == 0
         averages, values = _tensors(self.module), _tensors(model)
         self._all = averages, values
         self._floating = tuple([tensor for tensor in side if tensor.is_floating_point()] for side in self._all)
         self._counts = tuple([tensor for tensor in side if not tensor.is_floating_point()] for side in self._all)
-        if self._is_first:  # The scaling, for one, was fitted after the copy was made.
+        if self._is_first:  # The scaling, for example, was fitted after the copy was made.
             torch._foreach_copy_(averages, values)
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Take the weights of the model that is followed into the average; the first update copies them."""
+        """Update the average with the weights of the model given to `follow`; the first update copies them."""
         averages, values = self._all if self._is_first else self._counts
         if averages:
             torch._foreach_copy_(averages, values)
@@ -52,7 +52,7 @@ class ExponentialAverage(AveragedModel):
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the average for the weights of the model that is followed."""
+        """Exchange the average and the weights of the model given to `follow`."""
         for averages, values in (self._floating, self._counts):
             if averages:
                 kept = [torch.empty_like(value) for value in values]
@@ -62,13 +62,15 @@ class ExponentialAverage(AveragedModel):
 
 
 class EMA(EMAWeightAveraging):
-    """Average the weights over the steps of a training; the average is validated, saved and tested.
+    """Average the weights over the training steps; the averaged weights are validated, saved and tested.
 
     Args:
-        decay: Share of the average that an update keeps.
-        update_every_n_steps: Steps from one update to the next.
-        update_starting_at_step: The first step after which the average is updated.
-        update_starting_at_epoch: The first epoch after which it is updated once more.
+        decay: Share of the previous average that an update keeps.
+        update_every_n_steps: Number of training steps from one update to the next.
+        update_starting_at_step: First training step, counted from 0, after which the average is updated; None: from
+            the start.
+        update_starting_at_epoch: First epoch, counted from 0, from which on the average is also updated at the end of
+            each epoch; None: never.
     """
 
     def __init__(
@@ -90,22 +92,22 @@ class EMA(EMAWeightAveraging):
         self.decay = decay
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Copy the model before training."""
+        """Create the average as a copy of the model before training."""
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             self._average_model = ExponentialAverage(pl_module, self.decay)
 
     def _swap_models(self, pl_module: LightningModule) -> None:
-        """Validate the average in few operations; Lightning's own way takes three for each tensor."""
+        """Exchange average and model for a validation in a few operations; Lightning takes three for each tensor."""
         trainer = pl_module.trainer
-        if trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking:  # The model is followed.
+        if trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking:  # `follow` was called.
             assert isinstance(self._average_model, ExponentialAverage)
             self._average_model.swap()
         else:
             super()._swap_models(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Follow the model, which is on its device by now."""
+        """Average the weights of the model from now on; it has been moved to its device."""
         assert isinstance(self._average_model, ExponentialAverage)
         self._average_model.follow(pl_module)
 

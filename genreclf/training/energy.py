@@ -1,4 +1,4 @@
-"""Measure the energy that a training takes with CodeCarbon, without network access."""
+"""Measure the energy used by a training with CodeCarbon, without network access."""
 
 from typing import Any
 
@@ -15,25 +15,25 @@ except ModuleNotFoundError as missing:
 
 
 class _LastReading(BaseOutput):  # type: ignore[misc]
-    """Receives the readings of CodeCarbon and keeps the sums."""
+    """Receives the readings of CodeCarbon and keeps the totals."""
 
     kwh = kg_co2eq = 0.0
 
     def out(self, total: Any, delta: Any) -> None:
-        """Keep the sums since the start."""
+        """Keep the totals since the start."""
         self.kwh, self.kg_co2eq = float(total.energy_consumed), float(total.emissions)
 
 
 class EnergyMeter(Callback):
-    """Measure the energy of the machine while it trains, over all attempts of a training.
+    """Measure the energy that the machine uses while it trains, over all attempts of a training.
 
-    CodeCarbon reads the counters of the processor (RAPL) and of NVIDIA GPUs where it may. Else it estimates the
-    processor from its nominal power and load, and always the memory from its size. It measures the whole machine of the
-    first device, so that other programs count as well.
+    CodeCarbon reads the energy counters of the CPU (RAPL) and of NVIDIA GPUs if it has access to them. Otherwise it
+    estimates the power of the CPU from its nominal power and its load; that of the memory is always estimated from its
+    size. The measurement covers the whole machine of the first rank, so other programs count as well.
 
     Args:
-        country: Three letters of the country (ISO 3166-1, such as FRA), whose mix of electricity tells the emissions;
-            None: no emissions are told.
+        country: Three-letter code of the country (ISO 3166-1, such as FRA) whose electricity mix determines the
+            emissions; None: no emissions are reported.
         interval_s: Seconds from one reading to the next.
 
     Raises:
@@ -48,11 +48,11 @@ class EnergyMeter(Callback):
         self._reading = _LastReading()
         self._tracker: Any = None
         self.sources: list[str] = []
-        """What was measured and how, as CodeCarbon calls it."""
+        """What was measured and how, in the words of CodeCarbon."""
 
     @property
     def energy_record(self) -> dict[str, Any]:
-        """What ``metrics.json`` says of the energy; empty where nothing was measured."""
+        """Entries of ``metrics.json`` about energy; empty if nothing was measured."""
         if not self.sources:
             return {}
         sums = {key: value + getattr(self._reading, key) for key, value in self._before.items()}
@@ -60,7 +60,7 @@ class EnergyMeter(Callback):
         return {"energy": {key: float(f"{value:.4g}") for key, value in told.items()}, "energy_sources": self.sources}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start to measure, on one rank."""
+        """Start measuring, on the first rank only."""
         if not trainer.is_global_zero:
             return
         self._tracker = OfflineEmissionsTracker(
@@ -76,7 +76,7 @@ class EnergyMeter(Callback):
         self.sources = [str(part) for part in self._tracker._conf.get("hardware", [])]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the sums, before the checkpoint of the epoch keeps them."""
+        """Update the totals before they are saved in the checkpoint of the epoch."""
         if self._tracker is not None:
             self._tracker.flush()
 
@@ -91,9 +91,9 @@ class EnergyMeter(Callback):
         self.on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, float]:
-        """Return the sums so far, for the checkpoint."""
+        """Return the totals so far, for the checkpoint."""
         return {key: value + getattr(self._reading, key) for key, value in self._before.items()}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Go on from the sums of a checkpoint."""
+        """Continue from the totals in a checkpoint."""
         self._before = {key: float(state_dict[key]) for key in self._before}

@@ -1,4 +1,4 @@
-"""The forward pass of a validation, recorded with its second batch and replayed for the others."""
+"""Forward pass of a validation, recorded with the second batch and replayed from then on."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,16 @@ from genreclf.training.recorder import Recorder, Work
 from genreclf.training.whole_step import first_cause
 
 Forward = Callable[[Tensor], tuple[ClipBatch, Tensor]]
-"""From the rows of a batch, on the device, to its clips and their logits."""
+"""Function that maps the rows of a batch, on the device, to its clips and their logits."""
 
 
 class RecordedForward:
-    """A forward pass that is recorded and replayed, except for batches of another size, or if recording fails.
+    """Forward pass that is recorded and replayed, except for batches of another size, or if recording fails.
 
-    `warn` is called with a reason if it cannot be recorded.
+    Args:
+        forward: Forward pass to record.
+        recorder: Recorder of the device.
+        warn: Function that is called with a reason if the forward pass cannot be recorded.
     """
 
     def __init__(self, forward: Forward, *, recorder: Recorder, warn: Callable[[str], None]) -> None:
@@ -26,7 +29,7 @@ class RecordedForward:
         self._is_warm = False
 
     def __call__(self, rows: Tensor) -> tuple[ClipBatch, Tensor]:
-        """Return the clips of `rows` ``(batch, 3)`` and their logits, which the next call may overwrite."""
+        """Return the clips of `rows` ``(batch, 3)`` and their logits; the next call may overwrite both."""
         if self._is_warm and self._rows is None:
             self._record(rows.clone())
         if self._replay is not None and self._rows is not None and self._rows.shape == rows.shape:

@@ -1,4 +1,4 @@
-"""Let threads of a process share a device, or let one of them use it exclusively."""
+"""Let the threads of a process share a device, or let one of them use it exclusively."""
 
 import threading
 from collections.abc import Iterator
@@ -8,10 +8,11 @@ import torch
 
 
 class Gate:
-    """A lock with two modes: held by one thread exclusively, or shared by several that work at the same time.
+    """Lock with two modes: held by one thread exclusively, or shared by several threads that work at the same time.
 
     Recording a CUDA graph, or emptying the memory cache, is not safe while other threads use the device. A thread that
-    needs it exclusively waits until all working threads have reached a `pause` and their work on the device is done.
+    needs the device exclusively waits until each working thread has reached a `pause` and its work on the device is
+    done.
     """
 
     def __init__(self) -> None:
@@ -20,7 +21,7 @@ class Gate:
         self._alone, self._depth, self._waiting = 0, 0, 0
 
     def take(self) -> None:
-        """Wait until no other thread works, and keep them waiting."""
+        """Wait until no other thread works, and then hold the device exclusively."""
         thread = threading.get_ident()
         if self._alone != thread:
             self._finish(thread)
@@ -35,7 +36,7 @@ class Gate:
             self._depth += 1
 
     def release(self, *, keeps_working: bool) -> None:
-        """Let others in after `take`; with `keeps_working`, this thread goes on using the device beside them."""
+        """Let other threads in after `take`; with `keeps_working`, this thread goes on using the device with them."""
         with self._changed:
             self._depth -= 1
             if not self._depth:
@@ -45,7 +46,7 @@ class Gate:
                 self._changed.notify_all()
 
     def pause(self) -> None:
-        """Let those go first that want to be alone, if this thread works beside others."""
+        """Let threads that wait for exclusive use go first, if this thread shares the device."""
         thread = threading.get_ident()
         if not self._waiting or thread not in self._working:
             return
@@ -57,7 +58,7 @@ class Gate:
             self._working.add(thread)
 
     def leave(self) -> None:
-        """End the work of this thread, beside others or alone."""
+        """End the use of the device by this thread, whether shared or exclusive."""
         thread = threading.get_ident()
         self._finish(thread)
         with self._changed:
@@ -68,7 +69,7 @@ class Gate:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep all other threads waiting, then go on as before."""
+        """Hold the device exclusively within the context, and return to the previous mode afterwards."""
         was_working = threading.get_ident() in self._working
         self.take()
         try:
@@ -77,10 +78,10 @@ class Gate:
             self.release(keeps_working=was_working)
 
     def _finish(self, thread: int) -> None:
-        """Wait for what this thread has started on the device."""
+        """Wait for the work that this thread has started on the device."""
         if (thread in self._working or thread == self._alone) and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.current_stream().synchronize()
 
 
 DEVICE_GATE = Gate()
-"""Of the device that the trainings of this process share."""
+"""Gate of the device that the trainings of this process share."""

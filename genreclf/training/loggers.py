@@ -1,4 +1,4 @@
-"""The logger of a run for W&B."""
+"""Logger that records a run in W&B (Weights & Biases)."""
 
 import configparser
 import netrc
@@ -25,35 +25,35 @@ from genreclf.run_directory import RunDirectory
 from genreclf.training.artifacts import KeptModel, keep_model, use_inputs
 
 INIT_TIMEOUT_S = 30.0
-"""How long W&B may take to start a run, unless ``WANDB_INIT_TIMEOUT`` is set; after that, the record stays on disk."""
+"""Seconds W&B may take to start a run, unless ``WANDB_INIT_TIMEOUT`` is set; after that, the record stays on disk."""
 FINISH_TIMEOUT_S = 60.0
-"""How long it may take to receive the rest at the end, unless ``WANDB_FINISH_TIMEOUT`` is set; the same holds then."""
+"""Seconds W&B may take to finish a run, unless ``WANDB_FINISH_TIMEOUT`` is set; after that, the rest stays on disk."""
 OFFLINE_MODES = ("offline", "dryrun", "disabled")
-"""Values of ``WANDB_MODE`` with which nothing is sent."""
+"""Values of ``WANDB_MODE`` with which nothing is sent to W&B."""
 TRACK_COLUMNS = ("track_id", "genre", "predicted", "probability")
 """Columns of the table of test tracks."""
 PICTURE_FRAMES = 256
-"""Widest picture of a spectrogram."""
+"""Maximum width of a spectrogram image, in frames."""
 
 
 class PatientWandbLogger(WandbLogger):
     """Lightning's W&B logger, whose failures can lose a record but never stop a training.
 
     Args:
-        save_dir: The run directory, whose name is that of W&B's run.
-        project: W&B project.
-        entity: W&B user or team.
-        group: W&B group.
-        tags: W&B tags.
-        offline: Keep the record on disk; None: unless an API key is found.
-        notes: W&B's notes about the run.
-        resume: What W&B does where the run is known, online: ``auto``, ``allow``, ``must`` or ``never``.
+        save_dir: Run directory, whose name becomes the name of the W&B run.
+        project: Name of the W&B project.
+        entity: W&B user or team that the run belongs to.
+        group: Name of the W&B group that the run belongs to.
+        tags: Tags of the run in W&B.
+        offline: Whether to keep the record on disk; None: as ``WANDB_MODE`` says, else only if no API key is found.
+        notes: Notes about the run in W&B.
+        resume: What W&B does online if it already has the run: ``auto``, ``allow``, ``must`` or ``never``.
         log_model: Checkpoints to keep in W&B when the run is finished, see `genreclf.training.artifacts.CHECKPOINTS`.
-        model_days: After how many days W&B deletes them; None: never.
-        registry: Where W&B links the model, ``REGISTRY/COLLECTION`` or ``REGISTRY/COLLECTION:ALIAS``.
-        job_type: W&B's word for what a run of a group does.
-        config: What W&B keeps as the settings of the run.
-        beside_others: Leave other runs of this process open, and W&B's own `wandb.run` unset.
+        model_days: Days after which W&B deletes these checkpoints; None: never.
+        registry: Where W&B links the model, ``REGISTRY/COLLECTION`` or ``REGISTRY/COLLECTION:ALIAS``; None: nowhere.
+        job_type: W&B job type, which names the role of the run in its group.
+        config: Settings of the run that W&B stores.
+        beside_others: Whether to leave other runs of this process open, and W&B's own ``wandb.run`` unset.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class PatientWandbLogger(WandbLogger):
         config: Mapping[str, Any] | None = None,
         beside_others: bool = False,
     ) -> None:
-        """Start the record, on disk where W&B does not take it."""
+        """Start the record, on disk if W&B does not accept it."""
         import wandb
 
         self._kept = KeptModel(log_model, model_days, registry)
         if offline is None:
             offline = is_wandb_offline() and "WANDB_MODE" not in os.environ
         os.environ.setdefault("WANDB_SILENT", "true")
-        folder = Path(save_dir).resolve()  # The service that writes it may have been started elsewhere.
+        folder = Path(save_dir).resolve()  # W&B's service may have been started elsewhere.
 
         def start(mode: Any) -> Any:
             return wandb.init(
@@ -96,22 +96,22 @@ class PatientWandbLogger(WandbLogger):
                 config=dict(config or {}),
                 job_type=job_type,
                 reinit="create_new" if beside_others else "finish_previous",
-                # A run that was killed or failed goes on under its id, which W&B keeps in the directory. Not offline:
-                # of two such records `wandb sync` puts the second in the place of the first.
+                # A run that was killed or failed continues under its id, which W&B keeps in the directory. Not offline:
+                # of two records with the same id, `wandb sync` would overwrite the first with the second.
                 resume=resume if mode not in OFFLINE_MODES else None,
                 settings=wandb.Settings(**_timeouts()),
             )
 
         refused, before = "", set(folder.glob("wandb/run-*"))
         try:
-            # Given each time, since W&B itself reads the variable once in a process.
+            # Passed each time, since W&B itself reads the variable only once per process.
             experiment = start("offline" if offline else os.environ.get("WANDB_MODE"))
         except (wandb.Error, OSError) as error:
             refused = first_line(error)
             with suppress(wandb.Error, OSError):
                 if not beside_others:
                     wandb.teardown()
-            for begun in set(folder.glob("wandb/run-*")) - before:  # The offline record has all.
+            for begun in set(folder.glob("wandb/run-*")) - before:  # The offline record is complete.
                 shutil.rmtree(begun, ignore_errors=True)
             experiment = start("offline")
         super().__init__(experiment=experiment)
@@ -122,7 +122,7 @@ class PatientWandbLogger(WandbLogger):
 
     @property
     def place(self) -> str:
-        """Where the record is: its address, or the command that sends what lies on the disk."""
+        """Where the record is: its URL, or the command that uploads it from the disk."""
         run = self.experiment
         if run.disabled:
             return "disabled"
@@ -130,50 +130,50 @@ class PatientWandbLogger(WandbLogger):
 
     @property
     def sync_command(self) -> str:
-        """The command that sends what W&B has not received."""
+        """Command that uploads what W&B has not received."""
         folder = Path(self.experiment.settings.sync_dir)
         here = Path.cwd()
         return f"wandb sync {shlex.quote(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))}"
 
     @contextmanager
     def patience(self) -> Iterator[None]:
-        """Say once what W&B cannot do, and go on."""
+        """Report the first failure of W&B, and carry on after each."""
         import wandb
 
         try:
             yield
-        except (wandb.Error, OSError, ValueError) as error:  # ValueError of what the server answers about an artifact.
+        except (wandb.Error, OSError, ValueError) as error:  # ValueError: answers of the server about an artifact.
             if not (self._told or self.experiment.disabled):
                 sends = f"; {self.sync_command} uploads what is on disk"
                 say(f"Note: W&B lost a part of the record ({first_line(error)}){sends}.")
             self._told = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log figures."""
+        """Log metrics, and carry on if W&B fails."""
         with self.patience():
             super().log_metrics(metrics, step)
 
     def log_hyperparams(self, params: Any) -> None:
-        """Log what the model was made with, unless the settings of the run say so already."""
+        """Log the arguments of the model, unless the settings of the run already contain them."""
         if not self._has_config:
             with self.patience():
                 super().log_hyperparams(params)
 
     def log_pictures(self, paths: Sequence[Path]) -> None:
-        """Add pictures of the data."""
+        """Add plots of the data."""
         import wandb
 
         with self.patience():
             self.experiment.log({f"data/{path.stem}": wandb.Image(str(path)) for path in paths})
 
     def log_inputs(self, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None) -> None:
-        """Say which dataset, split and model of W&B the run starts from; see `Tracking.add_inputs`."""
+        """Record the dataset, split and W&B model of a run; see `genreclf.training.tracking.Tracking.add_inputs`."""
         with self.patience():
             limit_s = self.experiment.settings.init_timeout
             _within(limit_s, partial(use_inputs, self.experiment, dataset, genre_of, run, source))
 
     def log_model_of(self, run: RunDirectory, metrics: Mapping[str, Any]) -> None:
-        """Keep the model of a finished run in W&B, if that is wanted; `metrics` are what ``metrics.json`` will hold."""
+        """Keep the model of a finished run in W&B, if wanted; `metrics` is the future content of ``metrics.json``."""
         with self.patience():
             limit_s = self.experiment.settings.finish_timeout
             _within(limit_s, partial(keep_model, self.experiment, run, metrics, self._kept))
@@ -185,13 +185,13 @@ class PatientWandbLogger(WandbLogger):
         tracks: TrackPredictions | None,
         spectrogram: Callable[[str], NDArray[Any]] | None,
     ) -> None:
-        """Add the figures of the test, the confusion matrix, and tables of the test tracks; see `Tracking.finish`."""
+        """Add test metrics, confusion matrix and test tracks; see `genreclf.training.tracking.Tracking.finish`."""
         import wandb
 
         run = self.experiment
         marks = {mark: metrics[mark.lower()] for mark in marks_of(metrics)}
         figures = {key: metrics.get(key) for key in ("objective", "parameters")}
-        if figures["objective"] is not None:  # Of the epoch that was tested, in place of the last one's.
+        if figures["objective"] is not None:  # Of the tested epoch, instead of the last one.
             figures["val/track_accuracy"] = figures["objective"]
         run.summary.update({**flat, **figures, **marks})
         if tracks is None:
@@ -210,19 +210,19 @@ class PatientWandbLogger(WandbLogger):
             ]
             columns: list[str | int] = ["spectrogram", "genre", "predicted", "probability", "track_id"]
             media["test/spectrograms"] = wandb.Table(columns, data=shown)
-        # A table is an artifact: the client asks whether it may be logged, and waits without an end.
+        # A table is an artifact: the client asks whether it may be logged, and waits indefinitely.
         _within(run.settings.finish_timeout, partial(run.log, media))
 
 
 def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Do what may wait for W&B, and leave it to itself after some time; 0 waits for as long as it takes."""
+    """Run `work`, which may wait for W&B, and stop waiting after `seconds`; with 0, wait for as long as it takes."""
     outcome: list[Exception | None] = []
 
     def do() -> None:
         try:
             work()
             outcome.append(None)
-        except Exception as error:  # Of many kinds, as the client has them.
+        except Exception as error:  # The client raises many kinds of errors.
             outcome.append(error)
 
     (thread := threading.Thread(target=do, daemon=True)).start()
@@ -240,7 +240,7 @@ def _timeouts() -> dict[str, Any]:
 
 
 def track_rows(tracks: TrackPredictions) -> list[list[Any]]:
-    """Return a row a track with the values of `TRACK_COLUMNS`, the last the probability of the predicted genre."""
+    """Return one row per track with the values of `TRACK_COLUMNS`; the probability is that of the predicted genre."""
     names = list(tracks.genres)
     return [
         [track_id, names[true], names[said], float(odds[said])]
@@ -251,7 +251,7 @@ def track_rows(tracks: TrackPredictions) -> list[list[Any]]:
 
 
 def examples(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Choose of each genre the right and the wrong prediction that the model was surest of, see `track_rows`."""
+    """Choose the most confident right and wrong prediction of each true genre from the rows of `track_rows`."""
     surest: dict[tuple[str, bool], Sequence[Any]] = {}
     for row in sorted(rows, key=lambda row: -row[3]):
         surest.setdefault((row[1], row[1] == row[2]), row)
@@ -259,9 +259,9 @@ def examples(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
 
 
 def picture_of(stored: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the beginning of a spectrogram ``(mel, frame)`` as a gray picture from its lowest to its highest level.
+    """Return the beginning of a spectrogram ``(mel, frame)`` as a grayscale image, from lowest to highest level.
 
-    Low frequencies lie at the bottom, and it is at most `PICTURE_FRAMES` wide.
+    Low frequencies lie at the bottom, and the image is at most `PICTURE_FRAMES` wide.
     """
     level = np.asarray(stored[::-1, :PICTURE_FRAMES], dtype=np.float32)
     low, high = float(level.min()), float(level.max())
@@ -270,7 +270,7 @@ def picture_of(stored: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def is_wandb_offline() -> bool:
-    """Whether W&B is kept on disk: as ``WANDB_MODE`` says, else where no API key is found."""
+    """Return whether W&B records are kept on disk: as ``WANDB_MODE`` says, otherwise if no API key is found."""
     mode = os.environ.get("WANDB_MODE")
     return mode in OFFLINE_MODES if mode else not _has_wandb_account()
 
@@ -288,7 +288,7 @@ def _has_wandb_account() -> bool:
 
 
 def _wandb_host() -> str:
-    """Return the host of the W&B server, as ``WANDB_BASE_URL`` says, or else ``wandb login --host``."""
+    """Return the host of the W&B server from ``WANDB_BASE_URL``, otherwise as saved by ``wandb login --host``."""
     saved = configparser.ConfigParser(interpolation=None)
     with suppress(configparser.Error, OSError, UnicodeDecodeError):
         saved.read(Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb"), "settings").expanduser())

@@ -1,7 +1,7 @@
-"""Faster versions of Lightning's loops over the batches of an epoch, which skip the hooks that nobody uses.
+"""Faster versions of Lightning's loops over the batches of an epoch, which skip unused hooks.
 
-Lightning's own loops spend about a millisecond of Python between two steps, as long as a GPU needs for a step of a
-small network. If anything unusual is set, these loops fall back to Lightning's own.
+Lightning's own loops spend about a millisecond of Python time between two training steps, as long as a GPU needs for a
+training step of a small network. If anything unusual is configured, these loops fall back to Lightning's own.
 """
 
 from collections.abc import Callable
@@ -19,21 +19,22 @@ _OF_TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_afte
 
 
 def use_short_loops(trainer: Trainer) -> None:
-    """Have the epochs of a training go through the loops of this module, unless somebody has put in others."""
+    """Replace the epoch loops of a Trainer with those of this module, unless they are no longer Lightning's own."""
     loop = trainer.fit_loop.epoch_loop
     if type(loop) is _TrainingEpochLoop and type(loop.val_loop) is _EvaluationLoop:
-        # In place, for by now they hold the dataloaders.
+        # Changed in place, since the loops already hold the dataloaders.
         loop.__class__, loop.val_loop.__class__ = TrainingLoop, ValidationLoop
 
 
 class TrainingLoop(_TrainingEpochLoop):
-    """The batches of a training epoch: takes steps in a row until something beside steps is due.
+    """Loop over the batches of a training epoch that takes training steps in a row until something else is due.
 
-    It needs a module with a `genreclf.training.whole_step.WholeStep`.
+    The steps are those of the module's `genreclf.training.whole_step.WholeStep`; without one, Lightning's own loop is
+    used.
     """
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Train on one batch as Lightning does, or on several."""
+        """Train on one batch as Lightning does, or on several in a row."""
         step = getattr(self.trainer.lightning_module, "whole_step", None)
         if step is None or self.restarting or self.is_resuming or not self._is_usual(data_fetcher):
             super().advance(data_fetcher)
@@ -41,7 +42,7 @@ class TrainingLoop(_TrainingEpochLoop):
             self._take_steps(step, data_fetcher, self._steps_in_a_row())
 
     def _is_usual(self, data_fetcher: _DataFetcher) -> bool:
-        """Whether nothing is set that Lightning's own loop would do between two steps and this one would not."""
+        """Return whether nothing is configured that only Lightning's own loop does between two training steps."""
         trainer: Any = self.trainer
         module = trainer.lightning_module
         return (
@@ -53,7 +54,7 @@ class TrainingLoop(_TrainingEpochLoop):
         )
 
     def _steps_in_a_row(self) -> int:
-        """Return the number of steps until the epoch ends, a validation is due or training ends."""
+        """Return the number of training steps until the epoch ends, a validation is due or training ends."""
         trainer: Any = self.trainer
         ready = self.batch_progress.current.ready
         counts: list[int] = [trainer.num_training_batches - ready]
@@ -65,7 +66,7 @@ class TrainingLoop(_TrainingEpochLoop):
         return max(1, min(counts))
 
     def _take_steps(self, step: Callable[[Any], Any], data_fetcher: _DataFetcher, count: int) -> None:
-        """Do what Lightning does for each of the next `count` batches, up to the validation after the last."""
+        """Do what Lightning does for each of the next `count` batches, up to ``on_advance_end`` after the last."""
         trainer: Any = self.trainer
         module, connector, results = trainer.lightning_module, trainer._logger_connector, self._results
         batches, updates = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
@@ -109,15 +110,15 @@ class TrainingLoop(_TrainingEpochLoop):
             if has_logged:
                 connector.update_train_step_metrics()
             if not left or trainer.should_stop or trainer.received_sigterm:
-                return  # What comes after the last step is Lightning's own `on_advance_end`.
+                return  # Lightning's own `on_advance_end` follows.
             self._batches_that_stepped += 1
 
 
 class ValidationLoop(_EvaluationLoop):
-    """The batches of a validation during the training."""
+    """Loop over the batches of a validation during the training."""
 
     def on_run_start(self) -> None:
-        """Find out what is to be done for each batch."""
+        """Determine what has to be done for each batch."""
         super().on_run_start()
         trainer: Any = self.trainer
         module = trainer.lightning_module
@@ -134,7 +135,7 @@ class ValidationLoop(_EvaluationLoop):
         }
 
     def _evaluation_step(self, batch: Any, batch_idx: int, dataloader_idx: int, dataloader_iter: Any) -> None:
-        """Do what Lightning does for a batch."""
+        """Do what Lightning does for a batch, without unused hooks."""
         if not self._is_short:
             super()._evaluation_step(batch, batch_idx, dataloader_idx, dataloader_iter)
             return
@@ -175,7 +176,7 @@ class ValidationLoop(_EvaluationLoop):
 
 
 def _is_usual(trainer: Any, data_fetcher: _DataFetcher | None) -> bool:
-    """Whether no profiler, strategy or way to fetch batches is set that wants to be asked at each batch."""
+    """Return whether no profiler, strategy, data fetcher or time-based validation must be called at each batch."""
     return (
         type(trainer.profiler) is PassThroughProfiler
         and type(trainer.strategy) is SingleDeviceStrategy
@@ -186,16 +187,16 @@ def _is_usual(trainer: Any, data_fetcher: _DataFetcher | None) -> bool:
 
 
 def _hooks_of(owners: list[Any], name: str, base: type) -> list[Callable[..., Any]]:
-    """Return the hooks of a name that are not those of the class `base`, which do nothing."""
+    """Return the hooks called `name` that `owners` override; those of the class `base` do nothing."""
     hooks = [getattr(owner, name) for owner in owners]
     return [hook for hook in hooks if getattr(hook, "__func__", hook) is not getattr(base, name)]
 
 
 def _call(module: LightningModule, name: str, hooks: list[Callable[..., Any]], *arguments: Any) -> Any:
-    """Call hooks, within which `LightningModule.log` asks for their name; return what the last returns."""
+    """Call hooks under their `name`, which `LightningModule.log` reads, and return the result of the last hook."""
     if not hooks:
         return None
-    attributes = vars(module)  # Modules take long to set an attribute.
+    attributes = vars(module)  # Setting an attribute of a module is slow.
     before, attributes["_current_fx_name"] = attributes["_current_fx_name"], name
     for hook in hooks:
         output = hook(*arguments)
@@ -204,7 +205,7 @@ def _call(module: LightningModule, name: str, hooks: list[Callable[..., Any]], *
 
 
 def _transfer_of(trainer: Any) -> Callable[[Any], Any]:
-    """Return what takes a batch to the device."""
+    """Return a function that moves a batch to the device."""
     selector, convert = trainer._data_connector._datahook_selector, trainer.precision_plugin.convert_input
     before, move, after = (getattr(selector.get_instance(name), name) for name in _OF_TRANSFER)
     device = trainer.strategy.root_device

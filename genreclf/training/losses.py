@@ -8,12 +8,12 @@ from torch.nn import functional
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy, with smoothed targets and weighted genres if wanted.
+    """Cross-entropy, optionally with label smoothing and genre weights.
 
     Args:
         label_smoothing: Share of the target that is spread over all genres (Szegedy et al., 2016).
-        class_weights: ``none``, or ``balanced``: each genre weighs inversely to its training tracks.
-        genre_counts: Training tracks of each genre, in the order of the logits; needed for ``balanced``.
+        class_weights: ``none``, or ``balanced`` to weight each genre inversely to its number of training tracks.
+        genre_counts: Number of training tracks of each genre, in the order of the logits; required for ``balanced``.
     """
 
     weight: Tensor | None
@@ -39,20 +39,20 @@ class CrossEntropy(nn.Module):
 
 
 class Distillation(nn.Module):
-    """Cross-entropy, mixed with how far the probabilities are from a teacher's (Hinton, Vinyals and Dean, 2015).
+    """Cross-entropy mixed with the divergence from a teacher's probabilities (Hinton, Vinyals and Dean, 2015).
 
-    The teacher's part is the Kullback-Leibler divergence from its probabilities at a temperature, times the square of
-    the temperature, which keeps the gradients as large as at a temperature of 1.
+    The teacher's part is the Kullback-Leibler divergence from the teacher's probabilities at a temperature, multiplied
+    by the square of the temperature, which keeps the gradients as large as at a temperature of 1.
 
     Args:
-        teacher: The run whose probabilities `teach` is given.
-        temperature: By which the logits of both are divided.
+        teacher: Run whose probabilities are passed to `teach`.
+        temperature: Temperature by which the logits of the model and of the teacher are divided.
         weight: Share of the teacher's part in the loss.
-        label_smoothing: Of the cross-entropy.
+        label_smoothing: Label smoothing of the cross-entropy, see `CrossEntropy`.
 
     Attributes:
         soft_targets: Probabilities of the teacher at the temperature, shape ``(segment, genre)``, in the order of the
-            training segments; `genreclf.training.module.GenreClassifier` puts those of a clip behind its target.
+            training segments; `genreclf.training.module.GenreClassifier` appends those of a clip to its target.
     """
 
     soft_targets: Tensor | None
@@ -70,7 +70,7 @@ class Distillation(nn.Module):
         self.register_buffer("soft_targets", None, persistent=False)
 
     def teach(self, probabilities: Tensor) -> None:
-        """Take the teacher's probabilities of each training segment, shape ``(segment, genre)``."""
+        """Set `soft_targets` from the teacher's probabilities of each training segment, shape ``(segment, genre)``."""
         tiny = torch.finfo(torch.float32).tiny
         self.soft_targets = (probabilities.clamp(min=tiny).log() / self.temperature).softmax(1)
 
@@ -78,8 +78,8 @@ class Distillation(nn.Module):
         """Return the mean loss of the batch.
 
         Args:
-            logits: Shape ``(batch, genre)``.
-            target: The true target and the teacher's side by side, shape ``(batch, 2 * genre)``.
+            logits: Logits of the model, shape ``(batch, genre)``.
+            target: True target and soft target side by side, shape ``(batch, 2 * genre)``.
         """
         true, soft = torch.split(target, logits.shape[1], 1)
         log_given = (logits.float() / self.temperature).log_softmax(1)
@@ -89,7 +89,7 @@ class Distillation(nn.Module):
 
 
 class BCESoftmax(nn.Module):
-    """Binary cross-entropy on a softmax, as some published systems train. For their reproduction only.
+    """Binary cross-entropy on softmax probabilities, as some published systems train; only to reproduce them.
 
     Args:
         label_smoothing: Share of the target that is spread over all genres.

@@ -1,4 +1,4 @@
-"""Pictures and tables in those loggers of Lightning's that have a place for them."""
+"""Plots and tables for those of Lightning's loggers that can store them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,44 +9,44 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from PIL import Image
 
 Rows = Sequence[Sequence[Any]]
-"""Of a table: a value per column."""
+"""Rows of a table, each with one value per column."""
 
 
 class MLflowMedia:
-    """Pictures and tables as artifacts of an MLflow run, under names such as ``test/confusion``."""
+    """Plots and tables as artifacts of an MLflow run, under names such as ``test/confusion``."""
 
     def __init__(self, logger: MLFlowLogger) -> None:
         self.client, self.run_id = logger.experiment, logger.run_id
 
     def log_picture(self, name: str, path: Path) -> None:
-        """Keep a PNG as an artifact."""
+        """Store a PNG file as an artifact."""
         self.client.log_artifact(self.run_id, str(path), str(Path(name).parent))
 
     def log_table(self, name: str, columns: Sequence[str], rows: Rows) -> None:
-        """Keep a table as MLflow does, in JSON that its page shows as a table."""
+        """Store a table in MLflow's JSON format, which its web interface shows as a table."""
         columns_of = {column: [row[place] for row in rows] for place, column in enumerate(columns)}
         self.client.log_table(self.run_id, columns_of, f"{name}.json")
 
 
 class TensorBoardMedia:
-    """Pictures among TensorBoard's images, tables among its texts."""
+    """Plots as TensorBoard images, and tables as TensorBoard texts."""
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         self.writer: Any = logger.experiment
 
     def log_picture(self, name: str, path: Path) -> None:
-        """Keep a PNG as an image."""
+        """Store a PNG file as an image."""
         with Image.open(path) as picture:
             self.writer.add_image(name, np.asarray(picture.convert("RGB")), dataformats="HWC")
 
     def log_table(self, name: str, columns: Sequence[str], rows: Rows) -> None:
-        """Keep a table as a text in Markdown."""
+        """Store a table as Markdown text."""
         lines = [columns, ["---"] * len(columns), *rows]
         self.writer.add_text(name, "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 def media_of(logger: Logger) -> MLflowMedia | TensorBoardMedia | None:
-    """Return where a logger keeps pictures and tables; None if it has no place for them, as a CSV file."""
+    """Return where a logger stores plots and tables, or None if it cannot store them, such as a CSV logger."""
     if isinstance(logger, MLFlowLogger):
         return MLflowMedia(logger)
     return TensorBoardMedia(logger) if isinstance(logger, TensorBoardLogger) else None

@@ -1,4 +1,4 @@
-"""The LightningModule that all architectures share: scaling, training step, evaluation, optimizer."""
+"""LightningModule that all architectures share: scaling, training step, evaluation and optimizer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -31,7 +31,7 @@ MakeScheduler = Callable[[Optimizer, int], LRSchedulerConfigType]
 
 
 class Training(TypedDict):
-    """The arguments of `GenreClassifier`, which every architecture passes on."""
+    """Arguments of `GenreClassifier`, which every architecture passes on."""
 
     spec: FeatureSpec | Mapping[str, Any]
     genres: Sequence[str]
@@ -46,30 +46,32 @@ class GenreClassifier(PartsModule):
     """Classifies clips, given as stored spectrograms, by genre.
 
     An architecture is a subclass whose ``__init__`` sets `network`, which maps scaled spectrograms
-    ``(batch, mel, frame)`` to logits ``(batch, genre)``. A network with an ``embed(x)`` and a ``classifier``, such as
-    `genreclf.models.layers.Network`, has embeddings as well. The arguments of the subclass must be plain numbers,
-    strings, lists or dictionaries: the checkpoint keeps them, and loads with ``weights_only=True``.
+    ``(batch, mel, frame)`` to logits ``(batch, genre)``. A network with an ``embed(x)`` method and a ``classifier``,
+    such as `genreclf.models.layers.Network`, also provides embeddings. The arguments of the subclass must be plain
+    numbers, strings, lists or dictionaries: they are saved in the checkpoint, which is loaded with
+    ``weights_only=True``.
 
     Args:
-        spec: What the spectrograms are.
-        genres: Names of the classes, in the order of the logits.
+        spec: Parameters of the spectrograms.
+        genres: Names of the genres, in the order of the logits.
         scale: How stored values are scaled for the network, see `genreclf.audio.scaling.Scaling`.
-        loss: Takes logits and targets, both ``(batch, genre)``; cross-entropy by default.
-        augment: Changes scaled clips and targets in training.
-        optimizer: Called with the parameters; AdamW by default.
-        scheduler: Called with the optimizer and the number of steps, see `genreclf.training.schedulers`.
+        loss: Loss of logits and targets, both ``(batch, genre)``; cross-entropy by default.
+        augment: Augmentation of scaled clips and their targets in training; None for no augmentation.
+        optimizer: Function that returns the optimizer of given parameters; AdamW by default.
+        scheduler: Function that returns the learning-rate schedule for an optimizer and a number of training steps, see
+            `genreclf.training.schedulers`; None for a constant learning rate.
     """
 
     network: nn.Module
     fits_at_once: ClassVar[bool] = False
-    """Whether it is fitted at once, without any epochs; see `genreclf.models.closed_form`."""
+    """Whether the model is fitted in closed form, without epochs; see `genreclf.models.closed_form`."""
 
     embedding_sizes: tuple[int, ...] = ()
-    """Number of values of each part of an embedding, what was learned first; none where it has one part."""
+    """Number of values in each part of an embedding, learned parts first; empty if there is only one part."""
 
     takes: ClassVar[Literal["log_mel", "waveform", "embedding", "encoder"]] = "log_mel"
-    """What the network is given: ``(batch, mel, frame)`` spectrograms, ``(batch, sample)`` waveforms at
-    ``features.sample_rate``, ``(batch, value, frame)`` embeddings of the encoder, or what the encoder itself takes."""
+    """Input of the network: ``(batch, mel, frame)`` spectrograms, ``(batch, sample)`` waveforms at
+    ``features.sample_rate``, ``(batch, value, frame)`` embeddings of the encoder, or the encoder's own input."""
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class GenreClassifier(PartsModule):
         optimizer: MakeOptimizer | None = None,
         scheduler: MakeScheduler | None = None,
     ) -> None:
-        """Keep the parts of the training; the subclass then sets `network`."""
+        """Store the parts of the training; the subclass then sets `network`."""
         super().__init__()
         self.save_hyperparameters(
             ignore=["spec", "genres", "loss", "augment", "optimizer", "scheduler", "encoder", "members"]
@@ -102,29 +104,29 @@ class GenreClassifier(PartsModule):
         self.predictions: ClipPredictions | None = None
         """Predictions of the last validation or test, the same on every rank."""
         self.train_sums = torch.zeros(3)
-        """Sum of losses, number right, and number of the epoch's training clips; on the device, updated in place."""
+        """Loss sum, correct predictions and count of the epoch's training clips; on the device, updated in place."""
         self._targets = torch.eye(len(self.genres))
         self.gathered = GatheredPredictions(genres=self.genres, frames_per_second=self.spec.frames_per_second)
         self._train_network: Callable[[Tensor], Tensor] | None = None
         self._is_validated = False
 
     def compile_training(self, mode: str) -> None:
-        """Compile `network` for training; validation and test keep the uncompiled one, whose values never change.
+        """Compile `network` for training; validation and test use it uncompiled, so that their results do not change.
 
         Args:
-            mode: Of `torch.compile`: ``default``, ``reduce-overhead`` (CUDA graphs) or ``max-autotune``.
+            mode: Mode of ``torch.compile``: ``default``, ``reduce-overhead`` (CUDA graphs) or ``max-autotune``.
         """
         self._train_network = compiled(self.network, mode)
 
     def setup(self, stage: str) -> None:
-        """Fit the scaling if nothing has; store convolutions channels last, which is faster on CPUs and GPUs.
+        """Fit the scaling if it is not fitted yet; store convolutions channels last, which is faster on CPUs and GPUs.
 
         Raises:
-            UserError: The genres of the data are others than the model's, or in another order, or the spectrograms are.
+            UserError: The genres, their order, or the parameters of the spectrograms differ between data and model.
         """
         # A prediction has no trainer.
         if self._trainer is not None:
-            self._end_training()  # One that broke off.
+            self._end_training()  # An earlier one may have been interrupted.
         if self._trainer is not None and isinstance(data := self.clip_data, ClipDataModule):
             if list(data.genres) != self.genres:
                 known, given = ", ".join(self.genres), ", ".join(data.genres)
@@ -140,18 +142,18 @@ class GenreClassifier(PartsModule):
         self.network.to(memory_format=torch.channels_last)
 
     def forward(self, stored: Tensor) -> Tensor:
-        """Return logits ``(batch, genre)`` of stored values ``(batch, mel, frame)``."""
+        """Return the logits ``(batch, genre)`` of stored values ``(batch, mel, frame)``."""
         logits: Tensor = self.network(self.scaling(stored))
         return logits
 
     def on_train_start(self) -> None:
-        """Put what steps use on the device, and prepare them."""
+        """Move the tensors that training steps use to the device, and prepare the steps."""
         self.train_sums, self._targets = self.train_sums.to(self.device), self._targets.to(self.device)
         self.scaling.hold()
         self.prepare_steps(validates_rows=type(self).validation_step is GenreClassifier.validation_step)
 
     def on_train_end(self) -> None:
-        """Give back the memory of what was recorded."""
+        """Free the memory of recorded training steps."""
         self._end_training()
 
     def _end_training(self) -> None:
@@ -159,12 +161,16 @@ class GenreClassifier(PartsModule):
         self.end_steps()
 
     def on_train_epoch_start(self) -> None:
-        """Start the sums of an epoch, and look whether a callback has changed what a step is."""
+        """Reset the sums of the epoch, and check whether a callback has changed how training steps must be taken."""
         self.train_sums.zero_()
         self.check_steps()
 
     def loss_of(self, batch: Tensor | ClipBatch) -> Tensor:
-        """Return the loss of rows, see `genreclf.data.clips.random_clips`, or of clips; count it in the epoch's."""
+        """Return the loss of a training batch, and add it to the sums of the epoch.
+
+        Args:
+            batch: Clips, or their rows as returned by `genreclf.data.clips.random_clips`.
+        """
         if isinstance(batch, Tensor):
             batch = self.clip_data.clips("train", batch)
         x = self.scaling(batch.stored)
@@ -179,24 +185,24 @@ class GenreClassifier(PartsModule):
         return self._of_all_ranks(loss, len(logits))
 
     def clip_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss that is trained on, and the logits ``(batch, genre)``.
+        """Return the loss that is minimized, and the logits ``(batch, genre)``.
 
         Args:
             x: Scaled and augmented clips.
-            y: Targets ``(batch, genre)``; of a `Distillation` as that takes them.
+            y: Targets ``(batch, genre)``; for a `Distillation`, followed by its soft targets.
         """
         logits = (self._train_network or self.network)(x)
         return self.loss(logits, y), logits
 
     def _of_all_ranks(self, loss: Tensor, clips: int) -> Tensor:
-        """Weigh the mean loss of a rank's clips so that the mean over the ranks is the mean over all their clips."""
+        """Weight the mean loss of this rank's clips so that the mean over ranks is the mean over all clips."""
         if self._trainer is None or (ranks := self.trainer.world_size) == 1:
             return loss
         even = getattr(getattr(self.trainer, "datamodule", None), "batch_size", ranks * clips) / ranks
         return loss if clips == even else loss * (clips / even)
 
     def _sum_up(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
-        """Add the figures of a step to `train_sums`, in which nothing is logged, since logging takes long."""
+        """Add the results of a training step to `train_sums`, without logging them, since logging is slow."""
         clips = len(logits)
         losses, right, count = self.train_sums.unbind()
         losses.add_(loss, alpha=clips)
@@ -204,13 +210,13 @@ class GenreClassifier(PartsModule):
         count.add_(clips)
 
     def log_epoch(self) -> None:
-        """Log the mean loss and the accuracy of the epoch's training clips on all ranks."""
+        """Log the mean loss and the accuracy of the epoch's training clips over all ranks."""
         losses, right, count = self.trainer.strategy.reduce(self.train_sums.clone(), reduce_op="sum").unbind()
         self.log("train/loss", losses / count, batch_size=1)
         self.log("train/accuracy", right / count, batch_size=1)
 
     def validation_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> None:
-        """Gather the logits of a batch of the grid, or of its rows where the forward pass is recorded."""
+        """Gather the logits of a batch of clips, or of their rows if the forward pass is recorded."""
         if isinstance(batch, Tensor):
             if self.recorded_forward is None:
                 raise UserError("Give the Trainer the datamodule, not its dataloaders: fit(model, datamodule=data).")
@@ -222,23 +228,23 @@ class GenreClassifier(PartsModule):
             self.gathered.update(batch.segment, batch.start_frame, batch.genre, self(batch.stored), batch.track_ids)
 
     def predict_rows(self, rows: Tensor) -> tuple[ClipBatch, Tensor]:
-        """Return the clips of rows of the validation and their logits."""
+        """Return the validation clips of `rows` ``(batch, 3)`` and their logits."""
         clips = self.clip_data.clips("val", rows)
         return clips, self(clips.stored)
 
     test_step = validation_step
 
     def on_validation_epoch_start(self) -> None:
-        """Give all ranks the buffers of the first, whose checkpoint it will be."""
+        """Copy the buffers of the first rank, which saves the checkpoint, to all ranks."""
         if self.trainer.world_size > 1:
             broadcast_buffers(self)
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss and accuracy of the validation clips and tracks."""
+        """Log the loss and accuracy of the validation clips and tracks."""
         self.log_validation(self._gathered())
 
     def log_validation(self, predictions: ClipPredictions) -> None:
-        """Keep the predictions of the validation clips; log their loss and accuracy, and those of the tracks."""
+        """Keep the predictions of the validation clips; log the loss and accuracy of the clips and of the tracks."""
         self.predictions = predictions
         self._is_validated = not self.trainer.sanity_checking
         figures = accuracies_and_losses(predictions)
@@ -252,7 +258,7 @@ class GenreClassifier(PartsModule):
         self.predictions = self._gathered()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer and the scheduler."""
+        """Return the optimizer, and the scheduler if there is one."""
         optimizer = self.optimizer_of_network()
         for part in self.parts_with_parameters():
             optimizer.add_param_group({"params": list(part.parameters())})
@@ -262,20 +268,20 @@ class GenreClassifier(PartsModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, steps)}
 
     def optimizer_of_network(self) -> Optimizer:
-        """Return the optimizer of what is trained of the network."""
+        """Return the optimizer of the trained parameters of the network."""
         return self.make_optimizer(self.network.parameters())
 
     @property
     def n_parameters(self) -> int:
-        """Parameters of the network."""
+        """Number of parameters of the network."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def summary(self, last: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return what ``metrics.json`` says of the model beside the figures, given the state after the last epoch."""
+        """Return additional entries of ``metrics.json`` about the model, given its state after the last epoch."""
         return {}
 
     def on_train_epoch_end(self) -> None:
-        """Step a scheduler that monitors a metric before the checkpoint of the epoch is written."""
+        """Step a scheduler that monitors a metric, before the checkpoint of the epoch is written."""
         for entry in self.trainer.lr_scheduler_configs:
             value = self.trainer.callback_metrics.get(str(entry.monitor))
             is_of_epoch = self._is_validated or not str(entry.monitor).startswith("val/")
@@ -284,7 +290,7 @@ class GenreClassifier(PartsModule):
         self._is_validated = False
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Skip the step that Lightning takes after the checkpoint, which a resumed run would miss."""
+        """Step a scheduler, unless it monitors a metric: a resumed run would miss this step after the checkpoint."""
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
 

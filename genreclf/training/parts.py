@@ -1,4 +1,4 @@
-"""A LightningModule whose loss and augmentation may have parameters and buffers, as those of a user's own."""
+"""LightningModule whose loss and augmentation may have parameters and buffers, as user-defined ones may."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,22 +9,22 @@ from genreclf.training.augment import Augment
 from genreclf.training.steps import StepModule
 
 OF_TRAINING = ("loss.", "augment.")
-"""Prefixes of the tensors in a checkpoint that only the training uses."""
+"""Prefixes of the tensors in a checkpoint that are used only in training."""
 
 
 class PartsModule(StepModule):
-    """Trains the parameters of its loss and its augmentation with those of its network.
+    """Trains the parameters of its loss and its augmentation together with those of its network.
 
     Attributes:
-        loss: Takes logits and targets.
-        augment: Changes clips and targets, if there is one.
+        loss: Loss of logits and targets.
+        augment: Augmentation of clips and targets, or None.
     """
 
     loss: nn.Module
     augment: Augment | None
 
     def parts_with_parameters(self) -> list[nn.Module]:
-        """Return the loss and the augmentation, if they have parameters that are trained."""
+        """Return those of loss and augmentation that have trainable parameters."""
         parts = [part for part in (self.loss, self.augment) if part is not None]
         return [part for part in parts if any(parameter.requires_grad for parameter in part.parameters())]
 
@@ -33,10 +33,10 @@ class PartsModule(StepModule):
         return [*super().clipped_apart(), *self.parts_with_parameters()]
 
     def own_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a checkpoint's state without the tensors of a loss or an augmentation that this model lacks."""
+        """Return a checkpoint's state without tensors of a loss or an augmentation that this model does not have."""
         ours = self.state_dict().keys()
         return {key: values for key, values in state.items() if key in ours or not key.startswith(OF_TRAINING)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a checkpoint be loaded without the loss and the augmentation of its training."""
+        """Allow loading a checkpoint without the loss and the augmentation of its training."""
         checkpoint["state_dict"] = self.own_state(checkpoint["state_dict"])

@@ -1,4 +1,4 @@
-"""The progress of a training: a bar on a terminal, and a line now and then where the output goes elsewhere."""
+"""Progress of a training: a progress bar on a terminal, and occasional lines if the output goes elsewhere."""
 
 import math
 import time
@@ -14,20 +14,21 @@ from rich.text import Text
 from genreclf.progress_bar import lacks_widgets
 
 SHOWN = ("train/loss", "val/loss", "val/track_accuracy")
-"""Columns of ``history.csv`` that stand behind the bar."""
+"""Columns of ``history.csv`` that are shown after the bar."""
 
 LINES_S, BATCHES_S = 10.0, 60.0
-"""Least time in seconds between the lines of epochs, and between lines within an epoch, without a terminal."""
+"""Minimum time in seconds between the lines of epochs, and between lines within an epoch, without a terminal."""
 
 
 class EpochProgress(RichProgressBar):
-    """Lightning's rich progress bar with the time that is left, the speed, and the figures of the last epoch.
+    """Lightning's rich progress bar with the remaining time, the speed, and the metrics of the last epoch.
 
-    Nothing is read from the device between the ends of two epochs, and the bar follows the steps as often as it is
-    drawn. Where the output is not a terminal, there is a line per epoch, but not more than one in `LINES_S`.
+    Nothing is read from the device between the ends of two epochs, and the bar is updated only when it is drawn. If the
+    output is not a terminal, one line per epoch is printed, but at most one every `LINES_S` seconds.
 
     Args:
-        refresh_rate: How many times a second the bar is drawn; 0: no progress is shown.
+        refresh_rate: How many times per second the bar is drawn; 0 to show no progress.
+        **arguments: Arguments passed on to Lightning's `RichProgressBar`.
     """
 
     def __init__(self, refresh_rate: int = 10, **arguments: Any) -> None:
@@ -37,7 +38,7 @@ class EpochProgress(RichProgressBar):
         self._started_s = self._epoch_s = 0.0
         self._steps, self._first_step = math.inf, 0
         self.left_s: float | None = None
-        """Estimated seconds until the last epoch is trained; None if unknown."""
+        """Estimated seconds until the end of the last epoch; None if unknown."""
         self._speed = ""
         self._figures: dict[str, str] = {}
 
@@ -59,7 +60,7 @@ class EpochProgress(RichProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar, if it is to be drawn anew or the epoch ends."""
+        """Update the bar, or print a line, if this is due or the epoch ends."""
         now_s = time.monotonic()
         between_s = BATCHES_S if self._is_plain else 1 / self.refresh_rate if self.refresh_rate else math.inf
         is_last = batch_idx + 1 == trainer.num_training_batches
@@ -73,7 +74,7 @@ class EpochProgress(RichProgressBar):
         self._shown_s = now_s
 
     def _look(self, trainer: Trainer, batches: int, now_s: float) -> None:
-        """Take the speed, of the epoch so far, and the time that is left if all goes on as since the start."""
+        """Compute the speed in the epoch so far, and the remaining time at the average pace since the start."""
         clips = batches * int(getattr(getattr(trainer, "datamodule", None), "batch_size", 0))
         self._speed = f"{clips / max(now_s - self._epoch_s, 1e-6):,.0f}" if clips else ""
         done = trainer.global_step - self._first_step
@@ -81,7 +82,7 @@ class EpochProgress(RichProgressBar):
         self.left_s = left if math.isfinite(left) else None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the figures of the epoch."""
+        """Show the metrics of the epoch."""
         metrics = trainer.callback_metrics
         self._figures = {name: f"{float(metrics[name]):.3f}" for name in SHOWN if name in metrics}
         if not self._is_plain:
@@ -105,21 +106,21 @@ class EpochProgress(RichProgressBar):
             super().on_validation_start(trainer, pl_module)
 
     def on_validation_batch_start(self, *arguments: Any, **keywords: Any) -> None:
-        """Begin the bar of the validation."""
+        """Start the bar of the validation."""
         if not self._is_plain:
             super().on_validation_batch_start(*arguments, **keywords)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return the clips per second of the epoch, and the figures of the last one that has ended."""
+        """Return the speed in clips per second, and the metrics of the last completed epoch."""
         return {**({"clips/s": self._speed} if self._speed else {}), **self._figures}
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
-        """Return Lightning's columns with the time that is left for the speed in batches."""
+        """Return Lightning's columns, with the remaining time in place of the speed in batches."""
         return [*super().configure_columns(trainer)[:3], TimeLeft(self)]
 
 
 class TimeLeft(ProgressColumn):
-    """The time that is left of the epoch and of the training."""
+    """Column with the remaining time of the epoch and of the training."""
 
     max_refresh = 0.5
 
@@ -128,10 +129,10 @@ class TimeLeft(ProgressColumn):
         self.bar = bar
 
     def render(self, task: Task) -> Text:
-        """Return both."""
+        """Return both times as text."""
         return Text(f"{clock(task.time_remaining)} • {clock(self.bar.left_s)} left", style=self.bar.theme.time)
 
 
 def clock(seconds: float | None) -> str:
-    """Return a time as hours, minutes and seconds."""
+    """Return a number of seconds as hours, minutes and seconds."""
     return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))

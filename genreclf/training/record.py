@@ -1,4 +1,4 @@
-"""Log the steps, times and memory of a training, beside the metrics of its epochs."""
+"""Log the training steps, times and memory of a training, in addition to the metrics of its epochs."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,35 +12,36 @@ from genreclf.training.callbacks import History
 from genreclf.training.steps import StepModule
 
 READ_TOGETHER = 50
-"""Largest number of steps whose values are kept on the device before they are read."""
+"""Maximum number of training steps whose values are kept on the device before they are read."""
 
 
 class Step(NamedTuple):
-    """A training step whose loss is still on the device, to be read together with others."""
+    """Training step whose loss is still on the device, to be read together with others."""
 
     number: int
-    """Of the training, from 0."""
+    """Number of the step in the training, from 0."""
     epoch: int
-    """It is part of."""
+    """Epoch that the step belongs to."""
     rates: list[Any]
-    """Learning rates, by the group of parameters."""
+    """Learning rate of each parameter group."""
     figures: list[Tensor]
-    """The loss, and the norm of the gradient if it is kept."""
+    """Loss of the step, and the norm of its gradient if it is kept."""
 
 
 class StepRecord(Callback):
-    """Log loss and learning rate of a step now and then; time, speed and memory of each epoch.
+    """Log the loss and learning rate every few training steps, and the time, speed and memory of each epoch.
 
-    The processor does not wait for the device in a step: figures stay there until the epoch ends or `READ_TOGETHER`
-    steps are to be logged. With several devices they are the means over them.
+    The CPU does not wait for the device in a training step: values stay on the device until the epoch ends or
+    `READ_TOGETHER` steps are to be logged. With several devices, the means over all devices are logged.
 
-    Logged are ``train/loss_step``, ``lr`` (of further groups of parameters ``lr/1``, ``lr/2``...) and
-    ``train/gradient_norm``; and at the end of an epoch ``epoch_s``, ``clips_per_s`` and, on a GPU,
-    ``gpu_memory_gb``, the most that has been taken so far.
+    The logged metrics are ``train/loss_step``, ``lr`` (``lr/1``, ``lr/2``... for further parameter groups) and
+    ``train/gradient_norm``; and at the end of an epoch ``epoch_s``, ``clips_per_s`` and, on a GPU, ``gpu_memory_gb``,
+    the peak memory use so far (on Apple GPUs, the current memory use).
 
     Args:
-        every_n_steps: Steps from one that is logged to the next; None: ``log_every_n_steps`` of the Trainer.
-        gradient_norm: Log the norm of the gradient before it is clipped, which takes a little time in each step.
+        every_n_steps: Number of training steps from one logged step to the next; None: ``log_every_n_steps`` of the
+            Trainer.
+        gradient_norm: Whether to log the norm of the gradient before clipping, which takes a little time in each step.
     """
 
     def __init__(self, every_n_steps: int | None = 10, *, gradient_norm: bool = False) -> None:
@@ -54,23 +55,23 @@ class StepRecord(Callback):
         self._last = -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Ask the model for the norm of its gradients."""
+        """Ask the model to keep the norm of its gradient, if the norm is logged."""
         if stage == "fit" and isinstance(pl_module, StepModule):
             pl_module.keeps_gradient_norm = self.gradient_norm and bool(trainer.loggers)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find out which steps are logged."""
+        """Determine which training steps are logged."""
         self._every = self.every_n_steps or int(getattr(trainer, "log_every_n_steps", 0)) or 1
         self._kept, self._last = [], -1
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the learning rates of the first step."""
+        """Note the learning rates of the first step of the epoch."""
         self._rates = _rates(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss of a step that is to be logged; the schedule has gone on to the next step by now."""
+        """Keep the loss of a step to be logged, with its learning rates: the scheduler is at the next step by now."""
         number = trainer.fit_loop.epoch_loop._batches_that_stepped
         if number % self._every == 0 and number != self._last and trainer.loggers:
             self._last = number
@@ -78,7 +79,7 @@ class StepRecord(Callback):
             if isinstance(loss, Tensor):
                 figures = [loss.detach() * trainer.accumulate_grad_batches]
                 if self.gradient_norm and isinstance(pl_module, StepModule) and pl_module.gradient_norm is not None:
-                    figures.append(pl_module.gradient_norm.clone())  # A recorded step overwrites it.
+                    figures.append(pl_module.gradient_norm.clone())  # The next recorded step overwrites it.
                 self._kept.append(Step(number, trainer.current_epoch, self._rates, figures))
             if len(self._kept) >= READ_TOGETHER:
                 self._log_steps(trainer)
@@ -86,18 +87,18 @@ class StepRecord(Callback):
             self._rates = _rates(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the steps that are left, and the epoch."""
+        """Log the remaining steps, and the epoch."""
         self._log_steps(trainer)
         history = next((each for each in trainer.callbacks if isinstance(each, History)), None)  # type: ignore[attr-defined]
         figures = {key: history.rows[-1][key] for key in ("epoch_s", "clips_per_s")} if history else {}
         if (memory := _peak_memory_bytes(pl_module.device)) is not None:
             figures["gpu_memory_gb"] = round(memory / 1e9, 3)
-        number = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # Where Lightning has the metrics of the epoch.
+        number = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # As for Lightning's metrics of the epoch.
         for logger in trainer.loggers if figures else ():
             logger.log_metrics({**figures, "epoch": trainer.current_epoch}, step=number)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Log the steps until then, unless the device is gone or the other ranks may be."""
+        """Log the steps so far, unless the device has failed or there are other ranks, which may have failed."""
         if trainer.world_size == 1:
             with suppress(RuntimeError):
                 self._log_steps(trainer)
@@ -120,7 +121,7 @@ def _rates(trainer: Trainer) -> list[Any]:
 
 
 def _peak_memory_bytes(device: torch.device) -> int | None:
-    """Return the most memory that has been taken on a device that counts it; of an Apple GPU, what is taken now."""
+    """Return the peak memory use on a CUDA device, the current memory use on an Apple GPU, or None elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return torch.mps.driver_allocated_memory() if device.type == "mps" else None

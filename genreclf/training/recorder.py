@@ -1,4 +1,4 @@
-"""Record a function once on a device and replay it; on an NVIDIA GPU, as a CUDA graph."""
+"""Record a function once on a device and replay it, on NVIDIA GPUs as a CUDA graph."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,10 +8,10 @@ from typing import Protocol
 import torch
 
 Work = Callable[[], None]
-"""A piece of work without arguments: what is recorded, and what replays it."""
+"""Function without arguments or result, such as the work that is recorded, or the function that replays it."""
 
 GENERATOR_LOCK = threading.RLock()
-"""Held by the thread that seeds the random number generators of the process or puts its own in their place."""
+"""Held by a thread while it seeds the random number generators of the process, or replaces them with its own."""
 
 _broken: list[object] = []
 
@@ -23,7 +23,7 @@ class Recorder(Protocol):
         """Prepare to record on `device`."""
 
     def seed(self, seed: int) -> None:
-        """Seed the random numbers that work draws."""
+        """Seed the random numbers that the work draws."""
 
     def run(self, work: Work) -> None:
         """Do `work` once, without recording it."""
@@ -32,28 +32,28 @@ class Recorder(Protocol):
         """Record `work` without doing it.
 
         Returns:
-            A function that does it anew, at the same addresses.
+            Function that does the work again, at the same memory addresses.
 
         Raises:
-            RuntimeError: Something in it cannot be recorded.
+            RuntimeError: Some of the work cannot be recorded.
         """
 
 
 class CudaRecorder:
-    """Records CUDA graphs on a stream of its own, with random numbers of its own.
+    """Records CUDA graphs on its own stream, with its own random number generator.
 
-    So several threads can each train a model on one GPU, and each draws the numbers it would draw alone.
+    This allows several threads to train a model each on one GPU, while each draws the numbers that it would draw alone.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Start with the random numbers that the process would draw next."""
+        """Start from the current state of the process's random number generator."""
         self.device = device
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         with GENERATOR_LOCK:
             self.generator = self._default().clone_state()
 
     def seed(self, seed: int) -> None:
-        """Seed the random numbers that work draws."""
+        """Seed the random numbers that the work draws."""
         self.generator.manual_seed(seed)
 
     def run(self, work: Work) -> None:
@@ -68,21 +68,21 @@ class CudaRecorder:
         """Record `work` as a CUDA graph, and return a function that replays it on the stream of the caller."""
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         before = self.generator.get_state()
-        # So that the workspace of matrix products is the graph's own: Lightning frees those of the process whenever a
-        # training starts or ends, one in another thread included.
+        # This gives the graph its own workspace for matrix products: Lightning frees those of the process whenever a
+        # training starts or ends, even one in another thread.
         torch._C._cuda_clearCublasWorkspaces()
         try:
-            # The outer stream is put back even where the end of a broken recording raises.
+            # The outer context restores the stream even if ending a failed recording raises an error.
             with (
                 torch.cuda.stream(torch.cuda.current_stream(self.device)),
                 self._own_draws(),
                 torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"),
             ):
                 work()
-        except Exception:  # Whatever it was, it is raised again once the device can be used.
-            # What broke holds on to its generator and its memory, and is asked about pinned memory ever after.
+        except Exception:  # Any error is raised again once the device can be used.
+            # The failed graph keeps its generator and its memory, and PyTorch goes on asking it about pinned memory.
             _broken.append(graph)
-            with suppress(RuntimeError):  # Where CUDA ended the recording, but something else broke.
+            with suppress(RuntimeError):  # Raised if CUDA ended the recording and something else failed.
                 torch._C._cuda_endAllocateToPool(self.device.index or 0, pool)
                 torch._C._cuda_releasePool(self.device.index or 0, pool)
             self.generator = torch.Generator(self.device)
@@ -108,4 +108,4 @@ class CudaRecorder:
 
 
 RECORDERS: dict[str, type[Recorder]] = {"cuda": CudaRecorder}
-"""What records steps, by the type of the device."""
+"""Recorder class by device type."""

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions of an optimizer and a number of steps that return what Lightning expects."""
+"""Learning-rate schedules: functions that return Lightning's scheduler configuration for an optimizer."""
 
 import math
 from typing import Any
@@ -8,23 +8,23 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 FALLING = ("val/loss", "val/track_loss", "train/loss")
-"""Columns of ``history.csv`` that should fall."""
+"""Columns of ``history.csv`` in which a lower value is better."""
 
 
 class Cosine(LambdaLR):
-    """`LambdaLR` that, loaded with the state of a shorter or longer schedule, goes on with its own schedule."""
+    """`LambdaLR` that keeps its own schedule when it loads the state of a shorter or longer one."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the number of steps that were made, and set the learning rate of the next one."""
+        """Restore the number of steps taken, and set the learning rate of the next step."""
         super().load_state_dict(state_dict)
         _repeat_last_step(self)
 
 
 class OneCycle(OneCycleLR):
-    """`OneCycleLR` that, loaded with the state of a shorter or longer schedule, keeps its own length."""
+    """`OneCycleLR` that keeps its own length when it loads the state of a shorter or longer schedule."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the number of steps that were made, and set the learning rate of the next one."""
+        """Restore the number of steps taken, and set the learning rate of the next step."""
         own = {"total_steps": self.total_steps, "_schedule_phases": self._schedule_phases}
         super().load_state_dict({**state_dict, **own})
         _repeat_last_step(self)
@@ -33,7 +33,7 @@ class OneCycle(OneCycleLR):
 def _repeat_last_step(scheduler: LRScheduler) -> None:
     scheduler.last_epoch -= 1
     scheduler.step()
-    scheduler._step_count -= 1  # After it, for PyTorch warns at the first step.
+    scheduler._step_count -= 1  # Only now, since PyTorch warns at the first step.
 
 
 def _every_step(scheduler: LRScheduler) -> LRSchedulerConfigType:
@@ -41,12 +41,12 @@ def _every_step(scheduler: LRScheduler) -> LRSchedulerConfigType:
 
 
 def cosine(optimizer: Optimizer, steps: int, *, warmup: float = 0.1, final: float = 0.01) -> LRSchedulerConfigType:
-    """Rise linearly, then fall along a half cosine (Loshchilov and Hutter, 2017).
+    """Raise the learning rate linearly, then lower it along a half cosine (Loshchilov and Hutter, 2017).
 
     Args:
-        optimizer: Whose learning rate is the peak.
-        steps: Optimizer steps of the training.
-        warmup: Fraction of the steps in which it rises.
+        optimizer: Optimizer, whose learning rate is used as the peak.
+        steps: Number of optimizer steps in the training.
+        warmup: Fraction of the steps in which the learning rate rises.
         final: Learning rate at the end, as a fraction of the peak.
     """
     for name, fraction in (("warmup", warmup), ("final", final)):
@@ -66,13 +66,13 @@ def cosine(optimizer: Optimizer, steps: int, *, warmup: float = 0.1, final: floa
 def onecycle(
     optimizer: Optimizer, steps: int, *, warmup: float = 0.3, cycle_momentum: bool = True
 ) -> LRSchedulerConfigType:
-    """Rise and fall along cosines, momentum the other way round (Smith and Topin, 2018).
+    """Raise and lower the learning rate along cosines, and the momentum inversely (Smith and Topin, 2018).
 
     Args:
-        optimizer: Whose learning rate is the peak.
-        steps: Optimizer steps of the training.
-        warmup: Fraction of the steps in which it rises.
-        cycle_momentum: Whether the momentum of SGD, or the first beta of Adam, falls and rises as well.
+        optimizer: Optimizer, whose learning rate is used as the peak.
+        steps: Number of optimizer steps in the training.
+        warmup: Fraction of the steps in which the learning rate rises.
+        cycle_momentum: Whether the momentum of SGD, or the first beta of Adam, is lowered and raised as well.
     """
     if not 0 < warmup < 1:
         raise ValueError(f"warmup={warmup} must be between 0 and 1.")
@@ -93,20 +93,20 @@ def plateau(
     patience: int = 5,
     threshold: float = 1e-4,
 ) -> LRSchedulerConfigType:
-    """Lower the learning rate when `monitor` has not fallen for `patience` epochs.
+    """Lower the learning rate when `monitor` has not fallen for more than `patience` epochs.
 
     Args:
-        optimizer: Whose learning rate is lowered.
-        steps: Number of training steps; every scheduler is given it, this one does not need it.
-        monitor: A column of ``history.csv`` that should fall, one of `FALLING`.
-        factor: What the learning rate is multiplied by.
-        patience: Epochs without improvement that are tolerated.
-        threshold: How much lower counts as lower, as a fraction.
+        optimizer: Optimizer, whose learning rate is lowered.
+        steps: Number of optimizer steps in the training; unused, but passed to every schedule.
+        monitor: Column of ``history.csv`` in which a lower value is better, one of `FALLING`.
+        factor: Factor by which the learning rate is multiplied.
+        patience: Number of epochs without improvement that are tolerated.
+        threshold: Minimum relative decrease of `monitor` that counts as an improvement.
     """
     if monitor not in FALLING:
         raise ValueError(f"monitor={monitor} is not one of {', '.join(FALLING)}.")
     if patience < 0 or not 0 <= threshold < 1 or factor <= 0:
         raise ValueError("patience and threshold must not be below 0, and factor must lie between 0 and 1.")
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=threshold, eps=0.0)
-    # `GenreClassifier` steps it. Lightning itself would refuse an epoch without validation.
+    # `GenreClassifier` steps the scheduler, since Lightning itself would refuse an epoch without validation.
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor, "reduce_on_plateau": False}

@@ -1,4 +1,4 @@
-"""Several trainings on one device, each in a thread of one process and on a CUDA stream of its own."""
+"""Several trainings on one device, each in its own thread of one process and on its own CUDA stream."""
 
 import threading
 from contextlib import ExitStack
@@ -15,11 +15,16 @@ from genreclf.training.module import GenreClassifier
 class SharedDevice(Callback):
     """Lets trainings share a device; none starts or ends while another one starts, ends or records a CUDA graph.
 
-    Lightning empties the memory cache of the device at the start and the end of a training, which the recording of a
-    CUDA graph in another thread does not survive. A training whose steps are not recorded draws from the generators of
-    the process, so it keeps the others from starting until it ends.
+    Lightning empties the memory cache of the device at the start and the end of a training, which breaks the recording
+    of a CUDA graph in another thread. A training whose steps are not recorded draws from the random number generators
+    of the process, so it keeps other trainings from starting until it ends.
 
-    As a context manager it waits until the training may start, and gives the thread a CUDA stream of its own.
+    As a context manager, it waits until the training may start, and gives the thread its own CUDA stream.
+
+    Args:
+        device: Device that the trainings share.
+        stop: Event that is set when all trainings are to end.
+        shows_progress: Whether this training shows its progress bar.
     """
 
     def __init__(self, device: torch.device, stop: threading.Event, *, shows_progress: bool) -> None:
@@ -32,11 +37,11 @@ class SharedDevice(Callback):
         if self.device.type == "cuda":
             stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             self._stream.enter_context(torch.cuda.stream(stream))
-            self._stream.callback(stream.synchronize)  # Another thread reads what was computed.
+            self._stream.callback(stream.synchronize)  # Another thread reads the results.
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let others start, end and record."""
+        """Let other trainings start, end and record."""
         try:
             self._stream.close()
         finally:
@@ -44,11 +49,11 @@ class SharedDevice(Callback):
             DEVICE_GATE.leave()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End a training that is to end before its first step."""
+        """Raise `Terminated` before the first training step if all trainings are to end."""
         self._end_if_stopped()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Let others start once this training steps on its own; raise `Terminated` if all are to end."""
+        """Let other trainings start if this one has its own recorder; raise `Terminated` if all are to end."""
         self._end_if_stopped()
         if not self._is_alone:
             DEVICE_GATE.pause()
@@ -59,7 +64,7 @@ class SharedDevice(Callback):
             DEVICE_GATE.release(keeps_working=True)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Let those go first that start, end or record."""
+        """Let trainings that are about to start, end or record go first."""
         DEVICE_GATE.pause()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

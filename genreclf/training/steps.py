@@ -1,4 +1,4 @@
-"""A LightningModule whose training steps each are one call, which can be recorded on a GPU."""
+"""LightningModule whose training steps are single calls, which can be recorded on a GPU."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -21,18 +21,18 @@ _OF_STEPS = ("training_step", "backward", "optimizer_step", "optimizer_zero_grad
 
 
 class StepModule(LightningModule):
-    """Takes its training steps by a `WholeStep`, unless something in the Trainer needs Lightning's own way.
+    """Takes its training steps with a `WholeStep`, unless something in the Trainer requires Lightning's own way.
 
-    A subclass computes losses and predictions in `loss_of` and `predict_rows`, and calls `prepare_steps`, `check_steps`
-    and `end_steps` at the start of a training, at the start of each epoch and at the end.
+    A subclass computes losses and predictions in `loss_of` and `predict_rows`, and calls `prepare_steps` at the start
+    of a training, `check_steps` at the start of each epoch and `end_steps` at the end of the training.
 
     Attributes:
-        network: Whose parameters are trained.
-        records_steps: Whether steps are recorded and replayed where they can be.
-        whole_step: What takes the steps of the training that is going on, if Lightning does not.
-        keeps_gradient_norm: Whether each step leaves the norm of its gradient, before clipping, in `gradient_norm`.
-        gradient_norm: On the device; a recorded step overwrites it.
-        recorded_forward: What predicts the validation's batches during a training whose steps are recorded.
+        network: Network whose parameters are trained.
+        records_steps: Whether training steps are recorded and replayed if possible.
+        whole_step: Object that takes the steps of the current training; None if Lightning takes them.
+        keeps_gradient_norm: Whether each step stores the norm of its gradient, before clipping, in `gradient_norm`.
+        gradient_norm: Norm of the last gradient, on the device; a recorded step overwrites it.
+        recorded_forward: Forward pass of the validation during a training whose steps are recorded; None otherwise.
     """
 
     network: nn.Module
@@ -46,7 +46,7 @@ class StepModule(LightningModule):
         self.recorded_forward: RecordedForward | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what takes the steps of a training: a CUDA graph can be neither copied nor pickled."""
+        """Return the state without recorded steps: a CUDA graph can be neither copied nor pickled."""
         return {**super().__getstate__(), "whole_step": None, "recorded_forward": None}
 
     @abstractmethod
@@ -55,13 +55,13 @@ class StepModule(LightningModule):
 
     @abstractmethod
     def predict_rows(self, rows: Tensor) -> tuple[ClipBatch, Tensor]:
-        """Return the clips of rows ``(batch, 3)`` of the validation and their logits."""
+        """Return the validation clips of `rows` ``(batch, 3)`` and their logits."""
 
     def prepare_steps(self, *, validates_rows: bool) -> None:
-        """Prepare to take each step in one call, and to record it if that is wanted.
+        """Prepare to take each training step in one call, and to record it if `records_steps` is set.
 
         Args:
-            validates_rows: Whether ``validation_step`` takes rows, and predicts them with `recorded_forward`.
+            validates_rows: Whether ``validation_step`` takes rows, and predicts their clips with `recorded_forward`.
         """
         reason = self._why_not_whole()
         if self.records_steps and (unrecorded := why_not_recorded(self) or reason):
@@ -93,7 +93,7 @@ class StepModule(LightningModule):
             self.recorded_forward = RecordedForward(self.predict_rows, recorder=recorder, warn=warn)
 
     def check_steps(self) -> None:
-        """Leave the steps to Lightning if a callback has changed what they are."""
+        """Leave the training steps to Lightning if a callback has changed how they must be taken."""
         if self.whole_step is None:
             return
         records = self.whole_step.recorder is not None
@@ -103,14 +103,14 @@ class StepModule(LightningModule):
                 self._say_not_recorded(reason)
 
     def end_steps(self) -> None:
-        """Give back the memory of what was recorded."""
+        """Free the memory of recorded steps."""
         if self.whole_step is not None and isinstance(data := self.clip_data, ClipDataModule):
             data.subsets_as_rows = set()
         self.whole_step = self.recorded_forward = None
 
     @property
     def clip_data(self) -> ClipDataModule:
-        """The datamodule of the Trainer."""
+        """Datamodule of the Trainer."""
         data: ClipDataModule = cast(Any, self.trainer).datamodule
         return data
 
@@ -123,16 +123,16 @@ class StepModule(LightningModule):
             say(f"Note: trainer.step=graph cannot record {what}, as {reason}; it runs with step=eager.")
 
     def training_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch of random clips; a whole step has updated the weights then."""
+        """Return the loss of a batch of training clips; a whole step also updates the weights."""
         return self.loss_of(batch) if self.whole_step is None else self.whole_step(batch)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients, unless the whole step has done so."""
+        """Compute the gradients, unless a whole step has done so."""
         if self.whole_step is None:
             super().backward(loss, *args, **kwargs)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """Forget the gradients, unless the whole step does so."""
+        """Reset the gradients, unless a whole step does so."""
         if self.whole_step is None:
             super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
@@ -152,12 +152,12 @@ class StepModule(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradient, for fused optimizers too, which Lightning refuses in bf16 without need."""
+        """Clip the gradient, also for fused optimizers, which Lightning needlessly refuses in bf16."""
         if not gradient_clip_val and not self.keeps_gradient_norm:
             return
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            scaler.unscale_(optimizer)  # Lightning leaves it to the optimizer, too late for the norm.
+            scaler.unscale_(optimizer)  # Lightning leaves this to the optimizer, too late for the norm.
         if self.keeps_gradient_norm:
             parameters = (parameter for module in self.clipped_apart() for parameter in module.parameters())
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -169,5 +169,5 @@ class StepModule(LightningModule):
             clip(module.parameters(), gradient_clip_val)
 
     def clipped_apart(self) -> list[nn.Module]:
-        """Return the modules whose gradients are clipped, each by its own norm."""
+        """Return the modules whose gradients are clipped separately, each by its own norm."""
         return [self.network]

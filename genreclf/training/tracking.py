@@ -1,4 +1,4 @@
-"""Send the inputs, pictures and test results of a run to its loggers, such as W&B and MLflow."""
+"""Send the inputs, plots and test results of a run to its loggers, such as W&B and MLflow."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from genreclf.training.media import media_of
 
 
 class Tracking:
-    """Sends what belongs to one run, beside the metrics of its epochs, to Lightning's loggers."""
+    """Sends inputs, plots and test results of one run to Lightning's loggers, in addition to the metrics of epochs."""
 
     def __init__(self, loggers: Sequence[Logger]) -> None:
         self.loggers = list(loggers)
@@ -27,7 +27,7 @@ class Tracking:
         return [logger for logger in self.loggers if isinstance(logger, PatientWandbLogger)]
 
     def add_pictures(self, draw: Callable[[], Sequence[Path]]) -> None:
-        """Add pictures of the data, drawn where a logger has a place for them."""
+        """Add plots of the data, drawn only if a logger can store them."""
         media = [place for logger in self.loggers if (place := media_of(logger))]
         if self._wandb or media:
             paths = draw()
@@ -38,7 +38,7 @@ class Tracking:
                     place.log_picture(f"data/{path.stem}", path)
 
     def add_inputs(self, dataset: str, genre_of: Mapping[str, str], run: RunDirectory, source: str | None) -> None:
-        """Tell W&B which dataset, split and model, `source` there, a run starts from."""
+        """Record in W&B which dataset, split and model a run starts from; `source` is the W&B name of the model."""
         for logger in self._wandb:
             logger.log_inputs(dataset, genre_of, run, source)
 
@@ -49,9 +49,10 @@ class Tracking:
         tracks: TrackPredictions | None,
         spectrogram: Callable[[str], NDArray[Any]] | None,
     ) -> None:
-        """Add the figures of the test, and where a logger has a place for them its plots and the test tracks.
+        """Add the test metrics and, in loggers that can store them, plots and the test tracks.
 
-        `spectrogram` returns the stored values ``(mel, frame)`` of a track by its id. W&B keeps the model if wanted.
+        W&B also keeps the model if this is configured. `spectrogram` returns the stored values ``(mel, frame)`` of the
+        track with a given id.
         """
         flat = _flat({"test": metrics["test"]})
         flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
@@ -68,13 +69,13 @@ class Tracking:
                 media.log_table("test/tracks", TRACK_COLUMNS, track_rows(tracks))
 
     def __enter__(self) -> Self:
-        """Say where W&B's record is."""
+        """Print where the W&B record is."""
         for logger in self._wandb:
             say(f"W&B: {logger.place}", sys.stdout)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        """End the record, so that another run in this process begins another."""
+        """End the records, so that the next run in this process starts new ones, and print where the W&B record is."""
         for logger in self.loggers:
             patience = logger.patience() if isinstance(logger, PatientWandbLogger) else nullcontext()
             with patience:

@@ -1,7 +1,7 @@
-"""A whole training step in one call; on an NVIDIA GPU it can be recorded once and replayed.
+"""A whole training step in one call, which can be recorded once and replayed on an NVIDIA GPU.
 
-A step of a small network starts hundreds of kernels that each take microseconds, so that the GPU waits for the process
-that starts them. A graph starts all of them at once.
+A training step of a small network starts hundreds of kernels that each take microseconds, so the GPU waits for the
+process that starts them. A CUDA graph starts all of them at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ from genreclf.training.gate import DEVICE_GATE
 from genreclf.training.recorder import RECORDERS, Recorder, Work
 
 EAGER_STEPS = 3
-"""Steps before the recording, in which cuDNN, cuBLAS and the optimizer allocate what they keep."""
+"""Number of training steps before the recording, in which cuDNN, cuBLAS and the optimizer allocate what they keep."""
 
 _OF_GRADIENTS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 _PRECISIONS = (Precision, MixedPrecision, DoublePrecision, HalfPrecision)
@@ -30,7 +30,7 @@ _SWAPPED = ("lr", "capturable")
 
 
 def why_not_whole(module: LightningModule) -> str | None:
-    """Say why a training must take its steps as Lightning does, or return None; `module` is being trained."""
+    """Return why the training of `module` must take its steps in Lightning's own way, or None if it need not."""
     trainer: Any = module.trainer
     if type(trainer.strategy) is not SingleDeviceStrategy:
         return f"the strategy is {type(trainer.strategy).__name__}, and a recorded step has one device for itself"
@@ -51,7 +51,7 @@ def why_not_whole(module: LightningModule) -> str | None:
 
 
 def why_not_recorded(module: LightningModule) -> str | None:
-    """Say why steps that can be taken in one call cannot be recorded, or return None; `module` is being trained."""
+    """Return why training steps of `module` that can be taken in one call cannot be recorded, or None if they can."""
     trainer: Any = module.trainer
     device = trainer.strategy.root_device.type
     if device not in RECORDERS:
@@ -63,19 +63,19 @@ def why_not_recorded(module: LightningModule) -> str | None:
 
 
 class WholeStep:
-    """One step of a training, from a batch to the updated weights; recorded after `EAGER_STEPS` steps, if at all.
+    """One training step, from a batch to the updated weights; recorded after `EAGER_STEPS` steps, if at all.
 
-    What changes from step to step has its place on the device: the batch, the learning rates and the loss. A batch of
-    another size, and every batch once something cannot be recorded, is trained on without a recording.
+    Values that change from step to step have a fixed place on the device: the batch, the learning rates and the loss.
+    A batch of another size, and every batch once recording has failed, is trained on without a recording.
 
     Args:
-        loss: Returns the loss of a batch that is on the device.
-        optimizer: Of the parameters.
-        clip: Clips the gradients.
-        recorder: Of the device; None to record nothing.
-        device: Where the parameters are.
-        warn: Called with a reason if the step turns out not to be one that can be recorded.
-        precision: Returns what the loss is computed in, such as autocast.
+        loss: Function that returns the loss of a batch on the device.
+        optimizer: Optimizer of the parameters.
+        clip: Function that clips the gradients.
+        recorder: Recorder of the device; None to record nothing.
+        device: Device of the parameters.
+        warn: Function that is called with a reason if the step turns out not to be recordable.
+        precision: Function that returns the context in which the loss is computed, such as autocast.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class WholeStep:
         self._records = recorder is not None
         if recorder is None:
             return
-        # In float64, a CPU computes with it what it computes with a number; fused optimizers on GPUs take float32.
+        # With a float64 tensor, a CPU computes the same as with a number; fused optimizers on GPUs take float32.
         dtype = torch.float64 if self._on_cpu else torch.float32
         self._rates = [torch.zeros((), dtype=dtype, device=device) for _ in optimizer.param_groups]
         self._rates_now: list[float] = []
@@ -115,16 +115,16 @@ class WholeStep:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether steps are replayed by now."""
+        """Whether the step has been recorded and is now replayed."""
         return self._replay is not None
 
     def seed(self, seed: int) -> None:
-        """Seed the random numbers that steps draw, where these are not those of the process."""
+        """Seed the recorder's random numbers, if there is a recorder; otherwise steps draw those of the process."""
         if self.recorder is not None:
             self.recorder.seed(seed)
 
     def __call__(self, batch: Tensor | ClipBatch) -> Tensor:
-        """Train on a batch, rows ``(batch, 3)`` or clips; return its loss, which the next step overwrites."""
+        """Train on a batch, given as rows ``(batch, 3)`` or clips; return its loss, which the next step overwrites."""
         if self.recorder is None:
             self._work(batch)
             return self._loss
@@ -164,16 +164,16 @@ class WholeStep:
     def _work(self, batch: Tensor | ClipBatch) -> None:
         device = self._loss.device.type
         with self._recordable():
-            # Before the backward pass, so that a recorded one writes the gradients instead of adding to them.
+            # Before the backward pass, so that a recorded pass writes the gradients instead of adding to them.
             self._optimizer.zero_grad(set_to_none=True)
             with self._precision():
                 loss = self._loss_of(batch)
-            # Under Lightning's own loop this runs within its autocast, which is to end before the backward pass.
-            # A recorded one stays in this thread: what cuBLAS and cuDNN keep for one is not to be shared with trainings
-            # in other threads, whose backward passes PyTorch would all compute in one thread of its own.
+            # Lightning's own loop runs this within its autocast, which has to end before the backward pass.
+            # A recorded backward pass stays in this thread: PyTorch would compute the backward passes of all trainings
+            # in one thread of its own, where they would share what cuBLAS and cuDNN keep for each thread.
             single = self.recorder is not None
             with torch.autocast(device, enabled=False), torch.autograd.set_multithreading_enabled(not single):
-                if self._slope is None:  # Which `backward` would fill anew in each step.
+                if self._slope is None:  # Otherwise, `backward` would create it in each step.
                     self._slope = torch.ones((), dtype=loss.dtype, device=loss.device)
                 loss.backward(self._slope)  # type: ignore[no-untyped-call]
                 self._clip()
@@ -182,7 +182,7 @@ class WholeStep:
 
     @contextmanager
     def _recordable(self) -> Iterator[None]:
-        """Have the optimizer read its learning rates and count its steps on the device, if steps are recorded."""
+        """Make the optimizer read its learning rates and count its steps on the device, if steps are recorded."""
         groups = self._optimizer.param_groups if self.recorder is not None else []
         before: list[dict[str, Any]] = [{key: group[key] for key in _SWAPPED if key in group} for group in groups]
         for group, rate in zip(groups, self._rates, strict=True):
@@ -197,7 +197,7 @@ class WholeStep:
 
 
 def first_cause(error: BaseException) -> str:
-    """Return the first line of what went wrong first."""
+    """Return the first line of the error at the start of a chain of errors."""
     return first_line(error) if error.__context__ is None else first_cause(error.__context__)
 
 
@@ -206,7 +206,7 @@ def _tensors(batch: Tensor | ClipBatch) -> Sequence[Tensor]:
 
 
 def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Return what a recording takes from the optimizer as it is."""
+    """Return the settings of the optimizer that a recording fixes."""
     return [
         {key: len(value) if key == "params" else value for key, value in group.items() if key != "lr"}
         for group in optimizer.param_groups
