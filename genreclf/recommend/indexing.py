@@ -249,7 +249,7 @@ def _update_origin(
 def _gone_of_others(
     records: Records, origin: str, listed: Collection[str], listing: Listing
 ) -> Iterator[tuple[str, str]]:
-    """Yield origin and name of songs below the folder `origin` that were indexed with another folder and no longer exist.
+    """Yield origin and name of songs below the folder `origin` that are gone, but were indexed with another folder.
 
     Songs of an indexed subfolder that is now empty are kept: it may be the mount point of a drive that is not mounted.
     """
