@@ -19,7 +19,7 @@ class GatheredPredictions(Metric):
     Args:
         genres: Genres, in the order of the logits.
         frames_per_second: Frame rate of the spectrograms.
-        **options: Arguments passed on to `torchmetrics.Metric`, such as ``sync_on_compute=False`` to use the clips of
+        **options: Arguments passed on to the base class, such as ``sync_on_compute=False`` to use the clips of
             this rank alone.
     """
 
