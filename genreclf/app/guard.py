@@ -16,13 +16,13 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_JSON_BYTES = 2**16
-"""Maximum size of a request that is not an upload; the page's own requests have a few hundred bytes."""
+"""Maximum size in bytes of a request that is not an upload; the page's own requests have a few hundred bytes."""
 
 DEEPEST_JSON = 20
 """Maximum nesting depth of lists and objects; the page's own requests have a depth of four."""
 
 FORM_BYTES = 2**16
-"""Maximum size of an upload apart from the song: boundaries, headers and the file name."""
+"""Maximum size in bytes of an upload apart from the song: boundaries, headers and the file name."""
 
 PAUSE_S = 20.0
 """Longest pause in seconds while a request arrives."""
@@ -66,7 +66,7 @@ class Guard:
     Args:
         app: Application to protect.
         uploads: Folder that holds the uploads.
-        largest_song_bytes: Maximum size of an uploaded file.
+        largest_song_bytes: Maximum size of an uploaded file in bytes.
     """
 
     def __init__(self, app: ASGIApp, *, uploads: Path, largest_song_bytes: int) -> None:
@@ -139,7 +139,7 @@ class Guard:
     def _check_is_upload(self, path: object) -> None:
         """Check that a path, after resolving links, leads to a regular file in the folder of uploads.
 
-        The refusal does not reveal whether a file outside of the folder exists.
+        Nothing is looked up outside of the folder, and the refusal does not reveal whether a file exists elsewhere.
         """
         refusal = Refused(403, "Not a song that was uploaded here.")
         if not isinstance(path, str) or ".." in Path(path).parts:

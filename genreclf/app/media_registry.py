@@ -1,4 +1,4 @@
-"""Register the audio files that the page may play; no other files are served."""
+"""Register the audio files that the page may play, and only these."""
 
 import hashlib
 import secrets
