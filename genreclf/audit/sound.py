@@ -39,7 +39,7 @@ class Sound:
     silence_s: float
     """Length of the longest silence, in seconds."""
     band_edge: float
-    """Highest frequency with more than noise, in Hz; for an image, the index of its highest mel band with more."""
+    """Highest frequency in Hz (for an image, index of the highest mel band) that holds more than noise."""
     sample_rate: int | None = None
     """Sample rate in Hz; None for images."""
     channels: int | None = None
@@ -97,7 +97,7 @@ def measure_picture(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> Sound:
 
 
 def _clipped(waveforms: NDArray[np.float32]) -> float:
-    """Return the share of samples in runs at the peak of their channel, where full scale is the highest peak."""
+    """Return the share of samples in runs at the peak of their channel, or at full scale if the peak exceeds it."""
     flat = 0
     for waveform in np.abs(waveforms):
         peak = min(1.0, float(waveform.max(initial=0.0)))

@@ -69,7 +69,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
     Artists are read from the file `artists`, see `genreclf.datasets.identity.read_artists`, or else from audio tags.
 
     Raises:
-        UserError: A folder is not one or has an invalid name, or the file of artists lists none of the songs.
+        UserError: A path is not a folder or is not valid UTF-8, or the file of artists lists none of the songs.
     """
     listed = ListedArtists(artists) if artists is not None else None
     for folder in folders:
