@@ -1,6 +1,6 @@
 """Close connections whose client does not complete the head of a request in time.
 
-Uvicorn waits forever for the first request of a connection, and for the rest of one whose head is incomplete.
+Uvicorn by itself waits forever for the first request of a connection, and for the rest of an incomplete request head.
 """
 
 import asyncio
@@ -8,26 +8,26 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 10.0
-"""How long the head of a request may take to arrive."""
+"""Time limit in seconds for the head of a request to arrive."""
 
 
 class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose request head takes longer than `HEAD_S` seconds."""
+    """HTTP/1.1 protocol that closes a connection if a request head takes longer than `HEAD_S` seconds."""
 
     _overdue: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start waiting for a request."""
+        """Start the time limit for the first request."""
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Wait on, or no longer where a request is being answered."""
+        """Keep the time limit for an incomplete request head, or stop it while a request is being answered."""
         super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Stop the time limit."""
         self._stop()
         super().connection_lost(exc)
 

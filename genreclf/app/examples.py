@@ -1,4 +1,4 @@
-"""Example songs of the page, for visitors who have none at hand."""
+"""Provide example songs for visitors of the page who have no song at hand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SHOWN = 10
 SAMPLE_RATE = 22050
 DURATION_S = 20.0
 SEED = 2**31
-"""Of the synthetic music: no run of ours trains with it."""
+"""Seed of the synthetic music, with which no run of the project is trained."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class Example:
     """One example song of the page."""
 
     name: str
-    """What its button says."""
+    """Label of the example's button."""
     path: Path
-    """The file."""
+    """Path of the audio file."""
     track: int | None = None
-    """Its number in the synthetic music; None for a file of the user's."""
+    """Number of the track in the synthetic music; None for an existing file."""
     genre: str | None = None
-    """What it is, if known."""
+    """Genre of the song; None if unknown."""
 
 
 class Examples:
-    """At most ten example songs; synthetic ones are computed when they are first asked for.
+    """At most ten example songs; a synthetic song is computed when it is first requested.
 
     Args:
-        songs: In the order of the buttons.
-        about: What they are, in a sentence.
-        music: What computes those that are computed.
+        songs: Examples, in the order of the buttons.
+        about: A sentence that describes the examples.
+        music: Dataset that computes the synthetic songs; None if there are none.
     """
 
     def __init__(self, songs: Sequence[Example], *, about: str, music: Synthetic | None = None) -> None:
@@ -57,7 +57,11 @@ class Examples:
 
     @classmethod
     def of_folder(cls, folder: Path) -> Self:
-        """Take the first audio file of each genre's folder, or else the folder's first; raise `UserError` if none."""
+        """Create examples from the first audio file in each genre's subfolder, or else from the first files.
+
+        Raises:
+            UserError: `folder` is not a folder or has no audio files.
+        """
         found = [path for path, reason in audio_files([str(folder)]) if reason is None]
         if not folder.is_dir() or not found:
             raise UserError(f"--songs {folder} is not a folder with audio files; choose another or omit --songs.")
@@ -72,11 +76,16 @@ class Examples:
 
     @classmethod
     def of_run(cls, run: RunDirectory, folder: Path) -> Self:
-        """Take a test track of each genre of a run's dataset if its files are on this machine, else synthetic music."""
+        """Create examples from one test track per genre of a run's dataset, or synthetic ones if there are no files.
+
+        Args:
+            run: Run directory.
+            folder: Folder for the files of synthetic songs.
+        """
         try:
             tested = {segment.track_id for segment in Split.from_json(run.read_json(run.split)).subsets["test"]}
             tracks = {track.genre: track for track in reversed(_tracks_of(run)) if track.id in tested}
-        except UserError:  # The files may be elsewhere by now.
+        except UserError:  # The files may have been moved since.
             return cls.computed(folder)
         songs = [Example(genre, tracks[genre].path, genre=genre) for genre in sorted(tracks)]
         about = "A song of each genre from the test set of the model."
@@ -84,7 +93,7 @@ class Examples:
 
     @classmethod
     def computed(cls, folder: Path) -> Self:
-        """Describe a computed song of each of the ten genres, to be written into a folder."""
+        """Create one synthetic example for each of the ten genres, whose files will be written into a folder."""
         music = Synthetic(tracks_per_genre=1, artists_per_genre=1, duration_s=DURATION_S, seed=SEED)
         folder.mkdir(parents=True, exist_ok=True)
         songs = [
@@ -94,7 +103,11 @@ class Examples:
         return cls(songs, about="Computer-generated music in the style of each genre.", music=music)
 
     def path(self, number: int) -> Path:
-        """Return the file of a song, computed if it is not there."""
+        """Return the path of a song's file, which is computed if it does not exist.
+
+        Args:
+            number: Index of the song in `songs`.
+        """
         song = self.songs[number]
         if self.music is not None and song.track is not None:
             with self._one_at_a_time:
@@ -106,7 +119,7 @@ class Examples:
 
 
 def _tracks_of(run: RunDirectory) -> list[Track]:
-    """Return the tracks of a run's dataset if that consists of audio files, else nothing."""
+    """Return the tracks of a run's dataset; empty if it does not consist of audio files."""
     data = run.read_config().get("data")
     name = str(named_by(run.read_config(), "data")).rpartition(".")[2]
     root = data.get("root") if isinstance(data, dict) and isinstance(data.get("root"), str) else None

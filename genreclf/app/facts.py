@@ -1,4 +1,4 @@
-"""Collect what the top of the page says about the run."""
+"""Collect the facts about a run that the header of the page shows."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ PICTURES = "The model was trained on pictures of sound; your song is turned into
 
 
 def facts(run: RunDirectory, predictor: GenrePredictor) -> dict[str, Any]:
-    """Return the values for the template of the top: model, dataset, accuracy and warnings."""
+    """Return the values for the header's template, such as model, dataset, accuracy and warnings."""
     config = run.read_config()
     metrics: dict[str, Any] = {}
     try:
@@ -71,4 +71,4 @@ _PLAIN = {
     SYNTHETIC_ONLY: "The model was trained on computer-generated music only. It knows nothing about real songs, so its "
     "answers about them mean little."
 }
-"""Warnings of `GenrePredictor` in words for visitors."""
+"""Warnings of `genreclf.inference.predictor.GenrePredictor`, rephrased for visitors."""

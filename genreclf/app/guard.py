@@ -1,7 +1,7 @@
-"""Let the requests of the page's own script through, and refuse all others.
+"""Allow the requests that the page's own script makes, and refuse all others.
 
-Gradio answers many more requests than the page needs. It takes any path of this machine for a song, fetches what an
-address on the network holds, and reads as much, for as long, as a client likes to send.
+Gradio answers many more requests than the page needs. It accepts any path on the server as a song, fetches URLs that a
+client sends, and limits neither the size nor the duration of a request.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_JSON_BYTES = 2**16
-"""Of a request that is not an upload; the page's own have a few hundred."""
+"""Maximum size in bytes of a request that is not an upload; the page's own requests have a few hundred bytes."""
 
 DEEPEST_JSON = 20
-"""Lists and objects inside one another; the page's own go four deep."""
+"""Maximum nesting depth of lists and objects; the page's own requests have a depth of four."""
 
 FORM_BYTES = 2**16
-"""What an upload may have beside the song: boundaries, headers and the file's name."""
+"""Maximum size in bytes of an upload apart from the song: boundaries, headers and the file name."""
 
 PAUSE_S = 20.0
-"""How long a client may send nothing before its request is complete."""
+"""Longest pause in seconds while a request arrives."""
 
 JSON_S = 20.0
-"""How long a request that is not an upload may take to arrive."""
+"""Time limit in seconds for a request that is not an upload to arrive."""
 
 UPLOAD_S = 900.0
-"""How long an upload may take: 50 MB at half a megabit a second."""
+"""Time limit in seconds for an upload, enough for 50 MB at half a megabit per second."""
 
 UPLOAD = "/gradio_api/upload"
 
@@ -41,19 +41,19 @@ _READABLE = re.compile(
     r"|/gradio_api/(theme\.css|info|app_id|startup-events|upload_progress|queue/data|queue/status|login_check)"
     r"|/gradio_api/(heartbeat|call/analyze)/[\w-]+"
 )
-"""Addresses that may be read."""
+"""URL paths that may be read."""
 
 _FILE = "/gradio_api/file="
 
 _MOST_DIGITS = 15
-"""Of a length that is looked at."""
+"""Maximum number of digits of a content length; longer ones are refused without being parsed."""
 
 _POSTED = ("/gradio_api/queue/join", "/gradio_api/call/analyze", "/gradio_api/cancel", "/gradio_api/reset")
-"""Addresses that JSON may be sent to."""
+"""URL paths to which JSON may be sent."""
 
 
 class Refused(MultiPartException):
-    """A request that is not let through; gradio deletes the half of an upload that came before."""
+    """Raised for a request that is refused; gradio then deletes the part of an upload that has already arrived."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -61,12 +61,12 @@ class Refused(MultiPartException):
 
 
 class Guard:
-    """Refuses requests that the page does not make: other addresses, other files than uploads, too much, too slow.
+    """Middleware that refuses requests for other URLs or files than the page's, or that are too large or too slow.
 
     Args:
-        app: What is protected.
-        uploads: Folder of the uploads.
-        largest_song_bytes: The largest file that may be uploaded.
+        app: Application to protect.
+        uploads: Folder that holds the uploads.
+        largest_song_bytes: Maximum size of an uploaded file in bytes.
     """
 
     def __init__(self, app: ASGIApp, *, uploads: Path, largest_song_bytes: int) -> None:
@@ -75,7 +75,7 @@ class Guard:
         self.largest_upload_bytes = largest_song_bytes + FORM_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a refusal, or let the request through."""
+        """Pass the request on to the application, or answer with a refusal."""
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         if scope["type"] != "http":
@@ -87,10 +87,10 @@ class Guard:
         await self.app(scope, receive, send)
 
     async def _checked(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-        """Return a request as it is let through.
+        """Return a request in the form in which it is passed on.
 
         Raises:
-            Refused: It is not.
+            Refused: The request is not allowed.
         """
         path, headers = scope["path"], Headers(scope=scope)
         if scope["method"] in ("GET", "HEAD"):
@@ -115,18 +115,18 @@ class Guard:
             return scope, arriving
         value = await _json(arriving)
         self._check(value)
-        # What was checked is what gradio reads, whatever else the bytes could be taken for.
+        # Gradio gets the checked value, serialized anew, in case its parser would read the original bytes differently.
         return _resent(scope, receive, json.dumps(value).encode())
 
     def _check(self, value: Any) -> None:
-        """Check what was sent as JSON."""
+        """Check the JSON content of a request."""
         inputs = value.get("data", []) if isinstance(value, dict) else None
         if not isinstance(inputs, list) or not all(entry is None or isinstance(entry, dict) for entry in inputs):
             raise Refused(403, "Not what the page sends.")
         self._check_paths(value, DEEPEST_JSON)
 
     def _check_paths(self, value: Any, deepest: int) -> None:
-        """Check that each ``path`` is an upload."""
+        """Check that each ``path`` in nested JSON is an upload."""
         if not isinstance(value, dict | list):
             return
         if deepest == 0:
@@ -137,9 +137,9 @@ class Guard:
             self._check_paths(entry, deepest - 1)
 
     def _check_is_upload(self, path: object) -> None:
-        """Check that a path is that of a regular file in the folder of the uploads, wherever links lead.
+        """Check that a path, after resolving links, leads to a regular file in the folder of uploads.
 
-        The refusal is the same for a file elsewhere and for none, and nothing is looked up outside of the folder.
+        Nothing is looked up outside of the folder, and the refusal does not reveal whether a file exists elsewhere.
         """
         refusal = Refused(403, "Not a song that was uploaded here.")
         if not isinstance(path, str) or ".." in Path(path).parts:
@@ -160,7 +160,7 @@ def _media_type(headers: Headers) -> str:
 
 
 def _bounded(receive: Receive, *, largest_bytes: int, within_s: float) -> Receive:
-    """Return what receives a body that is neither too large nor too slow."""
+    """Return a receive function that raises `Refused` if the request body is too large or too slow."""
     clock = asyncio.get_running_loop().time
     until_s = clock() + within_s
     n_bytes, complete = 0, False
@@ -198,7 +198,7 @@ async def _json(receive: Receive) -> Any:
 
 
 def _resent(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
-    """Return a request with another body, of JSON."""
+    """Return the request with its body replaced by other JSON."""
     replaced = (b"content-type", b"content-length", b"transfer-encoding")
     headers = [(name, value) for name, value in scope["headers"] if name.lower() not in replaced]
     headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

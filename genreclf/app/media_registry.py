@@ -1,4 +1,4 @@
-"""The audio files that the page may play, and no others."""
+"""Register the audio files that the page may play, and only these."""
 
 import hashlib
 import secrets
@@ -13,17 +13,21 @@ from genreclf.errors import UnreadableTrack
 from genreclf.run_directory import atomic_path
 
 PLAYED_BY_BROWSERS = (".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".wave", ".webm")
-"""Suffixes of files that go to the browser as they are; all others are decoded first."""
+"""Suffixes of files that are sent to the browser unchanged; all other files are decoded first."""
 
 PLACES = 10_000
-"""Maximal number of files; the least recently used one is dropped first."""
+"""Maximum number of registered files; the least recently registered one is dropped first."""
 
 KEPT_S = 3600
-"""How long a song of a visitor, or a decoded copy, is kept."""
+"""Time in seconds for which a visitor's song or a decoded copy is kept."""
 
 
 class MediaRegistry:
-    """Maps audio files to URLs that do not reveal their paths, and decodes formats that browsers cannot play."""
+    """Registry that maps audio files to URLs that hide their paths, and decodes formats that browsers cannot play.
+
+    Args:
+        copies: Folder for decoded copies, which is created if needed.
+    """
 
     def __init__(self, *, copies: Path) -> None:
         self.copies = copies
@@ -33,10 +37,10 @@ class MediaRegistry:
         self._lock = Lock()
 
     def put(self, path: Path) -> str:
-        """Let a file be played.
+        """Register a file that the page may play.
 
         Returns:
-            Its address on the page's server.
+            URL path of the file on the page's server.
         """
         token = hashlib.blake2b(bytes(path), key=self._secret, digest_size=12).hexdigest()
         with self._lock:
@@ -47,7 +51,14 @@ class MediaRegistry:
         return f"/song/{token}"
 
     def playable(self, token: str) -> Path | None:
-        """Return a file that browsers play, decoded to FLAC if need be; None if there is none at this address."""
+        """Return the path of a registered file, or of a copy decoded to FLAC if browsers cannot play its format.
+
+        Args:
+            token: Last part of the URL path that `put` returned.
+
+        Returns:
+            The path; None if the file is not registered, no longer exists, or cannot be decoded.
+        """
         with self._lock:
             path = self._paths.get(token)
         if path is None or not path.is_file():
@@ -64,9 +75,9 @@ class MediaRegistry:
         return copy
 
     def clear_old(self) -> None:
-        """Delete copies that were made long ago."""
+        """Delete decoded copies that are older than `KEPT_S` seconds."""
         for copy in self.copies.iterdir():
-            with suppress(FileNotFoundError):  # another visitor's request clears as well
+            with suppress(FileNotFoundError):  # Another visitor's request may delete copies at the same time.
                 if time.time() - copy.stat().st_mtime > KEPT_S:
                     copy.unlink()
 

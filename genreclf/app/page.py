@@ -1,4 +1,4 @@
-"""The page itself: where a song is dropped or recorded, and where the answer appears."""
+"""Build the web page, on which a visitor uploads or records a song and sees the result."""
 
 import html
 from collections.abc import Callable
@@ -16,13 +16,19 @@ from genreclf.plots.style import genre_color
 HERE = Path(__file__).parent
 
 AT_ONCE = 2
-"""Visitors that are answered at the same time; the others queue."""
+"""Number of requests that are answered at the same time; further ones wait in a queue."""
 
 FONTS = ("system-ui", "sans-serif")
 
 
 def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> gradio.Blocks:
-    """Return the page; for the `facts` of its head, see `genreclf.app.facts`."""
+    """Return the page.
+
+    Args:
+        song_page: Answers the requests of visitors.
+        examples: Example songs of the page.
+        facts: Values for the header of the page; see `genreclf.app.facts`.
+    """
 
     def analyze(path: str | None) -> tuple[str, None]:
         if path is None:
@@ -76,7 +82,7 @@ def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> g
 
 
 def css(examples: Examples) -> str:
-    """Return the style of the page, in which the button of an example has the color of its genre."""
+    """Return the style sheet of the page, in which the button of each example has the color of the example's genre."""
     dots = "".join(
         f".g-example-{number}::before {{ background: {genre_color(entry.genre)}; }}\n"
         if entry.genre is not None
@@ -87,7 +93,7 @@ def css(examples: Examples) -> str:
 
 
 def theme() -> gradio.themes.Base:
-    """Return a look whose fonts are those of the visitor's system."""
+    """Return a theme that uses the fonts of the visitor's system."""
     default = gradio.themes.Default(primary_hue="indigo", neutral_hue="slate", font=FONTS, font_mono=("monospace",))
-    # The default's gray is too pale on white for small words (WCAG 2 asks for a contrast of 4.5).
+    # The default gray is too pale for small text on white (WCAG 2 requires a contrast of 4.5).
     return default.set(body_text_color_subdued="*neutral_500")

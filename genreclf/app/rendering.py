@@ -1,4 +1,4 @@
-"""The parts of the page as HTML; everything that comes from a file's name is escaped by the templates."""
+"""Render the parts of the page as HTML; the templates escape all text, such as file names."""
 
 import base64
 import io
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from genreclf.recommend import Recommendation
 
 MOMENTS = 1000
-"""Steps at most of the timeline that a browser draws."""
+"""Maximum number of steps of the timeline that a browser draws."""
 
 CHANGES = 6
-"""Changes of genre that are told in words."""
+"""Maximum number of stretches of one genre that are described in words."""
 
 DOUBTS = {
     "unsure": ("Not sure", "The genre below is only the best guess, more likely wrong than right."),
     "changing": ("It changes", "The model hears different genres at different times."),
 }
-"""What is said of a prediction that is not sure, by `Prediction.certainty`: in two words, and why."""
+"""Short warning and explanation for each `genreclf.inference.prediction.Prediction.certainty` that needs them."""
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -39,17 +39,17 @@ _LABEL_HEIGHT = 0.12
 
 
 def message_html(sentence: str, hint: str = "") -> str:
-    """Return what a visitor is told where a song cannot be used: why not, and what would go well."""
+    """Return the message for a visitor whose song cannot be used: the reason, and a hint on what would work."""
     return _template("message").render(sentence=sentence, hint=hint)
 
 
 def header_html(facts: Mapping[str, Any], *, has_library: bool = False) -> str:
-    """Return the head of the page; see `genreclf.app.facts`."""
+    """Return the header of the page, given the values of `genreclf.app.facts`."""
     return _template("header").render(facts, has_library=has_library)
 
 
 def welcome_html(genres: Sequence[str], *, has_library: bool = False) -> str:
-    """Return what stands in place of an answer before there is one: what will come, and the genres of the model."""
+    """Return the content shown before the first answer: a preview of an answer, and the genres of the model."""
     colors = [genre_color(genre) for genre in genres]
     preview = [*colors[1:], *[OTHERS] * 3][:3]
     return _template("welcome").render(
@@ -65,7 +65,15 @@ def answer_html(
     similar: "Sequence[tuple[Recommendation, str | None]]",
     without_library: str,
 ) -> str:
-    """Return all that is shown of a song, with the addresses of its sound and of that of songs like it."""
+    """Return the answer for a song.
+
+    Args:
+        prediction: Prediction for the song.
+        name: Name of the song for display.
+        player: URL of the song's audio.
+        similar: Recommended songs, each with the URL of its audio, or None if it cannot be played.
+        without_library: Text that is shown if there are no recommended songs.
+    """
     return _template("answer").render(
         name=name,
         player=player,
@@ -88,7 +96,7 @@ def answer_html(
 
 
 def course_of(prediction: Prediction) -> str:
-    """Say in words how the most probable genre changes."""
+    """Describe in words how the most probable genre changes over time."""
     stretches = prediction.timeline.stretches()
     if len(stretches) == 1:
         return f"Mostly {stretches[0][1]} from beginning to end."
@@ -98,7 +106,7 @@ def course_of(prediction: Prediction) -> str:
 
 
 def timeline_data(prediction: Prediction) -> dict[str, Any]:
-    """Return what the browser draws: the shares of each genre between edges in seconds, and the colors of the bands."""
+    """Return the data that the browser draws: edges in seconds, genre shares between them, and the colors of bands."""
     edges_s, shares = prediction.timeline.shares()
     drawn = bands(_shares(prediction), shares)
     if len(shares) > MOMENTS:
@@ -119,7 +127,7 @@ def _shares(prediction: Prediction) -> dict[str, float]:
 
 
 def _picture(spectrogram_db: NDArray[np.float32]) -> str:
-    """Return a spectrogram ``(mel, column)`` as the address of a picture that it holds itself."""
+    """Return a spectrogram ``(mel, column)`` as an image in a data URL."""
     from matplotlib import colormaps
     from PIL import Image
 
@@ -131,7 +139,7 @@ def _picture(spectrogram_db: NDArray[np.float32]) -> str:
 
 
 def _frequencies(prediction: Prediction) -> list[tuple[str, str]]:
-    """Return round frequencies and where they lie, in % of the picture's height; no two too near to be read."""
+    """Return position, in % of the image's height, and label of round frequencies, far enough apart to be legible."""
     places, labels = mel_ticks(len(prediction.spectrogram_db), prediction.range_hz)
     found: list[tuple[float, str]] = []
     for height, label in zip((places + 0.5) / len(prediction.spectrogram_db), labels, strict=True):
@@ -146,7 +154,7 @@ def _ticks_s(duration_s: float) -> list[float]:
 
 
 def _kept(words: str) -> str:
-    """Return words in which no "%" is left alone on a line."""
+    """Return a text in which a line cannot break before a "%"."""
     return words.replace(" %", f"{NBSP}%")
 
 

@@ -1,4 +1,4 @@
-"""Serve the page, the songs that it plays, and the run's report."""
+"""Serve the page, the songs that the page plays, and the run's report."""
 
 import os
 import socket
@@ -46,16 +46,17 @@ def serve(
     """Serve the page of a run until the process is interrupted.
 
     Args:
-        run: The run directory.
-        host: Address to listen at; the default is reached from this machine alone.
-        port: Port to listen at; 0 takes a free one.
-        songs: Folder of the example songs; None takes some of the run's dataset, see `Examples.of_run`.
-        library: Of the songs that are recommended.
-        without_library: Said in their place where there is none.
-        limits: What a visitor may send.
-        device: Where the network computes, see `find_device`.
-        trust: Modules whose model classes the run may name.
-        ready: Called with the page's address once it listens.
+        run: Run directory.
+        host: Address to listen on; the default can be reached only from the same machine.
+        port: Port to listen on; 0 chooses a free port.
+        songs: Folder of example songs; None takes them from the run's dataset, see
+            `genreclf.app.examples.Examples.of_run`.
+        library: Library from which similar songs are recommended; None recommends none.
+        without_library: Text that is shown if there are no recommended songs.
+        limits: Maximum size and length of a visitor's song; None uses the defaults.
+        device: Device on which the network computes, see `genreclf.devices.find_device`.
+        trust: Modules from which the run may load model classes.
+        ready: Function that is called with the page's URL once the server listens.
 
     Raises:
         UserError: The run cannot be loaded, the folder holds no songs, or the port is taken.
@@ -66,7 +67,7 @@ def serve(
     limits = limits or Limits()
     listening = listening_at(host, port)
     with listening, tempfile.TemporaryDirectory(prefix="genreclf-app-") as temporary:
-        # Read when gradio is imported.
+        # Gradio reads these variables when it is imported.
         uploads = Path(temporary, "uploads")
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(uploads)}
         examples = (
@@ -87,7 +88,7 @@ def serve(
 
 
 def http_server(app: "FastAPI") -> "Server":
-    """Return what serves a page over HTTP/1.1, without patience for half a request."""
+    """Return a server of the page for HTTP/1.1, which closes connections with incomplete requests."""
     from uvicorn import Config, Server
 
     from genreclf.app.connections import ImpatientProtocol
@@ -104,10 +105,15 @@ def application(
     uploads: Path,
     hosts: tuple[str, ...] | None = None,
 ) -> "FastAPI":
-    """Return the page with its addresses.
+    """Return the web application with the page, its songs and the report.
 
-    Gradio keeps what visitors send in `uploads`, its ``GRADIO_TEMP_DIR``. The page may be called by the names in
-    `hosts`; None allows any.
+    Args:
+        run: Run directory.
+        song_page: Answers the requests of visitors.
+        examples: Example songs of the page.
+        facts: Values for the header of the page; see `genreclf.app.facts`.
+        uploads: Folder in which gradio stores uploads, its ``GRADIO_TEMP_DIR``.
+        hosts: Host names under which the page may be requested; None allows any.
     """
     import gradio
     from fastapi import FastAPI, HTTPException
@@ -121,7 +127,7 @@ def application(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, uploads=uploads, largest_song_bytes=largest_song_bytes)
     if hosts is not None:
-        # A foreign page could otherwise have its name lead here.
+        # Otherwise another website could point its own host name at this server (DNS rebinding).
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
 
     @app.get("/song/{token}")
@@ -166,7 +172,11 @@ def application(
 
 
 def listening_at(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; raise `UserError` if it cannot, as where the port is taken."""
+    """Return a listening socket.
+
+    Raises:
+        UserError: The socket cannot listen, for example because the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

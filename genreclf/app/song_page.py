@@ -1,4 +1,4 @@
-"""Turn a song into the HTML that the page shows of it."""
+"""Predict a song and render the result as HTML for the page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,31 +20,36 @@ SIMILAR = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Size and length up to which a visitor may send a song."""
+    """Maximum size and length of a visitor's song."""
 
     megabytes: float = VISITORS_SONG_MB
-    """Size of a file, in MB of 10^6 bytes."""
+    """Maximum size of a file, in MB of 10^6 bytes."""
     minutes: float = VISITORS_SONG_MIN
-    """Length of a song."""
+    """Maximum length of a song, in minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SongPage:
-    """Predicts the genres of songs and returns the result as HTML; several visitors may use it at once."""
+    """Predicts the genres of songs and renders the results as HTML; several threads may use it at the same time."""
 
     predictor: GenrePredictor
-    """Predicts the genres."""
+    """Predictor of the genres."""
     library: "Library | None"
-    """Holds the songs that are recommended; None if the run has none."""
+    """Library from which similar songs are recommended; None if the run has none."""
     without_library: str
-    """What is said in place of the songs then."""
+    """Text that is shown if there are no recommended songs; empty for a default text."""
     media: MediaRegistry
-    """The files that the page may play."""
+    """Registry of the files that the page may play."""
     limits: Limits
-    """What a visitor may send."""
+    """Maximum size and length of a visitor's song."""
 
     def answer(self, path: Path, name: str) -> str:
-        """Return a song's genres and the songs like it as HTML, or the sentence that says why there are none."""
+        """Return a song's genres and similar songs as HTML, or a message on why the song cannot be used.
+
+        Args:
+            path: Path of the audio file.
+            name: Name of the song for display.
+        """
         name = printable(name)
         try:
             self._check(path)
@@ -73,7 +78,7 @@ class SongPage:
         return message_html(sentence, f"Choose an MP3, FLAC, OGG or WAV file of at most {size}.")
 
     def _check(self, path: Path) -> None:
-        """Read a song once from end to end: the limits hold before anything is computed."""
+        """Check size and length of a song by decoding it before prediction; raise `UnreadableTrack` if too large."""
         check_is_file(path)
         if path.stat().st_size > self.limits.megabytes * 1e6:
             raise UnreadableTrack(f"it is larger than {self.limits.megabytes:g} MB")

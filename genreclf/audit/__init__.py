@@ -1,1 +1,1 @@
-"""Look for what is wrong with a dataset: repeats, shared artists, damaged sound, doubtful labels."""
+"""Check a dataset for problems: repeats, artists in several subsets, damaged sound and doubtful labels."""

@@ -1,4 +1,4 @@
-"""Find artists that can make a split leak: in several subsets, in joint credits, or under several spellings."""
+"""Find artists that can make a split leaky: those in several subsets, in joint credits, or with several spellings."""
 
 import re
 import unicodedata
@@ -17,30 +17,30 @@ class SharedArtist:
     """An artist, or a set of repeats, in more than one subset of a split."""
 
     name: str
-    """The artist, or the first track of the set."""
+    """Name of the artist, or id of the first track of the set of repeats."""
     tracks: Mapping[str, int]
-    """Number of tracks by subset."""
+    """Number of tracks in each subset, by its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointCredit:
-    """A credit to several artists, of whom at least one has tracks of their own."""
+    """A credit to several artists, at least one of whom also has tracks of their own."""
 
     credit: str
-    """The artist as it stands."""
+    """Credit as it appears in the dataset, in lower case."""
     parts: tuple[str, ...]
-    """Whom it names, separated."""
+    """Names of the individual artists in the credit."""
     tracks: tuple[str, ...]
     """Ids of the tracks with this credit."""
 
 
 def shared_artists(tracks: Iterable[Track], split: Split) -> list[SharedArtist]:
-    """Return the artists of whom several subsets hold tracks, those of most tracks first."""
+    """Return the artists with tracks in several subsets, sorted by decreasing number of tracks."""
     return _shared({track.id: credited(track.artist) for track in tracks}, split)
 
 
 def shared_repeats(sets: Iterable[Sequence[str]], split: Split) -> list[SharedArtist]:
-    """Return the sets of repeats of which several subsets hold tracks."""
+    """Return the sets of repeats with tracks in several subsets, sorted by decreasing number of tracks."""
     return _shared({track: (same[0],) for same in sets for track in same}, split)
 
 
@@ -55,7 +55,7 @@ def _shared(names_of: Mapping[str, Sequence[str]], split: Split) -> list[SharedA
 
 
 def joint_credits(tracks: Iterable[Track]) -> list[JointCredit]:
-    """Return the artists that name another artist of the dataset among several, without a semicolon between them."""
+    """Return credits that join several names without semicolons, at least one of which is an artist of the dataset."""
     tracks_of: dict[str, list[str]] = {}
     for track in tracks:
         for name in credited(track.artist):
@@ -69,7 +69,7 @@ def joint_credits(tracks: Iterable[Track]) -> list[JointCredit]:
 
 
 def spellings(tracks: Iterable[Track]) -> list[tuple[str, ...]]:
-    """Return sets of artists that differ in accents, punctuation, spaces or a leading article alone."""
+    """Return sets of artist names that differ only in accents, punctuation, spaces or a leading "the"."""
     by_key: dict[str, set[str]] = {}
     for track in tracks:
         for name in credited(track.artist):
@@ -83,10 +83,19 @@ def artist_file(
     joint: Iterable[JointCredit],
     spelled: Iterable[Sequence[str]],
 ) -> str:
-    """Return a file of artists, see `genreclf.datasets.identity.read_artists`, that keeps what belongs together.
+    """Return the text of a file of artists with which grouped splits keep related tracks together.
 
-    Joint credits are separated by semicolons, an artist has one spelling, and tracks that repeat each other share an
-    artist of their own, named after the first.
+    In the file, joint credits are separated by semicolons, each artist has one spelling, and tracks that repeat each
+    other share an additional artist that is named after the first track.
+
+    Args:
+        tracks: Tracks of the dataset.
+        repeats: Sets of track ids that repeat each other.
+        joint: Joint credits, see `joint_credits`.
+        spelled: Sets of spellings of one artist, see `spellings`.
+
+    Returns:
+        CSV text, which `genreclf.datasets.identity.read_artists` reads.
     """
     parts_of = {credit.credit: credit.parts for credit in joint}
     spelling_of = {name: names[0] for names in spelled for name in names}

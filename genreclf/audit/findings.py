@@ -1,4 +1,4 @@
-"""Examine a dataset and gather all findings."""
+"""Audit a dataset and collect all findings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,68 +16,68 @@ from genreclf.experiment.corpus import Corpus, load_corpus
 from genreclf.splits.base import Split
 
 CLIPPED = 1e-3
-"""Share of a track's samples from which it counts as clipped."""
+"""Lowest share of clipped samples at which a track is flagged as clipped."""
 
 SILENCE_S = 1.0
-"""Length of a silence from which it counts."""
+"""Shortest silence, in seconds, that is flagged."""
 
 LENGTH_TOLERANCE = 0.05
-"""How far a track's length may lie from the median, as a fraction, where nearly all tracks are as long."""
+"""Largest deviation of a track's length from the median, as a fraction of the median, that is not flagged."""
 
 SAME_LENGTH = 0.9
-"""Share of the tracks that must be about as long as the median before others are told of."""
+"""Share of the tracks that must have about the median length for deviating lengths to be flagged."""
 
 NARROW = 0.6
-"""Share of the median band edge below which a track counts as narrow."""
+"""Fraction of the median band edge below which a track is flagged as narrow."""
 
 RATE_OF_COMPUTED = 22050
-"""Sample rate in Hz at which tracks without a file are measured."""
+"""Sample rate in Hz at which tracks without a file, such as synthetic ones, are measured."""
 
 Progress = Callable[[Sequence[int], str], Iterable[int]]
-"""Goes through the steps of some work, whose name it is given."""
+"""Function that iterates over the steps of a task and shows the progress; called with the steps and the task's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What was found in a dataset."""
+    """Findings of the audit of a dataset."""
 
     name: str
     """Short name of the dataset."""
     tracks: tuple[Track, ...]
-    """All tracks."""
+    """All tracks of the dataset."""
     sounds: Mapping[str, Sound]
-    """What was measured of each readable track, by its id."""
+    """Measurements of each readable track, by track id."""
     unreadable: Mapping[str, str]
-    """Why a track cannot be read, by its id."""
+    """Reason why a track cannot be read, by track id."""
     repeats: tuple[repeats.Repeat, ...]
-    """Pairs that repeat each other."""
+    """Pairs of tracks that repeat each other."""
     split: Split | None
-    """The split at hand; None if the tracks cannot be split that way."""
+    """Split of the configuration; None if the tracks cannot be split that way."""
     split_problem: str
-    """Why not."""
+    """Reason why the tracks cannot be split; empty if they can."""
     joint: tuple[artists.JointCredit, ...]
-    """See `genreclf.audit.artists.joint_credits`."""
+    """Joint credits without semicolons; see `genreclf.audit.artists.joint_credits`."""
     spellings: tuple[tuple[str, ...], ...]
-    """See `genreclf.audit.artists.spellings`."""
+    """Sets of spellings of one artist; see `genreclf.audit.artists.spellings`."""
     suspects: tuple[labels.Suspect, ...] | None
     """Tracks whose genre may be wrong; None if no predictions were given."""
     predicted: int
-    """For how many tracks there were predictions."""
+    """Number of tracks for which there were predictions."""
     runs: int
-    """Of how many runs."""
+    """Number of runs whose predictions were used."""
     warnings: tuple[str, ...]
-    """What a user should know about the dataset."""
+    """Warnings about the dataset for the user."""
     is_audio: bool
-    """Whether tracks have samples, and not pictures alone."""
+    """Whether the dataset has audio samples, not only images."""
 
     @cached_property
     def by_id(self) -> dict[str, Track]:
-        """The tracks by id."""
+        """Tracks of the dataset, by id."""
         return {track.id: track for track in self.tracks}
 
     @cached_property
     def repeat_sets(self) -> list[list[str]]:
-        """Sets of tracks that repeat each other, directly or through others."""
+        """Sets of ids of tracks that repeat each other, directly or through other tracks."""
         marks: dict[str, list[str]] = {}
         for repeat in self.repeats:
             for track in repeat.tracks:
@@ -86,22 +86,22 @@ class Findings:
 
     @property
     def repeats_of_several_genres(self) -> list[list[str]]:
-        """Sets of repeats that bear different genres."""
+        """Sets of repeats whose tracks have different genres."""
         return [same for same in self.repeat_sets if len({self.by_id[track].genre for track in same}) > 1]
 
     @cached_property
     def shared_artists(self) -> list[artists.SharedArtist]:
-        """Artists in several subsets."""
+        """Artists with tracks in several subsets of the split."""
         return artists.shared_artists(self.tracks, self.split) if self.split else []
 
     @cached_property
     def shared_repeats(self) -> list[artists.SharedArtist]:
-        """Sets of repeats in several subsets."""
+        """Sets of repeats with tracks in several subsets of the split."""
         return artists.shared_repeats(self.repeat_sets, self.split) if self.split else []
 
     @cached_property
     def subset_of(self) -> dict[str, str]:
-        """The subsets that hold a track, by its id."""
+        """Names of the subsets that contain a track, separated by spaces, by track id."""
         found: dict[str, list[str]] = {}
         for subset, segments in self.split.subsets.items() if self.split else ():
             for track in sorted({segment.track_id for segment in segments}):
@@ -110,7 +110,7 @@ class Findings:
 
     @cached_property
     def flags(self) -> dict[str, list[str]]:
-        """What is odd about the sound of each track, in a few words each, by its id."""
+        """Short descriptions of the sound problems of each track that has any, by track id."""
         lengths = [sound.duration_s for sound in self.sounds.values()]
         edges = [sound.band_edge for sound in self.sounds.values()]
         usual_s, usual_edge = (median(lengths), median(edges)) if self.sounds else (0.0, 0.0)
@@ -134,7 +134,7 @@ class Findings:
 
     @cached_property
     def known_repeats(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Pairs of GTZAN's known repeats among the tracks: those that were found, and those that were missed."""
+        """Pairs of GTZAN's known repeats among the tracks: first those that were found, then those that were missed."""
         set_of = {track: i for i, same in enumerate(self.repeat_sets) for track in same}
         pairs = [
             (one, other)
@@ -148,12 +148,15 @@ class Findings:
 
 
 def examine(config: Config, runs: Sequence[str], progress: Progress) -> Findings:
-    """Examine the dataset of a configuration; what is wrong with one track never stops it.
+    """Audit the dataset of a configuration; a problem with one track never stops the audit.
 
-    The test predictions of finished runs judge the genres.
+    Args:
+        config: Configuration that names the dataset, the features and the split.
+        runs: Finished runs whose test predictions are used to find doubtful genres; may be empty.
+        progress: Function that shows the progress, see `Progress`.
 
     Raises:
-        UserError: No track can be read, or a run is of no use.
+        UserError: No track can be read, or the predictions of a run cannot be used.
     """
     judged = labels.read_out_of_fold(runs) if runs else None
     corpus = load_corpus(replace(config, clips=replace(config.clips, skip_unreadable=True)))
@@ -186,7 +189,7 @@ def examine(config: Config, runs: Sequence[str], progress: Progress) -> Findings
 
 
 def artists_in(tracks: Iterable[Track]) -> int:
-    """Return how many artists are known."""
+    """Return the number of different artists who are credited for the tracks."""
     return len({name for track in tracks for name in credited(track.artist)})
 
 

@@ -1,8 +1,9 @@
-"""Find tracks whose genre may be wrong, by the predictions of models that did not train on them.
+"""Find tracks whose genre may be wrong, by the predictions of models that were not trained on these tracks.
 
 Confident learning (C. Northcutt, L. Jiang and I. Chuang, "Confident learning: estimating uncertainty in dataset
-labels", Journal of Artificial Intelligence Research 70, 2021): a track is suspected where the probability of another
-genre reaches the mean probability that this other genre has on the tracks that bear it.
+labels", Journal of Artificial Intelligence Research 70, 2021): a genre is a candidate for a track if its predicted
+probability reaches its mean probability on the tracks that are labeled with it. A track is suspected if the most
+probable candidate differs from its label.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,22 +21,27 @@ class Suspect:
     """A track whose label is doubtful, because models predict another genre."""
 
     track: str
-    """Its id."""
+    """Id of the track."""
     genre: str
-    """The genre it bears."""
+    """Genre with which the track is labeled."""
     probability: float
-    """What the models give that genre."""
+    """Predicted probability of the labeled genre."""
     other: str
-    """The genre they find instead."""
+    """Genre that the models predict instead."""
     other_probability: float
-    """What they give that."""
+    """Predicted probability of the other genre."""
 
 
 def read_out_of_fold(runs: Iterable[str]) -> TrackPredictions:
-    """Return the mean test predictions of finished runs, such as the folds of ``split=artist_folds``.
+    """Return the test predictions of finished runs, such as the folds of ``split=artist_folds``.
+
+    Probabilities of a track that several runs tested are averaged.
+
+    Args:
+        runs: Run directories.
 
     Raises:
-        UserError: One has no predictions, is LEAKY, or knows other genres than the first.
+        UserError: A run is not finished, has no predictions, is LEAKY, or has other genres than the first run.
     """
     genres: tuple[str, ...] = ()
     genre_of: dict[str, str] = {}
@@ -64,7 +70,12 @@ def read_out_of_fold(runs: Iterable[str]) -> TrackPredictions:
 
 
 def label_suspects(predictions: TrackPredictions, genre_of: Mapping[str, str]) -> list[Suspect]:
-    """Return the suspected tracks, the most doubtful first, of those with a known genre."""
+    """Return the tracks whose genre is doubtful, the most doubtful first.
+
+    Args:
+        predictions: Predictions of models that were not trained on the tracks.
+        genre_of: Labeled genre by track id; tracks whose genre the models do not know are ignored.
+    """
     rows = [row for row, track in enumerate(predictions.track_ids) if genre_of.get(track) in predictions.genres]
     if not rows:
         return []

@@ -1,8 +1,8 @@
-"""Find tracks that repeat each other: exactly, or nearly, as in another encoding, level or cut of one recording.
+"""Find tracks that repeat each other: exactly, or nearly, as in another encoding, level or cut of the same recording.
 
-Near repeats are found by a fingerprint of the log-mel: in 32 bands, every 0.15 s, the level above its mean over three
-seconds and over the bands. What a filter, a gain or an encoder changes for the whole track drops out. Two tracks are
-compared by the correlation of their fingerprints at the best shift in time, over what overlaps.
+Near repeats are found by fingerprints of the log-mel spectrogram: the levels in 32 bands, about every 0.155 s, minus
+their mean over three seconds and minus the mean over the bands. This removes changes to the whole track by filters,
+gains or encoders. Two tracks are compared by the correlation of their overlapping fingerprints at the best time shift.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,26 +20,26 @@ from genreclf.audio.log_mel import FeatureSpec
 BANDS = 32
 HOP_S = 0.155
 LOCAL_S = 3.0
-"""The mean level of so many seconds is taken off."""
+"""Length in seconds of the moving average that is subtracted from the levels."""
 
 LONGEST_S = 120.0
-"""Of longer tracks, so many seconds in the middle are compared."""
+"""Maximum length in seconds that is compared; of longer tracks, only the middle is used."""
 
 LEAST_OVERLAP = 0.5
-"""By what fraction of the shorter one two tracks overlap at least when they are compared."""
+"""Smallest overlap at which two tracks are compared, as a fraction of the shorter track."""
 
 LEAST_ENERGY = 0.1
-"""The same for the energy of their fingerprints."""
+"""Smallest fraction of the energy of each fingerprint that must lie in the overlap."""
 
 ALL_PAIRS = 1024
-"""Of up to so many tracks, every one is compared with all others."""
+"""Largest number of tracks for which each track is compared with all others."""
 
 CANDIDATES = 256
-"""Of more, with so many others, those of the most similar mean spectrum."""
+"""In larger datasets, number of tracks with similar mean and spread of the spectrum with which a track is compared."""
 
 THRESHOLD = 0.4
-"""Correlation of near repeats. Of GTZAN's pairs of tracks, 64 reach it, all of them the same song; the next is at 0.32,
-and most lie below 0.15."""
+"""Lowest correlation of near repeats. In GTZAN, 64 pairs of tracks reach this correlation, and both tracks of each are
+the same song; the next pair has a correlation of 0.32, and most pairs lie below 0.15."""
 
 _COMPARED_AT_ONCE = 256
 
@@ -49,17 +49,21 @@ class Repeat:
     """Two tracks that repeat each other."""
 
     tracks: tuple[str, str]
-    """Their ids, sorted."""
+    """Ids of the two tracks, sorted."""
     exact: bool
-    """Whether all samples or pixels are equal."""
+    """Whether all samples or pixels of the tracks are equal."""
     similarity: float = 1.0
-    """The correlation of their fingerprints, 1 for exact repeats."""
+    """Correlation of the tracks' fingerprints; 1 for exact repeats."""
     shift_s: float = 0.0
-    """How many seconds later in the second track the same music begins."""
+    """Number of seconds by which the same music occurs later in the second track than in the first."""
 
 
 def exact_repeats(digests: Mapping[str, str]) -> list[Repeat]:
-    """Return all pairs of tracks with equal digests, by the digest of each track id."""
+    """Return all pairs of tracks with equal digests.
+
+    Args:
+        digests: Digest of each track's content, by track id.
+    """
     sets: dict[str, list[str]] = {}
     for track, digest in sorted(digests.items()):
         sets.setdefault(digest, []).append(track)
@@ -73,9 +77,12 @@ def near_repeats(
     *,
     progress: Callable[[Sequence[int], str], Iterable[int]] = lambda steps, _: steps,
 ) -> list[Repeat]:
-    """Return pairs of tracks whose fingerprints correlate by `THRESHOLD` or more.
+    """Return the pairs of tracks whose fingerprints have a correlation of at least `THRESHOLD`, the highest first.
 
-    A function for each track returns its quantized log-mel ``(mel, frame)``.
+    Args:
+        spectrograms: For each track id, a function that returns the quantized log-mel spectrogram ``(mel, frame)``.
+        spec: Feature settings of the spectrograms.
+        progress: Function that iterates over steps and shows the progress; called with the steps and a task name.
     """
     ids = sorted(spectrograms)
     if len(ids) < 2:
@@ -101,7 +108,10 @@ def near_repeats(
 
 
 def fingerprint(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> Tensor:
-    """Return the fingerprint ``(band, frame)`` of a quantized log-mel ``(mel, frame)``."""
+    """Return the fingerprint ``(band, frame)`` of a quantized log-mel spectrogram ``(mel, frame)``.
+
+    A frame of the fingerprint is about 0.155 s long.
+    """
     levels = _bands(log_mel_q[:, _compared(log_mel_q, spec)], spec)
     columns = max(1, round(levels.shape[1] / (HOP_S * spec.frames_per_second)))
     edges = np.linspace(0, levels.shape[1], columns + 1).astype(int)[:-1]
@@ -116,14 +126,14 @@ def fingerprint(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> Tensor:
 
 
 def _compared(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> slice:
-    """Return which frames of a quantized log-mel ``(mel, frame)`` are compared."""
+    """Return the range of frames of a quantized log-mel spectrogram ``(mel, frame)`` that are compared."""
     frames = round(LONGEST_S * spec.frames_per_second)
     start = max(0, (log_mel_q.shape[1] - frames) // 2)
     return slice(start, start + frames)
 
 
 def _bands(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> NDArray[np.float64]:
-    """Return levels in dB, ``(band, frame)``."""
+    """Return the mean level of the mel bands in each of `BANDS` wider bands, in dB, shape ``(band, frame)``."""
     edges = np.linspace(0, len(log_mel_q), min(BANDS, len(log_mel_q)) + 1).astype(int)
     sums = np.add.reduceat(log_mel_q.astype(np.float64), edges[:-1], axis=0)
     levels: NDArray[np.float64] = sums / np.diff(edges)[:, None] * spec.step_db
@@ -131,14 +141,14 @@ def _bands(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> NDArray[np.floa
 
 
 def _summary(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> NDArray[np.float32]:
-    """Return what is alike in near repeats, whatever the shift: mean spectrum and spread of each band, in dB."""
+    """Return features that are similar in near repeats, whatever the shift: mean and spread of each band, in dB."""
     levels = _bands(log_mel_q, spec)
     means = levels.mean(axis=1)
     return np.concatenate([means - means.mean(), levels.std(axis=1)]).astype(np.float32)
 
 
 def _candidates(summaries: Tensor) -> list[Tensor]:
-    """Return for each track the later ones that it is compared with."""
+    """Return, for each track, the indices of the later tracks with which it is compared."""
     count = len(summaries)
     if count <= ALL_PAIRS:
         return [torch.arange(i + 1, count) for i in range(count)]
@@ -153,7 +163,7 @@ def _candidates(summaries: Tensor) -> list[Tensor]:
 
 
 class _Spectra:
-    """Correlates fingerprints over all shifts at once, by their Fourier transforms over time."""
+    """Computes correlations of fingerprints at all time shifts at once with the Fourier transform."""
 
     def __init__(self, prints: Sequence[Tensor]) -> None:
         self.prints = prints
@@ -162,13 +172,13 @@ class _Spectra:
         self.of = lru_cache(maxsize=ALL_PAIRS)(self._of)
 
     def _of(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the transforms of a fingerprint ``(band, frequency)``, of its energy, and of where it lies."""
+        """Return the Fourier transforms of a fingerprint, of its energy, and of the mask of its frames."""
         values = functional.pad(self.prints[i], (0, self.size - self.prints[i].shape[1]))
         inside = (torch.arange(self.size) < self.prints[i].shape[1]).float()
         return torch.fft.rfft(values), torch.fft.rfft(values.square().sum(dim=0)), torch.fft.rfft(inside)
 
     def correlations(self, one: int, others: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the largest correlation over all shifts that overlap enough, and the shift in frames, ``(other,)``."""
+        """Return the largest correlation over all shifts with enough overlap, and the shift in frames, ``(other,)``."""
         spectrum, energy, inside = (part.conj() for part in self.of(one))
         spectra, energies, insides = (torch.stack(parts) for parts in zip(*map(self.of, others), strict=True))
         product, energy_one, energy_other, overlap = torch.fft.irfft(
@@ -179,7 +189,7 @@ class _Spectra:
         )
         lengths = torch.tensor([min(self.prints[one].shape[1], self.prints[i].shape[1]) for i in others])
         totals = torch.stack([self.prints[i].square().sum() for i in others])[:, None]
-        # Where next to nothing of a track sounds in the overlap, rounding errors would decide.
+        # If the overlap held almost none of a track's energy, rounding errors would dominate the correlation.
         sounds = (energy_one > LEAST_ENERGY * self.prints[one].square().sum()) & (energy_other > LEAST_ENERGY * totals)
         is_long = overlap >= LEAST_OVERLAP * lengths[:, None] - 0.5
         scale = (energy_one * energy_other).clamp(min=1e-6).sqrt()

@@ -1,4 +1,4 @@
-"""Write what was found: a report, a table of all tracks, the pairs that repeat each other, and a file of artists."""
+"""Write the findings: a report, a table of all tracks, a table of repeats, and a file of artists."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,14 +15,18 @@ from genreclf.run_directory import atomic_write_text, sentence_when_full
 from genreclf.splits.base import SUBSET_NAMES
 
 ROWS = 40
-"""Rows of a table in the report; the CSV files hold all."""
+"""Maximum number of rows of a table in the report; the CSV files hold all rows."""
 
 
 def write_audit(directory: Path, findings: Findings) -> list[Path]:
-    """Write all files into a folder, which is created if needed; return their paths, the report first.
+    """Write all files into a folder and return their paths, the report first.
+
+    Args:
+        directory: Folder for the files, which is created if needed.
+        findings: Findings to write.
 
     Raises:
-        OSError: They cannot be written.
+        OSError: The files cannot be written.
     """
     with sentence_when_full(directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -38,7 +42,7 @@ def write_audit(directory: Path, findings: Findings) -> list[Path]:
 
 
 def report(findings: Findings) -> str:
-    """Return the report in Markdown."""
+    """Return the report of the findings in Markdown."""
     found, missed = findings.known_repeats
     return render(
         "audit.md",
@@ -72,7 +76,7 @@ def report(findings: Findings) -> str:
 
 
 def summary(findings: Findings) -> list[tuple[str, str]]:
-    """Return what was looked for and how much of it was found, a line each."""
+    """Return the rows (finding, number) of the summary table."""
     exact = sum(repeat.exact for repeat in findings.repeats)
     lines: list[tuple[str, Any]] = [
         ("tracks", len(findings.tracks)),

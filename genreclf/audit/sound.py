@@ -13,16 +13,16 @@ from genreclf.datasets.base import AudioDataset, Track
 from genreclf.errors import UnreadableTrack
 
 SILENCE = 1e-4
-"""Samples below it are silence: 80 dB below full scale."""
+"""Amplitude below which samples count as silence, 80 dB below full scale."""
 
 FLAT_SAMPLES = 3
-"""So many samples in a row at a track's peak are clipped."""
+"""Smallest number of consecutive samples at a channel's peak that count as clipped."""
 
 BAND_EDGE_DB = 50.0
-"""Above the bandwidth, the mean spectrum lies so far below its peak."""
+"""Level below the peak of the mean spectrum, in dB, that frequencies above the band edge no longer reach."""
 
 CANCELING = -0.9
-"""Below this correlation, two channels largely cancel each other when they are averaged."""
+"""Correlation below which two channels largely cancel each other when they are averaged."""
 
 _WINDOW = 4096
 _WINDOWS = 256
@@ -33,25 +33,35 @@ class Sound:
     """Measurements of the sound of one track."""
 
     digest: str
-    """Equal for tracks that are the same sample by sample, or pixel by pixel."""
+    """Hash of the samples or pixels, equal for tracks that are exactly the same."""
     duration_s: float
     """Length in seconds."""
     silence_s: float
-    """Longest silence, in seconds."""
+    """Length of the longest silence, in seconds."""
     band_edge: float
-    """The highest frequency in Hz, or of a picture the highest mel band, that holds more than noise."""
+    """Highest frequency in Hz (for an image, index of the highest mel band) that holds more than noise."""
     sample_rate: int | None = None
-    """In Hz; None for pictures, as all below."""
+    """Sample rate in Hz; None for images."""
     channels: int | None = None
-    """Number of channels."""
+    """Number of channels; None for images."""
     clipped: float | None = None
-    """Share of the samples that are clipped, from 0 to 1."""
+    """Share of the samples that are clipped, from 0 to 1; None for images."""
     stereo: str | None = None
-    """``mono``, ``stereo``, or what is wrong with the channels: ``identical``, ``one silent``, ``canceling``."""
+    """``mono``, ``stereo``, or the problem of the channels: ``identical``, ``one silent``, ``canceling``; None for
+    images."""
 
 
 def measure_audio(dataset: AudioDataset, track: Track, sample_rate: int) -> Sound:
-    """Measure a track, its file or what the dataset computes at `sample_rate` Hz, or raise `UnreadableTrack`."""
+    """Measure the audio of a track.
+
+    Args:
+        dataset: Dataset that computes the waveform if the track has no file.
+        track: Track to measure.
+        sample_rate: Sample rate in Hz of a computed waveform; a file is measured at its own sample rate.
+
+    Raises:
+        UnreadableTrack: The file cannot be decoded, or the samples contain NaN or infinity.
+    """
     if track.path.is_file():
         waveforms, sample_rate = decode_channels(track.path)
     else:
@@ -73,7 +83,7 @@ def measure_audio(dataset: AudioDataset, track: Track, sample_rate: int) -> Soun
 
 
 def measure_picture(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> Sound:
-    """Measure a quantized log-mel ``(mel, frame)`` of a picture."""
+    """Measure the quantized log-mel spectrogram ``(mel, frame)`` of an image."""
     levels: NDArray[Any] = np.asarray(log_mel_q)
     digest = hashlib.sha256(f"{levels.shape}".encode())
     digest.update(np.ascontiguousarray(levels).data)
@@ -87,11 +97,11 @@ def measure_picture(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> Sound:
 
 
 def _clipped(waveforms: NDArray[np.float32]) -> float:
-    """Return the share of samples in flat runs at the peak, which is full scale at most, of each channel."""
+    """Return the share of samples in runs at the peak of their channel, or at full scale if the peak exceeds it."""
     flat = 0
     for waveform in np.abs(waveforms):
         peak = min(1.0, float(waveform.max(initial=0.0)))
-        at_peak = waveform >= peak * (1 - 2**-14)  # Full scale of 16 bits is 32767 above zero, and 32768 below.
+        at_peak = waveform >= peak * (1 - 2**-14)  # In 16 bits, full scale is 32767 above zero and 32768 below.
         lengths = _run_lengths(at_peak) if peak > SILENCE else np.zeros(0, np.int64)
         flat += int(lengths[lengths >= FLAT_SAMPLES].sum())
     return flat / max(1, waveforms.size)
@@ -110,7 +120,7 @@ def _stereo(waveforms: NDArray[np.float32]) -> str:
 
 
 def _bandwidth_hz(waveform: NDArray[np.float32], sample_rate: int) -> float:
-    """Return the highest frequency whose mean power is within `BAND_EDGE_DB` of the strongest."""
+    """Return the highest frequency in Hz whose mean power is within `BAND_EDGE_DB` of the strongest frequency's."""
     if len(waveform) < _WINDOW:
         waveform = np.pad(waveform, (0, _WINDOW - len(waveform)))
     last = len(waveform) - _WINDOW
@@ -125,7 +135,7 @@ def _bandwidth_hz(waveform: NDArray[np.float32], sample_rate: int) -> float:
 
 
 def _run_lengths(flags: Any) -> NDArray[np.int64]:
-    """Return the lengths of all runs of True in an array of booleans."""
+    """Return the lengths of all runs of True in a boolean array."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     lengths: NDArray[np.int64] = edges[1::2] - edges[::2]
     return lengths

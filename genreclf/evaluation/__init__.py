@@ -1,1 +1,1 @@
-"""From clips to tracks, and metrics with intervals; the same code in validation and in the test."""
+"""Aggregate clip predictions to tracks and compute metrics with intervals, in validation and testing alike."""

@@ -1,4 +1,4 @@
-"""Calibrate probabilities by a temperature, and find how sure a prediction must be to be kept."""
+"""Calibrate probabilities by temperature scaling, and choose confidence thresholds for keeping predictions."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,34 +13,34 @@ from genreclf.evaluation.predictions import ClipPredictions, TrackPredictions
 from genreclf.run_directory import RunDirectory, reason_of
 
 LOWEST, HIGHEST = 0.25, 10.0
-"""Limits of the search for a temperature: with few validation tracks, all of them right, it would go to 0."""
+"""Bounds of the temperature search; with few validation tracks, all of them correct, it would otherwise reach 0."""
 
 COVERAGES = tuple(percent / 100 for percent in range(5, 101, 5))
-"""Shares of the validation tracks for which `Calibration` knows how sure their predictions are."""
+"""Shares of the most confident validation tracks for which `Calibration` holds confidence and accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Calibration of a model's probabilities by temperatures, fitted to validation tracks.
+    """Temperature scaling of a model's probabilities, fitted to validation tracks.
 
-    Temperatures divide the logarithms of the probabilities (C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On
-    calibration of modern neural networks", ICML 2017): above 1 they take away certainty. The order of the genres stays,
-    and so does the accuracy.
+    The logarithms of the probabilities are divided by a temperature (C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger,
+    "On calibration of modern neural networks", ICML 2017); temperatures above 1 reduce the confidence. The ranking of
+    the genres, and so the accuracy, does not change.
     """
 
     track: float = 1.0
-    """Temperature of a track's probabilities, which are the mean of its clips'."""
+    """Temperature for a track's probabilities, which are the mean over its clips."""
     clip: float = 1.0
-    """Temperature of a clip's probabilities."""
+    """Temperature for a clip's probabilities."""
     confidence: tuple[float, ...] = ()
-    """The least calibrated probability of the predicted genre among the surest validation tracks, for each of
+    """Lowest calibrated probability of the predicted genre among the most confident validation tracks, for each of
     `COVERAGES`."""
     accuracy: tuple[float, ...] = ()
-    """The share of these that is right."""
+    """Accuracy on the most confident validation tracks, for each of `COVERAGES`."""
 
     @classmethod
     def fit(cls, clips: ClipPredictions) -> Self | None:
-        """Return the temperatures of the least loss on validation clips and on their tracks; None without clips."""
+        """Fit the temperatures that minimize the loss on validation clips and on their tracks; None without clips."""
         if not len(clips.track):
             return None
         tracks = clips.per_track()
@@ -59,10 +59,10 @@ class Calibration:
 
     @classmethod
     def of_metrics(cls, metrics: Mapping[str, Any]) -> Self | None:
-        """Return what ``metrics.json`` of a finished run holds; None of one that knows no temperature.
+        """Create a calibration from the ``metrics.json`` of a run; None if the run is unfinished or not calibrated.
 
         Raises:
-            KeyError, TypeError, ValueError: It holds what `plain` has not returned.
+            KeyError, TypeError, ValueError: The calibration in the metrics is invalid.
         """
         known = metrics.get("calibration") if metrics.get("status") == "finished" else None
         if known is None:
@@ -78,7 +78,11 @@ class Calibration:
 
     @classmethod
     def of_run(cls, run: RunDirectory) -> Self | None:
-        """Return a run's calibration, None if it has none; raise `UserError` if the metrics are damaged."""
+        """Return the calibration of a run; None if the run has none.
+
+        Raises:
+            UserError: The metrics are damaged.
+        """
         if not run.metrics.exists():
             return None
         try:
@@ -89,21 +93,21 @@ class Calibration:
             ) from error
 
     def plain(self) -> dict[str, Any]:
-        """Return what ``metrics.json`` holds of it."""
+        """Return the calibration as a dictionary for ``metrics.json``."""
         known = asdict(self)
         temperature = {key: known.pop(key) for key in ("track", "clip")}
         return {"temperature": temperature, "coverage": COVERAGES, **known}
 
     def least_confidence(self, coverage: float) -> float:
-        """Return how sure a prediction must be so that a share `coverage` of the validation tracks is kept."""
+        """Return the confidence threshold that keeps a share `coverage` of the validation tracks."""
         return float(np.interp(coverage, COVERAGES, self.confidence))
 
     def accuracy_at(self, coverage: float) -> float:
-        """Return the share that is right of the surest validation tracks."""
+        """Return the accuracy on the most confident validation tracks, of which `coverage` is the share."""
         return float(np.interp(coverage, COVERAGES, self.accuracy))
 
     def scores(self, clips: ClipPredictions) -> dict[str, dict[str, float]]:
-        """Return ``calibration_error`` and ``loss`` of calibrated predictions, of ``track`` and of ``clip``."""
+        """Return ``calibration_error`` and ``loss`` of the calibrated predictions, for ``track`` and for ``clip``."""
         tracks = clips.per_track()
         return {
             "track": _scores(logarithms(tracks.probabilities), self.track, tracks.targets),
@@ -112,11 +116,14 @@ class Calibration:
 
 
 def fit_temperature(log_probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
-    """Return the temperature at which the true genres are most probable.
+    """Return the temperature that maximizes the likelihood of the true genres.
 
     Args:
-        log_probabilities: Shape ``(prediction, genre)``.
+        log_probabilities: Logarithms of the predicted probabilities, shape ``(prediction, genre)``.
         targets: Index of the true genre, shape ``(prediction,)``.
+
+    Returns:
+        The temperature, rounded to 6 decimals; 1 if any logarithm is not finite.
     """
     from scipy.optimize import minimize_scalar
 
@@ -124,11 +131,19 @@ def fit_temperature(log_probabilities: NDArray[np.float64], targets: NDArray[np.
         return 1.0
     bounds = np.log([LOWEST, HIGHEST])
     found = minimize_scalar(lambda t: _loss(log_probabilities, np.exp(t), targets), bounds=bounds, method="bounded")
-    return round(float(np.exp(found.x)), 6)  # As metrics.json keeps it, so that another test repeats its scores.
+    return round(float(np.exp(found.x)), 6)  # Rounded as in metrics.json, so that a later test gets the same scores.
 
 
 def tempered(log_probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Return probabilities at a temperature, ``(..., genre)`` like their logarithms at temperature 1."""
+    """Return the probabilities at a temperature.
+
+    Args:
+        log_probabilities: Logarithms of the probabilities at temperature 1, shape ``(..., genre)``.
+        temperature: Temperature by which the logarithms are divided.
+
+    Returns:
+        Probabilities of the same shape.
+    """
     from scipy.special import softmax
 
     probabilities: NDArray[np.float64] = softmax(log_probabilities / temperature, axis=-1)
@@ -136,7 +151,7 @@ def tempered(log_probabilities: NDArray[np.float64], temperature: float) -> NDAr
 
 
 def risk(tracks: TrackPredictions) -> NDArray[np.float64]:
-    """Return the share of wrong predictions among the surest 1, 2, ... tracks, shape ``(track,)``."""
+    """Return the error rate among the 1, 2, ... most confident tracks, shape ``(track,)``."""
     order = np.argsort(-tracks.probabilities.max(axis=1), kind="stable")
     wrong = (tracks.predicted != tracks.targets)[order]
     shares: NDArray[np.float64] = wrong.cumsum() / np.arange(1, len(order) + 1)

@@ -1,4 +1,4 @@
-"""Find the weights with which to average the predictions of several models."""
+"""Find weights for averaging the predictions of several models."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,16 +7,16 @@ ITERATIONS = 500
 
 
 def mixture_weights(of_target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights of a mean of probabilities that lose least on some tracks.
+    """Return the weights that minimize the loss of the weighted mean of several models' probabilities.
 
     The mean negative log likelihood is convex in the weights; expectation maximization (Dempster, Laird and Rubin,
-    1977) goes down to its least value from equal weights.
+    1977), started from equal weights, converges to its minimum.
 
     Args:
-        of_target: The probability that each model gives the true genre of each track, shape ``(model, track)``.
+        of_target: Probability that each model assigns to the true genre of each track, shape ``(model, track)``.
 
     Returns:
-        One weight a model, none below 0, which sum to 1: shape ``(model,)``.
+        Non-negative weight of each model, shape ``(model,)``; the weights sum to 1.
     """
     weights: NDArray[np.float64] = np.full(len(of_target), 1 / len(of_target))
     likely = np.maximum(of_target, np.finfo(np.float64).tiny)

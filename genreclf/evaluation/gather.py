@@ -1,4 +1,4 @@
-"""The logits of an evaluation, gathered from all ranks."""
+"""Gather the logits of an evaluation from all ranks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,13 @@ STATES = ("segment", "start_frame", "genre", "logits")
 
 
 class GatheredPredictions(Metric):
-    """Collect the logits of the clips of one subset, batch by batch, on any number of ranks.
+    """Collect the logits of all clips of one subset, batch by batch, on any number of ranks.
 
     Args:
-        genres: The classes, in the order of the logits.
-        frames_per_second: Of the spectrograms.
-        **options: Of torchmetrics, such as ``sync_on_compute=False`` for this rank alone.
+        genres: Genres, in the order of the logits.
+        frames_per_second: Frame rate of the spectrograms.
+        **options: Arguments passed on to the base class, such as ``sync_on_compute=False`` to use the clips of
+            this rank alone.
     """
 
     full_state_update = False
@@ -39,30 +40,30 @@ class GatheredPredictions(Metric):
 
         Args:
             segment: Index of each clip's segment, shape ``(batch,)``.
-            start_frame: Where each clip starts within its track, shape ``(batch,)``.
-            genre: Index of the true genre, shape ``(batch,)``.
-            logits: Shape ``(batch, genre)``; kept in float32.
-            track_ids: The track of each segment of the subset, the same in every batch.
+            start_frame: First frame of each clip within its track, shape ``(batch,)``.
+            genre: Index of the true genre of each clip, shape ``(batch,)``.
+            logits: Logits of each clip, stored as float32, shape ``(batch, genre)``.
+            track_ids: Track id of each segment of the subset, the same in every batch.
         """
         self.track_ids = track_ids
         for name, values in zip(STATES, (segment, start_frame, genre, logits.float()), strict=True):
             getattr(self, name).append(values)
 
     def compute(self) -> tuple[Tensor, ...]:
-        """Return the `STATES` of all ranks, one rank after the other."""
+        """Return the concatenated `STATES` of all ranks, one rank after the other."""
         return tuple(dim_zero_cat(getattr(self, name)) for name in STATES)
 
     def predictions(self) -> ClipPredictions:
-        """Return the predictions of all ranks, the same on each: every clip once, in the order (track, clip)."""
+        """Return the predictions of all ranks, with each clip once, sorted by track and clip; equal on all ranks."""
         *indices, logits = self.compute()
-        # torchmetrics makes a scalar of what has one element.
+        # torchmetrics turns a tensor with one element into a scalar.
         segment, start_frame, genre = (values.reshape(-1).cpu().numpy() for values in indices)
         seen = sorted({self.track_ids[index] for index in np.unique(segment)})
         index_of = {track_id: index for index, track_id in enumerate(seen)}
         track = np.array([index_of.get(track_id, -1) for track_id in self.track_ids])[segment]
         targets = np.zeros(len(seen), dtype=np.int64)
         targets[track] = genre
-        # Clips are numbered within their track, also where several segments belong to one.
+        # Clips are numbered within their track, even if the track has several segments.
         first = track * (start_frame.max() + 1)
         places, place = np.unique(first + start_frame, return_inverse=True)
         return ClipPredictions.gathered(

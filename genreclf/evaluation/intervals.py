@@ -1,8 +1,8 @@
-"""How certain an accuracy is: intervals over tracks, and over artists.
+"""Confidence intervals of accuracies, over tracks and over artists.
 
-Models are right or wrong about several tracks of one artist at once, so that an interval over tracks is too narrow.
-Over artists, all tracks of one are drawn together (C. A. Field and A. H. Welsh, "Bootstrapping clustered data",
-Journal of the Royal Statistical Society B 69 (3), 2007).
+A model's errors on tracks by the same artist are correlated, so that an interval over tracks is too narrow. For an
+interval over artists, all tracks of an artist are drawn together (C. A. Field and A. H. Welsh, "Bootstrapping clustered
+data", Journal of the Royal Statistical Society B 69 (3), 2007).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,27 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 4999
-"""Bootstrap samples of an interval."""
+"""Number of bootstrap samples for an interval."""
 
 BLOCK = 2**22
-"""Numbers of draws that are kept at a time."""
+"""Approximate number of values to draw at a time, which limits the memory used."""
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a proportion.
+    """Return the 95 % Wilson score interval of a proportion.
 
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
+    See E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
     Statistical Association 22 (158), 1927.
 
     Args:
-        correct: How many were right.
-        n: Of how many.
+        correct: Number of correct predictions.
+        n: Number of all predictions.
 
     Returns:
-        Low and high end, within 0 and 1; ``(0, 1)`` if `n` is 0.
+        Lower and upper end, between 0 and 1; ``(0, 1)`` if `n` is 0.
 
     Raises:
-        ValueError: `correct` does not lie within 0 and `n`.
+        ValueError: `correct` does not lie between 0 and `n`.
     """
     from scipy.stats import binomtest
 
@@ -43,9 +43,15 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
 
 
 def artist_index(track_ids: Sequence[str], artists: Mapping[str, str] | None) -> NDArray[np.int64] | None:
-    """Return the number of the artist of each track, 0 to one less than the artists; None if `artists` is None.
+    """Return the index of each track's artist, starting at 0; None if `artists` is None.
 
-    `artists` are names by track of artists that belong together, see `genreclf.datasets.identity.artist_groups`.
+    Args:
+        track_ids: Ids of the tracks.
+        artists: Artist, or group of artists that belong together, by track id; see
+            `genreclf.datasets.identity.artist_groups`.
+
+    Returns:
+        Indices of the artists, shape ``(track,)``.
     """
     if artists is None:
         return None
@@ -53,15 +59,16 @@ def artist_index(track_ids: Sequence[str], artists: Mapping[str, str] | None) ->
 
 
 def artist_metrics(right: NDArray[Any], artist: NDArray[np.int64] | None) -> dict[str, Any]:
-    """Return what the artists of the test tell of an accuracy; None where none are known.
+    """Return metrics that take the artists of the tracks into account.
 
     Args:
-        right: Whether each track was recognized, shape ``(track,)``.
-        artist: See `artist_index`.
+        right: Whether each track was classified correctly, shape ``(track,)``.
+        artist: Index of each track's artist, see `artist_index`; None if unknown.
 
     Returns:
         ``accuracy_ci95_artists`` (bootstrap over artists, ``[low, high]``), ``artist_accuracy`` (each artist counts
-        once), ``effective_n`` (see `effective_tracks`) and ``artists``, their number.
+        once), ``effective_n`` (see `effective_tracks`) and ``artists`` (the number of artists). All values are None if
+        the artists are unknown or there are no tracks.
     """
     if artist is None or not len(right):
         return dict.fromkeys(("accuracy_ci95_artists", "artist_accuracy", "effective_n", "artists"))
@@ -75,14 +82,14 @@ def artist_metrics(right: NDArray[Any], artist: NDArray[np.int64] | None) -> dic
 
 
 def artist_interval(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy over artists and, where there are several, over seeds.
+    """Return the 95 % bootstrap interval of an accuracy over artists and, if there are several, over seeds.
 
-    Artists and seeds are drawn independently of each other, with replacement; the interval is of percentiles. Where all
-    artists have the same share there is nothing to draw, and Wilson's interval for that number of artists is used.
+    Artists and seeds are drawn independently of each other, with replacement; the interval spans percentiles. If all
+    artists have the same accuracy, a bootstrap is meaningless, and Wilson's interval for the number of artists is used.
 
     Args:
-        shares: Share of the runs of each seed that classified each track correctly, shape ``(seed, track)``.
-        artist: See `artist_index`.
+        shares: Share of the runs with each seed that classified each track correctly, shape ``(seed, track)``.
+        artist: Index of each track's artist, shape ``(track,)``; see `artist_index`.
     """
     means = _sums(shares, artist).mean(axis=0) / np.bincount(artist)
     if np.ptp(means) == 0:
@@ -91,24 +98,25 @@ def artist_interval(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> t
 
 
 def artist_accuracy(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> float:
-    """Return the mean over artists of the mean share of their tracks, shape ``(track,)``."""
+    """Return the mean of the artists' accuracies; for the arguments see `effective_tracks`."""
     return float((np.bincount(artist, weights=shares) / np.bincount(artist)).mean())
 
 
 def effective_tracks(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> float | None:
-    """Return how many tracks of as many different artists would tell the accuracy as exactly as these tracks do.
+    """Return the effective sample size: the number of tracks by different artists with an equally precise accuracy.
 
-    It is ``n / deff``, with the design effect ``deff`` of L. Kish, "Survey Sampling", 1965: the variance of the mean
-    over n tracks, artists being drawn, by that of n independent tracks. With the deviations d of the shares of the
-    tracks from their mean, and A artists, the first is ``A / (A - 1) * sum over artists of (sum of d)^2 / n^2`` and the
-    second ``sum of d^2 / (n (n - 1))``. Never more than n.
+    The effective size is ``n / deff``, with the design effect ``deff`` of L. Kish, "Survey Sampling", 1965: the ratio
+    of the variance of the mean over n tracks if artists are drawn to the variance of the mean over n independent
+    tracks. With the deviations d of the tracks' shares from their mean, and A artists, the first variance is
+    ``A / (A - 1) * sum over artists of (sum of d)^2 / n^2`` and the second is ``sum of d^2 / (n (n - 1))``.
 
     Args:
         shares: Share of the runs that classified each track correctly, shape ``(track,)``.
-        artist: See `artist_index`.
+        artist: Index of each track's artist, shape ``(track,)``; see `artist_index`.
 
     Returns:
-        None of fewer than two artists, or where all tracks have the same share.
+        The effective sample size, at most n; None if it is undefined, as with fewer than two artists or if all tracks
+        have the same share.
     """
     deviations, n = shares - shares.mean(), len(shares)
     of_artist = np.bincount(artist, weights=deviations)
@@ -118,18 +126,22 @@ def effective_tracks(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> 
 
 
 def over_artists(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the accuracy of each seed in each sample of the artists, shape ``(sample, seed)``; see `artist_interval`.
+    """Return the accuracy of each seed in each bootstrap sample of the artists, shape ``(sample, seed)``.
 
-    The samples are the same for the same number of artists, so that differences of experiments can be taken.
+    For the arguments see `artist_interval`. The samples are the same for the same number of artists, so that
+    differences between experiments can be computed.
     """
     sums, sizes = _sums(shares, artist), np.bincount(artist)
     return np.concatenate([draws @ sums.T / (draws @ sizes)[:, None] for draws in _draws(len(sizes), 0)])
 
 
 def over_seeds(samples: NDArray[np.float64], stream: int = 1) -> NDArray[np.float64]:
-    """Return the mean over seeds, drawn with replacement, of each sample ``(sample, seed)``.
+    """Return the mean of each sample over seeds that are drawn with replacement, shape ``(sample,)``.
 
-    Two experiments need two streams of draws, as their seeds have nothing in common.
+    Args:
+        samples: Accuracy of each seed in each sample of the artists, shape ``(sample, seed)``; see `over_artists`.
+        stream: Seed of the random draws. Two compared experiments need different streams, as their seeds are
+            independent.
     """
     seeds = samples.shape[1]
     drawn: NDArray[np.float64] = (samples * np.concatenate(list(_draws(seeds, stream)))).sum(axis=1) / seeds
@@ -137,13 +149,18 @@ def over_seeds(samples: NDArray[np.float64], stream: int = 1) -> NDArray[np.floa
 
 
 def percentiles(samples: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the ends of the middle 95 % of the samples."""
+    """Return the 2.5th and the 97.5th percentile of the samples."""
     low, high = np.quantile(samples, (0.025, 0.975))
     return float(low), float(high)
 
 
 def mean_interval(values: NDArray[np.float64], unit: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the 95 % interval of a mean, whose units, such as artists, are drawn with replacement."""
+    """Return the 95 % bootstrap interval of a mean, drawing units with replacement.
+
+    Args:
+        values: Values whose mean is taken, shape ``(value,)``.
+        unit: Index of the unit, such as an artist, to which each value belongs, shape ``(value,)``.
+    """
     return percentiles(over_artists(values[None], unit))
 
 
@@ -152,7 +169,7 @@ def _sums(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> NDArray[np.
 
 
 def _draws(n: int, stream: int) -> Iterator[NDArray[np.float64]]:
-    """Yield, in blocks ``(sample, n)``, how often each of n is drawn in each of `RESAMPLES` samples."""
+    """Yield blocks ``(sample, n)`` of how often each of n items is drawn in each of `RESAMPLES` samples."""
     rng, block = np.random.default_rng(stream), max(1, BLOCK // n)
     for first in range(0, RESAMPLES, block):
         size = min(block, RESAMPLES - first)

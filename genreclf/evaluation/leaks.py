@@ -10,7 +10,7 @@ LEAKY_SPLIT = (
 
 
 def leaky_warning(metrics: Mapping[str, Any]) -> str:
-    """Return the warning of a LEAKY result in Markdown, by the run's ``metrics.json``."""
+    """Return the warning about a LEAKY result in Markdown, given the content of the run's ``metrics.json``."""
     if not (text := seen_before(metrics)):
         return LEAKY_SPLIT
     return (
@@ -20,7 +20,7 @@ def leaky_warning(metrics: Mapping[str, Any]) -> str:
 
 
 def seen_before(metrics: Mapping[str, Any]) -> str:
-    """Return how many test tracks were seen, such as ``136 of 200 test tracks were seen before (...)``, if any."""
+    """Say how many test tracks were seen, as in ``136 of 200 test tracks were seen before (...)``; empty if none."""
     seen = metrics.get("split", {}).get("seen") or {}
     how = seen_as(seen) if seen else ""
     if not how:
@@ -30,16 +30,16 @@ def seen_before(metrics: Mapping[str, Any]) -> str:
 
 
 SEEN_AS = {"trained": "trained on", "validated": "validated on", "repeats": "known repeats of such tracks"}
-"""How a test track may have been seen, as ``split.seen`` of ``metrics.json`` and as a reader is told."""
+"""Ways in which a test track may have been seen: keys of ``split.seen`` in ``metrics.json``, and words for readers."""
 
 
 def seen_as(counts: Mapping[str, Any]) -> str:
-    """Return how test tracks were seen, such as ``93 trained on, 43 validated on``, of ``split.seen``."""
+    """Describe how test tracks were seen, as in ``93 trained on, 43 validated on``, given ``split.seen``."""
     return ", ".join(f"{counts[key]} {words}" for key, words in SEEN_AS.items() if counts.get(key))
 
 
 def seen_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the rows (label, result) of the test tracks that were seen before and of the others; none if none were."""
+    """Return a row (label, result) for the test tracks seen before and one for the others; empty if none were seen."""
     rows = []
     for name, label in (("seen", "seen before"), ("unseen", "not seen before")):
         figures = metrics.get("test", {}).get(name, {}).get("track")
@@ -55,7 +55,7 @@ def seen_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def interval_words(figures: Mapping[str, Any]) -> str:
-    """Return ``accuracy_ci95`` and what is known over artists, such as ``61.3-71.3 %, over artists 53.6-77.5 %``."""
+    """Return the known intervals of an accuracy in words, as in ``61.3-71.3 %, over artists 53.6-77.5 %``."""
     words = []
     for key, unit in (("accuracy_ci95", ""), ("accuracy_ci95_artists", "over artists ")):
         if (interval := figures.get(key)) is not None:

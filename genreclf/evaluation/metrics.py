@@ -1,8 +1,8 @@
 """Metrics of predictions, with confidence intervals.
 
 Everything is summed in float64 in the order (track, clip), so that the result does not depend on ranks or batches.
-torchmetrics is close but works in float32, and its macro F1 counts a genre without tracks as soon as one track is
-mistaken for it; the tests hold these functions against it and against scikit-learn where they agree.
+torchmetrics is similar but works in float32, and its macro F1 counts a genre without tracks as soon as one track is
+mistaken for it. The tests compare these functions with torchmetrics and scikit-learn where the definitions agree.
 """
 
 import math
@@ -20,16 +20,16 @@ CALIBRATION_BINS = 15
 
 
 class Metric(NamedTuple):
-    """A metric of `evaluate` that reports show beside the accuracy."""
+    """A metric computed by `evaluate` that reports show beside the accuracy."""
 
     key: str
-    """Its name in ``track``, and perhaps in ``clip``."""
+    """Key of the metric in ``track``, and possibly in ``clip``."""
     title: str
-    """What readers know it as."""
+    """Name of the metric for readers."""
     is_share: bool = False
-    """Whether it is shown as a percentage."""
+    """Whether the metric is shown as a percentage."""
     is_compared: bool = False
-    """Whether tables of several experiments have a column of it."""
+    """Whether tables that compare experiments have a column for the metric."""
 
 
 METRICS = (
@@ -37,22 +37,23 @@ METRICS = (
     Metric("top3_accuracy", "top-3 accuracy", is_share=True),
     Metric("calibration_error", "expected calibration error"),
 )
-"""What reports show beside the accuracy, in this order."""
+"""Metrics that reports show beside the accuracy, in this order."""
 
 
 def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Score one subset of a split, in validation and in the test alike.
+    """Compute the metrics of the predictions for one subset of a split, in validation and testing alike.
 
     Args:
-        clips: The predictions of all ranks; see `ClipPredictions.gathered`.
-        artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None where none are known.
+        clips: Predictions of all ranks; see `genreclf.evaluation.predictions.ClipPredictions.gathered`.
+        artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None if unknown.
 
     Returns:
-        ``clip`` with ``accuracy``, ``f1_macro``, ``calibration_error``, ``loss``, ``n``; ``track`` with the same and
-        ``accuracy_ci95`` (Wilson, ``[low, high]``), what `artist_metrics` returns and ``top3_accuracy``;
-        ``per_genre`` with ``precision``, ``recall``, ``f1`` and ``n`` of the tracks of each genre. Nothing is rounded;
-        see `rounded`. Losses are mean negative log likelihoods in nats, that of tracks of the averaged probabilities.
-        A genre without tracks has ``n`` 0 and no part in macro F1. Losses are nan where logits are.
+        A dictionary with ``clip``, which holds ``accuracy``, ``f1_macro``, ``calibration_error``, ``loss`` and ``n``;
+        ``track``, which holds the same, ``accuracy_ci95`` (Wilson, ``[low, high]``), the metrics of
+        `genreclf.evaluation.intervals.artist_metrics` and ``top3_accuracy``; and ``per_genre``, which holds
+        ``precision``, ``recall``, ``f1`` and ``n`` of the tracks of each genre. Values are not rounded; see `rounded`.
+        Losses are mean negative log likelihoods in nats; the loss of tracks is computed from the averaged
+        probabilities. A genre without tracks has ``n`` 0 and is left out of the macro F1. Losses are NaN if logits are.
 
     Raises:
         UserError: There are no clips.
@@ -72,7 +73,7 @@ def evaluate(clips: ClipPredictions, artists: Mapping[str, str] | None = None) -
 
 
 def accuracies_and_losses(clips: ClipPredictions) -> dict[str, dict[str, float]]:
-    """Return ``accuracy`` and ``loss`` of ``clip`` and ``track``, the part of `evaluate` that every epoch needs."""
+    """Return ``accuracy`` and ``loss`` for ``clip`` and ``track``, the metrics of `evaluate` that each epoch needs."""
     clip_targets, tracks = _clip_targets(clips), clips.per_track()
     return {
         "clip": {"accuracy": _accuracy(clips.predicted, clip_targets), "loss": _clip_loss(clips)},
@@ -81,7 +82,7 @@ def accuracies_and_losses(clips: ClipPredictions) -> dict[str, dict[str, float]]
 
 
 def evaluate_tracks(tracks: TrackPredictions, artists: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return ``track`` and ``per_genre`` of what `evaluate` returns, of at least one track."""
+    """Return the entries ``track`` and ``per_genre`` of `evaluate`, for the predictions for at least one track."""
     counts = confusion(tracks)
     n, right = len(tracks.targets), int(np.trace(counts))
     return {
@@ -102,11 +103,17 @@ def evaluate_tracks(tracks: TrackPredictions, artists: Mapping[str, str] | None 
 def scores_by_seen(
     tracks: TrackPredictions, seen: Collection[str], artists: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Score the test tracks that were seen before the test, by their ids, separately from the others.
+    """Compute accuracies separately for test tracks that were seen before the test and for all others.
+
+    Args:
+        tracks: Predictions for the test tracks.
+        seen: Ids of the tracks that were seen before.
+        artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None if unknown.
 
     Returns:
-        ``seen`` and ``unseen``, each with ``track`` that holds ``accuracy`` (None of no tracks), ``accuracy_ci95``
-        (Wilson), what `artist_metrics` returns, and ``n``; nothing if no track was seen.
+        ``seen`` and ``unseen``, each with an entry ``track`` that holds ``accuracy`` and ``accuracy_ci95`` (Wilson),
+        both None if there are no such tracks, the metrics of `genreclf.evaluation.intervals.artist_metrics`, and
+        ``n``; an empty dictionary if no track was seen.
     """
     was_seen = np.array([track_id in seen for track_id in tracks.track_ids], dtype=bool)
     if not was_seen.any():
@@ -128,24 +135,24 @@ def scores_by_seen(
 
 
 def track_loss(tracks: TrackPredictions) -> float:
-    """Return the mean negative log likelihood of the tracks, in nats."""
+    """Return the mean negative log likelihood of the tracks' true genres, in nats."""
     of_target = tracks.probabilities[np.arange(len(tracks.targets)), tracks.targets]
     return -float(logarithms(of_target).mean())
 
 
 def logarithms(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return finite logarithms of probabilities."""
+    """Return the logarithms of probabilities, which are finite even for a probability of 0."""
     logs: NDArray[np.float64] = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return logs
 
 
 def confusion(tracks: TrackPredictions) -> NDArray[np.int64]:
-    """Return the confusion matrix: tracks by true genre (row) and predicted genre (column)."""
+    """Return the confusion matrix: number of tracks by true genre (row) and predicted genre (column)."""
     return _count(tracks.targets, tracks.predicted, len(tracks.genres))
 
 
 def genre_scores(tracks: TrackPredictions) -> dict[str, dict[str, float]]:
-    """Return ``precision``, ``recall``, ``f1`` and the number of tracks ``n`` of each genre; 0 where undefined."""
+    """Return ``precision``, ``recall``, ``f1`` (0 if undefined) and the number of tracks ``n`` of each genre."""
     counts = confusion(tracks)
     right, true, given = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     columns = zip(
@@ -158,13 +165,13 @@ def genre_scores(tracks: TrackPredictions) -> dict[str, dict[str, float]]:
 
 
 def calibration_error(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
-    """Return the expected calibration error: how far confidence is from accuracy, on average over the predictions.
+    """Return the expected calibration error: the mean absolute difference between confidence and accuracy.
 
-    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017: 15 bins of
-    equal width, each open on the left and closed on the right.
+    Confidences fall into 15 bins of equal width, each open on the left and closed on the right (C. Guo, G. Pleiss, Y.
+    Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017).
 
     Args:
-        probabilities: Shape ``(prediction, genre)``.
+        probabilities: Predicted probabilities, shape ``(prediction, genre)``.
         targets: Index of the true genre, shape ``(prediction,)``.
     """
     confidence, accuracy, n = reliability(probabilities, targets)
@@ -174,10 +181,10 @@ def calibration_error(probabilities: NDArray[np.float64], targets: NDArray[np.in
 def reliability(
     probabilities: NDArray[np.float64], targets: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return mean confidence, accuracy and number of the predictions in each bin; see `calibration_error`.
+    """Compute the values of a reliability diagram; for arguments and bins see `calibration_error`.
 
     Returns:
-        Three arrays ``(bin,)``, 0 in bins without predictions.
+        Mean confidence, accuracy, and number of predictions in each bin, each ``(bin,)``; 0 in empty bins.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets
@@ -190,7 +197,15 @@ def reliability(
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> int | None:
-    """Return the epoch of the tested checkpoint: as a run's metrics say, or else the first of highest accuracy."""
+    """Return the epoch of the tested checkpoint.
+
+    Args:
+        history: Logged values of each epoch.
+        metrics: Metrics of the run, which may name the epoch as ``best_epoch``.
+
+    Returns:
+        The named epoch, or else the first epoch with the highest ``val/track_accuracy``; None if there is neither.
+    """
     if metrics.get("best_epoch") is not None:
         return int(metrics["best_epoch"])
     scored = [row for row in history if not math.isnan(number(row, "val/track_accuracy"))]
@@ -200,7 +215,7 @@ def best_epoch(history: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any])
 
 
 def get_metric(metrics: Mapping[str, Any], dotted: str) -> Any:
-    """Return what lies at a path like ``test.track.n``, None if it is not there."""
+    """Return the value at a dotted path such as ``test.track.n`` in nested metrics; None if it is missing."""
     value: Any = metrics
     for key in dotted.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -208,13 +223,13 @@ def get_metric(metrics: Mapping[str, Any], dotted: str) -> Any:
 
 
 def number(row: Mapping[str, Any], key: str) -> float:
-    """Return a figure of a row of history, nan if it is missing."""
+    """Return a value from a row of a run's history; NaN if it is missing."""
     value = row.get(key)
     return math.nan if value is None else float(value)
 
 
 def rounded(value: Any) -> Any:
-    """Return nested metrics as JSON takes them: figures of 6 decimals, null for what is not a finite number."""
+    """Return nested metrics ready for JSON: floats rounded to 6 decimals, and None for those that are not finite."""
     if isinstance(value, Mapping):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

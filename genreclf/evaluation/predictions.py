@@ -1,4 +1,4 @@
-"""Predictions of a model for clips, and for tracks as the mean over their clips."""
+"""Predictions of a model for clips, and their means for tracks."""
 
 import csv
 from collections.abc import Sequence
@@ -19,45 +19,45 @@ CLIP_COLUMNS = ("track_id", "clip", "start_s", "genre", "predicted")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrackPredictions:
-    """Probability of each genre for each track."""
+    """Predicted probability of each genre for each track."""
 
     genres: tuple[str, ...]
-    """The classes, in the order of the columns."""
+    """Genres, in the order of the columns of `probabilities`."""
     track_ids: tuple[str, ...]
-    """The tracks, sorted."""
+    """Ids of the tracks, sorted."""
     targets: NDArray[np.int64]
     """Index of the true genre, shape ``(track,)``."""
     probabilities: NDArray[np.float64]
-    """Shape ``(track, genre)``; a row sums to 1."""
+    """Probabilities, shape ``(track, genre)``; each row sums to 1."""
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """Index of the most probable genre, the first in a tie, shape ``(track,)``."""
+        """Index of the most probable genre of each track, the first in a tie, shape ``(track,)``."""
         return _likeliest(self.probabilities)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClipPredictions:
-    """Logits of each clip of one subset of a split, in the order (track, clip), each clip once.
+    """Logits of the clips of one subset of a split, sorted by track and clip, with each clip once.
 
     Raises:
-        ValueError: Shapes do not match, an index is out of range, or the clips are not in order.
+        ValueError: Shapes do not match, an index is out of range, or the tracks or clips are not sorted.
     """
 
     genres: tuple[str, ...]
-    """The classes, in the order of the logits."""
+    """Genres, in the order of the columns of `logits`."""
     track_ids: tuple[str, ...]
-    """All tracks of the subset, sorted."""
+    """Ids of all tracks of the subset, sorted."""
     targets: NDArray[np.int64]
     """Index of the true genre of each track, shape ``(track,)``."""
     track: NDArray[np.int64]
-    """Index into `track_ids` of each clip, shape ``(clip,)``."""
+    """Index of each clip's track in `track_ids`, shape ``(clip,)``."""
     clip: NDArray[np.int64]
     """Number of each clip within its track, shape ``(clip,)``."""
     start_s: NDArray[np.float64]
-    """Where each clip starts in its track, in seconds, shape ``(clip,)``."""
+    """Start of each clip within its track in seconds, shape ``(clip,)``."""
     logits: NDArray[np.float32]
-    """Shape ``(clip, genre)``."""
+    """Logits of each clip, shape ``(clip, genre)``."""
 
     def __post_init__(self) -> None:
         """Check that the arrays belong together."""
@@ -92,29 +92,27 @@ class ClipPredictions:
         start_s: ArrayLike,
         logits: ArrayLike,
     ) -> Self:
-        """Put the predictions of several ranks in order and drop repeats.
+        """Sort the predictions of several ranks and drop repeated clips.
 
-        Clips are repeated so that every rank has the same number; scoring these twice would make the result depend on
-        the number of ranks.
+        Clips are repeated so that every rank has the same number of clips; scoring the repeated clips twice would make
+        the result depend on the number of ranks. Of repeated clips, the first is kept. The clips of all ranks are
+        concatenated, in any order.
 
         Args:
-            genres: See `ClipPredictions`, as all below.
-            track_ids: All tracks of the subset, sorted.
-            targets: Shape ``(track,)``.
-            track: The clips of all ranks, one rank after the other, in any order: shape ``(clip,)``, and so below.
-            clip: Number of each clip within its track.
-            start_s: In seconds.
-            logits: Shape ``(clip, genre)``.
-
-        Returns:
-            Each clip once, at its first occurrence.
+            genres: Genres, in the order of the logits.
+            track_ids: Ids of all tracks of the subset, sorted.
+            targets: Index of the true genre of each track, shape ``(track,)``.
+            track: Index of each clip's track in `track_ids`, shape ``(clip,)``.
+            clip: Number of each clip within its track, shape ``(clip,)``.
+            start_s: Start of each clip within its track in seconds, shape ``(clip,)``.
+            logits: Logits of each clip, shape ``(clip, genre)``.
 
         Raises:
-            ValueError: The arrays do not match.
+            ValueError: Shapes do not match, an index is out of range, or `track_ids` are not sorted.
         """
         track_of = np.asarray(track, dtype=np.int64)
         clip_of = np.asarray(clip, dtype=np.int64)
-        order = np.lexsort((clip_of, track_of))  # stable: the first of repeats stays first
+        order = np.lexsort((clip_of, track_of))  # lexsort is stable: the first of repeated clips stays first.
         changes = (np.diff(track_of[order]) != 0) | (np.diff(clip_of[order]) != 0)
         keep = order[np.concatenate((np.ones(min(len(order), 1), dtype=bool), changes))]
         return cls(
@@ -129,7 +127,7 @@ class ClipPredictions:
 
     @classmethod
     def none(cls, genres: Sequence[str]) -> Self:
-        """Return the predictions for a subset without tracks."""
+        """Return empty predictions, for a subset without tracks."""
         return cls.gathered(genres=genres, track_ids=(), targets=(), track=(), clip=(), start_s=(), logits=())
 
     @property
@@ -147,14 +145,14 @@ class ClipPredictions:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """Index of the most probable genre, the first in a tie, shape ``(clip,)``."""
+        """Index of the most probable genre of each clip, the first in a tie, shape ``(clip,)``."""
         return _likeliest(self.logits)
 
     def per_track(self) -> TrackPredictions:
-        """Average the probabilities of the clips of each track.
+        """Average the probabilities of each track's clips.
 
         Returns:
-            The tracks that have clips: all of them unless the number of batches was limited.
+            Predictions for the tracks that have clips: all tracks, unless the number of batches was limited.
         """
         present, first, clips = np.unique(self.track, return_index=True, return_counts=True)
         probabilities = np.zeros((0, len(self.genres)))
@@ -169,7 +167,7 @@ class ClipPredictions:
 
 
 def write_clip_csv(path: Path, clips: ClipPredictions) -> None:
-    """Write one row per clip: `CLIP_COLUMNS`, then the probability of each genre with 9 decimals."""
+    """Write a CSV file with one row per clip: `CLIP_COLUMNS`, then the probability of each genre with 9 decimals."""
     probabilities, predicted = clips.probabilities, clips.predicted
     rows = (
         [
@@ -186,7 +184,7 @@ def write_clip_csv(path: Path, clips: ClipPredictions) -> None:
 
 
 def write_track_csv(path: Path, tracks: TrackPredictions) -> None:
-    """Write one row per track: `TRACK_COLUMNS`, then the probability of each genre with 9 decimals."""
+    """Write a CSV file with one row per track: `TRACK_COLUMNS`, then the probability of each genre with 9 decimals."""
     predicted = tracks.predicted
     names = [(tracks.genres[true], tracks.genres[said]) for true, said in zip(tracks.targets, predicted, strict=True)]
     parts = zip(tracks.track_ids, names, tracks.probabilities, strict=True)
@@ -195,13 +193,13 @@ def write_track_csv(path: Path, tracks: TrackPredictions) -> None:
 
 
 def read_track_csv(path: Path) -> TrackPredictions:
-    """Read a table written by `write_track_csv`.
+    """Read a CSV file written by `write_track_csv`.
 
     Returns:
-        The tracks, sorted by id; the probabilities have the 9 decimals of the file.
+        Predictions, sorted by track id; the probabilities have the 9 decimals of the file.
 
     Raises:
-        UserError: The file is missing or is not such a table; the message names the line.
+        UserError: The file is missing, or it was not written by `write_track_csv`; the message names an invalid line.
     """
     try:
         refuse_device(path)

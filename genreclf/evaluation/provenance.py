@@ -1,4 +1,4 @@
-"""Where a network comes from, if not from its training tracks alone: pretrained, refitted, combined or distilled."""
+"""Describe the origin of networks that were pretrained, refitted, combined or distilled."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,30 +6,30 @@ from typing import Any
 from genreclf.escaping import markdown
 
 MARKS = ("pretrained", "refit")
-"""Keys of ``metrics.json`` that make marks, see `marks_of`."""
+"""Keys of ``metrics.json`` that are shown as marks; see `marks_of`."""
 
 PROVENANCE = (*MARKS, "ensemble", "distilled")
-"""Keys of ``metrics.json`` on where a network comes from; an evaluation has those of the run under test."""
+"""Keys of ``metrics.json`` that describe the origin of a network; an evaluation copies them from the tested run."""
 
 
 def marks_of(metrics: Mapping[str, Any]) -> list[str]:
-    """Return the marks that stand behind the name of a run: PRETRAINED, REFIT."""
+    """Return the marks that are shown after the name of a run, such as PRETRAINED or REFIT."""
     return [key.upper() for key in MARKS if metrics.get(key)]
 
 
 def provenance_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run's metrics say of where its network comes from."""
+    """Return the entries of a run's metrics that describe the origin of its network."""
     return {key: metrics[key] for key in PROVENANCE if metrics.get(key)}
 
 
 def pretrained_name(metrics: Mapping[str, Any]) -> str | None:
-    """Return the name of the encoder of a run; None if the run started from scratch."""
+    """Return the name of a run's pretrained encoder; None if the network was trained from scratch."""
     found = metrics.get("pretrained")
     return str(found.get("name", "unknown")) if isinstance(found, Mapping) else None
 
 
 def pretrained_words(metrics: Mapping[str, Any]) -> str:
-    """Return the encoder's data, license and overlap with the test in words; empty if the run started from scratch."""
+    """Describe the data, license and test overlap of a pretrained encoder; empty if there is no such encoder."""
     if (name := pretrained_name(metrics)) is None:
         return ""
     found = metrics["pretrained"]
@@ -44,7 +44,7 @@ def pretrained_words(metrics: Mapping[str, Any]) -> str:
 
 
 def pretrained_note(metrics: Mapping[str, Any]) -> str:
-    """Return the note on a PRETRAINED result in Markdown; empty if the run started from scratch."""
+    """Return the note on a PRETRAINED result in Markdown; empty if the network was trained from scratch."""
     if not (words := pretrained_words(metrics)):
         return ""
     return (
@@ -54,7 +54,7 @@ def pretrained_note(metrics: Mapping[str, Any]) -> str:
 
 
 def refit_words(metrics: Mapping[str, Any]) -> str:
-    """Return what a REFIT run trained on and where its epochs come from; empty for any other run."""
+    """Describe what a REFIT run was trained on and how its number of epochs was chosen; empty for any other run."""
     found = metrics.get("refit")
     if not isinstance(found, Mapping):
         return ""

@@ -1,4 +1,4 @@
-"""Accuracy on changed test tracks, its drop, and changed predictions, with intervals over tracks and artists."""
+"""Measure how changes of the music affect accuracy and predictions, with intervals over tracks and artists."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,32 +13,42 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness:
-    """The effect of one change of the music on the predictions."""
+    """Effect of one change of the music on the predictions."""
 
     name: str
-    """Of the change."""
+    """Name of the change."""
     n: int
     """Number of tracks."""
     accuracy: float
-    """Share of the changed tracks that is right."""
+    """Accuracy on the changed tracks."""
     drop: float
-    """How much less that is than of the same tracks unchanged."""
+    """Accuracy on the unchanged tracks minus accuracy on the changed tracks."""
     drop_ci95: Interval
-    """Its interval by a bootstrap over tracks."""
+    """95 % interval of `drop` from a bootstrap over tracks."""
     drop_ci95_artists: Interval | None
-    """The same over artists; None where none are known."""
+    """95 % interval of `drop` from a bootstrap over artists; None if the artists are unknown."""
     flips: float
-    """Share of the tracks whose prediction changes, right or wrong."""
+    """Share of the tracks whose predicted genre changes, whether correct or not."""
     flips_ci95: Interval
-    """Its interval over tracks (Wilson)."""
+    """95 % Wilson interval of `flips` over tracks."""
     flips_ci95_artists: Interval | None
-    """The same by a bootstrap over artists; None where none are known."""
+    """95 % interval of `flips` from a bootstrap over artists; None if the artists are unknown."""
 
     @classmethod
     def of(
         cls, name: str, before: TrackPredictions, after: TrackPredictions, artists: Mapping[str, str] | None
     ) -> "Robustness":
-        """Compare the predictions of the same tracks; for artists see `genreclf.datasets.identity.artist_groups`."""
+        """Compare the predictions for the same tracks before and after a change.
+
+        Args:
+            name: Name of the change.
+            before: Predictions for the unchanged tracks.
+            after: Predictions for the changed tracks.
+            artists: Artist of each track, see `genreclf.datasets.identity.artist_groups`; None if unknown.
+
+        Raises:
+            ValueError: The predictions are for different tracks.
+        """
         if before.track_ids != after.track_ids:
             raise ValueError("predictions of different tracks cannot be compared")
         artist = artist_index(before.track_ids, artists)

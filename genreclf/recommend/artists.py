@@ -1,4 +1,4 @@
-"""The artists that a file names for the songs of folders."""
+"""Look up the artists of songs in a file that lists them."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from genreclf.escaping import printable
 
 
 class ListedArtists:
-    """The artists of a file, and which of its tracks are among the songs that were asked for.
+    """Artists listed in a file, with a record of which listed tracks were looked up.
 
     Args:
-        path: See `genreclf.datasets.identity.read_artists`.
+        path: Path of the file; for its formats see `genreclf.datasets.identity.read_artists`.
     """
 
     def __init__(self, path: str) -> None:
@@ -20,7 +20,7 @@ class ListedArtists:
         self._found: set[str] = set()
 
     def of_song(self, name: str) -> str | None:
-        """Return the artist of a song, by its path below its folder; None if it is not listed."""
+        """Return the artist of a song, given its path relative to the indexed folder; None if it is not listed."""
         stem = Path(name).with_suffix("").as_posix()
         names = [gtzan_id(Path(name).name), *names_of(stem), *names_of(Path(stem).name)]
         found = [each for each in names if each is not None and each in self._artists]
@@ -28,10 +28,15 @@ class ListedArtists:
         return self._artists[found[0]] if found else None
 
     def notice(self, songs: int) -> str | None:
-        """Return how many tracks of the file are none of so many songs, once each was asked for; None if all are there.
+        """Return a sentence on the listed tracks that are not among the songs; None if every listed track is.
+
+        Call this after `of_song` was called for each song.
+
+        Args:
+            songs: Number of songs that were looked up.
 
         Raises:
-            UserError: All tracks of the file are others.
+            UserError: No listed track is among the songs.
         """
         if songs and not self._found:
             raise UserError(f"--artists {self.path} names none of the {songs} songs: check that it belongs to them.")

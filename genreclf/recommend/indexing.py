@@ -1,4 +1,4 @@
-"""Index a music collection: describe new and changed songs and add them to a library."""
+"""Index a music collection: predict new and changed songs and add them to a library."""
 
 import os
 import time
@@ -27,17 +27,17 @@ from genreclf.recommend.vectors import load_faiss
 from genreclf.run_directory import NoSpace, RunDirectory, sentence_when_full
 
 KEEP_EVERY_S = 1.0
-"""An update that is killed loses so many seconds of work at most, and the song in progress."""
+"""Interval in seconds at which predicted songs are stored, so that a killed update loses little work."""
 
 Described = tuple[NDArray[np.float64], NDArray[np.float32] | None, float, str | None]
-"""Probabilities ``(genre,)``, embedding ``(dimension,)``, length in seconds, and the artist if known."""
+"""Probabilities ``(genre,)``, embedding ``(dimension,)``, length in seconds, and the artist, or None if unknown."""
 
 Describe = Callable[[Entry], Described]
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What an update did: how many songs it added, found unchanged, dropped and left out."""
+    """Numbers of songs that an update of a library added, found unchanged, dropped, and left out."""
 
     added: int
     unchanged: int
@@ -47,29 +47,29 @@ class Changes:
 
 @dataclass
 class Listing:
-    """The songs of a folder or a dataset."""
+    """Songs found in a folder or dataset."""
 
     entries: Iterator[Entry]
-    """The songs."""
+    """Songs that were found."""
     unlisted: set[str] = field(default_factory=set)
-    """Names of folders and files in it that could not be read, known once all `entries` have been taken."""
+    """Names of files and folders that could not be read; complete once `entries` is exhausted."""
     left_out: set[str] = field(default_factory=set)
-    """Names of files, links and folders in it that `entries` left out, known once all have been taken."""
+    """Names of files, links and folders that `entries` left out; complete once `entries` is exhausted."""
     tagged: bool = False
-    """Whether a song whose artist is not listed may name one in its tags."""
+    """Whether the artist of a song may be read from its tags if no other source names one."""
 
     def may_hold(self, name: str) -> bool:
-        """Return whether a song that was not found is a file, or may lie in a folder, that could not be read."""
+        """Return whether a missing song may exist after all, as its file or a folder above it could not be read."""
         return not self.unlisted.isdisjoint(_with_parents(name))
 
 
 def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callable[[str], None]) -> dict[str, Listing]:
-    """List the songs of each folder, at any depth.
+    """List the songs of each folder, at any depth; `say` is called with messages for the user.
 
-    Artists are those of a file, see `genreclf.datasets.identity.read_artists`, or else of the songs' own tags.
+    Artists are read from the file `artists`, see `genreclf.datasets.identity.read_artists`, or else from audio tags.
 
     Raises:
-        UserError: One is not a folder, or the file of artists names none of the songs.
+        UserError: A path is not a folder or is not valid UTF-8, or the file of artists lists none of the songs.
     """
     listed = ListedArtists(artists) if artists is not None else None
     for folder in folders:
@@ -101,7 +101,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
             artist = listed.of_song(name) if listed is not None else None
             mark = f"{status.st_size}-{status.st_mtime_ns}"
             yield Entry(origin=str(root), name=name, path=path, fingerprint=mark, artist=artist)
-        if is_empty:  # As the mount point of a drive that is not mounted.
+        if is_empty:  # It may be the mount point of a drive that is not mounted.
             unlisted.add(".")
 
     listings: dict[str, Listing] = {}
@@ -120,7 +120,7 @@ def entries_of_folders(folders: Sequence[str], artists: str | None, say: Callabl
 
 
 def entries_of_dataset(name: str, tracks: Iterable[Track]) -> dict[str, Listing]:
-    """Return the tracks of a dataset as songs."""
+    """Return a listing of the tracks of a dataset, by the name of the dataset."""
     entries = (
         Entry(
             origin=name, name=track.id, path=track.path.absolute(), fingerprint=track.fingerprint, artist=track.artist
@@ -131,7 +131,7 @@ def entries_of_dataset(name: str, tracks: Iterable[Track]) -> dict[str, Listing]
 
 
 def describe_file(predictor: GenrePredictor) -> Describe:
-    """Return a function that predicts audio files."""
+    """Return a function that decodes and predicts the audio file of an entry."""
 
     def describe(entry: Entry) -> Described:
         prediction = predictor.predict(entry.path)
@@ -142,7 +142,7 @@ def describe_file(predictor: GenrePredictor) -> Describe:
 
 
 def describe_stored(predictor: GenrePredictor, store: Store) -> Describe:
-    """Return a function that predicts tracks from the spectrograms of a store."""
+    """Return a function that predicts an entry from its spectrogram in a store."""
 
     def describe(entry: Entry) -> Described:
         log_mel_q = torch.from_numpy(store.spectrogram(entry.name).T)
@@ -161,12 +161,12 @@ def update(
     describe: Describe,
     say: Callable[[str], None],
 ) -> Changes:
-    """Bring a library up to date: only new and changed songs are computed, those that are gone are dropped.
+    """Update a library: predict new and changed songs, and drop songs that no longer exist.
 
-    If this is killed, the songs that were done are kept and the next call goes on.
+    If the process is killed, songs that were already stored are kept, and the next call continues from there.
 
     Raises:
-        UserError: The library is another checkpoint's, is being written, or cannot be written.
+        UserError: The library belongs to another checkpoint, is in use by another update, or cannot be written.
     """
     load_faiss()
     predictor.check_embeds()
@@ -249,9 +249,9 @@ def _update_origin(
 def _gone_of_others(
     records: Records, origin: str, listed: Collection[str], listing: Listing
 ) -> Iterator[tuple[str, str]]:
-    """Yield origin and name of songs that were indexed with another folder, would be listed in this one, and are not.
+    """Yield origin and name of songs below the folder `origin` that are gone, but were indexed with another folder.
 
-    Songs of an indexed folder in this one that is empty now are kept: it may be that of a drive that is not mounted.
+    Songs of an indexed subfolder that is now empty are kept: it may be the mount point of a drive that is not mounted.
     """
     if not os.path.isabs(origin):  # A dataset.
         return
@@ -268,7 +268,7 @@ def _gone_of_others(
 
 
 def _with_parents(name: str) -> list[str]:
-    """Return the name of a file in a folder and those of the folders that it lies in, from the inmost to ``.``."""
+    """Return a relative file name and those of all its parent folders, from the innermost to ``.``."""
     path = PurePosixPath(name)
     return [str(place) for place in (path, *path.parents)]
 

@@ -1,4 +1,4 @@
-"""The library of a run, which finds songs similar to a song."""
+"""Open the library of a run and find similar songs in it."""
 
 import hashlib
 import json
@@ -21,32 +21,32 @@ from genreclf.recommend.vectors import Vectors
 from genreclf.run_directory import RunDirectory
 
 FORMAT = 3
-"""Version of the library's files; raise it when their content changes."""
+"""Version of the format of the library's files; to be increased when the format changes."""
 
 SAME_SONG = 1e-4
-"""Embeddings that differ by less, relative to their length, are of the same recording."""
+"""Largest relative distance between two embeddings of the same recording."""
 
 DIVERSE_POOL = 10
-"""Diverse songs are chosen from so many times as many candidates."""
+"""Number of candidates per song to recommend, if the recommendations are to be diverse."""
 
 RELEVANCE = 0.5
-"""The weight of similarity to the song, against dissimilarity to the others, if they are to be diverse."""
+"""Weight of the similarity to the query in diverse recommendations; the rest weighs against similarity among them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Recommendation:
-    """A song similar to the given one."""
+    """A recommended song and its similarity to the query."""
 
     rank: int
-    """From 1 on."""
+    """Position in the list of recommendations, starting at 1."""
     similarity: float
-    """See `genreclf.recommend.similarity`; 1 at most."""
+    """Similarity to the query, at most 1; see `genreclf.recommend.similarity`."""
     song: Song
-    """The song."""
+    """Recommended song."""
 
 
 class Library:
-    """The songs that one checkpoint has described; several threads may search it at a time."""
+    """Songs that were embedded with one checkpoint; several threads may search a library at the same time."""
 
     def __init__(self, *, directory: Path, records: Records) -> None:
         self.directory = directory
@@ -57,14 +57,14 @@ class Library:
 
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, directory: str | PathLike[str] | None = None) -> "Library":
-        """Open the library of a run, which ``python -m genreclf index`` made.
+        """Open the library of a run, as created by ``python -m genreclf index``.
 
         Args:
-            run: The run directory.
-            directory: Of the library; None is ``library`` in the run directory.
+            run: Run directory.
+            directory: Directory of the library; None means ``library`` in the run directory.
 
         Raises:
-            UserError: There is none, it is damaged, or it belongs to another checkpoint.
+            UserError: The library does not exist, has no songs, is damaged, or belongs to another checkpoint.
         """
         place = library_directory(run, directory)
         if not cls.exists(run, directory=directory):
@@ -77,12 +77,12 @@ class Library:
 
     @staticmethod
     def exists(run: str | PathLike[str], *, directory: str | PathLike[str] | None = None) -> bool:
-        """Return whether there is a library, usable or not."""
+        """Return whether a library exists; it may still be damaged or belong to another checkpoint."""
         return songs_file(library_directory(run, directory)).is_file()
 
     @property
     def genres(self) -> tuple[str, ...]:
-        """The classes, in the order of the probabilities."""
+        """Genres, in the order of the songs' probabilities."""
         return self.records.genres
 
     def __len__(self) -> int:
@@ -90,19 +90,23 @@ class Library:
 
     @property
     def notice(self) -> str | None:
-        """What a user should know about it."""
+        """Notice for the user about songs that the search index does not hold yet; None if it holds all."""
         waiting = self.records.newer_than(int(self.records.about().get("searchable_up_to", 0)))
         songs = f"{waiting} song{'s' * (waiting > 1)}"
         return f"{songs} cannot be found yet: index was stopped, run it again." if waiting else None
 
     @cached_property
     def vectors(self) -> Vectors:
-        """The search index."""
+        """Search index of the library."""
         return Vectors.load(vectors_file(self.directory))
 
     @cached_property
     def similarity(self) -> Similarity:
-        """How its songs are compared, or a `UserError` if an earlier version indexed them, which did so differently."""
+        """Similarity measure of the library.
+
+        Raises:
+            UserError: The library was indexed by an earlier version, or is damaged.
+        """
         try:
             return Similarity.from_plain(self.records.about()["similarity"])
         except (KeyError, TypeError, ValueError, OverflowError):
@@ -112,7 +116,11 @@ class Library:
             ) from None
 
     def find(self, name: str | PathLike[str]) -> Song | None:
-        """Return the song of this track id, path or end of a path, None if there is none; `UserError` for several."""
+        """Return the song with this track id, path, or end of a path; None if there is none.
+
+        Raises:
+            UserError: Several songs match.
+        """
         found = self.records.find(fspath(name))
         if len(found) > 1:
             raise UserError(
@@ -131,21 +139,22 @@ class Library:
         other_artists: bool = False,
         exclude_artists: str | Sequence[str] = (),
     ) -> list[Recommendation]:
-        """Return songs like this one, never itself nor a copy of it.
+        """Return the songs most similar to a song, without the song itself and copies of it.
 
         Args:
-            song: Of the library, or what the run's model said about any other.
-            k: How many; there are fewer only where the library holds no more.
-            same_genre: Only songs for which the model finds the same genre the likeliest.
-            diverse: Weigh similarity to the song against similarity to those chosen before: maximal marginal relevance
-                (J. Carbonell and J. Goldstein, "The use of MMR, diversity-based reranking for reordering documents and
-                producing summaries", SIGIR 1998).
-            artist: Who made the song, if a prediction is given.
-            other_artists: Nothing by the song's own artist, nor by any of them if it has several.
-            exclude_artists: Nothing by these; a text is one artist.
+            song: Song of the library, or prediction of the run's model for any other song.
+            k: Number of songs to return; fewer are returned only if the library has no more.
+            same_genre: Return only songs with the same most probable genre.
+            diverse: Balance similarity to the song against similarity to songs already chosen, by maximal marginal
+                relevance (J. Carbonell and J. Goldstein, "The use of MMR, diversity-based reranking for reordering
+                documents and producing summaries", SIGIR 1998).
+            artist: Artist of the song; used only if `song` is a prediction.
+            other_artists: Exclude songs by the song's own artist, or by any of its artists if it has several.
+            exclude_artists: Artists whose songs are excluded; a string is a single artist.
 
         Raises:
-            UserError: The artist or the embedding is not known, but needed; `song` is neither; or `k` is below 1.
+            UserError: `song` is neither a song nor a prediction, `k` is not a positive integer, the model computes no
+                embeddings, or `other_artists` is set and the artist is unknown.
         """
         if not isinstance(song, Song | Prediction):
             raise UserError(
@@ -168,7 +177,7 @@ class Library:
             without = np.append(without, song.id)
         elif song.path is not None:
             without = np.append(without, self.records.ids_at(song.path))
-        k = int(k)  # FAISS takes no other, such as NumPy's.
+        k = int(k)  # FAISS does not accept NumPy integers.
         wanted = k * DIVERSE_POOL if diverse else k
         target = self.similarity.of_songs([song])[0]
         fetched = wanted + 5
@@ -192,22 +201,26 @@ class Library:
 
 
 def library_directory(run: str | PathLike[str], directory: str | PathLike[str] | None) -> Path:
-    """Return where the library of a run lies."""
+    """Return the directory of a run's library; by default it is ``library`` in the run directory."""
     return Path(run) / "library" if directory is None else Path(directory)
 
 
 def songs_file(directory: Path) -> Path:
-    """Return the SQLite file of a library."""
+    """Return the path of a library's SQLite file."""
     return directory / "songs.sqlite"
 
 
 def vectors_file(directory: Path) -> Path:
-    """Return the FAISS file of a library."""
+    """Return the path of a library's FAISS file."""
     return directory / "vectors.faiss"
 
 
 def checkpoint_key(run: RunDirectory) -> str:
-    """Return a hash of a run's best checkpoint and of all that decides how songs are embedded, or raise `UserError`."""
+    """Return a hash of a run's best checkpoint and of all settings that affect how songs are embedded.
+
+    Raises:
+        UserError: The checkpoint cannot be read.
+    """
     config = run.read_config()
     data = config.get("data") or {}
     settings = [config.get("model"), config.get("features"), data.get("grid_overlap"), data.get("short")]
@@ -221,7 +234,15 @@ def checkpoint_key(run: RunDirectory) -> str:
 
 
 def checked_records(directory: Path, key: str) -> Records:
-    """Open the songs of a library; raise `UserError` if they are damaged or of another checkpoint than `key`."""
+    """Open the songs of a library.
+
+    Args:
+        directory: Directory of the library.
+        key: Expected key of the checkpoint, as returned by `checkpoint_key`.
+
+    Raises:
+        UserError: The library is damaged or belongs to another checkpoint.
+    """
     path = songs_file(directory)
     about = Records(path, ()).about()
     if about.get("checkpoint") != key or "genres" not in about:
@@ -238,7 +259,7 @@ def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 
 
 def _diverse(units: NDArray[np.float64], similarity: NDArray[np.float64], pool: list[int], k: int) -> list[int]:
-    """Choose `k` of `pool` one after the other by maximal marginal relevance."""
+    """Choose `k` songs from `pool` greedily by maximal marginal relevance."""
     chosen: list[int] = []
     nearest_chosen = np.full(len(units), -1.0)
     left = list(pool)

@@ -1,6 +1,6 @@
-"""Measure the quality of recommendations: the share of songs of the same genre among the nearest ones.
+"""Measure the quality of recommendations: the share of songs of the query's genre among its nearest neighbors.
 
-Songs of the query's own artist are left out, as else the artist or the album is found rather than the genre
+Songs by the query's own artist are left out; otherwise the artist or the album is found rather than the genre
 (E. Pampalk, A. Flexer and G. Widmer, "Improvements of audio-based music similarity and genre classification", ISMIR
 2005; A. Flexer, "A closer look on artist filters for musical genre classification", ISMIR 2007).
 """
@@ -20,38 +20,44 @@ N_MFCC = 20
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Collection:
-    """Tracks that are both the queries and what may be found, with their genres and artists."""
+    """Genres and artists of the tracks that serve both as queries and as the collection that is searched."""
 
     genre: NDArray[np.str_]
-    """Of each track, shape ``(track,)``."""
+    """Genre of each track, shape ``(track,)``."""
     group: NDArray[np.str_]
-    """Its artist, or what else must be kept apart, shape ``(track,)``."""
+    """Group of each track, such as its artist, within which tracks do not find each other, shape ``(track,)``."""
 
     @property
     def allowed(self) -> NDArray[np.bool_]:
-        """Which track (column) a query (row) may find: those of other groups."""
+        """Whether a query (row) may find a track (column), which must be of another group, shape ``(track, track)``."""
         return np.asarray(self.group[:, None] != self.group[None])
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which of them are of the same genre."""
+        """Whether a query (row) may find a track (column) and both have the same genre, shape ``(track, track)``."""
         return np.asarray(self.genre[:, None] == self.genre[None]) & self.allowed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """Mean precision over the queries, with its 95 % interval."""
+    """Mean precision over the queries, with its 95 % confidence interval."""
 
     precision: float
-    """From 0 to 1."""
+    """Mean precision, from 0 to 1."""
     ci95: tuple[float, float]
-    """The interval, bootstrapped over the groups of the queries."""
+    """Ends of the confidence interval, from a bootstrap over the groups of the queries."""
 
 
 def precision_at(similarity: NDArray[np.float64], collection: Collection, k: int) -> NDArray[np.float64]:
-    """Return the precision of each query, shape ``(track,)``, by the similarity of each track (column) to it (row).
+    """Return the precision at `k` of each query.
 
-    Where fewer than `k` may be found, the missing ones count as wrong.
+    Args:
+        similarity: Similarity of each track (column) to each query (row), shape ``(track, track)``.
+        collection: Genres and groups of the tracks.
+        k: Number of nearest tracks; if a query may find fewer, the missing ones count as wrong.
+
+    Returns:
+        Precision of each query, shape ``(track,)``.
     """
     nearest = _nearest(similarity, collection, k)
     precision: NDArray[np.float64] = np.take_along_axis(collection.right, nearest, axis=1).sum(axis=1) / k
@@ -59,10 +65,10 @@ def precision_at(similarity: NDArray[np.float64], collection: Collection, k: int
 
 
 def hubness(similarity: NDArray[np.float64], collection: Collection, k: int) -> float:
-    """Return the skewness of how often each track is among the `k` nearest of the others.
+    """Return the skewness of how often each track is among the `k` nearest neighbors of the other tracks.
 
-    Large where few tracks, the hubs, are near to many (M. Radovanovic et al., "Hubs in space", JMLR 11, 2010); 0 if all
-    are equally often.
+    The skewness is large if a few tracks, the hubs, are near many others (M. Radovanovic et al., "Hubs in space", JMLR
+    11, 2010), and 0 if all tracks occur equally often.
     """
     from scipy.stats import skew
 
@@ -76,22 +82,26 @@ def _nearest(similarity: NDArray[np.float64], collection: Collection, k: int) ->
 
 
 def random_precision(collection: Collection) -> NDArray[np.float64]:
-    """Return the expected precision of each query if tracks are drawn at random, shape ``(track,)``."""
+    """Return the expected precision of each query if tracks are recommended at random, shape ``(track,)``."""
     allowed = collection.allowed.sum(axis=1)
     shares: NDArray[np.float64] = collection.right.sum(axis=1) / np.maximum(1, allowed)
     return shares
 
 
 def best_precision(collection: Collection, k: int) -> NDArray[np.float64]:
-    """Return the precision that each query could reach at most, shape ``(track,)``."""
+    """Return the highest precision at `k` that each query can reach, shape ``(track,)``."""
     best: NDArray[np.float64] = np.minimum(k, collection.right.sum(axis=1)) / k
     return best
 
 
 def quality(per_query: NDArray[np.float64], collection: Collection) -> Quality:
-    """Return the mean of a figure of each query ``(track,)``, with the percentile bootstrap over groups.
+    """Return the mean of a metric over the queries, with a percentile bootstrap interval over groups.
 
     All tracks of a group are drawn together (C. A. Field and A. H. Welsh, "Bootstrapping clustered data", 2007).
+
+    Args:
+        per_query: Metric of each query, such as its precision, shape ``(track,)``.
+        collection: Groups of the queries.
     """
     of = np.unique(collection.group, return_inverse=True)[1].astype(np.int64)
     return Quality(precision=float(per_query.mean()), ci95=mean_interval(per_query, of))
@@ -104,11 +114,17 @@ def preferred_weights(
     collection: Collection,
     k: int,
 ) -> tuple[float, ...] | None:
-    """Return the weights by which the nearest `k` of each validation track are most often of its genre.
+    """Return the weights that give the highest mean precision at `k` on validation tracks.
 
-    None if all weights are equally good, as where no track has another of its genre among those that it may find.
+    Args:
+        embeddings: Embeddings of the tracks, shape ``(track, dimension)``.
+        probabilities: Genre probabilities of the tracks, shape ``(track, genre)``.
+        sizes: Number of values in each part of an embedding.
+        collection: Genres and groups of the tracks.
+        k: Number of nearest tracks that count.
 
-    Embeddings are ``(track, dimension)``, with parts of some sizes, probabilities ``(track, genre)``.
+    Returns:
+        The weights; None if all candidates are equally good, for example if no track may find another of its genre.
     """
 
     def precision(weights: tuple[float, ...]) -> float:
@@ -126,21 +142,28 @@ def similarity_of(
     sizes: tuple[int, ...],
     weights: tuple[float, ...],
 ) -> Similarity:
-    """Return the similarity of tracks among themselves, centered at their mean."""
+    """Return a similarity measure for tracks, centered at the mean of the same tracks."""
     return Similarity(sizes=sizes, weights=weights, center=compared(embeddings, probabilities).mean(axis=0))
 
 
 def cosines(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the cosine of each two of the embeddings ``(track, dimension)``, shape ``(track, track)``."""
+    """Return the cosine of each pair of embeddings ``(track, dimension)``, shape ``(track, track)``."""
     units = units_of(embeddings.astype(np.float64))
     similarity: NDArray[np.float64] = units @ units.T
     return similarity
 
 
 def mfcc_moments(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean ``(coefficient,)`` and covariance over time of the MFCCs of a quantized log-mel ``(mel, frame)``.
+    """Return the mean and the covariance over time of the MFCCs of a track.
 
-    Those of librosa: an orthonormal DCT-II over the mel bands in dB, its first 20 coefficients.
+    MFCCs are computed as in librosa: the first 20 coefficients of an orthonormal DCT-II over the mel bands in dB.
+
+    Args:
+        log_mel_q: Quantized log-mel spectrogram, shape ``(mel, frame)``.
+        spec: Feature settings of the spectrogram.
+
+    Returns:
+        Mean ``(coefficient,)`` and slightly regularized covariance ``(coefficient, coefficient)``.
     """
     from scipy.fft import dct
 
@@ -152,10 +175,14 @@ def mfcc_moments(log_mel_q: NDArray[np.generic], spec: FeatureSpec) -> tuple[NDA
 def mfcc_similarities(
     moments: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> Mapping[str, NDArray[np.float64]]:
-    """Return two classic similarities of tracks by their MFCCs, shape ``(track, track)`` each.
+    """Return two classic similarities of tracks based on MFCCs, by name, each of shape ``(track, track)``.
 
-    The distance of the means; and the symmetrized Kullback-Leibler divergence of one Gaussian a track (M. Mandel and
-    D. Ellis, "Song-level features and support vector machines for music classification", ISMIR 2005).
+    They are the negated squared distance between the means, and the negated symmetrized Kullback-Leibler divergence
+    between one Gaussian per track (M. Mandel and D. Ellis, "Song-level features and support vector machines for music
+    classification", ISMIR 2005).
+
+    Args:
+        moments: Mean and covariance of each track, as returned by `mfcc_moments`.
     """
     means = np.stack([mean for mean, _ in moments])
     covariances = np.stack([covariance for _, covariance in moments])

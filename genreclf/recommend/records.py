@@ -1,4 +1,4 @@
-"""The songs of a library in one SQLite file: the prediction of a model for each, and its file."""
+"""Store the songs of a library, with a model's prediction for each, in a SQLite file."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from genreclf.audio.formats import SONG_SUFFIXES
 from genreclf.datasets.identity import credited, credited_parts
 from genreclf.errors import UserError
 
-# Ids are never given twice: a changed song is a new one, so that an older search structure cannot name a wrong one.
+# Ids are never reused: a changed song gets a new id, so that an outdated search index cannot refer to a wrong song.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS song (
@@ -36,34 +36,34 @@ _COLUMNS = "id, origin, name, path, fingerprint, genre, probabilities, artist, d
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Entry:
-    """A song as it is found, before a model has described it."""
+    """A song that was found in a folder or dataset, before a model has predicted its genre."""
 
     origin: str
-    """Where it was found: an absolute folder, or the name of a dataset."""
+    """Absolute path of the folder, or name of the dataset, in which the song was found."""
     name: str
-    """Unique there: the path below the folder, or the track id."""
+    """Name that is unique within `origin`: the path relative to the folder, or the track id."""
     path: Path
-    """The file, absolute; of a synthetic track, a path that does not exist."""
+    """Absolute path of the audio file; for a synthetic track, the file does not exist."""
     fingerprint: str
-    """Another one means that the song changed."""
+    """Identifies the content of the song; a different fingerprint means that the song has changed."""
     artist: str | None
-    """Who made it, or None if unknown."""
+    """Artists of the song, separated by semicolons; None if unknown."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Song(Entry):
-    """A song of a library."""
+    """A song in a library, with the model's prediction."""
 
     id: int
-    """Its number in the library."""
+    """Number of the song, unique within the library."""
     genre: str
-    """The likeliest genre."""
+    """Most probable genre."""
     probabilities: NDArray[np.float64]
-    """Of the genres, shape ``(genre,)``, in the order of the library's genres."""
+    """Probability of each genre, in the order of the library's genres, shape ``(genre,)``."""
     duration_s: float
-    """Length in seconds."""
+    """Length of the song in seconds."""
     embedding: NDArray[np.float32]
-    """What the last layer gets, the mean over the windows, shape ``(dimension,)``."""
+    """Input of the model's last layer, averaged over the windows of the song, shape ``(dimension,)``."""
 
     def __repr__(self) -> str:
         artist = "" if self.artist is None else f" by {self.artist!r}"
@@ -71,16 +71,16 @@ class Song(Entry):
 
     @property
     def playable(self) -> bool:
-        """Whether the file is audio, by its name."""
+        """Whether the file has the suffix of an audio format."""
         return self.path.suffix.lower() in SONG_SUFFIXES
 
 
 class Records:
-    """The SQLite file of a library. Each call opens it anew, so that threads may share the object.
+    """SQLite file of a library; each call opens the file anew, so that threads may share the object.
 
     Args:
-        path: The file.
-        genres: The classes, in the order of the probabilities.
+        path: Path of the SQLite file.
+        genres: Genres, in the order of the probabilities.
     """
 
     def __init__(self, path: Path, genres: Sequence[str]) -> None:
@@ -89,7 +89,7 @@ class Records:
 
     @contextmanager
     def connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """Yield a connection whose changes are kept if the block ends well; `UserError` if the file is damaged."""
+        """Yield a connection and commit its changes if the block succeeds; `UserError` if the file is unusable."""
         connection = None
         try:
             mode = "rwc" if write else "ro"
@@ -98,7 +98,7 @@ class Records:
                 connection.executescript(_SCHEMA)
             with connection:
                 yield connection
-        except (sqlite3.Error, IndexError, TypeError, ValueError) as error:  # The last three for odd cells.
+        except (sqlite3.Error, IndexError, TypeError, ValueError) as error:  # The last three come from invalid cells.
             reason = error if isinstance(error, sqlite3.Error) else "it holds what index never writes"
             raise UserError(
                 f"The library's {self.path} cannot be used ({reason}); if it is damaged, delete it and index again."
@@ -108,7 +108,7 @@ class Records:
                 connection.close()
 
     def about(self) -> dict[str, Any]:
-        """Return what is known of the library as a whole."""
+        """Return the values that describe the library as a whole, such as its genres, by key."""
         with self.connection() as connection:
             about = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM about")}
             if not all(isinstance(value, _ABOUT.get(key, object)) for key, value in about.items()):
@@ -118,7 +118,7 @@ class Records:
         return about
 
     def note(self, **values: Any) -> None:
-        """Keep something about the library as a whole."""
+        """Store values that describe the library as a whole; see `about`."""
         with self.connection(write=True) as connection:
             _note(connection, values)
 
@@ -126,17 +126,17 @@ class Records:
         return int(self._first("SELECT count(*) FROM song"))
 
     def newer_than(self, song_id: int) -> int:
-        """Return how many songs came after the one with this id."""
+        """Return the number of songs that were added after the song with this id."""
         return int(self._first("SELECT count(*) FROM song WHERE id > ?", song_id))
 
     def fingerprints(self, origin: str) -> dict[str, tuple[str, str | None]]:
-        """Return fingerprint and artist of each song of an origin by its name."""
+        """Return the fingerprint and the artist of each song of a folder or dataset, by the song's name."""
         query = "SELECT name, fingerprint, artist FROM song WHERE origin = ?"
         with self.connection() as connection:
             return {name: (mark, artist) for name, mark, artist in connection.execute(query, [origin])}
 
     def inside(self, folder: str) -> list[tuple[str, str]]:
-        """Return origin and name of each song of another origin whose file is in a folder, at any depth."""
+        """Return the origin and name of each song whose file is in a folder, at any depth, but whose origin differs."""
         start = os.path.join(folder, "")
         end = start[:-1] + chr(ord(start[-1]) + 1)
         query = "SELECT origin, name FROM song WHERE path >= ? AND path < ? AND origin != ?"
@@ -144,14 +144,14 @@ class Records:
             return list(connection.execute(query, [start, end, folder]))
 
     def change(self, *, drop: Iterable[tuple[str, str]] = (), add: Iterable[Song] = ()) -> None:
-        """Drop songs by origin and name and add others (their `id` is not looked at), all or none."""
+        """Drop songs by origin and name and add other songs, ignoring their ids, in a single transaction."""
         with self.connection(write=True) as connection:
             connection.executemany("DELETE FROM song WHERE origin = ? AND name = ?", drop)
             connection.executemany("INSERT INTO song VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(self._row, add))
             _note(connection, {"changed": True})
 
     def move(self, entries: Iterable[Entry]) -> None:
-        """Update the origin and the name of songs whose files were found under another origin before."""
+        """Update the origin and name of songs whose files were previously found under another origin."""
         rows = [(entry.origin, entry.name, str(entry.path), entry.origin) for entry in entries]
         with self.connection(write=True) as connection:
             query = "UPDATE OR REPLACE song SET origin = ?, name = ? WHERE path = ? AND origin != ?"
@@ -159,13 +159,13 @@ class Records:
                 _note(connection, {"changed": True})
 
     def rename_artists(self, origin: str, artists: Mapping[str, str | None]) -> None:
-        """Set the artists of songs of an origin, by name; None if unknown."""
+        """Set the artists of songs of one origin, given by song name; None if unknown."""
         rows = [(artist, _credits(artist), origin, name) for name, artist in artists.items()]
         with self.connection(write=True) as connection:
             connection.executemany("UPDATE song SET artist = ?, artist_key = ? WHERE origin = ? AND name = ?", rows)
 
     def in_batches(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.float32], NDArray[np.float64]]]:
-        """Yield ids, embeddings ``(song, dimension)`` and probabilities ``(song, genre)`` of all songs by id."""
+        """Yield batches of ids, embeddings ``(song, dimension)`` and probabilities ``(song, genre)``, sorted by id."""
         with self.connection() as connection:
             rows = connection.execute("SELECT id, embedding, probabilities FROM song ORDER BY id")
             while batch := rows.fetchmany(BATCH_SONGS):
@@ -180,7 +180,7 @@ class Records:
                 )
 
     def songs(self, ids: Sequence[int]) -> list[Song]:
-        """Return those of the songs that are there, in the order of `ids`."""
+        """Return the songs with these ids, in the order of `ids`; ids that do not exist are skipped."""
         found: dict[int, Song] = {}
         with self.connection() as connection:
             for start in range(0, len(ids), 500):
@@ -191,15 +191,15 @@ class Records:
         return [found[song_id] for song_id in ids if song_id in found]
 
     def spread(self, at_most: int) -> list[Song]:
-        """Return so many of the songs, evenly spread in the order in which they came; all if there are fewer."""
+        """Return `at_most` songs, evenly spaced in the order in which they were added; all if there are fewer."""
         ids = self._ids("SELECT id FROM song ORDER BY id", [])
         places = np.linspace(0, len(ids) - 1, min(at_most, len(ids))).round().astype(int)
         return self.songs(ids[places].tolist())
 
     def find(self, text: str) -> list[Song]:
-        """Return the songs of this name or path; where there is none, those whose path ends so, suffix or not.
+        """Return up to three songs with this name or path, or else whose path ends with it, with or without a suffix.
 
-        A link that is a song itself takes precedence over what it links to.
+        If a symbolic link is itself a song of the library, it takes precedence over its target.
         """
         end = "/" + text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
         like = r"path LIKE ? ESCAPE '\'"
@@ -218,11 +218,11 @@ class Records:
         return []
 
     def ids_at(self, path: str | Path) -> NDArray[np.int64]:
-        """Return the ids of the songs of this file."""
+        """Return the ids of the songs whose audio file is at this path, also if links lead to it."""
         return self._ids("SELECT id FROM song WHERE path IN (?, ?, ?)", _places(path))
 
     def ids_by(self, artists: Collection[str]) -> NDArray[np.int64]:
-        """Return the ids of the songs by any of these artists, alone or with others, however capitals are set."""
+        """Return the ids of the songs by any of these artists, alone or with others, ignoring case."""
         wanted = {name for artist in artists for name in credited_parts(artist)}
         with self.connection() as connection:
             keys = connection.execute("SELECT DISTINCT artist_key FROM song WHERE artist_key IS NOT NULL").fetchall()
@@ -232,12 +232,12 @@ class Records:
         )
 
     def ids_of(self, genre: str) -> NDArray[np.int64]:
-        """Return the ids of the songs of which this genre is the likeliest."""
+        """Return the ids of the songs whose most probable genre is this one."""
         return self._ids("SELECT id FROM song WHERE genre = ?", [self.genres.index(genre)])
 
     @cached_property
     def _embedding_bytes(self) -> int:
-        """How long the embedding of a song is."""
+        """Size in bytes of the embedding of a song."""
         return int(self._first("SELECT length(embedding) FROM song ORDER BY id LIMIT 1"))
 
     def _ids(self, query: str, values: Sequence[Any]) -> NDArray[np.int64]:
@@ -281,12 +281,12 @@ class Records:
 
 
 def _credits(artist: str | None) -> str | None:
-    """Return the artists of a song as the file keeps them."""
+    """Return the normalized artists of a song as stored in the file; None if there are none."""
     return "; ".join(credited(artist)) or None
 
 
 def _places(path: str | Path) -> list[str]:
-    """Return a path as it is, with the links to its folder followed, as a library of folders keeps it, and with all."""
+    """Return a path made absolute, with the links in its folder resolved (as in the library), and with all resolved."""
     folder, name = os.path.split(Path(path).absolute())
     return [os.path.join(folder, name), os.path.join(os.path.realpath(folder), name), os.path.realpath(path)]
 

@@ -1,4 +1,4 @@
-"""Write the search index of a library, weighted as validation tracks suggest."""
+"""Build the search index of a library, with the weights that were chosen on validation tracks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +15,24 @@ from genreclf.recommend.vectors import Vectors
 from genreclf.run_directory import RunDirectory
 
 Weighting = tuple[tuple[int, ...], tuple[float, ...]]
-"""Number of values of each part of an embedding, and the weights of the parts and of the genres."""
+"""Number of values in each part of an embedding, and the weights of these parts and of the genres, which come last."""
 
 WEIGHTS = "similarity.json"
-"""File of a run with the weights that its validation tracks prefer."""
+"""Name of the file in a run directory that holds the weights chosen on the validation tracks."""
 
 
 def make_searchable(directory: Path, records: Records, weighting: Weighting | None = None) -> None:
-    """Write the search index if songs or weights, None for equal ones, changed; `UserError` if they do not fit."""
+    """Write the search index of a library if its songs or weights have changed; delete the index if it has no songs.
+
+    Args:
+        directory: Directory of the library.
+        records: Songs of the library.
+        weighting: Weights of the similarity. None weights the embedding and the genres equally, but leaves the weights
+            of an index of unchanged songs as they are.
+
+    Raises:
+        UserError: The weights do not fit the dimension of the embeddings.
+    """
     path = vectors_file(directory)
     about = records.about()
     count = len(records)
@@ -55,7 +65,18 @@ def make_searchable(directory: Path, records: Records, weighting: Weighting | No
 
 
 def weighting_of(run: RunDirectory, sizes: tuple[int, ...]) -> Weighting | None:
-    """Return the weights that ``recommend --evaluate`` chose, else the usual ones; `UserError` if they are damaged."""
+    """Return the weights that ``recommend --evaluate`` chose for a run, or else the default weights.
+
+    Args:
+        run: Run directory.
+        sizes: Number of values in each part of an embedding.
+
+    Returns:
+        The weights; None if none were chosen and `sizes` is empty.
+
+    Raises:
+        UserError: The file of the chosen weights is damaged.
+    """
     path = run.path / WEIGHTS
     if not path.exists():
         return (sizes, usual_weights(sizes)) if sizes else None
@@ -66,10 +87,10 @@ def weighting_of(run: RunDirectory, sizes: tuple[int, ...]) -> Weighting | None:
 
 
 def read_weighting(content: Mapping[str, Any]) -> Weighting:
-    """Return what a file of weights holds.
+    """Return the weights in the content of a weights file.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The content is not a valid set of weights.
     """
     try:
         found = tuple(map(int, content["sizes"])), tuple(map(float, content["weights"]))

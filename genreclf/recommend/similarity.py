@@ -1,4 +1,4 @@
-"""The similarity of two songs: a weighted mean of cosines of the parts of their embeddings and of their genres."""
+"""Similarity of songs: a weighted mean of the cosines of the parts of their embeddings and of their genres."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,32 +12,32 @@ from genreclf.inference.prediction import Prediction
 from genreclf.recommend.records import Song
 
 STEPS = 4
-"""Weights are chosen among multiples of a quarter: finer ones would follow the chance of few validation tracks."""
+"""Weights are multiples of ``1 / STEPS``; finer steps would overfit to the few validation tracks."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Similarity:
-    """A measure of similarity: turns songs into vectors of length 1 whose cosine is their similarity.
+    """Similarity measure that maps songs to unit vectors; the cosine of two vectors is the similarity of the songs.
 
-    A song has the parts of its embedding, and the square roots of its genres' probabilities, whose product is the
-    coefficient of A. Bhattacharyya (1943). Each part is centered, by which few songs remain that are near to many
-    (I. Suzuki et al., "Centering similarity measures to reduce hubs", EMNLP 2013), and scaled to length 1, so that a
-    part of many values does not outweigh the others.
+    A song is described by the parts of its embedding and by the square roots of its genre probabilities, whose dot
+    product is the coefficient of A. Bhattacharyya (1943). Each part is centered, which reduces hubs, songs that are
+    near many others (I. Suzuki et al., "Centering similarity measures to reduce hubs", EMNLP 2013), and scaled to
+    length 1, so that a part with many values does not outweigh the others.
     """
 
     sizes: tuple[int, ...]
-    """Number of values of each part of an embedding."""
+    """Number of values in each part of an embedding."""
     weights: tuple[float, ...]
-    """Of each part, and of the genres, which come last; they sum to 1."""
+    """Weight of each part of an embedding, then that of the genres; the weights sum to 1."""
     center: NDArray[np.float64]
-    """The mean over all songs, shape ``(dimension + genre,)``."""
+    """Mean over all songs of the values that are compared, shape ``(dimension + genre,)``."""
 
     def vectors(self, embeddings: NDArray[np.floating], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return vectors ``(song, value)``, of length 1, the cosine of two of which is their similarity.
+        """Return unit vectors ``(song, value)`` whose cosines are the similarities of the songs.
 
         Args:
-            embeddings: Shape ``(song, dimension)``.
-            probabilities: Shape ``(song, genre)``.
+            embeddings: Embeddings of the songs, shape ``(song, dimension)``.
+            probabilities: Genre probabilities of the songs, shape ``(song, genre)``.
         """
         values = compared(embeddings, probabilities) - self.center
         edges = (0, *np.cumsum(self.sizes).tolist(), values.shape[1])
@@ -49,17 +49,21 @@ class Similarity:
         return units_of(np.concatenate(parts, axis=1))
 
     def of_songs(self, songs: Sequence[Song | Prediction]) -> NDArray[np.float64]:
-        """Return the vectors of songs that have embeddings."""
+        """Return the unit vectors of songs, all of which must have embeddings, shape ``(song, value)``."""
         embeddings = np.stack([song.embedding for song in songs if song.embedding is not None])
         return self.vectors(embeddings, np.stack([song.probabilities for song in songs]))
 
     def plain(self) -> dict[str, Any]:
-        """Return what `from_plain` reads, for JSON."""
+        """Return a dictionary for JSON, which `from_plain` reads back."""
         return {"sizes": list(self.sizes), "weights": list(self.weights), "center": self.center.tolist()}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Self:
-        """Read back what `plain` returned; `KeyError`, `TypeError` or `ValueError` if it is something else."""
+        """Create a similarity from the dictionary that `plain` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError: The dictionary does not describe a similarity.
+        """
         sizes, weights = tuple(map(int, values["sizes"])), tuple(map(float, values["weights"]))
         center = np.array(values["center"], np.float64)
         if not (
@@ -73,28 +77,37 @@ class Similarity:
 
 
 def is_weighting(sizes: Sequence[int], weights: Sequence[float]) -> bool:
-    """Return whether weights fit the parts of an embedding and the genres."""
+    """Return whether there is a valid weight for each part of an embedding and for the genres, and they sum to 1."""
     fits = len(weights) == len(sizes) + 1 and all(size > 0 for size in sizes)
     return fits and all(0 <= weight <= 1 for weight in weights) and abs(sum(weights) - 1) < 1e-6
 
 
 def usual_weights(sizes: Sequence[int]) -> tuple[float, ...]:
-    """Return the weights where none were chosen: half for the genres, the rest for the first part of the embedding.
+    """Return the default weights: one half for the genres and one half for the first part of the embedding.
 
-    Networks put what they learned first, and what they computed without learning, such as statistics, after it.
+    The first part of a network's embedding holds learned features; the parts after it hold features that were computed
+    without learning, such as statistics.
     """
     return (0.5, *(0.0 for _ in sizes[1:]), 0.5)
 
 
 def all_weights(parts: int) -> list[tuple[float, ...]]:
-    """Return the weights to choose among, for so many parts, the genres included; equal ones first."""
+    """Return the candidate weights for a number of parts, counting the genres as one; the most even weights first."""
     counts = (counts for counts in product(range(STEPS + 1), repeat=parts) if sum(counts) == STEPS)
     choices = [tuple(n / STEPS for n in each) for each in counts]
     return sorted(choices, key=lambda weights: (max(weights), weights))
 
 
 def compared(embeddings: NDArray[np.floating], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return what is compared of songs, neither centered nor scaled, shape ``(song, dimension + genre)``."""
+    """Return the values by which songs are compared, before centering and scaling.
+
+    Args:
+        embeddings: Embeddings of the songs, shape ``(song, dimension)``.
+        probabilities: Genre probabilities of the songs, shape ``(song, genre)``.
+
+    Returns:
+        Embeddings and square roots of the probabilities, shape ``(song, dimension + genre)``.
+    """
     return np.concatenate([embeddings.astype(np.float64), np.sqrt(probabilities)], axis=1)
 
 

@@ -1,8 +1,8 @@
-"""Nearest vectors by cosine, in FAISS (M. Douze et al., "The Faiss library", arXiv:2401.08281, 2024).
+"""Search for the nearest vectors by cosine with FAISS (M. Douze et al., "The Faiss library", arXiv:2401.08281, 2024).
 
-An inverted file: the vectors lie in cells around centers found by k-means, and a query looks into the nearest cells
-alone (J. Sivic and A. Zisserman, "Video Google", ICCV 2003). Up to `EXACT_SONGS` vectors there is one cell, so that the
-search is exact.
+The index is an inverted file: the vectors are grouped into cells around centers found by k-means, and a query searches
+only the nearest cells (J. Sivic and A. Zisserman, "Video Google", ICCV 2003). With at most `EXACT_SONGS` vectors, there
+is a single cell and the search is exact.
 """
 
 import math
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     import faiss
 
 EXACT_SONGS = 50_000
-"""Up to so many vectors every one is compared; a query takes milliseconds."""
+"""Largest number of vectors for which a query is compared with every vector, which takes milliseconds."""
 
 PROBED_CELLS = 32
-"""Cells that a query looks into."""
+"""Default number of cells that a query searches."""
 
 
 class Vectors:
-    """Unit vectors with ids, to be searched by several threads at a time."""
+    """Index of unit vectors with ids, which several threads may search at the same time."""
 
     def __init__(self, index: "faiss.IndexIVFFlat") -> None:
         self.index = index
 
     @classmethod
     def build(cls, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> "Vectors":
-        """Arrange `vectors` ``(song, dimension)``, brought to length 1 in place, by `ids` ``(song,)``."""
+        """Build the index of `vectors` ``(song, dimension)``, normalized in place, with their `ids` ``(song,)``."""
         faiss = load_faiss()
         count, dimension = vectors.shape
         faiss.normalize_L2(vectors)
@@ -48,10 +48,10 @@ class Vectors:
 
     @classmethod
     def load(cls, path: Path) -> "Vectors":
-        """Read what `save` wrote, or raise `UserError` if it is missing or damaged."""
+        """Read an index written by `save`; raise `UserError` if the file is missing or damaged."""
         faiss = load_faiss()
         try:
-            check_checksum(np.memmap(path, np.uint8, "r").data)  # Before FAISS believes the sizes in it.
+            check_checksum(np.memmap(path, np.uint8, "r").data)  # Check first: FAISS trusts the sizes in the file.
             index = faiss.read_index(str(path))
         except (MemoryError, OSError, RuntimeError, ValueError) as error:
             raise UserError(f"{path} is missing or damaged; index again: no song is computed anew.") from error
@@ -60,11 +60,11 @@ class Vectors:
         return cls(index)
 
     def save(self, path: Path) -> None:
-        """Write to `path`, whole or not at all."""
+        """Write the index to `path` atomically, with a checksum at the end of the file."""
         with atomic_path(path) as partial:
             load_faiss().write_index(self.index, str(partial))
             end = checksum(np.memmap(partial, np.uint8, "r").data)
-            with partial.open("ab") as file:  # FAISS leaves it unread.
+            with partial.open("ab") as file:  # FAISS does not read the checksum.
                 file.write(end)
 
     def __len__(self) -> int:
@@ -79,17 +79,17 @@ class Vectors:
         without: NDArray[np.int64] | None = None,
         probed_cells: int = PROBED_CELLS,
     ) -> list[int]:
-        """Return the ids of the nearest vectors, the nearest first; fewer than `k` only where there are no more.
+        """Return the ids of the `k` nearest vectors, nearest first; fewer only if there are no more.
 
         Args:
-            vector: The query, shape ``(dimension,)``.
-            k: How many.
-            among: Ids that may be found; None is all.
-            without: Ids that may not.
-            probed_cells: How many cells are looked into, at first; all if those hold fewer than `k`.
+            vector: Query, shape ``(dimension,)``.
+            k: Number of vectors to return.
+            among: Ids to which the search is restricted; None searches all.
+            without: Ids to exclude from the result.
+            probed_cells: Number of cells to search first; all cells are searched if these yield too few vectors.
 
         Raises:
-            UserError: The vectors have another dimension.
+            UserError: The dimension of the query differs from that of the indexed vectors.
         """
         faiss = load_faiss()
         if len(vector) != self.index.d:
@@ -117,7 +117,7 @@ class Vectors:
 
 
 def load_faiss() -> Any:
-    """Return faiss, or raise `UserError` if it is not installed."""
+    """Import and return the module ``faiss``; raise `UserError` if it is not installed."""
     try:
         import faiss
     except ImportError as error:
