@@ -77,8 +77,8 @@ class Prediction:
     timeline: Timeline
     """Genre probabilities of each window."""
     embedding: NDArray[np.float32] | None
-    """Embedding of the song: the input of the classifier, averaged over the windows, shape ``(dimension,)``; None if
-    the network does not end in a linear layer."""
+    """Embedding of the song, which is the input of the classifier averaged over the windows, shape ``(dimension,)``;
+    None if the network does not end in a linear layer."""
     spectrogram_db: NDArray[np.float32]
     """Log-mel spectrogram of the analyzed part for display, in dB relative to 1, shape ``(mel, column)``, with at most
     1500 columns."""
@@ -106,12 +106,12 @@ class Prediction:
 
     @property
     def entropy_bits(self) -> float:
-        """Entropy of the probabilities in bits: 0 if one genre is certain, log2 of their number if all are equal."""
+        """Entropy of the probabilities in bits, from 0 for a certain genre to log2 of their number for equal ones."""
         return float(_entropy_bits(self.probabilities))
 
     @property
     def confidence(self) -> float:
-        """Probability that the most probable genre is right: its probability, calibrated on the validation tracks."""
+        """Probability of the most probable genre, calibrated on the validation tracks to be the chance that it is right."""
         temperature = 1.0 if self.calibration is None else self.calibration.track
         return float(tempered(logarithms(self.probabilities), temperature).max())
 
