@@ -111,7 +111,7 @@ class Prediction:
 
     @property
     def confidence(self) -> float:
-        """Probability of the most probable genre, calibrated on the validation tracks to be the chance that it is right."""
+        """Probability of the most probable genre, calibrated on validation tracks to be the chance that it is right."""
         temperature = 1.0 if self.calibration is None else self.calibration.track
         return float(tempered(logarithms(self.probabilities), temperature).max())
 
