@@ -127,7 +127,7 @@ class Cost:
     def together_s(self, clips: float, devices: int, device: Device, link: Link) -> float:
         """Return the seconds of a step on several devices with `clips` clips each."""
         shared_s = link.ring_s(self.gradient_bytes, devices) + 2 * self.norms * link.ring_s(0, devices)
-        # Where batch normalization waits for the device, starting and computing do not overlap.
+        # If batch normalization waits for the device, starting and computing do not overlap.
         times = self.start_s(device), self.compute_s(clips, device)
         return (sum(times) if self.norms else max(times)) + shared_s
 

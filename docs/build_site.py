@@ -134,7 +134,7 @@ def write_pages(folder: Path) -> None:
 
 
 def relinked(text: str) -> str:
-    """Return a page with links changed to pages of the site; links to other files of the repository become plain text."""
+    """Return a page with links changed to pages of the site; links to other files in the repository become text."""
     text = re.sub(r"\]\((\.\./)?README\.md", "](index.md", text.replace("benchmarks/README.md", "benchmarks.md"))
     text = re.sub(r"\]\((?:\.\./|docs/)+([\w/-]+\.(?:md|webp|ipynb))", r"](\1", text)
     return re.sub(r"(?<!!)\[([^]]+)\]\((?!https?:|#|[\w/-]+\.(?:md|ipynb))[^)]*\)", r"\1", text)

@@ -2,9 +2,9 @@
 
 The script synthesizes songs and makes a library of them. ``docs/timeline.webp`` is the plot of ``predict`` for three
 of the songs joined together, and ``docs/recommendation.webp`` is the plot of ``recommend``. For ``docs/app-*.webp``,
-the script starts ``python -m genreclf app RUN`` at a free port, and a headless Chromium opens the page, plays an example
-for some seconds and, on the desktop only, sends a file that is not a song. The colors are light on the desktop and dark
-on the phone.
+the script starts ``python -m genreclf app RUN`` at a free port, and a headless Chromium opens the page, plays an
+example for some seconds and, on the desktop only, sends a file that is not a song. The colors are light on the desktop
+and dark on the phone.
 """
 
 import argparse

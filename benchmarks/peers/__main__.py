@@ -238,7 +238,7 @@ def main() -> None:
     for system in (system for system in known if {system.family, system.name} & set(words)):
         print(f"{system.name} ...", file=sys.stderr)
         rows.append(measure(system, task, arguments.environments))
-        # A later system may fail.
+        # Write after each system, since a later one may fail.
         write_json(out / "peers.json", {**facts, "systems": rows})
     if len({row["parameters"] for row in rows}) > 1:
         raise SystemExit(f"The networks differ: {[(row['system'], row['parameters']) for row in rows]}")
