@@ -1,1 +1,1 @@
-"""What genreclf costs, and scripts that repeat what the documents say about speed; none of it is installed."""
+"""Benchmarks of genreclf, which reproduce the speed claims of the documentation; not part of the installed package."""

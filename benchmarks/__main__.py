@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--only PART] [--quick] [--json] [KEY=VALUE ...]``: what each part costs on this machine."""
+"""``python -m benchmarks [--only PART] [--quick] [--json] [KEY=VALUE ...]``: measure each part on this machine."""
 
 import argparse
 import json
@@ -28,10 +28,10 @@ from genreclf.config.messages import explain
 from genreclf.errors import UserError
 
 PARTS = ("store", "data", "steps", "switches", "fit", "command", "sizes")
-"""What can be measured alone with --only."""
+"""Parts that can be measured alone with ``--only``."""
 
 LARGE = "streaming"
-"""Measured only when it is asked for: it writes a store larger than the memory."""
+"""Part that is measured only on request, since it writes a store larger than the memory."""
 
 SWITCHES = {
     "defaults": [],
@@ -39,20 +39,20 @@ SWITCHES = {
     "optimizer.fused=false": ["optimizer.fused=false"],
     "trainer.compile=default": ["trainer.compile=default"],
 }
-"""Settings that make steps faster or slower and change results by rounding alone."""
+"""Settings that change the speed of training steps, and the results only by rounding."""
 
 MODELS = ("ffnn", "cnn", "crnn")
-"""Models whose steps --quick measures; else all of ``conf/model``."""
+"""Models whose training steps ``--quick`` measures, instead of those of all models that train alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print one table of ratios, or everything as JSON."""
+    """Run the benchmarks and print a table of ratios, or all results as JSON."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if unknown := [word for word in options.overrides if "=" not in word]:
         parser.error(f"{unknown[0]} is neither an option nor an override KEY=VALUE.")
     try:
-        # Progress bars and warnings are none of the figures.
+        # Keep progress bars and warnings apart from the results.
         with tempfile.TemporaryDirectory(dir=options.scratch) as directory, redirect_stdout(sys.stderr):
             results = measure(options, Path(directory))
     except (UserError, HydraException, OmegaConfBaseException) as error:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Return the figures of every part that was asked for; progress goes to stderr."""
+    """Return the results of all requested parts; progress is written to stderr."""
     quick = options.quick
     wanted = options.only or PARTS
     overrides = ["logger=csv", *options.overrides]
@@ -99,7 +99,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if fits:
         results["fit"] = fits
     if "switches" in wanted:
-        # Compiling takes a minute.
+        # Compilation takes about a minute.
         chosen_switches = [name for name in SWITCHES if not (quick and "compile" in name)]
         results["switches"] = {}
         for name in chosen_switches:

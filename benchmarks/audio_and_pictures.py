@@ -1,7 +1,7 @@
-"""Whether a run trained on pictures predicts the same of audio as of the pictures of the same songs.
+"""Check whether a run trained on images predicts the same genres from audio as from images of the same songs.
 
-``python -m benchmarks.audio_and_pictures RUN SONGS [data.root=PICTURES]``: SONGS holds audio files that are called as
-the pictures are, such as GTZAN's ``genres_original``; RUN's own dataset holds the pictures.
+``python -m benchmarks.audio_and_pictures RUN SONGS [data.root=PICTURES]``: SONGS holds audio files with the
+same names as the images, such as GTZAN's ``genres_original``; the images are those of RUN's own dataset.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from genreclf.run_directory import RunDirectory
 
 
 def compared(run: Path, songs: Path, overrides: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return the likeliest genre of the picture and of the audio of each song that has both, by track id."""
+    """Return the genres predicted from the image and from the audio, by track ID, for each song that has both."""
     predictor = GenrePredictor.of_run(run)
     corpus = load_corpus_for(predictor.spec, RunDirectory(run), overrides, device=predictor.device)
     track_of = {name.rpartition("/")[2]: name for name in corpus.store.lengths_frames}
@@ -30,7 +30,7 @@ def compared(run: Path, songs: Path, overrides: Sequence[str]) -> dict[str, tupl
 
 
 def main() -> None:
-    """Name the songs that differ, and say how many agree."""
+    """Print the songs with different predictions, and how many predictions agree."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("run", type=Path, metavar="RUN")
     words.add_argument("songs", type=Path, metavar="SONGS")

@@ -1,4 +1,4 @@
-"""Training without a framework, which the framework is held against."""
+"""Plain PyTorch training loop without a framework, as the baseline for genreclf."""
 
 import copy
 import itertools
@@ -23,18 +23,18 @@ from genreclf.training.recorder import RECORDERS, Recorder
 
 @dataclass(frozen=True)
 class Ready:
-    """Batches of one epoch, cut, scaled and on the device: ``(batch, mel, frame)`` and genres ``(batch,)``."""
+    """Batches of one epoch, cut, scaled and on the device: ``(batch, mel, frame)`` with genres ``(batch,)``."""
 
     train: Sequence[tuple[Tensor, Tensor]]
     val: Sequence[tuple[Tensor, Tensor]]
 
 
 class Replayed:
-    """A function of tensors that is recorded at its fourth call and replayed from then on, into the same result.
+    """Tensor function that is recorded at its fourth call and replayed from then on into the same output tensor.
 
     Args:
-        function: What is recorded.
-        recorder: Of the device.
+        function: Function to record.
+        recorder: Recorder of the device.
     """
 
     def __init__(self, function: Callable[..., Tensor], recorder: Recorder) -> None:
@@ -43,7 +43,7 @@ class Replayed:
         self._replay: Callable[[], None] | None = None
 
     def __call__(self, *given: Tensor) -> Tensor:
-        """Return what the function returns."""
+        """Return the result of the function."""
         self._calls += 1
         if self._calls < 4:
             self.recorder.run(lambda: self._work(*given))
@@ -61,13 +61,13 @@ class Replayed:
 
 
 class BareLoop:
-    """What remains of a training without a framework: forward, loss, backward, clip, step, validate, save.
+    """Training without a framework: forward, loss, backward, gradient clipping, optimizer step, validation, saving.
 
     Args:
-        config: Its precision, device, clipping and compilation are used; with ``trainer.step=graph`` on a GPU, steps
-            and predictions are replayed as CUDA graphs here as well.
-        prepared: The network, which is copied, and its optimizer.
-        ready: What it trains on, the same batches each epoch.
+        config: Configuration of the run; its precision, device, gradient clipping and compilation are used. With
+            ``trainer.step=graph`` on a GPU, training steps and predictions are replayed as CUDA graphs here as well.
+        prepared: Model, whose network is copied, and its optimizer.
+        ready: Batches to train and validate on, the same in each epoch.
     """
 
     def __init__(self, config: Config, prepared: Prepared, ready: Ready) -> None:
@@ -89,7 +89,7 @@ class BareLoop:
                 group["capturable"] = True
 
     def epochs(self, count: int) -> float:
-        """Return the seconds of so many epochs, with validation and two checkpoints each."""
+        """Return the duration of `count` epochs in seconds, each with validation and two checkpoints."""
         self.wait()
         started_s = time.perf_counter()
         for _ in range(count):
@@ -106,7 +106,7 @@ class BareLoop:
         return time.perf_counter() - started_s
 
     def steps(self, count: int) -> float:
-        """Return the seconds a step takes, the fastest of all but the first."""
+        """Return the duration of the fastest of `count` training steps in seconds, without the first one."""
         spent_s = []
         for x, y in itertools.islice(itertools.cycle(self.ready.train), count):
             started_s = time.perf_counter()
@@ -139,20 +139,20 @@ class BareLoop:
         return torch.autocast(self.device.type, dtype, enabled=self.precision != "32-true")
 
     def wait(self) -> None:
-        """Wait until the device has done its work."""
+        """Wait until the device has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
 
 def device_of(config: Config) -> tuple[torch.device, str]:
-    """Return the device and the precision that a run of `config` trains on."""
+    """Return the device and the precision that a run of `config` uses."""
     accelerator = resolve_accelerator(config.trainer.accelerator, 1)
     precision = resolve_precision(config.trainer.precision, accelerator)
     return torch.device({"gpu": "cuda"}.get(accelerator, accelerator)), precision
 
 
 def ready_batches(config: Config, prepared: Prepared, at_most: int | None = None) -> Ready:
-    """Cut and scale the batches of one epoch, at most so many, and carry them to the device."""
+    """Cut and scale the batches of one epoch, `at_most` of each subset if given, and move them to the device."""
     data, device = prepared.data, device_of(config)[0]
 
     def batches(subset: str) -> list[tuple[Tensor, Tensor]]:
@@ -164,5 +164,5 @@ def ready_batches(config: Config, prepared: Prepared, at_most: int | None = None
 
 
 def clips_of(data: ClipDataModule, subset: str, batch: Tensor | ClipBatch) -> ClipBatch:
-    """Return a batch as clips, cut here if they were not read ahead."""
+    """Return the clips of a batch; cut them here if they were not read ahead."""
     return data.clips(subset, batch) if isinstance(batch, Tensor) else batch

@@ -1,6 +1,7 @@
-"""``python -m benchmarks.child [first] [overrides]``: the real command, watched.
+"""``python -m benchmarks.child [first] [overrides]``: run the real command and watch it.
 
-With ``first`` it ends after its first training step; else its last line is the most memory it held, in MB.
+With ``first``, the process ends after its first training step; otherwise the last line that it prints is its peak
+memory in MB.
 """
 
 import os
@@ -18,7 +19,7 @@ def _end(*_: Any) -> None:
 
 
 def peak_mb() -> float:
-    """Return the most memory this process held; Linux's own figure would count the process that started it."""
+    """Return the peak memory of this process in MB; ``ru_maxrss`` of Linux would include the parent process."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

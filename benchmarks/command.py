@@ -1,4 +1,4 @@
-"""What whole commands cost: the time to the first step, and memory."""
+"""Cost of whole commands: time to the first training step, and memory."""
 
 import os
 import subprocess
@@ -14,11 +14,11 @@ WATCHED = ("-m", "benchmarks.child")
 
 
 def measure_command(overrides: Sequence[str]) -> dict[str, Any]:
-    """Run the real command to its first step, and for one epoch; the store is there already.
+    """Run the real command to its first training step, and for one epoch; the store must exist already.
 
     Returns:
-        ``first_step_s`` from the start of Python to the end of the first training step, ``imports_s`` of importing
-        Lightning, torchaudio and torchmetrics alone, and ``memory_mb``, the most that the run of one epoch held.
+        ``first_step_s``, seconds from the start of Python to the end of the first training step; ``imports_s``, seconds
+        to import only Lightning, torchaudio and torchmetrics; and ``memory_mb``, peak memory of the run of one epoch.
     """
     imports_s, _ = _child("-c", "import lightning, torchaudio, torchmetrics")
     with tempfile.TemporaryDirectory() as directory:
@@ -28,13 +28,13 @@ def measure_command(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def peak_mb(*arguments: str) -> int:
-    """Return the most memory that ``python -m genreclf`` with these arguments held."""
+    """Return the peak memory of ``python -m genreclf`` with the given arguments in MB."""
     _, printed = _child(*WATCHED, *arguments)
     return int(printed.split()[-1])
 
 
 def _child(*arguments: str) -> tuple[float, str]:
-    """Return the seconds that a Python command took, and what it printed."""
+    """Return the duration of a Python command in seconds, and its standard output."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     started_s = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, env=variables)

@@ -1,4 +1,4 @@
-"""What cutting and scaling batches costs, with nothing done with them."""
+"""Cost of cutting and scaling batches, without training on them."""
 
 import mmap
 import os
@@ -17,11 +17,12 @@ from genreclf.models import GenreClassifier
 
 
 def measure_data_path(config: Config) -> dict[str, Any]:
-    """Cut and scale the batches of an epoch and do nothing with them, from a cold disk and from memory.
+    """Cut and scale the batches of an epoch without training on them, from a cold disk and from memory.
 
     Returns:
-        ``batches_per_s`` from the memory that a training would take them from, the GPU's if the store fits, and from
-        the disk; from there also read ahead by a thread, as of a store larger than memory.
+        ``batches_per_s`` from the memory that a training would use (that of the GPU if the store fits),
+        ``cold_batches_per_s`` from the disk, ``cold_read_ahead_batches_per_s`` from the disk with a thread that reads
+        ahead, as for a store larger than the memory, ``batch_size`` and ``store_mb``.
     """
     prepared = prepare(config)
     device, _ = device_of(config)
@@ -46,7 +47,7 @@ def measure_data_path(config: Config) -> dict[str, Any]:
 
 
 def _pass_over(data: ClipDataModule, model: GenreClassifier) -> float:
-    """Return the batches a second of one epoch."""
+    """Return the number of batches per second in one epoch."""
     count, started_s = 0, time.perf_counter()
     for batch in data.train_dataloader():
         clips = clips_of(data, "train", batch)
@@ -58,7 +59,7 @@ def _pass_over(data: ClipDataModule, model: GenreClassifier) -> float:
 
 
 def forget_pages(store: Store) -> None:
-    """Have the next reading of the store come from the disk."""
+    """Drop the store from the page cache, so that it is read from the disk again."""
     frames = store.frames
     assert isinstance(frames, np.memmap)
     memory: mmap.mmap = frames._mmap  # type: ignore[attr-defined]

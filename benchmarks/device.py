@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the device that the results were measured on."""
 
 import platform
 from pathlib import Path
@@ -11,14 +11,14 @@ from genreclf.hardware import cores
 
 
 def describe(config: Config) -> str:
-    """Return the device, the precision and the versions in a line."""
+    """Return the device, the precision and the version of PyTorch in one line."""
     device, precision = device_of(config)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{_processor()}, {cores()} cores"
     return f"{name}, {precision}, torch {torch.__version__}"
 
 
 def _processor() -> str:
-    """Return the name of the processor, and the matrix units that decide how fast bf16 is."""
+    """Return the name of the processor and its best vector or matrix unit, which decides how fast bf16 is."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -1,12 +1,12 @@
-"""What genreclf makes of a GPU: every figure that is claimed, measured in one command.
+"""Measure every claim about genreclf on a GPU with one command.
 
     python -m benchmarks.gpu --gtzan data/gtzan
 
-In turn: ``python -m benchmarks``; ``fit`` of 1,000 steps per epoch against the bare compiled loop, and the fixed
-cost of an epoch, then both with CUDA graphs; a plain Lightning + DataLoader + librosa script on the same task; all
-published systems with one seed; eight small jobs together and one by one. A part that fails costs itself only, and
-``--parts`` adds to what an earlier call wrote of the same machine. ``--quick --accelerator cpu`` runs every part at a
-size that says nothing about speed, and without compiling.
+The parts, in order: ``python -m benchmarks``; ``fit`` with 1,000 steps per epoch against the bare compiled loop, and
+the fixed cost of an epoch, then both with CUDA graphs; a plain Lightning + DataLoader + librosa script on the same
+task; all published systems with one seed; eight small jobs side by side and one by one. If a part fails, the others
+still run, and ``--parts`` adds to the results of an earlier call on the same machine. ``--quick --accelerator cpu``
+runs every part at a size that says nothing about speed, and without compilation.
 """
 
 import argparse
@@ -24,7 +24,7 @@ PARTS = ("benchmark", "fit", "fit_graphs", "peers", "published", "small_jobs")
 
 
 def run_json(*command: str | Path) -> dict[str, Any]:
-    """Run a Python command that prints JSON and nothing else; return it, or end if it fails."""
+    """Run a Python command that prints only JSON and return the parsed output; exit if the command fails."""
     words = [sys.executable, *map(str, command)]
     process = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if process.returncode:
@@ -34,13 +34,13 @@ def run_json(*command: str | Path) -> dict[str, Any]:
 
 
 class Measurement:
-    """One machine's figures.
+    """Measurements on one machine, one method for each part.
 
     Args:
         accelerator: ``gpu``, or ``cpu`` for a dry run.
-        quick: Sizes that only show that everything runs.
-        gtzan: GTZAN's folder for the published systems; None takes synthetic tracks.
-        out: Where everything lies.
+        quick: Use sizes that only show that everything runs.
+        gtzan: Folder of GTZAN for the published systems; None uses synthetic tracks.
+        out: Folder for all files.
     """
 
     def __init__(self, *, accelerator: str, quick: bool, gtzan: Path | None, out: Path) -> None:
@@ -50,15 +50,15 @@ class Measurement:
         self.out = out
 
     def benchmark(self) -> dict[str, Any]:
-        """Return the project's own table."""
+        """Return the results of ``python -m benchmarks``."""
         return self._benchmark()
 
     def fit(self) -> dict[str, Any]:
-        """Return 1,000 steps per epoch against the bare compiled loop, and the fixed cost of an epoch."""
+        """Compare a fit of 1,000 steps per epoch with the bare compiled loop; measure the fixed cost of an epoch."""
         return self._fit("default")
 
     def fit_graphs(self) -> dict[str, Any]:
-        """Return the same with CUDA graphs, on both sides."""
+        """Measure the same as `fit`, with CUDA graphs in the fit and in the bare loop."""
         return self._fit("reduce-overhead")
 
     def _fit(self, mode: str) -> dict[str, Any]:
@@ -73,17 +73,17 @@ class Measurement:
         return run_json("-m", "benchmarks", "--json", *quick, *arguments, f"trainer={self.accelerator}")
 
     def peers(self) -> dict[str, Any]:
-        """Return ours against the plain Lightning script."""
+        """Compare genreclf with the plain Lightning script."""
         size = ["--tracks", "30", "--epochs", "1"] if self.quick else ["--tracks", "200", "--epochs", "10"]
         return self._script("peers", "--systems", "genreclf,lightning", *size)
 
     def small_jobs(self) -> dict[str, Any]:
-        """Return small trainings together against one by one."""
+        """Compare small trainings side by side with the same trainings one by one."""
         size = ["--jobs", "2", "--tracks", "30", "--epochs", "1"] if self.quick else ["--jobs", "8"]
         return self._script("small_jobs", *size)
 
     def published(self) -> dict[str, Any]:
-        """Train, test and compare all published systems with one seed; return the time and each one's accuracy."""
+        """Train, test and compare all published systems with one seed; return the time and the accuracy of each."""
         names = sorted(path.stem for path in (ROOT / "conf/experiment/published").glob("[!_]*.yaml"))
         if self.quick:
             names = names[-1:]
@@ -112,7 +112,7 @@ class Measurement:
             *(*overrides, "logger=csv", "seed=0"),
         ]
         started_s = time.perf_counter()
-        # Its exit code says whether a system failed; the others are compared all the same.
+        # The exit code only says whether a system failed; the others are compared anyway.
         start(sweep, log).wait()
         sweep_s = time.perf_counter() - started_s
         runs = {}
@@ -139,7 +139,7 @@ class Measurement:
 
 
 def earlier_parts(path: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the parts that an earlier call measured on the same machine, with the same code and sizes."""
+    """Return the results of an earlier call on the same machine, with the same code and sizes."""
     if not path.exists():
         return {}
     earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -149,7 +149,7 @@ def earlier_parts(path: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]
 
 
 def attempt(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what a part measures, or why it ``failed``: the ones after it shall be measured all the same."""
+    """Return the results of a part, or the reason why it ``failed``, so that later parts are still measured."""
     try:
         return part()
     except (Exception, SystemExit) as error:
@@ -157,7 +157,7 @@ def attempt(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def summary(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each claim: what was measured and what was wanted."""
+    """Return a row for each claim: what was measured, the measured value and the target."""
     rows: list[dict[str, Any]] = []
 
     def add(part: str, what: str, wanted: str, value: Callable[[dict[str, Any]], Any]) -> None:
@@ -197,7 +197,7 @@ def main() -> None:
         parts[name] = attempt(getattr(measurement, name))
         spent_s = time.perf_counter() - started_s
         print(f"{name}: {parts[name].get('failed', 'done')}, {spent_s:.0f} s", file=sys.stderr)
-        # After each part: a machine that is lent may go away.
+        # Write after each part, so that an interruption loses only one part.
         write_json(out / "gpu.json", {**facts, **parts})
     print(facts["device"] + (" (quick: figures mean nothing)" if arguments.quick else ""))
     print(markdown(summary(parts), ("what", "measured", "wanted")))

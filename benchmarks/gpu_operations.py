@@ -1,4 +1,4 @@
-"""Single operations of a network, timed on one device, for `benchmarks.gpu_steps`."""
+"""Timings of single operations of a network on one device, for `benchmarks.gpu_steps`."""
 
 import io
 import time
@@ -15,7 +15,7 @@ from genreclf.models.pooling import MaxPool2d
 
 
 def gru(device: torch.device, batches: Sequence[int], *, quick: bool) -> dict[str, Any]:
-    """Return milliseconds of the GRU of `crnn`, forward and backward, in three precisions."""
+    """Return the milliseconds of the GRU of ``crnn``, forward and backward, in three precisions."""
     figures: dict[str, Any] = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
         for batch in batches:
@@ -36,7 +36,7 @@ def gru(device: torch.device, batches: Sequence[int], *, quick: bool) -> dict[st
 def pooling(
     device: torch.device, dtype: torch.dtype, batch: int, size: tuple[int, int], *, quick: bool
 ) -> dict[str, Any]:
-    """Return microseconds of the max pooling of `crnn`, forward and backward, each layer's and in three ways."""
+    """Return the microseconds of each max pooling layer of ``crnn``, forward and backward, in three ways."""
     figures: dict[str, Any] = {}
     height, width = size
     for channels, window in zip((32, 64, 96, 128), ((2, 2), (4, 2), (4, 2), (4, 1)), strict=True):
@@ -61,7 +61,7 @@ def pooling(
 
 
 def checkpoint(network: nn.Module, *, quick: bool) -> dict[str, Any]:
-    """Return milliseconds to save a network and its optimizer into memory, tensors copied one by one or together."""
+    """Return the milliseconds to save a network and its optimizer to memory, with tensors copied singly or together."""
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -75,20 +75,20 @@ def checkpoint(network: nn.Module, *, quick: bool) -> dict[str, Any]:
 
 
 def _largest(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
-    """Return the maxima of windows, the gradient of which PyTorch divides among equal ones."""
+    """Return the maximum of each window; PyTorch divides its gradient among equal maxima."""
     rows, columns = x.shape[2] // window[0], x.shape[3] // window[1]
     inside = x[:, :, : rows * window[0], : columns * window[1]]
     return inside.reshape(*inside.shape[:2], rows, window[0], columns, window[1]).amax((3, 5))
 
 
 def wait() -> None:
-    """Wait for the GPU if there is one."""
+    """Wait until the GPU, if there is one, has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def milliseconds(work: Callable[[], Any], times: int) -> float:
-    """Return what `work` takes, called so many times one after the other."""
+    """Return the mean milliseconds of a call of `work` over `times` calls in a row."""
     for _ in range(3):
         work()
     wait()
@@ -100,7 +100,7 @@ def milliseconds(work: Callable[[], Any], times: int) -> float:
 
 
 def replayed_ms(work: Callable[[], Any], times: int) -> float:
-    """Return what the kernels of `work` take, without the time to start them where there is a GPU."""
+    """Return the milliseconds of `work`; on a GPU replayed as a CUDA graph, without the time to launch kernels."""
     if not torch.cuda.is_available():
         return milliseconds(work, times)
     side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]

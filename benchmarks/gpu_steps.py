@@ -1,12 +1,12 @@
-"""What a training step costs on one GPU, and where its time goes.
+"""Measure the training steps on one GPU, and where their time goes.
 
     python -m benchmarks.gpu_steps
 
-Prints JSON: milliseconds of a step under Lightning, one operation at a time (eager), recorded as one CUDA graph, and
-compiled, of three models and three sizes of batch; whether both ways give the same losses; which models, optimizers and
-augmentations can be recorded; for how much of the time the GPU is busy; what waits for it; max pooling and a GRU alone,
-in three ways each; and what a checkpoint takes. The music is noise. A part that fails costs itself only, and none
-starts after ``--seconds``.
+Prints JSON: milliseconds of a training step under Lightning, one operation at a time (eager), recorded as one CUDA
+graph, and compiled, for three models and three batch sizes; whether eager and recorded steps give the same losses;
+which models, optimizers and augmentations can be recorded; the share of the time that the GPU is busy; which code waits
+for the GPU; max pooling and a GRU alone, in three ways each; and the time to save a checkpoint. The music is noise. If
+a part fails, the others still run, and none starts after ``--seconds``.
 ``--quick --accelerator cpu`` shows that everything runs.
 """
 
@@ -42,13 +42,13 @@ WAYS = ("eager", "graph")
 
 
 class Bench(Trainings):
-    """The figures of one machine.
+    """Measurements on one machine, one method for each part.
 
     Args:
-        seconds: No part starts later than this after the first.
-        models: Which of `MODELS` take steps.
-        batches: Clips of a step, one size after the other.
-        **trainings: Of `Trainings`.
+        seconds: Time limit in seconds, after which no part starts.
+        models: Names from `MODELS` of the models to measure.
+        batches: Batch sizes to measure.
+        **trainings: Arguments passed on to `Trainings`.
     """
 
     def __init__(self, *, seconds: float, models: Sequence[str], batches: Sequence[int], **trainings: Any) -> None:
@@ -57,7 +57,7 @@ class Bench(Trainings):
         self.ends_s = time.perf_counter() + seconds
 
     def steps(self, ways: Sequence[str] = WAYS) -> dict[str, Any]:
-        """Return milliseconds of a step: under Lightning, and of the replayed graph alone."""
+        """Return the milliseconds of a training step, under Lightning and of the replayed graph alone."""
         figures: dict[str, Any] = {}
         for name in self.models:
             for batch in self.batches:
@@ -77,7 +77,7 @@ class Bench(Trainings):
         return figures
 
     def compiled(self) -> dict[str, Any]:
-        """Return milliseconds of steps whose network is compiled, which takes a minute for all."""
+        """Return the milliseconds of training steps with a compiled network; compilation takes a minute in total."""
         figures: dict[str, Any] = {}
         for name in () if self.quick else self.models:
             for way in ("compiled", "compiled graph"):
@@ -89,11 +89,11 @@ class Bench(Trainings):
 
     @property
     def is_late(self) -> bool:
-        """Whether the time is up."""
+        """Whether the time limit has passed."""
         return time.perf_counter() > self.ends_s
 
     def same(self) -> dict[str, Any]:
-        """Return how far the losses of recorded steps are from those of eager ones, over two epochs of random draws."""
+        """Return how much the losses of recorded steps differ from those of eager steps, over two augmented epochs."""
         losses = {}
         for way in WAYS:
             augment = Augment(FilterAugment(), Mixup())
@@ -108,7 +108,7 @@ class Bench(Trainings):
         }
 
     def recorded(self) -> dict[str, Any]:
-        """Return which models, optimizers and augmentations are recorded, and why the others are not."""
+        """Return which models, optimizers and augmentations can be recorded, and why the others cannot."""
         optimizers = sorted(path.stem for path in Path(CONFIG_DIR, "optimizer").glob("[!_]*.yaml"))
         augmentations = sorted(path.stem for path in Path(CONFIG_DIR, "augmentation").glob("[!_]*.yaml"))
         choices = [f"model={name}" for name in models_that_train()]
@@ -140,7 +140,7 @@ class Bench(Trainings):
         return {"recorded": watch.recorded, "finite": finite, "notes": notes}
 
     def busy(self) -> dict[str, Any]:
-        """Return for what share of the time the GPU works, and how many kernels a step starts, over 20 steps."""
+        """Return the share of the time that the GPU is busy, and the number of kernels per step, over 20 steps."""
         figures: dict[str, Any] = {}
         for way in WAYS:
             kinds = [torch.profiler.ProfilerActivity.CPU]
@@ -164,7 +164,7 @@ class Bench(Trainings):
         return figures
 
     def waits(self) -> dict[str, Any]:
-        """Return where a step waits for the GPU, and how often in 50 steps."""
+        """Return the lines of code that wait for the GPU, and how often they do so in 50 training steps."""
         if self.accelerator != "gpu":
             return {}
         known = Counter[str]()
@@ -184,17 +184,17 @@ class Bench(Trainings):
         return figures
 
     def gru(self) -> dict[str, Any]:
-        """Return what `gpu_operations.gru` measures."""
+        """Return the results of `benchmarks.gpu_operations.gru`."""
         return gpu_operations.gru(self._device, self.batches, quick=self.quick)
 
     def pooling(self) -> dict[str, Any]:
-        """Return what `gpu_operations.pooling` measures, in the precision of the trainings."""
+        """Return the results of `benchmarks.gpu_operations.pooling` in the precision of the trainings."""
         dtype = torch.bfloat16 if self.precision == "bf16-mixed" else torch.float32
         size = (self.spec.n_mels, self.spec.clip_frames)
         return gpu_operations.pooling(self._device, dtype, self.batches[0], size, quick=self.quick)
 
     def checkpoint(self) -> dict[str, Any]:
-        """Return what `gpu_operations.checkpoint` measures, of `crnn`."""
+        """Return the results of `benchmarks.gpu_operations.checkpoint` for ``crnn``."""
         return gpu_operations.checkpoint(self.model("crnn").network.to(self._device), quick=self.quick)
 
     @property
@@ -203,14 +203,14 @@ class Bench(Trainings):
 
 
 class _Waits(nn.Module):
-    """Cannot be recorded."""
+    """Layer that waits for the GPU, and so cannot be recorded."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * float(x.abs().mean() > 0)
 
 
 class _Said:
-    """A stream that keeps its lines."""
+    """Output stream that keeps the written lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -220,7 +220,7 @@ class _Said:
         return len(text)
 
     def flush(self) -> None:
-        """Keep nothing back."""
+        """Do nothing, since nothing is buffered."""
 
 
 def _events(profiler: Any) -> list[Any]:
@@ -253,7 +253,7 @@ PARTS = ("steps", "same", "busy", "pooling", "waits", "gru", "checkpoint", "reco
 
 
 def main() -> None:
-    """Measure part after part, and print JSON after the last."""
+    """Measure the parts one after the other, then print the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accelerator", choices=("cpu", "gpu"), default="gpu")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")

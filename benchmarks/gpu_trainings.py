@@ -1,4 +1,4 @@
-"""Trainings of a few steps on noise, with their steps timed, for `benchmarks.gpu_steps`."""
+"""Short trainings on noise with timed training steps, for `benchmarks.gpu_steps`."""
 
 import contextlib
 import time
@@ -26,15 +26,15 @@ from genreclf.training.schedulers import cosine
 
 MODELS: dict[str, Callable[..., GenreClassifier]] = {"crnn": CRNN, "cnn": CNN, "statistics_crnn": StatisticsCRNN}
 LEAD_STEPS = 10
-"""Steps before the clock starts: the first three run eagerly, and cuDNN loads its kernels."""
+"""Training steps before the timing starts: the first three run eagerly, and cuDNN loads its kernels."""
 
 
 class Watch(Callback):
-    """Times the steps of a fit after the first ones, without waiting for the device in between.
+    """Callback that times the training steps after the first `LEAD_STEPS`, without waiting for the device in between.
 
     Args:
-        steps: How many are timed.
-        around: What is to be open meanwhile, such as a profiler.
+        steps: Number of timed training steps.
+        around: Makes a context manager that is open during the timed steps, such as a profiler.
     """
 
     def __init__(self, steps: int, around: Callable[[], contextlib.AbstractContextManager[Any]]) -> None:
@@ -46,7 +46,7 @@ class Watch(Callback):
         self._started_s = 0.0
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Start and stop the clock."""
+        """Start and stop the timing."""
         self.losses.append(outputs["loss"].detach().clone())
         if trainer.global_step == LEAD_STEPS:
             wait()
@@ -62,12 +62,12 @@ class Watch(Callback):
 
 
 class Trainings:
-    """Trainings on one device, on the same noise.
+    """Trainings on one device with the same noise as data.
 
     Args:
         accelerator: ``gpu``, or ``cpu`` for a dry run.
-        quick: Sizes that only show that everything runs.
-        folder: Where the noise lies meanwhile.
+        quick: Use sizes that only show that everything runs.
+        folder: Folder of the store of noise.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Trainings:
         self.genre_of = {track.id: track.genre for track in tracks}
 
     def data(self, batch: int, steps: int) -> ClipDataModule:
-        """Return batches for so many steps per epoch."""
+        """Return a data module with at least `steps` batches of size `batch` per epoch."""
         return ClipDataModule(
             store=self.store,
             split=self.split,
@@ -112,7 +112,7 @@ class Trainings:
         )
 
     def model(self, name: str, **training: Any) -> GenreClassifier:
-        """Return one of `MODELS` as a run with the default optimizer has it."""
+        """Return one of `MODELS` with the default optimizer of a run."""
         seed_everything(0, verbose=False)
         sizes: dict[str, Any] = {"channels": [4] * 4} | ({} if name == "cnn" else {"hidden": 4})
         small = sizes if self.quick else {}
@@ -130,7 +130,7 @@ class Trainings:
         epochs: int = 1,
         around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> Watch:
-        """Train for some steps as a run does, without validation."""
+        """Train as a run does, without validation, and time `steps` training steps."""
         watch = Watch(steps, around)
         total = LEAD_STEPS + steps
         trainer = Trainer(

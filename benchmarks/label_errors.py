@@ -1,10 +1,10 @@
-"""How many wrong labels an audit finds: move some tracks to another genre, train folds on them, and count.
+"""Measure how many wrong labels `audit` finds: move some tracks to another genre, train folds on them, and count.
 
     python -m benchmarks.label_errors pictures/data/spectrograms --artists index.txt
 
-The tracks that are moved are drawn by a seed. Five folds that keep artists apart are trained with model=svm, so that
-each track is judged by a run that was not trained on it. What `audit` doubts beside the moved tracks need not be right:
-GTZAN has wrong labels of its own. So the precision that is printed is the least that it can be.
+A seed decides which tracks are moved. Five folds that keep artists apart are trained with model=svm, so that each track
+is judged by a run that was not trained on it. Labels of other tracks that `audit` doubts may be wrong as well, since
+GTZAN has wrong labels of its own. The printed precision is therefore a lower bound.
 """
 
 import argparse
@@ -30,7 +30,7 @@ TRAINING = (
 
 
 def main() -> None:
-    """Print how many of the moved tracks are doubted, and how many of the doubted ones were moved."""
+    """Print how many of the moved tracks are doubted, and how many of the doubted tracks were moved."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("root", type=Path, help="folder with a folder of pictures per genre")
     words.add_argument("--artists", type=Path, required=True, help="their artists, as in data.artists")
@@ -53,10 +53,10 @@ def main() -> None:
 
 
 def plant(root: Path, out: Path, errors: int, seed: int) -> set[str]:
-    """Link all files of genre folders into a folder, some of them under another genre; return the ids of those.
+    """Link all images of the genre folders into `out`, some of them under another genre; return the IDs of those.
 
     Raises:
-        UserError: There are too few files.
+        UserError: There are fewer than two genres, or fewer images than `errors`.
     """
     files = sorted(root.glob("*/*.png"), key=lambda path: draw(seed, path.name))
     genres = sorted({path.parent.name for path in files})
@@ -76,7 +76,7 @@ def plant(root: Path, out: Path, errors: int, seed: int) -> set[str]:
 
 
 def table(suspects: Sequence[Suspect], moved: set[str], n_tracks: int) -> Table:
-    """Return how many of all doubted tracks, and of as many as were moved, the most doubtful ones, were moved."""
+    """Return precision and recall for all doubted tracks, and for as many of the most doubtful as were moved."""
     rows = []
     for name, chosen in (("all", suspects), (f"the {len(moved)} most doubtful", suspects[: len(moved)])):
         hits = sum(suspect.track in moved for suspect in chosen)

@@ -1,10 +1,11 @@
-"""What a split that leaks is worth to models that only remember: nearest neighbor and support vector machine.
+"""Measure how much a leaking split helps models that memorize: nearest neighbor and support vector machine.
 
     python -m benchmarks.leak data=spectrogram_images data.root=pictures/data/spectrograms data.artists=index.txt
 
-Both work on the statistics of the bands of each segment (`genreclf.models.band_statistics`), standardized over the
-training segments, once with the segments of a track in several subsets (``chunk``, LEAKY), once with the same segments
-and whole tracks in one (``track``). The constants of the machine are those with most validation segments right.
+Both use the mel-band statistics of each segment (`genreclf.models.band_statistics`), standardized over the training
+segments: once with the segments of a track spread over several subsets (``chunk``, LEAKY), and once with the same
+segments, but all segments of a track in one subset (``track``). The hyperparameters of the support vector machine are
+those with the highest accuracy on validation segments.
 """
 
 import sys
@@ -29,18 +30,18 @@ from genreclf.reports.tables import MISSING, Table, percent, span
 SPLITS = {"chunk, LEAKY": ["split=chunk"], "track": ["split=track", "split.pieces=true"]}
 FRACTIONS = ("split.train=0.8", "split.val=0.1", "split.test=0.1")
 PENALTIES, WIDTHS = (1.0, 10.0, 100.0), (0.25, 1.0, 4.0)
-"""Constants of the machine that are tried: C, and gamma in units of one over the number of statistics."""
+"""Tried hyperparameters of the support vector machine: C, and gamma multiplied by the number of statistics."""
 
 
 def main(overrides: list[str]) -> None:
-    """Print a row a split and model."""
+    """Print a table with a row for each split and model."""
     rows = [row for name in SPLITS for row in measure(name, overrides)]
     header = ("model", "split", "test segments", "right (%)", "95 % interval", "95 % interval, artists")
     print(Table(header=header, cells=rows, words=2).markdown())
 
 
 def measure(name: str, overrides: list[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the row of each model under a split."""
+    """Yield the table row of each model on a split, a key of `SPLITS`."""
     settings = ["model=band_statistics", "logger=none", "trainer=cpu", "data.grid_overlap=0", *FRACTIONS]
     config = checked([*settings, *overrides, *SPLITS[name]], run_dir="outputs/leak")
     prepared = prepare(config)
@@ -67,7 +68,7 @@ def measure(name: str, overrides: list[str]) -> Iterator[tuple[str, ...]]:
 
 
 def segments_of(prepared: Prepared, subset: str) -> tuple[NDArray[Any], NDArray[Any], list[str]]:
-    """Return the statistics ``(segment, statistic)``, the genre and the track of each segment of a subset."""
+    """Return the statistics ``(segment, statistic)``, genre and track ID of each segment of a subset."""
     data, network = prepared.data, prepared.model.network
     rows, segments = data.grid(subset), data.segments(subset)
     statistics: Any = network.statistics

@@ -1,7 +1,8 @@
-"""How a library of songs grows: ``python -m benchmarks.library_scale [--songs 10000 100000 1000000]``.
+"""Measure libraries of growing size: ``python -m benchmarks.library_scale [--songs 10000 100000 1000000]``.
 
-Synthetic embeddings of 128 dimensions, as the default CRNN's: 16 independent directions in 1,000 clusters, and a little
-noise in all. Everything but the analysis is what ``index`` and ``recommend`` do.
+The embeddings are synthetic, with 128 dimensions like those of the default CRNN: 16 latent dimensions in 1,000
+clusters, and a little noise in all dimensions. Except for the analysis of audio, the same work is done as by ``index``
+and ``recommend``.
 """
 
 import argparse
@@ -28,7 +29,7 @@ QUERIES, K, BATCH = 100, 10, 10_000
 
 
 def embeddings(songs: int) -> Iterator[NDArray[np.float32]]:
-    """Yield batches ``(song, dimension)``."""
+    """Yield batches of synthetic embeddings ``(song, dimension)``, `songs` in total."""
     rng = np.random.default_rng(0)
     centers = rng.normal(size=(CLUSTERS, DIRECTIONS))
     directions = rng.normal(size=(DIRECTIONS, DIMENSION))
@@ -38,7 +39,7 @@ def embeddings(songs: int) -> Iterator[NDArray[np.float32]]:
 
 
 def fill(records: Records, songs: int) -> None:
-    """Add songs as `index` would."""
+    """Add synthetic songs to the records, as ``index`` would."""
     rng = np.random.default_rng(1)
     for batch, vectors in enumerate(embeddings(songs)):
         rows = rng.dirichlet(np.full(len(GENRES), 0.3), size=BATCH)
@@ -62,18 +63,18 @@ def fill(records: Records, songs: int) -> None:
 
 
 def built(directory: Path) -> tuple[float, float]:
-    """Return how long `index` takes to make the songs searchable, in seconds, and the peak of memory in MB."""
+    """Make the songs searchable, as ``index`` does; return the seconds and the peak memory in MB."""
     started_s = time.perf_counter()
     make_searchable(directory, Records(songs_file(directory), GENRES))
     return time.perf_counter() - started_s, peak_mb()
 
 
 def asked(directory: Path, songs: int) -> tuple[float, float, float, float, float, float]:
-    """Ask for songs as `recommend` does.
+    """Search for similar songs, as ``recommend`` does.
 
     Returns:
-        Seconds to load; milliseconds (median) of a query, of one for the same genre, of a comparison with every song;
-        the share of the ten nearest that a query finds; the peak of memory in MB.
+        Seconds to load the library; median milliseconds of a query, of a query within the same genre and of a
+        comparison with every song; share of the ten nearest songs that a query finds; peak memory in MB.
     """
     started_s = time.perf_counter()
     library = Library(directory=directory, records=Records(songs_file(directory), GENRES))
@@ -99,13 +100,13 @@ def asked(directory: Path, songs: int) -> tuple[float, float, float, float, floa
 
 
 def alone(function: Callable[..., Any], *given: Any) -> Any:
-    """Call a function in a process of its own, whose peak of memory is its own."""
+    """Call a function in a new process, so that its peak memory is measured alone."""
     with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
         return fresh.submit(function, *given).result()
 
 
 def measure(songs: int) -> str:
-    """Return a row of the table."""
+    """Measure a library of `songs` songs and return its row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         records = Records(songs_file(directory), GENRES)
@@ -120,7 +121,7 @@ def measure(songs: int) -> str:
 
 
 def main() -> None:
-    """Print a Markdown table."""
+    """Measure libraries of all given sizes and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--songs", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="multiples of 10,000"

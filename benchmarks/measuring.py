@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: music to train on, timed processes, the device's name, a table."""
+"""Functions shared by the benchmarks: music to train on, timed processes, the name of the device, tables."""
 
 import json
 import os
@@ -15,17 +15,17 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ROOT / "outputs/benchmarks"
 SAMPLE_RATE = 22050
 NOT_TRAINED_ALONE = ("constant", "svm", "finetune", "probe")
-"""Models that are fitted at once, or are made of a pretrained encoder."""
+"""Models that are fitted without training steps, or that need a pretrained encoder."""
 
 
 def models_that_train() -> list[str]:
-    """Return the options of ``conf/model`` that take training steps and need no encoder."""
+    """Return the options of ``conf/model`` that are trained in steps and need no encoder."""
     names = {path.stem for path in (ROOT / "conf/model").glob("[!_]*.yaml")}
     return sorted(names.difference(NOT_TRAINED_ALONE))
 
 
 def write_music(folder: Path, *, tracks: int, duration_s: float = 30.0) -> Path:
-    """Write synthetic tracks in ten genres as ``<genre>/<track>.wav``, 16 bit mono, those that are not there yet.
+    """Write synthetic tracks of ten genres as ``<genre>/<track>.wav``, 16 bit mono; existing files are kept.
 
     Returns:
         `folder`.
@@ -56,14 +56,14 @@ def _write_track(track_id: str, dataset: Any, folder: Path) -> None:
 
 
 def empty(folder: Path) -> Path:
-    """Make `folder` an empty one."""
+    """Delete the contents of `folder`, or create it, and return it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
 
 
 def start(command: Sequence[str | Path], log: Path, **environment: str) -> "subprocess.Popen[bytes]":
-    """Start a process in the clone whose output goes to the end of `log`."""
+    """Start a process in the root of the repository and append its output to `log`."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline", **environment}
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -72,21 +72,21 @@ def start(command: Sequence[str | Path], log: Path, **environment: str) -> "subp
 
 
 def wait_for(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until a process ends; end with the last lines of its log if it failed."""
+    """Wait until a process ends; exit with the last lines of its log if it failed."""
     if process.wait():
         last = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
         raise SystemExit(f"{last}\n{process.args!r} failed with exit code {process.returncode}; see {log}")
 
 
 def seconds(command: Sequence[str | Path], log: Path, **environment: str) -> float:
-    """Run a command and return how long it took, from its start to its end."""
+    """Run a command and return its duration in seconds."""
     started_s = time.perf_counter()
     wait_for(start(command, log, **environment), log)
     return time.perf_counter() - started_s
 
 
 def machine(accelerator: str) -> dict[str, Any]:
-    """Return the device and the versions that a table must name; end if there is no such device."""
+    """Return the device, cores, precision and versions to report with results; exit if there is no GPU as requested."""
     import torch
 
     from genreclf.hardware import environment, resolve_precision
@@ -104,7 +104,7 @@ def machine(accelerator: str) -> dict[str, Any]:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> str:
-    """Return rows as a Markdown table, figures with three digits."""
+    """Return rows as a Markdown table, with floats rounded to three significant digits or to integers."""
     names = list(columns)
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     lines += [f"| {' | '.join(_cell(row.get(name)) for name in names)} |" for row in rows]
@@ -118,6 +118,6 @@ def _cell(value: Any) -> str:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write `values`, readable by people too."""
+    """Write `values` as indented JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

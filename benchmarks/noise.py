@@ -1,23 +1,23 @@
-"""Files of noise to measure with, since the cost of a file does not depend on its music."""
+"""Files of noise for measurements, since the cost of a file does not depend on its music."""
 
 from pathlib import Path
 
 import numpy as np
 
 SAMPLE_RATE = 22050
-"""Of the songs, in Hz; GTZAN's."""
+"""Sample rate of the songs in Hz, as in GTZAN."""
 
 DURATION_S = 30.0
-"""Of the songs; GTZAN's."""
+"""Duration of each song in seconds, as in GTZAN."""
 
 PICTURE_SIZE = (128, 387)
-"""Rows and columns of the pictures; those of GTZAN's published ones."""
+"""Rows and columns of the images, as in the published images of GTZAN."""
 
 _GENRES = 10
 
 
 def write_songs(folder: Path, tracks: int) -> list[Path]:
-    """Write so many 16-bit WAV files ``<folder>/<genre>/<song>.wav`` and return them; those there are kept."""
+    """Write 16-bit WAV files ``<folder>/<genre>/<song>.wav`` and return their paths; existing files are kept."""
     import soundfile
 
     generator = np.random.default_rng(0)
@@ -33,7 +33,7 @@ def write_songs(folder: Path, tracks: int) -> list[Path]:
 
 
 def write_pictures(folder: Path, tracks: int) -> list[Path]:
-    """Write so many gray pictures ``<folder>/<genre>/<song>.png`` and return them."""
+    """Write grayscale images ``<folder>/<genre>/<song>.png`` and return their paths."""
     from PIL import Image
 
     generator = np.random.default_rng(0)

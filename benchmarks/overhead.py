@@ -1,11 +1,11 @@
-"""What Python takes beside the work of a training: for a step, a batch of validation and an epoch.
+"""Measure the overhead of Python in a training: per training step, validation batch and epoch.
 
     python -m benchmarks.overhead
 
-A recorded step does nothing here once it is replayed, nor does the forward pass of the validation, so that what is left
-is what the loops, the callbacks and the loggers take. Prints JSON: microseconds of a thread's processor time, and of
-the clock for each of several trainings at once in threads, which share one Python interpreter. An epoch is without its
-checkpoints.
+Recorded training steps and the forward passes of validation do nothing here when they are replayed, so that only the
+loops, callbacks and loggers take time. Prints JSON: processor time of a single training, and wall-clock time of each of
+several trainings at once in threads, which share one Python interpreter; in microseconds, and in milliseconds for an
+epoch, which is measured without its checkpoints.
 """
 
 import argparse
@@ -35,26 +35,30 @@ EPOCHS = 6
 
 
 class Idle:
-    """Records work, and does nothing when it is replayed."""
+    """Recorder that runs the work once and does nothing when it is replayed."""
 
     def __init__(self, device: torch.device) -> None:
-        """Need nothing of the device."""
+        """Ignore the device."""
 
     def seed(self, seed: int) -> None:
-        """Draw nothing."""
+        """Ignore the seed."""
 
     def run(self, work: Work) -> None:
-        """Do `work`."""
+        """Run `work`."""
         work()
 
     def record(self, work: Work) -> Work:
-        """Do `work` for its results."""
+        """Run `work` once for its results, and return a function that does nothing."""
         work()
         return lambda: None
 
 
 class Clocks:
-    """Stands in for the module `time` of the history: the processor time of the thread, or the clock."""
+    """Substitute for the module `time` in the callbacks: processor time of the thread, or wall-clock time.
+
+    Args:
+        at_once: Number of trainings at once; processor time is used for a single one.
+    """
 
     monotonic = staticmethod(time.monotonic)
 
@@ -63,13 +67,13 @@ class Clocks:
 
 
 def measure(config: Config, *, steps: int, validated: int, at_once: int) -> float:
-    """Return the seconds of an epoch of so many steps and batches of validation, the fastest of several.
+    """Return the duration of the fastest of several epochs in seconds.
 
     Args:
-        config: Of the training.
-        steps: Steps of the epoch.
-        validated: Batches of its validation.
-        at_once: How many threads train so.
+        config: Configuration of the training.
+        steps: Training steps per epoch.
+        validated: Validation batches per epoch.
+        at_once: Number of trainings at once, each in its own thread.
     """
     settings = replace(
         config.trainer, max_epochs=EPOCHS, step="graph", limit_train_batches=steps, limit_val_batches=validated
@@ -93,7 +97,7 @@ def measure(config: Config, *, steps: int, validated: int, at_once: int) -> floa
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure alone and several at once, and print JSON."""
+    """Measure one training alone and several at once, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--at-once", type=int, default=5, help="trainings in threads (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for a run: callbacks, logger ...")

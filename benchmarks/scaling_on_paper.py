@@ -1,11 +1,12 @@
-"""Work out on paper when more devices make a training step faster: ``python -m benchmarks.scaling_on_paper``.
+"""Calculate when more devices make a training step faster: ``python -m benchmarks.scaling_on_paper``.
 
-A step takes the longer of two times: that in which the processor starts its operations one after the other, however few
-clips they are of, and that in which the device computes them. The operations of a step, the floating-point operations
-of a clip, the steps of its recurrent layers and the bytes of its gradients are counted on tensors without storage; what
-each costs is assumed, and may be given. DDP sums the gradients over the devices at each step: a ring of n devices sends
-2 (n - 1) / n of them over each link, in 2 (n - 1) messages in a row (Patarasuk and Yuan, 2009). Synchronized batch
-normalization does the same with a few numbers, twice a layer, and lets the processor wait for the device there.
+A training step takes the longer of two times: the time in which the processor starts the operations one after the
+other, which does not depend on the number of clips, and the time in which the device computes them. The operations of a
+step, the floating-point operations of a clip, the time steps of recurrent layers and the bytes of the gradients are
+counted on tensors without storage. The cost of each is an assumption, which options can change. DDP sums the gradients
+over the devices in each step: a ring of n devices sends 2 (n - 1) / n of the gradients over each link, in 2 (n - 1)
+consecutive messages (Patarasuk and Yuan, 2009). Synchronized batch normalization does the same with a few numbers,
+twice per layer, and makes the processor wait for the device each time.
 """
 
 import argparse
@@ -26,22 +27,28 @@ from genreclf.config import instantiate
 from genreclf.config.config import Config
 
 OTHER_OPERATIONS = 100
-"""Of a step, beside those of the network: to cut clips, for the loss, to clip gradients and to update the weights."""
+"""Operations of a step outside the network: cutting clips, loss, gradient clipping and the update of the weights."""
 
 TRACK_S = 30.0
-"""Length of a GTZAN track, for clips that are whole tracks."""
+"""Duration of a GTZAN track in seconds, for clips that are whole tracks."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """What connects two devices: one direction of it, as its maker states, and the time of the smallest message."""
+    """Connection of two devices.
+
+    Attributes:
+        name: Name of the connection.
+        bytes_per_s: Bandwidth in one direction as stated by the manufacturer, in bytes per second.
+        latency_s: Time of the smallest message in seconds.
+    """
 
     name: str
     bytes_per_s: float
     latency_s: float
 
     def ring_s(self, gradient_bytes: float, devices: int) -> float:
-        """Return the time to sum gradients over a ring of devices."""
+        """Return the seconds to sum gradients over a ring of devices."""
         return 2 * (devices - 1) * (gradient_bytes / devices / self.bytes_per_s + self.latency_s)
 
 
@@ -62,13 +69,13 @@ EXPERIMENTS = (
 
 @dataclass(frozen=True)
 class Device:
-    """What is taken of a device, by default an H100, and of the processor that starts its operations.
+    """Assumed speed of a device, by default an H100, and of the processor that starts its operations.
 
     Attributes:
-        flops_per_s: What it reaches in a network.
-        operation_s: What the processor takes to start an operation.
-        recorded_s: What an operation takes at least where the whole step is recorded as a CUDA graph.
-        recurrent_s: What the device takes at least for a time step of a recurrent layer.
+        flops_per_s: Floating-point operations per second that the device reaches in a network.
+        operation_s: Seconds that the processor needs to start an operation.
+        recorded_s: Minimum seconds of an operation if the whole step is recorded as a CUDA graph.
+        recurrent_s: Minimum seconds of a time step of a recurrent layer on the device.
     """
 
     flops_per_s: float = 33e12
@@ -79,16 +86,16 @@ class Device:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training step of a network costs.
+    """Cost of a training step of a network.
 
     Attributes:
-        name: Of the network or the experiment.
-        parameters: How many.
+        name: Name of the network or the experiment.
+        parameters: Number of parameters.
         flops: Floating-point operations of one clip, forward and backward.
-        operations: Operations of a step that a processor starts, forward and backward.
-        recurrent: Time steps of its recurrent layers, forward and backward.
-        norms: Layers of batch normalization.
-        batch_size: Clips of a step, on all devices together.
+        operations: Operations of a step that the processor starts, forward and backward.
+        recurrent: Time steps of all recurrent layers, forward and backward.
+        norms: Number of batch normalization layers.
+        batch_size: Clips of a step on all devices together.
     """
 
     name: str
@@ -101,40 +108,40 @@ class Cost:
 
     @property
     def gradient_bytes(self) -> float:
-        """Bytes that every device gives and gets: float32, also where the network computes in bf16."""
+        """Bytes of the gradients that devices exchange: float32, even if the network computes in bf16."""
         return 4.0 * self.parameters
 
     def start_s(self, device: Device) -> float:
-        """Return the time in which a processor starts the operations of a step."""
+        """Return the seconds in which the processor starts the operations of a step."""
         return self.operations * device.operation_s
 
     def compute_s(self, clips: float, device: Device) -> float:
-        """Return the time in which a device computes so many clips."""
+        """Return the seconds in which the device computes the given number of clips."""
         return clips * self.flops / device.flops_per_s + self.recurrent * device.recurrent_s
 
     def alone_s(self, device: Device, *, recorded: bool = False) -> float:
-        """Return the time of a step on one device, of single operations or recorded as one graph."""
+        """Return the seconds of a step on one device, with single operations or recorded as one graph."""
         start_s = self.operations * device.recorded_s if recorded else self.start_s(device)
         return max(start_s, self.compute_s(self.batch_size, device))
 
     def together_s(self, clips: float, devices: int, device: Device, link: Link) -> float:
-        """Return the time of a step of so many clips per device on several devices."""
+        """Return the seconds of a step on several devices with `clips` clips each."""
         shared_s = link.ring_s(self.gradient_bytes, devices) + 2 * self.norms * link.ring_s(0, devices)
-        # Where batch normalization waits for the device, starting and computing do not overlap.
+        # If batch normalization waits for the device, starting and computing do not overlap.
         times = self.start_s(device), self.compute_s(clips, device)
         return (sum(times) if self.norms else max(times)) + shared_s
 
     def speedup(self, devices: int, device: Device, link: Link) -> float:
-        """Return how many times faster a step of the same whole batch is on so many devices."""
+        """Return how many times faster a step with the same total batch size is on several devices than on one."""
         return self.alone_s(device) / self.together_s(self.batch_size / devices, devices, device, link)
 
     def throughput(self, devices: int, device: Device, link: Link) -> float:
-        """Return how many times as many clips per second `devices` devices train on if each has a whole batch."""
+        """Return the clips per second relative to one device if each device has a whole batch."""
         return devices * self.alone_s(device) / self.together_s(self.batch_size, devices, device, link)
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operations that write a result; views start nothing on a device."""
+    """Counts the operations that compute a result; views start nothing on a device."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -147,7 +154,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def _recurrent_layers() -> Iterator[list[int]]:
-    """Have recurrent layers be a single product, as they are one operation to a processor; yield their time steps."""
+    """Replace recurrent layers by one product, since the processor starts one operation; yield their time steps."""
     steps: list[int] = []
 
     def forward(layer: nn.RNNBase, x: Tensor) -> tuple[Tensor, None]:
@@ -159,10 +166,10 @@ def _recurrent_layers() -> Iterator[list[int]]:
 
 
 def cost_of(experiment: str) -> Cost:
-    """Count what an experiment's network costs."""
+    """Count the cost of a training step of the network of an experiment, given as an override."""
     config = checked([experiment], run_dir="nowhere")
     spec = spec_of(config)
-    clips = 2  # Batch normalization wants two.
+    clips = 2  # Batch normalization needs at least two.
     with torch.device("meta"):
         model = instantiate.make("model", config.model, spec=spec, genres=[str(number) for number in range(10)])
         x = torch.zeros(clips, spec.n_mels, spec.clip_frames)
@@ -184,7 +191,7 @@ def cost_of(experiment: str) -> Cost:
 
 
 def spec_of(config: Config) -> FeatureSpec:
-    """Return what the clips of GTZAN are under a configuration."""
+    """Return the features of GTZAN clips under a configuration."""
     features, given = config.features, config.clips.clip_seconds
     assert features.sample_rate is not None
     assert features.n_fft is not None
@@ -202,7 +209,7 @@ def spec_of(config: Config) -> FeatureSpec:
 
 
 def tables(costs: list[Cost], device: Device) -> str:
-    """Return the figures as two Markdown tables: what a step costs, and what more devices make of it."""
+    """Return two Markdown tables: the cost of a training step, and the speedup with more devices."""
     columns = ("parameters", "MB per step", "GFLOP per clip", "batch", "operations")
     times = ("started, ms", "computed, ms", "recorded step, ms")
     lines = [f"| network | {' | '.join(columns + times)} |", "|" + " --- |" * (1 + len(columns) + len(times))]
@@ -223,7 +230,7 @@ def tables(costs: list[Cost], device: Device) -> str:
 
 
 def short(figure: float) -> str:
-    """Return two digits of a figure, without an exponent."""
+    """Format a number with two significant digits and no exponent."""
     if figure < 0.01:
         return "< 0.01"
     rounded = float(f"{figure:.2g}")
@@ -231,7 +238,7 @@ def short(figure: float) -> str:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables for all experiments."""
     command = argparse.ArgumentParser(prog="python -m benchmarks.scaling_on_paper", description=__doc__.split("\n")[0])
     given = Device()
     command.add_argument("--tflops", type=float, default=given.flops_per_s / 1e12, help="what a device reaches")

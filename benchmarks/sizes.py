@@ -1,4 +1,4 @@
-"""How the cost grows with the number of tracks: building the store, an epoch, prediction."""
+"""Growth of the cost with the number of tracks: building the store, an epoch, prediction."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,24 +14,24 @@ from genreclf.experiment.setup import prepare
 from genreclf.inference.predictor import GenrePredictor
 
 Configure = Callable[[str, Path], Config]
-"""Makes the configuration of a run on files of noise: kind of the dataset (``data``) and where they lie."""
+"""Function that makes the configuration of a run, given the option of ``data`` and the folder of its files."""
 
 PREDICTED = 400
-"""Tracks that are predicted at most: many more would take minutes."""
+"""Maximum number of tracks to predict; many more would take minutes."""
 
 
 def measure_sizes(folder: Path, configure: Configure, sizes: Sequence[int]) -> dict[str, Any]:
-    """Measure each part on several numbers of tracks.
+    """Measure each part for several numbers of tracks.
 
     Args:
-        folder: Where the files are written.
-        configure: Makes a run's configuration.
-        sizes: Numbers of tracks, ascending.
+        folder: Folder to write the files to.
+        configure: Makes the configuration of a run.
+        sizes: Numbers of tracks in ascending order.
 
     Returns:
-        By part: milliseconds a track at each size, and ``hours_per_100000``, worked out from the line through the
-        smallest and the largest; of the store also ``memory_mb``, the most that the building command held at each
-        size, and ``gb_per_100000``, its size on the disk. Predictions are measured on at most `PREDICTED` tracks.
+        For each part, milliseconds per track at each size, and ``hours_per_100000``, extrapolated from the line through
+        the smallest and the largest size. For the store also ``memory_mb``, the peak memory of the command that builds
+        it at each size, and ``gb_per_100000``, its size on disk. Predictions use at most `PREDICTED` tracks.
     """
     memory_mb = []
     for tracks in sizes:

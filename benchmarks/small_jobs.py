@@ -1,9 +1,9 @@
-"""Several small trainings on one device: plain processes side by side against one after another.
+"""Compare several small trainings on one device: plain processes side by side against one after the other.
 
     python -m benchmarks.small_jobs --jobs 8 --accelerator gpu
 
-Every job is ``python -m genreclf`` with a seed of its own, from its start to its report; the store is built before.
-Side by side, the processes divide the cores among their threads.
+Every job is ``python -m genreclf`` with its own seed, timed from its start to its report; the store is built before.
+Processes that run side by side divide the cores among their threads.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks.measuring import OUTPUTS, empty, machine, seconds, start, wait_f
 
 
 def job(folder: Path, seed: int, arguments: argparse.Namespace, *, task: str = "train") -> list[str]:
-    """Return the command of one job; with another `task` that of building the store."""
+    """Return the command of one job, or the command that builds the store if `task` is ``prepare``."""
     per_genre = arguments.tracks // 10
     data = [
         "data=synthetic",
@@ -37,7 +37,7 @@ def job(folder: Path, seed: int, arguments: argparse.Namespace, *, task: str = "
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the seconds of both ways and their ratio."""
+    """Return the seconds of all jobs one by one and side by side, and their ratio."""
     facts = machine(arguments.accelerator)
     out = empty(arguments.out.resolve())
     log = out / "log.txt"
@@ -67,7 +67,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print one line."""
+    """Measure and print the result as one line or as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=8)
     parser.add_argument("--tracks", type=int, default=200, help="synthetic tracks of 15 s")

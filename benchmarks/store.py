@@ -1,4 +1,4 @@
-"""What building a store costs, against librosa, against torchaudio and against the least that can be done."""
+"""Cost of building a store, compared with librosa, with torchaudio and with the minimum of necessary work."""
 
 import tempfile
 import time
@@ -17,23 +17,23 @@ from genreclf.datasets.folder import Folder
 from genreclf.hardware import cores
 
 ROUNDS = 5
-"""Times that all ways are measured, one after the other; the fastest of each counts."""
+"""Number of times that all ways are measured, one after the other; the fastest time of each way counts."""
 
 SPEC = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=128, clip_seconds=10)
 """The default features."""
 
 
 def measure_store(files: Sequence[Path]) -> dict[str, Any]:
-    """Measure the store of audio files, all read once before, against loops that save an array a file.
+    """Compare building a store from audio files with loops that save one array per file.
 
-    The floor is decoding all files and then transforming all their frames in float64, nothing else, on all cores.
+    The floor is to decode all files and then transform all their frames in float64 on all cores, and nothing else.
 
     Args:
-        files: ``<root>/<genre>/<song>``, of 22,050 Hz.
+        files: Audio files ``<root>/<genre>/<song>`` at 22,050 Hz.
 
     Returns:
-        Milliseconds a track of each way, and the ratios ``vs_librosa``, ``vs_torchaudio`` (how many times faster the
-        store is) and ``vs_floor`` (how many times slower).
+        Milliseconds per track of each way, and the ratios ``vs_librosa`` and ``vs_torchaudio`` (how many times faster
+        the store is) and ``vs_floor`` (how many times slower it is).
     """
     root = files[0].parent.parent
     by_torchaudio = _by_torchaudio()
@@ -57,7 +57,7 @@ def measure_store(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def build_s(root: Path, at_most: int) -> float:
-    """Return the seconds of listing and building the store of the first songs below `root`, into a new folder."""
+    """Return the seconds to build a store of the first `at_most` songs below `root` in a new folder."""
     with tempfile.TemporaryDirectory() as directory:
         source = Folder(root=root)
         return _seconds(lambda: store_of(source, source.tracks()[:at_most], SPEC, directory=directory))
@@ -85,7 +85,7 @@ def _by_torchaudio() -> Callable[[Path], None]:
 
 
 def _floor(files: Sequence[Path]) -> tuple[float, float]:
-    """Return the seconds of decoding alone and of the Fourier transforms alone, on all cores."""
+    """Return the seconds of decoding alone and of the Fourier transforms alone on all cores."""
     samples, _ = decode(files[0])
     frames = torch.from_numpy(samples).double().unfold(0, 2048, 512).contiguous()
     threads = torch.get_num_threads()
@@ -101,7 +101,7 @@ def _floor(files: Sequence[Path]) -> tuple[float, float]:
 
 
 def _one_by_one(features: Callable[[Path], object], files: Sequence[Path]) -> float:
-    """Return the seconds of a plain loop, after a first file that pays for imports and filter banks."""
+    """Return the seconds of a plain loop over the files, after one untimed file for imports and filter banks."""
     features(files[0])
     started_s = time.perf_counter()
     for file in files:

@@ -1,4 +1,4 @@
-"""What a store costs that is larger than the memory: batches from it against batches from memory."""
+"""Cost of a store that is larger than the memory: batches from the store compared with batches from memory."""
 
 import json
 import os
@@ -20,23 +20,23 @@ from genreclf.hardware import memory_bytes
 from genreclf.splits.base import Segment, Split
 
 CUT, TRAINED = 300, 40
-"""Batches that are only cut, and that are trained on, in each measurement; an epoch at most."""
+"""Batches per measurement that are only cut, and that are trained on; at most those of one epoch."""
 
 IN_MEMORY = 2000
-"""Tracks of the part of the store that lies in memory."""
+"""Number of tracks in the part of the store that is kept in memory."""
 
 
 def measure_streaming(config: Config, folder: Path, tracks: int) -> dict[str, Any]:
-    """Cut batches out of a store of so many tracks that was not read yet, and out of a small part of it in memory.
+    """Cut batches out of a large store that is not cached in memory, and out of a small part that is.
 
     Args:
-        config: Its few tracks are repeated until the store is full; its network is trained.
-        folder: Where the store is written.
-        tracks: How many.
+        config: Configuration of the run; its few tracks are repeated to fill the store, and its network is trained.
+        folder: Folder to write the store to.
+        tracks: Number of tracks in the store.
 
     Returns:
-        ``store_gb``, ``memory_gb`` that the process may use, and batches a second by where they came from, alone and
-        with a training step on each: ``memory``, ``as_needed`` (cut when they are wanted) and ``read_ahead`` (by a
+        ``tracks``, ``store_gb``, ``memory_gb`` that the process may use, ``batch_size``, and batches per second without
+        and with a training step on each, by source: ``memory``, ``as_needed`` (cut on demand) and ``read_ahead`` (by a
         thread).
     """
     prepared = prepare(config)
@@ -71,7 +71,7 @@ def measure_streaming(config: Config, folder: Path, tracks: int) -> dict[str, An
 
 
 def write_store(folder: Path, few: Store, tracks: int) -> Store:
-    """Write a store of so many tracks, those of another one again and again, all of it to the disk."""
+    """Write a store of `tracks` tracks to disk by repeating the tracks of the store `few`."""
     folder.mkdir(parents=True)
     index: dict[str, Any] = json.loads((few.directory / "index.json").read_text())
     del index["checksum"]
@@ -89,7 +89,7 @@ def write_store(folder: Path, few: Store, tracks: int) -> Store:
 
 
 def _data(prepared: Prepared, store: Store, tracks: int, *, read_ahead: bool) -> ClipDataModule:
-    """Return the first tracks of a store as training data, ten genres in turn."""
+    """Return a data module that trains on the first tracks of a store, with the genres assigned in turn."""
     segments = tuple(Segment(name, 0, length) for name, length in islice(store.lengths_frames.items(), tracks))
     genres = prepared.data.genres
     return ClipDataModule(
@@ -103,7 +103,7 @@ def _data(prepared: Prepared, store: Store, tracks: int, *, read_ahead: bool) ->
 
 
 def _rate(data: ClipDataModule, use: Callable[[Tensor, Tensor], None], batches: int) -> float:
-    """Return the batches a second."""
+    """Return the number of batches per second."""
     count, started_s = 0, time.perf_counter()
     for batch in islice(data.train_dataloader(), batches):
         clips = clips_of(data, "train", batch)

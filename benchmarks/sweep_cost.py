@@ -1,11 +1,11 @@
-"""What a sweep costs beside the same jobs one by one in separate shells, all in one measurement.
+"""Compare a sweep with the same jobs run one by one in separate shells.
 
     python -m benchmarks.sweep_cost              # 24 jobs, some minutes on 2 cores
     python -m benchmarks.sweep_cost --jobs 3
 
-Jobs are small networks on procedural music, a seed each; the spectrograms are computed before the clock starts. Each
-way starts with empty folders: a shell a job, then `-m` one after the other, then `-m` side by side (extra `sweep`).
-A sweep's time holds that of its summary.
+Jobs train small networks on synthetic music, each with its own seed; the spectrograms are computed before the timing
+starts. Each way starts with empty folders: one shell per job, then ``-m`` with jobs one after the other, then ``-m``
+with jobs side by side (extra ``sweep``). The time of a sweep includes that of its summary.
 """
 
 import argparse
@@ -26,11 +26,11 @@ SMALL = [
 ]
 
 PARTS = ("prepare", "fit", "test")
-"""What a run times itself."""
+"""Parts of a run that it times itself."""
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Measure all ways and print a table."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--jobs", type=int, default=24, help="how many")
     words.add_argument("--epochs", type=int, default=5, help="of each job")
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def table(folder: Path, jobs: int, epochs: int, side_by_side: int) -> list[str]:
-    """Return the lines of the table."""
+    """Measure all ways and return the lines of the table."""
     job = [*SMALL, f"data.store_dir={folder / 'stores'}", f"trainer.max_epochs={epochs}"]
     seeds = [str(seed) for seed in range(jobs)]
     genreclf(folder, "prepare", *job)
@@ -67,16 +67,16 @@ def table(folder: Path, jobs: int, epochs: int, side_by_side: int) -> list[str]:
 
 
 def joblib(jobs: int) -> list[str]:
-    """Return the overrides of the launcher that runs so many jobs at a time."""
+    """Return the overrides for the joblib launcher with the given number of jobs at a time."""
     return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"]
 
 
 def genreclf(folder: Path, *arguments: str) -> None:
-    """Call the command in `folder`; stop if it fails."""
+    """Run ``python -m genreclf`` in `folder`; exit if it fails."""
     root = Path(__file__).resolve().parent.parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))}
     command = [sys.executable, "-m", "genreclf", *arguments]
-    # Not through a pipe: the process that jobs are forked from holds it for a moment longer.
+    # Use a file instead of a pipe, which the process that forks the jobs would hold open for a moment longer.
     with (folder / "output.txt").open("w+") as output:
         if subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=output, check=False).returncode:
             output.seek(0)
@@ -90,7 +90,7 @@ def own_s(runs: Path, total_s: float, at_once: int) -> float:
 
 
 def check(sweep: Path, jobs: int) -> None:
-    """Stop unless the sweep finished all its jobs."""
+    """Exit unless the sweep finished all jobs."""
     with (sweep / "sweep.csv").open(newline="") as lines:
         states = [line["status"] for line in csv.DictReader(lines)]
     if states != ["finished"] * jobs:

@@ -1,4 +1,4 @@
-"""The table of ``python -m benchmarks``: what was measured, against what, and their ratio."""
+"""Table of ``python -m benchmarks``: measured values, the values that they are compared with, and their ratios."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from rich.table import Table
 
 
 def show(results: dict[str, Any]) -> None:
-    """Print the figures of all parts."""
+    """Print the results of all parts as a table."""
     table = Table(title=results["device"])
     for column in ("what", "measured", "against", "ratio"):
         table.add_column(column, justify="right" if column in ("measured", "ratio") else "left")

@@ -1,13 +1,13 @@
-"""Five seeds of one model on one device: at once, one after the other, and in a process each.
+"""Compare ways to train five seeds of one model on one device: at once, one after the other, in separate processes.
 
     python -m benchmarks.together --accelerator gpu
 
-Prints JSON: for each model the seconds of all trainings (from the start of the first to the end of the last) and of all
-runs with their setup, test and report; how many times faster they are at once than one after the other in one process
-and than one process after another, as a sweep starts them, each with recorded steps and without; and whether at once
-and in turn the predictions are the same. The music is synthetic, and the store is built before the clock starts. A
-part that fails costs itself only, and none starts after ``--seconds``. ``--quick --accelerator cpu`` shows that
-everything runs; on a CPU the runs take turns.
+Prints JSON for each model: the seconds in which trainings ran, and the seconds of all runs with their setup, test and
+report; the speedup of runs at once over runs one after the other in one process, and over one process after the other,
+as a sweep starts them, both with recorded steps and without; and whether the predictions of runs at once and in turn
+are the same. The music is synthetic, and the store is built before the timing starts. If a part fails, the others still
+run, and none starts after ``--seconds``. ``--quick --accelerator cpu`` shows that everything runs; on a CPU the runs
+take turns.
 """
 
 import argparse
@@ -39,18 +39,18 @@ PARTS = ("at_once", "in_turn", "eager_in_turn", "processes", "eager_processes")
 
 
 class Bench:
-    """The figures of one machine.
+    """Measurements on one machine, one method for each part.
 
     Args:
         accelerator: ``gpu``, or ``cpu`` for a dry run.
-        quick: Sizes that only show that everything runs.
-        seeds: How many runs.
-        epochs: Of each.
-        folder: Where everything lies meanwhile.
+        quick: Use sizes that only show that everything runs.
+        seeds: Number of runs, each with its own seed.
+        epochs: Number of epochs of each run.
+        folder: Folder for the store and the runs.
     """
 
     def __init__(self, *, accelerator: str, quick: bool, seeds: int, epochs: int, folder: Path) -> None:
-        """Build the store, and train once, as what is first loads the libraries of the device."""
+        """Build the store and train once, since the first training loads the libraries of the device."""
         self.seeds, self.folder = (2 if quick else seeds), folder
         # As many steps per epoch as GTZAN's 443 training tracks make with two clips each: 28 of 32 clips.
         size = (5, 1.5, 1, 1, 8) if quick else (10, 12, 10, 15, 32)
@@ -64,19 +64,19 @@ class Bench:
         list(run_together([self._config("crnn", "first", 0, "graph", "trainer.max_epochs=1")]))
 
     def at_once(self, model: str) -> dict[str, Any]:
-        """Return the seconds of all runs at once."""
+        """Measure all runs at once."""
         return self._in_one_process(model, "at_once", self.seeds)
 
     def in_turn(self, model: str) -> dict[str, Any]:
-        """Return the seconds of all runs one after the other in this process."""
+        """Measure all runs one after the other in this process."""
         return self._in_one_process(model, "in_turn", 1)
 
     def eager_in_turn(self, model: str) -> dict[str, Any]:
-        """Return the same with ``trainer.step=eager``."""
+        """Measure the same as `in_turn`, with ``trainer.step=eager``."""
         return self._in_one_process(model, "eager_in_turn", 1, "eager")
 
     def processes(self, model: str, step: str = "graph", way: str = "processes") -> dict[str, Any]:
-        """Return the seconds of all runs in one process after another, which have imported everything."""
+        """Measure all runs in one new process after the other, with all imports done before."""
         warm_up()
         started_s = time.perf_counter()
         configs = self._configs(model, way, step)
@@ -84,7 +84,7 @@ class Bench:
         return {**self._after(started_s, configs), "codes": codes}
 
     def eager_processes(self, model: str) -> dict[str, Any]:
-        """Return the same with ``trainer.step=eager``."""
+        """Measure the same as `processes`, with ``trainer.step=eager``."""
         return self.processes(model, "eager", "eager_processes")
 
     def _in_one_process(self, model: str, way: str, at_once: int, step: str = "graph") -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Bench:
         return {"runs_s": round(runs_s, 2), **each}
 
     def same(self, model: str) -> dict[str, Any]:
-        """Return how far the probabilities of the test tracks at once are from those in turn."""
+        """Return how much the predicted probabilities of test tracks differ between runs at once and in turn."""
         far = []
         for seed in range(self.seeds):
             at_once, in_turn = (
@@ -125,7 +125,7 @@ class Bench:
 
 @contextlib.contextmanager
 def _timed(spans: list[tuple[float, float]]) -> Iterator[None]:
-    """Add when each training starts and ends."""
+    """Append the start and end of each training in this context to `spans`."""
     fit: Callable[..., None] = vars(tasks)["fit"]
 
     def timed(*arguments: Any) -> None:
@@ -140,7 +140,7 @@ def _timed(spans: list[tuple[float, float]]) -> Iterator[None]:
 
 
 def _covered_s(spans: list[tuple[float, float]]) -> float:
-    """Return for how many seconds at least one training ran."""
+    """Return the seconds in which at least one training ran."""
     covered, until = 0.0, 0.0
     for start, end in sorted(spans):
         covered += max(0.0, end - max(start, until))
@@ -149,7 +149,7 @@ def _covered_s(spans: list[tuple[float, float]]) -> float:
 
 
 def _ratios(figures: dict[str, Any]) -> dict[str, float]:
-    """Return how many times faster all are at once."""
+    """Return how many times faster the runs are at once than in each other way."""
 
     def ratio(way: str, key: str) -> dict[str, float]:
         ours, theirs = (figures.get(name, {}).get(key) for name in ("at_once", way))
@@ -160,7 +160,7 @@ def _ratios(figures: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure part after part, and print JSON after the last."""
+    """Measure the parts one after the other, then print the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accelerator", choices=("cpu", "gpu"), default="gpu")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
@@ -192,7 +192,7 @@ def main() -> None:
             folder=Path(folder),
         )
         results["seeds"] = bench.seeds
-        # Of all models first what one process computes: the rest takes longer.
+        # Start with the parts of a single process for all models, since the others take longer.
         for some in (("at_once", "in_turn", "same", "eager_in_turn"), ("processes", "eager_processes")):
             for model in arguments.models.split(","):
                 figures = results.setdefault(model, {})

@@ -1,4 +1,4 @@
-"""What training costs: steps of each model, and whole fits, against a bare PyTorch loop."""
+"""Cost of training: steps of each model and whole fits, compared with a bare PyTorch loop."""
 
 import contextlib
 import tempfile
@@ -27,15 +27,15 @@ from genreclf.training.tracking import Tracking
 
 
 def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:
-    """Fit as a run does, with everything on, and train a `BareLoop` for an epoch before each epoch of the fit.
+    """Fit as a run does, with all callbacks, and train a bare loop for one epoch before each epoch of the fit.
 
-    Other work on the machine makes some epochs slower, so the fastest of each counts: a fit is its fastest epoch as
-    often as there are epochs, and what it needs before and after them.
+    Other work on the machine makes some epochs slower, so the fastest ones count: the duration of a fit is that of its
+    fastest epoch times the number of epochs, plus the least time that a fit needs before and after its epochs.
 
     Returns:
-        Seconds of every epoch, ``fit_s`` and ``bare_s`` made of the fastest, their ratio ``vs_bare_loop``, the median
-        ratio of an epoch to the bare one before it, what is counted, and ``fixed_cost_epoch_s``: what an epoch costs
-        beside its batches.
+        Seconds of every epoch, ``fit_s`` and ``bare_s`` derived from the fastest epochs, their ratio ``vs_bare_loop``,
+        ``median_epoch_vs_bare``, the median ratio of an epoch to the bare one before it, model, precision and number of
+        epochs and clips, and ``fixed_cost_epoch_s``, the time of an epoch that is not spent on its batches.
     """
     config = replace(config, trainer=replace(config.trainer, max_epochs=epochs))
     prepared = prepare(config)
@@ -72,10 +72,11 @@ def measure_fit(config: Config, *, epochs: int, rounds: int) -> dict[str, Any]:
 
 
 def measure_steps(config: Config, *, steps: int) -> dict[str, Any]:
-    """Train one model for some steps under Lightning, without validation, and in a `BareLoop`.
+    """Train one model for some steps under Lightning, without validation, and in a bare loop.
 
     Returns:
-        ``clips_per_s`` of ours and of the bare loop, and the time of ours divided by the bare loop's.
+        ``clips_per_s`` under Lightning, ``bare_clips_per_s`` of the bare loop, ``vs_bare_step``, the ratio of the times
+        of a step, and ``gflop_per_clip``.
     """
     prepared = prepare(config)
     bare_s = BareLoop(config, prepared, ready_batches(config, prepared, at_most=2)).steps(steps)
@@ -104,14 +105,14 @@ def measure_steps(config: Config, *, steps: int) -> dict[str, Any]:
 
 
 def epoch_s(config: Config) -> float:
-    """Return the seconds of the second epoch of a fit, validation included."""
+    """Return the seconds of the second epoch of a fit, including validation."""
     history: list[dict[str, float]] = []
     fit_s(replace(config, trainer=replace(config.trainer, max_epochs=2)), history)
     return history[1]["epoch_s"]
 
 
 def _fixed_cost_s(config: Config, loop: BareLoop) -> float:
-    """Return what an epoch of one batch of each kind takes longer than those batches, the median of several."""
+    """Return the median seconds that an epoch of one training and one validation batch takes beyond a bare epoch."""
     small = replace(config.trainer, max_epochs=6, limit_train_batches=1, limit_val_batches=1)
     loop.ready = Ready(loop.ready.train[:1], loop.ready.val[:1])
     clock = _EpochClock(loop)
@@ -121,7 +122,7 @@ def _fixed_cost_s(config: Config, loop: BareLoop) -> float:
 
 
 def fit_s(config: Config, history: list[dict[str, float]] | None = None) -> float:
-    """Return the seconds of a fit in a run directory of its own; put its history into `history`."""
+    """Return the seconds of a fit in a temporary run directory; append its history to `history`."""
     with tempfile.TemporaryDirectory() as directory:
         run = RunDirectory(directory)
         config = replace(config, run_dir=directory)
@@ -142,9 +143,10 @@ def fit_s(config: Config, history: list[dict[str, float]] | None = None) -> floa
 
 
 class _EpochClock(Callback):
-    """Measures the epochs of a fit, checkpoints included, and trains a `BareLoop` for an epoch before each of them.
+    """Callback that times the epochs of a fit, including checkpoints, and trains a bare loop before each epoch.
 
-    So both meet the same noise of the machine. An epoch lasts until the next one starts, or the training ends.
+    In this way other work on the machine affects both alike. An epoch lasts until the next one starts or the training
+    ends.
     """
 
     def __init__(self, loop: BareLoop) -> None:
@@ -168,7 +170,7 @@ class _EpochClock(Callback):
 
     @contextlib.contextmanager
     def comes_first(self) -> Iterator[None]:
-        """Come first among the callbacks of the fit within."""
+        """Put this callback first among the callbacks of a fit in this context."""
 
         def trainer_with_this(config: Config, *, callbacks: list[Callback], **settings: Any) -> Trainer:
             return trainer_of(config, callbacks=[self, *callbacks], **settings)
@@ -178,7 +180,7 @@ class _EpochClock(Callback):
 
 
 class _StepClock(Callback):
-    """Measures from the end of each step to the end of the next, and so whatever lies between."""
+    """Callback that times training steps, from the end of each step to the end of the next."""
 
     def __init__(self) -> None:
         self.steps_s: list[float] = []
@@ -193,7 +195,7 @@ class _StepClock(Callback):
 
 
 def _training_flop(model: GenreClassifier) -> float:
-    """Return the operations of a training step, a clip: forward, and twice as many backward."""
+    """Return the floating-point operations per clip of a training step, counting backward as twice forward."""
     from torch.utils.flop_counter import FlopCounterMode
 
     model.cpu().eval()

@@ -1,9 +1,9 @@
-"""Validation loss of finished runs, at one epoch and as the mean of five, so that parts of a network can be judged.
+"""Print validation losses of finished runs, at one epoch and as a mean of five epochs, to judge parts of a network.
 
     python -m benchmarks.validation_loss outputs/ablation
 
-The least of the losses of all epochs flatters a run whose loss jumps from epoch to epoch: with as good a network, one
-of many jumps ends lower. The least mean of five epochs in a row does so much less. Both in nats per validation track.
+The lowest loss of all epochs favors runs whose loss fluctuates from epoch to epoch: some fluctuation ends lower without
+a better network. The lowest mean of five consecutive epochs does so much less. Both are in nats per validation track.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from genreclf.errors import UserError
 from genreclf.reports.tables import MISSING, percent, span
 
 EPOCHS = 5
-"""In a row, that a mean is taken of."""
+"""Number of consecutive epochs whose mean loss is computed."""
 
 
 def main() -> None:
-    """Print a row per experiment, the least loss first."""
+    """Print a table with a row for each experiment, with the lowest loss first."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("paths", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="a run, or a folder of runs")
     try:
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def table(experiments: Sequence[Experiment]) -> list[str]:
-    """Return the lines of the table, in Markdown."""
+    """Return the lines of the Markdown table."""
     ordered = sorted(experiments, key=lambda each: fmean(least_mean(losses_of(run)) for run in each.runs))
     figures = (
         "mean of five epochs",
@@ -49,7 +49,7 @@ def table(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def cells(experiment: Experiment) -> tuple[str, ...]:
-    """Return the row of an experiment."""
+    """Return the table row of an experiment."""
     runs = sorted(experiment.runs, key=lambda run: int(run.config["seed"]))
     means = [least_mean(losses_of(run)) for run in runs]
     return (
@@ -68,7 +68,7 @@ def losses_of(run: FinishedRun) -> list[float]:
     """Return the validation loss per track of each epoch.
 
     Raises:
-        UserError: The run has not trained.
+        UserError: The run has no validation losses, as it was not trained.
     """
     losses = [row["val/track_loss"] for row in run.history if "val/track_loss" in row]
     if not losses:
@@ -77,7 +77,7 @@ def losses_of(run: FinishedRun) -> list[float]:
 
 
 def least_mean(losses: Sequence[float]) -> float:
-    """Return the least mean of five epochs in a row, or of all if there are fewer."""
+    """Return the lowest mean of five consecutive epochs, or the mean of all epochs if there are fewer."""
     count = min(EPOCHS, len(losses))
     return min(fmean(losses[first : first + count]) for first in range(len(losses) - count + 1))
 

@@ -1,10 +1,10 @@
-"""What the record of W&B takes of a training: fits with ``logger=wandb``, offline, and with ``logger=none`` in turn.
+"""Measure how much W&B logging slows down a training: fits with ``logger=wandb``, offline, against ``logger=none``.
 
     python -m benchmarks.wandb_cost [--rounds N] [KEY=VALUE ...]
 
-Other work on the machine makes some epochs slower, so a fit is its fastest epoch as often as there are epochs, and what
-it needs before and after them (as in ``benchmarks.training.measure_fit``). Prints JSON: seconds of that and of every
-epoch and fit, and the ratio.
+Other work on the machine makes some epochs slower, so the duration of a fit is that of its fastest epoch times the
+number of epochs, plus the least time that a fit needs before and after its epochs (as in
+``benchmarks.training.measure_fit``). Prints JSON: seconds of that, of every epoch and of every fit, and the ratios.
 """
 
 import argparse
@@ -22,7 +22,7 @@ DEFAULTS = ("data=synthetic", "data.tracks_per_genre=20", "data.duration_s=10", 
 
 
 def main() -> None:
-    """Measure, and print the figures; progress goes to stderr."""
+    """Measure and print the results as JSON; progress is written to stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="fits of each; default: 5")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the training")

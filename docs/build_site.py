@@ -1,9 +1,9 @@
 """Build the manual as a website: ``python docs/build_site.py``, then open ``docs/_build/html/index.html``.
 
-README.md becomes the first page. The pages of this folder and the documents of the top folder are copied beside it, and
-three pages are generated: every option from the comments of ``conf/``, every command from its ``--help``, and the API
-reference from docstrings. Sphinx then builds the site; a warning is an error. ``--source FOLDER`` writes the pages and
-stops, which needs no Sphinx.
+README.md becomes the first page. The pages of this folder and the documents in the root of the repository are copied as
+well, and three pages are generated: all options from the comments in ``conf/``, all commands from their ``--help``, and
+the API reference from docstrings. Sphinx then builds the site and treats warnings as errors. ``--source FOLDER`` only
+writes the pages, which does not require Sphinx.
 """
 
 import argparse
@@ -38,7 +38,7 @@ NAVIGATION = {
     "Results": ["RESULTS", "published_systems", "PERFORMANCE", "benchmarks", "CLUSTERS"],
     "Reference": ["options", "commands", "api", "CHANGELOG"],
 }
-"""The pages in the order of the sidebar. A page that is not named here stands at the end, under "More"."""
+"""Pages in the order of the sidebar, by heading. Pages that are not listed here come last, under "More"."""
 
 API = {
     "A run": ["genreclf.load", "genreclf.train", "genreclf.experiment.run.RunResult"],
@@ -76,7 +76,7 @@ API = {
     ],
     "Evaluation": ["genreclf.evaluation.metrics.evaluate"],
 }
-"""What the API reference lists: all that a program of one's own needs."""
+"""Classes and functions of the API reference, by heading: all that users need in their own programs."""
 
 WITH_METHODS = (
     "RunResult",
@@ -92,13 +92,13 @@ WITH_METHODS = (
     "FeatureSpec",
     "Encoder",
 )
-"""Classes of `API` whose methods and fields are listed as well."""
+"""Short names of classes in `API` whose methods and attributes are listed as well."""
 
 PARTS = re.compile(r"^(?P<indent> *)(?P<key>[\w.']+|'[^']+'):(?: +(?P<value>.*?))?(?: +# (?P<comment>.*))?$")
 
 
 def main() -> None:
-    """Write all pages and build the site."""
+    """Write all pages and build the site, unless only the pages are requested."""
     parser = argparse.ArgumentParser(description="Build the manual as a website, or write its pages.")
     parser.add_argument("--source", type=Path, metavar="FOLDER", help="write the pages into this folder and stop")
     parser.add_argument("--out", type=Path, default=DOCS / "_build", metavar="FOLDER", help="default: docs/_build")
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def write_pages(folder: Path) -> None:
-    """Write what Sphinx reads: the pages of the manual and the generated ones."""
+    """Write the input of Sphinx: settings, plots and screenshots, notebooks, and copied and generated pages."""
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     for settings in ("conf.py", "site.css", "icon.svg"):
         shutil.copy(DOCS / settings, folder)
@@ -134,14 +134,14 @@ def write_pages(folder: Path) -> None:
 
 
 def relinked(text: str) -> str:
-    """Return a page whose links lead to pages of the site; those to other files of the repository become plain text."""
+    """Return a page with links changed to pages of the site; links to other files in the repository become text."""
     text = re.sub(r"\]\((\.\./)?README\.md", "](index.md", text.replace("benchmarks/README.md", "benchmarks.md"))
     text = re.sub(r"\]\((?:\.\./|docs/)+([\w/-]+\.(?:md|webp|ipynb))", r"](\1", text)
     return re.sub(r"(?<!!)\[([^]]+)\]\((?!https?:|#|[\w/-]+\.(?:md|ipynb))[^)]*\)", r"\1", text)
 
 
 def toctrees(pages: set[str]) -> Iterator[str]:
-    """Yield the sidebar, a part for each heading."""
+    """Yield the table of contents for the sidebar, one part for each heading."""
     there = pages | {f"notebooks/{path.stem}" for path in DOCS.glob("notebooks/*.ipynb")}
     named = [name for names in NAVIGATION.values() for name in names]
     for caption, names in {**NAVIGATION, "More": sorted(there.difference(named))}.items():
@@ -150,7 +150,7 @@ def toctrees(pages: set[str]) -> Iterator[str]:
 
 
 def options_page() -> str:
-    """Return every option of every group with its keys, their defaults and what they mean."""
+    """Return the page of all options of all groups, with the keys, their defaults and their meaning."""
     lines = ["# Every option", ""]
     lines += [
         "Choose an option with `GROUP=OPTION`, set a key with `GROUP.KEY=VALUE`; [Configuration](configuration.md)"
@@ -174,7 +174,7 @@ def _description(path: Path) -> str:
 
 
 def _choices(path: Path) -> list[str]:
-    """Return what an option is made of: its class, the options of other groups that it chooses."""
+    """Return lines with the class of an option and the options of other groups that it chooses."""
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     lines = [f"Class: `{content['_target_']}`", ""] if content.get("_target_") else []
     entries = (entry for entry in content.get("defaults", ()) if isinstance(entry, dict))
@@ -185,7 +185,7 @@ def _choices(path: Path) -> list[str]:
 
 
 def _table(path: Path, group: str) -> list[str]:
-    """Return the keys of a file as a table; no lines for a file without keys."""
+    """Return the keys of a configuration file as lines of a table, or no lines if there are no keys."""
     text = path.read_text(encoding="utf-8")
     rows = [row for row in _rows(text) if not row[0].startswith(("hydra.", "defaults")) and row[0] != "_target_"]
     if not rows:
@@ -200,7 +200,7 @@ def _table(path: Path, group: str) -> list[str]:
 
 
 def _rows(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield key, default and comment of each key that has a value, nested keys with dots."""
+    """Yield key, default and comment of each key that has a value, with dots in nested keys."""
     above: list[tuple[int, str]] = []
     for line in text.splitlines():
         if not (match := PARTS.match(line)):
@@ -220,7 +220,7 @@ def _escaped(text: str) -> str:
 
 
 def commands_page() -> str:
-    """Return what ``--help`` of every command prints."""
+    """Return the page of all commands with the output of their ``--help``."""
     os.environ["COLUMNS"] = "100"
     lines = ["# Every command", "", "What `python -m genreclf COMMAND --help` prints; [Command line](command_line.md)"]
     lines += ["explains what all commands share.", "", "## Training", "", "Without the name of a command:", ""]
@@ -238,7 +238,7 @@ def commands_page() -> str:
 
 
 def api_page() -> str:
-    """Return the API reference: a directive of Sphinx's autodoc for each class and function."""
+    """Return the API reference: an autodoc directive of Sphinx for each class and function."""
     lines = ["# API reference", "", "The classes and functions that a program of your own uses.", ""]
     for heading, names in API.items():
         lines += [f"## {heading}", "", "```{eval-rst}"]

@@ -1,4 +1,4 @@
-"""Sphinx's settings; ``docs/build_site.py`` builds the site."""
+"""Settings of Sphinx; ``docs/build_site.py`` builds the site."""
 
 import re
 from typing import Any
@@ -14,12 +14,12 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 
 myst_heading_anchors = 3
 myst_html_meta = {"description": "genreclf trains, tests and compares music genre classifiers: the manual."}
-nb_execution_mode = "off"  # The notebooks hold their output; the tests execute them.
+nb_execution_mode = "off"  # The notebooks are stored with their output; the tests execute them.
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 python_display_short_literal_types = True
-default_role = "code"  # As docstrings use single backticks.
+default_role = "code"  # Docstrings use single backticks for code.
 
 html_theme = "furo"
 html_static_path = ["site.css"]
@@ -35,7 +35,7 @@ html_theme_options = {
 
 
 def setup(app: Sphinx) -> None:
-    """Add what keyboards and screen readers need and Sphinx leaves out."""
+    """Add attributes for keyboards and screen readers that Sphinx leaves out."""
 
     def add(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
         shown = context.get("furo_navigation_tree", "")

@@ -1,9 +1,10 @@
-"""Make the README's pictures with a run trained on synthetic music: ``python docs/pictures.py RUN``.
+"""Make the plots and screenshots of the README with a run trained on synthetic music: ``python docs/pictures.py RUN``.
 
-It computes songs and makes a library of them. ``docs/timeline.webp`` is what ``predict`` draws of three of them one
-after the other, ``docs/recommendation.webp`` what ``recommend`` draws. For ``docs/app-*.webp`` it starts
-``python -m genreclf app RUN`` at a free port, and lets a headless Chromium open the page, play an example for some
-seconds, and send a file that is not a song: on a desktop in light colors, on a phone in dark ones.
+The script synthesizes songs and makes a library of them. ``docs/timeline.webp`` is the plot of ``predict`` for three
+of the songs joined together, and ``docs/recommendation.webp`` is the plot of ``recommend``. For ``docs/app-*.webp``,
+the script starts ``python -m genreclf app RUN`` at a free port, and a headless Chromium opens the page, plays an
+example for some seconds and, on the desktop only, sends a file that is not a song. The colors are light on the desktop
+and dark on the phone.
 """
 
 import argparse
@@ -34,7 +35,7 @@ MEDLEY = ("classical", "reggae", "disco")
 
 @dataclass(frozen=True)
 class Screen:
-    """What the page is looked at with."""
+    """Simulated screen of a desktop or phone."""
 
     name: str
     width: int
@@ -48,7 +49,7 @@ SCREENS = (Screen("desktop", 1280, 900), Screen("phone", 390, 844, phone=True, c
 
 @contextmanager
 def served(run: Path, *words: str) -> Iterator[str]:
-    """Serve the page in a process of its own; yield its address."""
+    """Serve the app in a separate process and yield its address."""
     command = [sys.executable, "-m", "genreclf", "app", str(run), "--port", "0", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -63,7 +64,7 @@ def served(run: Path, *words: str) -> Iterator[str]:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """Start the Chromium that is installed."""
+    """Start Chromium and close it at the end of the context."""
     with sync_playwright() as player:
         chromium = player.chromium.launch(
             executable_path=chromium_path(), args=["--autoplay-policy=no-user-gesture-required"]
@@ -75,12 +76,12 @@ def browser() -> Iterator[Browser]:
 
 
 def chromium_path() -> str | None:
-    """Return where Chromium lies, if it is installed."""
+    """Return the path of an installed Chromium or Chrome, or None if there is none."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def screen_page(chromium: Browser, screen: Screen) -> Page:
-    """Return an empty page on a screen."""
+    """Return an empty page for a screen."""
     page = chromium.new_page(
         viewport={"width": screen.width, "height": screen.height},
         device_scale_factor=2 if screen.phone else 1,
@@ -93,13 +94,13 @@ def screen_page(chromium: Browser, screen: Screen) -> Page:
 
 
 def play(page: Page, until_s: float) -> None:
-    """Let the song play for some seconds."""
+    """Play the song until the given time in seconds."""
     page.evaluate("document.querySelector('.g-song').play()")
     page.wait_for_function(f"document.querySelector('.g-song').currentTime > {until_s}")
 
 
 def write_songs(folder: Path) -> None:
-    """Write computed songs of each of the ten genres."""
+    """Write synthetic songs of each of the ten genres."""
     source = Synthetic(tracks_per_genre=SONGS_PER_GENRE, artists_per_genre=6, duration_s=12.0, seed=77)
     for track in source.tracks():
         path = folder / f"{track.genre} {int(track.id[-5:]) + 1}.flac"
@@ -107,7 +108,7 @@ def write_songs(folder: Path) -> None:
 
 
 def write_medley(path: Path, songs: Path) -> None:
-    """Write one of the songs of each of several genres one after the other."""
+    """Write a file in which one song of each genre in `MEDLEY` follows the other."""
     parts = [soundfile.read(songs / f"{genre} 1.flac")[0] for genre in MEDLEY]
     soundfile.write(path, np.concatenate(parts), SAMPLE_RATE)
 
@@ -118,7 +119,7 @@ def genreclf(*words: str | Path) -> None:
 
 
 def main() -> None:
-    """Make the pictures."""
+    """Make all plots and screenshots."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("run", type=Path, metavar="RUN")
     words.add_argument("--example", default="jazz", help="the example song that the page hears; default: jazz")
@@ -152,13 +153,13 @@ def main() -> None:
                 (no_song := folder / "notes.wav").write_text("no song")
                 page.set_input_files("#song input[type=file]", no_song)
                 page.wait_for_selector(".g-error")
-                page.wait_for_timeout(1000)  # It fades in.
+                page.wait_for_timeout(1000)  # The error fades in.
                 keep(io.BytesIO(page.screenshot()), asked.out / "app-error.webp")
             page.close()
 
 
 def keep(picture: Path | io.BytesIO, path: Path) -> None:
-    """Write a picture as a small WebP."""
+    """Save an image as a small WebP file."""
     with Image.open(picture) as pixels:
         pixels.convert("RGB").save(path, quality=80)
 

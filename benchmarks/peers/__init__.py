@@ -1,1 +1,1 @@
-"""genreclf against autrainer, Hugging Face's Trainer and a plain Lightning script."""
+"""Comparison of genreclf with autrainer, Hugging Face's Trainer and a plain Lightning script."""

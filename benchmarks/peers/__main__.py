@@ -1,10 +1,11 @@
-"""genreclf against what one would use instead: the same network, tracks, clips and epochs, from audio to a test.
+"""Compare genreclf with alternatives: the same network, tracks, clips and epochs, from audio files to test results.
 
     python -m benchmarks.peers.install
     python -m benchmarks.peers --tracks 100 --epochs 10
 
-Every system runs alone, in a process of its own, from the WAV files: features, training, validation and a checkpoint
-each epoch, the test of the best one. See `benchmarks/README.md` for what is the same and what is not.
+Every system runs alone, in its own process, and starts from the WAV files: features, training, validation and a
+checkpoint in each epoch, and the test of the best checkpoint. See ``benchmarks/README.md`` for what is the same and
+what differs.
 """
 
 import argparse
@@ -34,7 +35,7 @@ IMPORTS = {
     "hugging_face": (f"import benchmarks.peers.hugging_face; {NETWORK}",),
     "lightning": (f"import benchmarks.peers.lightning_librosa; {NETWORK}",),
 }
-"""What each process of a system imports before it does anything; timed as its start-up."""
+"""Imports of each process of a system before it does anything, by system; timed as its startup."""
 COLUMNS = (
     "system",
     "precision",
@@ -52,13 +53,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class System:
-    """A system at one setting.
+    """System with one choice of settings.
 
     Attributes:
         family: One of `FAMILIES`.
         precision: ``fp32`` or ``bf16``.
-        workers: Processes of its DataLoaders.
-        channels_last: Whether a user of it has laid the network out so; ours always does.
+        workers: Number of worker processes of its DataLoaders.
+        channels_last: Whether the user puts the network into the channels-last memory format; genreclf always does.
     """
 
     family: str
@@ -68,12 +69,12 @@ class System:
 
     @property
     def name(self) -> str:
-        """What its folder is called."""
+        """Name of the folder of the system."""
         return f"{self.family}-{self.precision}-{self.workers}{'-channels_last' if self.channels_last else ''}"
 
 
 def systems(families: list[str], *, has_bf16: bool, cores: int) -> Iterator[System]:
-    """Yield each system at the settings that may be its best: clips are made beside the training, or on all cores."""
+    """Yield each system with settings that may be its fastest, such as no DataLoader workers or one per core."""
     precisions = ("fp32", "bf16") if has_bf16 else ("fp32",)
     best = precisions[-1]
     for family in families:
@@ -90,7 +91,7 @@ def systems(families: list[str], *, has_bf16: bool, cores: int) -> Iterator[Syst
 
 
 def subsets_of(music: Path) -> dict[str, list[str]]:
-    """Divide the tracks of each genre: three fifths train, a fifth each validates and tests."""
+    """Split the tracks of each genre: three fifths for training, one fifth each for validation and test."""
     subsets: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for folder in sorted(path for path in music.iterdir() if path.is_dir()):
         tracks = [f"{folder.name}/{path.name}" for path in sorted(folder.glob("*.wav"))]
@@ -106,7 +107,7 @@ def subsets_of(music: Path) -> dict[str, list[str]]:
 
 
 def genreclf_command(task: Task) -> list[str]:
-    """Return our command for a task."""
+    """Return the command of genreclf for a task."""
     folder = Path(task.folder)
     lists = []
     for subset, tracks in task.subsets.items():
@@ -126,7 +127,7 @@ def genreclf_command(task: Task) -> list[str]:
 
 
 def measure(system: System, task: Task, environments: Path) -> dict[str, Any]:
-    """Run a system from an empty folder; return its times and what it found."""
+    """Run a system in an empty folder; return its durations and results."""
     task = replace(
         task,
         folder=str(Path(task.folder, system.name)),
@@ -140,7 +141,7 @@ def measure(system: System, task: Task, environments: Path) -> dict[str, Any]:
     python = Path(sys.executable) if own else python_of(system.family, environments)
     if not python.exists():
         raise SystemExit(f"{python} is not there; run python -m benchmarks.peers.install first.")
-    # Once unmeasured, so that every system starts with its files in memory.
+    # Warm up once, so that every system starts with its files in memory.
     startup_s = [sum(seconds([python, "-c", code], log) for code in IMPORTS[system.family]) for _ in range(2)][-1]
     script = {"autrainer": "autrainer_job", "lightning": "lightning_librosa"}.get(system.family, system.family)
     command: list[str | Path] = [python, "-m", f"benchmarks.peers.{script}", task.write()]
@@ -162,7 +163,7 @@ def measure(system: System, task: Task, environments: Path) -> dict[str, Any]:
 
 
 def found(system: System, folder: Path) -> dict[str, Any]:
-    """Return what a run wrote of itself: parameters, accuracy on test clips, versions."""
+    """Return what a run reported: number of parameters, accuracy on test clips, and versions or timing."""
     if system.family != "genreclf":
         result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         return result
@@ -175,9 +176,9 @@ def found(system: System, folder: Path) -> dict[str, Any]:
 
 
 def compare(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Add to each row how many times faster ours is; return that for the fastest setting of each peer.
+    """Add the speedup of genreclf to each row; return the speedups over the fastest setting of each peer.
 
-    A peer whose network was laid out by its user counts apart, as ``<peer>, channels_last``.
+    Settings with a channels-last network are counted separately, as ``<peer>, channels_last``.
     """
     ours = [row for row in rows if row["system"] == "genreclf"]
     for row in rows if ours else ():
@@ -201,7 +202,7 @@ def compare(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    """Run all systems one after another and print one table."""
+    """Run all chosen systems one after the other and print a table."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -237,7 +238,7 @@ def main() -> None:
     for system in (system for system in known if {system.family, system.name} & set(words)):
         print(f"{system.name} ...", file=sys.stderr)
         rows.append(measure(system, task, arguments.environments))
-        # A later system may fail.
+        # Write after each system, since a later one may fail.
         write_json(out / "peers.json", {**facts, "systems": rows})
     if len({row["parameters"] for row in rows}) > 1:
         raise SystemExit(f"The networks differ: {[(row['system'], row['parameters']) for row in rows]}")

@@ -1,7 +1,8 @@
-"""autrainer: features once by ``autrainer preprocess``, then ``autrainer train``, both configured as it documents.
+"""Job of autrainer: ``autrainer preprocess`` for the features, then ``autrainer train``, as in its documentation.
 
-Its own transforms do the work: `PannMel`, `Normalize`, and `RandomCrop`. It has no grid of clips: those of validation
-and test are random too, as many and as long as everyone's. It has no mixed precision.
+It uses autrainer's own transforms: ``PannMel``, ``Normalize`` and ``RandomCrop``. autrainer has no grid of clips, so
+the clips of validation and test are random as well, with the same number and length as those of the other systems. It
+has no mixed precision.
 """
 
 import csv
@@ -35,7 +36,7 @@ PREPROCESS_WORKERS = 2
 
 
 def write_tables(task: Task, folder: Path, repeats: int) -> None:
-    """Write a table of tracks per subset, each listed `repeats` times."""
+    """Write a table of the tracks of each subset, with each track listed `repeats` times."""
     folder.mkdir()
     for name, subset in SUBSETS.items():
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
@@ -45,13 +46,13 @@ def write_tables(task: Task, folder: Path, repeats: int) -> None:
 
 
 def write_conf(path: Path, values: dict[str, Any]) -> None:
-    """Write a configuration; JSON is YAML."""
+    """Write a configuration as JSON, which is valid YAML."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=2), encoding="utf-8")
 
 
 def configure(task: Task, folder: Path) -> None:
-    """Write the data set and the configuration that autrainer's two commands read."""
+    """Write the dataset and the configuration for the two commands of autrainer."""
     tracks, clips, conf = folder / "tracks", folder / "clips", folder / "conf"
     write_tables(task, tracks, 1)
     write_tables(task, clips, CLIPS_PER_TRACK)
@@ -139,7 +140,7 @@ def configure(task: Task, folder: Path) -> None:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Return the parameters of the best state, and the accuracy on the test clips, from what autrainer wrote."""
+    """Return the number of parameters, test accuracy on clips and versions, read from the output of autrainer."""
     import torch
     import yaml
 
@@ -155,7 +156,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train and test as the task says."""
+    """Train and test as specified by the task."""
     task = Task.read(sys.argv[1])
     folder = Path(task.folder)
     configure(task, folder)

@@ -1,4 +1,4 @@
-"""genreclf's network as a model of autrainer, found by the name in its configuration."""
+"""Network of genreclf as a model of autrainer, which imports it by its name in the configuration."""
 
 from autrainer.models import AbstractModel
 from torch import Tensor
@@ -7,11 +7,11 @@ from benchmarks.peers.task import build_network
 
 
 class GenreCRNN(AbstractModel):  # type: ignore[misc, unused-ignore]
-    """The network of the other systems.
+    """The same network as in the other systems.
 
     Args:
-        output_dim: Genres.
-        channels_last: See `Task`.
+        output_dim: Number of genres.
+        channels_last: Whether to put the network into the channels-last memory format.
     """
 
     def __init__(self, output_dim: int, channels_last: bool) -> None:
@@ -20,7 +20,7 @@ class GenreCRNN(AbstractModel):  # type: ignore[misc, unused-ignore]
         self.network = build_network(output_dim, channels_last=channels_last)
 
     def embeddings(self, features: Tensor) -> Tensor:
-        """Return what the classifier gets, ``(batch, unit)``."""
+        """Return the inputs of the output layer, ``(batch, unit)``, for spectrograms ``(batch, 1, frame, mel)``."""
         embeddings: Tensor = self.network.embed(features.squeeze(1).transpose(1, 2))
         return embeddings
 

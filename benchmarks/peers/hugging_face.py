@@ -1,7 +1,7 @@
-"""Hugging Face's Trainer: features once by `Dataset.map`, clips cut by the data collator.
+"""Job of Hugging Face's Trainer: ``Dataset.map`` for the features, clips cut by the data collator.
 
-Two things are kinder to it than its guides: soundfile decodes instead of torchcodec, and torchaudio computes the
-spectrogram instead of the feature extractors' NumPy. Both are faster.
+Two choices make it faster than its guides would: soundfile decodes instead of torchcodec, and torchaudio computes the
+spectrograms instead of the NumPy code of the feature extractors.
 """
 
 import sys
@@ -52,7 +52,7 @@ log_mel = MelSpectrogram(
 
 
 def features_of(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the scaled log-mel spectrogram of a track, ``(frame, mel)``, flat."""
+    """Return the scaled log-mel spectrogram of a track, ``(frame, mel)`` flattened to one dimension."""
     torch.set_num_threads(1)
     waveform, _ = soundfile.read(row["path"], dtype="float32")
     level_db = 10 * log_mel(torch.from_numpy(waveform)).clamp(min=1e-10).log10()
@@ -60,7 +60,7 @@ def features_of(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def tracks_of(task: Task, subset: str) -> Dataset:
-    """Return the tracks of a subset with their features, kept in an Arrow file."""
+    """Return the tracks of a subset with their features, which are cached in an Arrow file."""
     paths = task.subsets[subset]
     rows = Dataset.from_dict(
         {
@@ -79,14 +79,14 @@ def tracks_of(task: Task, subset: str) -> Dataset:
 
 
 def clips_of(tracks: Dataset, subset: str) -> Dataset:
-    """Return a row per clip: its track's features, its genre, and its number, -1 for a random place."""
+    """Return a row for each clip: features of its track, genre, and number of the clip, or -1 for a random position."""
     numbers = np.arange(len(tracks) * CLIPS_PER_TRACK)
     clip = np.full(len(numbers), -1) if subset == "train" else numbers % CLIPS_PER_TRACK
     return tracks.select(numbers // CLIPS_PER_TRACK).add_column("clip", clip.tolist()).with_format("numpy")
 
 
 def cut(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Cut the clips of a batch out of their tracks."""
+    """Cut the clips of a batch out of their tracks and collate them."""
     inputs = np.empty((len(rows), N_MELS, CLIP_FRAMES), np.float32)
     for place, row in zip(inputs, rows, strict=True):
         spectrogram, clip = row["spectrogram"].reshape(-1, N_MELS), int(row["clip"])
@@ -98,7 +98,7 @@ def cut(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 
 class Classifier(nn.Module):
-    """The network in the form that the Trainer wants: loss and logits."""
+    """Network in the form that the Trainer expects, returning loss and logits."""
 
     def __init__(self, genres: int) -> None:
         super().__init__()
@@ -112,13 +112,13 @@ class Classifier(nn.Module):
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    """Return the share of clips that are right."""
+    """Return the accuracy on clips."""
     logits = np.asarray(prediction.predictions)
     return {"accuracy": float((logits.argmax(-1) == prediction.label_ids).mean())}
 
 
 def main() -> None:
-    """Train and test as the task says."""
+    """Train and test as specified by the task."""
     task = Task.read(sys.argv[1])
     datasets.disable_progress_bars()
     clips = {subset: clips_of(tracks_of(task, subset), subset) for subset in ("train", "val", "test")}

@@ -1,7 +1,7 @@
-"""Make the environments of the peers, one each: what they want of other packages does not fit together.
+"""Create a separate environment for each peer, since their dependencies conflict with each other.
 
-``python -m benchmarks.peers.install`` takes some minutes and about 7 GB each with PyTorch's CUDA build. The plain
-Lightning script needs none: it runs in genreclf's own.
+``python -m benchmarks.peers.install`` takes some minutes and about 7 GB for each peer with PyTorch's CUDA build. The
+plain Lightning script needs none, since it runs in the environment of genreclf.
 """
 
 import argparse
@@ -16,7 +16,7 @@ ROOT = HERE.parent.parent
 ENVIRONMENTS = ROOT / "outputs/peers/environments"
 PEERS = ("autrainer", "hugging_face")
 NOT_NEEDED = {"autrainer": ("huggingface_hub",)}
-"""What genreclf depends on, but its network does not, by peer: autrainer needs an older release of it."""
+"""Dependencies of genreclf to leave out, by peer: its network works without, and autrainer needs an older release."""
 
 
 def python_of(peer: str, environments: Path) -> Path:

@@ -1,6 +1,6 @@
-"""A plain Lightning script: a Dataset that decodes and transforms each clip with librosa, a DataLoader, a Trainer.
+"""Plain Lightning script: a Dataset that decodes and transforms each clip with librosa, a DataLoader, a Trainer.
 
-This is how most published GTZAN code trains from audio: nothing is computed ahead, each epoch starts from the files.
+Most published GTZAN code trains from audio in this way: nothing is precomputed, and each epoch starts from the files.
 """
 
 import random
@@ -39,7 +39,7 @@ from benchmarks.peers.task import (
 
 
 class Clips(Dataset[tuple[Tensor, int]]):
-    """The clips of one subset, each read and transformed when it is asked for."""
+    """Clips of one subset, each read and transformed on access."""
 
     def __init__(self, task: Task, subset: str) -> None:
         self.paths = [Path(task.music, track) for track in task.subsets[subset] for _ in range(CLIPS_PER_TRACK)]
@@ -63,7 +63,7 @@ class Clips(Dataset[tuple[Tensor, int]]):
 
 
 class Classifier(LightningModule):
-    """The network and its training."""
+    """Network and its training."""
 
     def __init__(self, genres: int) -> None:
         super().__init__()
@@ -85,15 +85,15 @@ class Classifier(LightningModule):
         return self._step(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log loss and accuracy."""
+        """Log the validation loss and accuracy of a batch."""
         self._step(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log loss and accuracy."""
+        """Log the test loss and accuracy of a batch."""
         self._step(batch, "test")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW."""
+        """Return AdamW with a constant learning rate."""
         return torch.optim.AdamW(self.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
 
@@ -101,7 +101,7 @@ SUBSETS = ("train", "val", "test")
 
 
 def main() -> None:
-    """Train and test as the task says."""
+    """Train and test as specified by the task."""
     task = Task.read(sys.argv[1])
     loaders = {
         subset: DataLoader(

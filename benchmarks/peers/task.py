@@ -1,4 +1,4 @@
-"""What every system of `benchmarks.peers` is given: the same tracks, clips, network and training."""
+"""Task for every system of `benchmarks.peers`: the same tracks, clips, network and training."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -15,28 +15,28 @@ N_MELS = 128
 CLIP_SECONDS = 10.0
 CLIP_FRAMES = round(CLIP_SECONDS * SAMPLE_RATE / HOP_LENGTH)
 CLIPS_PER_TRACK = 3
-"""Of training, at random places, each epoch; of validation and test, side by side: they cover a track of 30 s."""
+"""Clips per track and epoch: at random positions in training, evenly spaced over the track in validation and test."""
 BATCH_SIZE = 36
-"""Divides the training clips of an epoch of 20, 40, 60... tracks, so that nobody has a smaller last batch."""
+"""Batch size; it divides the training clips of 20, 40, 60... tracks, so that no system has a smaller last batch."""
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.01
 CENTER_DB, SPREAD_DB = -40.0, 20.0
-"""How the peers scale dB for the network; ours measures mean and deviation of each band."""
+"""Offset and scale that the peers apply to dB values; genreclf measures the mean and deviation of each mel band."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One training from audio files.
+    """Training from audio files.
 
     Attributes:
         music: Folder of ``<genre>/<track>.wav``.
-        subsets: Paths of the tracks of ``train``, ``val`` and ``test`` within `music`.
-        epochs: Epochs of training, each followed by validation and a checkpoint; the test comes last.
+        subsets: Paths of the tracks of ``train``, ``val`` and ``test``, relative to `music`.
+        epochs: Number of training epochs, each followed by validation and a checkpoint; the test comes last.
         accelerator: ``cpu`` or ``gpu``.
-        folder: Where a system may write, empty at the start.
+        folder: Folder that a system may write to, empty at the start.
         precision: ``fp32`` or ``bf16``.
-        workers: Processes of its DataLoaders.
-        channels_last: Lay the network out as ours is, which none of the peers does by itself (autrainer only).
+        workers: Number of worker processes of the DataLoaders.
+        channels_last: Use the channels-last memory format like genreclf, which no peer does by itself (autrainer only).
     """
 
     music: str
@@ -50,31 +50,31 @@ class Task:
 
     @classmethod
     def read(cls, path: str) -> "Task":
-        """Return the task that `write` wrote."""
+        """Read a task that was written with `write`."""
         return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
 
     def write(self) -> Path:
-        """Write the task into its folder."""
+        """Write the task to its folder and return the path of the file."""
         path = Path(self.folder, "task.json")
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
         return path
 
     @property
     def genres(self) -> list[str]:
-        """The classes, sorted."""
+        """Genres of the tracks, sorted."""
         return sorted({genre_of(track) for tracks in self.subsets.values() for track in tracks})
 
     def clips(self, subset: str) -> int:
-        """Return the clips of a pass over a subset."""
+        """Return the number of clips in one pass over a subset."""
         return CLIPS_PER_TRACK * len(self.subsets[subset])
 
     def finish(self, **result: Any) -> None:
-        """Write what `benchmarks.peers` checks: parameters, test accuracy, versions."""
+        """Write the results that `benchmarks.peers` reads: number of parameters, test accuracy, versions."""
         Path(self.folder, "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 def genre_of(track: str) -> str:
-    """Return the folder of ``<genre>/<track>.wav``."""
+    """Return the genre of a path ``<genre>/<track>.wav``."""
     return track.split("/")[0]
 
 
@@ -84,7 +84,7 @@ def grid_start_frame(clip: int, track_frames: int) -> int:
 
 
 def build_network(genres: int, *, channels_last: bool) -> Any:
-    """Return genreclf's ``crnn``: scaled log-mel ``(batch, mel, frame)`` to logits ``(batch, genre)``."""
+    """Return the ``crnn`` of genreclf, from scaled log-mel ``(batch, mel, frame)`` to logits ``(batch, genre)``."""
     from genreclf.audio.log_mel import FeatureSpec
     from genreclf.models.crnn import CRNN
 
@@ -96,5 +96,5 @@ def build_network(genres: int, *, channels_last: bool) -> Any:
 
 
 def parameters(network: nn.Module) -> int:
-    """Return the number of parameters."""
+    """Return the number of parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
