@@ -30,7 +30,7 @@ class Track:
     """Group of tracks that share an artist or are known repeats, and therefore stay in one subset of a grouped split;
     see `genreclf.datasets.identity.groups`. A track whose artist is unknown forms a group of its own."""
     subset: str | None = None
-    """Subset in the official split of the dataset: ``train``, ``val`` or ``test``; None if there is none."""
+    """Subset (``train``, ``val`` or ``test``) in the official split of the dataset, or None if there is none."""
 
 
 class Dataset(ABC):
@@ -47,9 +47,10 @@ class Dataset(ABC):
 
     @property
     def dataset(self) -> str:
-        """Identifier of the dataset: tracks with the same identifier and the same id are the same track.
+        """Identifier of the dataset, by default its `name`.
 
-        By default this is `name`; override it if different settings give different tracks with the same ids.
+        Tracks with the same id and the same `dataset` must be the same track. A dataset whose settings choose among
+        different tracks with the same ids therefore overrides this property.
         """
         return self.name
 

@@ -14,7 +14,7 @@ SUBSETS = (None, "train", "val", "test")
 """Allowed values of `genreclf.datasets.base.Track.subset`."""
 
 LARGEST_PEAK = 100.0
-"""Largest accepted absolute sample: above what decoders overshoot to, but below 16-bit integers of quiet music."""
+"""Largest accepted absolute sample, above what decoders overshoot to, but below 16-bit integers of quiet music."""
 
 
 def checked_tracks(dataset: Dataset) -> list[Track]:

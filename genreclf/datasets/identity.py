@@ -147,7 +147,8 @@ def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
         artists: Artist of every track by track id, or None if unknown; a track may have several, see `credited`.
 
     Returns:
-        Name of each track's group by track id: its artists (``artist: a + b``), or its first track id if it has none.
+        Name of each track's group, by track id. A group is named after its artists (``artist: a + b``), or after the
+        first of its track ids if no artist is known.
     """
     repeats_of = {track: repeats[0] for repeats in KNOWN_REPEATS for track in repeats}
     names: dict[str, str] = {}

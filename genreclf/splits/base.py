@@ -28,7 +28,7 @@ class Split:
     leaky: bool
     """Whether a track may be in more than one subset, in which case scores say little about unseen tracks."""
     genres: tuple[str, ...]
-    """Classes of the split: all genres that occur in any subset, sorted."""
+    """Classes of the split, which are all genres that occur in any subset, sorted."""
     train: tuple[Segment, ...]
     """Training segments, sorted."""
     val: tuple[Segment, ...]
@@ -42,7 +42,7 @@ class Split:
 
     @property
     def subsets(self) -> dict[str, tuple[Segment, ...]]:
-        """Segments by subset: ``train``, ``val`` and ``test``."""
+        """Segments by subset (``train``, ``val`` and ``test``)."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     @property

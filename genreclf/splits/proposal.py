@@ -28,7 +28,7 @@ class ProposedSplit:
     """Subsets that a splitter proposes, before the checks that are common to all splitters."""
 
     subsets: Mapping[str, Sequence[Segment]]
-    """Segments by subset: ``train``, ``val`` and ``test``."""
+    """Segments by subset (``train``, ``val`` and ``test``)."""
     listed: int = 0
     """Number of tracks that a list names, without the track that is known to be broken; 0 if there is no list."""
     missing: Sequence[str] = ()

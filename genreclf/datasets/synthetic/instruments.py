@@ -10,7 +10,7 @@ class Instrument:
     lowest: int
     """Lowest pitch of the instrument's register, as a MIDI note number."""
     slope: float = 1.0
-    """Spectral slope: partial k has the amplitude ``k ** -slope``."""
+    """Slope of the spectrum, in which partial k has the amplitude ``k ** -slope``."""
     even: float = 1.0
     """Amplitude of the even partials relative to the odd ones."""
     attack_s: float = 0.004

@@ -31,7 +31,7 @@ class Artist:
     key: int
     """Preferred key, in semitones above C."""
     swing: float
-    """Delay of the off-beat eighth note, as a fraction of an eighth note: 0 is straight, 1/3 triplet swing."""
+    """Delay of the off-beat eighth note, as a fraction of an eighth note; 0 is straight and 1/3 is triplet swing."""
     grooves: tuple[Groove, ...]
     """Grooves of the style that the artist plays."""
     jitter_s: float

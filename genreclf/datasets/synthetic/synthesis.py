@@ -53,9 +53,9 @@ class Mix:
     instruments: tuple[Instrument, Instrument, Instrument]
     """Instruments of bass, comp and lead."""
     snare: str
-    """Kind of the second drum: snare, brush, rim or clap."""
+    """Kind of the second drum, which is snare, brush, rim or clap."""
     hat: str
-    """Kind of the cymbal: hat, ride or shaker."""
+    """Kind of the cymbal, which is hat, ride or shaker."""
     kick_hz: float
     """Frequency to which the kick is tuned, in Hz."""
     snare_hz: float
