@@ -24,8 +24,8 @@ BATCHES_AHEAD = 2
 def to_device(values: Tensor, device: torch.device) -> Tensor:
     """Copy `values` to a device, asynchronously where this is safe.
 
-    Asynchronous copies to Apple GPUs are not safe, since the source memory may be reused before it is read. Nor are
-    copies from a GPU to the CPU, which might read values that have not arrived yet.
+    Asynchronous copies to Apple GPUs are not safe, since the source memory may be reused before it is read. Copies
+    from a GPU to the CPU are not safe either, since values might be read before they have arrived.
     """
     return values.to(device, non_blocking=device.type not in ("cpu", "mps"))
 
