@@ -1,1 +1,1 @@
-"""From files to batches: dataset -> tracks -> store -> split -> clips -> LightningDataModule."""
+"""Data pipeline from files to batches: dataset -> tracks -> store -> split -> clips -> LightningDataModule."""

@@ -1,4 +1,4 @@
-"""Check the settings of the datamodule, which a notebook may set to anything."""
+"""Check the settings of the datamodule, which a notebook may set to any value."""
 
 from numbers import Integral, Real
 from typing import get_args
@@ -8,7 +8,7 @@ from genreclf.errors import UserError
 
 
 def check_settings(batch_size: int, crops_per_track: int, grid_overlap: float, short: str) -> None:
-    """Raise `UserError` for settings of which no clips can be made."""
+    """Raise a `UserError` if a setting of `genreclf.data.datamodule.ClipDataModule` is invalid."""
     for name, value in (("batch_size", batch_size), ("crops_per_track", crops_per_track)):
         if not isinstance(value, Integral) or value < 1:
             raise UserError(f"{name}={value!r} must be a whole number above 0.")

@@ -1,4 +1,4 @@
-"""Choose the clips of an epoch or an evaluation, and cut batches of them out of the store."""
+"""Choose the clips of an epoch or an evaluation, and cut them out of the store in batches."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,18 +14,18 @@ from genreclf.data.store import Store
 from genreclf.splits.base import Segment
 
 Short = Literal["pad", "wrap"]
-"""How tracks shorter than a clip are filled: with silence, or by repeating them."""
+"""How to fill tracks shorter than a clip; ``pad`` adds silence and ``wrap`` repeats the track."""
 
 
 BATCHES_AHEAD = 2
-"""Batches that are cut ahead where the store is read from the disk, or has no room on the device."""
+"""Number of batches that are cut ahead if the store is read from disk or does not fit on the device."""
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Return `values` on a device, without waiting for the copy where that is safe.
+    """Copy `values` to a device, asynchronously where this is safe.
 
-    On Apple GPUs it is not: the copy may read memory that is in use for something else by then. Nor is it from a GPU to
-    the CPU, which would read values that have not arrived.
+    Asynchronous copies to Apple GPUs are not safe, since the source memory may be reused before it is read. Copies
+    from a GPU to the CPU are not safe either, since values might be read before they have arrived.
     """
     return values.to(device, non_blocking=device.type not in ("cpu", "mps"))
 
@@ -34,25 +34,25 @@ class ClipBatch(NamedTuple):
     """A batch of clips."""
 
     stored: Tensor
-    """Stored values ``(batch, mel, frame)``."""
+    """Stored values of the clips, shape ``(batch, mel, frame)``."""
     genre: Tensor
-    """Index of the genre ``(batch,)``."""
+    """Index of the genre of each clip, shape ``(batch,)``."""
     segment: Tensor
-    """Index of the segment, in the order of its subset ``(batch,)``."""
+    """Index of the segment of each clip within its subset, shape ``(batch,)``."""
     start_frame: Tensor
-    """Where the clip starts within its track ``(batch,)``."""
+    """First frame of each clip within its track, shape ``(batch,)``."""
     track_ids: tuple[str, ...] = ()
-    """The track of each segment of the subset; empty in training."""
+    """Track id of each segment of the subset; empty in training."""
 
     def to(self, device: torch.device) -> "ClipBatch":
-        """Return the batch on a device; from the CPU it goes in one copy."""
+        """Return the batch on a device; from the CPU to another device, it is moved in a single copy."""
         if self.stored.device.type == "cpu" != device.type:
             return self.packed(device)
         return ClipBatch._make([*(to_device(values, device) for values in self[:4]), self.track_ids])
 
     def packed(self, device: torch.device, *, pinned: bool = False) -> "ClipBatch":
-        """Return the batch in one piece of memory, pinned if wanted, which is copied to a device."""
-        parts = (torch.stack(self[1:4]), self.stored.mT)  # The wider numbers first, for their alignment.
+        """Pack the batch into one block of memory, pinned if `pinned` is set, and copy the block to a device."""
+        parts = (torch.stack(self[1:4]), self.stored.mT)  # The wider type comes first for alignment.
         sizes = [part.nbytes for part in parts]
 
         def views(memory: Tensor) -> list[Tensor]:
@@ -68,21 +68,21 @@ class ClipBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentTable:
-    """The segments of one subset as tensors, with one entry per segment."""
+    """Segments of one subset as tensors, with one entry per segment."""
 
     offset_frames: Tensor
     """First frame of the segment in the store."""
     length_frames: Tensor
-    """Frames of the segment."""
+    """Number of frames of the segment."""
     start_frame: Tensor
-    """Where the segment starts within its track."""
+    """First frame of the segment within its track."""
     genre: Tensor
-    """Index of the genre."""
+    """Index of the genre of the segment."""
 
     @classmethod
     def of(cls, segments: Sequence[Segment], genre_of: Callable[[str], int], store: Store) -> "SegmentTable":
         """Return the table of `segments` in `store`."""
-        tensor = partial(torch.tensor, dtype=torch.long)  # Of no segments too.
+        tensor = partial(torch.tensor, dtype=torch.long)  # Also without segments.
         start = tensor([segment.start_frame for segment in segments])
         return cls(
             offset_frames=tensor([store.offsets_frames[segment.track_id] for segment in segments]) + start,
@@ -92,7 +92,7 @@ class SegmentTable:
         )
 
     def stacked(self) -> Tensor:
-        """Return the fields in their order, ``(4, segment)``, so that one operation looks up all of them."""
+        """Stack all fields to a tensor ``(4, segment)``, so that one operation can look up all of them."""
         return torch.stack([getattr(self, field.name) for field in fields(self)])
 
     def __len__(self) -> int:
@@ -102,10 +102,11 @@ class SegmentTable:
 def random_clips(
     table: SegmentTable, *, clip_frames: int, crops: int, short: Short, generator: torch.Generator
 ) -> Tensor:
-    """Draw `crops` clips of each segment in random order.
+    """Draw `crops` random clips of each segment, and shuffle them.
 
     Returns:
-        ``(clip, 3)``: index of the segment, number of the clip within it, first frame within the segment.
+        Tensor of shape ``(clip, 3)`` that holds the index of the segment, the number of the clip within the segment,
+        and the first frame of the clip within the segment.
     """
     segment = torch.arange(len(table)).repeat_interleave(crops)
     number = torch.arange(crops).repeat(len(table))
@@ -121,7 +122,8 @@ def grid_clips(table: SegmentTable, *, clip_frames: int, overlap: float) -> Tens
     """Cover every segment with the fewest evenly spaced clips that overlap by at least `overlap` of their length.
 
     Returns:
-        ``(clip, 3)`` in the order of the segments: index of the segment, number of the clip within it, first frame.
+        Tensor of shape ``(clip, 3)``, ordered by segment, that holds the index of the segment, the number of the clip
+        within the segment, and the first frame of the clip within the segment.
     """
     room = (table.length_frames - clip_frames).clamp(min=0)
     stride = max(1.0, clip_frames * (1 - overlap))
@@ -138,39 +140,41 @@ def cut(
     """Cut a batch of clips out of the store with one gather.
 
     Args:
-        frames: All stored frames ``(frame, mel)``.
-        offset: First frame of each clip's segment in the store ``(batch,)``.
-        length: Frames of that segment ``(batch,)``; None if no segment is shorter than a clip.
-        start: First frame of the clip within the segment ``(batch,)``.
-        clip_frames: Frames of a clip.
-        silence: Stored value that fills a short segment; None repeats the segment.
+        frames: All stored frames, shape ``(frame, mel)``.
+        offset: First frame in the store of the segment of each clip, shape ``(batch,)``.
+        length: Number of frames of the segment of each clip, shape ``(batch,)``; None if no segment is shorter than a
+            clip.
+        start: First frame of each clip within its segment, shape ``(batch,)``.
+        clip_frames: Number of frames of a clip.
+        silence: Stored value that fills up short segments; None to repeat the segment instead.
 
     Returns:
-        Stored values ``(batch, mel, frame)``.
+        Stored values of the clips, shape ``(batch, mel, frame)``.
     """
     place = start[:, None] + torch.arange(clip_frames, device=start.device)
     rows = offset[:, None] + (place if length is None else place % length[:, None])
-    stored = frames.index_select(0, rows.flatten()).view(*rows.shape, -1)  # Indexing is 4 times as slow on a CPU.
+    stored = frames.index_select(0, rows.flatten()).view(*rows.shape, -1)  # Indexing is 4 times slower on a CPU.
     if silence is not None and length is not None:
         stored = stored.masked_fill((place >= length[:, None])[..., None], silence)
     return stored.transpose(1, 2)
 
 
 class ClipLoader:
-    """Yields the clips of a subset in batches of rows ``(batch, 3)`` of `random_clips` or `grid_clips`.
+    """Loader that yields the clips of a subset in batches of rows ``(batch, 3)`` of `random_clips` or `grid_clips`.
 
-    Every rank takes its share of each batch; shares may differ by one clip. The last batch is filled up with clips from
-    the start. With `cut`, a thread cuts the next clips while the current ones are used.
+    Every rank gets its share of each batch; the shares may differ by one clip. The last batch is filled up with clips
+    from the start of the epoch. If `cut` is given, a thread cuts the next clips while the current ones are in use.
 
     Args:
-        plan: Returns the rows of one epoch, the same on every rank.
-        clips: Number of these rows.
-        batch_size: Rows in a step, over all ranks.
-        rank: Which share of each batch this rank takes.
+        plan: Function that returns the rows of one epoch, which are the same on every rank.
+        clips: Number of rows in an epoch.
+        batch_size: Number of rows in a batch, over all ranks.
+        rank: Index of this rank.
         ranks: Number of ranks.
-        device: Where the rows of an epoch are copied to before its first step, so that no step copies any.
-        cut: Cuts the clips of rows, which are then yielded instead; None if they are cut on the device.
-        target: Where clips that were cut ahead are copied to if that is an NVIDIA GPU.
+        device: Device to which the rows of an epoch are copied in advance, so that no batch has to be copied.
+        cut: Function that cuts the clips of rows, which are then yielded instead of rows; None to yield rows, whose
+            clips are cut on the device.
+        target: Device to which clips that were cut ahead are copied, if it is an NVIDIA GPU.
     """
 
     def __init__(
@@ -185,7 +189,7 @@ class ClipLoader:
         cut: Callable[[Tensor], ClipBatch] | None = None,
         target: torch.device | None = None,
     ) -> None:
-        """Keep the arguments; `plan` is called at the start of each epoch."""
+        """Store the arguments; `plan` is only called at the start of each epoch."""
         self.plan = plan
         self.clips = clips
         self.batch_size = batch_size
@@ -220,24 +224,24 @@ class ClipLoader:
 class Arriving:
     """A batch of clips that a thread has cut and, if `stream` is given, is copying to the GPU.
 
-    They are copied from pinned memory while the GPU computes.
+    The clips are copied from pinned memory while the GPU computes.
     """
 
     def __init__(self, cut: Callable[[Tensor], ClipBatch], rows: Tensor, *, stream: torch.cuda.Stream | None) -> None:
-        """Cut the clips of `rows`, and begin to copy them."""
+        """Cut the clips of `rows` and start copying them."""
         self._clips, self._stream = cut(rows), stream
         if stream is not None:
-            # Within it, for another thread's device is the first GPU, whatever the rank.
+            # Packed within the stream's context, since new threads use the first GPU, whatever the rank.
             with torch.cuda.stream(stream):
                 self._clips = self._clips.packed(stream.device, pinned=True)
                 self._copied = stream.record_event()
 
     def batch(self) -> ClipBatch:
-        """Return the clips; what the current stream does with them waits until they have arrived."""
+        """Return the clips; the current stream waits until they have been copied before it uses them."""
         if self._stream is not None:
             here = torch.cuda.current_stream(self._stream.device)
             here.wait_event(self._copied)
-            self._clips.stored.record_stream(here)  # Its memory, which is that of all, was taken for the other stream.
+            self._clips.stored.record_stream(here)  # All tensors share memory of the other stream.
         return self._clips
 
 

@@ -1,4 +1,4 @@
-"""The LightningDataModule, which cuts batches of clips out of a store."""
+"""The LightningDataModule that cuts batches of clips out of a store."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -23,54 +23,54 @@ from genreclf.hardware import free_bytes, memory_bytes
 from genreclf.splits.base import SUBSETS, Segment, Split, Splitter
 
 RESIDENT_SHARE = 0.5
-"""The largest share of a GPU's free memory, or of the machine's memory, that the store may take."""
+"""Largest fraction of a GPU's free memory, or of the machine's memory, that the store may occupy."""
 
 _SUBSETS: dict[RunningStage | None, str] = {
     RunningStage.VALIDATING: "val",
     RunningStage.SANITY_CHECKING: "val",
     RunningStage.TESTING: "test",
 }
-"""What Lightning's stages other than the training use."""
+"""Subset used in each of Lightning's stages; all other stages use ``train``."""
 
 _copies: WeakKeyDictionary[Store, dict[torch.device, Tensor]] = WeakKeyDictionary()
-"""Frames of stores on the devices that hold them, which all runs of this process share."""
+"""Copies of the frames of stores, by device, which are shared by all runs in this process."""
 
 
 class ClipDataModule(LightningDataModule):
-    """Random clips for training, a fixed grid of clips for validation and test.
+    """LightningDataModule with random clips for training, and a fixed grid of clips for validation and test.
 
-    From a dataset and a splitter, `prepare_data` builds the store and `setup` splits the tracks, as Lightning has it.
-    With a store and a split that are there already, the datamodule is ready at once.
+    Given a dataset and a splitter, `prepare_data` builds the store and `setup` splits the tracks, as usual in
+    Lightning. Given an existing store and split, the datamodule is ready at once.
 
-    A batch travels as row numbers; the clips are cut where the store lies: in the GPU's memory if it fits, else in the
-    memory-mapped file. If the store is larger than half of the machine's memory, or of the GPU's free memory, a thread
-    cuts clips ahead and copies them to the GPU while it computes.
+    Batches are passed on as row numbers, and the clips are cut where the store is: in GPU memory if it fits, otherwise
+    in the memory-mapped file. If the store is larger than half of the machine's memory, or of the GPU's free memory, a
+    thread cuts clips ahead and copies them to the GPU while the GPU computes.
 
     Args:
-        spec: What the stored values mean and how long a clip is.
-        dataset: Where the tracks come from.
-        splitter: Decides which of them train, validate and test.
-        store_dir: Where stores are kept; by default in the user's cache folder.
-        store: Spectrograms of all tracks; with `split` and `genre_of`, instead of `dataset` and `splitter`.
-        split: Which segments train, validate and test.
-        genre_of: Genre of each track by its id.
-        group_of: Group of each track by its id, see `genreclf.datasets.base.Track.group`; one of its own where it is
-            not in here.
-        genres: The classes in the order of the logits; by default those of the model, or of the split where there is
-            no model yet.
-        batch_size: Clips in a training step, over all devices.
-        crops_per_track: Clips drawn from each training track in an epoch.
-        grid_overlap: By what fraction neighboring clips of validation and test overlap at least.
-        short: ``pad`` tracks shorter than a clip with silence or ``wrap`` them around.
-        seed: Of the random clips.
-        read_ahead: Whether a thread reads clips from the disk ahead of their use; by default it does if the store is
-            larger than half of the memory.
+        spec: Parameters of the stored spectrograms, including the length of a clip.
+        dataset: Dataset that provides the tracks.
+        splitter: Splitter that divides the tracks into training, validation and test.
+        store_dir: Folder that contains the stores; by default a folder in the user's cache.
+        store: Existing store; with `split` and `genre_of`, it replaces `dataset` and `splitter`.
+        split: Existing split of the tracks in `store`.
+        genre_of: Genre of each track, by track id.
+        group_of: Group of each track, by track id, see `genreclf.datasets.base.Track.group`; a track that is not listed
+            is a group of its own.
+        genres: Classes in the order of the logits; by default those of the model, or those of the split if there is no
+            model yet.
+        batch_size: Number of clips per training step, over all devices.
+        crops_per_track: Number of clips drawn from each training track per epoch.
+        grid_overlap: Minimum overlap of neighboring validation and test clips, as a fraction of their length.
+        short: How to fill tracks shorter than a clip: ``pad`` adds silence, ``wrap`` repeats the track.
+        seed: Random seed of the training clips.
+        read_ahead: Whether a thread reads clips from disk before they are needed; by default, only if the store is
+            larger than half of the machine's memory.
 
     Attributes:
-        tables: The segments of each subset, on the CPU, where clips are planned; where they are cut there is a copy.
-        read_ahead: The argument, which may be changed until a loader is made.
-        subsets_as_rows: Subsets whose batches stay rows where the store lies on the device, for `clips` to cut them
-            within what is recorded.
+        tables: Segments of each subset, on the CPU, from which clips are planned.
+        read_ahead: Value of the argument; it may be changed until a loader is created.
+        subsets_as_rows: Subsets whose batches stay row numbers if the store is on the training device, so that `clips`
+            is called within the recorded training or validation step.
     """
 
     def __init__(
@@ -113,22 +113,22 @@ class ClipDataModule(LightningDataModule):
         elif dataset is None or splitter is None or store or split or genre_of:
             raise TypeError("ClipDataModule takes either dataset and splitter, or store, split and genre_of.")
 
-    __str__ = LightningDataModule.__repr__  # Lightning's own expects loaders of PyTorch.
+    __str__ = LightningDataModule.__repr__  # Lightning's `__str__` expects PyTorch loaders.
 
     def __getattr__(self, name: str) -> Never:
         hint = "" if self.__dict__.get("_is_set_up") else " before setup is called, as Lightning's Trainer does"
         raise AttributeError(f"{type(self).__name__} has no {name}{hint}")
 
     def prepare_data(self) -> None:
-        """Build the store if it is not there; Lightning calls this in one process of each machine."""
+        """Build the store if it does not exist; Lightning calls this in one process per machine."""
         if not self._is_set_up:
             self._open()
 
     def setup(self, stage: str) -> None:
-        """Open the store and split the tracks, the first time; Lightning calls this in every process, for each stage.
+        """Open the store and split the tracks, on the first call; Lightning calls this in every process and stage.
 
         Raises:
-            UserError: Tracks cannot be read or split, or the model lacks a genre of theirs.
+            UserError: Tracks cannot be read or split, or the split has a genre that the model lacks.
         """
         if self._is_set_up:
             return
@@ -139,7 +139,7 @@ class ClipDataModule(LightningDataModule):
         self._set_up_from(store, split, genre_of, {track.id: track.group for track in tracks if track.group})
 
     def _open(self) -> tuple[Store, list[Track]]:
-        """Return the store, which the device of the training computes if it is not there, and all tracks."""
+        """Return the store and all tracks; if the store does not exist, it is computed on the training device."""
         assert self.dataset is not None
         tracks = checked_tracks(self.dataset)
         device = self.trainer.strategy.root_device if self.trainer else CPU
@@ -148,7 +148,7 @@ class ClipDataModule(LightningDataModule):
     def _set_up_from(
         self, store: Store, split: Split, genre_of: Mapping[str, str], group_of: Mapping[str, str]
     ) -> None:
-        """Take the store, the split and the genres, and tabulate where each segment lies in the store."""
+        """Set the store, the split and the genres, and tabulate the position of each segment in the store."""
         self.store = store
         self.split = split
         self.genre_of = genre_of
@@ -163,7 +163,7 @@ class ClipDataModule(LightningDataModule):
         genre = index_of.__getitem__
         self.tables = {subset: SegmentTable.of(self.segments(subset), genre, store) for subset in SUBSETS}
         self._stacked = {subset: table.stacked() for subset, table in self.tables.items()}
-        # Not of training clips: Lightning would look through them for the size of the batch.
+        # Left out for training clips, since Lightning would search the ids for the batch size.
         self._track_ids = {
             subset: tuple(segment.track_id for segment in self.segments(subset)) if subset != "train" else ()
             for subset in self.tables
@@ -173,15 +173,15 @@ class ClipDataModule(LightningDataModule):
         }
 
     def segments(self, subset: str) -> tuple[Segment, ...]:
-        """Return the segments of ``train``, ``val`` or ``test``."""
+        """Return the segments of a subset, which is ``train``, ``val`` or ``test``."""
         return self.split.subsets[subset]
 
     def train_dataloader(self) -> ClipLoader:
-        """Return the loader of random clips; the order and the crops depend on the seed and the epoch alone."""
+        """Return the loader of random training clips, which depend only on the seed and the epoch."""
         table = self.tables["train"]
 
         def plan() -> Tensor:
-            # Training on few batches alone, Lightning's `overfit_batches`, repeats their clips.
+            # With Lightning's `overfit_batches`, the clips of every epoch are the same.
             repeats = getattr(self.trainer, "overfit_batches", 0)
             epoch = 0 if self.trainer is None or repeats else self.trainer.current_epoch
             return random_clips(
@@ -195,23 +195,23 @@ class ClipDataModule(LightningDataModule):
         return self._loader("train", plan, len(table) * self.crops_per_track, self.batch_size)
 
     def val_dataloader(self) -> ClipLoader:
-        """Return the loader of the validation grid."""
+        """Return the loader of the fixed grid of validation clips."""
         return self.loader("val")
 
     def test_dataloader(self) -> ClipLoader:
-        """Return the loader of the test grid."""
+        """Return the loader of the fixed grid of test clips."""
         return self.loader("test")
 
     def loader(self, subset: str) -> ClipLoader:
-        """Return the loader of a subset."""
+        """Return the loader of a subset, which is ``train``, ``val`` or ``test``."""
         if subset == "train":
             return self.train_dataloader()
         rows = self.grid(subset)
-        # Not divided among the ranks: a clip's logits must not depend on the size of its batch.
+        # The batch size is not divided among the ranks: logits must not depend on the size of the batch.
         return self._loader(subset, lambda: rows, len(rows), self.batch_size * self._ranks)
 
     def grid(self, subset: str) -> Tensor:
-        """Return the fixed grid of clips over a subset, see `grid_clips`."""
+        """Return the fixed grid of clips of a subset, see `genreclf.data.clips.grid_clips`."""
         return grid_clips(self.tables[subset], clip_frames=self.spec.clip_frames, overlap=self.grid_overlap)
 
     def _loader(self, subset: str, plan: Callable[[], Tensor], clips: int, batch_size: int) -> ClipLoader:
@@ -230,7 +230,7 @@ class ClipDataModule(LightningDataModule):
 
     @property
     def streams(self) -> bool:
-        """Whether clips are read ahead, by default from a store that is too large for the memory."""
+        """Whether clips are read ahead; by default, only if the store is too large for the machine's memory."""
         if self.read_ahead is not None:
             return self.read_ahead
         return self.store.frames.nbytes > RESIDENT_SHARE * memory_bytes()
@@ -242,7 +242,7 @@ class ClipDataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Tensor | ClipBatch, device: torch.device, dataloader_idx: int
     ) -> Tensor | ClipBatch:
-        """Cut the clips of the rows `batch` on `device`, or on the CPU and move them there."""
+        """Move a batch to `device`; rows become clips, unless `subsets_as_rows` lists the current subset."""
         if not isinstance(batch, Tensor):
             return batch.to(device)
         assert self.trainer is not None
@@ -252,7 +252,7 @@ class ClipDataModule(LightningDataModule):
         return self.clips(subset, batch).to(device)
 
     def clips(self, subset: str, rows: Tensor) -> ClipBatch:
-        """Cut the clips of `rows`, see `grid_clips`, out of a subset."""
+        """Return the clips of `rows` of a subset; see `genreclf.data.clips.grid_clips` for the format of the rows."""
         rows = to_device(rows, self._frames.device)
         segment, _, start = rows.unbind(1)
         offset, length, first_frame, genre = self._stacked[subset].index_select(1, segment).unbind()
@@ -267,7 +267,7 @@ class ClipDataModule(LightningDataModule):
         return ClipBatch(stored, genre, segment, first_frame + start, self._track_ids[subset])
 
     def _read_clips(self, subset: str, rows: Tensor) -> ClipBatch:
-        """Cut the clips of `rows` after asking the system to read all of them."""
+        """Cut the clips of `rows` after asking the operating system to read all of them from disk."""
         table = self.tables[subset]
         for segment, _, start in rows.tolist():
             frames = min(self.spec.clip_frames, int(table.length_frames[segment]) - start)
@@ -275,13 +275,13 @@ class ClipDataModule(LightningDataModule):
         return self.clips(subset, rows)
 
     def sample(self, subset: str, at_most: int = 1000) -> Tensor:
-        """Return stored values ``(clip, mel, frame)`` of at most so many clips, spread evenly over a subset."""
+        """Return the stored values ``(clip, mel, frame)`` of up to `at_most` clips, spread evenly over a subset."""
         rows = self.grid(subset)
         chosen = torch.linspace(0, len(rows) - 1, min(at_most, len(rows))).long()
         return self.clips(subset, rows[chosen]).stored
 
     def settle(self, device: torch.device) -> None:
-        """Copy the store to a GPU with memory of its own if there is room; later calls change nothing."""
+        """Copy the store to a GPU with its own memory if it fits; later calls have no effect."""
         if self._settled or device.type in ("cpu", "mps"):
             return
         self._settled = True
@@ -291,7 +291,7 @@ class ClipDataModule(LightningDataModule):
                 self._has_no_room = True
                 return
             copies[device] = self._frames.to(device)
-            if device.type == "cuda":  # Other streams may read it.
+            if device.type == "cuda":  # Other streams may read the copy.
                 torch.cuda.current_stream(device).synchronize()
         self._frames = copies[device]
         self._stacked = {subset: to_device(table, device) for subset, table in self._stacked.items()}

@@ -1,4 +1,4 @@
-"""Compute the spectrograms of many tracks in threads."""
+"""Compute the spectrograms of many tracks in parallel threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +12,23 @@ from genreclf.errors import UnreadableTrack
 from genreclf.progress_bar import progress_bar
 
 Encode = Callable[[Track], NDArray[Any]]
-"""Computes the stored spectrogram of a track, shape ``(frame, mel)``; raises `UnreadableTrack`."""
+"""Function that computes the spectrogram of a track to store, shape ``(frame, mel)``, or raises `UnreadableTrack`."""
 
 
 def encode_all(
     tracks: Sequence[Track], encode: Encode, workers: int, what: str = "Spectrograms"
 ) -> Iterator[tuple[Track, NDArray[Any] | UnreadableTrack]]:
-    """Yield each track with its spectrogram, in order, several at a time, under a progress bar."""
+    """Compute the spectrograms of tracks in parallel and show a progress bar.
+
+    Args:
+        tracks: Tracks to compute spectrograms of.
+        encode: Function that computes the spectrogram of a track; it is called from several threads at once.
+        workers: Number of threads.
+        what: Description of the progress bar.
+
+    Yields:
+        Each track, in the order given, with its spectrogram or the `UnreadableTrack` error that `encode` raised.
+    """
     if not tracks:
         return
     import torch

@@ -1,4 +1,4 @@
-"""Compute the spectrograms of a dataset and store them."""
+"""Compute and store the spectrograms of a dataset."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ from genreclf.errors import UserError
 from genreclf.hardware import reuse_memory
 
 FRAMES_AT_ONCE = 256
-"""Frames transformed at a time: few enough for the processor's caches, and to bound the memory of long tracks."""
+"""Number of frames transformed at a time; small enough for CPU caches, and to bound the memory of long tracks."""
 
 CPU = torch.device("cpu")
 
@@ -36,27 +36,27 @@ def store_of(
     skip_unreadable: bool = False,
     device: torch.device = CPU,
 ) -> Store:
-    """Open the store of `tracks`, building it first if it is not there.
+    """Open the store of `tracks`, and build it first if it does not exist.
 
     Args:
-        dataset: Of the tracks.
-        tracks: The tracks to store.
-        spec: How the spectrograms are computed; the length of a clip does not matter.
-        directory: Where stores are kept; None for the user's cache folder.
-        skip_unreadable: Leave out tracks that cannot be read instead of stopping.
-        device: Computes the spectrograms, one track at a time if it is a GPU, whose memory is freed afterward; the CPU
-            takes the place of an Apple GPU, which has no float64. It is not used if the store exists. Values may differ
-            by a step of 1/256 dB between kinds of devices.
+        dataset: Dataset that the tracks belong to.
+        tracks: Tracks to store.
+        spec: Parameters of the spectrograms; the length of a clip does not matter.
+        directory: Folder that contains the stores; None for the user's cache folder.
+        skip_unreadable: Whether to leave out tracks that cannot be read, instead of raising an error.
+        device: Device that computes the spectrograms if the store does not exist. A GPU computes one track at a time,
+            and its memory is freed afterward; instead of an Apple GPU, which lacks float64, the CPU is used. Values may
+            differ by one quantization step (1/256 dB) between kinds of devices.
 
     Raises:
-        UserError: Tracks cannot be read, or the disk is full.
+        UserError: Tracks cannot be read, or the store cannot be written or is damaged.
     """
     recipe, encode = log_mel_recipe(dataset, spec, device)
     return open_store(recipe, encode, tracks, directory=directory, skip_unreadable=skip_unreadable)
 
 
 def stores_folder(directory: str | Path | None) -> Path:
-    """Return where stores are kept: a folder of the user's, or in the user's cache."""
+    """Return the folder that contains the stores: `directory` or, if it is None, a folder in the user's cache."""
     return Path(directory).expanduser() if directory else user_cache_path("genreclf") / "stores"
 
 
@@ -68,12 +68,19 @@ def open_store(
     directory: str | Path | None = None,
     skip_unreadable: bool = False,
 ) -> Store:
-    """Open the store of `tracks` that a recipe describes, building it with `encode` if it is not there; see `store_of`.
+    """Open the store that `recipe` describes, and build it with `encode` if it does not exist; see `store_of`.
+
+    Args:
+        recipe: Everything that the stored values depend on besides the tracks.
+        encode: Function that computes the stored values of a track.
+        tracks: Tracks to store.
+        directory: Folder that contains the stores; None for the user's cache folder.
+        skip_unreadable: Whether to leave out tracks that cannot be read, instead of raising an error.
 
     Raises:
-        UserError: Tracks cannot be read, or the disk is full.
+        UserError: Tracks cannot be read, or the store cannot be written or is damaged.
     """
-    reuse_memory()  # For what follows too: every training opens a store first.
+    reuse_memory()  # This also affects training, which always opens a store first.
     try:
         return open_or_build(
             directory=stores_folder(directory),
@@ -87,7 +94,7 @@ def open_store(
 
 
 def columns_of(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Return a waveform ``(sample,)`` as it is stored, ``(column, sample)``; the last column ends in silence."""
+    """Quantize a waveform ``(sample,)`` to the stored form ``(column, sample)``; silence fills up the last column."""
     columns = max(1, -(-len(waveform) // WAVEFORM_SAMPLES))
     filled = np.pad(waveform, (0, columns * WAVEFORM_SAMPLES - len(waveform))).reshape(columns, WAVEFORM_SAMPLES)
     limits = np.iinfo(np.int16)
@@ -95,7 +102,7 @@ def columns_of(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def waveform_recipe(dataset: Dataset, sample_rate: int) -> tuple[Recipe, Encode]:
-    """Return what stored waveforms depend on, and the function that reads that of a track, ``(column, sample)``."""
+    """Return the recipe of a store of waveforms, and the function that reads a waveform ``(column, sample)``."""
     if not isinstance(dataset, AudioDataset):
         raise UserError(f"data: {type(dataset).__name__} has no waveforms; choose a dataset of audio.")
 
@@ -106,7 +113,7 @@ def waveform_recipe(dataset: Dataset, sample_rate: int) -> tuple[Recipe, Encode]
 
 
 def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
-    """Return what the stored values depend on, and the function that computes those of a track."""
+    """Return the recipe of a store of spectrograms, and the function that computes the stored values of a track."""
     if isinstance(dataset, ImageDataset):
         return Recipe(dataset.name, "uint8", spec.n_mels, {}), lambda track: checked_picture(dataset, track).T
     if not isinstance(dataset, AudioDataset):
@@ -114,7 +121,7 @@ def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) ->
     settings = spec.log_mel
     assert settings is not None
     device = CPU if device.type == "mps" else device
-    # One thread for all tracks: cuBLAS keeps memory for each thread that it has served.
+    # All tracks share one thread, since cuBLAS keeps memory for every thread that has used it.
     gpu_thread = ThreadPoolExecutor(1)
 
     @cache
@@ -136,6 +143,6 @@ def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) ->
         waveform = torch.from_numpy(checked_waveform(dataset, track, settings["sample_rate"]))
         return transform(waveform) if device.type == "cpu" else gpu_thread.submit(transform, waveform).result()
 
-    # What is as by default is left out, as of stores of earlier versions.
+    # Settings at their defaults are left out, so that stores of earlier versions stay valid.
     named = {key: value for key, value in spec.plain().items() if key in (*settings, "top_db") and value is not None}
     return Recipe(dataset.name, "int16", spec.n_mels, named), encode

@@ -1,8 +1,8 @@
-"""The store: all spectrograms of a dataset in one memory-mapped file, computed once.
+"""The store: all spectrograms of a dataset, computed once and kept in a memory-mapped file.
 
-A finished store is a folder of ``frames.bin``, every frame of every track one after the other, shape ``(frame, mel)``,
-and ``index.json``, which says where each track lies, beside ``journal.jsonl``, the journal of its building. While it is
-built, it lies in another folder without an index, and a killed build resumes where its journal ends.
+A finished store is a folder with three files: ``frames.bin`` contains the frames of all tracks one after another, shape
+``(frame, mel)``; ``index.json`` gives the position of each track; and ``journal.jsonl`` is the journal of the build. An
+unfinished store is kept in a separate folder without an index, and an interrupted build resumes where its journal ends.
 """
 
 import hashlib
@@ -28,52 +28,52 @@ from genreclf.errors import UnreadableTrack, UserError
 from genreclf.run_directory import FULL, atomic_write_text
 
 FORMAT = 3
-"""Increased whenever the stored values of the same track change."""
+"""Version of the format; it is increased whenever the stored values of the same track change."""
 
 SAMPLE_BYTES = 2**30
-"""Bytes that are read back before a run from a store that is too large for the memory."""
+"""Number of bytes that are verified before a run if the store is too large for memory."""
 
 Entry = tuple[int, int, int]  # first frame of a track in frames.bin, number of frames, their CRC-32
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the spectrograms of a store depend on besides the tracks."""
+    """Everything that the spectrograms of a store depend on besides the tracks."""
 
     dataset: str
-    """Its short name, the first part of the folder's name."""
+    """Short name of the dataset, with which the name of the store's folder begins."""
     dtype: str
-    """Type of the stored values, one of ``int16``, ``uint8`` (pictures) and ``float16`` (embeddings)."""
+    """Data type of the stored values, one of ``int16``, ``uint8`` (images) and ``float16`` (embeddings)."""
     n_mels: int
-    """Values of a frame, which are mel bands, samples of a waveform or an embedding."""
+    """Number of values in a frame, which are mel bands, samples of a waveform, or an embedding."""
     settings: Mapping[str, Any]
-    """Everything else that changes a value, such as sample rate and hop."""
+    """All other settings that the stored values depend on, such as sample rate and hop length."""
     what: str = "Spectrograms"
-    """What the values are called under the progress bar."""
+    """Name of the stored values, shown beside the progress bar."""
 
     def key(self, tracks: Iterable[Track] = ()) -> str:
-        """Return a hash of the recipe and of the files of `tracks`."""
+        """Return a hash of the recipe and of the ids and fingerprints of `tracks`."""
         parts = [FORMAT, self.dataset, self.dtype, self.n_mels, sorted(self.settings.items())]
         parts += [[track.id, track.fingerprint] for track in tracks]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 class Store:
-    """A finished store.
+    """A finished store of spectrograms.
 
     Attributes:
-        directory: Where it lies.
-        frames: All frames, shape ``(frame, mel)``, memory-mapped.
-        lengths_frames: Frames of each track by its id.
-        offsets_frames: First frame of each track by its id.
-        unreadable: Why a track is not in the store, by its id.
+        directory: Folder of the store.
+        frames: Memory-mapped array of all frames, shape ``(frame, mel)``.
+        lengths_frames: Number of frames of each track, by track id.
+        offsets_frames: Index of the first frame of each track, by track id.
+        unreadable: Reason why a track could not be read and is not in the store, by track id.
     """
 
     def __init__(self, directory: Path) -> None:
         """Open the store in `directory`.
 
         Raises:
-            UserError: It is damaged.
+            UserError: The store is incomplete or damaged.
         """
         self.directory = directory
         try:
@@ -90,12 +90,12 @@ class Store:
         self.unreadable: dict[str, str] = index["unreadable"]
 
     def spectrogram(self, track_id: str) -> NDArray[Any]:
-        """Return the stored values of a track, shape ``(mel, frame)``, without copying them."""
+        """Return a view of the stored values of a track, shape ``(mel, frame)``."""
         offset = self.offsets_frames[track_id]
         return self.frames[offset : offset + self.lengths_frames[track_id]].T
 
     def read_soon(self, first_frame: int, frames: int) -> None:
-        """Ask the system to read some frames from the disk in the background."""
+        """Ask the operating system to read `frames` frames, starting at `first_frame`, from disk in the background."""
         memory: mmap.mmap | None = getattr(self.frames, "_mmap", None)
         if memory is None or not hasattr(mmap, "MADV_WILLNEED"):
             return
@@ -104,18 +104,18 @@ class Store:
         memory.madvise(mmap.MADV_WILLNEED, start, (first_frame + frames) * frame_bytes - start)
 
     def check(self, at_most_bytes: int | None = None) -> None:
-        """Read tracks back and compare them with their checksums.
+        """Verify the stored tracks against their checksums.
 
         Args:
-            at_most_bytes: Read about this many bytes, of tracks drawn at random; None reads everything.
+            at_most_bytes: Approximate number of bytes to verify, from randomly chosen tracks; None verifies all tracks.
 
         Raises:
-            UserError: They differ from what was written.
+            UserError: A stored track differs from what was written.
         """
         entries = self._entries
         if at_most_bytes is not None:
             tracks = math.ceil(min(1.0, at_most_bytes / self.frames.nbytes) * len(entries))
-            # The system's random numbers: a check changes nothing that is drawn from a seed.
+            # The system's random numbers are used, so that the check does not affect any seeded generator.
             entries = {name: entries[name] for name in random.SystemRandom().sample(list(entries), tracks)}
         if damaged := list(_damaged(self.directory / "frames.bin", self.frames[:1].nbytes, entries)):
             found = f"{len(damaged)} of the {len(entries)} tracks that were read back are not what was written"
@@ -123,8 +123,8 @@ class Store:
 
 
 def _damaged(file: Path, frame_bytes: int, entries: Mapping[Any, Entry]) -> Iterator[Any]:
-    """Yield the keys of tracks whose frames are not those that were written."""
-    # Not through a map: pages of it count as memory that the process holds.
+    """Yield the keys of tracks whose frames do not match their checksums."""
+    # The file is not memory-mapped, since mapped pages count as memory of the process.
     with file.open("rb") as frames:
         for key, (offset, length, checksum) in entries.items():
             frames.seek(offset * frame_bytes)
@@ -133,13 +133,13 @@ def _damaged(file: Path, frame_bytes: int, entries: Mapping[Any, Entry]) -> Iter
 
 
 def mapped(file: Path | BinaryIO, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Map a file into memory as a read-only array; a writable map would have to fit into the memory.
+    """Map a file into memory as a read-only array; a writable map would have to fit into memory.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is shorter than that.
+        ValueError: The file is shorter than an array of `shape` and `dtype`.
     """
-    # Torch has no tensors for reading only, and says so.
+    # Torch has no read-only tensors and warns about it.
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
     return np.memmap(file, dtype, "r", shape=shape)
 
@@ -153,22 +153,29 @@ def open_or_build(
     skip_unreadable: bool = False,
     workers: int | None = None,
 ) -> Store:
-    """Open the store of `tracks` below `directory`, building it first if it is not there.
+    """Open the store of `tracks` in `directory`, and build it first if it does not exist.
 
-    `encode` is called from several threads at a time, by default as many as `genreclf.hardware.cores`.
+    Args:
+        directory: Folder that contains the stores.
+        recipe: Everything that the stored values depend on besides the tracks.
+        tracks: Tracks to store.
+        encode: Function that computes the stored values of a track; it is called from several threads at once.
+        skip_unreadable: Whether to leave out tracks that cannot be read, instead of raising an error.
+        workers: Number of threads; by default the number of `genreclf.hardware.cores`.
 
     Raises:
-        UserError: Tracks cannot be read (all are named), or the disk is full. Finished tracks are kept.
+        UserError: Tracks cannot be read (the message names all of them), or the store cannot be written or is damaged.
+            Tracks that are finished by then are kept.
     """
     from genreclf.hardware import cores
 
     final = directory / f"{recipe.dataset}-{recipe.key(tracks)}"
     building = directory / f"{recipe.dataset}-{recipe.key()}.building"
-    if os.path.exists(final / "index.json"):  # Perhaps on a disk that cannot be written to.
+    if os.path.exists(final / "index.json"):  # Before locking: the disk may be read-only.
         return _opened(final, tracks, skip_unreadable)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        # Under the lock: a second process waits and then finds the store built.
+        # A second process waits for the lock and then finds the finished store.
         with FileLock(f"{building}.lock"):
             if not (final / "index.json").exists():
                 unreadable = _build(building, recipe, tracks, encode, workers or cores())
@@ -207,7 +214,7 @@ def _unreadable_error(unreadable: Mapping[str, tuple[Track, str]], store: Path |
 def _build(
     building: Path, recipe: Recipe, tracks: Sequence[Track], encode: Encode, workers: int
 ) -> dict[str, tuple[Track, str]]:
-    """Write the missing tracks, then the index; return the tracks that cannot be read and why."""
+    """Write the missing tracks and then the index; return the unreadable tracks, with the reasons, by track id."""
     building.mkdir(exist_ok=True)
     frame_bytes = recipe.n_mels * np.dtype(recipe.dtype).itemsize
     (building / "frames.bin").touch()
@@ -245,7 +252,7 @@ def _build(
 
 
 def _read_journal(building: Path, frame_bytes: int) -> dict[tuple[str, str], Entry]:
-    """Return the entries, by (id, fingerprint), of the tracks that a killed build wrote completely."""
+    """Return the entries, by id and fingerprint, of the tracks that an interrupted build has written completely."""
     (building / "index.json").unlink(missing_ok=True)
     journal = building / "journal.jsonl"
     done: dict[tuple[str, str], Entry] = {}
@@ -254,7 +261,7 @@ def _read_journal(building: Path, frame_bytes: int) -> dict[tuple[str, str], Ent
             track_id, fingerprint, offset, length, checksum = json.loads(line)
             done[str(track_id), str(fingerprint)] = (int(offset), int(length), int(checksum))
         except (ValueError, TypeError, RecursionError):
-            break  # The kill came while this line was written.
+            break  # The build was interrupted while it wrote this line.
     for key in list(_damaged(building / "frames.bin", frame_bytes, done)):
         del done[key]
     atomic_write_text(journal, "".join(json.dumps([*key, *entry]) + "\n" for key, entry in done.items()))

@@ -1,1 +1,1 @@
-"""Datasets: where tracks come from."""
+"""Datasets of audio tracks and spectrogram images."""

@@ -14,65 +14,66 @@ class Track:
     """One track of a dataset."""
 
     id: str
-    """Unique in its dataset, such as ``genre.NNNNN`` for GTZAN, ``genre/stem`` elsewhere."""
+    """Identifier, unique within the dataset, such as ``genre.NNNNN`` for GTZAN or ``genre/stem`` for other datasets."""
     genre: str
-    """The class."""
+    """Genre of the track, used as its class label."""
     path: Path
-    """The file; a synthetic track has a path that does not exist."""
+    """Path of the file; for a synthetic track, a path that does not exist."""
     artist: str | None = None
-    """The artists, separated by semicolons, or None if unknown."""
+    """Names of the artists, separated by semicolons, or None if unknown."""
     duration_s: float | None = None
-    """Length in seconds, or None if the file must be decoded to know it."""
+    """Length in seconds, or None if the file would have to be decoded to find out."""
     fingerprint: str = ""
-    """Identifies the content, such as by size and modification time of the file; a change makes the store compute the
-    track again."""
+    """Fingerprint of the content, such as the size and modification time of the file; if it changes, the spectrogram is
+    computed again."""
     group: str = ""
-    """Tracks of a group stay in one subset of a grouped split, since they share an artist or are known repeats; see
-    `genreclf.datasets.identity.groups`. A track of unknown artist is a group of its own."""
+    """Group of tracks that share an artist or are known repeats, and therefore stay in one subset of a grouped split;
+    see `genreclf.datasets.identity.groups`. A track whose artist is unknown forms a group of its own."""
     subset: str | None = None
-    """``train``, ``val`` or ``test`` in the split that the dataset was published with, if there is one."""
+    """Subset (``train``, ``val`` or ``test``) in the official split of the dataset, or None if there is none."""
 
 
 class Dataset(ABC):
-    """A set of tracks. Subclass `AudioDataset` or `ImageDataset`."""
+    """Base class of all datasets. To write your own dataset, subclass `AudioDataset` or `ImageDataset`."""
 
     name: str
-    """Short name, used in reports and in the names of stores."""
+    """Short name of the dataset, used in reports and in the names of stores."""
 
     warnings: list[str]
-    """What a user should know about the tracks, such as a known broken one that was left out; filled by `tracks`."""
+    """Warnings for the user, such as that a known broken track was left out; filled by `tracks`."""
 
     def __init__(self) -> None:
         self.warnings = []
 
     @property
     def dataset(self) -> str:
-        """Identifies the dataset, so that tracks of the same `dataset` and id are the same track.
+        """Identifier of the dataset, by default its `name`.
 
-        It is `name`, unless the settings choose among different tracks of the same ids.
+        Tracks with the same id and the same `dataset` must be the same track. A dataset whose settings choose among
+        different tracks with the same ids therefore overrides this property.
         """
         return self.name
 
     @property
     def genres(self) -> list[str]:
-        """The genres of all tracks, sorted."""
+        """Genres of all tracks, sorted by name."""
         return sorted({track.genre for track in self.tracks()})
 
     @abstractmethod
     def tracks(self) -> list[Track]:
-        """Return all tracks, sorted by id, without decoding any.
+        """Return all tracks, sorted by id, without decoding any of them.
 
         Raises:
-            UserError: There are none; the message names the place and the ways out.
+            UserError: There are no tracks; the message says where they were looked for and what to do.
         """
 
 
 class AudioDataset(Dataset):
-    """A dataset of waveforms."""
+    """Base class of datasets of audio waveforms."""
 
     @abstractmethod
     def waveform(self, track: Track, sample_rate: int) -> NDArray[np.float32]:
-        """Return the track, mono, at `sample_rate` Hz, shape ``(sample,)``, full scale at 1.
+        """Return the mono waveform of a track at `sample_rate` Hz, shape ``(sample,)``, with full scale at 1.
 
         Raises:
             UnreadableTrack: The track cannot be used; the message says why.
@@ -80,21 +81,23 @@ class AudioDataset(Dataset):
 
 
 class ImageDataset(Dataset):
-    """A dataset of ready-made spectrogram pictures."""
+    """Base class of datasets of ready-made spectrogram images."""
 
     n_mels: int
-    """Rows of every picture."""
+    """Number of rows of every image."""
 
     rendering: str | None = None
-    """How the pictures were rendered from audio, one of `genreclf.datasets.images.RENDERINGS`; None if unknown."""
+    """How the images were rendered from audio, one of `genreclf.datasets.images.RENDERINGS`; None if unknown."""
 
     @abstractmethod
     def frames_per_second(self, tracks: Sequence[Track]) -> float:
-        """Return how many columns of these pictures a second of music takes."""
+        """Return the number of image columns per second of music, for the images of `tracks`."""
 
     @abstractmethod
     def picture(self, track: Track) -> NDArray[np.uint8]:
-        """Return the picture, ``(mel, frame)``, low frequency first, 255 at the track's peak and 0 at 80 dB below.
+        """Return the image of a track, shape ``(mel, frame)``, with the lowest frequency first.
+
+        The value 255 is the peak level of the track, and 0 is 80 dB below it.
 
         Raises:
             UnreadableTrack: The track cannot be used; the message says why.

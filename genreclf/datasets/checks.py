@@ -1,4 +1,4 @@
-"""Check what a dataset returns, which may be a user's own, before anything is made of it."""
+"""Check the tracks, waveforms and images that a dataset, possibly a user's own, returns before they are used."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,17 +11,18 @@ from genreclf.errors import UnreadableTrack, UserError
 from genreclf.run_directory import reason_of
 
 SUBSETS = (None, "train", "val", "test")
-"""What `Track.subset` may be."""
+"""Allowed values of `genreclf.datasets.base.Track.subset`."""
 
 LARGEST_PEAK = 100.0
-"""More than any decoder overshoots full scale, and less than the integers of quiet music."""
+"""Largest accepted absolute sample, above what decoders overshoot to, but below 16-bit integers of quiet music."""
 
 
 def checked_tracks(dataset: Dataset) -> list[Track]:
-    """Return all tracks of a dataset.
+    """Return all tracks of a dataset after checking them.
 
     Raises:
-        UserError: There are none, two have the same id, or one lacks an id or a genre.
+        UserError: There are no tracks, two have the same id, or a value is not a `genreclf.datasets.base.Track` with a
+            valid id, genre, artist and subset.
     """
     returned = f"data: {type(dataset).__name__}.tracks() returned"
     tracks = list(dataset.tracks() or ())
@@ -46,11 +47,11 @@ def checked_tracks(dataset: Dataset) -> list[Track]:
 
 
 def checked_waveform(dataset: AudioDataset, track: Track, sample_rate: int) -> NDArray[np.float32]:
-    """Return the waveform of a track, see `AudioDataset.waveform`.
+    """Return the waveform of a track after checking it, see `genreclf.datasets.base.AudioDataset.waveform`.
 
     Raises:
-        UserError: It is no array of floating-point numbers, or has several dimensions.
-        UnreadableTrack: It is empty or holds NaN or infinity, or the dataset says so.
+        UserError: The waveform is not a one-dimensional array of floating-point numbers, or exceeds `LARGEST_PEAK`.
+        UnreadableTrack: The waveform is empty or contains NaN or infinity, or the dataset cannot read the track.
     """
     samples: Any = _made(lambda: dataset.waveform(track, sample_rate), dataset, f"waveform failed for {track.id!r}")
     returned = f"{type(dataset).__name__}.waveform returned"
@@ -73,11 +74,11 @@ def checked_waveform(dataset: AudioDataset, track: Track, sample_rate: int) -> N
 
 
 def checked_picture(dataset: ImageDataset, track: Track) -> NDArray[np.uint8]:
-    """Return the picture of a track, see `ImageDataset.picture`.
+    """Return the image of a track after checking it, see `genreclf.datasets.base.ImageDataset.picture`.
 
     Raises:
-        UserError: It is no array of 8-bit numbers, or has another number of rows.
-        UnreadableTrack: It has no columns, or the dataset says so.
+        UserError: The image is not a two-dimensional array of uint8, or its number of rows is not ``dataset.n_mels``.
+        UnreadableTrack: The image has no columns, or the dataset cannot read the track.
     """
     picture: Any = _made(lambda: dataset.picture(track), dataset, f"picture failed for {track.id!r}")
     returned = f"{type(dataset).__name__}.picture returned"
@@ -93,7 +94,7 @@ def checked_picture(dataset: ImageDataset, track: Track) -> NDArray[np.uint8]:
 
 
 def _made(make: Callable[[], object], dataset: Dataset, failed: str) -> object:
-    """Call what may be a user's own code, and name the track at which it failed."""
+    """Call a dataset's method; if a user's own dataset fails, raise an error with `failed`, which names the track."""
     try:
         return make()
     except (UserError, UnreadableTrack):

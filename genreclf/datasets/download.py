@@ -1,4 +1,4 @@
-"""Download GTZAN's archive: resumable, checked, unpacked whole or not at all."""
+"""Download the GTZAN archive: downloads can be resumed, are verified, and are unpacked completely or not at all."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ from filelock import FileLock
 from genreclf.errors import UserError
 
 REPO, ARCHIVE = "marsyas/gtzan", "data/genres.tar.gz"
-"""The dataset on the Hugging Face hub, and the file in it."""
+"""Name of the dataset on the Hugging Face Hub, and path of the archive in it."""
 
 SIZE_BYTES = 1_226_192_050
 MD5 = "5b3d6dddb579ab49814ab86dba69e7c7"
@@ -24,24 +24,25 @@ _MOST_BYTES = 1 << 32
 
 
 def ways_out(root: Path) -> str:
-    """Say what a user without GTZAN in `root` can do."""
+    """Return the part of an error message that says what to do if GTZAN is not in `root`."""
     return f"put the genre folders into {root}, set data.root to where they are, or try data=synthetic"
 
 
 def fetch(root: str | Path, *, size: int = SIZE_BYTES, md5: str = MD5) -> None:
-    """Download GTZAN from the Hugging Face hub and unpack its ``genres/`` into a folder.
+    """Download GTZAN from the Hugging Face Hub and unpack its ``genres/`` into a folder.
 
-    A download that was cut off or killed goes on from ``genres.tar.gz.part``, which is removed once it is unpacked. A
-    ``genres.tar.gz`` in the folder is the user's: it is checked and unpacked, and never removed. Two processes may call
-    this at once: the second waits and finds the work done.
+    An interrupted download is resumed from ``genres.tar.gz.part``, which is removed after unpacking. If the user has
+    put a ``genres.tar.gz`` into the folder, that file is verified and unpacked instead, and never removed. Several
+    processes may call this function at once: one does the work, and the others wait for it.
 
     Args:
-        root: The folder, created if needed.
-        size: Length of the archive in bytes.
-        md5: Its MD5 sum, in hexadecimal.
+        root: Folder to unpack into; it is created if needed.
+        size: Size of the archive in bytes.
+        md5: MD5 checksum of the archive, in hexadecimal.
 
     Raises:
-        UserError: No network, a wrong archive, or no room; the message names the ways out.
+        UserError: The download failed, the archive is not the expected one or cannot be unpacked, or the disk is full;
+            the message says what to do.
     """
     root = Path(root)
     archive = root / "genres.tar.gz"
@@ -68,12 +69,12 @@ def fetch(root: str | Path, *, size: int = SIZE_BYTES, md5: str = MD5) -> None:
 
 
 def hub_endpoint() -> str | None:
-    """Return the address of the Hugging Face hub that the user chose; None is the usual one."""
+    """Return the address of the Hugging Face Hub in ``HF_ENDPOINT``, or None for the default one."""
     return os.environ.get("HF_ENDPOINT") or None
 
 
 def _check_own(archive: Path, size: int, md5: str) -> None:
-    """Check an archive that the user put there; it stays as it is."""
+    """Check an archive that the user provided, without changing it."""
     if not archive.is_file() or _deviation(archive, size, md5):
         found = _deviation(archive, size, md5) if archive.is_file() else "no file"
         raise UserError(
@@ -83,7 +84,7 @@ def _check_own(archive: Path, size: int, md5: str) -> None:
 
 
 def _deviation(path: Path, size: int, md5: str) -> str:
-    """Return how a file differs from the archive, or an empty string."""
+    """Return how a file differs from the expected archive, or an empty string if it does not."""
     if (found_bytes := path.stat().st_size) != size:
         return f"{found_bytes} bytes"
     return "" if (found := _md5(path)) == md5 else f"MD5 {found}"
@@ -121,7 +122,7 @@ def _download_checked(part: Path, size: int, md5: str) -> None:
 
 
 def _download(part: Path, size: int) -> None:
-    """Append what is missing to `part`. `huggingface_hub.hf_hub_download` would start anew after a kill."""
+    """Append the missing bytes to `part`; `huggingface_hub.hf_hub_download` would start over after being killed."""
     from httpx2 import HTTPError
     from huggingface_hub import hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
@@ -138,7 +139,7 @@ def _download(part: Path, size: int) -> None:
             http_get(url, file, resume_size=file.tell(), displayed_filename="GTZAN")
         except (HTTPError, ConnectionError) as error:
             status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-            if status == 416:  # There is less on the server.
+            if status == 416:  # The file on the server is shorter.
                 file.truncate(0)
             reason = f"HTTP {status}" if status else str(error) or type(error).__name__
             raise UserError(
@@ -147,7 +148,7 @@ def _download(part: Path, size: int) -> None:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpack into a temporary folder and rename it, so that `target` is whole or not there."""
+    """Unpack into a temporary folder and then rename it, so that `target` is either complete or missing."""
     temporary = target.with_name(".genres-unpacking")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -165,8 +166,8 @@ def _unpack(archive: Path, target: Path) -> None:
 def _extract(tar: tarfile.TarFile, folder: Path) -> None:
     """Write the regular files of an archive into a new folder, without their modes, owners and times.
 
-    `tarfile.TarFile.extractall` is not used: its filters can be led out of the folder in Python before 3.11.13, 3.12.11
-    and 3.13.4 (CVE-2025-4517 and others).
+    `tarfile.TarFile.extractall` is not used because, before Python 3.11.13, 3.12.11 and 3.13.4, an archive can bypass
+    its filters and write outside the folder (CVE-2025-4517 and others).
     """
     count = total_bytes = 0
     for member in tar:

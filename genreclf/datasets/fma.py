@@ -1,4 +1,4 @@
-"""The Free Music Archive's small and medium sets (M. Defferrard et al., "FMA: a dataset for music analysis", 2017)."""
+"""FMA, the Free Music Archive, small and medium (M. Defferrard et al., "FMA: A Dataset for Music Analysis", 2017)."""
 
 import csv
 import hashlib
@@ -20,30 +20,30 @@ METADATA = "fma_metadata.zip"
 METADATA_SHA1 = "f0df49ffe5f2a6008d7dc83c6915b31835dfe733"
 
 BROKEN = ("098565", "098567", "098569", "099134", "108925", "133297")
-"""Tracks of both sets whose files hold less than two seconds or none, by the wiki of `ADDRESS`."""
+"""Tracks of both sets whose files contain less than two seconds or no audio, according to the FMA wiki."""
 
 _SUBSETS = {"training": "train", "validation": "val", "test": "test"}
 _SETS = {"small": ("small",), "medium": ("small", "medium")}
 
 
 class Fma(Folder):
-    """FMA small (8,000 tracks of 30 s, 8 genres) or medium (25,000, 16 genres), with its own split and artists."""
+    """FMA small (8,000 tracks of 30 s, 8 genres) or medium (25,000, 16 genres), with its official split and artists."""
 
     name = "fma"
 
     def __init__(self, *, root: str | Path | None = None, subset: Literal["small", "medium"] = "small") -> None:
-        """Choose the folder.
+        """Set the location of the files.
 
         Args:
-            root: Holds ``fma_small/`` or ``fma_medium/``, and the metadata: ``fma_metadata.zip`` as it was published,
-                or ``fma_metadata/tracks.csv`` out of it.
-            subset: Which set.
+            root: Folder that contains ``fma_small/`` or ``fma_medium/``, and the metadata: either the published
+                ``fma_metadata.zip``, or ``fma_metadata/tracks.csv`` unpacked from it.
+            subset: Subset of FMA to use, ``small`` or ``medium``.
         """
         super().__init__(root=root)
         self.subset = subset
 
     def tracks(self) -> list[Track]:
-        """Return the tracks whose files are there, sorted by id; the genre is the top one."""
+        """Return all tracks whose files exist, sorted by id, with their top-level genres."""
         folder_name = f"fma_{self.subset}"
         if self.root is None or not (folder := Path(self.root).expanduser() / folder_name).is_dir():
             raise UserError(
@@ -87,13 +87,13 @@ class Fma(Folder):
         return sorted((replace(track, group=group_of[track.id]) for track in found), key=lambda track: track.id)
 
     def _rows(self, root: Path) -> Iterator[tuple[str, dict[tuple[str, str], str]]]:
-        """Yield the number of each track, of six digits, and its columns by their two headings."""
+        """Yield the six-digit number of each track, and its columns by their two-level headings."""
         with _table(root) as file:
-            csv.field_size_limit(2**24)  # Biographies.
+            csv.field_size_limit(2**24)  # Artist biographies are long.
             rows = csv.reader(file)
             try:
                 keys = list(zip(next(rows), next(rows), strict=True))
-                next(rows)  # The name of the first column alone.
+                next(rows)  # Row with the name of the first column only.
                 wanted = [("set", "split"), ("set", "subset"), ("track", "genre_top"), ("artist", "name")]
                 columns = {key: keys.index(key) for key in wanted}
                 for row in rows:
@@ -104,7 +104,7 @@ class Fma(Folder):
 
 @contextmanager
 def _table(root: Path) -> Iterator[Any]:
-    """Open ``tracks.csv``, unpacked or in the archive."""
+    """Open ``tracks.csv``, either unpacked or inside ``fma_metadata.zip``."""
     archive = root / METADATA
     for path in (root / "fma_metadata/tracks.csv", root / "tracks.csv"):
         if path.is_file():

@@ -1,4 +1,4 @@
-"""A dataset of audio in folders named by genre, and what all datasets of files share."""
+"""A dataset of audio files in genre folders, and functions shared by all file-based datasets."""
 
 import os
 import stat
@@ -19,7 +19,7 @@ from genreclf.errors import UserError
 from genreclf.escaping import printable
 
 MOST_FOLDERS = 10_000
-"""So many folders below those of genres are searched for files that lie too deep."""
+"""Maximum number of folders below the genre folders that are searched for files that are nested too deeply."""
 
 
 @dataclass
@@ -29,12 +29,12 @@ class Misplaced:
     loose: list[str] = field(default_factory=list)
     """Paths of files outside genre folders."""
     empty: list[str] = field(default_factory=list)
-    """Paths of folders that hold no file to read."""
+    """Paths of genre folders without any readable file."""
     subfolders: list[str] = field(default_factory=list)
-    """Paths of folders within them, which are not searched."""
+    """Paths of folders inside genre folders, which are not read."""
 
     def deeper(self, suffixes: Collection[str]) -> list[str]:
-        """Return the paths of files in the subfolders, at any depth, of which at most `MOST_FOLDERS` are searched."""
+        """Return the paths of files at any depth in `subfolders`; at most `MOST_FOLDERS` folders are searched."""
         walked = islice((level for top in self.subfolders for level in _walk_visible(top)), MOST_FOLDERS)
         return [os.path.join(folder, name) for folder, names in walked for name in names if _suffix(name) in suffixes]
 
@@ -47,19 +47,20 @@ def genre_files(
     unread: Collection[str] = (),
     misplaced: Misplaced | None = None,
 ) -> list[Track]:
-    """List the files ``<root>/<genre>/<file>`` with one of `suffixes`, in any case, except for hidden ones.
+    """List the files ``<root>/<genre>/<file>`` that have one of `suffixes`, except for hidden files.
 
-    The fingerprint is size in bytes and modification time in ns, or why they are unknown.
+    The fingerprint of a track is the size of the file in bytes and its modification time in ns, or the reason why they
+    are unknown.
 
     Args:
-        root: The folder of genre folders.
-        suffixes: Of the files.
-        warnings: Takes a sentence about links to missing folders, and one about files with a suffix of `unread`.
-        unread: Suffixes of files that a user might expect to be read.
-        misplaced: Takes what lies elsewhere in `root`.
+        root: Folder that contains the genre folders.
+        suffixes: Suffixes of the files to list; case is ignored.
+        warnings: List to which warnings about links to missing folders and files in `unread` formats are appended.
+        unread: Suffixes of files that are not read, although a user might expect it.
+        misplaced: Object that collects files and folders elsewhere in `root`.
 
     Raises:
-        UserError: A folder cannot be listed, or a name cannot be printed.
+        UserError: A folder cannot be listed, or a file name cannot be printed.
     """
     found: list[Track] = []
     left_out: list[str] = []
@@ -92,18 +93,18 @@ def genre_files(
 
 
 def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str]) -> list[Track]:
-    """Return tracks with their artists and groups, without the known broken one.
+    """Add artists and groups to tracks, and leave out the GTZAN track that is known to be broken.
 
     Args:
-        files: What `genre_files` found.
-        artists: A file for `genreclf.datasets.identity.read_artists`, or None.
-        warnings: Takes a sentence about the track that is left out, and one about artists of tracks that are not there.
+        files: Tracks as returned by `genre_files`.
+        artists: Path of a file of artists, see `genreclf.datasets.identity.read_artists`, or None.
+        warnings: List to which warnings about the omitted track and about listed but missing tracks are appended.
 
     Returns:
-        The tracks, sorted by id.
+        Tracks with artists and groups, sorted by id.
 
     Raises:
-        UserError: Two files have the same id, or the artists are those of other tracks.
+        UserError: Two files have the same id, or the file of artists lists none of the tracks.
     """
     by_id: dict[str, Track] = {}
     for file in sorted(files, key=lambda file: file.id):
@@ -130,17 +131,18 @@ def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str
 def files_of(
     root: str | Path | None, what: str, suffixes: Collection[str], warnings: list[str], *, unread: Collection[str]
 ) -> list[Track]:
-    """List the `genre_files` of the setting ``data.root``.
+    """List the `genre_files` in the folder that ``data.root`` names.
 
     Args:
-        root: The setting.
-        what: What the files are, for the messages.
-        suffixes: See `genre_files`.
-        warnings: Emptied first; takes sentences about files in other places, too, and about folders without any.
-        unread: Suffixes of files that are not read.
+        root: Value of ``data.root``.
+        what: Kind of files, used in messages, such as ``audio``.
+        suffixes: Suffixes of the files to list, see `genre_files`.
+        warnings: List of warnings; it is cleared first, and also receives warnings about misplaced files and about
+            genre folders without files.
+        unread: Suffixes of files that are not read, see `genre_files`.
 
     Raises:
-        UserError: It is None, not a folder, or holds none.
+        UserError: `root` is None or not a folder, or contains no files in genre folders.
     """
     looked_for = f"<genre>/<file> ({', '.join(suffixes)})"
     if root is None:
@@ -171,16 +173,16 @@ def files_of(
 
 
 class Folder(AudioDataset):
-    """Audio files ``<root>/<genre>/<file>``, whose sample rates and numbers of channels may differ."""
+    """Audio files ``<root>/<genre>/<file>``, with any sample rates and numbers of channels."""
 
     name = "folder"
 
     def __init__(self, *, root: str | Path | None = None, artists: str | Path | None = None) -> None:
-        """Choose the folder.
+        """Set the location of the files.
 
         Args:
-            root: The folder of genre folders.
-            artists: A file with the artist of each track, see `genreclf.datasets.identity.read_artists`.
+            root: Folder that contains the genre folders.
+            artists: Path of a file with the artist of each track, see `genreclf.datasets.identity.read_artists`.
         """
         super().__init__()
         self.root = root
@@ -192,7 +194,7 @@ class Folder(AudioDataset):
         return as_tracks(files, self.artists, self.warnings)
 
     def waveform(self, track: Track, sample_rate: int) -> NDArray[np.float32]:
-        """Return the track, mono, at `sample_rate` Hz, shape ``(sample,)``, full scale at 1."""
+        """Return the mono waveform of a track at `sample_rate` Hz, shape ``(sample,)``, with full scale at 1."""
         return resample(*decode(track.path), sample_rate)
 
 
@@ -201,7 +203,7 @@ def _suffix(name: str) -> str:
 
 
 def _such(what: str, paths: Collection[str]) -> str:
-    """Return how many files or folders there are, and the first: ``2 files, such as rock/a.wav,``."""
+    """Return the number of files or folders and the first of them: ``2 files, such as rock/a.wav,``."""
     return f"{len(paths)} {what}{'s' * (len(paths) > 1)}, such as {printable(min(paths))},"
 
 
@@ -210,18 +212,18 @@ def _left_out(root: Path, what: str, paths: Collection[str], reason: str) -> str
 
 
 def _walk_visible(top: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder from `top` down, and the names of the files in it, without hidden ones."""
+    """Yield `top` and each folder below it with the names of its files; hidden files and folders are skipped."""
     for folder, subfolders, names in os.walk(top):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield folder, [name for name in names if not name.startswith(".")]
 
 
 def _fingerprint(entry: os.DirEntry[str]) -> str | None:
-    """Return size and modification time, or why they are unknown; None if it is not a file."""
+    """Return the size and modification time of a file, or why they are unknown; None if `entry` is not a file."""
     try:
         status = entry.stat()
     except OSError as error:
-        return str(error.strerror)  # Such as a link to nothing or to itself; reading it fails for the same reason.
+        return str(error.strerror)  # Such as a broken or circular link; reading it later fails for the same reason.
     return f"{status.st_size}-{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
 
 

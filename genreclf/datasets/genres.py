@@ -1,4 +1,4 @@
-"""Rename, merge and leave out the genres of a dataset, so that a model that knows other names can be tested on it."""
+"""Rename, merge or leave out genres of a dataset, so that a model with other genre names can be tested on it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from genreclf.datasets.base import Track
 from genreclf.errors import UserError
 
 WANTED = "a dictionary {THEIRS: OURS, ...} or a YAML file of lines `THEIRS: OURS`, where null leaves a genre out"
-"""What ``data.genre_map`` may be."""
+"""Description of the values that ``data.genre_map`` accepts, used in error messages."""
 
 
 def read_genre_map(given: Mapping[Any, Any] | str | None) -> dict[str, str | None]:
-    """Return the new name of each genre that is renamed, None for one that is left out.
+    """Return a dictionary that maps each listed genre to its new name, or to None if it is left out.
 
     Args:
-        given: ``data.genre_map``: a dictionary, or the path of a YAML file that holds one; None renames nothing.
+        given: Value of ``data.genre_map``: a dictionary, the path of a YAML file with one, or None to rename nothing.
 
     Raises:
-        UserError: It is something else, or the file cannot be read.
+        UserError: The value is not a valid dictionary of genres, or the file cannot be read.
     """
     if given is None:
         return {}
@@ -40,14 +40,14 @@ def read_genre_map(given: Mapping[Any, Any] | str | None) -> dict[str, str | Non
 
 
 def map_genres(tracks: Sequence[Track], genre_map: Mapping[str, str | None]) -> tuple[list[Track], list[str]]:
-    """Return the tracks under their new genres, and what a user should know about it, a sentence each.
+    """Return the tracks with their new genres, and warnings for the user, one sentence each.
 
     Args:
-        tracks: All tracks; those of genres that are not in the map stay as they are.
-        genre_map: See `read_genre_map`.
+        tracks: All tracks of the dataset; genres that are not in the map stay unchanged.
+        genre_map: New name of each genre, or None to leave it out; see `read_genre_map`.
 
     Raises:
-        UserError: No track is left, or no track has a genre of the map.
+        UserError: No track is left, or no track has a genre that is in the map.
     """
     if not genre_map:
         return list(tracks), []
@@ -78,5 +78,5 @@ def map_genres(tracks: Sequence[Track], genre_map: Mapping[str, str | None]) -> 
 
 
 def named(counts: Mapping[str, int]) -> str:
-    """Return genres with their numbers of tracks, such as ``soul (12), funk (3)``."""
+    """Format genres with their numbers of tracks, such as ``soul (12), funk (3)``."""
     return ", ".join(f"{genre} ({n})" for genre, n in counts.items())

@@ -1,4 +1,4 @@
-"""GTZAN: 1000 tracks of 30 s in ten genres (Tzanetakis and Cook, 2002)."""
+"""The GTZAN dataset: 1000 tracks of 30 s in ten genres (Tzanetakis and Cook, 2002)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,39 +11,39 @@ from genreclf.datasets.folder import Folder, as_tracks, genre_files
 from genreclf.errors import UserError
 
 DEFAULT_ROOT = Path("data/gtzan")
-"""The only folder that GTZAN is downloaded to."""
+"""Default folder of GTZAN, and the only one that it is downloaded to."""
 
 
 class Gtzan(Folder):
-    """GTZAN, as first published (``genres/``, AU), as on Kaggle (``genres_original/``, WAV) or in genre folders."""
+    """GTZAN in its original form (``genres/``, AU), as on Kaggle (``genres_original/``, WAV) or in genre folders."""
 
     name = "gtzan"
 
     def __init__(
         self, *, root: str | Path | None = DEFAULT_ROOT, download: bool = True, artists: str | Path | None = None
     ) -> None:
-        """Choose the folder.
+        """Set the location of the files.
 
         Args:
-            root: Folder that holds ``genres/``, ``genres_original/`` or the genre folders; None: the default.
-            download: Download the data if there is none; only to `DEFAULT_ROOT`, never to a folder you name.
-            artists: A file with the artist of each track, see `genreclf.datasets.identity.read_artists`; if None,
-                ``index.txt`` in `root`, where there is one.
+            root: Folder that contains ``genres/``, ``genres_original/`` or the genre folders; None for `DEFAULT_ROOT`.
+            download: Whether to download missing data; this only happens in `DEFAULT_ROOT`, never in other folders.
+            artists: Path of a file with the artist of each track, see `genreclf.datasets.identity.read_artists`. If
+                None, ``index.txt`` in `root` is used if it exists.
         """
         super().__init__(root=root, artists=artists)
         self.download = download
 
     def tracks(self) -> list[Track]:
-        """Return GTZAN's tracks, sorted by id, after downloading them if needed.
+        """Return all tracks of GTZAN, sorted by id, and download them first if needed.
 
         Raises:
-            UserError: There are none and they cannot be downloaded, or there are two files of a track.
+            UserError: There are no tracks and they cannot be downloaded, or two files are the same track.
         """
         root = Path(self.root or DEFAULT_ROOT).expanduser()
         files = self._files(root)
         if not files:
             if self.artists is not None:
-                identity.read_artists(self.artists)  # Read again below; report errors in it before the download.
+                identity.read_artists(self.artists)  # Report its errors before the download.
             is_default = root.resolve() == DEFAULT_ROOT.resolve()
             if not (is_default and self.download):
                 reason = "data.download is off" if is_default else "nothing is downloaded into a folder you name"

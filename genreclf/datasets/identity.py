@@ -1,4 +1,4 @@
-"""Identify tracks: the id of a file, its artists, and which tracks must stay together in a split."""
+"""Identify tracks: their ids, their artists, and the groups that must stay together in a split."""
 
 import csv
 import re
@@ -13,7 +13,7 @@ from genreclf.errors import UserError
 GTZAN_GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 
 BROKEN_TRACK = "jazz.00054"
-"""The file that nobody can decode; every dataset leaves it out."""
+"""Id of the GTZAN track whose published file cannot be decoded; every dataset leaves it out."""
 
 _REPEATS_WITHIN: dict[str, tuple[tuple[int, ...], ...]] = {
     "disco": ((98, 99),),
@@ -35,24 +35,25 @@ KNOWN_REPEATS: tuple[tuple[str, ...], ...] = (
     ),
     ("metal.00058", "rock.00016"),
 )
-"""Sets of GTZAN tracks with the same spectrogram (the jazz pairs correlate by more than 0.985). These faults are
-described in B. L. Sturm, "The GTZAN dataset: its contents, its faults, their effects on evaluation, and its future
-use", arXiv:1306.1461, 2013, which lists more, cut apart; grouping by artist keeps those together."""
+"""Sets of GTZAN tracks with the same spectrogram (the spectrograms of the jazz pairs have correlations above 0.985).
+These faults are described in B. L. Sturm, "The GTZAN dataset: its contents, its faults, their effects on evaluation,
+and its future use", arXiv:1306.1461, 2013. The paper lists more pairs, which are different excerpts of one recording;
+grouping by artist keeps these together."""
 
 JOINT = re.compile(r"\s*(?:\b(?:feat(?:uring)?|ft|vs|with|and)\b\.?|[&+,/])\s*", re.IGNORECASE)
-"""What stands between the artists of a joint credit."""
+"""Separators between the artists of a joint credit, such as ``feat.`` or ``&``."""
 
 _GTZAN_NAME = re.compile(rf"({'|'.join(GTZAN_GENRES)})\.?(\d{{5}})(\.[a-z0-9]+)?", re.IGNORECASE)
 
 
 def gtzan_id(name: str) -> str | None:
-    """Return ``genre.NNNNN`` for a file name such as ``blues.00002.wav`` or ``Blues00002.png``, else None."""
+    """Return the GTZAN id of a file name (``blues.00002`` for ``blues.00002.wav`` or ``Blues00002.png``), or None."""
     match = _GTZAN_NAME.fullmatch(name)
     return f"{match[1].lower()}.{match[2]}" if match else None
 
 
 def track_id(genre: str, file_name: str) -> str:
-    """Return the id of a file in the folder of a genre: GTZAN's where name and folder agree, else ``genre/stem``."""
+    """Return the id of a file in a genre folder: its GTZAN id if name and folder agree, otherwise ``genre/stem``."""
     gtzan = gtzan_id(file_name)
     if gtzan is not None and gtzan.startswith(f"{genre.lower()}."):
         return gtzan
@@ -62,19 +63,20 @@ def track_id(genre: str, file_name: str) -> str:
 def read_artists(path: str | Path, *, option: str = "data.artists=") -> dict[str, str]:
     """Read the artists of tracks from a file.
 
-    A line has one of two forms: Sturm's ``index.txt`` (``name.wav ::: artist ::: title``) and CSV (``track_id,artist``,
-    header or none). Lines that start with ``#`` and blank lines are skipped; a track whose artist is empty is
-    not in the result.
+    Each line has the form of Sturm's ``index.txt`` (``name.wav ::: artist ::: title``) or is CSV (``track_id,artist``,
+    with or without a header). Blank lines and lines that start with ``#`` are skipped, and so are tracks with an empty
+    artist.
 
     Args:
-        path: The file, UTF-8 or Latin-1.
-        option: What names the file in the message where it cannot be read.
+        path: Path of the file, in UTF-8 or Latin-1.
+        option: Text that precedes the path in the error message if the file cannot be read.
 
     Returns:
-        Artist by track: GTZAN's id, ``genre/stem``, or the bare stem where the file names no folder; see `names_of`.
+        Dictionary of artists. Its keys are GTZAN ids, ``genre/stem``, or the stem alone if the file gives no folder;
+        see `names_of`.
 
     Raises:
-        UserError: The file cannot be read, a line has neither form, or a track has two artists.
+        UserError: The file cannot be read, a line has neither of the two forms, or a track has two different artists.
     """
     path = Path(path).expanduser()
     try:
@@ -102,36 +104,36 @@ def read_artists(path: str | Path, *, option: str = "data.artists=") -> dict[str
 
 
 def known_repeats(tracks: Collection[str]) -> set[str]:
-    """Return the ids of other tracks that are known to be the same recording as one of these, see `KNOWN_REPEATS`."""
+    """Return the ids of further tracks that are known repeats of any of `tracks`, see `KNOWN_REPEATS`."""
     return {id for known in KNOWN_REPEATS for id in known if not {*known}.isdisjoint(tracks)} - {*tracks}
 
 
 def artist_of(track: str, artists: Mapping[str, str]) -> str | None:
-    """Return the artist of a track id, listed in `artists` by one of `names_of` it."""
+    """Return the artist of a track, looked up in `artists` by each of its `names_of`; None if it is not listed."""
     return next((artists[name] for name in names_of(track) if artists.get(name)), None)
 
 
 def names_of(track: str) -> tuple[str, str]:
-    """Return the names by which a file of artists may list a track: its id and its bare stem.
+    """Return the two names by which a file of artists may list a track: its id, and its stem without the genre.
 
-    Both are in Unicode's form NFC, as are the names that `read_artists` returns: macOS writes the letters of file names
-    and their accents apart, most editors together.
+    Both are normalized to Unicode NFC, like the names that `read_artists` returns: in file names, macOS stores accents
+    separately from their letters, while most editors write composed characters.
     """
     id = unicodedata.normalize("NFC", track)
     return id, id.partition("/")[2]
 
 
 def credited(artist: str | None) -> tuple[str, ...]:
-    """Return the artists of a credit, each once, stripped and in lower case.
+    """Return the artists of a credit without duplicates, stripped and in lower case.
 
-    Semicolons separate artists: ``Lauryn Hill; Bob Marley`` are two. None and an empty string are no artist.
+    Artists are separated by semicolons: ``Lauryn Hill; Bob Marley`` gives two. None and an empty string give none.
     """
     names = (name.strip().casefold() for name in (artist or "").split(";"))
     return tuple(dict.fromkeys(name for name in names if name))
 
 
 def credited_parts(artist: str | None) -> tuple[str, ...]:
-    """Return the artists of a credit, and whom those seem to name: ``Ann & Bob`` gives also ``ann`` and ``bob``."""
+    """Return the artists of a credit and the parts of joint names: ``Ann & Bob`` also gives ``ann`` and ``bob``."""
     names = credited(artist)
     return tuple(dict.fromkeys([*names, *(part for name in names for part in JOINT.split(name) if part)]))
 
@@ -139,13 +141,14 @@ def credited_parts(artist: str | None) -> tuple[str, ...]:
 def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
     """Assign each track to a group that must stay together in a split.
 
-    Tracks that share an artist are a group, and so is each set of `KNOWN_REPEATS`; where groups overlap, they are one.
+    Tracks that share an artist form a group, and so does each set of `KNOWN_REPEATS`; overlapping groups are merged.
 
     Args:
-        artists: Artist (or None) by track id, for every track; see `credited` for several artists of one track.
+        artists: Artist of every track by track id, or None if unknown; a track may have several, see `credited`.
 
     Returns:
-        Name of the group by track id: its artists (``artist: a + b``), or else the first of its ids.
+        Name of each track's group, by track id. A group is named after its artists (``artist: a + b``), or after the
+        first of its track ids if no artist is known.
     """
     repeats_of = {track: repeats[0] for repeats in KNOWN_REPEATS for track in repeats}
     names: dict[str, str] = {}
@@ -157,24 +160,24 @@ def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def artist_groups(tracks: Iterable[str], artists: Mapping[str, Iterable[str]]) -> dict[str, str] | None:
-    """Return the group of each track, see `groups`; None if no artist of any of them is known.
+    """Return the group of each track, see `groups`, or None if no track has a known artist.
 
     Args:
         tracks: Ids of the tracks.
-        artists: Artists by track id, as `credited` returns them; a track without one is left out or has none.
+        artists: Artists by track id, as returned by `credited`; tracks without artists may be missing.
     """
     credits = {track: "; ".join(artists.get(track, ())) for track in tracks}
     return groups(credits) if any(credits.values()) else None
 
 
 def connected(marks_of: Mapping[str, Iterable[str | None]]) -> list[list[str]]:
-    """Return the connected components of tracks that share a mark.
+    """Return the connected components of the graph in which tracks are linked if they share a mark.
 
     Args:
-        marks_of: The marks of each track by its id; None marks nothing.
+        marks_of: Marks of each track by track id, such as its artists; marks that are None are ignored.
 
     Returns:
-        The components, which hold each track once; components and tracks are sorted.
+        Sorted list of components, each a sorted list of track ids; every track is in exactly one component.
     """
     parent = {track: track for track in marks_of}
 

@@ -1,4 +1,4 @@
-"""A dataset of ready-made spectrogram pictures in folders named by genre."""
+"""A dataset of ready-made spectrogram images in genre folders."""
 
 import struct
 import warnings
@@ -19,25 +19,25 @@ from genreclf.errors import UnreadableTrack, UserError
 from genreclf.limits import check_is_file, check_picture
 
 COLORMAPS = ("viridis", "magma", "inferno", "plasma", "cividis", "turbo", "jet", "hot", "afmhot")
-"""Color maps that are tried to read a picture; gray needs none."""
+"""Color maps that are tried when reading an image; gray images need none."""
 
 RENDERINGS = ("librosa_peak80",)
-"""Renderings of audio that prediction can repeat, see `genreclf.audio.log_mel.LIBROSA_PEAK80`."""
+"""Renderings of audio that prediction can reproduce, see `genreclf.audio.log_mel.LIBROSA_PEAK80`."""
 
 MOST_MELS = 4096
-"""Maximal number of rows of a spectrogram."""
+"""Maximum number of rows of a spectrogram."""
 
 LONGEST_S = 36_000
-"""Maximal length of a picture, in seconds."""
+"""Maximum length of the music in an image, in seconds."""
 
 _FARTHEST_MEAN = {"PNG": 14.0, "JPEG": 20.0}
-"""Mean distance of the pixels from the nearest color of the map, in levels of RGB, above which no known
-map was used. Measured on GTZAN: 2 as drawn, up to 12 resized smoothly, 10 to 19 in JPEG (jet, turbo 28); photos: 34."""
+"""Largest mean distance of the pixels from the nearest color of a color map, in RGB levels, at which an image counts as
+drawn with that map. On GTZAN: 2 as drawn, up to 12 resized smoothly, 10 to 19 as JPEG (jet, turbo: 28); photos: 34."""
 
 _CLIPPED_DISTANCE = 64.0
-"""What a pixel may add to that mean, so that axis labels and frames do not decide."""
+"""Largest distance that one pixel contributes to the mean, so that axis labels and frames do not dominate it."""
 
-# Pillow warns of pictures that `check_picture` refuses.
+# Pillow warns about large images, which `check_picture` rejects.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _WHITE = 250
@@ -48,11 +48,12 @@ _PROBED_COLORS = 2048
 
 
 class SpectrogramImages(ImageDataset):
-    """Pictures ``<root>/<genre>/<file>.png`` (or .jpg), with time to the right and low frequencies at the bottom.
+    """Spectrogram images ``<root>/<genre>/<file>.png`` (or .jpg), time to the right, low frequencies at the bottom.
 
-    Gray pictures are read as they are, 16-bit ones scaled to 8; in others the color map is inverted. White margins,
-    axis labels and the axes' frame are cropped. Pictures of more or fewer than `n_mels` rows are brought to `n_mels` by
-    the mean over the area of each new row, which restores the rows of one enlarged by a whole number; columns stay.
+    Gray images are read as they are, with 16-bit values scaled to 8 bits; for other images the color map is inverted.
+    White margins, axis labels and the frame of the axes are cropped. If an image does not have `n_mels` rows, it is
+    resized vertically: each new row is the mean over the area that it covers, so that an image enlarged by a whole
+    number gets its original rows back. The columns stay unchanged.
     """
 
     name = "spectrogram_images"
@@ -67,18 +68,18 @@ class SpectrogramImages(ImageDataset):
         colormap: str | None = None,
         rendering: str | None = None,
     ) -> None:
-        """Choose the folder and how to read its pictures.
+        """Set the location of the images and how to read them.
 
         Args:
-            root: The folder of genre folders.
-            artists: A file with the artist of each track, see `genreclf.datasets.identity.read_artists`.
-            n_mels: Rows that pictures are resized to.
-            seconds: Length in seconds of the music in a picture of the most common width.
-            colormap: Name of the matplotlib color map the pictures were drawn with; None finds it among `COLORMAPS`.
-            rendering: How the pictures were rendered from audio, one of `RENDERINGS`; None if unknown.
+            root: Folder that contains the genre folders.
+            artists: Path of a file with the artist of each track, see `genreclf.datasets.identity.read_artists`.
+            n_mels: Number of rows that images are resized to.
+            seconds: Length in seconds of the music in an image of the most common width.
+            colormap: Name of the matplotlib color map that the images use; None to detect it among `COLORMAPS`.
+            rendering: How the images were rendered from audio, one of `RENDERINGS`; None if unknown.
 
         Raises:
-            UserError: There is no such color map or rendering, or a number is out of range.
+            UserError: The color map or the rendering does not exist, or a number is out of range.
         """
         super().__init__()
         if not 1 <= n_mels <= MOST_MELS:
@@ -97,17 +98,17 @@ class SpectrogramImages(ImageDataset):
         self.rendering = rendering
 
     def tracks(self) -> list[Track]:
-        """Return a track for each picture, sorted by id, without lengths."""
+        """Return a track for each image, sorted by id, without lengths."""
         files = files_of(self.root, "pictures", PICTURE_SUFFIXES, self.warnings, unread=UNREAD_SUFFIXES)
         reading = f"{self.n_mels}-{self.colormap or 'any'}"
         files = [replace(file, fingerprint=f"{file.fingerprint}-{reading}") for file in files]
         return as_tracks(files, self.artists, self.warnings)
 
     def frames_per_second(self, tracks: Sequence[Track]) -> float:
-        """Return the columns per second of music: the most common width in a sample of pictures, divided by `seconds`.
+        """Return the columns per second of music: the most common width in a sample of images, divided by `seconds`.
 
         Raises:
-            UserError: No picture of the sample can be read.
+            UserError: No image of the sample can be read.
         """
         step = max(1, len(tracks) // _PROBED_PICTURES)
         widths: Counter[int] = Counter()
@@ -121,23 +122,23 @@ class SpectrogramImages(ImageDataset):
         return widths.most_common(1)[0][0] / self.seconds
 
     def picture(self, track: Track) -> NDArray[np.uint8]:
-        """Return the picture, shape ``(mel, frame)``, low frequency first, 255 at the top of the color map."""
+        """Return the image of a track, shape ``(mel, frame)``, lowest frequency first; 255 is the map's last color."""
         levels = read_levels(track.path, self.colormap)
         return np.ascontiguousarray(with_rows(levels, self.n_mels)[::-1])
 
 
 def read_levels(path: Path, colormap: str | None = None) -> NDArray[np.uint8]:
-    """Read the values drawn in a spectrogram picture.
+    """Read the values that a spectrogram image shows.
 
     Args:
-        path: A PNG or JPEG file.
-        colormap: The matplotlib color map it was drawn with; None finds it.
+        path: Path of a PNG or JPEG file.
+        colormap: Name of the matplotlib color map of the image; None to detect it.
 
     Returns:
-        Shape ``(row, column)``, top row first, without margins; 0 is the map's first color, 255 its last.
+        Array of shape ``(row, column)`` without margins, top row first; 0 is the first color of the map, 255 the last.
 
     Raises:
-        UnreadableTrack: It is not a picture, or its color map is unknown.
+        UnreadableTrack: The file is not a spectrogram image, or its color map is unknown.
     """
     pixels, file_format = _open(path)
     if min(pixels.shape[:2]) < 2:
@@ -153,7 +154,7 @@ def read_levels(path: Path, colormap: str | None = None) -> NDArray[np.uint8]:
 
 
 def with_rows(levels: NDArray[np.uint8], n_rows: int) -> NDArray[np.uint8]:
-    """Return ``(row, column)`` levels with `n_rows` rows, each the mean over the area it covers, rounded."""
+    """Resize ``(row, column)`` levels to `n_rows` rows, each the rounded mean over the area that it covers."""
     if len(levels) == n_rows:
         return levels
     area = np.zeros((len(levels) + 1, levels.shape[1]))
@@ -166,7 +167,7 @@ def with_rows(levels: NDArray[np.uint8], n_rows: int) -> NDArray[np.uint8]:
 
 
 def _open(path: Path) -> tuple[NDArray[np.uint8], str]:
-    """Return a picture as ``(row, column, 3)``, without transparency, and the format of its file."""
+    """Return an image as an array ``(row, column, 3)``, without transparency, and its file format."""
     check_is_file(path)
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
@@ -184,7 +185,7 @@ def _open(path: Path) -> tuple[NDArray[np.uint8], str]:
 def _invert(
     pixels: NDArray[np.uint8], colormap: str | None, farthest_mean: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the levels of all pixels, and the first and the last color of the map they were drawn with."""
+    """Return the levels of all pixels, and the first and last color of the color map that they were drawn with."""
     red, green, blue = np.moveaxis(pixels.astype(np.int32), 2, 0)
     codes, inverse, counts = np.unique(red << 16 | green << 8 | blue, return_inverse=True, return_counts=True)
     colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.float32)
@@ -207,7 +208,7 @@ def _invert(
 
 
 def _squared_distances(colors: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``(color, level)``; exact, as all squares of 8-bit values fit into float32."""
+    """Return squared distances ``(color, level)``; they are exact, since squares of 8-bit values fit into float32."""
     distances: NDArray[np.float32] = (
         (colors**2).sum(axis=1)[:, None] - 2 * (colors @ table.T) + (table**2).sum(axis=1)[None]
     )
@@ -216,7 +217,7 @@ def _squared_distances(colors: NDArray[np.float32], table: NDArray[np.float32]) 
 
 @lru_cache(maxsize=32)
 def _tables(colormap: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a map's 256 colors as 8-bit levels: rounded, as plots are drawn, and cut off, as ``imsave`` does it."""
+    """Return the 256 colors of a map as 8-bit values, both rounded (as in plots) and truncated (as by ``imsave``)."""
     from matplotlib import colormaps
 
     colors = colormaps[colormap](np.linspace(0, 1, 256))[:, :3] * 255
@@ -233,10 +234,10 @@ def _check_colormap(name: str) -> None:
 
 
 def _music_box(pixels: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[slice, slice]:
-    """Find the spectrogram in a plot: inside white margins, beside axis labels and color bar, within a dark frame.
+    """Find the spectrogram in a plot, without white margins, axis labels, color bar and frame.
 
-    Where white is the map's loudest color, only white on all four sides is a margin; where it is the quietest, none
-    is.
+    If white is the loudest color of the map, white only counts as a margin if it is on all four sides; if white is the
+    quietest color, nothing is cropped.
     """
     everything = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
     ink = np.minimum.reduce(np.moveaxis(pixels, 2, 0)) < _WHITE
@@ -258,7 +259,7 @@ def _music_box(pixels: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[slic
 
 
 def _longest_run(flags: NDArray[np.bool_]) -> slice:
-    """Return where the longest run of True lies."""
+    """Return the slice of the longest run of True, which is empty if there is none."""
     steps = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     if len(steps) == 0:
         return slice(0, 0)

@@ -1,1 +1,1 @@
-"""Which tracks train, validate and test."""
+"""Splits of a dataset into training, validation and test tracks."""

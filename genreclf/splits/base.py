@@ -1,6 +1,6 @@
-"""Divide tracks into training, validation and test: the result of a split, and the base class of all splitters.
+"""The result of splitting a dataset into training, validation and test tracks, and the base class of all splitters.
 
-The splitters are in `genreclf.splits.lists` (someone chose the tracks) and `genreclf.splits.rules` (a seed drew them).
+The splitters are in `genreclf.splits.lists` (predefined lists of tracks) and `genreclf.splits.rules` (random splits).
 """
 
 import hashlib
@@ -21,37 +21,37 @@ __all__ = ["SUBSETS", "SUBSET_NAMES", "ProposedSplit", "Segment", "Split", "Spli
 
 @dataclass(frozen=True)
 class Split:
-    """The segments of each subset."""
+    """A split of a dataset: the segments of its training, validation and test subsets."""
 
     name: str
     """Name of the split."""
     leaky: bool
-    """Whether a track may be in more than one subset, so that scores say little about unseen tracks."""
+    """Whether a track may be in more than one subset, in which case scores say little about unseen tracks."""
     genres: tuple[str, ...]
-    """The classes, which are every genre that a subset holds, sorted."""
+    """Classes of the split, which are all genres that occur in any subset, sorted."""
     train: tuple[Segment, ...]
-    """Segments to learn from, sorted."""
+    """Training segments, sorted."""
     val: tuple[Segment, ...]
-    """Segments to choose the best epoch by, sorted."""
+    """Validation segments, on which the best epoch is chosen, sorted."""
     test: tuple[Segment, ...]
-    """Segments to report on, sorted."""
+    """Test segments, on which results are reported, sorted."""
     warnings: tuple[str, ...] = ()
-    """What a user should know, one sentence each."""
+    """Warnings for the user, one sentence each."""
     whole_tracks: bool = True
     """Whether every segment is a whole track."""
 
     @property
     def subsets(self) -> dict[str, tuple[Segment, ...]]:
-        """The segments by subset, ``train``, ``val`` and ``test``."""
+        """Segments by subset (``train``, ``val`` and ``test``)."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     @property
     def hash(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the subsets; of whole tracks, of their ids alone."""
+        """First 16 hex digits of the SHA-256 hash of the subsets; for whole tracks, only of their ids."""
         return hashlib.sha256(json.dumps(self._entries(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``split.json``: ids by subset, or segments where tracks are cut."""
+        """Return the content of ``split.json``, which lists track ids by subset, or segments if tracks are cut."""
         data: dict[str, Any] = {
             "name": self.name,
             "hash": self.hash,
@@ -68,10 +68,10 @@ class Split:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Split":
-        """Return the split that `to_json` wrote.
+        """Restore a split from the output of `to_json`.
 
         Raises:
-            UserError: Something is missing, or the ids do not match the hash.
+            UserError: A field is missing or invalid, or the ids do not match the hash.
         """
         try:
             whole_tracks = bool(data["whole_tracks"])
@@ -108,19 +108,20 @@ class Split:
 
 
 class Splitter(ABC):
-    """A way to divide tracks into training, validation and test. Subclasses implement `_propose`."""
+    """Base class of splitters, which divide tracks into subsets. A subclass must implement `_propose`."""
 
     name: ClassVar[str]
     leaky: ClassVar[bool] = False
-    """Whether it puts tracks into more than one subset; a split that does so is marked LEAKY in any case."""
+    """Whether the splitter may put a track into several subsets; a split with such a track is always marked LEAKY."""
     remedy: ClassVar[str] = "add tracks"
-    """The way out where a subset lacks a genre, besides ``split.allow_missing=true``."""
+    """Advice in error messages if a subset lacks a genre, besides ``split.allow_missing=true``."""
 
     def __init__(self, *, allow_missing: bool = False) -> None:
-        """Set what is tolerated.
+        """Set what the splitter tolerates.
 
         Args:
-            allow_missing: Warn, instead of stopping, where listed tracks, a genre or all validation tracks are missing.
+            allow_missing: Whether to warn instead of raising an error if listed tracks, the tracks of a genre in a
+                subset, or all validation tracks are missing.
         """
         self.allow_missing = allow_missing
 
@@ -129,15 +130,16 @@ class Splitter(ABC):
 
         Args:
             tracks: All tracks of the dataset, in any order.
-            frames: Length of each readable track in frames of the store.
-            clip_frames: Length of a clip in frames; only ``chunk`` cuts by it.
+            frames: Length of each readable track in frames of the store, by track id.
+            clip_frames: Length of a clip in frames, for splitters that cut tracks into segments of one clip.
 
         Returns:
-            The split. Every genre in a subset is a class, even one that is only there by `allow_missing`.
+            The split. Every genre that occurs in a subset is a class, even if `allow_missing` is set and other subsets
+            lack the genre.
 
         Raises:
-            UserError: Listed tracks are missing, a subset is empty or lacks a genre that another has, or there is only
-                one genre to learn.
+            UserError: No track can be read, listed tracks are missing, a subset is empty or lacks a genre that another
+                subset has, or the training tracks have fewer than two genres.
         """
         usable = sorted((track for track in tracks if track.id in frames), key=lambda track: track.id)
         if not usable:
@@ -171,7 +173,7 @@ class Splitter(ABC):
     def _propose(
         self, usable: Sequence[Track], tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int
     ) -> ProposedSplit:
-        """Propose subsets of the `usable` tracks, sorted by id; `tracks` also holds those that cannot be read."""
+        """Propose subsets of the `usable` tracks, which are sorted by id; `tracks` also includes unreadable tracks."""
 
     def _check_missing(self, proposed: ProposedSplit) -> list[str]:
         if not proposed.missing:
@@ -185,7 +187,7 @@ class Splitter(ABC):
         )
 
     def _tolerate(self, problem: str, consequence: str, way_out: str) -> list[str]:
-        """Return a problem as a warning if `allow_missing` is set, else raise it."""
+        """Return a problem as a warning if `allow_missing` is set, otherwise raise it as a `UserError`."""
         if not self.allow_missing:
             raise UserError(f"{problem}: {way_out}")
         return [f"{problem}: {consequence}"]
@@ -259,6 +261,6 @@ class Splitter(ABC):
 
 
 def some(items: Sequence[str], most: int = 5) -> str:
-    """List the first items and count the others: ``a, b and 7 more``."""
+    """Name the first items and count the others, such as ``a, b and 7 more``."""
     rest = len(items) - most
     return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""Splits by lists of tracks: the fault-filtered lists of GTZAN, and a user's own."""
+"""Splits by lists of tracks: the fault-filtered GTZAN split, official splits, and a user's own lists."""
 
 import re
 import textwrap
@@ -18,10 +18,11 @@ GTZAN_NAME = re.compile(r"([a-z]+)\.?(\d{5})")
 
 
 class FaultFiltered(Splitter):
-    """The lists of Kereliuk, Sturm and Larsen (2015), https://arxiv.org/abs/1507.04761, as torchaudio holds them.
+    """Fault-filtered GTZAN split of Kereliuk, Sturm and Larsen (2015), https://arxiv.org/abs/1507.04761.
 
-    GTZAN without its exact repeats, distortions and most shared artists: 443 training tracks (442 that can be decoded),
-    197 for validation, 290 for test.
+    The split leaves out exact repeats and distorted tracks, and keeps most artists in a single subset. It has 443
+    training tracks (of which 442 can be decoded), 197 validation tracks and 290 test tracks. The lists are read from
+    torchaudio.
     """
 
     name = "fault_filtered"
@@ -50,7 +51,7 @@ class FaultFiltered(Splitter):
 
 
 class Official(Splitter):
-    """The split that a dataset was published with, such as that of ``data=fma``."""
+    """Official split that a dataset was published with, such as the split of ``data=fma``."""
 
     name = "official"
     remedy = "complete the data"
@@ -70,7 +71,7 @@ class Official(Splitter):
 
 
 class AllTest(Splitter):
-    """Every track is a test track, for ``evaluate`` on another collection than the run was trained on."""
+    """Split that uses every track for testing, to ``evaluate`` a run on a dataset other than its training data."""
 
     name = "test_all"
 
@@ -91,12 +92,12 @@ class AllTest(Splitter):
 
 
 class ListSplitter(Splitter):
-    """Splits by three text files with one track per line.
+    """Split defined by three text files that list one track per line.
 
-    A line is a track's id, its file name or its path, of which the last folder and the name count, with or without the
-    file's suffix: ``blues.00002``, ``blues00002.png`` and ``genres/blues/blues.00002.au`` are one track, and so
-    are ``rock/song`` and, if no other genre has a file of that name, ``song.mp3``. Blank lines and lines that begin
-    with ``#`` are skipped.
+    A line is the id, the file name or the path of a track, with or without the suffix of the file; of a path, only the
+    last folder and the file name are used. For example, ``blues.00002``, ``blues00002.png`` and
+    ``genres/blues/blues.00002.au`` are the same track, and so are ``rock/song`` and, if no other genre has a file of
+    that name, ``song.mp3``. Blank lines and lines that begin with ``#`` are skipped.
     """
 
     name = "list"
@@ -105,13 +106,14 @@ class ListSplitter(Splitter):
     def __init__(
         self, *, train: str | Path | None, val: str | Path | None, test: str | Path | None, allow_missing: bool = False
     ) -> None:
-        """Read the files.
+        """Read the three files.
 
         Args:
-            train: File of training tracks, UTF-8.
-            val: File of validation tracks, UTF-8.
-            test: File of test tracks, UTF-8.
-            allow_missing: See `Splitter`; lines that name no track of the data are then skipped with a warning.
+            train: Path of the list of training tracks, in UTF-8.
+            val: Path of the list of validation tracks, in UTF-8.
+            test: Path of the list of test tracks, in UTF-8.
+            allow_missing: Whether to tolerate missing tracks and genres, see `genreclf.splits.base.Splitter`; lines
+                that match no track of the data are then skipped with a warning.
 
         Raises:
             UserError: A file is missing or cannot be read.
@@ -170,7 +172,7 @@ class ListSplitter(Splitter):
 
 
 class TrackIndex:
-    """Finds the track that a line of a list names."""
+    """Index of tracks by the ways in which a line of a list can name them."""
 
     def __init__(self, tracks: Sequence[Track]) -> None:
         self._ids: dict[str, set[str]] = {}
@@ -180,10 +182,14 @@ class TrackIndex:
                 self._ids.setdefault(unicodedata.normalize("NFC", name), set()).add(track.id)
 
     def find(self, line: str, place: str) -> str | None:
-        """Return the id of the track that a line names, or None.
+        """Return the id of the track that a line names, or None if there is no such track.
+
+        Args:
+            line: Line of a list.
+            place: File and number of the line, for the error message.
 
         Raises:
-            UserError: The line matches several tracks; the message names `place`.
+            UserError: The line matches several tracks.
         """
         for form in _forms(line):
             ids = sorted(self._ids.get(form, ()))
@@ -198,7 +204,7 @@ class TrackIndex:
 
 
 def _forms(line: str) -> list[str]:
-    """Return the last folder and name of a path, first as written, then without suffix and with GTZAN's dot."""
+    """Return last folder and name of a path, first as written, then without suffix and in the form of GTZAN ids."""
     parts = [part for part in unicodedata.normalize("NFC", line).replace("\\", "/").split("/") if part not in ("", ".")]
     *folders, name = parts[-2:] or [""]
     stem, suffix = splitext(name)

@@ -1,4 +1,4 @@
-"""Take a part of a split: folds inside its training and validation tracks, or fewer training tracks."""
+"""Derive smaller splits: inner folds of the training and validation tracks, or fewer training tracks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from genreclf.splits.rules import ArtistFolds, draw, groups_of
 
 
 class InnerFolds(ArtistFolds):
-    """Artist-grouped folds of the training and validation tracks of another split, by which settings are chosen."""
+    """Artist-grouped folds of the training and validation tracks of another split, for choosing settings."""
 
     name = "inner_folds"
     key = "split.inner_folds"
@@ -29,18 +29,18 @@ def inner_split(
     seed: int = 0,
     allow_missing: bool = False,
 ) -> Split:
-    """Divide the training and validation tracks of a split anew, and leave its test tracks out.
+    """Divide the training and validation tracks of a split into inner folds, and leave out its test tracks.
 
     Args:
-        split: Of whole tracks.
-        tracks: At least those that it holds.
-        folds: Number of folds, see `ArtistFolds`.
-        fold: The one to test on; the next one validates and the others train.
-        seed: Draws the folds.
-        allow_missing: See `ArtistFolds`.
+        split: Split whose training and validation tracks are divided; it must consist of whole tracks.
+        tracks: Tracks of the dataset, which must include those of the split.
+        folds: Number of folds, see `genreclf.splits.rules.ArtistFolds`.
+        fold: Index of the test fold; the next fold is for validation and the others are for training.
+        seed: Random seed of the folds.
+        allow_missing: Whether to tolerate missing genres, see `genreclf.splits.rules.ArtistFolds`.
 
     Raises:
-        UserError: The split cuts tracks, holds none to train or validate on, or too few artists for so many folds.
+        UserError: The split cuts tracks, has no training or validation tracks, or has too few artists for `folds`.
     """
     if not split.whole_tracks:
         raise UserError(
@@ -66,21 +66,22 @@ def with_fewer(
     artists_per_genre: int | None = None,
     seed: int = 0,
 ) -> Split:
-    """Leave some of the training tracks of a split out, for a learning curve.
+    """Return a split with fewer training tracks, for learning curves.
 
-    In each genre, the first artists of a random order are kept, and of their tracks, the first ones of another order.
-    The orders depend on the seed alone, so that a larger selection contains every smaller one.
+    In each genre, artists are put in a random order and the first ones are kept; then the same is done with the tracks
+    of these artists. The orders depend only on the seed, so that a larger `fraction`, or more artists with a fraction
+    of 1, only adds tracks to a smaller selection.
 
     Args:
-        split: The split.
-        tracks: At least those that it trains on.
-        fraction: How much of the training tracks of each genre stays, at least a track.
-        artists_per_genre: How many artists of each genre stay, all where there are fewer; None for all. Artists of a
-            joint credit, and known repeats, are one; a track whose artist is unknown is one of its own.
-        seed: Draws the orders.
+        split: Split to reduce.
+        tracks: Tracks of the dataset, which must include the training tracks of the split.
+        fraction: Fraction of the training tracks of each genre to keep; at least one track per genre is kept.
+        artists_per_genre: Number of artists to keep in each genre (all, if a genre has fewer); None keeps all. Artists
+            who share a credit or known repeats count as one; a track of unknown artist counts as an artist.
+        seed: Random seed of the order.
 
     Raises:
-        UserError: Artists are to be counted, and none is known.
+        UserError: `artists_per_genre` is given, but no training track has a known artist.
     """
     if fraction == 1 and artists_per_genre is None:
         return split
@@ -110,7 +111,7 @@ def with_fewer(
 def _first(
     tracks: Sequence[Track], name_of: Callable[[Track], str], count: Callable[[Sequence[str]], int], seed: int
 ) -> list[Track]:
-    """Return the tracks of the first so many names of each genre, in an order that the seed draws."""
+    """Return the tracks of the first `count` names in each genre, in a random order that depends on the seed."""
     kept = []
     for _, of_genre in groupby(tracks, key=lambda track: track.genre):
         members = list(of_genre)

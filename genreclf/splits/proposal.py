@@ -1,4 +1,4 @@
-"""What a splitter, which may be a user's own, proposes, and the check of it."""
+"""The subsets that a splitter, possibly a user's own, proposes, and the check of them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,34 +13,34 @@ SUBSET_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True, order=True)
 class Segment:
-    """A part of a track that belongs to a subset."""
+    """A track, or a part of one, that belongs to a subset."""
 
     track_id: str
-    """The track."""
+    """Id of the track."""
     start_frame: int
-    """The first frame, in frames of the store."""
+    """First frame of the segment within the track, in frames of the store."""
     stop_frame: int
-    """The frame after the last one; a whole track is ``(0, number of frames)``."""
+    """Frame after the last one; a whole track runs from 0 to its number of frames."""
 
 
 @dataclass
 class ProposedSplit:
-    """The subsets that a splitter proposes, before the checks that all splitters share."""
+    """Subsets that a splitter proposes, before the checks that are common to all splitters."""
 
     subsets: Mapping[str, Sequence[Segment]]
-    """Segments by subset."""
+    """Segments by subset (``train``, ``val`` and ``test``)."""
     listed: int = 0
-    """How many tracks a list names, without the known broken one; 0 where there is no list."""
+    """Number of tracks that a list names, without the track that is known to be broken; 0 if there is no list."""
     missing: Sequence[str] = ()
-    """Tracks that the list names and the data lacks, as a user should read them."""
+    """Tracks that are listed but missing or unreadable, as they should be displayed to the user."""
     warnings: Sequence[str] = ()
-    """What a user should know, one sentence each."""
+    """Warnings for the user, one sentence each."""
     whole_tracks: bool = True
     """Whether every segment is a whole track."""
 
     @property
     def shared_tracks(self) -> set[str]:
-        """The tracks that are in more than one subset."""
+        """Ids of the tracks that are in more than one subset."""
         held = [{segment.track_id for segment in segments} for segments in self.subsets.values()]
         return {id for id, count in Counter(chain.from_iterable(held)).items() if count > 1}
 
@@ -49,13 +49,14 @@ def check_proposal(splitter: object, proposed: object, frames: Mapping[str, int]
     """Check the subsets that a splitter proposes.
 
     Args:
-        splitter: The splitter.
-        proposed: What its `_propose` returned.
-        frames: Length of each usable track in frames of the store.
+        splitter: Splitter that made the proposal.
+        proposed: Return value of the splitter's ``_propose``.
+        frames: Length of each usable track in frames of the store, by track id.
 
     Raises:
-        UserError: They are not three lists of segments, or a segment is listed twice, is of an unknown track, is empty
-            or ends after its track.
+        UserError: The splitter has no name, the proposal does not consist of the three subsets, or a segment is listed
+            twice, belongs to an unknown track, is empty, ends after its track, or is not a whole track although
+            ``whole_tracks`` is set.
     """
     kind = type(splitter).__name__
     if not isinstance(getattr(splitter, "name", None), str):
@@ -74,7 +75,7 @@ def check_proposal(splitter: object, proposed: object, frames: Mapping[str, int]
 
 
 def _problem(segment: object, known: set[Segment], frames: Mapping[str, int], *, whole: bool) -> str | None:
-    """Return what is wrong with a segment, in words that follow "proposes"."""
+    """Return what is wrong with a segment, worded to follow "proposes", or None if it is valid."""
     if not isinstance(segment, Segment):
         return f"a {type(segment).__name__}: propose objects of type Segment"
     if segment.track_id not in frames:

@@ -1,7 +1,7 @@
-"""Random splits, drawn by a seed.
+"""Random splits, determined by a seed.
 
-Tracks are shuffled by the SHA-256 of the seed and their names, so that a split depends neither on the order in which
-tracks are found nor on other genres, and no release of a random number generator can change it.
+Tracks are shuffled by the SHA-256 hash of the seed and their names. A split therefore depends neither on the order in
+which tracks are found nor on the version of a random number generator, and each genre is shuffled independently.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from genreclf.errors import UserError
 from genreclf.splits.base import SUBSETS, ProposedSplit, Segment, Splitter, some
 
 MOST_FOLDS = 1000
-"""More can only be a typing error."""
+"""Maximum number of folds; a larger number can only be a typing error."""
 
 
 class ArtistFolds(Splitter):
-    """Cross-validation in which no artist and no set of known repeats is in more than one subset.
+    """Cross-validation in which no artist, and no set of known repeats, is in more than one subset.
 
-    Groups are assigned largest first, each to the fold that has least of its genres, so that the subsets hold every
-    genre in proportion, as far as undivided groups allow.
+    Groups of tracks are assigned from the largest to the smallest, each to the fold with the fewest tracks of the
+    group's genres. The folds are thus stratified by genre as far as this is possible without dividing a group.
     """
 
     name = "artist_folds"
@@ -32,13 +32,14 @@ class ArtistFolds(Splitter):
     instead = "use split=track, or "
 
     def __init__(self, *, folds: int = 5, fold: int = 0, seed: int = 0, allow_missing: bool = False) -> None:
-        """Choose the folds.
+        """Set the number of folds and the test fold.
 
         Args:
-            folds: Number of folds, 3 or more.
-            fold: The fold to test on; the next one validates and the others train.
-            seed: Draws the folds; independent of the training's seed.
-            allow_missing: See `Splitter`; a genre with fewer groups than folds is then a warning.
+            folds: Number of folds, at least 3.
+            fold: Index of the test fold; the next fold is for validation and the others are for training.
+            seed: Random seed of the folds; independent of the training seed.
+            allow_missing: Whether to tolerate missing tracks and genres, see `Splitter`; a genre with fewer groups
+                than folds then only causes a warning.
 
         Raises:
             UserError: `folds` or `fold` is out of range.
@@ -99,7 +100,7 @@ class ArtistFolds(Splitter):
         loads = [Counter[str]() for _ in range(self.folds)]
         fold_of: dict[str, int] = {}
         for group in sorted(groups, key=lambda group: (-share(group), draw(self.seed, group))):
-            # Adding n to load l raises the sum of squared shares by (2 l n + n^2) / total^2; n^2 is common to all.
+            # Adding n to load l raises the sum of squared shares by (2 l n + n^2) / total^2; n^2 is the same for all.
             costs = [
                 sum(load[genre] * n / total[genre] ** 2 for genre, n in sorted(sizes[group].items())) for load in loads
             ]
@@ -110,7 +111,7 @@ class ArtistFolds(Splitter):
 
 
 class _FractionSplitter(Splitter):
-    """Base of the splitters that divide each genre by fractions."""
+    """Base class of splitters that divide each genre by fractions."""
 
     remedy = "add tracks or leave that genre out"
 
@@ -141,7 +142,7 @@ class _FractionSplitter(Splitter):
         return ProposedSplit(subsets)
 
     def _counts(self, n: int) -> dict[str, int]:
-        """Round the fractions of `n` by largest remainder, ties to the test; each subset gets one where `n` allows."""
+        """Divide `n` by the largest remainder method, ties favoring test; every subset gets one if `n` allows."""
         total = self.train + self.val + self.test
         quotas = {"train": n * self.train / total, "val": n * self.val / total, "test": n * self.test / total}
         counts = {subset: int(quota) for subset, quota in quotas.items()}
@@ -157,7 +158,7 @@ class _FractionSplitter(Splitter):
 
 
 class TrackSplitter(_FractionSplitter):
-    """Divides whole tracks at random, the same fractions of every genre; artists may be in more than one subset."""
+    """Random split of whole tracks, stratified by genre; an artist may be in more than one subset."""
 
     name = "track"
 
@@ -174,13 +175,13 @@ class TrackSplitter(_FractionSplitter):
         """Set the fractions.
 
         Args:
-            train: Fraction of each genre's tracks to learn from.
-            val: Fraction to choose the epoch by.
-            test: Fraction to report on.
-            seed: Draws the tracks; independent of the training's seed.
-            pieces: Cut the tracks of each subset into the segments that ``chunk`` cuts, instead of drawing clips
-                anywhere in them, so that the two differ in nothing but the leak.
-            allow_missing: See `Splitter`.
+            train: Fraction of each genre's tracks used for training.
+            val: Fraction of each genre's tracks used for validation.
+            test: Fraction of each genre's tracks used for testing.
+            seed: Random seed of the split; independent of the training seed.
+            pieces: Whether to cut the tracks of each subset into the same segments as `ChunkSplitter`, instead of
+                drawing clips anywhere in them, so that the two splits differ only in the leak.
+            allow_missing: Whether to tolerate missing tracks and genres, see `Splitter`.
 
         Raises:
             UserError: The fractions are not positive or do not sum to 1.
@@ -205,10 +206,11 @@ class TrackSplitter(_FractionSplitter):
 
 
 class ChunkSplitter(_FractionSplitter):
-    """The leaky protocol of many published figures, in which segments of one track are in several subsets.
+    """Leaky split used for many published results, in which segments of one track are in several subsets.
 
-    Each track is cut into consecutive segments of one clip, and the segments of a genre are shuffled over the subsets.
-    It is here to show how much that inflates scores: recognizing a track is enough.
+    Each track is cut into consecutive segments of one clip, and the segments of each genre are distributed at random
+    over the subsets. This split only serves to show how much the leak inflates scores: a model can get high scores by
+    recognizing tracks.
     """
 
     name = "chunk"
@@ -220,11 +222,11 @@ class ChunkSplitter(_FractionSplitter):
         """Set the fractions.
 
         Args:
-            train: Fraction of each genre's segments to learn from.
-            val: Fraction to choose the epoch by.
-            test: Fraction to report on.
-            seed: Draws the segments; independent of the training's seed.
-            allow_missing: See `Splitter`.
+            train: Fraction of each genre's segments used for training.
+            val: Fraction of each genre's segments used for validation.
+            test: Fraction of each genre's segments used for testing.
+            seed: Random seed of the split; independent of the training seed.
+            allow_missing: Whether to tolerate missing tracks and genres, see `Splitter`.
 
         Raises:
             UserError: The fractions are not positive or do not sum to 1.
@@ -241,13 +243,13 @@ class ChunkSplitter(_FractionSplitter):
 
 
 def _segments(track_id: str, frames: int, clip_frames: int) -> list[Segment]:
-    """Return the consecutive segments of one clip that a track is cut into; the whole of a shorter one."""
+    """Cut a track into consecutive segments of one clip; a track shorter than a clip is one segment."""
     length = min(clip_frames, frames)
     return [Segment(track_id, start, start + length) for start in range(0, frames - length + 1, clip_frames)]
 
 
 def groups_of(tracks: Sequence[Track]) -> dict[str, list[Track]]:
-    """Return sets of tracks that must stay together, by group or by artist, each under a name."""
+    """Return, by name, the sets of tracks that must stay together because they share a group or an artist."""
     track_of = {track.id: track for track in tracks}
     marks_of = {
         track.id: [
@@ -265,5 +267,5 @@ def groups_of(tracks: Sequence[Track]) -> dict[str, list[Track]]:
 
 
 def draw(seed: int, *names: str) -> str:
-    """Return a key for shuffling: random, but the same for the same seed and names."""
+    """Return a pseudorandom sort key for shuffling, determined by the seed and the names."""
     return hashlib.sha256("\0".join([str(seed), *names]).encode()).hexdigest()

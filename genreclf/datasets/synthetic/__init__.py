@@ -1,4 +1,4 @@
-"""Music computed on the spot in ten genres, for first runs and tests."""
+"""Synthetic music in ten genres, computed on demand, for first runs and tests."""
 
 from genreclf.datasets.synthetic.dataset import Synthetic
 

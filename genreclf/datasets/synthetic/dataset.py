@@ -1,4 +1,4 @@
-"""A dataset without files: procedural music in the ten GTZAN genres, for a first run, tests and teaching."""
+"""A dataset that needs no files: procedural music in the ten GTZAN genres, for first runs, tests and teaching."""
 
 import math
 from pathlib import Path
@@ -13,21 +13,21 @@ from genreclf.datasets.synthetic.synthesis import play
 from genreclf.errors import UserError
 
 VERSION = 1
-"""Version of the sound. Raise it with every audible change, so that stores are computed again."""
+"""Version of the sound. Increase it with every audible change, so that stores are computed again."""
 
 MOST_TRACKS = 100_000
-"""Maximal number of tracks of a genre; their numbers have five digits."""
+"""Maximum number of tracks per genre; track numbers have five digits."""
 
 LONGEST_S = 3600
-"""Maximal length of a track, in seconds; it is computed as a whole."""
+"""Maximum length of a track in seconds; each track is computed in one piece."""
 
 
 class Synthetic(AudioDataset):
     """Synthetic music in ten genres: the same arguments always give the same tracks.
 
-    The genres differ as genres do, in rhythm, harmony, instruments and dynamics, and overlap in all of them. The
-    tracks of an artist share a sound, so that a split that divides them leaks, as on real data. Scores
-    say nothing about real music.
+    As in real music, the genres differ in rhythm, harmony, instruments and dynamics, and overlap in all of these.
+    All tracks of an artist share a sound, so a split that puts an artist into several subsets leaks, as with real
+    data. Scores on this dataset say nothing about real music.
     """
 
     name = "synthetic"
@@ -35,16 +35,16 @@ class Synthetic(AudioDataset):
     def __init__(
         self, *, tracks_per_genre: int = 20, artists_per_genre: int = 5, duration_s: float = 15.0, seed: int = 0
     ) -> None:
-        """Choose the tracks; none is computed yet.
+        """Define the tracks without computing any.
 
         Args:
-            tracks_per_genre: Tracks of each of the ten genres.
-            artists_per_genre: Artists of each genre; they take turns.
-            duration_s: Length of every track.
-            seed: Another seed gives other artists and other tracks.
+            tracks_per_genre: Number of tracks in each of the ten genres.
+            artists_per_genre: Number of artists in each genre; the tracks are assigned to them in turn.
+            duration_s: Length of every track in seconds.
+            seed: Random seed; each seed gives different artists and tracks.
 
         Raises:
-            UserError: A number is out of range.
+            UserError: An argument is out of range.
         """
         super().__init__()
         for key, value in (("tracks_per_genre", tracks_per_genre), ("artists_per_genre", artists_per_genre)):
@@ -70,7 +70,7 @@ class Synthetic(AudioDataset):
 
     @property
     def dataset(self) -> str:
-        """Identifies the dataset: another seed, or another number of artists, gives other music."""
+        """Identifier of the dataset; it includes the seed and the number of artists, since both change the music."""
         return f"{self.name}, seed {self.seed}, {self.artists_per_genre} artists a genre"
 
     def tracks(self) -> list[Track]:
@@ -93,11 +93,12 @@ class Synthetic(AudioDataset):
         return number % self.artists_per_genre
 
     def waveform(self, track: Track, sample_rate: int) -> NDArray[np.float32]:
-        """Return the track, mono, at `sample_rate` Hz, shape ``(sample,)``, full scale at 1.
+        """Return the mono waveform of a track at `sample_rate` Hz, shape ``(sample,)``, with full scale at 1.
 
-        The music is the same at every sample rate; its noises are drawn anew. Takes no state from other calls.
+        The music is the same at every sample rate, except that noise is drawn separately for each rate. The result does
+        not depend on earlier calls.
         """
-        style, _, text = track.id.partition("/")  # Not the genre of the track, which `data.genre_map` may rename.
+        style, _, text = track.id.partition("/")  # Not `track.genre`, which `data.genre_map` may rename.
         number = int(text)
         key = (self.seed, sorted(STYLES).index(style), self._artist(number))
         artist = draw_artist(STYLES[style], np.random.default_rng([*key, 0]))

@@ -1,36 +1,36 @@
-"""The pitched instruments of the synthetic artists."""
+"""Pitched instruments that the synthetic artists play."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """A pitched instrument."""
+    """Sound parameters of a pitched instrument."""
 
     lowest: int
-    """Lowest pitch of its register, a MIDI number."""
+    """Lowest pitch of the instrument's register, as a MIDI note number."""
     slope: float = 1.0
-    """Partial k has the amplitude k ** -slope."""
+    """Slope of the spectrum, in which partial k has the amplitude ``k ** -slope``."""
     even: float = 1.0
-    """Amplitude of the even partials beside the odd ones."""
+    """Amplitude of the even partials relative to the odd ones."""
     attack_s: float = 0.004
-    """Length of the rise."""
+    """Attack time in seconds."""
     decay_s: float = 0.5
-    """Time constant of the fall after it."""
+    """Time constant of the decay after the attack, in seconds."""
     sustain: float = 0.0
-    """Level to which a held note falls."""
+    """Level to which a held note decays, relative to its peak."""
     fade_s: float = 0.2
-    """Time constant in which the bright spectrum gives way to a mellow one."""
+    """Time constant with which the bright spectrum fades to a mellow one, in seconds."""
     vibrato: float = 0.0
-    """Depth as a part of the pitch."""
+    """Vibrato depth as a fraction of the pitch."""
     detune: float = 0.0
-    """A second voice is this part of the pitch higher."""
+    """Detuning of a second voice above the first, as a fraction of the pitch; 0 means no second voice."""
     formants_hz: tuple[float, ...] = ()
-    """Centers of the resonances of the body or the voice."""
+    """Center frequencies of the resonances of the body or the voice, in Hz."""
     strum_s: float = 0.0
-    """Delay between the notes of a chord."""
+    """Delay between successive notes of a chord, in seconds."""
     drive: float = 0.0
-    """Gain into the distortion; above 1 chords are power chords."""
+    """Gain into the distortion; above 1, chords are played as power chords."""
 
 
 INSTRUMENTS: dict[str, Instrument] = {

@@ -1,8 +1,8 @@
-"""What the synthetic artists play: a song as a list of sounds with seconds, pitches and gains.
+"""Compose the songs of the synthetic artists, as lists of sounds with times, pitches and gains.
 
-Genres differ in what is played: meter, groove, tempo, harmony, melody, dynamics and the instruments to choose from.
+Genres differ in what is played: meter, groove, tempo, harmony, melody, dynamics and the available instruments.
 Artists differ in how it sounds: instruments, drum kit, balance, equalizer, room and noise floor. Equalizer, kit tuning,
-room and noise are drawn from one distribution for all genres; only the choice of instruments and their balance lean.
+room and noise are drawn from the same distribution for all genres; only the instruments and their balance depend on it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,26 +22,26 @@ _ACCENTS = {"X": 1.0, "O": 0.9, "x": 0.7, "a": 0.7, "o": 0.35}
 
 @dataclass(frozen=True)
 class Artist:
-    """A synthetic artist: what all tracks of the artist have in common."""
+    """A synthetic artist, defined by what all tracks of the artist have in common."""
 
     style: Style
-    """Of the genre."""
+    """Style of the artist's genre."""
     tempo_bpm: float
-    """Favored tempo."""
+    """Preferred tempo in beats per minute."""
     key: int
-    """Favored key, semitones above C."""
+    """Preferred key, in semitones above C."""
     swing: float
-    """Delay of the off-beat eighth as a part of the beat: 0 straight, 1/3 triplets."""
+    """Delay of the off-beat eighth note, as a fraction of an eighth note; 0 is straight and 1/3 is triplet swing."""
     grooves: tuple[Groove, ...]
-    """Those of the style that the artist plays."""
+    """Grooves of the style that the artist plays."""
     jitter_s: float
-    """Standard deviation of the timing."""
+    """Standard deviation of the note onsets, in seconds."""
     mix: Mix
-    """The sound."""
+    """Sound of the artist's songs."""
 
 
 def draw_artist(style: Style, rng: Generator) -> Artist:
-    """Return a new artist who plays `style`."""
+    """Draw a random artist who plays `style`."""
     octaves = np.arange(len(EQ_HZ)) - len(EQ_HZ) / 2
     eq_db = rng.normal(0, 1.8, len(EQ_HZ)) + rng.normal(0, 0.4) * octaves
     order = rng.permutation(len(style.grooves))
@@ -75,7 +75,7 @@ def draw_artist(style: Style, rng: Generator) -> Artist:
 
 
 def draw_song(artist: Artist, duration_s: float, rng: Generator) -> tuple[list[Event], Mix]:
-    """Return what is played in a song of `duration_s` seconds, and how it sounds that day."""
+    """Return the sounds of a song of `duration_s` seconds, and its mix, a variation of the artist's usual mix."""
     style, usual = artist.style, artist.mix
     names = (style.bass, style.comp, style.lead)
     bass, comp, lead = (
@@ -116,7 +116,7 @@ def _play_bars(
     duration_s: float,
     rng: Generator,
 ) -> Iterator[Event]:
-    """Yield bar after bar until `duration_s`."""
+    """Yield the sounds of a song, bar by bar, until `duration_s` is reached."""
     bass, comp, lead = instruments
     chords = [chord.split(":") for chord in _one_of(style.progressions, rng).split()]
     turn = int(rng.integers(len(chords)))
@@ -153,7 +153,7 @@ def _play_bars(
 
 
 def _hits(pattern: str) -> Iterator[tuple[int, int, str]]:
-    """Yield step, length in steps and character of every hit."""
+    """Yield the step, the length in steps and the character of every hit in a pattern of a `Groove`."""
     for step, mark in enumerate(pattern):
         if mark not in ".-":
             rest = pattern[step + 1 :]
@@ -161,14 +161,14 @@ def _hits(pattern: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _bass_degree(mark: str, step: int, chord: Sequence[int], rng: Generator) -> int:
-    """Return semitones above the root; a walking bass starts there and goes on through the chord and its neighbors."""
+    """Return the bass note in semitones above the root; a walking bass (``w``) moves from it through nearby tones."""
     if mark == "w":
         return _one_of((*chord, chord[1] - 1, 9, 11), rng) if step else 0
     return {"1": 0, "3": chord[1], "5": 7, "6": 9, "8": 12}[mark]
 
 
 def _voicing(instrument: Instrument, root: int, chord: Sequence[int]) -> list[int]:
-    """Return the pitches of a chord in the register of the instrument; distorted ones play root, fifth and octave."""
+    """Return the pitches of a chord in an instrument's register; distorted instruments play root, fifth and octave."""
     lowest = instrument.lowest
     if instrument.drive > 1:
         return [lowest + (root - lowest) % 12 + tone for tone in (0, 7, 12)]
@@ -176,7 +176,7 @@ def _voicing(instrument: Instrument, root: int, chord: Sequence[int]) -> list[in
 
 
 def _melody(style: Style, bar_steps: int, rng: Generator) -> list[tuple[int, int, int]]:
-    """Return a bar of melody as step, length in steps and semitones above the key."""
+    """Return one bar of melody; each note is a step, a length in steps, and a pitch in semitones above the key."""
     scale = SCALES[style.scale]
     likely = [1.6 if step % 4 == 0 else 1.1 if step % 2 == 0 else 0.5 for step in range(bar_steps)]
     onsets = [step for step in range(bar_steps) if rng.random() < style.density * likely[step]]
@@ -189,7 +189,7 @@ def _melody(style: Style, bar_steps: int, rng: Generator) -> list[tuple[int, int
 
 
 class _Clock:
-    """When a sixteenth of the song sounds, with swing and rubato."""
+    """Convert sixteenth-note steps of a song to seconds, with swing and rubato."""
 
     def __init__(self, *, tempo_bpm: float, swing: float, rubato_s: float, period_s: float) -> None:
         self._beat_s = 60 / tempo_bpm
@@ -204,7 +204,7 @@ class _Clock:
         return even_s + self._rubato_s * float(np.sin(2 * np.pi * even_s / self._period_s))
 
     def span(self, step: int, steps: int) -> tuple[float, float]:
-        """Return start and length in seconds."""
+        """Return the start and the length in seconds of a note of `steps` steps that starts at `step`."""
         start_s = self.seconds(step)
         return start_s, self.seconds(step + steps) - start_s
 
@@ -214,7 +214,7 @@ def _one_of(choices: Sequence[_Choice], rng: Generator) -> _Choice:
 
 
 def _instrument(names: str, rng: Generator) -> Instrument:
-    """Return one of the named instruments, as made and played by one person."""
+    """Return a randomly chosen instrument from `names`, with randomly varied sound parameters."""
     model = INSTRUMENTS[_one_of(names.split(), rng)]
     return replace(
         model,

@@ -1,4 +1,4 @@
-"""What the synthetic genres play: chords, scales, grooves and styles."""
+"""Chords, scales, grooves and styles of the synthetic genres."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ CHORDS: dict[str, tuple[int, ...]] = {
     "M7": (0, 4, 7, 11),
     "dim": (0, 3, 6),
 }
-"""Semitones above the root."""
+"""Tones of each kind of chord, in semitones above the root."""
 
 SCALES: dict[str, tuple[int, ...]] = {
     "major": (0, 2, 4, 5, 7, 9, 11),
@@ -19,15 +19,16 @@ SCALES: dict[str, tuple[int, ...]] = {
     "blues": (0, 3, 5, 6, 7, 10),
     "pentatonic": (0, 2, 4, 7, 9),
 }
-"""Semitones above the key."""
+"""Notes of each scale, in semitones above the key."""
 
 
 @dataclass(frozen=True)
 class Groove:
-    """One bar of accompaniment, a character a sixteenth: 16 for four beats, 12 for three.
+    """One bar of accompaniment, with one character per sixteenth note: 16 for four beats, 12 for three.
 
-    ``X`` loud, ``x`` normal, ``o`` soft; ``-`` holds the note before, ``.`` rests. In the cymbal ``O`` is open. The
-    bass plays degrees of the chord, or walks (``w``). In the chords ``a`` is the next note of an arpeggio.
+    ``X`` is loud, ``x`` normal and ``o`` soft; ``-`` holds the previous note and ``.`` is a rest. In `hat`, ``O`` is an
+    open cymbal. In `bass`, digits are degrees of the chord and ``w`` is a walking bass. In `comp`, which plays the
+    chords, ``a`` is the next note of an arpeggio.
     """
 
     kick: str
@@ -39,40 +40,40 @@ class Groove:
 
 @dataclass(frozen=True)
 class Style:
-    """How a genre is played. Ranges are drawn from uniformly, names are separated by spaces."""
+    """How a genre is played. Values are drawn uniformly from ranges; names in a string are separated by spaces."""
 
     tempo_bpm: tuple[float, float]
-    """Range of the tempo."""
+    """Range of the tempo, in beats per minute."""
     swing: tuple[float, float]
-    """Range of the delay of the off-beat eighth, as a part of the beat."""
+    """Range of the delay of the off-beat eighth note, as a fraction of an eighth note."""
     progressions: tuple[str, ...]
-    """A chord a bar, root above the key and kind."""
+    """Chord progressions, one chord per bar, each written ``root:kind``; the root is in semitones above the key."""
     scale: str
-    """Of the melody."""
+    """Scale of the melody, a key of `SCALES`."""
     density: float
-    """Part of the possible places where the melody has a note."""
+    """Approximate fraction of the sixteenths at which the melody starts a note."""
     leap: float
-    """Standard deviation of its steps on the scale."""
+    """Standard deviation of the melody's intervals, in steps of the scale."""
     bass: str
-    """Instruments of the bass."""
+    """Instruments that may play the bass."""
     comp: str
-    """Instruments of the chords."""
+    """Instruments that may play the chords."""
     lead: str
-    """Instruments of the melody."""
+    """Instruments that may play the melody."""
     snares: str
-    """Kinds of the second drum."""
+    """Kinds of the second drum, such as snare or clap."""
     hats: str
-    """Kinds of cymbals."""
+    """Kinds of cymbal or shaker."""
     grooves: tuple[Groove, ...]
-    """What to choose from; an artist plays about half of them."""
+    """Grooves of the genre; each artist plays about half of them."""
     drums: float = 1.0
-    """Part of the tracks that have drums."""
+    """Fraction of the tracks that have drums."""
     balance_db: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    """Usual level of drums, bass, comp and lead."""
+    """Usual levels of drums, bass, comp and lead, in dB."""
     swell_db: tuple[float, float] = (0.0, 4.0)
-    """Range of the swell of the whole band."""
+    """Range of the slow changes in loudness of the whole band, in dB."""
     rubato_s: tuple[float, float] = (0.0, 0.0)
-    """Range of the deviation from an even tempo."""
+    """Range of the deviation from an even tempo, in seconds."""
 
 
 _REST = "." * 16
@@ -294,4 +295,4 @@ STYLES: dict[str, Style] = {
         balance_db=(1.0, -1.0, 3.0, 0.0),
     ),
 }
-"""The ten genres of GTZAN."""
+"""Styles of the ten GTZAN genres."""

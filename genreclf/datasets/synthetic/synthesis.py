@@ -1,9 +1,9 @@
-"""The sound of `genreclf.datasets.synthetic.Synthetic`: notes, a drum kit and a mix, in numpy, at any sample rate.
+"""Synthesize the music of `genreclf.datasets.synthetic.Synthetic` (notes, drum kit, mix) in NumPy at any sample rate.
 
-Methods: notes are read from band-limited wavetables that fade from a bright to a mellow spectrum under an envelope
-(Bristow-Johnson, "Wavetable Synthesis 101", AES 1996); distortion is a waveshaper, which makes the notes of a chord
-intermodulate (Le Brun, "Digital Waveshaping Synthesis", JAES 1979); the room is random reflections under an exponential
-decay (Moorer, "About This Reverberation Business", CMJ 1979).
+Methods: Notes are read from band-limited wavetables that fade from a bright to a mellow spectrum under an envelope
+(Bristow-Johnson, "Wavetable Synthesis 101", AES 1996). Distortion is a waveshaper, which makes the notes of a chord
+intermodulate (Le Brun, "Digital Waveshaping Synthesis", JAES 1979). The room consists of random reflections with an
+exponential decay (Moorer, "About This Reverberation Business", CMJ 1979).
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from genreclf.datasets.synthetic.instruments import Instrument
 Samples = NDArray[np.float32]
 
 BUSES = ("drums", "bass", "comp", "lead")
-"""What is mixed: the comp plays the chords."""
+"""Parts that are mixed; comp plays the chords."""
 
 EQ_HZ = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
-"""Frequencies of the equalizer."""
+"""Frequencies of the equalizer, in Hz."""
 
 _TABLE_SAMPLES = 4096
 _REFLECTIONS = 600
@@ -33,17 +33,17 @@ class Event:
     """One sound: a drum, or a note with a pitch and a length."""
 
     start_s: float
-    """When it starts."""
+    """Start time in seconds."""
     bus: int
-    """Where it is mixed, an index of `BUSES`."""
+    """Part of the mix that the sound belongs to, as an index of `BUSES`."""
     drum: str = ""
     """Name of the drum; empty for a note."""
     pitch: int = 0
-    """MIDI number of the note."""
+    """MIDI number of the note; unused for a drum."""
     length_s: float = 0.0
-    """How long the note is held."""
+    """Time for which the note is held, in seconds; unused for a drum."""
     gain: float = 1.0
-    """Linear."""
+    """Linear gain."""
 
 
 @dataclass(frozen=True)
@@ -51,50 +51,50 @@ class Mix:
     """The sound of a song: instruments, drum kit, levels, equalizer, room and noise."""
 
     instruments: tuple[Instrument, Instrument, Instrument]
-    """One for each of bass, comp and lead."""
+    """Instruments of bass, comp and lead."""
     snare: str
-    """Kind of the second drum: snare, brush, rim or clap."""
+    """Kind of the second drum, which is snare, brush, rim or clap."""
     hat: str
-    """Kind of the cymbal: hat, ride or shaker."""
+    """Kind of the cymbal, which is hat, ride or shaker."""
     kick_hz: float
-    """Tuning of the kick."""
+    """Frequency to which the kick is tuned, in Hz."""
     snare_hz: float
-    """Tuning of the snare."""
+    """Frequency to which the snare is tuned, in Hz."""
     hat_hz: float
-    """Center of the cymbal."""
+    """Frequency to which the cymbal is tuned, in Hz."""
     damping: float
-    """Factor on the decays of the kit."""
+    """Factor that the decay times of the drum kit are multiplied by."""
     balance_db: tuple[float, ...]
-    """Level of each bus."""
+    """Level of each of `BUSES`, in dB."""
     eq_db: tuple[float, ...]
-    """Gain at each of `EQ_HZ`."""
+    """Gain at each of `EQ_HZ`, in dB."""
     reverb_s: float
-    """Time in which the room falls by 60 dB."""
+    """Reverberation time, in which the room's response decays by 60 dB, in seconds."""
     reverb: float
-    """Energy of the room beside the direct sound."""
+    """Energy of the reverberation relative to the direct sound."""
     noise_db: float
-    """Level of the noise floor beside the music."""
+    """Level of the noise floor relative to the music, in dB."""
     saturation: float
-    """Drive of the whole mix."""
+    """Gain into the saturation of the whole mix."""
     swell_db: float
-    """Peak to peak range of the slow changes of loudness."""
+    """Peak-to-peak range of the slow changes in loudness, in dB."""
     swell_s: float
-    """Period of these changes."""
+    """Period of the slow changes in loudness, in seconds."""
     swell_start: float
-    """Where in the period the song starts, 0 to 1."""
+    """Phase of the loudness changes at which the song starts, from 0 to 1."""
     peak: float
-    """Largest absolute sample."""
+    """Peak amplitude of the mix, as the largest absolute sample value."""
 
 
 def play(events: Sequence[Event], *, mix: Mix, duration_s: float, sample_rate: int, rng: Generator) -> Samples:
-    """Return the sound of `events`, shape ``(sample,)``, float32, at most `mix.peak`.
+    """Synthesize and mix `events`; return a float32 waveform ``(sample,)`` with the peak amplitude ``mix.peak``.
 
     Args:
-        events: What to play; what lies beyond `duration_s` is cut.
-        mix: How it sounds.
-        duration_s: Length of the result.
-        sample_rate: Of the result, in Hz.
-        rng: Draws the noises.
+        events: Sounds to play; anything after `duration_s` is cut off.
+        mix: Instruments, drum kit, levels and effects of the song.
+        duration_s: Length of the waveform in seconds.
+        sample_rate: Sample rate of the waveform in Hz.
+        rng: Random number generator for noise and room reflections.
     """
     total_samples = round(duration_s * sample_rate)
     buses = np.zeros((len(BUSES), total_samples), dtype=np.float32)
@@ -123,7 +123,7 @@ def play(events: Sequence[Event], *, mix: Mix, duration_s: float, sample_rate: i
 
 
 def _swell(music: Samples, *, mix: Mix, sample_rate: int) -> Samples:
-    """Return the mix after saturation and the slow changes of loudness."""
+    """Apply saturation and the slow changes in loudness to the mix."""
     music /= np.float32(max(_rms(music), 1e-9))
     music = np.tanh(np.float32(mix.saturation) * music)
     turn = np.arange(len(music), dtype=np.float32) / np.float32(sample_rate * mix.swell_s) + np.float32(mix.swell_start)
@@ -132,7 +132,7 @@ def _swell(music: Samples, *, mix: Mix, sample_rate: int) -> Samples:
 
 
 def _response(mix: Mix, sample_rate: int, rng: Generator) -> Samples:
-    """Return the impulse response of the room, down to -42 dB, and the equalizer."""
+    """Return the impulse response of the room (down to -42 dB) combined with the equalizer."""
     late_s = rng.uniform(0.003, 0.7 * mix.reverb_s, _REFLECTIONS)
     gains = rng.standard_normal(_REFLECTIONS) * 10 ** (-3 * late_s / mix.reverb_s)
     gains *= np.sqrt(mix.reverb / np.sum(gains**2))
@@ -143,8 +143,8 @@ def _response(mix: Mix, sample_rate: int, rng: Generator) -> Samples:
     spectrum = np.fft.rfft(room, size)
     hz = np.fft.rfftfreq(size, 1 / sample_rate)
     gain_db = np.interp(np.log2(np.maximum(hz, 20)), np.log2(EQ_HZ), mix.eq_db)
-    gain_db -= 10 * np.log10(1 + (30 / np.maximum(hz, 1)) ** 4)  # Nothing inaudibly low: distortion leaves an offset.
-    # A minimum-phase equalizer by way of the cepstrum, so that nothing sounds before its time.
+    gain_db -= 10 * np.log10(1 + (30 / np.maximum(hz, 1)) ** 4)  # Remove subsonics: distortion adds an offset.
+    # Minimum-phase equalizer, computed from the cepstrum, so that nothing sounds early.
     cepstrum = np.fft.irfft(gain_db * np.log(10) / 20, size)
     cepstrum[1 : size // 2] *= 2
     cepstrum[size // 2 + 1 :] = 0
@@ -153,7 +153,7 @@ def _response(mix: Mix, sample_rate: int, rng: Generator) -> Samples:
 
 
 def _convolve(signal: Samples, response: Samples) -> Samples:
-    """Return the first ``len(signal)`` samples of the convolution, by overlap-add."""
+    """Return the first ``len(signal)`` samples of the convolution, computed by overlap-add."""
     size = 1 << (4 * len(response)).bit_length()
     step = size - len(response) + 1
     blocks = -(-len(signal) // step)
@@ -175,7 +175,7 @@ def _float32(signal: NDArray[np.floating[Any]]) -> Samples:
 
 
 class _Bank:
-    """Computes the notes and drums of one track and keeps them, since the same ones recur."""
+    """Compute the notes and drum sounds of one track, and cache them, since they recur."""
 
     def __init__(self, *, mix: Mix, sample_rate: int, rng: Generator) -> None:
         self._mix = mix
@@ -185,7 +185,7 @@ class _Bank:
         self._tables: dict[tuple[int, int], tuple[Samples, Samples]] = {}
 
     def sound(self, event: Event) -> Samples:
-        """Return the sound of the event at gain 1; lengths are rounded to 10 ms."""
+        """Return the sound of an event at gain 1, with its length rounded to 10 ms."""
         key = (event.bus, event.drum, event.pitch, round(event.length_s * 100))
         if key not in self._sounds:
             if event.drum:
@@ -198,7 +198,7 @@ class _Bank:
         return np.arange(int(length_s * self._sample_rate), dtype=np.float32) / np.float32(self._sample_rate)
 
     def _noise(self, samples: int, low_hz: float, high_hz: float) -> Samples:
-        """Return noise of unit power between two frequencies, with slopes of 12 dB an octave."""
+        """Return noise of unit power between two frequencies, with slopes of 12 dB per octave."""
         spectrum = np.fft.rfft(self._rng.standard_normal(samples, dtype=np.float32))
         hz = np.fft.rfftfreq(samples, 1 / self._sample_rate) + 1.0
         noise = np.fft.irfft(spectrum / (1 + (low_hz / hz) ** 2) / (1 + (hz / high_hz) ** 2), samples)
@@ -245,7 +245,7 @@ class _Bank:
         return _float32(fall * (hiss * self._noise(len(t), low_hz, high_hz) + tone * np.sin(2 * np.pi * body_hz * t)))
 
     def _note(self, bus: int, pitch: int, length_s: float) -> Samples:
-        """Return a note held for `length_s`, then released."""
+        """Return a note that is held for `length_s` seconds and then released."""
         played = self._mix.instruments[bus - 1]
         release_s = 0.05
         t = self._time_s(length_s + release_s)
@@ -265,7 +265,7 @@ class _Bank:
         return _float32(tone * envelope)
 
     def _table(self, bus: int, pitch: int) -> tuple[Samples, Samples]:
-        """Return one period: the part of the partials that fades, and the part that stays."""
+        """Return one period of a note in two parts: the bright part, which fades, and the mellow part, which stays."""
         if (bus, pitch) not in self._tables:
             played = self._mix.instruments[bus - 1]
             pitch_hz = 440 * 2 ** ((pitch - 69) / 12)
