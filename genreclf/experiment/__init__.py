@@ -1,1 +1,1 @@
-"""A run from its configuration to its report: setup, fit, evaluate, in the one place that knows their order."""
+"""Carry out a run from its configuration to its report: set up, train, evaluate, in this order."""

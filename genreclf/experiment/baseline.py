@@ -1,4 +1,4 @@
-"""A finished run, such as a probe beside a fine-tuning, whose accuracy stands in the report of another."""
+"""Compare a run with a finished run, such as fine-tuning with a probe, in the report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from genreclf.training.artifacts import local_run
 
 @dataclass(frozen=True)
 class Baseline:
-    """A finished run that the report of another run is compared with."""
+    """A finished run that another run is compared with in its report."""
 
     run: RunDirectory
-    """That run."""
+    """Run directory of the finished run."""
     metrics: Mapping[str, Any]
-    """What its ``metrics.json`` holds."""
+    """Contents of the ``metrics.json`` of the finished run."""
 
     @classmethod
     def of(cls, config: Config) -> "Baseline | None":
-        """Return what `Config.compare_with` names, before anything is computed; None if it names nothing.
+        """Return the run that ``compare_with`` of a configuration names, or None if it is not set.
 
         Raises:
-            UserError: It is not a finished run.
+            UserError: The named run is not finished.
         """
         if config.compare_with is None:
             return None
@@ -41,10 +41,13 @@ class Baseline:
         return cls(run, metrics)
 
     def check_split(self, split: Split) -> None:
-        """See that both runs are trained and tested on the same tracks.
+        """Check that both runs are trained and tested on the same tracks.
+
+        Args:
+            split: Split of the run that is compared with this baseline.
 
         Raises:
-            UserError: They are not.
+            UserError: The tracks or their division differ.
         """
         if split.hash != self.run.split_hash:
             raise UserError(
@@ -54,7 +57,7 @@ class Baseline:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``metrics.json`` says of it: its title, and its accuracy on validation and test tracks."""
+        """Entry of the baseline in ``metrics.json``: run name, title, and accuracy on validation and test tracks."""
         title = model_title(self.run.read_config())
         if layer := get_metric(self.metrics, "probe.layer"):
             title += f" of {pretrained_name(self.metrics)}, layer {layer}"

@@ -1,4 +1,4 @@
-"""Build the batches and the model of a run from its configuration."""
+"""Build the data module, model, loss, callbacks, loggers and other parts of a run from its configuration."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,11 +29,18 @@ from genreclf.training.augment import BANDS_UNKNOWN, Augment, BandLimit, FilterA
 from genreclf.training.best_epoch import BestCheckpoint
 
 LOGGERS_ARE_GIVEN = ("config", "job_type", "beside_others", "run_name", "run_id")
-"""Arguments that a run gives those loggers that have them, beside the place to write to."""
+"""Arguments that a run passes to the loggers that accept them, in addition to ``save_dir``."""
 
 
 def build_data(config: Config, corpus: Corpus, split: Split, genres: list[str] | None = None) -> ClipDataModule:
-    """Return the batches of a run; `genres` are those of a checkpoint, if it has more than the split."""
+    """Return the data module of a run.
+
+    Args:
+        config: Configuration of the run.
+        corpus: Tracks of the run and their stored features.
+        split: Division of the tracks into training, validation and test.
+        genres: Genres of a checkpoint, if it knows more genres than the split has.
+    """
     return ClipDataModule(
         store=corpus.store,
         split=split,
@@ -44,14 +51,18 @@ def build_data(config: Config, corpus: Corpus, split: Split, genres: list[str] |
         batch_size=config.clips.batch_size,
         crops_per_track=config.clips.crops_per_track,
         grid_overlap=config.clips.grid_overlap,
-        # Of embeddings, zeros are no silence.
+        # Zeros do not represent silence in embeddings.
         short="pad" if config.clips.short == "pad" and corpus.spec.kind != "embedding" else "wrap",
         seed=config.seed,
     )
 
 
 def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tuple[GenreClassifier, list[str]]:
-    """Return the model, ready to be trained on `data`, and what a user should know about it."""
+    """Return the model, ready to be trained on `data`, and warnings for the user.
+
+    Raises:
+        UserError: The model class sets no ``network``, or the weights of ``init_from`` do not fit.
+    """
     model: GenreClassifier = instantiate.make_model(
         config.model,
         config.encoder,
@@ -85,14 +96,18 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
 
 
 def make_loss(config: Config, genre_counts: list[int]) -> nn.Module:
-    """Return the loss; `genre_counts` are the training tracks of each genre, in the order of the logits."""
+    """Return the loss; `genre_counts` are the numbers of training tracks per genre, in the order of the logits."""
     given = {"genre_counts": genre_counts} if instantiate.accepts("loss", config.loss, "genre_counts") else {}
     loss: nn.Module = instantiate.make("loss", config.loss, **given)
     return loss
 
 
 def make_augmentation(config: Config) -> Augment | None:
-    """Return the augmentations in their order, None without any; raise `UserError` if one does not suit the network."""
+    """Return the augmentations in the order of the configuration, or None if there are none.
+
+    Raises:
+        UserError: An augmentation does not suit the input of the network, or the frequencies of its bands are unknown.
+    """
     steps = []
     for name, node in config.augmentation.items():
         step = instantiate.make(f"augmentation.{name}", node)
@@ -108,9 +123,13 @@ def make_augmentation(config: Config) -> Augment | None:
 
 
 def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
-    """Return the callbacks of the configuration, and a `BestCheckpoint` of the last epoch if there is not one of it.
+    """Return the callbacks of the configuration, with a `BestCheckpoint` added if the configuration has none.
 
-    Where nothing validates, the last epoch counts as the best.
+    The added `BestCheckpoint` keeps the last epoch. Without validation, the last epoch always counts as the best.
+
+    Args:
+        config: Configuration of the run.
+        validates: Whether the training has validation data.
     """
     callbacks: list[Callback] = []
     for name, node in config.callbacks.items():
@@ -125,9 +144,12 @@ def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
 
 
 def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str] = ()) -> list[Logger]:
-    """Return the loggers of the configuration, which write into the run directory unless they say otherwise.
+    """Return the loggers of the configuration, which write into the run directory unless configured otherwise.
 
-    Each gets those of the `given` arguments that it accepts and the configuration leaves unset, and more `tags`.
+    Args:
+        config: Configuration of the run.
+        given: Arguments that each logger gets if it accepts them and the configuration leaves them unset.
+        tags: Tags added to those of each logger that has a ``tags`` setting.
     """
     run = RunDirectory(config.run_dir)
     ids = run.read_json(run.loggers) if run.loggers.exists() else {}
@@ -148,14 +170,18 @@ def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str
 
 
 def _make_logger(group: str, node: Mapping[str, Any], given: Mapping[str, Any], begins: Config | None) -> Any:
-    """Return a logger; where its tracker gives a run an id, begin the record there with the whole configuration."""
+    """Return a logger; if it identifies the run by an id, log the configuration `begins`, unless None, to it.
+
+    Raises:
+        UserError: The logger, or the tracker behind it, cannot be used.
+    """
     if "run_id" not in given:
         return instantiate.make(group, node, **given)
     try:
         logger = instantiate.make(group, node, **given)
         if begins is not None:
             logger.log_hyperparams(begins.plain)
-    except Exception as error:  # Of many kinds, as the tracker and the network have them.
+    except Exception as error:  # Trackers and the network raise errors of many types.
         failure = error
         if isinstance(error, UserError):
             if not isinstance(error.__cause__, OSError):
@@ -166,25 +192,32 @@ def _make_logger(group: str, node: Mapping[str, Any], given: Mapping[str, Any], 
 
 
 def is_best_checkpoint(name: str, node: Mapping[str, Any]) -> bool:
-    """Return whether a node of `callbacks` is a `BestCheckpoint`."""
+    """Return whether an entry of ``callbacks`` in the configuration is a `BestCheckpoint`."""
     found = instantiate.find(f"callbacks.{name}", node, [])
     return isinstance(found, type) and issubclass(found, BestCheckpoint)
 
 
 def make_optimizer(config: Config, parameters: ParamsT) -> Optimizer:
-    """Return the optimizer of the parameters."""
+    """Return the configured optimizer for the given parameters."""
     optimizer: Optimizer = instantiate.make("optimizer", config.optimizer, params=parameters)
     return optimizer
 
 
 def make_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRSchedulerConfigType:
-    """Return the schedule of a training of so many steps."""
+    """Return the learning-rate schedule for a training of `steps` optimizer steps."""
     scheduler: LRSchedulerConfigType = instantiate.make("scheduler", config.scheduler, optimizer=optimizer, steps=steps)
     return scheduler
 
 
 def _start_from(model: GenreClassifier, run: RunDirectory) -> list[str]:
-    """Take the weights of another run, but for those of another shape, such as a classifier of other genres."""
+    """Load the best weights of another run, except those that do not fit, such as a classifier of other genres.
+
+    Returns:
+        A sentence for the user that names the run and the weights that were not loaded from it.
+
+    Raises:
+        UserError: No weight of the other run fits the network.
+    """
     theirs = load_checkpoint(run.best)["state_dict"]
     ours = model.state_dict()
 

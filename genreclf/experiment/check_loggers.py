@@ -22,17 +22,21 @@ from genreclf.training.loggers import PatientWandbLogger
 from genreclf.values import shown
 
 WANDB_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
-"""What W&B's variable ``WANDB_MODE`` may say."""
+"""Valid values of the environment variable ``WANDB_MODE`` of W&B."""
 
 LONGEST_PROJECT, LONGEST_TAG = 128, 64
-"""Characters that W&B takes at most."""
+"""Maximum number of characters that W&B accepts in the name of a project and in a tag."""
 
 ANSWER_WITHIN_S = 10
-"""Time that a server has to answer."""
+"""Time in seconds within which a server must answer."""
 
 
 def check_loggers(config: Config) -> None:
-    """Raise a `UserError` if a logger cannot be made, as without its package; none is made."""
+    """Check the configured loggers without creating them.
+
+    Raises:
+        UserError: A logger cannot be created, for example because a package is missing or a setting is invalid.
+    """
     for name, node in config.logger.items():
         group = f"logger.{name}"
         kind = instantiate.find(group, node, [])
@@ -64,7 +68,7 @@ def check_loggers(config: Config) -> None:
 
 
 def _check_server(group: str, node: Mapping[str, Any]) -> None:
-    """Raise a `UserError` if nothing answers at the address of a server, which MLflow itself tries for minutes."""
+    """Raise a `UserError` if no server answers at the configured address, where MLflow would retry for minutes."""
     address = str(node.get("tracking_uri") or "")
     if not address.startswith(("http://", "https://")):
         return
@@ -75,7 +79,7 @@ def _check_server(group: str, node: Mapping[str, Any]) -> None:
         pass
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else error
-        if not isinstance(reason, ssl.SSLError):  # MLflow can be told to trust the server all the same.
+        if not isinstance(reason, ssl.SSLError):  # MLflow can be set to trust the server nevertheless.
             found = getattr(reason, "strerror", None) or reason
             raise UserError(
                 f"No server answers at {group}.tracking_uri={address} ({found}): start it, or correct the address."
@@ -83,7 +87,7 @@ def _check_server(group: str, node: Mapping[str, Any]) -> None:
 
 
 def _check_names(group: str, node: Mapping[str, Any]) -> None:
-    """Raise a `UserError` for a project or a tag that W&B would refuse when the run starts."""
+    """Raise a `UserError` for a project name or a tag that W&B would reject when the run starts."""
     project = str(node.get("project") or "")
     entity, _, name = project.partition("/")
     if entity and name and "/" not in name:

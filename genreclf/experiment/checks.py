@@ -44,27 +44,27 @@ from genreclf.training.artifacts import PREFIX, check_reference
 from genreclf.training.best_epoch import LOGGED
 
 GENRES = 10
-"""Number of genres that is assumed as long as it is not known."""
+"""Number of genres that is assumed until the dataset has been read."""
 
 CHANGING: dict[type[Callback], str] = {
     BatchSizeFinder: "set data.batch_size",
     LearningRateFinder: "search optimizer.lr with a sweep",
     BackboneFinetuning: "use model=finetune with model.frozen_epochs",
 }
-"""Callbacks of Lightning that change what the configuration says, and what to do instead."""
+"""Lightning callbacks that would override the configuration, and what to use instead."""
 
 AVERAGED_TOO_LATE = (
     "StochasticWeightAveraging of callbacks averages the weights after the last checkpoint, which is what is tested: "
     "use callbacks=[default,ema], which tests the averaged weights."
 )
-"""The message for a callback of Lightning that would have no effect."""
+"""Error message for Lightning's ``StochasticWeightAveraging``, which would have no effect on the tested weights."""
 
 BYTES_PER_PARAMETER = 8
-"""Size of a weight and its gradient in float32, the least that training needs."""
+"""Bytes of a float32 weight and its gradient, the minimum that training needs for each parameter."""
 
 
 def check_training(config: Config) -> None:
-    """Make every part of a training, the network without memory, and raise all problems as one `UserError`."""
+    """Create every part of a training, the network on the meta device, and raise all problems as one `UserError`."""
     _check(
         [
             lambda: _check_batch(config),
@@ -83,7 +83,7 @@ def check_training(config: Config) -> None:
 
 
 def check_evaluation(config: Config) -> None:
-    """Do as `check_training` does for what an evaluation uses."""
+    """Check the parts that an evaluation uses, and raise all problems as one `UserError`."""
     _check(
         [
             lambda: check_loggers(config),
@@ -94,12 +94,12 @@ def check_evaluation(config: Config) -> None:
 
 
 def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> None:
-    """Build the network of one of our own models on the meta device, and check that memory would hold it.
+    """Build the network on the meta device, and check that it fits into memory.
 
-    A model of the user's own is made once, when it is needed: it may read files, or weights from elsewhere.
+    Of custom models from outside genreclf, only the arguments are checked, as building them may read files or weights.
 
     Raises:
-        UserError: The network cannot be made, a layer of it would be empty, or the memory does not hold it.
+        UserError: The network cannot be built, has an empty layer, or does not fit into memory.
     """
     target = instantiate.find("model", config.model, [])
     if target is None:
@@ -124,7 +124,7 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
 
 
 def spec_of(path: Path, checkpoint: Mapping[str, Any], config: Config) -> FeatureSpec:
-    """Return a checkpoint's spectrograms, or raise `UserError` if it is not of the configured model and features."""
+    """Return the feature parameters of a checkpoint; `UserError` if model or features differ from the configuration."""
     try:
         spec = check_checkpoint(checkpoint, config.model, config.encoder, scale=cast(Scale, config.features.scale))
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -135,7 +135,7 @@ def spec_of(path: Path, checkpoint: Mapping[str, Any], config: Config) -> Featur
 
 
 def check_spectrograms(trained: Path, spec: FeatureSpec, now: FeatureSpec) -> None:
-    """Raise a `UserError` if a run was trained on other spectrograms than those at hand."""
+    """Raise a `UserError` if the run in `trained` used spectrograms (`spec`) with other parameters than `now`."""
     if differing := now.differing(spec):
         raise UserError(
             f"{trained} was trained on other spectrograms ({differing}); leave features and data.clip_seconds as they "
@@ -144,14 +144,14 @@ def check_spectrograms(trained: Path, spec: FeatureSpec, now: FeatureSpec) -> No
 
 
 def check_limits(config: Config, data: ClipDataModule, subsets: Sequence[str] = SUBSETS) -> None:
-    """Raise a `UserError` if a fraction of the batches of a subset is less than one, or too few to validate."""
+    """Raise a `UserError` if a limit is less than one batch, or ``val_check_interval`` exceeds the training batches."""
     problems = []
     in_epochs = config.trainer.others.get("check_val_every_n_epoch", 1) is not None
     overfit = config.trainer.others.get("overfit_batches")
     for subset in filter(data.segments, subsets):
         key = "overfit_batches" if overfit and subset != "test" else f"limit_{subset}_batches"
         limit, clips = overfit if key == "overfit_batches" else getattr(config.trainer, key), data.loader(subset).clips
-        # Clips of a step: a batch of validation or test is each device's own.
+        # The batch size is per device in validation and test, but shared by all devices in training.
         at_once = config.clips.batch_size * (1 if subset == "train" else device_count(config))
         batches = math.ceil(clips / at_once)
         if isinstance(limit, float) and batches and int(limit * batches) < 1:
@@ -188,9 +188,9 @@ def _check_batch(config: Config) -> None:
 
 
 def _check_trainer(config: Config, *, fits: bool = True) -> None:
-    """Make the Trainer of a single process, which needs no other rank to be there.
+    """Create a Trainer for a single device, which does not wait for other ranks, and check its callbacks and strategy.
 
-    With ``trainer.deterministic`` that also prepares cuBLAS, which must be done before anything is computed on a GPU.
+    With ``trainer.deterministic``, this also configures cuBLAS, which must precede any computation on a GPU.
     """
     settings = replace(config.trainer, devices=1)
     accelerator = resolve_accelerator(settings.accelerator, 1)
@@ -230,10 +230,10 @@ def _watches_cpu(callback: Callback, accelerator: str) -> bool:
 
 
 def _check_monitors(config: Config) -> None:
-    """See that one of our own models logs what a callback monitors."""
+    """Check that the metrics monitored by callbacks are logged, if model and callbacks are of genreclf or Lightning."""
     targets = [config.model["_target_"], *(node.get("_target_") for node in config.callbacks.values())]
     if not all(str(target).startswith(("genreclf.", "lightning.")) for target in targets):
-        return  # One of the user's own may log more.
+        return  # Custom models and callbacks may log further metrics.
     for name, node in config.callbacks.items():
         monitor = node.get("monitor")
         if monitor is not None and monitor not in LOGGED:
@@ -241,7 +241,7 @@ def _check_monitors(config: Config) -> None:
 
 
 def check_encoder(config: Config) -> None:
-    """See that the pretrained weights are there, are the right ones, and are of use to the model."""
+    """Check that the model can use the configured encoder, and that its pretrained weights are available and intact."""
     if config.encoder.get("_target_") is None:
         return
     if config.takes != "embedding" and not instantiate.accepts("model", config.model, "encoder"):
@@ -289,7 +289,7 @@ def _check_steps(config: Config) -> None:
 
 
 def _check_network_ahead(config: Config) -> None:
-    """Check the network if its input is known without the data, which pictures and whole tracks bring."""
+    """Check the network unless its input size depends on the data, as with image datasets and whole tracks."""
     dataset, seconds = instantiate.find("data", config.data, []), config.clips.clip_seconds
     if not isinstance(dataset, type) or issubclass(dataset, ImageDataset) or seconds == "whole":
         return

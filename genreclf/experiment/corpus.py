@@ -1,4 +1,4 @@
-"""Load the data of a run: tracks, their stored spectrograms and the split."""
+"""Load the data of a run: tracks, their stored features and the split."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,36 +26,45 @@ from genreclf.splits.parts import inner_split, with_fewer
 from genreclf.splits.rules import ArtistFolds, TrackSplitter
 
 WHOLE_TRACKS = (FaultFiltered, Official, ListSplitter, ArtistFolds, TrackSplitter)
-"""Splitters that divide tracks whatever their lengths."""
+"""Splitters that divide tracks independently of their lengths."""
 
 Check = Callable[[Config, Sequence[Track]], None]
-"""Raises a `UserError` where a run cannot use the tracks."""
+"""Function that raises a `UserError` if a run cannot use the given tracks."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Tracks of a run, their stored spectrograms and what a user should know of them."""
+    """Tracks of a run with their stored features."""
 
     dataset_name: str
     """Short name of the dataset."""
     dataset: str
-    """See `genreclf.datasets.base.Dataset.dataset`."""
+    """Identifier of the dataset; see `genreclf.datasets.base.Dataset.dataset`."""
     tracks: Mapping[str, Track]
-    """All tracks by id."""
+    """All tracks, by track id."""
     store: Store
-    """Their spectrograms."""
+    """Stored spectrograms, waveforms or embeddings of the tracks."""
     spec: FeatureSpec
-    """Parameters of the spectrograms."""
+    """Parameters of the stored features and the clips."""
     warnings: tuple[str, ...]
-    """What a user should know about them."""
+    """Warnings for the user, such as which tracks cannot be read."""
 
     @property
     def genre_of(self) -> dict[str, str]:
-        """Genre of each track by its id."""
+        """Genre of each track, by track id."""
         return {track.id: track.genre for track in self.tracks.values()}
 
     def of_genres(self, known: Collection[str]) -> "Corpus":
-        """Drop, with a warning, tracks of genres that a model does not know; raise `UserError` if none are left."""
+        """Return the corpus without tracks of genres that a model does not know.
+
+        A warning is added if tracks are dropped.
+
+        Args:
+            known: Genres of the model.
+
+        Raises:
+            UserError: The model knows none of the genres.
+        """
         unknown = Counter(track.genre for track in self.tracks.values() if track.genre not in known)
         if not unknown:
             return self
@@ -71,21 +80,21 @@ class Corpus:
         return replace(self, tracks=kept, warnings=(*self.warnings, warning))
 
     def split(self, config: Config) -> Split:
-        """Return which tracks train, validate and test."""
+        """Return the division of the tracks into training, validation and test."""
         return split_of(config, list(self.tracks.values()), self.store.lengths_frames, self.spec.clip_frames)
 
 
 def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int) -> Split:
-    """Return which tracks train, validate and test: the split, or the part of it that the configuration names.
+    """Return the division of tracks into training, validation and test, reduced to a part of it if so configured.
 
     Args:
-        config: Its split is used.
+        config: Configuration of the run; only its split is used.
         tracks: All tracks.
-        frames: Length of each readable track in frames of the store.
-        clip_frames: Length of a clip.
+        frames: Length of each readable track, in frames of the store.
+        clip_frames: Length of a clip in frames.
 
     Raises:
-        UserError: The tracks cannot be divided so.
+        UserError: The tracks cannot be divided as configured.
     """
     splitter = instantiate.make("split", config.split)
     split: Split = splitter.split(tracks, frames, clip_frames)
@@ -104,14 +113,17 @@ def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int],
 
 
 def is_split_certain(config: Config) -> bool:
-    """Whether the split is certain before the store is built: lengths and unreadable tracks do not change it."""
+    """Return whether the split is independent of lengths and unreadable tracks, so that it needs no store."""
     return instantiate.find("split", config.split, []) in WHOLE_TRACKS and not config.clips.skip_unreadable
 
 
 def check_split(config: Config, tracks: Sequence[Track]) -> None:
-    """Raise the `UserError` of a training's split that is certain before the store is built.
+    """Check the split of a training before the store is built.
 
-    Where the split is not, see `is_split_certain`, only the number of genres is.
+    If the split depends on the store (see `is_split_certain`), only the number of genres is checked.
+
+    Raises:
+        UserError: There are fewer than two genres, or the tracks cannot be divided as configured.
     """
     if len(genres := sorted({track.genre for track in tracks})) < 2:
         raise UserError(
@@ -123,22 +135,22 @@ def check_split(config: Config, tracks: Sequence[Track]) -> None:
 
 
 class Load(Protocol):
-    """A function with which a run loads its tracks and spectrograms, such as `load_corpus`."""
+    """Function that loads the tracks of a run and their features, such as `load_corpus`."""
 
     def __call__(self, config: Config, *, check: Check | None = None) -> Corpus:
-        """Do as `load_corpus` does."""
+        """Return the tracks and their store, as `load_corpus` does."""
 
 
 def load_corpus(config: Config, device: torch.device | None = None, *, check: Check | None = None) -> Corpus:
-    """List the tracks and open or build their store.
+    """List the tracks of a run and open their store, which is built if necessary.
 
     Args:
-        config: Its data, features and encoder are used.
-        device: Computes the store; by default that of the trainer.
-        check: Called before the store is opened, such as `check_split`.
+        config: Configuration of the run.
+        device: Device that computes the store; by default the first device of the trainer.
+        check: Function called with the tracks before the store is opened, such as `check_split`.
 
     Raises:
-        UserError: Nothing can be read, or the check says so.
+        UserError: The data cannot be read, or `check` raises the error.
     """
     dataset: Dataset = instantiate.make("data", config.data)
     tracks, mapped = map_genres(checked_tracks(dataset), read_genre_map(config.clips.genre_map))
@@ -166,7 +178,11 @@ def load_corpus(config: Config, device: torch.device | None = None, *, check: Ch
 
 
 def expected_bytes(config: Config) -> int | None:
-    """Return how large the store will be, None where lengths are not known before decoding; errors as `load_corpus`."""
+    """Return the expected size of the store in bytes, or None if track lengths are not known before decoding.
+
+    Raises:
+        UserError: The tracks cannot be listed, or a setting of the features is missing.
+    """
     dataset: Dataset = instantiate.make("data", config.data)
     tracks, _ = map_genres(checked_tracks(dataset), read_genre_map(config.clips.genre_map))
     spec = _spec(config, dataset, tracks)
@@ -177,7 +193,7 @@ def expected_bytes(config: Config) -> int | None:
 
 
 def _recipe(config: Config, dataset: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
-    """Return what a store of waveforms or embeddings depends on, and the function that computes those of a track."""
+    """Return the recipe of a store of waveforms or embeddings, and the function that computes them for a track."""
     if spec.kind == "waveform":
         assert spec.sample_rate is not None
         return waveform_recipe(dataset, spec.sample_rate)
@@ -191,7 +207,7 @@ def make_encoder(config: Config) -> Encoder:
 
 
 def _spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
-    """Return what the network is given, with clips of 1 s where seconds do not say."""
+    """Return the features that the network takes, with clips of 1 s if ``data.clip_seconds`` is not a number."""
     if not isinstance(dataset, ImageDataset):
         return audio_spec(config)
     pictures = FeatureSpec.of_pictures(
@@ -204,12 +220,18 @@ def _spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureS
 
 
 def audio_spec(config: Config) -> FeatureSpec:
-    """Return the features of audio, with clips of 1 s where none are given; `UserError` if a setting is missing."""
+    """Return the features that the network takes for audio data.
+
+    Clips have a length of 1 s if ``data.clip_seconds`` is not a number.
+
+    Raises:
+        UserError: A setting of the features is missing.
+    """
     return _given(config, lambda: _log_mel_of_audio(config))
 
 
 def _given(config: Config, log_mel: Callable[[], FeatureSpec]) -> FeatureSpec:
-    """Return what the network is given, where `log_mel` returns what spectrograms are."""
+    """Return the features that the network takes; `log_mel` returns the parameters of the spectrograms."""
     clip_seconds = _clip_seconds(config)
     if config.takes == "embedding":
         encoder = make_encoder(config)

@@ -1,4 +1,4 @@
-"""Combine finished runs of one split into one model, which has a run directory of its own."""
+"""Combine finished runs of the same split into an ensemble, which has its own run directory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,23 +19,32 @@ from genreclf.experiment.lineage import Lineage, read_lineage
 from genreclf.run_directory import RunDirectory
 
 TARGET = "genreclf.models.ensemble.Ensemble"
-"""The model of an ensemble."""
+"""Class of the model of an ensemble."""
 
 
 @dataclass(frozen=True)
 class Combination:
-    """An ensemble, ready to be written into a run directory of its own."""
+    """An ensemble, ready to be written into its own run directory."""
 
     model: dict[str, Any]
-    """Section `model` of its configuration."""
+    """Section ``model`` of the configuration of the ensemble."""
     encoder: dict[str, Any]
-    """Section `encoder`."""
+    """Section ``encoder`` of the configuration of the ensemble."""
     checkpoint: dict[str, Any]
-    """Its weights, which are those of the members."""
+    """Checkpoint with the weights of all members."""
 
 
 def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights: str) -> Combination:
-    """Combine finished runs' networks, by ``equal`` or ``validation`` weights; `UserError` if they do not fit."""
+    """Combine the networks of finished runs.
+
+    Args:
+        runs: Run directories of the members.
+        configs: Configurations of the members, in the order of `runs`.
+        weights: ``equal`` for equal weights, or ``validation`` for weights fitted on the validation tracks.
+
+    Raises:
+        UserError: A run is not finished, or runs differ in their split, spectrograms, genres or encoder.
+    """
     for run in runs:
         if run.read_metrics().get("status") != "finished":
             raise UserError(f"{run.path} is not finished; let it end first, or leave it out.")
@@ -87,12 +96,16 @@ def _weights(runs: Sequence[RunDirectory], weights: str) -> list[float]:
 
 
 def members_of(config: Config) -> list[RunDirectory]:
-    """Return the runs that the ensemble of a configuration combines."""
+    """Return the runs that are combined in the ensemble of a configuration."""
     return [RunDirectory(path) for path in config.model["runs"]]
 
 
 def joint_lineage(runs: Sequence[RunDirectory], config: Config) -> Lineage:
-    """Return what runs of one split, and those they started from, have seen, or raise `UserError`."""
+    """Return the joint lineage of runs of the same split: the tracks seen by them and the runs they started from.
+
+    Raises:
+        UserError: The ``split.json`` of a run cannot be read.
+    """
     lineages = [read_lineage(run, config) for run in runs]
     joint = [lineages[0].runs[0]]
     for tracks in (tracks for lineage in lineages for tracks in lineage.runs[1:]):
@@ -102,7 +115,7 @@ def joint_lineage(runs: Sequence[RunDirectory], config: Config) -> Lineage:
 
 
 def joint_provenance(runs: Sequence[RunDirectory], config: Config) -> dict[str, Any]:
-    """Return what ``metrics.json`` says of where the networks of an ensemble come from."""
+    """Return the entries of ``metrics.json`` that describe the origin of the networks of an ensemble."""
     names = [run.path.resolve().name for run in runs]
     found = [provenance_of(run.read_metrics()) for run in runs]
     joint: dict[str, Any] = {"ensemble": {"runs": names, "weights": config.model["weights"]}}
@@ -114,7 +127,7 @@ def joint_provenance(runs: Sequence[RunDirectory], config: Config) -> dict[str, 
 
 
 def _joint(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what all records say, where they differ side by side."""
+    """Merge records into one, in which differing values of a key are joined with 'and'."""
     joint: dict[str, Any] = {}
     for key in dict.fromkeys(key for record in records for key in record):
         values = list(dict.fromkeys(record[key] for record in records if key in record))

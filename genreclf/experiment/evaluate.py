@@ -1,4 +1,4 @@
-"""Test a checkpoint exactly and write the results."""
+"""Test a checkpoint in exact float32, without shortcuts such as TF32, and write the results."""
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -33,10 +33,18 @@ def test(
     tracking: Tracking,
     draw: Callable[..., Callable[[], object]],
 ) -> Generator[str, None, None]:
-    """Test the best checkpoint of `trained` in float32, then write the files of a finished run into `run`.
+    """Test the best checkpoint of `trained` in float32, then write the result files into the run directory `run`.
+
+    Args:
+        config: Configuration of the test.
+        run: Run directory to write into.
+        trained: Run directory with the checkpoint; the same as `run` after training.
+        prepared: Data, split and model of the test.
+        tracking: Loggers that receive the results.
+        draw: Function that starts to draw the plots, and returns a function that waits until they are finished.
 
     Yields:
-        ``test`` before the test, and ``report`` before the last files.
+        Name of the stage that begins: ``test``, then ``report`` before the last files are written.
     """
     yield "test"
     split, data, model = prepared.split, prepared.data, prepared.model
@@ -88,7 +96,7 @@ def test(
 
 
 def _calibration(run: RunDirectory, trained: RunDirectory, val: ClipPredictions) -> Calibration | None:
-    """Return the calibration of the run that is tested again, or if there is none, that of the validation tracks."""
+    """Return the calibration of the run that is tested again, or fit one on the validation tracks if there is none."""
     known = None
     if trained.path != run.path:
         with suppress(UserError):
@@ -99,7 +107,7 @@ def _calibration(run: RunDirectory, trained: RunDirectory, val: ClipPredictions)
 def _scores(
     clips: ClipPredictions, artists: Mapping[str, str] | None, calibration: Calibration | None, seen: Seen | None
 ) -> dict[str, Any]:
-    """Return what ``metrics.json`` says of the test."""
+    """Return the entry ``test`` of ``metrics.json``."""
     scores = evaluate(clips, artists)
     if calibration is not None:
         for unit, calibrated in calibration.scores(clips).items():
@@ -108,14 +116,14 @@ def _scores(
 
 
 def _timing(begun: Mapping[str, Any], history: Sequence[Mapping[str, float]], test_s: float) -> dict[str, Any]:
-    """Return the times of a run, where `begun` are those before the test."""
+    """Return the durations of a run; `begun` holds those recorded before the test."""
     fit_s = sum(row["epoch_s"] for row in history) if history else begun.get("fit_s", 0.0)
     clips = sum(row["clips_per_s"] * row["epoch_s"] for row in history)
     return {**begun, "fit_s": fit_s, "test_s": test_s, "clips_per_s": clips / fit_s if fit_s else 0.0}
 
 
 def _load(model: GenreClassifier, trained: RunDirectory) -> int:
-    """Give a model the weights of the best checkpoint of a run, in float32; return the epoch that they are from."""
+    """Load the best checkpoint of a run into a model, in float32, and return the epoch of the checkpoint."""
     checkpoint = load_checkpoint(trained.best)
     try:
         model.float().load_state_dict(model.own_state(checkpoint["state_dict"]))
