@@ -1,4 +1,4 @@
-"""Batch normalization over the clips of all ranks, on CPUs as well, and its statistics."""
+"""Synchronize batch normalization and its running statistics over all ranks, including ranks on CPUs."""
 
 from types import MethodType
 from typing import Any
@@ -10,17 +10,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class CPUSyncBatchNorm(TorchSyncBatchNorm):
-    """Lightning's plugin for ``sync_batchnorm`` for ranks on CPUs, which PyTorch's `SyncBatchNorm` refuses."""
+    """Lightning plugin for ``sync_batchnorm`` on CPUs, which `torch.nn.SyncBatchNorm` does not support."""
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Have the batch normalization of a model compute mean and variance over all ranks."""
+        """Make the batch normalization layers of a model compute mean and variance over all ranks."""
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.forward = MethodType(_normalize, module)  # type: ignore[method-assign]
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Undo `apply`."""
+        """Undo the changes of `apply`."""
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 del module.forward
@@ -28,7 +28,7 @@ class CPUSyncBatchNorm(TorchSyncBatchNorm):
 
 
 def broadcast_buffers(model: nn.Module) -> None:
-    """Give all ranks the buffers of the first, such as the running statistics of batch normalization."""
+    """Copy the first rank's buffers, such as running statistics of batch normalization, to all ranks."""
     for buffer in model.buffers():
         values = buffer.contiguous()
         distributed.broadcast(values, src=0)
@@ -36,7 +36,7 @@ def broadcast_buffers(model: nn.Module) -> None:
 
 
 def _normalize(layer: _BatchNorm, x: Tensor) -> Tensor:
-    """Normalize ``(batch, channel, ...)``, in training by the batches of all ranks together."""
+    """Normalize `x` of shape ``(batch, channel, ...)``; in training, use the statistics of all ranks' batches."""
     if not layer.training:
         return type(layer).forward(layer, x)
     values = x.float()
@@ -68,7 +68,7 @@ def _track(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over all ranks; its gradient is the sum of the gradients of all ranks."""
+    """Sum of a tensor over all ranks; its gradient is the sum of the gradients of all ranks."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:

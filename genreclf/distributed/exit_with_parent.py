@@ -8,7 +8,7 @@ from functools import cache
 
 @cache
 def exit_with_parent(parent_pid: int) -> None:
-    """Exit this process within a second after its parent, however that ends; ranks would wait forever otherwise."""
+    """Exit this process within a second after its parent ends for any reason; otherwise ranks would wait forever."""
 
     def watch() -> None:
         while os.getppid() == parent_pid:

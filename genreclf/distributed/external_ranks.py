@@ -1,4 +1,4 @@
-"""Ranks that torchrun or srun started: the first leads a run, the others wait for its broadcast and take part."""
+"""Ranks started by torchrun or srun: the first leads a run, and the others wait for its broadcast to take part."""
 
 import os
 import re
@@ -10,10 +10,10 @@ from genreclf.errors import UserError
 
 
 def external_ranks() -> int:
-    """Return how many ranks torchrun or srun started, this process among them; 1 if neither did.
+    """Return the number of ranks that torchrun or srun started, including this process; 1 if neither was used.
 
     Raises:
-        UserError: The environment names a rank other than the first, and neither of them started it.
+        UserError: ``RANK`` is set to a rank other than the first, but neither torchrun nor srun started this process.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["WORLD_SIZE"])
@@ -28,28 +28,28 @@ def external_ranks() -> int:
 
 
 def ranks_here(ranks: int) -> int:
-    """Return how many of all `ranks` run on this machine."""
+    """Return how many of the given total number of `ranks` run on this machine."""
     return min(ranks, int(os.environ.get("LOCAL_WORLD_SIZE", ranks)))
 
 
 class ExternalRanks:
-    """Joins the ranks that torchrun or srun started to one process group.
+    """Process group of the ranks that torchrun or srun started.
 
     Objects are sent through a second group with a timeout of days: the first rank may have a large store to build.
 
     Args:
-        accelerator: The ranks' accelerator, ``cpu``, ``gpu`` or ``mps``.
-        gpu_backend: What sums and copies tensors on GPUs; NCCL refuses several ranks on one.
+        accelerator: Accelerator of the ranks: ``cpu``, ``gpu`` or ``mps``.
+        gpu_backend: Communication backend for tensors on GPUs; NCCL does not allow several ranks on one GPU.
 
     Raises:
-        UserError: Slurm divided them unevenly among the machines.
+        UserError: Slurm divided the ranks unevenly among the machines.
     """
 
     def __init__(self, accelerator: str, gpu_backend: str = "nccl") -> None:
         from torch import distributed
 
         exit_with_parent(os.getppid())
-        # Not gloo as one of two, in which batch normalization would not recognize it.
+        # Gloo alone, not as one of two backends, so that batch normalization recognizes it.
         shares_gloo = accelerator != "gpu" or gpu_backend == "gloo"
         distributed.init_process_group("gloo" if shares_gloo else f"cpu:gloo,cuda:{gpu_backend}")
         self.rank = distributed.get_rank()
@@ -60,7 +60,7 @@ class ExternalRanks:
         self._group = group
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks, in the order of the ranks."""
+        """Return the values of all ranks, in rank order."""
         from torch import distributed
 
         values = [None] * distributed.get_world_size()
@@ -75,7 +75,7 @@ class ExternalRanks:
         distributed.broadcast_object_list([value], src=0, group=self._group)
 
     def receive(self) -> Any:
-        """Wait for a value that the first rank broadcasts."""
+        """Wait for a value that the first rank broadcasts, and return it."""
         from torch import distributed
 
         values = [None]
@@ -86,7 +86,7 @@ class ExternalRanks:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        """Destroy the group; not after an error, when other ranks may be gone and this would wait for them."""
+        """Destroy the group unless there was an error: this rank would wait for ranks that may have ended."""
         from torch import distributed
 
         if kind is None:
@@ -94,7 +94,7 @@ class ExternalRanks:
 
 
 def adopt_slurm() -> None:
-    """Set torchrun's environment variables if srun started this process; `UserError` if machines differ in ranks."""
+    """Set torchrun's variables if srun started this process; `UserError` if numbers of ranks per machine differ."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment

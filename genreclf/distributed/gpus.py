@@ -10,11 +10,11 @@ from filelock import FileLock, Timeout
 from hydra.core.utils import env_override
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""The variable that names the GPUs that a process may use."""
+"""Name of the environment variable that lists the GPUs that a process may use."""
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use, by their names in `VISIBLE`, or else by number."""
+    """Return the GPUs that this process may use, as named in ``CUDA_VISIBLE_DEVICES`` or else by number."""
     if (named := os.environ.get(VISIBLE)) is None:
         import torch
 
@@ -23,7 +23,7 @@ def visible_gpus() -> list[str]:
 
 
 def gpus_of_job(accelerator: str, devices: int | str | Sequence[int]) -> int:
-    """Return how many GPUs a job on this machine takes: one for each of its devices, none where there are none."""
+    """Return the number of GPUs that a job on this machine takes: one per device, or 0 if it uses no GPUs."""
     if accelerator not in ("auto", "gpu") or not (gpus := visible_gpus()):
         return 0
     if devices in ("auto", -1):
@@ -35,7 +35,8 @@ def gpus_of_job(accelerator: str, devices: int | str | Sequence[int]) -> int:
 def least_used_gpus(folder: Path, devices: int) -> Iterator[Sequence[str]]:
     """Let this process see only the GPUs that the fewest other jobs of a sweep on this machine use; yield their names.
 
-    Jobs know of each other by lock files in the sweep's folder. There are no names where the machine has too few GPUs.
+    Jobs find each other through lock files in the sweep's folder. Nothing is chosen, and an empty sequence is yielded,
+    if the machine has too few GPUs.
     """
     gpus = visible_gpus()
     choices = [gpus[first : first + devices] for first in range(0, len(gpus) - devices + 1, devices)]
@@ -49,14 +50,14 @@ def least_used_gpus(folder: Path, devices: int) -> Iterator[Sequence[str]]:
 
 
 def _take(held: ExitStack, folder: Path, choices: Sequence[Sequence[str]]) -> Sequence[str]:
-    """Hold the first lock that is free, of one file for each choice, then of a second one for each, and so on."""
+    """Take the first free lock and return its choice: try one lock file per choice, then a second one, and so on."""
     for share in itertools.count():
         for number, choice in enumerate(choices):
             try:
                 held.enter_context(FileLock(folder / f".gpu-{number}-{share}.lock", timeout=0))
             except Timeout:
                 continue
-            except (NotImplementedError, OSError):  # As on network file systems that know no locks.
+            except (NotImplementedError, OSError):  # Such as on network file systems without locks.
                 pass
             return choice
     raise AssertionError

@@ -14,25 +14,26 @@ from genreclf.errors import DIVERGED, Terminated, TrainingDiverged, UserError
 from genreclf.run_directory import RunDirectory
 
 GRACE_S = 5
-"""How long ranks may take to end after one has died or a signal was sent."""
+"""Seconds that ranks may take to end after a rank has died or a signal was sent."""
 
 TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""Signals that PyTorch hands on to the ranks."""
+"""Signals that PyTorch forwards to the ranks."""
 
 
 class RankDied(UserError):
-    """A rank crashed or was killed: not a mistake of the user's, so the command exits with code 1."""
+    """A rank crashed or was killed; as this is not the user's mistake, the command exits with code 1."""
 
     exit_code = 1
 
 
 def launch(task: str, run_dir: Path, *, ranks: int) -> None:
-    """Run ``python -m genreclf.experiment.rank TASK RUN_DIR PARENT`` once per rank and wait for all.
+    """Run ``python -m genreclf.experiment.rank TASK RUN_DIR PARENT`` once per rank, and wait for all ranks.
 
-    The children read the run's own ``config.yaml``, not this process's command line, which in a sweep is the sweep's.
+    The child processes read the run's own ``config.yaml``, not the command line of this process, which may be that of a
+    sweep.
 
     Raises:
-        UserError: A rank raised one; the message is empty if the first rank has printed it.
+        UserError: A rank raised a `UserError`; the message is empty if the first rank has already printed it.
         TrainingDiverged: The training diverged.
         RankDied: A rank was killed or crashed.
         KeyboardInterrupt: This process was interrupted, as by Ctrl-C.
@@ -78,7 +79,7 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Let signals, such as Ctrl+C, do afterwards what they did before, which PyTorch does not."""
+    """Restore the signal handlers afterwards, such as the one for Ctrl-C, which PyTorch replaces."""
     handlers = {number: signal.getsignal(number) for number in TAKEN}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Check and prepare the launchers of Hydra that optional packages bring: joblib, Ray and Slurm."""
+"""Check and prepare the Hydra launchers that optional packages provide: joblib, Ray and Slurm."""
 
 import importlib.metadata
 import os
@@ -10,18 +10,18 @@ from genreclf.distributed.exit_with_parent import exit_with_parent
 from genreclf.errors import UserError, missing_packages
 
 JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
-"""Joblib's launcher, as Hydra names it."""
+"""Full name of the class of Hydra's joblib launcher."""
 
 PACKAGES = {
     "joblib": ("hydra-joblib-launcher", "sweep"),
     "ray": ("hydra-ray-launcher", "ray"),
     "slurm": ("hydra-submitit-launcher", "slurm"),
 }
-"""Options of ``hydra/launcher``: the distribution each needs, and the extra of this package that brings it."""
+"""Distribution that each option of ``hydra/launcher`` needs, and the extra of this package that installs it."""
 
 
 class LauncherFailed(UserError):
-    """A launcher failed or lost a job: not a mistake of the user's, so the command exits with code 1."""
+    """A launcher failed or lost a job; as this is not the user's mistake, the command exits with code 1."""
 
     exit_code = 1
 
@@ -50,9 +50,9 @@ def check_launcher(arguments: Sequence[str]) -> None:
 
 
 def bind_workers() -> None:
-    """Make the worker processes of joblib exit with this one.
+    """Make the worker processes of joblib exit together with this process.
 
-    Otherwise a worker would finish its job after the sweep has died, or wait five minutes for another.
+    Otherwise a worker would finish its job after the sweep has died, or wait five minutes for another job.
     """
     import joblib
     from joblib.parallel import BACKENDS

@@ -1,4 +1,4 @@
-"""Find test tracks that the run under test, or a run it started from, has seen."""
+"""Find test tracks that the tested run, or a run that it started from, has already seen."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -13,27 +13,27 @@ from genreclf.splits.base import Split, some
 
 @dataclass(frozen=True)
 class Seen:
-    """Test tracks that a run, or one that it started from, has seen."""
+    """Test tracks that a run, or a run that it started from, has already seen."""
 
     tracks: int
     """Number of test tracks."""
     trained: frozenset[str]
-    """Ids of those that were trained on."""
+    """Ids of the test tracks that were used for training."""
     validated: frozenset[str]
-    """Ids of the others that were validated on."""
+    """Ids of the test tracks that were used for validation but not for training."""
     repeats: frozenset[str]
-    """Ids of the others that are known repeats of such tracks."""
+    """Ids of the remaining test tracks that are known repeats of training or validation tracks."""
     artists: frozenset[str] | None
-    """Ids of the rest whose artist was trained on; None where no artists are known."""
+    """Ids of the unseen test tracks by artists in the training data; None if no artists are known."""
 
     @property
     def ids(self) -> frozenset[str]:
-        """Ids of the test tracks that were seen, themselves or as a repeat."""
+        """Ids of the test tracks that were seen, either directly or as a repeat."""
         return self.trained | self.validated | self.repeats
 
     @property
     def counts(self) -> dict[str, int | None]:
-        """What ``metrics.json`` says of them."""
+        """Numbers of seen test tracks by kind, as recorded in ``metrics.json``."""
         return {
             "trained": len(self.trained),
             "validated": len(self.validated),
@@ -46,15 +46,16 @@ class Seen:
 def check_test(
     split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Lineage, *, unseen: bool
 ) -> tuple[Split, Seen | None]:
-    """Compare the test tracks of a split with what the runs that the weights come from have seen.
+    """Compare the test tracks of a split with the tracks seen by the runs that the weights come from.
 
-    With `unseen`, test tracks that were seen are left out.
+    If `unseen` is true, test tracks that were already seen are left out.
 
     Returns:
-        The split, LEAKY if test tracks in it were seen, with warnings; and which were seen, None if there is no run.
+        The split with added warnings, marked as leaky if it contains seen test tracks; and the seen test tracks,
+        or None if the weights come from no run.
 
     Raises:
-        UserError: No test track is left.
+        UserError: All test tracks were seen, so that `unseen` leaves none.
     """
     if not lineage.runs:
         return split, None
@@ -107,7 +108,7 @@ def _seen(split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Line
     runs = lineage.runs
     ids = {segment.track_id for segment in split.test}
     trained, validated, repeats = _overlap(ids, dataset, runs[1:])
-    # What a run's own split holds out of its training is unseen by it, as in that run's own report.
+    # Tracks that a run's own split held out of its training count as unseen, as in that run's own report.
     if not {track_key(dataset, id) for id in ids - trained - validated - repeats} <= lineage.held_out:
         trained, validated, repeats = _overlap(ids, dataset, runs)
     known = {track_key(run.dataset, id): names for run in runs for id, names in run.artists.items()}
@@ -125,7 +126,7 @@ def _seen(split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Line
 
 
 def _overlap(ids: Collection[str], dataset: str, runs: Collection[RunTracks]) -> tuple[set[str], set[str], set[str]]:
-    """Return which tracks were trained on, else validated on, else are known repeats of such."""
+    """Return the ids of training tracks, of validation tracks, and of other tracks that are known repeats of them."""
     train = {key for run in runs for key in run.keys(run.train)}
     val = {key for run in runs for key in run.keys(run.val)}
     repeats_of = {id: repeats for repeats in KNOWN_REPEATS for id in repeats}

@@ -1,4 +1,4 @@
-"""Prepare the split, the batches and the model of a run from its checked configuration."""
+"""Prepare the split, batches and model of a run from its checked configuration."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,28 +39,28 @@ from genreclf.training.losses import Distillation
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data, model and records of a run, ready before it trains or writes anything."""
+    """Data, model and records of a run, prepared before the run trains or writes anything."""
 
     split: Split
-    """Which tracks train, validate and test."""
+    """Split of the tracks into training, validation and test sets."""
     data: ClipDataModule
-    """Their batches."""
+    """Data module that provides the batches of the split."""
     model: GenreClassifier
-    """Built, its weights those of the seed or of `Config.init_from`."""
+    """Model, with weights initialized from the seed or from the run named by ``init_from``."""
     warnings: tuple[str, ...]
-    """What a user should know."""
+    """Warnings for the user."""
     split_record: dict[str, Any]
-    """What ``split.json`` holds."""
+    """Contents of ``split.json``."""
     seen: Seen | None
-    """Which test tracks the run that the weights come from has seen, if they come from one."""
+    """Test tracks already seen by the runs that the weights come from; None if the weights come from no run."""
     provenance: dict[str, Any]
-    """What ``metrics.json`` says of where the network comes from, see `genreclf.evaluation.provenance`."""
+    """Origin of the network as recorded in ``metrics.json``; see `genreclf.evaluation.provenance`."""
     start: Start | None = None
-    """What training goes on from, if it does not begin anew."""
+    """Run that training continues from; None if training starts afresh."""
 
 
 def prepare(config: Config, load: Load = load_corpus) -> Prepared:
-    """Gather tracks and spectrograms, split, seed and build; a `UserError` leaves nothing written but the store."""
+    """Load and split the data, set the seed and build the model; on a `UserError`, only the store has been written."""
     splitter = instantiate.find("split", config.split, [])
     if isinstance(splitter, type) and issubclass(splitter, AllTest):
         raise UserError("split=test_all has no training tracks: it is for evaluate; choose another split.")
@@ -69,7 +69,7 @@ def prepare(config: Config, load: Load = load_corpus) -> Prepared:
     inherited: dict[str, Any] = {}
     if config.init_from is not None:
         tuned = local_run(config.init_from)
-        load_checkpoint(tuned.best)  # A missing or damaged one is told of before anything is gathered.
+        load_checkpoint(tuned.best)  # Report a missing or damaged checkpoint before loading data.
         lineage = read_lineage(tuned, config)
         inherited = _pretrained(tuned)
     if (start := Start.of(config)) is not None:
@@ -111,20 +111,20 @@ def prepare(config: Config, load: Load = load_corpus) -> Prepared:
 
 
 def _pretrained(run: RunDirectory) -> dict[str, Any]:
-    """Return what the metrics of a run that another goes on from say of pretraining."""
+    """Return the record of pretraining from the metrics of the run that another run continues from."""
     known = provenance_of(run.read_metrics()) if run.status else {}
     return {key: record for key, record in known.items() if key == "pretrained"}
 
 
 def prepare_evaluation(config: Config, load: Load = load_corpus) -> Prepared:
-    """Do as `prepare` does for the checkpoint of `Config.init_from`; `UserError` for other genres or spectrograms."""
+    """Prepare the test of the checkpoint of ``init_from``; raise `UserError` if genres or spectrograms do not match."""
     trained = local_run(config.init_from or "")
     provenance = provenance_of(trained.read_metrics() if trained.status else {})
     return _prepare_test(config, load, trained, read_lineage(trained, config), provenance)
 
 
 def prepare_ensemble(config: Config, load: Load = load_corpus) -> Prepared:
-    """Do as `prepare_evaluation` does for an ensemble in its run directory; `UserError` if it had other tracks."""
+    """Prepare the test of an ensemble in its run directory; raise `UserError` if its members had other tracks."""
     runs = members_of(config)
     prepared = _prepare_test(
         config, load, RunDirectory(config.run_dir), joint_lineage(runs, config), joint_provenance(runs, config)
@@ -152,7 +152,7 @@ def _prepare_test(
     if config.clips.genre_map is not None:
         corpus = corpus.of_genres(known["genres"])
     before = trained.read_config() if trained.config.exists() else config.plain
-    if config.clips.clip_seconds == before["data"].get("clip_seconds") == "whole":  # The longest track's in training.
+    if config.clips.clip_seconds == before["data"].get("clip_seconds") == "whole":  # Of the longest training track.
         corpus = replace(corpus, spec=replace(corpus.spec, clip_frames=spec.clip_frames))
     split, seen = _split(config, corpus, lineage)
     if unknown := set(split.genres) - set(known["genres"]):
@@ -179,7 +179,7 @@ def _prepare_test(
 def _split(
     config: Config, corpus: Corpus, lineage: Lineage, *same: Refit | Baseline | None
 ) -> tuple[Split, Seen | None]:
-    """Split the tracks; see that runs of the `same` split have it."""
+    """Split the tracks, and check that the runs in `same` have the same split."""
     split = corpus.split(config)
     for run in same:
         if run is not None:
@@ -194,7 +194,7 @@ def _own_provenance(config: Config) -> dict[str, Any]:
 
 
 def _without_validation(config: Config, split: Split) -> str:
-    """Say which epoch is tested where there are no validation tracks."""
+    """Return a warning that says which epoch is tested without validation tracks."""
     for name, node in config.callbacks.items():
         if str(node.get("monitor")).startswith("val/") and not is_best_checkpoint(name, node):
             raise UserError(

@@ -1,4 +1,4 @@
-"""How a run shares work and the device with other runs of its process."""
+"""Share work and the device among several runs in one process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ def _draw_here(*arguments: Any) -> Callable[[], object]:
 
 @dataclass(frozen=True)
 class Sharing:
-    """How a run loads data, draws figures and uses the device, so that several runs in one process can share them."""
+    """How a run loads data, draws plots and uses the device, so that several runs in one process can share them."""
 
     load: Load = load_corpus
-    """Returns the tracks and spectrograms of a run."""
+    """Function that returns the tracks and spectrograms of a run."""
     draw: Callable[..., Callable[[], object]] = _draw_here
-    """Takes the arguments of `genreclf.plots.run.draw_all`, starts to draw, and returns a function that waits for the
-    end."""
+    """Function that takes the arguments of `genreclf.plots.run.draw_all`, starts drawing, and returns a function that
+    waits until the plots are drawn."""
     device: SharedDevice | None = None
-    """The callback of a training beside which others train on the same device; None if none do."""
+    """Callback for training at the same time as other runs on the same device; None if the run trains alone."""
 
 
 ALONE = Sharing()
-"""For a run that shares nothing."""
+"""Settings of a run that shares nothing with other runs."""

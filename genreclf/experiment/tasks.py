@@ -1,4 +1,4 @@
-"""What each rank does to train or to test a run, once its configuration is checked."""
+"""Steps that each rank takes to train or test a run after its configuration is checked."""
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
@@ -25,15 +25,15 @@ from genreclf.training.loggers import PatientWandbLogger
 from genreclf.training.tracking import Tracking
 
 RankSteps = Generator[str, None, None]
-"""What one rank does for a task, as a generator: it yields the name of each step before taking it."""
+"""Steps of one rank in a task: a generator that yields the name of each step before taking it."""
 
 
 def compute(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> RankSteps:
     """Do this rank's share of a task.
 
     Raises:
-        KeyboardInterrupt: It was interrupted.
-        Terminated: It was told to end.
+        KeyboardInterrupt: The task was interrupted, as by Ctrl-C.
+        Terminated: The process was told to end by SIGTERM.
     """
     try:
         yield from TASKS[task].compute(config, prepared, sharing)
@@ -44,7 +44,7 @@ def compute(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> 
 
 
 def train(config: Config, prepared: Prepared, sharing: Sharing) -> RankSteps:
-    """Do one rank's share of fitting and testing, a step each; the first rank writes the report."""
+    """Do one rank's share of fitting and testing, as one step each; the first rank writes the report."""
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "train", sharing) as tracking:
         if not run.read_metrics().get("fitted"):
@@ -58,7 +58,7 @@ def train(config: Config, prepared: Prepared, sharing: Sharing) -> RankSteps:
 
 
 def test_alone(task: str, config: Config, prepared: Prepared, sharing: Sharing) -> RankSteps:
-    """Do one rank's share of testing the run that `Config.init_from` names, or what lies in the run directory."""
+    """Do one rank's share of testing the run named by ``init_from`` or, without one, the run directory itself."""
     run = RunDirectory(config.run_dir)
     trained = run if config.init_from is None else local_run(config.init_from)
     with _tracking(config, run, prepared, task, sharing) as tracking:
@@ -66,7 +66,7 @@ def test_alone(task: str, config: Config, prepared: Prepared, sharing: Sharing) 
 
 
 def record_again(config: Config) -> None:
-    """Report a finished run to W&B again, since one of its sweeps has handed out the same settings once more."""
+    """Report a finished run to W&B again, because a W&B sweep has chosen the same settings once more."""
     run = RunDirectory(config.run_dir)
     metrics = run.read_metrics()
     split = metrics["split"]
@@ -81,7 +81,7 @@ def record_again(config: Config) -> None:
 
 
 class Task(NamedTuple):
-    """A kind of run, as two functions: `prepare` builds data and model, `compute` trains or tests."""
+    """Kind of run, as two functions: `prepare` builds the data and the model, and `compute` trains or tests."""
 
     prepare: Callable[[Config, Load], Prepared]
     compute: Callable[[Config, Prepared, Sharing], RankSteps]
@@ -92,7 +92,7 @@ TASKS = {
     "evaluate": Task(prepare_evaluation, partial(test_alone, "evaluate")),
     "ensemble": Task(prepare_ensemble, partial(test_alone, "ensemble")),
 }
-"""Kinds of runs by their names."""
+"""Kinds of runs by name."""
 
 
 def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
@@ -105,7 +105,7 @@ def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
 
 
 def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str, sharing: Sharing) -> Tracking:
-    if not is_first_rank():  # Callbacks that log want one on every rank.
+    if not is_first_rank():  # Callbacks that log need a logger on every rank.
         return Tracking([DummyLogger()] if config.logger else [])
     given = {"config": config.plain, "job_type": job_type, "beside_others": sharing.device is not None}
     split = prepared.split
@@ -113,5 +113,5 @@ def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: s
 
 
 def _tags(config: Config, split: str, leaky: bool, metrics: Mapping[str, Any]) -> list[str]:
-    """Return what W&B tags a run with: its model, its split, and what its figures must not be read without."""
+    """Return the W&B tags of a run: its model, its split, and marks without which its results would mislead."""
     return [config.model["_target_"].rpartition(".")[2], split, *["LEAKY"] * leaky, *marks_of(metrics)]

@@ -1,4 +1,4 @@
-"""The finished run that a network is distilled from, and its predictions for the training tracks."""
+"""Teacher for distillation: a finished run, and its predictions for the training tracks."""
 
 import hashlib
 from collections.abc import Sequence
@@ -34,21 +34,21 @@ OF_THE_DATA = ("store_dir", "skip_unreadable")
 
 @dataclass(frozen=True)
 class Teacher:
-    """A run that a network is distilled from."""
+    """Finished run that a network is distilled from."""
 
     run: RunDirectory
-    """The run."""
+    """Directory of the teacher's run."""
     config: Config
-    """Configuration with which the teacher predicts; network and features are its own, the device is the student's.
+    """Configuration with which the teacher predicts: its own network and features, and the student's device.
 
-    The dataset is the student's too, unless the teacher was trained on one of another class.
+    The dataset is also the student's, unless the teacher was trained on a dataset of another class.
     """
     genres: tuple[str, ...]
-    """Its classes."""
+    """Genres that the teacher predicts, in the order of its outputs."""
 
     @classmethod
     def of(cls, config: Config) -> "Teacher | None":
-        """Return what ``loss.teacher`` names, None for another loss; raise `UserError` if it is not a finished run."""
+        """Return the teacher that ``loss.teacher`` names, or None for other losses; `UserError` if unfinished."""
         if instantiate.find("loss", config.loss, []) is not Distillation:
             return None
         if not (named := config.loss.get("teacher")):
@@ -63,19 +63,19 @@ class Teacher:
         return cls(run, taught.config, tuple(map(str, checkpoint["hyper_parameters"]["genres"])))
 
     def targets(self, segments: Sequence[Segment], genres: Sequence[str]) -> Tensor:
-        """Return the probabilities of the genres of some tracks, as the teacher's test would compute them.
+        """Return the teacher's genre probabilities for tracks, computed as in the teacher's test.
 
-        They are computed once, and kept beside the stores.
+        The probabilities are computed once, and cached beside the stores.
 
         Args:
-            segments: Of the tracks.
-            genres: The classes, in the order wanted.
+            segments: Segments of the tracks to predict.
+            genres: Genres in the order of the returned columns.
 
         Returns:
-            Shape ``(segment, genre)``, float32.
+            Probabilities of shape ``(segment, genre)``, float32.
 
         Raises:
-            UserError: The teacher knows other genres, or its data lack a track.
+            UserError: The teacher knows other genres, or its data lack a training track.
         """
         if set(genres) != set(self.genres):
             raise UserError(
@@ -123,7 +123,7 @@ class Teacher:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What ``metrics.json`` says of a network that learned from this run."""
+        """Origin of a network that learned from this run, as recorded in ``metrics.json``."""
         name = self.run.path.resolve().name
         found: dict[str, Any] = {"distilled": {"from": name}}
         if pretrained := provenance_of(self.run.read_metrics()).get("pretrained"):
@@ -132,7 +132,7 @@ class Teacher:
 
 
 def _config(config: Config, theirs: dict[str, Any], run: RunDirectory) -> Config:
-    """Return the configuration with which a run predicts the tracks of another configuration."""
+    """Return the configuration with which the teacher `run` predicts the tracks of the student's `config`."""
     ours, data = config.plain, theirs.get("data") or {}
     clips = {key: value for key, value in data.items() if key in asdict(ClipConfig()) and key not in OF_THE_DATA}
     same = data.get("_target_") == config.data["_target_"]

@@ -1,4 +1,4 @@
-"""Several runs in one process and on one device: at the same time where each gets the same results as alone."""
+"""Compute several runs in one process and on one device, each with the same results as when computed alone."""
 
 import threading
 import time
@@ -24,23 +24,23 @@ from genreclf.training.shared_device import SharedDevice
 
 @dataclass
 class RunInProgress:
-    """A run that is computed together with others in one process."""
+    """Run that is computed together with other runs in one process."""
 
     number: int
-    """Its place among them."""
+    """Index of the run among the runs of the process."""
     steps: RunSteps
-    """What is left of it."""
+    """Remaining steps of the run."""
     next: str = ""
-    """Name of its next step."""
+    """Name of the next step of the run."""
     ended: bool = False
-    """Whether it is finished or has failed."""
+    """Whether the run has finished or failed."""
     error: Exception | None = None
-    """Why it failed."""
+    """Error with which the run failed; None if it has not failed."""
     wall_s: float = 0.0
-    """How long its steps took, those beside others in full."""
+    """Duration of the steps of the run in seconds; steps taken at the same time as other runs count in full."""
 
     def advance(self) -> None:
-        """Take the next step; what goes wrong costs this run only."""
+        """Take the next step; an error ends this run only."""
         started_s = time.perf_counter()
         try:
             self.next = next(self.steps)
@@ -52,13 +52,14 @@ class RunInProgress:
 
 
 def run_together(configs: Sequence[Config], *, at_once: int = 1) -> Iterator[RunInProgress]:
-    """Compute runs of one dataset and one device in this process, each with the results that it has alone.
+    """Compute runs of one dataset and one device in this process, each with the same results as when computed alone.
 
-    They are set up and tested one after the other. At most `at_once` of them train at the same time, each in a thread,
-    if the device can record their steps (see `genreclf.training.recorder`); else they take turns as a whole.
+    The runs are set up and tested one after another. At most `at_once` of them train at the same time, each in a
+    thread, if the device can record their training steps (see `genreclf.training.recorder`); otherwise whole runs take
+    turns.
 
     Yields:
-        A run when it begins, and again when it has ended.
+        Each run when it begins, and again when it has ended.
 
     Raises:
         Terminated: The process was told to end.
@@ -89,7 +90,7 @@ def _records_steps(config: Config) -> bool:
 def _at_once(
     configs: Sequence[Config], at_once: int, load: "_Loaded", drawers: ProcessPoolExecutor, ends: ExitStack
 ) -> Iterator[RunInProgress]:
-    """Take the steps of `at_once` runs at a time, the training beside each other, the report when all are tested."""
+    """Compute `at_once` runs at a time: train them simultaneously, and report them when all are tested."""
 
     def draw(*arguments: Any) -> Callable[[], object]:
         return drawers.submit(draw_all, *arguments).result
@@ -116,7 +117,7 @@ def _at_once(
 
 
 def _fit(runs: Sequence[RunInProgress], devices: Sequence[SharedDevice], stop: threading.Event) -> None:
-    """Take the step of all runs that are about to fit, each in a thread."""
+    """Train all runs whose next step is to fit, each in a thread."""
 
     def fit(run: RunInProgress, device: SharedDevice) -> None:
         with suppress(Terminated), device:
@@ -136,7 +137,7 @@ def _fit(runs: Sequence[RunInProgress], devices: Sequence[SharedDevice], stop: t
 
 
 class _Loaded:
-    """Loads each dataset once and gives it to all runs with the same data, features and encoder."""
+    """Loader that loads each dataset once and shares it among runs with the same data, features and encoder."""
 
     def __init__(self) -> None:
         self._corpora: dict[str, Corpus] = {}

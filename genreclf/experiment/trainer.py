@@ -1,4 +1,4 @@
-"""Lightning's Trainer of a run, made as the configuration says."""
+"""Build the Lightning trainer of a run from its configuration."""
 
 import itertools
 import logging
@@ -30,20 +30,20 @@ PROFILERS: dict[str, type[Profiler]] = {
     "advanced": AdvancedProfiler,
     "pytorch": PyTorchProfiler,
 }
-"""Lightning's profilers that write a file, by what it calls them."""
+"""Lightning's profilers that write a file, by their names in Lightning."""
 
 RUNS_OWN: dict[type, str] = {
     Precision: "choose with trainer.precision",
     CheckpointIO: "checkpoints have a checksum, and are written in the background where trainer.step=graph",
     ClusterEnvironment: "start several ranks with trainer.devices, torchrun or srun",
 }
-"""Kinds of Lightning's plugins that a run chooses itself, and what there is instead of another one."""
+"""Types of Lightning plugins that a run chooses itself, and the alternative to passing one's own."""
 
 
 def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Trainer:
-    """Return a Trainer on the devices of the configuration; its ranks are there already.
+    """Return a Lightning trainer on the configured devices, whose ranks must already be running.
 
-    The arguments that only a training uses are taken from the configuration if it `fits`; `arguments` override all.
+    Arguments used only in training are taken from the configuration if `fits` is true; `arguments` override all others.
 
     Raises:
         UserError: Lightning refuses an argument.
@@ -66,7 +66,7 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     here = ranks_here(devices)
     accelerator = resolve_accelerator(settings.accelerator, here)
     sync_batchnorm = devices > 1 if settings.sync_batchnorm is None else settings.sync_batchnorm
-    # The environment is named, for Lightning would take a single rank in a Slurm job for one of several.
+    # Name the environment, because Lightning would take a single rank in a Slurm job for one of several.
     plugins: list[Any] = [TorchElasticEnvironment() if devices > 1 else LightningEnvironment(), SafeCheckpointIO()]
     if sync_batchnorm and accelerator == "cpu":
         plugins.append(CPUSyncBatchNorm())
@@ -102,7 +102,7 @@ def _strategy(config: Config) -> str:
 
 
 def device_count(config: Config) -> int:
-    """Return the devices of a run on all machines; raise `UserError` if there are none, or not one for each rank."""
+    """Return the number of devices of a run on all machines; `UserError` if none exist or there is not one per rank."""
     devices, ranks = config.trainer.devices, external_ranks()
     if isinstance(devices, list) and ranks > 1 and not len(devices) == ranks_here(ranks) == ranks:
         raise UserError(
@@ -114,7 +114,7 @@ def device_count(config: Config) -> int:
 
 @contextmanager
 def refusals_named() -> Iterator[None]:
-    """Turn what Lightning refuses into a `UserError`."""
+    """Turn Lightning's errors about settings of the trainer into a `UserError`."""
     try:
         yield
     except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
