@@ -1,4 +1,4 @@
-"""Training on the devices of a run."""
+"""Train the model of a run."""
 
 import os
 import time
@@ -26,7 +26,18 @@ from genreclf.training.tracking import Tracking
 def fit(
     config: Config, run: RunDirectory, prepared: Prepared, tracking: Tracking, shared: SharedDevice | None = None
 ) -> None:
-    """Train, from the last epoch that a killed run finished, on a device that is perhaps shared."""
+    """Train the model, continuing from the last checkpoint if the run directory has one.
+
+    Args:
+        config: Configuration of the run.
+        run: Run directory, which receives history, checkpoints and metrics.
+        prepared: Data and model of the run.
+        tracking: Loggers of the run.
+        shared: Callback with which several trainings share one device; None if the device is not shared.
+
+    Raises:
+        UserError: Lightning refuses the training, the checkpoint does not fit, or no training step was done.
+    """
     data = prepared.data
     settings = config.trainer
     history = History(run, len(data.tables["train"]) * config.clips.crops_per_track, config.clips.batch_size)
@@ -62,7 +73,7 @@ def fit(
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     if trainer.fit_loop.total_batch_idx < 0 and not prepared.model.fits_at_once:
         raise UserError("No step was trained: set a larger trainer.max_time.")
-    # There is not one of a development run, or where no epoch was validated. All ranks save together.
+    # A development run, or one in which no epoch was validated, lacks checkpoints. All ranks must save together.
     missing = trainer.strategy.broadcast([path for path in (run.best, run.last) if not path.exists()])
     has_epochs = not (prepared.model.fits_at_once or config.trainer.others.get("fast_dev_run"))
     if run.best in missing and prepared.split.val and is_first_rank() and has_epochs:
@@ -74,13 +85,18 @@ def fit(
         if prepared.model.fits_at_once:
             metrics["timing"]["fit_s"] = round(time.perf_counter() - started_s, 3)
         for callback in chosen:
-            metrics |= getattr(callback, "energy_record", {})  # Of an `EnergyMeter`, whose packages may be missing.
+            metrics |= getattr(callback, "energy_record", {})  # Set by `EnergyMeter`, whose packages may be missing.
         run.write_json(run.metrics, {**metrics, "fitted": True})
 
 
 @contextmanager
 def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
-    """Turn what goes wrong before training starts from a checkpoint into a sentence that names the checkpoint."""
+    """Turn errors before or at the start of training into a `UserError` that explains them.
+
+    Args:
+        resume: Checkpoint from which training continues, if any; the message names it if it does not fit.
+        history: Callback that knows whether training has started.
+    """
     try:
         yield
     except (MisconfigurationException, ModuleNotFoundError) as error:
@@ -95,7 +111,7 @@ def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
                 "Batch normalization needs two clips of a step or more: set a larger data.batch_size, twice "
                 "trainer.devices where trainer.sync_batchnorm=false."
             ) from error
-        if str(error).startswith("Early stopping conditioned on metric"):  # Lightning's word for a monitor not logged.
+        if str(error).startswith("Early stopping conditioned on metric"):  # The monitored metric is not logged.
             raise UserError(f"Lightning refuses the training: {reason_of(str(error))}.") from error
         if resume is None or history.has_started:
             raise
@@ -106,5 +122,5 @@ def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
 
 
 def is_first_rank() -> bool:
-    """Whether this process is the first rank, the one that writes."""
+    """Return whether this process is the first rank, which is the one that writes files."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,4 +1,4 @@
-"""The lines that a run prints before it trains: data, model, directory, and whether it resumes from a checkpoint."""
+"""Lines that a run prints at its start: data, model, run directory, and whether it resumes from a checkpoint."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +13,16 @@ from genreclf.splits.base import SUBSET_NAMES, Segment
 
 
 def introduce(task: str, config: Config, run: RunDirectory, prepared: Prepared) -> Iterator[str]:
-    """Yield the lines, before the run has begun anew; the data are those that the task uses."""
+    """Yield the lines that a run prints at its start.
+
+    They must be made before the run writes into its directory, which shows from where it resumes.
+
+    Args:
+        task: Name of the task, a key of `genreclf.experiment.tasks.TASKS`; only ``train`` shows training tracks.
+        config: Configuration of the run.
+        run: Run directory.
+        prepared: Data and model of the run.
+    """
     split, data, model = prepared.split, prepared.data, prepared.model
     marks = ", LEAKY" * split.leaky + ", PRETRAINED" * config.is_pretrained
     yield f"Data: {prepared.split_record['dataset']}; {len(split.genres)} genres; split {split.name}{marks}"
@@ -42,7 +51,7 @@ def _start(config: Config, run: RunDirectory, prepared: Prepared) -> str:
     if run.status is not None and run.read_metrics().get("fitted"):
         return "trained; continues with the test"
     if run.last.exists():
-        with suppress(UserError):  # Whoever loads it to train says what is wrong with it.
+        with suppress(UserError):  # A damaged checkpoint is reported when training loads it.
             return f"continues from epoch {load_checkpoint(run.last)['epoch'] + 1} of {config.trainer.max_epochs}"
         return "continues from its last checkpoint"
     epochs = config.trainer.max_epochs

@@ -1,4 +1,4 @@
-"""The tracks that a run, and the runs it started from, trained and validated on, as ``split.json`` keeps them."""
+"""Tracks that a run, and the runs it started from, trained and validated on, as recorded in ``split.json``."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
 
 Key = tuple[str, str]
-"""A dataset and the id of a track; the dataset is empty for GTZAN, whose ids are the same whatever reads it."""
+"""Dataset and id of a track; the dataset is empty for GTZAN tracks, which have the same ids in all datasets."""
 
 MOST_RUNS = 100
-"""So many runs are followed from one to the one that it started from."""
+"""Maximum number of runs that are followed back from each run to the run that it started from."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class RunTracks:
     """The tracks that one run trained and validated on."""
 
     run: str
-    """Name of its directory."""
+    """Name of the run directory."""
     dataset: str
-    """See `genreclf.datasets.base.Dataset.dataset`."""
+    """Identifier of the dataset, see `genreclf.datasets.base.Dataset.dataset`."""
     train: tuple[str, ...]
-    """Ids of the tracks it trained on, whole or in segments, sorted."""
+    """Sorted ids of the tracks that the run trained on, as a whole or in part."""
     val: tuple[str, ...]
-    """Ids of those it chose its epoch by."""
+    """Sorted ids of the validation tracks, by which the run chose its best epoch."""
     artists: Mapping[str, tuple[str, ...]]
-    """Artists by id as `genreclf.datasets.identity.credited` returns them, where any are known."""
+    """Artists of each track by its id, as returned by `genreclf.datasets.identity.credited`; only where known."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return a JSON-serializable dictionary, which `from_json` reads."""
         return {
             "run": self.run,
             "dataset": self.dataset,
@@ -47,7 +47,11 @@ class RunTracks:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what `to_json` returned; `AttributeError`, `KeyError` or `TypeError` if it is something else."""
+        """Return the tracks from a dictionary that `to_json` returned.
+
+        Raises:
+            AttributeError, KeyError, TypeError: The dictionary does not have the expected form.
+        """
         return cls(
             run=str(data["run"]),
             dataset=str(data["dataset"]),
@@ -57,31 +61,34 @@ class RunTracks:
         )
 
     def keys(self, ids: Collection[str]) -> set[Key]:
-        """Return keys that identify these tracks among those of all datasets."""
+        """Return keys that identify tracks of this dataset, given by their ids, among the tracks of all datasets."""
         return {track_key(self.dataset, id) for id in ids}
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """A run, the run whose weights it started from, and so on; empty if the weights were initialized at random."""
+    """A run, the run whose weights it started from, and so on back to the first training.
+
+    It is empty if the weights were initialized at random.
+    """
 
     path: str = ""
-    """Directory of the first, as the user gave it."""
+    """Path of the run directory of the latest run, as the user gave it."""
     runs: tuple[RunTracks, ...] = ()
-    """What each of them saw."""
+    """Tracks that each run has seen, from the latest run back to the earliest."""
     held_out: frozenset[Key] = frozenset()
-    """Test tracks of the first, if its own split keeps them apart from what it trained on."""
+    """Test tracks of the latest run; empty if any of them was also used for training or validation."""
     unknown: str | None = None
-    """A run further back that cannot be read."""
+    """Path of an earlier run that cannot be read; None if all can be read."""
 
     @property
     def name(self) -> str:
-        """How to name the runs in a sentence."""
+        """Phrase that names the runs in a sentence."""
         return self.path + (" or a run it started from" if len(self.runs) > 1 else "")
 
 
 def both(first: Lineage, second: Lineage) -> Lineage:
-    """Return what two runs and those that they started from have seen."""
+    """Return the joint lineage of two runs, with the tracks that either of them has seen."""
     if not first.runs:
         return second
     return Lineage(
@@ -93,13 +100,17 @@ def both(first: Lineage, second: Lineage) -> Lineage:
 
 
 def read_lineage(run: RunDirectory, config: Config) -> Lineage:
-    """Return what a run has seen, with the runs it started from.
+    """Return the tracks that a run, and the runs that it started from, have seen.
 
-    An earlier run whose ``split.json`` does not name its dataset read that of the configuration at hand if class and
-    seed of the two are the same.
+    If ``split.json`` of a run does not name the dataset, it is taken to be the dataset of `config`, provided that
+    both have the same class and seed.
+
+    Args:
+        run: Latest run.
+        config: Configuration of the run that is based on this run.
 
     Raises:
-        UserError: The run's ``split.json`` cannot be read.
+        UserError: ``split.json`` of the latest run cannot be read.
     """
     try:
         split, first, held_out = _read(run, config)
@@ -120,19 +131,33 @@ def read_lineage(run: RunDirectory, config: Config) -> Lineage:
 
 
 def earlier_runs(split: Mapping[str, Any]) -> list[RunTracks]:
-    """Return what the runs saw that a run started from, by its ``split.json``; raise `UserError` if it is damaged."""
+    """Return the tracks that the runs which a run started from have seen.
+
+    Args:
+        split: Content of ``split.json`` of the run.
+
+    Raises:
+        UserError: The content is not complete.
+    """
     with _complete():
         return [RunTracks.from_json(entry) for entry in split.get("started_from", ())]
 
 
 def artists_of(split: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the known artists of tracks by id, by a run's ``split.json``; raise `UserError` if it is damaged."""
+    """Return the known artists of each track by its id.
+
+    Args:
+        split: Content of ``split.json`` of a run.
+
+    Raises:
+        UserError: The content is not complete.
+    """
     with _complete():
         return _artists({"artists": split.get("artists") or {}})
 
 
 def is_computed_only(run: RunDirectory, config: Mapping[str, Any]) -> bool:
-    """Return whether all that a run, and the runs it started from as far as known, learned from is synthetic music."""
+    """Return whether a run, and all known runs that it started from, were trained on synthetic music only."""
     if str((config.get("data") or {}).get("_target_")).rpartition(".")[2] != "Synthetic":
         return False
     try:
@@ -143,7 +168,7 @@ def is_computed_only(run: RunDirectory, config: Mapping[str, Any]) -> bool:
 
 
 def split_json(split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Lineage) -> dict[str, Any]:
-    """Return what ``split.json`` holds: the split, the dataset, known artists, and what earlier runs saw."""
+    """Return the content of ``split.json``: the split, the dataset, known artists, and the tracks of earlier runs."""
     held = sorted({segment.track_id for segments in split.subsets.values() for segment in segments})
     artists = {id: list(names) for id in held if (names := credited(tracks[id].artist))}
     started_from = [run.to_json() for run in lineage.runs]
@@ -151,7 +176,7 @@ def split_json(split: Split, dataset: str, tracks: Mapping[str, Track], lineage:
 
 
 def _read(run: RunDirectory, config: Config) -> tuple[dict[str, Any], RunTracks, frozenset[Key]]:
-    """Return ``split.json`` of a run, its own tracks, and its test tracks if no other subset holds any of them."""
+    """Return ``split.json`` of a run, its own tracks, and its test tracks, none if another subset shares any."""
     split = run.read_json(run.split)
     subsets = Split.from_json(split).subsets
     ids = {subset: sorted({segment.track_id for segment in segments}) for subset, segments in subsets.items()}
@@ -181,5 +206,5 @@ def _complete() -> Iterator[None]:
 
 
 def track_key(dataset: str, id: str) -> Key:
-    """Return what tells a track apart from those of all datasets."""
+    """Return a key that identifies a track among the tracks of all datasets."""
     return ("", id) if gtzan_id(id) == id else (dataset, id)

@@ -1,4 +1,4 @@
-"""Check a user's own model and scheduler, and try a network, augmentations and a loss on two clips before training."""
+"""Check parts that users define themselves, and try networks, augmentations and losses on two clips before training."""
 
 import io
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ from genreclf.models import GenreClassifier
 from genreclf.run_directory import reason_of
 
 SCHEDULE = {entry.name for entry in fields(LRSchedulerConfig)}
-"""Keys of Lightning's configuration of a scheduler."""
+"""Keys of the dictionary with which Lightning configures a scheduler."""
 
 
 def check_arguments(config: Config) -> None:
-    """Raise a `UserError` if a model cannot be called with what its section and the run give it."""
+    """Raise a `UserError` if the model does not accept the arguments of the run, or needs others that are not set."""
     name, given = str(config.model["_target_"]).rpartition(".")[2], instantiate.GIVEN["model"]
     refused = [key for key in given if key != "encoder" and not instantiate.accepts("model", config.model, key)]
     if refused:
@@ -38,7 +38,15 @@ def check_arguments(config: Config) -> None:
 
 
 def check_schedule(name: str, schedule: object) -> None:
-    """Raise a `UserError` if what a scheduler of that name returns is not Lightning's configuration of one."""
+    """Check that a scheduler function returns a valid scheduler configuration of Lightning.
+
+    Args:
+        name: Class path of the function.
+        schedule: Return value of the function.
+
+    Raises:
+        UserError: The return value is not valid.
+    """
     part = f"scheduler: {name.rpartition('.')[2]}"
     wanted = "a dictionary with the scheduler and how often it steps, as Lightning's configure_optimizers does"
     if not isinstance(schedule, dict) or not isinstance(schedule.get("scheduler"), LRScheduler | ReduceLROnPlateau):
@@ -55,12 +63,17 @@ def check_schedule(name: str, schedule: object) -> None:
 
 
 def try_own_parts(model: GenreClassifier, data: ClipDataModule) -> None:
-    """Compute the first and the last training clip with what is not genreclf's own, and check what it returns.
+    """Try the network, augmentations and loss that users define themselves, and check what they return.
 
-    Lazy layers of PyTorch get their sizes by this. Weights, statistics and random numbers stay as they are.
+    Each is called with the first and the last training clip, or with logits for these two clips. This also gives lazy
+    PyTorch layers their sizes. Weights, statistics and the states of random number generators do not change.
+
+    Args:
+        model: Model of the run.
+        data: Data module of the run.
 
     Raises:
-        UserError: A part fails, or returns something else than a training needs.
+        UserError: A part fails, or does not return what a training needs.
     """
     augmentations = [] if model.augment is None else list(model.augment.steps)
     if model.fits_at_once or not any(map(_is_own, (model, model.loss, *augmentations))):
@@ -97,7 +110,7 @@ def _name(part: nn.Module) -> str:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put all modules into evaluation mode, in which batch normalization keeps its statistics, and back."""
+    """Switch all modules to evaluation mode, in which batch normalization keeps its statistics, and back on exit."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -109,7 +122,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _failing_named(part: str, given: Tensor) -> Iterator[None]:
-    """Turn whatever the code of a part raises into a sentence."""
+    """Turn any exception that the code of a part raises into a `UserError` that names the part."""
     try:
         yield
     except UserError:
@@ -120,7 +133,7 @@ def _failing_named(part: str, given: Tensor) -> Iterator[None]:
 
 
 def _check_hyperparameters(model: GenreClassifier) -> None:
-    """See that the arguments of a model, which a checkpoint keeps, can be loaded again."""
+    """Raise a `UserError` if an argument of a model could not be loaded from its checkpoint again."""
     for key, value in model.hparams.items():
         kept = io.BytesIO()
         try:
@@ -139,7 +152,7 @@ def _check_shape(part: str, returned: Any, wanted: str, shape: torch.Size) -> No
 
 
 def _check_batch(part: str, returned: Any, genres: int) -> None:
-    """See that an augmentation returns as many targets as clips, whose number and length it may change."""
+    """Raise a `UserError` unless an augmentation returns one target per clip; number and length of clips may change."""
     wanted = f"a tuple of clips and targets, of which the targets have the shape (batch, {genres})"
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise UserError(f"{part} returns {_shown(returned)}; it must return {wanted}.")

@@ -1,4 +1,4 @@
-"""Continue the training of another run for more epochs, in a directory of its own."""
+"""Continue the training of another run for more epochs, in a new run directory."""
 
 import shutil
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from genreclf.run_directory import RunDirectory, atomic_path
 from genreclf.splits.base import Split
 
 MAY_DIFFER = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks", "data.root")
-"""Keys in which a run and the longer one may differ, but for `_kept`."""
+"""Keys in which a run and its continuation may differ, except for the parts of them that ``_kept`` returns."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,26 @@ class Start:
     """The checkpoint from which a longer training continues."""
 
     path: Path
-    """Its file."""
+    """Path of the checkpoint file."""
     run: RunDirectory
-    """The run that wrote it."""
+    """Run that wrote the checkpoint."""
     epochs: int
-    """Epochs that it has been trained for."""
+    """Number of epochs that the checkpoint has been trained for."""
     spec: FeatureSpec
-    """The spectrograms that it knows."""
+    """Parameters of the spectrograms that the network was trained on."""
     genres: tuple[str, ...]
-    """Its classes, in the order of the logits."""
+    """Genres that the network knows, in the order of its logits."""
     warnings: tuple[str, ...]
-    """What a user should know."""
+    """Warnings for the user, such as a learning rate that jumps."""
 
     @classmethod
     def of(cls, config: Config) -> "Start | None":
-        """Return what `Config.ckpt_path` names, None if nothing; raise `UserError` if it cannot be prolonged."""
+        """Return the checkpoint that ``ckpt_path`` of a configuration names; None if ``ckpt_path`` is not set.
+
+        Raises:
+            UserError: Training cannot continue from this checkpoint, for example because it holds only weights, belongs
+                to another experiment, or leaves nothing to train.
+        """
         if config.ckpt_path is None:
             return None
         path = Path(config.ckpt_path)
@@ -71,7 +76,13 @@ class Start:
         return cls(path, run, epochs, spec, genres, warnings)
 
     def check_data(self, split: Split, spec: FeatureSpec) -> None:
-        """Raise a `UserError` if tracks or spectrograms are not the run's: its best score says nothing about others."""
+        """Check that the tracks and spectrograms are the ones that the run was trained on.
+
+        With others, the best score of the run could not be compared with those of further epochs.
+
+        Raises:
+            UserError: Tracks, genres or spectrograms differ.
+        """
         check_spectrograms(self.run.path, self.spec, spec)
         if split.hash != self.run.split_hash or split.genres != self.genres:
             raise UserError(
@@ -80,22 +91,23 @@ class Start:
             )
 
     def bring_to(self, run: RunDirectory) -> None:
-        """Copy what the run has reached into another directory, where training goes on as that of a killed run."""
+        """Copy history and checkpoints into another run directory, where training resumes as after an interruption."""
         run.write_history(self.run.read_history()[: self.epochs])
-        for source, target in ((self.run.best, run.best), (self.path, run.last)):  # The one to go on from at the end.
+        # The last checkpoint is copied at the end, as its presence marks the copy as complete.
+        for source, target in ((self.run.best, run.best), (self.path, run.last)):
             with atomic_path(target) as partial:
                 shutil.copyfile(source, partial)
 
 
 def _kept(settings: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what else of a configuration must stay: callbacks that choose weights, and a scheduler if there is one."""
+    """Return settings that must not change despite `MAY_DIFFER`: callbacks that choose weights, and any scheduler."""
     callbacks = settings.get("callbacks") or {}
     kept: dict[str, Any] = {"callbacks": {name: callbacks.get(name) or {} for name in ("checkpoint", "ema")}}
     return kept | ({"scheduler": settings.get("scheduler") or {}} if now["scheduler"].get("_target_") else {})
 
 
 def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:
-    """Return how many epochs a checkpoint has been trained for."""
+    """Return how many epochs a checkpoint was trained for; raise `UserError` if training cannot continue from it."""
     try:
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         started, processed = int(progress["ready"]), int(progress["processed"])
@@ -112,7 +124,7 @@ def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:
 
 
 def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mapping[str, Any]) -> None:
-    """See that the training has something left to do."""
+    """Raise a `UserError` if there is nothing left to train, or early stopping would end the training at once."""
     limits = {"max_epochs": (config.trainer.max_epochs, epochs)}
     if (steps := int(config.trainer.others.get("max_steps", -1))) >= 0:
         limits["max_steps"] = steps, int(checkpoint["global_step"])
@@ -133,7 +145,7 @@ def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mappi
 
 
 def _schedule_warnings(config: Config, before: Mapping[str, Any]) -> list[str]:
-    """Say what becomes of the learning rate."""
+    """Return warnings about how the learning rate continues."""
     if config.scheduler.get("_target_") is None:
         changed = (before.get("scheduler") or {}).get("_target_") is not None
         return ["scheduler=constant keeps the learning rate that the checkpoint ended with."] if changed else []

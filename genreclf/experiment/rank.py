@@ -1,4 +1,4 @@
-"""One rank: ``python -m genreclf.experiment.rank TASK RUN_DIR PARENT``, started by `genreclf.distributed.launch`."""
+"""Process of a rank, ``python -m genreclf.experiment.rank TASK RUN_DIR PARENT``; see `genreclf.distributed.launch`."""
 
 import gc
 import os
@@ -11,8 +11,8 @@ from genreclf.escaping import say
 from genreclf.run_directory import RunDirectory
 
 SURVIVED_S = 1.0
-"""How long a rank that fails waits before it prints why: if another has died, this one is ended meanwhile, and it would
-only say that it has lost the connection."""
+"""Seconds that a failing rank waits before it prints its error. If another rank has died, this rank is ended in the
+meantime; its error would only say that the connection was lost."""
 
 
 def main() -> None:
@@ -22,14 +22,14 @@ def main() -> None:
     exit_with_parent(parent_pid)
     run = RunDirectory(run_dir)
     try:
-        gc.disable()  # Nothing imported is freed, and looking for it takes a sixth of the time.
+        gc.disable()  # Imports leave no garbage, and looking for it would take a sixth of the time.
         from genreclf.experiment.run import take_part
 
         gc.enable()
         take_part(task, run_dir)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
-    except TrainingDiverged as error:  # On every rank; the process that started them says so once.
+    except TrainingDiverged as error:  # Raised on every rank; the process that started the ranks reports it once.
         run.record_failure(error, unless_known=True)
         raise SystemExit(DIVERGED) from None
     except UserError as error:
@@ -40,7 +40,7 @@ def main() -> None:
             raise
         raise SystemExit(error.exit_code) from None
     except Exception as error:
-        if os.getppid() == parent_pid:  # Else the run was killed, and another rank ended before this one.
+        if os.getppid() == parent_pid:  # Otherwise the run was killed, and another rank ended first.
             run.record_failure(error, unless_known=True)
         time.sleep(SURVIVED_S)
         raise

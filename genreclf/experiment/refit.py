@@ -1,4 +1,4 @@
-"""Train what a finished run has chosen once more, on its training and validation tracks together."""
+"""Train a finished run again with the settings that it chose, on its training and validation tracks together."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,11 +12,15 @@ from genreclf.splits.base import Split
 from genreclf.training.artifacts import local_run
 
 MAY_DIFFER = ("refit", "ckpt_path", "trainer", "callbacks.early_stopping", "data.root")
-"""Keys in which a run and its refit differ without a word."""
+"""Keys in which a refit may differ from its run without being reported as a difference."""
 
 
 def chosen_epochs(run: RunDirectory) -> int | None:
-    """Return how many epochs a run chose, None if it was fitted at once; raise `UserError` if it could not choose."""
+    """Return the number of epochs that a run chose by its validation tracks, None if its model was fitted at once.
+
+    Raises:
+        UserError: The run is not finished, is an ensemble or an evaluation, or had no validation tracks.
+    """
     metrics = run.read_metrics()
     if metrics.get("status") != "finished":
         raise UserError(f"{run.path} is not finished, so it has chosen no epoch; let it end first.")
@@ -31,18 +35,22 @@ def chosen_epochs(run: RunDirectory) -> int | None:
 
 @dataclass(frozen=True)
 class Refit:
-    """The run that chose the settings of a refit, and the number of epochs that it chose."""
+    """A refit: the run that chose its settings, and the number of epochs that this run chose."""
 
     run: RunDirectory
-    """That run."""
+    """Run that chose the settings."""
     epochs: int | None
-    """See `chosen_epochs`."""
+    """Number of epochs that the run chose, see `chosen_epochs`."""
     differs: str
-    """Settings that are other than the run's, in words."""
+    """Description of the settings that differ from those of the run; empty if there are none."""
 
     @classmethod
     def of(cls, config: Config) -> "Refit | None":
-        """Return what `Config.refit` names, None if nothing; raise `UserError` if it chose nothing, or other epochs."""
+        """Return the refit of the run that ``refit`` of a configuration names; None if ``refit`` is not set.
+
+        Raises:
+            UserError: The run chose no epoch, or its split or number of epochs differs from the configuration.
+        """
         if config.refit is None:
             return None
         run = local_run(config.refit)
@@ -59,7 +67,7 @@ class Refit:
         return cls(run, epochs, difference(before, here, there=f"in {run.path.resolve().name}", ignore=MAY_DIFFER))
 
     def check_split(self, split: Split) -> None:
-        """Raise a `UserError` unless the tracks are those the run chose by, so that it has seen none of the test's."""
+        """Raise a `UserError` if the tracks differ from those of the run, which then may have seen test tracks."""
         if split.hash != self.run.split_hash:
             raise UserError(
                 f"refit={self.run.path} was trained on other tracks, as those of data have changed since; restore "
@@ -68,10 +76,10 @@ class Refit:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``metrics.json`` says of it."""
+        """Entry of ``metrics.json`` that describes the refit."""
         return {"run": self.run.path.resolve().name, "epochs": self.epochs, "differs": self.differs}
 
 
 def with_validation(split: Split) -> Split:
-    """Return a split whose validation tracks train."""
+    """Return the split with its validation tracks moved to the training tracks."""
     return replace(split, train=tuple(sorted(split.train + split.val)), val=())

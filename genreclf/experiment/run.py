@@ -1,7 +1,7 @@
 """Carry out a run: prepare, write the configuration, fit, test, report.
 
-A run is a generator of the type `RunSteps`, which yields before each step: `finish` takes all steps of a run, and
-`genreclf.experiment.together` takes those of several runs in turn.
+A run is a generator of the type `RunSteps`, which yields before each step: `finish` goes through all steps of one run,
+and `genreclf.experiment.together` through the steps of several runs.
 """
 
 import sys
@@ -37,10 +37,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run."""
+    """Result of a finished run."""
 
     run: RunDirectory
+    """Files of the run."""
     metrics: dict[str, Any]
+    """Content of ``metrics.json``."""
 
     def __repr__(self) -> str:
         leaky = ["LEAKY"] * bool(get_metric(self.metrics, "split.leaky"))
@@ -49,17 +51,17 @@ class RunResult:
 
     @property
     def path(self) -> Path:
-        """The run directory."""
+        """Path of the run directory."""
         return self.run.path
 
     @property
     def accuracy(self) -> float:
-        """The accuracy on test tracks."""
+        """Accuracy on the test tracks."""
         return float(self.metrics["test"]["track"]["accuracy"])
 
     @property
     def objective(self) -> float:
-        """What a sweeper maximizes, the accuracy on validation tracks; nan where there are none."""
+        """Accuracy on the validation tracks, which sweepers maximize; NaN if there are no validation tracks."""
         if "objective" not in self.metrics:
             raise UserError(f"{self.run.metrics} is damaged: it has no objective.")
         objective = self.metrics["objective"]
@@ -67,14 +69,14 @@ class RunResult:
 
 
 RunSteps = Generator[str, None, RunResult]
-"""A run as a generator: it yields the name of each step before taking it, and returns the result.
+"""A run as a generator, which yields the name of each step before carrying it out, and returns the result.
 
-It yields ``fit`` before it fits, unless that is done, ``test`` before it tests, and ``report`` before it reports.
+The steps are ``fit`` (skipped if the model is already trained), ``test`` and ``report``.
 """
 
 
 def finish(steps: Generator[str, None, Result]) -> Result:
-    """Go through all steps, or through those that are left, and return the result."""
+    """Carry out all remaining steps of a generator such as `RunSteps`, and return its result."""
     while True:
         try:
             next(steps)
@@ -84,12 +86,22 @@ def finish(steps: Generator[str, None, Result]) -> Result:
 
 
 def run(config: Config) -> RunResult:
-    """Train, test and report; resume a killed run; leave a finished one alone; `UserError` for what users can fix."""
+    """Train and test a model and write the report, in the run directory of the configuration.
+
+    An interrupted run is resumed, and a finished run is left as it is.
+
+    Raises:
+        UserError: Something fails that the user can correct; the message says how.
+    """
     return _with_all_ranks(config, lambda config, ranks: finish(steps(config, ranks)))
 
 
 def finished(config: Config) -> RunResult | None:
-    """Return what the directory holds if its run is finished, else None; raise `UserError` for another experiment."""
+    """Return the result in the run directory of a configuration; None if its run is not finished.
+
+    Raises:
+        UserError: The run directory holds another experiment.
+    """
     run = RunDirectory(config.run_dir)
     if run.status is None or (run.status == "failed" and not run.config.exists()):
         return None
@@ -102,18 +114,28 @@ def finished(config: Config) -> RunResult | None:
 
 
 def carry_out(task: str, config: Config) -> RunResult:
-    """Do one of `TASKS` on as many ranks as the configuration wants, in its run directory; show the result."""
+    """Carry out a task in the run directory of the configuration, on all its ranks, and print the result.
+
+    Args:
+        task: Name of the task, a key of `genreclf.experiment.tasks.TASKS`.
+        config: Configuration of the run.
+    """
     return _with_all_ranks(config, lambda config, ranks: finish(_carry_out(task, config, ranks)))
 
 
 def take_part(task: str, run_dir: str) -> None:
-    """Do this rank's share of a task that the first process of the run has prepared."""
+    """Carry out this rank's share of a task that the first process of the run has prepared.
+
+    Args:
+        task: Name of the task, a key of `genreclf.experiment.tasks.TASKS`.
+        run_dir: Run directory.
+    """
     config = Config.from_plain({**RunDirectory(run_dir).read_config(), "run_dir": run_dir})
     finish(compute(task, config, TASKS[task].prepare(config, ALONE.load), ALONE))
 
 
 def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None], RunResult]) -> RunResult:
-    """Call `lead` to do the run; of ranks started from outside, only on the first, and the others take part."""
+    """Call `lead` to carry out the run; of ranks started by torchrun or srun, the first calls it, the others join."""
     started = external_ranks()
     devices = device_count(config)
     if started == 1:
@@ -131,7 +153,7 @@ def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None
         if ranks.rank == 0:
             try:
                 result = lead(config, ranks)
-            except Exception:  # Whatever it was, the others wait for a word; it is raised again.
+            except Exception:  # The other ranks wait for a message; the error is raised again.
                 if not ranks.sent:
                     ranks.broadcast(None)
                 raise
@@ -139,17 +161,17 @@ def _with_all_ranks(config: Config, lead: Callable[[Config, ExternalRanks | None
             return result
         while not isinstance(word := ranks.receive(), RunResult):
             if word is None:
-                raise UserError("")  # The first rank says why.
+                raise UserError("")  # The first rank prints the reason.
             try:
                 take_part(*word)
-            except Exception as error:  # It is raised again.
+            except Exception as error:  # The error is raised again.
                 RunDirectory(word[1]).record_failure(error, unless_known=True)
                 raise
         return word
 
 
 def _compare(configs: Sequence[Config], rank: int) -> None:
-    """Stop every rank, with a sentence from the first, if not all were started for the same experiment."""
+    """Raise a `UserError` on every rank, with a message on the first, if the ranks have different experiments."""
     for number, other in enumerate(configs):
         if differing := difference(configs[0].plain, other.plain, "at rank 0", f"at rank {number}"):
             sentence = f"The ranks were started for different experiments ({differing}); give all of them one command."
@@ -157,7 +179,13 @@ def _compare(configs: Sequence[Config], rank: int) -> None:
 
 
 def steps(config: Config, ranks: ExternalRanks | None = None, sharing: Sharing = ALONE) -> RunSteps:
-    """Return the steps of `run`, on ranks that were started outside if there are several."""
+    """Go through the steps of `run`.
+
+    Args:
+        config: Configuration of the run.
+        ranks: Ranks started by torchrun or srun; None if this process was started alone.
+        sharing: How the run shares data and the device with other runs in this process.
+    """
     return finished(config) or (yield from _carry_out("train", config, ranks, sharing))
 
 
@@ -177,7 +205,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
         say(f"Note: {notice}", sys.stdout)
     run.make()
     with run.held(), sentence_when_full(run.path):
-        if task == "train" and (done := finished(config)):  # By another process, while this one waited for it.
+        if task == "train" and (done := finished(config)):  # Another process finished it while this one waited.
             return done
         if task == "train" and prepared.start is not None and not run.last.exists():
             prepared.start.bring_to(run)
@@ -202,10 +230,10 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
         except (KeyboardInterrupt, Terminated) as end:
             _record_interruption(run)
             raise type(end)(f"Run the same command with run_dir={run.path} to continue.") from None
-        except GeneratorExit:  # Of a run beside others that are interrupted.
+        except GeneratorExit:  # Another run in this process was interrupted.
             _record_interruption(run)
             raise
-        except Exception as error:  # Whatever it was, it is raised again; a killed run stays "running".
+        except Exception as error:  # The error is raised again; a killed run stays "running".
             if ranks is not None and not isinstance(error, TrainingDiverged) and (reason := run.reason):
                 lost = RankDied(f"Another rank of {run.path} failed ({reason}); run the same command to continue.")
                 run.record_failure(lost)
@@ -225,13 +253,13 @@ def _record_interruption(run: RunDirectory) -> None:
 
 
 def choose_device(config: Config) -> None:
-    """Let this thread compute on the first of the GPUs that the configuration names, if it names some."""
+    """Make this thread compute on the first GPU that ``trainer.devices`` lists, if it is a list."""
     if isinstance(config.trainer.devices, list):
         torch.cuda.set_device(config.trainer.devices[0])
 
 
 def _show(run: RunDirectory, metrics: dict[str, Any]) -> None:
-    """Print the summary, and where the report lies last."""
+    """Print the summary, and the path of the report at the end."""
     from rich.console import Console
 
     Console().print(summary_table(metrics))
