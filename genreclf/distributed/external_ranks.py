@@ -40,9 +40,6 @@ class ExternalRanks:
     Args:
         accelerator: Accelerator of the ranks: ``cpu``, ``gpu`` or ``mps``.
         gpu_backend: Communication backend for tensors on GPUs; NCCL does not allow several ranks on one GPU.
-
-    Raises:
-        UserError: Slurm divided the ranks unevenly among the machines.
     """
 
     def __init__(self, accelerator: str, gpu_backend: str = "nccl") -> None:

@@ -194,7 +194,7 @@ def _own_provenance(config: Config) -> dict[str, Any]:
 
 
 def _without_validation(config: Config, split: Split) -> str:
-    """Return a warning that says which epoch is tested without validation tracks."""
+    """Return a warning about testing without validation tracks; `UserError` if a callback needs such tracks."""
     for name, node in config.callbacks.items():
         if str(node.get("monitor")).startswith("val/") and not is_best_checkpoint(name, node):
             raise UserError(

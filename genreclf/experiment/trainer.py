@@ -46,7 +46,7 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     Arguments used only in training are taken from the configuration if `fits` is true; `arguments` override all others.
 
     Raises:
-        UserError: Lightning refuses an argument.
+        UserError: Lightning refuses an argument, or the devices do not exist or do not match the ranks.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     noise = "LeafSpec|sync_dist|does not have many workers|`srun` command|exists and is not empty|across ranks is zero"
