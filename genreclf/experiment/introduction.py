@@ -15,7 +15,7 @@ from genreclf.splits.base import SUBSET_NAMES, Segment
 def introduce(task: str, config: Config, run: RunDirectory, prepared: Prepared) -> Iterator[str]:
     """Yield the lines that a run prints at its start.
 
-    They must be made before the run writes into its directory, which shows from where it resumes.
+    They must be made before the run writes its configuration and metrics, which show from where it resumes.
 
     Args:
         task: Name of the task, a key of `genreclf.experiment.tasks.TASKS`; only ``train`` shows training tracks.

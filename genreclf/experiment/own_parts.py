@@ -73,7 +73,7 @@ def try_own_parts(model: GenreClassifier, data: ClipDataModule) -> None:
         data: Data module of the run.
 
     Raises:
-        UserError: A part fails, or does not return what a training needs.
+        UserError: A part fails, or does not return what training needs.
     """
     augmentations = [] if model.augment is None else list(model.augment.steps)
     if model.fits_at_once or not any(map(_is_own, (model, model.loss, *augmentations))):

@@ -100,7 +100,7 @@ class Start:
 
 
 def _kept(settings: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings that must not change despite `MAY_DIFFER`: callbacks that choose weights, and any scheduler."""
+    """Return settings that must not change despite `MAY_DIFFER`: checkpoint, EMA, and any scheduler that is set now."""
     callbacks = settings.get("callbacks") or {}
     kept: dict[str, Any] = {"callbacks": {name: callbacks.get(name) or {} for name in ("checkpoint", "ema")}}
     return kept | ({"scheduler": settings.get("scheduler") or {}} if now["scheduler"].get("_target_") else {})
