@@ -164,5 +164,13 @@ def _layers_of(encoder: DictConfig) -> str:
     return ",".join([*made.layers, "all"])
 
 
+def _all_folds(count: int) -> str:
+    """Return the values of a sweep over `count` folds, separated by commas; the first job refuses an invalid count."""
+    from genreclf.splits.rules import MOST_FOLDS
+
+    return ",".join(map(str, range(max(1, min(count, MOST_FOLDS)))))
+
+
+OmegaConf.register_new_resolver("all_folds", _all_folds, replace=True)
 OmegaConf.register_new_resolver("gpus_of_job", gpus_of_job, replace=True)
 OmegaConf.register_new_resolver("layers_of", _layers_of, replace=True)

@@ -36,7 +36,9 @@ def fit(
         shared: Callback with which several trainings share one device; None if the device is not shared.
 
     Raises:
-        UserError: Lightning refuses the training, the checkpoint does not fit, or no training step was done.
+        UserError: Lightning refuses the training, a file of the training cannot be read or written at its start, the
+            checkpoint does not fit, a batch is too small for batch normalization, the device fails or runs out of
+            memory, or no training step was done.
     """
     data = prepared.data
     settings = config.trainer
@@ -91,7 +93,10 @@ def fit(
 
 @contextmanager
 def _named_if_unfit(resume: Path | None, history: History) -> Iterator[None]:
-    """Turn errors before or at the start of training into a `UserError` that explains them.
+    """Turn errors of a training that the user can mend into a `UserError` that explains them.
+
+    Errors of files and of the checkpoint are converted only until the training has started. What Lightning refuses, a
+    missing package, a batch that is too small and a monitored metric that is missing are converted at any time.
 
     Args:
         resume: Checkpoint from which training continues, if any; the message names it if it does not fit.

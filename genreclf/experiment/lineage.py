@@ -88,7 +88,7 @@ class Lineage:
 
 
 def both(first: Lineage, second: Lineage) -> Lineage:
-    """Return the joint lineage of two runs, with the tracks that either of them has seen."""
+    """Return the joint lineage of two runs: tracks that either of them has seen, and test tracks of both of them."""
     if not first.runs:
         return second
     return Lineage(

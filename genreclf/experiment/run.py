@@ -61,7 +61,11 @@ class RunResult:
 
     @property
     def objective(self) -> float:
-        """Accuracy on the validation tracks, which sweepers maximize; NaN if there are no validation tracks."""
+        """Accuracy on the validation tracks, which sweepers maximize; NaN if there are no validation tracks.
+
+        Raises:
+            UserError: The metrics of the run are damaged.
+        """
         if "objective" not in self.metrics:
             raise UserError(f"{self.run.metrics} is damaged: it has no objective.")
         objective = self.metrics["objective"]

@@ -135,7 +135,7 @@ def test_the_highest_mel_is_that_of_all_mels() -> None:
         (["encoder.license=null"], "license is missing"),
         (["encoder.overlap=some"], "overlap=some is not one of none, unknown, and known (n)"),
         (["encoder.sha256=" + "0" * 64], "but encoder.sha256 is 0000"),
-        (["encoder.weights=nowhere.whl"], "encoder.weights=nowhere.whl is not a file"),
+        (["encoder.weights=nowhere.whl"], "encoder.weights=nowhere.whl is not there"),
         (["encoder.weights=null"], "python -m pip download --no-deps musicnn==0.1.0"),
         (["model=cnn"], "CNN does not use encoder"),
         (["encoder=none"], "choose one with encoder=NAME"),

@@ -9,6 +9,7 @@ from helpers import ROOT, Cli
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from genreclf.cli import train  # noqa: F401, for its resolvers.
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.sweep.start import GRIDS
 
@@ -27,6 +28,8 @@ def jobs(*overrides: str) -> list[list[str]]:
 def test_folds_are_all_folds_of_the_artists() -> None:
     assert jobs("sweep=folds") == [[f"split.fold={fold}", "sweep=folds"] for fold in range(5)]
     assert len(jobs("sweep=folds", "seed=0,1,2")) == 15
+    assert len(jobs("sweep=folds", "split.folds=3")) == 3
+    assert len(jobs("sweep=folds", "split.folds=0")) == 1
     with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         split = hydra.compose("train", ["sweep=folds"]).split
     assert (split._target_, split.folds) == ("genreclf.splits.rules.ArtistFolds", 5)
@@ -36,6 +39,8 @@ def test_inner_folds_are_those_of_any_split() -> None:
     inner = jobs("sweep=artist_cv", "split=track", "model.dropout=0.1,0.5")
     assert [job[0] for job in inner[::2]] == [f"split.inner_fold={fold}" for fold in range(5)]
     assert len(jobs("sweep=nested", "model.dropout=0.1,0.5")) == 50
+    assert len(jobs("sweep=nested", "split.folds=4", "split.inner_folds=3")) == 12
+    assert len(jobs("sweep=artist_cv", "split.inner_folds=3")) == 3
     with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
         composed = hydra.compose("train", ["sweep=nested"], return_hydra_config=True)
     assert composed.split._target_ == "genreclf.splits.rules.ArtistFolds"

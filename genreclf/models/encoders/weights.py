@@ -69,5 +69,5 @@ def file_of(path: str | Path) -> Path:
         UserError: There is no such file or folder.
     """
     if not ((found := Path(path).expanduser()).is_file() or found.is_dir()):
-        raise UserError(f"encoder.weights={path} is not a file; set it to the weights file.")
+        raise UserError(f"encoder.weights={path} is not there; set it to the weights file or folder.")
     return found
