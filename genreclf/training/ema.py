@@ -1,6 +1,7 @@
 """Exponential moving average of the weights, computed in a few operations per training step."""
 
 from itertools import chain
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -24,18 +25,23 @@ class ExponentialAverage(AveragedModel):
     def __init__(self, model: nn.Module, decay: float) -> None:
         super().__init__(model, use_buffers=True)
         self.decay = decay
+        self._is_first = False  # `follow` finds out.
 
     def follow(self, model: LightningModule) -> None:
         """Move to the device of `model`, and average its weights from now on; call this after loading a checkpoint."""
         # With the memory layout of the network; otherwise the operations would process one tensor at a time.
         self.to(model.device).to(memory_format=torch.channels_last)
         self._is_first = int(self.n_averaged) == 0
-        averages, values = _tensors(self.module), _tensors(model)
-        self._all = averages, values
+        self._all = _tensors(self.module), _tensors(model)
         self._floating = tuple([tensor for tensor in side if tensor.is_floating_point()] for side in self._all)
         self._counts = tuple([tensor for tensor in side if not tensor.is_floating_point()] for side in self._all)
-        if self._is_first:  # The scaling, for example, was fitted after the copy was made.
-            torch._foreach_copy_(averages, values)
+        self.catch_up()  # The scaling, for example, was fitted after the copy was made.
+
+    @torch.no_grad()
+    def catch_up(self) -> None:
+        """Copy the weights of the model given to `follow` unless the average has been updated."""
+        if self._is_first:
+            torch._foreach_copy_(*self._all)
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
@@ -64,6 +70,8 @@ class ExponentialAverage(AveragedModel):
 class EMA(EMAWeightAveraging):
     """Average the weights over the training steps; the averaged weights are validated, saved and tested.
 
+    Until the first update of the average, the weights themselves are validated, saved and tested.
+
     Args:
         decay: Share of the previous average that an update keeps.
         update_every_n_steps: Number of training steps from one update to the next.
@@ -83,6 +91,8 @@ class EMA(EMAWeightAveraging):
     ) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay={decay} must be at least 0 and below 1")
+        if update_every_n_steps < 1:
+            raise ValueError(f"update_every_n_steps={update_every_n_steps} must be at least 1")
         super().__init__(
             decay=decay,
             update_every_n_steps=update_every_n_steps,
@@ -101,15 +111,30 @@ class EMA(EMAWeightAveraging):
         """Exchange average and model for a validation in a few operations; Lightning takes three for each tensor."""
         trainer = pl_module.trainer
         if trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking:  # `follow` was called.
-            assert isinstance(self._average_model, ExponentialAverage)
-            self._average_model.swap()
+            self._average.catch_up()
+            self._average.swap()
         else:
             super()._swap_models(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Average the weights of the model from now on; it has been moved to its device."""
+        self._average.follow(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the model the averaged weights."""
+        self._average.catch_up()
+        super().on_train_end(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Save the averaged weights as those of the model, and the weights themselves beside them."""
+        if self._average_model is not None:
+            self._average.catch_up()
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    @property
+    def _average(self) -> ExponentialAverage:
         assert isinstance(self._average_model, ExponentialAverage)
-        self._average_model.follow(pl_module)
+        return self._average_model
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

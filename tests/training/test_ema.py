@@ -1,12 +1,14 @@
 import copy
+from pathlib import Path
 
+import pytest
 import torch
-from helpers import Cli
+from helpers import Cli, history_without_times
 from lightning.pytorch import LightningModule
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
-from genreclf.training.ema import ExponentialAverage
+from genreclf.training.ema import EMA, ExponentialAverage
 
 DECAY = 0.9
 
@@ -74,3 +76,20 @@ def test_swaps_all_weights_and_buffers() -> None:
 def test_a_validation_before_the_training_swaps_too(tiny: list[str], cli: Cli) -> None:
     outcome = cli(*tiny, "regularization=ema", "trainer.num_sanity_val_steps=1")
     assert outcome.code == 0, outcome.err
+
+
+def test_until_the_first_update_the_weights_themselves_are_validated_saved_and_tested(
+    tiny: list[str], cli: Cli, tmp_path: Path
+) -> None:
+    settings = [*tiny, "optimizer.lr=0.05", "trainer.max_epochs=2"]
+    late = ["callbacks=[default,ema]", "+callbacks.ema.update_starting_at_step=1000"]
+    for name, more in (("plain", []), ("late", late)):
+        outcome = cli(*settings, *more, f"run_dir={name}")
+        assert outcome.code == 0, outcome.err
+    assert history_without_times(tmp_path / "late") == history_without_times(tmp_path / "plain")
+    assert Path("late/predictions.csv").read_text() == Path("plain/predictions.csv").read_text()
+
+
+def test_updates_at_no_step_are_refused() -> None:
+    with pytest.raises(ValueError, match="update_every_n_steps=0 must be at least 1"):
+        EMA(update_every_n_steps=0)
