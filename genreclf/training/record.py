@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ class Step(NamedTuple):
     rates: list[Any]
     """Learning rate of each parameter group."""
     figures: list[Tensor]
-    """Loss of the step, and the norm of its gradient if it is kept."""
+    """Mean loss over the batches of the step, and the norm of its gradient if it is kept."""
 
 
 class StepRecord(Callback):
@@ -52,7 +53,7 @@ class StepRecord(Callback):
         self._every = 1
         self._kept: list[Step] = []
         self._rates: list[Any] = []
-        self._last = -1
+        self._losses: list[Tensor] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Ask the model to keep the norm of its gradient, if the norm is logged."""
@@ -62,25 +63,32 @@ class StepRecord(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Determine which training steps are logged."""
         self._every = self.every_n_steps or int(getattr(trainer, "log_every_n_steps", 0)) or 1
-        self._kept, self._last = [], -1
+        self._kept = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the learning rates of the first step of the epoch."""
-        self._rates = _rates(trainer)
+        self._rates, self._losses = _rates(trainer), []
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss of a step to be logged, with its learning rates: the scheduler is at the next step by now."""
-        number = trainer.fit_loop.epoch_loop._batches_that_stepped
-        if number % self._every == 0 and number != self._last and trainer.loggers:
-            self._last = number
+        """Keep the mean loss over the batches of a step to be logged, with its learning rates.
+
+        They were noted before: the scheduler is at the next step by now.
+        """
+        epoch_loop = trainer.fit_loop.epoch_loop
+        number = epoch_loop._batches_that_stepped
+        if number % self._every == 0 and trainer.loggers:
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
             if isinstance(loss, Tensor):
-                figures = [loss.detach() * trainer.accumulate_grad_batches]
+                self._losses.append(loss.detach())
+            if self._losses and not epoch_loop._should_accumulate():
+                # Lightning has divided each by the full number of batches of a step.
+                figures = [reduce(torch.add, self._losses) * (trainer.accumulate_grad_batches / len(self._losses))]
                 if self.gradient_norm and isinstance(pl_module, StepModule) and pl_module.gradient_norm is not None:
                     figures.append(pl_module.gradient_norm.clone())  # The next recorded step overwrites it.
                 self._kept.append(Step(number, trainer.current_epoch, self._rates, figures))
+                self._losses = []
             if len(self._kept) >= READ_TOGETHER:
                 self._log_steps(trainer)
         if (number + 1) % self._every == 0:

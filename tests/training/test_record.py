@@ -1,11 +1,13 @@
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import Cli
 
 from genreclf.run_directory import RunDirectory
 from genreclf.training.record import StepRecord
+from genreclf.training.steps import StepModule
 
 
 def rows_with(path: Path, column: str) -> list[dict[str, float]]:
@@ -36,6 +38,29 @@ def test_loggers_are_told_of_steps_and_epochs(cli: Cli, tiny: list[str], tmp_pat
     epochs = rows_with(record, "epoch_s")
     assert [(row["step"], row["epoch"]) for row in epochs] == [(1, 0), (3, 1)]
     assert [row["clips_per_s"] for row in epochs] == [row["clips_per_s"] for row in history]
+
+
+def test_a_step_of_several_batches_is_recorded_when_it_is_complete(
+    cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms: list[float] = []
+    clip = StepModule.configure_gradient_clipping
+
+    def note_norm(model: StepModule, *arguments: Any, **settings: Any) -> None:
+        clip(model, *arguments, **settings)
+        assert model.gradient_norm is not None
+        norms.append(float(model.gradient_norm))
+
+    monkeypatch.setattr(StepModule, "configure_gradient_clipping", note_norm)
+    words = ["callbacks.record.every_n_steps=1", "callbacks.record.gradient_norm=true", "logger=csv"]
+    # Two batches an epoch, so that the last step takes fewer batches than it may.
+    outcome = cli(*tiny, *words, "trainer.accumulate_grad_batches=3", "trainer.max_epochs=2", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    steps = rows_with(Path("run/csv/metrics.csv"), "train/loss_step")
+    assert [step["step"] for step in steps] == [0, 1]
+    assert [step["train/gradient_norm"] for step in steps] == pytest.approx(norms)
+    losses = [row["train/loss"] for row in RunDirectory("run").read_history()]
+    assert [step["train/loss_step"] for step in steps] == pytest.approx(losses, rel=1e-5)
 
 
 def test_a_record_of_no_step_is_refused() -> None:
