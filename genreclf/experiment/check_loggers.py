@@ -56,7 +56,8 @@ def check_loggers(config: Config) -> None:
             raise UserError(f"{group}: {kind.__name__} is abstract: a logger must define {methods}.")
         if lacking := instantiate.lacking(group, node, ("save_dir", *LOGGERS_ARE_GIVEN)):
             raise UserError(f"{group}: {kind.__name__} needs {' and '.join(lacking)}; set {group}.{lacking[0]}.")
-        if kind is CSVLogger and (steps := node.get("flush_logs_every_n_steps", 1)) < 1:
+        is_csv = isinstance(kind, type) and issubclass(kind, CSVLogger)
+        if is_csv and (steps := node.get("flush_logs_every_n_steps", 1)) < 1:
             raise UserError(f"{group}.flush_logs_every_n_steps={steps} must be at least 1.")
         if kind is PatientWandbLogger:
             KeptModel(node.get("log_model", "none"), node.get("model_days"), node.get("registry"))

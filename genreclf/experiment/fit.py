@@ -19,6 +19,7 @@ from genreclf.experiment.trainer import trainer_of
 from genreclf.run_directory import RunDirectory, reason_of
 from genreclf.training.best_epoch import RunCheckpoint
 from genreclf.training.callbacks import EpochSeed, History, LogEpoch, RankGuard, StopWhenDiverged
+from genreclf.training.csv_log import CSVContinuation
 from genreclf.training.shared_device import SharedDevice
 from genreclf.training.tracking import Tracking
 
@@ -57,6 +58,7 @@ def fit(
             EpochSeed(config.seed),
             StopWhenDiverged(),
             history,
+            CSVContinuation(),
             *chosen,
             RunCheckpoint(filename="last", save_on_train_epoch_end=True),
         ],
