@@ -82,7 +82,7 @@ class Distillation(nn.Module):
             target: True target and soft target side by side, shape ``(batch, 2 * genre)``.
         """
         true, soft = torch.split(target, logits.shape[1], 1)
-        log_given = (logits.float() / self.temperature).log_softmax(1)
+        log_given = (logits.to(_at_least_float32(logits)) / self.temperature).log_softmax(1)
         from_teacher = functional.kl_div(log_given, soft, reduction="batchmean") * self.temperature**2
         loss: Tensor = (1 - self.weight) * self.truth(logits, true) + self.weight * from_teacher
         return loss
@@ -104,7 +104,11 @@ class BCESoftmax(nn.Module):
         smooth = target * (1 - self.label_smoothing) + self.label_smoothing / target.shape[1]
         # Autocast forbids this loss in half precision.
         with torch.autocast(logits.device.type, enabled=False):
-            return functional.binary_cross_entropy(logits.float().softmax(1), smooth)
+            return functional.binary_cross_entropy(logits.to(_at_least_float32(logits)).softmax(1), smooth)
+
+
+def _at_least_float32(values: Tensor) -> torch.dtype:
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def _share(label_smoothing: float) -> float:

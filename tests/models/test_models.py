@@ -169,6 +169,9 @@ def test_losses() -> None:
     torch.testing.assert_close(balanced.weight, torch.tensor([2.0, 2 / 3, 1.0]))
     published = torch.nn.functional.binary_cross_entropy(logits.softmax(1), target)
     torch.testing.assert_close(BCESoftmax()(logits, target), published)
+    assert BCESoftmax()(logits.bfloat16(), target).dtype == torch.float32
+    doubles = torch.nn.functional.binary_cross_entropy(logits.double().softmax(1), target.double())
+    torch.testing.assert_close(BCESoftmax()(logits.double(), target.double()), doubles)
     with pytest.raises(ValueError, match="'none' or 'balanced'"):
         CrossEntropy(class_weights="heavy")
 
