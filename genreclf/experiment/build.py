@@ -130,6 +130,9 @@ def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
     Args:
         config: Configuration of the run.
         validates: Whether the training has validation data.
+
+    Raises:
+        UserError: A callback cannot be created, or there are several `BestCheckpoint`.
     """
     callbacks: list[Callback] = []
     for name, node in config.callbacks.items():
@@ -138,9 +141,12 @@ def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
         callbacks.append(instantiate.make(f"callbacks.{name}", node))
     if config.trainer.others.get("enable_progress_bar") is False:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
-    if not any(isinstance(callback, BestCheckpoint) for callback in callbacks):
-        callbacks.append(BestCheckpoint(monitor=None))
-    return callbacks
+    best = [callback for callback in callbacks if isinstance(callback, BestCheckpoint)]
+    if len(best) > 1:
+        raise UserError(
+            "callbacks has several BestCheckpoints, which would overwrite the best.ckpt of a run: keep one."
+        )
+    return callbacks if best else [*callbacks, BestCheckpoint(monitor=None)]
 
 
 def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str] = ()) -> list[Logger]:

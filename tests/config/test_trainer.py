@@ -51,6 +51,10 @@ def test_the_configuration_repeats_what_is_not_as_lightning_has_it() -> None:
             "BatchSizeFinder would change what config.yaml says of the experiment: set data.batch_size.",
         ),
         ("trainer.callbacks=[]", "choose callbacks with callbacks=NAME."),
+        (
+            "+callbacks.second={_target_:genreclf.training.best_epoch.BestCheckpoint,monitor:train/accuracy}",
+            "callbacks has several BestCheckpoints",
+        ),
         ("+trainer.num_nodes=2", "trainer.devices counts the devices of all machines."),
         ("trainer.profiler=stopwatch", "Lightning refuses a setting of trainer: When passing string value for the `pr"),
         ("trainer.max_time=soon", "Lightning refuses a setting of trainer: `Timer(duration='soon')` is not a valid"),
