@@ -53,9 +53,9 @@ class EnergyMeter(Callback):
     @property
     def energy_record(self) -> dict[str, Any]:
         """Entries of ``metrics.json`` about energy; empty if nothing was measured."""
-        if not self.sources:
+        sums = self._sums
+        if not self.sources and not sums["kwh"]:
             return {}
-        sums = {key: value + getattr(self._reading, key) for key, value in self._before.items()}
         told = sums if self.country else {"kwh": sums["kwh"]}
         return {"energy": {key: float(f"{value:.4g}") for key, value in told.items()}, "energy_sources": self.sources}
 
@@ -90,10 +90,15 @@ class EnergyMeter(Callback):
         """Stop measuring."""
         self.on_train_end(trainer, pl_module)
 
-    def state_dict(self) -> dict[str, float]:
-        """Return the totals so far, for the checkpoint."""
+    @property
+    def _sums(self) -> dict[str, float]:
         return {key: value + getattr(self._reading, key) for key, value in self._before.items()}
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Continue from the totals in a checkpoint."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the totals so far and what was measured, for the checkpoint."""
+        return {**self._sums, "sources": self.sources}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from the totals in a checkpoint; those of earlier versions do not say what was measured."""
         self._before = {key: float(state_dict[key]) for key in self._before}
+        self.sources = [str(source) for source in state_dict.get("sources", [])]

@@ -36,6 +36,17 @@ def test_the_energy_of_a_training_is_kept_and_compared(cli: Cli, tiny: list[str]
     assert RunDirectory("longer").read_metrics()["energy"]["kwh"] > carried > 0
 
 
+def test_the_energy_of_a_training_that_was_killed_at_its_end_is_kept(cli: Cli, tiny: list[str]) -> None:
+    words = [*tiny, "callbacks=[default,codecarbon]", "run_dir=run"]
+    assert cli(*words).code == 0
+    run = RunDirectory("run")
+    sources = run.read_metrics()["energy_sources"]
+    run.metrics.unlink()
+    assert cli(*words).code == 0
+    assert run.read_metrics()["energy"]["kwh"] > 0
+    assert run.read_metrics()["energy_sources"] == sources
+
+
 def test_a_country_is_checked_before_anything_is_computed(cli: Cli, tiny: list[str]) -> None:
     outcome = cli(*tiny, "callbacks=[default,codecarbon]", "callbacks.codecarbon.country=Atlantis", "run_dir=run")
     assert outcome.code == 2
