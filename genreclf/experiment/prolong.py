@@ -18,6 +18,7 @@ from genreclf.experiment.build import make_optimizer, make_scheduler
 from genreclf.experiment.checks import check_spectrograms, spec_of
 from genreclf.run_directory import RunDirectory, atomic_path
 from genreclf.splits.base import Split
+from genreclf.training.best_epoch import stays_stopped
 
 MAY_DIFFER = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks", "data.root")
 """Keys in which a run and its continuation may differ, except for the parts of them that ``_kept`` returns."""
@@ -137,10 +138,17 @@ def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mappi
     if (patience := config.callbacks.get("early_stopping", {}).get("patience")) is None:
         return
     for name, state in checkpoint["callbacks"].items():
-        if "EarlyStopping" in name and (waited := int(state["wait_count"])) >= patience:
+        if "EarlyStopping" not in name:
+            continue
+        if (waited := int(state["wait_count"])) >= patience:
             raise UserError(
                 f"callbacks.early_stopping.patience={patience} stops the training at once, as {run.path} ended with "
                 f"{waited} epochs without a better one; set more, or callbacks.early_stopping=null."
+            )
+        if stays_stopped(state, patience):
+            raise UserError(
+                f"{run.path} was ended by its early stopping, which would also end its continuation at once; set "
+                "callbacks.early_stopping=null."
             )
 
 

@@ -1,5 +1,6 @@
 """Choice of the best epoch of a training, and early stopping when no better epoch is expected."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ class LastingEarlyStopping(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a run, whose patience may have been smaller."""
         super().load_state_dict({**state_dict, "patience": self.patience})
-        if self.wait_count < self.patience:
+        if not stays_stopped(state_dict, self.patience):
             self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
 
     def _run_early_stopping_check(self, trainer: Trainer) -> None:
@@ -156,3 +157,14 @@ class LastingEarlyStopping(EarlyStopping):
         """Stop immediately if training had already stopped according to the checkpoint."""
         if self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
             trainer.should_stop = True
+
+
+def stays_stopped(state: Mapping[str, Any], patience: int) -> bool:
+    """Return whether early stopping with a saved state, which has ended its run, also ends a continuation at once.
+
+    A run whose patience was exhausted can be continued with a larger `patience`; other reasons to stop remain.
+    """
+    reason = EarlyStoppingReason(state.get("stopping_reason", EarlyStoppingReason.NOT_STOPPED.value))
+    if reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+        return patience <= int(state["patience"])
+    return reason is not EarlyStoppingReason.NOT_STOPPED

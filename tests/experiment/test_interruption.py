@@ -16,6 +16,12 @@ from genreclf.experiment.setup import Prepared
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunBusy, RunDirectory
 
+EARLY_PATIENCE = [
+    *("callbacks.early_stopping.patience=1", "callbacks.early_stopping.monitor=val/track_accuracy"),
+    *("trainer.min_epochs=5", "optimizer.lr=0.1"),
+]
+"""A training whose patience is exhausted in its second epoch, and whose fifth epoch is better."""
+
 
 def test_a_run_directory_is_one_process_s(
     cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -93,3 +99,23 @@ def test_a_killed_run_goes_on_to_the_same_end(cli: Cli, tiny: list[str], tmp_pat
     metrics: list[dict[str, Any]] = [RunDirectory(tmp_path / name).read_metrics() for name in ("killed", "unbroken")]
     assert metrics[0]["test"] == metrics[1]["test"]
     assert (tmp_path / "killed/predictions.csv").read_text() == (tmp_path / "unbroken/predictions.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs"),
+    [
+        (["+callbacks.early_stopping.stopping_threshold=100"], 1),
+        (EARLY_PATIENCE, 5),
+    ],
+    ids=["threshold", "patience before min_epochs"],
+)
+def test_a_run_that_stopped_early_stays_stopped(
+    settings: list[str], epochs: int, cli: Cli, tiny: list[str], tmp_path: Path
+) -> None:
+    words = [*tiny, "callbacks=[default,early_stopping]", "trainer.max_epochs=9", "scheduler=constant", *settings]
+    assert cli(*words, "run_dir=run").code == 0
+    history = history_without_times(tmp_path / "run")
+    assert len(history) == epochs
+    (tmp_path / "run/metrics.json").unlink()  # As after a kill at the end of the training.
+    assert cli(*words, "run_dir=run").code == 0
+    assert history_without_times(tmp_path / "run") == history
