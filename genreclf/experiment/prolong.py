@@ -64,17 +64,24 @@ class Start:
                 f"({changed}); set it as it was, or fine-tune with init_from={run.path}."
             )
         spec = spec_of(path, checkpoint, config)
-        epochs = _epochs(path, checkpoint)
+        begun, epochs = _epochs(path, checkpoint)
+        if begun != epochs:
+            raise UserError(f"{path} was written within an epoch; choose {path.with_name('last.ckpt')}.")
         _check_end(config, run, epochs, checkpoint)
         if len(run.read_history()) < epochs:
             raise UserError(f"{run.history} lacks epochs that {path} has trained; choose another run's checkpoint.")
-        if _epochs(run.best, load_checkpoint(run.best)) > epochs:
+        if _epochs(run.best, load_checkpoint(run.best))[0] > epochs:
             raise UserError(
                 f"{run.best} is from a later epoch than ckpt_path={path}; choose {run.last}, and let the run end first."
             )
         genres = tuple(map(str, checkpoint["hyper_parameters"]["genres"]))
-        warnings = (f"Training continues from {path}, after {epochs} epochs.", *_schedule_warnings(config, before))
-        return cls(path, run, epochs, spec, genres, warnings)
+        warnings = [f"Training continues from {path}, after {epochs} epochs."]
+        if not checkpoint["loops"]["fit_loop"].get("epoch_loop.batch_progress", {}).get("is_last_batch", True):
+            warnings.append(
+                f"{run.path} ended within an epoch, and the rest of this epoch is not trained, so the result is not "
+                "that of a single run."
+            )
+        return cls(path, run, epochs, spec, genres, (*warnings, *_schedule_warnings(config, before)))
 
     def check_data(self, split: Split, spec: FeatureSpec) -> None:
         """Check that the tracks and spectrograms are the ones that the run was trained on.
@@ -107,11 +114,14 @@ def _kept(settings: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
     return kept | ({"scheduler": settings.get("scheduler") or {}} if now["scheduler"].get("_target_") else {})
 
 
-def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:
-    """Return how many epochs a checkpoint was trained for; raise `UserError` if training cannot continue from it."""
+def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many epochs a checkpoint has begun and trained; raise `UserError` if training cannot continue from it.
+
+    The numbers differ for a checkpoint that was written within an epoch.
+    """
     try:
         progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
-        started, processed = int(progress["ready"]), int(progress["processed"])
+        begun, processed = int(progress["ready"]), int(progress["processed"])
         states = [state for name, state in checkpoint["callbacks"].items() if "EarlyStopping" in name]
         numbers = [checkpoint["global_step"], *(state["wait_count"] for state in states)]
         whole = "optimizer_states" in checkpoint and all(isinstance(number, int) for number in numbers)
@@ -119,9 +129,7 @@ def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> int:
         whole = False
     if not whole:
         raise UserError(f"{path} holds weights alone, from which training cannot continue; fine-tune with init_from.")
-    if started != processed:
-        raise UserError(f"{path} was written within an epoch; choose {path.with_name('last.ckpt')}.")
-    return processed
+    return begun, processed
 
 
 def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mapping[str, Any]) -> None:

@@ -77,6 +77,32 @@ def test_a_limit_of_steps_changes_nothing_about_going_on(cli: Cli, tiny: list[st
     assert end_of("longer") == end_of("unbroken")
 
 
+def test_a_best_epoch_that_was_saved_within_an_epoch_changes_nothing_about_going_on(cli: Cli, tiny: list[str]) -> None:
+    settings = [*tiny, "data.batch_size=10", "trainer.val_check_interval=2", "scheduler=constant"]
+    settings += ["callbacks.checkpoint.monitor=val/track_accuracy", "optimizer.lr=1e-9"]
+    for name, epochs, more in (("first", 1, ()), ("unbroken", 2, ()), ("longer", 2, (FIRST,))):
+        outcome = cli(*settings, f"trainer.max_epochs={epochs}", *more, f"run_dir={name}")
+        assert outcome.code == 0, outcome.err
+    assert end_of("longer") == end_of("unbroken")
+
+
+@pytest.mark.parametrize(("limit", "noted"), [("max_steps=1", True), ("limit_train_batches=1", False)])
+def test_an_epoch_that_was_cut_short_is_noted(limit: str, noted: bool, cli: Cli, tiny: list[str]) -> None:
+    settings = [*tiny, "scheduler=constant"]
+    assert cli(*settings, f"trainer.{limit}", "run_dir=first").code == 0
+    outcome = cli(*settings, "trainer.max_epochs=2", FIRST, "run_dir=longer")
+    assert outcome.code == 0, outcome.err
+    assert ("first ended within an epoch, and the rest of this epoch is not trained" in outcome.out) is noted
+
+
+def test_a_run_that_a_threshold_ended_is_not_continued(cli: Cli, tiny: list[str]) -> None:
+    settings = [*tiny, "callbacks=[default,early_stopping]", "+callbacks.early_stopping.stopping_threshold=100"]
+    assert cli(*settings, "trainer.max_epochs=3", "run_dir=first").code == 0
+    outcome = cli(*settings, "trainer.max_epochs=3", FIRST, "run_dir=longer")
+    assert outcome.code == 2
+    assert "first was ended by its early stopping, which would also end its continuation at once" in outcome.err
+
+
 @pytest.mark.slow
 def test_a_longer_run_that_is_killed_goes_on_to_the_same_end(cli: Cli, tiny: list[str]) -> None:
     assert cli(*tiny, *AVERAGED, "trainer.max_epochs=5", "run_dir=first").code == 0
