@@ -158,7 +158,7 @@ def examine(config: Config, runs: Sequence[str], progress: Progress) -> Findings
     Raises:
         UserError: No track can be read, or the predictions of a run cannot be used.
     """
-    judged = labels.read_out_of_fold(runs) if runs else None
+    judged = labels.read_out_of_fold(runs, config) if runs else None
     corpus = load_corpus(replace(config, clips=replace(config.clips, skip_unreadable=True)))
     tracks = tuple(corpus.tracks.values())
     predicted = len(corpus.tracks.keys() & set(judged.track_ids)) if judged else 0
