@@ -31,7 +31,7 @@ NARROW = 0.6
 """Fraction of the median band edge below which a track is flagged as narrow."""
 
 RATE_OF_COMPUTED = 22050
-"""Sample rate in Hz at which tracks without a file, such as synthetic ones, are measured."""
+"""Sample rate in Hz at which waveforms that a dataset computes, such as synthetic ones, are measured."""
 
 Progress = Callable[[Sequence[int], str], Iterable[int]]
 """Function that iterates over the steps of a task and shows the progress; called with the steps and the task's name."""
@@ -195,6 +195,7 @@ def artists_in(tracks: Iterable[Track]) -> int:
 
 def _measure(config: Config, corpus: Corpus, progress: Progress) -> tuple[dict[str, Sound], dict[str, str]]:
     dataset = instantiate.make("data", config.data)
+    dataset.tracks()  # A user's dataset may find its waveforms there.
     sounds: dict[str, Sound] = {}
     unreadable = dict(corpus.store.unreadable)
     ids = list(corpus.store.lengths_frames)
