@@ -13,6 +13,7 @@ import numpy as np
 
 from genreclf.config import instantiate
 from genreclf.config.config import Config
+from genreclf.datasets.checks import check_name
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
 from genreclf.experiment.lineage import read_lineage, track_key
@@ -49,7 +50,11 @@ def read_out_of_fold(runs: Iterable[str], config: Config | None = None) -> Track
         UserError: A run is not finished, has no predictions, is LEAKY, tested other datasets only, or has other genres
             than the first run.
     """
-    ours = instantiate.make("data", config.data).dataset if config else ""
+    ours = ""
+    if config is not None:
+        audited = instantiate.make("data", config.data)
+        check_name(audited)
+        ours = audited.dataset
     genres: tuple[str, ...] = ()
     genre_of: dict[str, str] = {}
     found: dict[str, list[np.ndarray]] = {}

@@ -115,6 +115,8 @@ class Splitter(ABC):
     """Whether the splitter may put a track into several subsets; a split with such a track is always marked LEAKY."""
     remedy: ClassVar[str] = "add tracks"
     """Advice in error messages if a subset lacks a genre, besides ``split.allow_missing=true``."""
+    allow_missing: bool = False
+    """Whether missing tracks and genres only cause warnings."""
 
     def __init__(self, *, allow_missing: bool = False) -> None:
         """Set what the splitter tolerates.
