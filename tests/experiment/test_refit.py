@@ -64,6 +64,14 @@ def test_the_key_of_a_training_does_the_same(cli: Cli, finished: RunDirectory, t
     assert RunDirectory("again").read_metrics()["refit"] == {"run": "run", "epochs": 1, "differs": ""}
 
 
+def test_the_split_of_an_earlier_version_is_the_same(cli: Cli, finished: RunDirectory) -> None:
+    config = finished.read_config()
+    del config["split"]["unseen"]
+    finished.write_config(config)
+    outcome = cli("refit", "run", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+
+
 def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny: list[str]) -> None:
     others = [word for word in tiny if not word.startswith("model")]
     for command in ([*others, "model=constant", "run_dir=run"], ["refit", "run", "run_dir=again"]):
