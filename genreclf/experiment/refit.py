@@ -11,6 +11,9 @@ from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
 from genreclf.training.artifacts import local_run
 
+LIMITS = ("min_epochs", "min_steps", "max_steps", "max_time")
+"""Arguments of the Trainer that, beside the number of epochs, decide when training ends; the command omits them."""
+
 MAY_DIFFER = ("refit", "ckpt_path", "trainer", "callbacks.early_stopping", "data.root")
 """Keys in which a refit may differ from its run without being reported as a difference."""
 
@@ -49,7 +52,8 @@ class Refit:
         """Return the refit of the run that ``refit`` of a configuration names; None if ``refit`` is not set.
 
         Raises:
-            UserError: The run chose no epoch, or its split or number of epochs differs from the configuration.
+            UserError: The run chose no epoch, its split or number of epochs differs from the configuration, or the
+                configuration limits the training in another way than by epochs.
         """
         if config.refit is None:
             return None
@@ -60,6 +64,12 @@ class Refit:
             raise UserError(
                 f"refit={config.refit} trains for the {epochs} epochs that this run chose, and trainer.max_epochs is "
                 f"{config.trainer.max_epochs}: set trainer.max_epochs={epochs}, or use the command refit."
+            )
+        others = config.trainer.others if epochs is not None else {}
+        for limit in sorted({"max_steps", "max_time"} & others.keys()):
+            raise UserError(
+                f"trainer.{limit}={others[limit]} could end the refit before the {epochs} epochs that {run.path} "
+                "chose; leave it out."
             )
         here = config.plain
         if changed := difference({"split": before.get("split")}, {"split": here["split"]}):
