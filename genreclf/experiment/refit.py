@@ -14,7 +14,7 @@ from genreclf.training.artifacts import local_run
 LIMITS = ("min_epochs", "min_steps", "max_steps", "max_time")
 """Arguments of the Trainer that, beside the number of epochs, decide when training ends; the command omits them."""
 
-MAY_DIFFER = ("refit", "ckpt_path", "trainer", "callbacks.early_stopping", "data.root")
+MAY_DIFFER = ("refit", "trainer", "callbacks.early_stopping", "data.root")
 """Keys in which a refit may differ from its run without being reported as a difference."""
 
 
@@ -22,7 +22,8 @@ def chosen_epochs(run: RunDirectory) -> int | None:
     """Return the number of epochs that a run chose by its validation tracks, None if its model was fitted at once.
 
     Raises:
-        UserError: The run is not finished, is an ensemble or an evaluation, or had no validation tracks.
+        UserError: The run is not finished, is an ensemble or an evaluation, continued the training of another run, or
+            had no validation tracks.
     """
     metrics = run.read_metrics()
     if metrics.get("status") != "finished":
@@ -33,6 +34,11 @@ def chosen_epochs(run: RunDirectory) -> int | None:
         raise UserError(f"{run.path} had no validation tracks: there is nothing more to train on.")
     if metrics.get("epochs") and not run.history.exists():
         raise UserError(f"{run.path} was not trained but evaluated; give the run itself.")
+    if earlier := run.read_config().get("ckpt_path"):
+        raise UserError(
+            f"{run.path} continued the training of {earlier}, which a refit cannot repeat: train all epochs in one "
+            "run, and refit that."
+        )
     return None if metrics.get("best_epoch") is None else int(metrics["best_epoch"]) + 1
 
 

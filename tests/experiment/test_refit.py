@@ -134,11 +134,17 @@ def test_an_interrupted_refit_is_tested_as_one(
     assert "(REFIT)" in Path("tested/report.md").read_text().splitlines()[0]
 
 
-def test_an_evaluation_is_no_run_and_code_of_others_is_not_imported(cli: Cli, finished: RunDirectory) -> None:
+def test_an_evaluation_or_continuation_is_no_run_and_code_of_others_is_not_imported(
+    cli: Cli, finished: RunDirectory
+) -> None:
     shutil.copytree("run", "evaluated")
     Path("evaluated/history.csv").unlink()
     assert "evaluated was not trained but evaluated" in cli("refit", "evaluated").err
     config = finished.read_config()
+    finished.write_config(config | {"ckpt_path": "first/checkpoints/last.ckpt"})
+    outcome = cli("refit", "run")
+    assert outcome.code == 2
+    assert outcome.err.startswith("run continued the training of first/checkpoints/last.ckpt, which a refit cannot")
     config["callbacks"]["mine"] = {"_target_": "this_module_is_not_there.Callback", "monitor": "val/loss"}
     finished.write_config(config)
     outcome = cli("refit", "run")
