@@ -1,6 +1,6 @@
 """Compose a configuration from the overrides of a command with Hydra, and check the configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,8 +111,9 @@ def checked_again(
     config.logger = _loggers_of(plain.get("logger"), config_dir)
     if isinstance(trainer := plain.get("trainer"), dict):
         config.trainer.update({key: trainer[key] for key in TEST_SETTINGS if key in trainer})
-    for group in ("trainer", "augmentation", "callbacks") if trains else ():
-        config[group] = plain[group]
+    if trains:
+        config.augmentation, config.callbacks = plain["augmentation"], plain["callbacks"]
+        config.trainer = {**fresh.trainer, **plain["trainer"]}  # A run does not store arguments at their default.
     options: list[Override] = []
     values: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -124,11 +125,22 @@ def checked_again(
         )
         if override.key_or_group == "data" and isinstance(data, dict):  # Tracks are cut into clips as in the run.
             config.data.update({key: data[key] for key in ("clip_seconds", "grid_overlap", "short") if key in data})
+        if override.key_or_group == "trainer" and trains:
+            config.trainer = {**config.trainer, **_beside(config.trainer, fresh.trainer, plain["trainer"])}
     for override in values:  # After the options, in whatever order they were typed, as in Hydra.
         OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
     check_trust(plain, trust, place=run.config, groups=kept)
     return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)
+
+
+def _beside(option: DictConfig, default: DictConfig, trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run's trainer, except devices, that an option of ``trainer`` leaves at their default."""
+    return {
+        key: value
+        for key, value in trainer.items()
+        if key not in ("accelerator", "devices") and option.get(key) == default.get(key)
+    }
 
 
 def checked_refit(

@@ -14,7 +14,10 @@ from genreclf.training.artifacts import local_run
 LIMITS = ("min_epochs", "min_steps", "max_steps", "max_time")
 """Arguments of the Trainer that, beside the number of epochs, decide when training ends; the command omits them."""
 
-MAY_DIFFER = ("refit", "trainer", "callbacks.early_stopping", "data.root")
+MAY_DIFFER = (
+    *("refit", "callbacks.early_stopping", "data.root", "trainer.max_epochs"),
+    *(f"trainer.{limit}" for limit in LIMITS),
+)
 """Keys in which a refit may differ from its run without being reported as a difference."""
 
 

@@ -72,6 +72,21 @@ def test_the_split_of_an_earlier_version_is_the_same(cli: Cli, finished: RunDire
     assert outcome.code == 0, outcome.err
 
 
+def test_trainer_options_and_arguments_may_differ_and_are_named(cli: Cli, finished: RunDirectory) -> None:
+    config = finished.read_config()
+    config["trainer"] |= {"accelerator": "auto", "gradient_clip_val": 0.5}
+    finished.write_config(config)
+    outcome = cli("refit", "run", "trainer=cpu", "trainer.accumulate_grad_batches=4", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    again = RunDirectory("again")
+    trainer = again.read_config()["trainer"]
+    assert trainer == config["trainer"] | {"accelerator": "cpu", "accumulate_grad_batches": 4}
+    assert again.read_metrics()["refit"]["differs"] == (
+        "trainer.accelerator=auto in run, cpu here, "
+        "no trainer.accumulate_grad_batches in run, trainer.accumulate_grad_batches=4 here"
+    )
+
+
 def test_only_the_number_of_epochs_ends_a_refit(cli: Cli, finished: RunDirectory) -> None:
     change(finished, best_epoch=1)
     config = finished.read_config()
@@ -101,7 +116,7 @@ def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny
         ({}, ["refit", "run", "seed=0,1"], "seed=0,1 names several values; give one."),
         ({}, ["refit", "run", "~data.batch_size"], "set another value, or omit it."),
         ({}, ["refit", "run", "trainer.max_epochs=3"], "for the 1 epochs that this run chose"),
-        ({}, ["refit", "run", "+trainer.max_steps=3"], "trainer.max_steps=3 could end the refit before the 1 epochs"),
+        ({}, ["refit", "run", "trainer.max_steps=3"], "trainer.max_steps=3 could end the refit before the 1 epochs"),
         ({}, ["refit=run", "trainer.max_time=00:00:01:00"], "could end the refit before the 1 epochs that run chose"),
         ({"best_epoch": 4}, ["refit=run"], "set trainer.max_epochs=5, or use the command refit."),
         ({}, ["refit=run", "split=track"], "refit=run chose its epochs on another split (split._target_="),
