@@ -56,11 +56,11 @@ def main() -> None:
         raise
     except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
         debug = "debug=true" in [argument.lower() for argument in arguments]
-        raise _end(error, debug=debug, can_sweep=command == "train") from None
+        raise _end(error, rest, debug=debug, can_sweep=command == "train") from None
     except (ValueError, AssertionError) as error:
         if (sentence := explain_value_error(error, arguments)) is None:
             raise
-        raise _end(UserError(sentence), debug=False, can_sweep=False) from None
+        raise _end(UserError(sentence), rest, debug=False, can_sweep=False) from None
     except KeyboardInterrupt as interrupt:
         print(f"Interrupted. {interrupt}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
@@ -69,14 +69,15 @@ def main() -> None:
         raise SystemExit(TERMINATED) from None
 
 
-def _end(error: Exception, *, debug: bool, can_sweep: bool) -> SystemExit:
+def _end(error: Exception, typed: list[str], *, debug: bool, can_sweep: bool) -> SystemExit:
     """Print the error and return the exception that ends the program."""
     if debug:
         traceback.print_exception(error)
-    elif (
-        message := str(error) if isinstance(error, UserError) else explain(error, tuple(COMMANDS), can_sweep=can_sweep)
-    ):
-        say(with_notes(error, message))
+    else:
+        is_ours = isinstance(error, UserError)
+        message = str(error) if is_ours else explain(error, tuple(COMMANDS), can_sweep=can_sweep, typed=typed)
+        if message:
+            say(with_notes(error, message))
     return SystemExit(error.exit_code if isinstance(error, UserError) else UserError.exit_code)
 
 

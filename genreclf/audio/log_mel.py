@@ -191,6 +191,8 @@ class FeatureSpec:
 def mel_filters(n_fft: int, f_min: float, f_max: float, n_mels: int, sample_rate: int) -> Tensor:
     """Return the mel filter bank of Slaney with filters of equal area, shape ``(bin, mel)``; it is librosa's default.
 
+    If the sample rate or the window length is odd, librosa computes it: torchaudio rounds the frequencies of the bins.
+
     Raises:
         UserError: The installed torchaudio does not match torch.
     """
@@ -201,9 +203,19 @@ def mel_filters(n_fft: int, f_min: float, f_max: float, n_mels: int, sample_rate
             f"torchaudio cannot be loaded, because its build does not match torch {torch.__version__} "
             f"({first_line(error)}): reinstall both from the same index."
         ) from error
+    if is_odd(n_fft, sample_rate):
+        import librosa
+
+        weights = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=f_min, fmax=f_max)
+        return torch.from_numpy(weights.T.copy())
     bins = n_fft // 2 + 1
     filters: Tensor = melscale_fbanks(bins, f_min, f_max, n_mels, sample_rate, norm="slaney", mel_scale="slaney")
     return filters
+
+
+def is_odd(n_fft: int, sample_rate: int) -> bool:
+    """Return whether the window length or the sample rate is odd, for which `mel_filters` uses librosa."""
+    return n_fft % 2 == 1 or sample_rate % 2 == 1
 
 
 class LogMel(nn.Module):

@@ -31,7 +31,7 @@ NARROW = 0.6
 """Fraction of the median band edge below which a track is flagged as narrow."""
 
 RATE_OF_COMPUTED = 22050
-"""Sample rate in Hz at which tracks without a file, such as synthetic ones, are measured."""
+"""Sample rate in Hz at which waveforms that a dataset computes, such as synthetic ones, are measured."""
 
 Progress = Callable[[Sequence[int], str], Iterable[int]]
 """Function that iterates over the steps of a task and shows the progress; called with the steps and the task's name."""
@@ -158,7 +158,7 @@ def examine(config: Config, runs: Sequence[str], progress: Progress) -> Findings
     Raises:
         UserError: No track can be read, or the predictions of a run cannot be used.
     """
-    judged = labels.read_out_of_fold(runs) if runs else None
+    judged = labels.read_out_of_fold(runs, config) if runs else None
     corpus = load_corpus(replace(config, clips=replace(config.clips, skip_unreadable=True)))
     tracks = tuple(corpus.tracks.values())
     predicted = len(corpus.tracks.keys() & set(judged.track_ids)) if judged else 0
@@ -195,6 +195,7 @@ def artists_in(tracks: Iterable[Track]) -> int:
 
 def _measure(config: Config, corpus: Corpus, progress: Progress) -> tuple[dict[str, Sound], dict[str, str]]:
     dataset = instantiate.make("data", config.data)
+    dataset.tracks()  # A user's dataset may find its waveforms there.
     sounds: dict[str, Sound] = {}
     unreadable = dict(corpus.store.unreadable)
     ids = list(corpus.store.lengths_frames)

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genreclf.config import instantiate
+from genreclf.config.config import Config
+from genreclf.datasets.checks import check_name
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
+from genreclf.experiment.lineage import read_lineage, track_key
 from genreclf.run_directory import RunDirectory
 
 
@@ -32,17 +36,25 @@ class Suspect:
     """Predicted probability of the other genre."""
 
 
-def read_out_of_fold(runs: Iterable[str]) -> TrackPredictions:
+def read_out_of_fold(runs: Iterable[str], config: Config | None = None) -> TrackPredictions:
     """Return the test predictions of finished runs, such as the folds of ``split=artist_folds``.
 
     Probabilities of a track that several runs tested are averaged.
 
     Args:
         runs: Run directories.
+        config: Configuration that names a dataset; predictions for tracks of other datasets are left out. None uses
+            those for all tracks.
 
     Raises:
-        UserError: A run is not finished, has no predictions, is LEAKY, or has other genres than the first run.
+        UserError: A run is not finished, has no predictions, is LEAKY, tested other datasets only, or has other genres
+            than the first run.
     """
+    ours = ""
+    if config is not None:
+        audited = instantiate.make("data", config.data)
+        check_name(audited)
+        ours = audited.dataset
     genres: tuple[str, ...] = ()
     genre_of: dict[str, str] = {}
     found: dict[str, list[np.ndarray]] = {}
@@ -56,7 +68,13 @@ def read_out_of_fold(runs: Iterable[str]) -> TrackPredictions:
         genres = genres or predictions.genres
         if predictions.genres != genres:
             raise UserError(f"--runs {path} has other genres than the first run: choose runs with the same ones.")
-        for row, track in enumerate(predictions.track_ids):
+        tested = {track: row for row, track in enumerate(predictions.track_ids)}
+        if config is not None:
+            theirs = read_lineage(run, config).runs[0].dataset
+            tested = {id: row for id, row in tested.items() if track_key(theirs, id) == track_key(ours, id)}
+            if not tested:
+                raise UserError(f"--runs {path} did not test any of the tracks: choose runs on this dataset.")
+        for track, row in tested.items():
             genre_of[track] = genres[predictions.targets[row]]
             found.setdefault(track, []).append(predictions.probabilities[row])
     ids = tuple(sorted(found))

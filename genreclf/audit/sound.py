@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from genreclf.audio.decode import decode_channels
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.datasets.base import AudioDataset, Track
+from genreclf.datasets.checks import checked_waveform
+from genreclf.datasets.folder import Folder
 from genreclf.errors import UnreadableTrack
 
 SILENCE = 1e-4
@@ -55,17 +57,19 @@ def measure_audio(dataset: AudioDataset, track: Track, sample_rate: int) -> Soun
     """Measure the audio of a track.
 
     Args:
-        dataset: Dataset that computes the waveform if the track has no file.
+        dataset: Dataset of the track. If `Folder.waveform` reads its tracks, all channels of their files are measured
+            at their own sample rate; otherwise the waveform that the dataset returns is measured.
         track: Track to measure.
-        sample_rate: Sample rate in Hz of a computed waveform; a file is measured at its own sample rate.
+        sample_rate: Sample rate in Hz of the waveform of other datasets.
 
     Raises:
-        UnreadableTrack: The file cannot be decoded, or the samples contain NaN or infinity.
+        UnreadableTrack: The track cannot be read, or the samples contain NaN or infinity.
+        UserError: The dataset returns no valid waveform, see `genreclf.datasets.checks.checked_waveform`.
     """
-    if track.path.is_file():
+    if isinstance(dataset, Folder) and type(dataset).waveform is Folder.waveform:
         waveforms, sample_rate = decode_channels(track.path)
     else:
-        waveforms = dataset.waveform(track, sample_rate)[None]
+        waveforms = checked_waveform(dataset, track, sample_rate)[None]
     if not np.isfinite(waveforms).all():
         raise UnreadableTrack("contains NaN or infinity")
     digest = hashlib.sha256(f"{sample_rate} {waveforms.shape}".encode())

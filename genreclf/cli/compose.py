@@ -1,6 +1,6 @@
 """Compose a configuration from the overrides of a command with Hydra, and check the configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,8 +111,9 @@ def checked_again(
     config.logger = _loggers_of(plain.get("logger"), config_dir)
     if isinstance(trainer := plain.get("trainer"), dict):
         config.trainer.update({key: trainer[key] for key in TEST_SETTINGS if key in trainer})
-    for group in ("trainer", "augmentation", "callbacks") if trains else ():
-        config[group] = plain[group]
+    if trains:
+        config.augmentation, config.callbacks = plain["augmentation"], plain["callbacks"]
+        config.trainer = {**fresh.trainer, **plain["trainer"]}  # A run does not store arguments at their default.
     options: list[Override] = []
     values: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -124,6 +125,8 @@ def checked_again(
         )
         if override.key_or_group == "data" and isinstance(data, dict):  # Tracks are cut into clips as in the run.
             config.data.update({key: data[key] for key in ("clip_seconds", "grid_overlap", "short") if key in data})
+        if override.key_or_group == "trainer" and trains:
+            config.trainer = {**config.trainer, **_beside(config.trainer, fresh.trainer, plain["trainer"])}
     for override in values:  # After the options, in whatever order they were typed, as in Hydra.
         OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
     kept = [group for group in GROUPS if OmegaConf.select(config, f"{group}._target_") == named_by(plain, group)]
@@ -131,18 +134,28 @@ def checked_again(
     return Config.from_hydra(config, run_dir=plain["run_dir"], overrides=overrides)
 
 
+def _beside(option: DictConfig, default: DictConfig, trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run's trainer, except devices, that an option of ``trainer`` leaves at their default."""
+    return {
+        key: value
+        for key, value in trainer.items()
+        if key not in ("accelerator", "devices") and option.get(key) == default.get(key)
+    }
+
+
 def checked_refit(
     run: RunDirectory, overrides: Sequence[str], *, run_dir: str, trust: Sequence[str], config_dir: Path | None
 ) -> Config:
     """Check the configuration for retraining a run on its training and validation tracks; see `checked_again`.
 
-    The number of epochs is the one that the run chose, and callbacks that need validation tracks are removed.
+    The number of epochs is the one that the run chose, and other limits of its training are removed, as are callbacks
+    that need validation tracks.
 
     Raises:
         UserError: There are mistakes. The message lists all of them, one sentence each.
     """
     from genreclf.experiment.build import is_best_checkpoint
-    from genreclf.experiment.refit import chosen_epochs
+    from genreclf.experiment.refit import LIMITS, chosen_epochs
 
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         group = override.key_or_group.partition(".")[0]
@@ -165,7 +178,7 @@ def checked_refit(
             del callbacks[name]
             print(f"Note: callbacks.{name} is off, since it needs validation tracks and a refit has none.")
     if epochs is not None:
-        trainer["max_epochs"] = epochs
+        trainer = {key: value for key, value in trainer.items() if key not in LIMITS} | {"max_epochs": epochs}
     given = {"trainer": trainer, "augmentation": augmentation, "callbacks": callbacks}
     given |= {"refit": str(run.path), "ckpt_path": None, "run_dir": run_dir}
     return checked_again(run, overrides, trust=trust, config_dir=config_dir, trains=True, **given)

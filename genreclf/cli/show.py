@@ -54,6 +54,7 @@ def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[
     """Plot the dataset of a configuration; return warnings about the dataset and the paths of the plots."""
     from genreclf.config import instantiate
     from genreclf.datasets.base import AudioDataset
+    from genreclf.datasets.checks import checked_waveform
     from genreclf.experiment.corpus import load_corpus
     from genreclf.plots import spectrograms as plots
     from genreclf.run_directory import sentence_when_full
@@ -82,7 +83,8 @@ def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[
     dataset = instantiate.make("data", config.data)
     if isinstance(dataset, AudioDataset) and spec.sample_rate is not None:
         rate = spec.sample_rate
-        waveform = dataset.waveform(corpus.tracks[track_id], rate)
+        dataset.tracks()  # A user's dataset may find its waveforms there.
+        waveform = checked_waveform(dataset, corpus.tracks[track_id], rate)
         drawings[f"waveform_{genre}.png"] = lambda path: plots.draw_waveform(
             path, waveform, rate, f"{track_id}: waveform"
         )

@@ -30,6 +30,7 @@ from genreclf.errors import Terminated, UserError, terminated_by_sigterm, with_n
 from genreclf.escaping import say
 from genreclf.sweep.process import cool_down, hide_gpus_from
 from genreclf.sweep.start import BASIC, GRIDS, SweepStart
+from genreclf.values import shown
 
 
 def main(arguments: list[str]) -> None:
@@ -164,10 +165,15 @@ def _layers_of(encoder: DictConfig) -> str:
     return ",".join([*made.layers, "all"])
 
 
-def _all_folds(count: int) -> str:
-    """Return the values of a sweep over `count` folds, separated by commas; the first job refuses an invalid count."""
+def _all_folds(key: str, *, _root_: DictConfig) -> str:
+    """Return the values of a sweep over as many folds as `key` says, separated by commas, for a job to check."""
     from genreclf.splits.rules import MOST_FOLDS
 
+    count = OmegaConf.select(_root_, key)
+    if count is None and key == "split.folds":
+        raise UserError("The sweep is over folds, which the chosen split does not have: choose split=artist_folds.")
+    if type(count) is not int:
+        raise UserError(f"{key}={shown(count)} must be a whole number.")
     return ",".join(map(str, range(max(1, min(count, MOST_FOLDS)))))
 
 

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     asked = parser().parse(arguments[:end])
     from genreclf.cli.compose import composed
     from genreclf.cli.directories import fixed_keys, job_folder
-    from genreclf.sweep.job import Job, JobFailed
+    from genreclf.sweep.job import Job, JobFailed, job_folders
     from genreclf.sweep.process import hide_gpus_from
     from genreclf.sweep.wandb import trial_arguments
 
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     job = Job(
         run_dir=asked.sweep / job_folder(overrides, fixed, _root_=config),
         sweep_dir=asked.sweep,
-        number=len(list(asked.sweep.glob("*/job.json"))),
+        number=len(job_folders(asked.sweep)),
         overrides=overrides,
         fixed=fixed,
     )

@@ -26,6 +26,11 @@ LEFT_TO_CLASSES = {
 the classes used instead."""
 
 
+OF_LATER_VERSIONS = {"split.unseen": False}
+"""Keys that runs of earlier versions lack, with their default values, which `difference` assumes. `identity` does not,
+since its hash names the folders of jobs, and jobs with other names would be trained anew."""
+
+
 def identity(config: Mapping[str, Any], *, ignore: Iterable[str] = ()) -> dict[str, Any]:
     """Return the settings that define an experiment, by dotted key.
 
@@ -67,7 +72,8 @@ def difference(
 ) -> str:
     """Name the first keys in which two configurations differ as experiments; return "" if they are the same experiment.
 
-    A key that one configuration lacks, such as that of a run of an earlier version, counts as null.
+    A key that one configuration lacks, such as that of a run of an earlier version, counts as null, or as its value in
+    `OF_LATER_VERSIONS`.
 
     Args:
         before: First configuration.
@@ -76,7 +82,7 @@ def difference(
         here: Word that follows values of the second configuration.
         ignore: Dotted keys that may differ.
     """
-    old, new = identity(before, ignore=ignore), identity(now, ignore=ignore)
+    old, new = (OF_LATER_VERSIONS | identity(each, ignore=ignore) for each in (before, now))
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     parts = []
     for key in keys[:3]:

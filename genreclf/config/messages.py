@@ -62,13 +62,16 @@ def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
             raise UserError(f"{override} names several options, but a run has one {group}; {way}.")
 
 
-def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool = True) -> str:
+def explain(
+    error: Exception, commands: Sequence[str] = (), *, can_sweep: bool = True, typed: Sequence[str] = ()
+) -> str:
     """Return a sentence that explains an error of Hydra, OmegaConf or YAML.
 
     Args:
         error: Error to explain.
         commands: Names of the commands, to recognize those that were misplaced or misspelled.
         can_sweep: Whether the command supports sweeps.
+        typed: Arguments of the command, which tell its own keys from those of a sweep that it chooses.
     """
     if isinstance(error, yaml.YAMLError):
         return _broken_file(error)
@@ -87,7 +90,7 @@ def explain(error: Exception, commands: Sequence[str] = (), *, can_sweep: bool =
             return f"There is no key {key[1]}; {_near(key[1], section if isinstance(section, DictConfig) else None)}"
         return f"{key[1]}: {first_line(error)}" if key else first_line(error)
     if isinstance(error, ConfigCompositionException):
-        return _not_composed(error, commands, can_sweep)
+        return _not_composed(error, commands, can_sweep, typed)
     if "does not support sweep type" in str(error):
         return "An interval is searched, not swept: add hydra/sweeper=optuna, or list values as in seed=1,2,3."
     return first_line(error)
@@ -173,7 +176,9 @@ def _no_option(missing: str, options: Sequence[str]) -> str:
     return f"There is no {group}={option}; the options of {group} are {', '.join(sorted(shown))}."
 
 
-def _not_composed(error: ConfigCompositionException, commands: Sequence[str], can_sweep: bool) -> str:
+def _not_composed(
+    error: ConfigCompositionException, commands: Sequence[str], can_sweep: bool, typed: Sequence[str]
+) -> str:
     text = str(error)
     if "'hydra/sweeper/optuna' is validated against" in text:
         return "Another plugin takes the name of this sweeper: python -m pip uninstall hydra-optuna-sweeper."
@@ -202,6 +207,13 @@ def _not_composed(error: ConfigCompositionException, commands: Sequence[str], ca
         return f"{key} is a command, not a key: python -m genreclf {key} --help shows how."
     if isinstance(cause, OmegaConfBaseException) and not re.search(r"is not in struct|^Key '\w+' not in", str(cause)):
         return f"{key}: {first_line(cause)}"
+    sweeps = [word for word in typed if word.startswith("sweep=")]
+    if sweeps and key not in {word.lstrip("+~").partition("=")[0] for word in typed}:
+        group = key.partition(".")[0]
+        return (
+            f"{sweeps[-1]} varies {key}, which the chosen {group} does not have: choose another {group}, or leave "
+            f"{sweeps[-1]} out and name the keys to vary, with hydra/sweeper=optuna for a search."
+        )
     section = cause.parent_node if isinstance(cause, OmegaConfBaseException) and cause.full_key == key else None
     return f"There is no key {key}; {_near(key, section if isinstance(section, DictConfig) else None)}"
 

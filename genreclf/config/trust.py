@@ -23,7 +23,7 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
 def check_trust(
-    config: Mapping[str, Any], trust: Sequence[str], *, place: object, groups: Iterable[str] = GROUPS
+    config: Mapping[str, Any], trust: Sequence[str] | None, *, place: object, groups: Iterable[str] = GROUPS
 ) -> None:
     """Check that a configuration names only code of genreclf, PyTorch and trusted modules.
 
@@ -34,7 +34,7 @@ def check_trust(
 
     Args:
         config: Resolved configuration that was read.
-        trust: Modules whose code may run, such as ``my_model``.
+        trust: Modules whose code may run, such as ``my_model``; None if the command has no way to name any.
         place: File or other place that the configuration was read from, for the message.
         groups: Sections that are about to be used.
 
@@ -43,16 +43,17 @@ def check_trust(
     """
     if isinstance(trust, str):
         raise UserError(f"trust is a list of modules: trust=[{trust!r}].")
-    if unusable := [module for module in trust if not _DOTTED.fullmatch(module)]:
+    modules = trust or ()
+    if unusable := [module for module in modules if not _DOTTED.fullmatch(module)]:
         raise UserError(f"--trust {unusable[0]} is not the name of a module, such as my_model.")
     for group in groups:
         for section in _with_members(config.get(group)) if group == "model" else [config.get(group)]:
             for name in _names(section):
-                if not _is_allowed(group, name, trust):
-                    raise UserError(_refusal(place, group, name))
+                if not _is_allowed(group, name, modules):
+                    raise UserError(_refusal(place, group, name, has_option=trust is not None))
             for name in _nested_names(section):
-                if not _is_allowed_within(group, name, trust):
-                    raise UserError(_refusal_within(place, group, name))
+                if not _is_allowed_within(group, name, modules):
+                    raise UserError(_refusal_within(place, group, name, has_option=trust is not None))
 
 
 def named_by(config: Mapping[str, Any], group: str) -> Any:
@@ -130,19 +131,24 @@ def _is_of_torch(kind: str, attribute: str) -> bool:
     return inspect.isclass(found) and issubclass(found, base)
 
 
-def _refusal(place: object, group: str, name: Any) -> str:
+def _refusal(place: object, group: str, name: Any, *, has_option: bool) -> str:
     module = str(name).rpartition(".")[0]
     if not isinstance(name, str) or not _DOTTED.fullmatch(module) or module.startswith(("genreclf.", "torch")):
         return f"{place} names {name!r} as {group}, which neither genreclf nor PyTorch has."
+    way = f"let it run with --trust {module}, or in Python with trust=[{module!r}]"
+    if not has_option:
+        way = f"train in Python, with import {module} before genreclf.train"
     return (
         f"{place} names {name}, which is not part of genreclf: read that code, put it where Python finds it, and if "
-        f"you trust it, let it run with --trust {module}, or in Python with trust=[{module!r}]."
+        f"you trust it, {way}."
     )
 
 
-def _refusal_within(place: object, group: str, name: Any) -> str:
+def _refusal_within(place: object, group: str, name: Any, *, has_option: bool) -> str:
     if not isinstance(name, str) or not _DOTTED.fullmatch(name):
         return f"{place} names {name!r} within {group}, which is not a class."
+    if not has_option:
+        return f"{place} names {name} within {group}, where only layers of torch.nn may be named; choose another run."
     module = name.rpartition(".")[0]
     return (
         f"{place} names {name} within {group}, where only layers of torch.nn may be named: if you trust that code, let "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from genreclf.audio.log_mel import WAVEFORM_SAMPLES, FeatureSpec, LogMel, in_steps, to_steps
+from genreclf.audio.log_mel import WAVEFORM_SAMPLES, FeatureSpec, LogMel, in_steps, is_odd, to_steps
 from genreclf.audio.scaling import FULL_SCALE
 from genreclf.data.encode_all import Encode
 from genreclf.data.store import Recipe, Store, open_or_build
@@ -145,4 +145,6 @@ def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) ->
 
     # Settings at their defaults are left out, so that stores of earlier versions stay valid.
     named = {key: value for key, value in spec.plain().items() if key in (*settings, "top_db") and value is not None}
+    if is_odd(settings["n_fft"], settings["sample_rate"]):
+        named["filters"] = "librosa"  # Stores of earlier versions have wrong values in this case.
     return Recipe(dataset.name, "int16", spec.n_mels, named), encode

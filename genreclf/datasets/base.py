@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +40,13 @@ class Dataset(ABC):
     name: str
     """Short name of the dataset, used in reports and in the names of stores."""
 
-    warnings: list[str]
-    """Warnings for the user, such as that a known broken track was left out; filled by `tracks`."""
-
     def __init__(self) -> None:
         self.warnings = []
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Warnings for the user, such as that a known broken track was left out; filled by `tracks`."""
+        return []
 
     @property
     def dataset(self) -> str:

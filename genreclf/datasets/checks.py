@@ -1,6 +1,6 @@
 """Check the tracks, waveforms and images that a dataset, possibly a user's own, returns before they are used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,20 @@ LARGEST_PEAK = 100.0
 """Largest accepted absolute sample, above what decoders overshoot to, but below 16-bit integers of quiet music."""
 
 
+def check_name(dataset: Dataset) -> None:
+    """Raise a `UserError` if a dataset has no name."""
+    if not _is_text(getattr(dataset, "name", None)):
+        raise UserError(f"data: {type(dataset).__name__} has no name: set one in the class.")
+
+
 def checked_tracks(dataset: Dataset) -> list[Track]:
     """Return all tracks of a dataset after checking them.
 
     Raises:
-        UserError: There are no tracks, two have the same id, or a value is not a `genreclf.datasets.base.Track` with a
-            valid id, genre, artist and subset.
+        UserError: The dataset has no name, there are no tracks, two have the same id, or a value is not a
+            `genreclf.datasets.base.Track` with a valid id, genre, artist and subset.
     """
+    check_name(dataset)
     returned = f"data: {type(dataset).__name__}.tracks() returned"
     tracks = list(dataset.tracks() or ())
     if not tracks:
@@ -71,6 +78,17 @@ def checked_waveform(dataset: AudioDataset, track: Track, sample_rate: int) -> N
             "integers by 32768."
         )
     return np.ascontiguousarray(samples)
+
+
+def checked_rate(dataset: ImageDataset, tracks: Sequence[Track]) -> float:
+    """Return the columns per second of the images of `tracks`; `UserError` if they are not a positive number."""
+    rate: Any = _made(lambda: dataset.frames_per_second(tracks), dataset, "frames_per_second failed")
+    if not (isinstance(rate, int | float | np.number) and np.isfinite(rate) and rate > 0):
+        raise UserError(
+            f"data: {type(dataset).__name__}.frames_per_second returned {rate!r}: return the number of columns of an "
+            "image per second of music, more than 0."
+        )
+    return float(rate)
 
 
 def checked_picture(dataset: ImageDataset, track: Track) -> NDArray[np.uint8]:

@@ -63,7 +63,7 @@ def genre_files(
         UserError: A folder cannot be listed, or a file name cannot be printed.
     """
     found: list[Track] = []
-    left_out: list[str] = []
+    in_other_formats: list[str] = []
     misplaced = misplaced or Misplaced()
     for folder in sorted(_visible(root), key=lambda entry: entry.name):
         if not Path(folder.path).is_dir():
@@ -78,7 +78,7 @@ def genre_files(
                 misplaced.subfolders.append(entry.path)
             suffix = _suffix(entry.name)
             if suffix in unread and suffix not in suffixes:
-                left_out.append(entry.path)
+                in_other_formats.append(entry.path)
             if suffix not in suffixes or (fingerprint := _fingerprint(entry)) is None:
                 continue
             if not f"{folder.name}{entry.name}".isprintable():
@@ -87,8 +87,9 @@ def genre_files(
             found.append(Track(id, folder.name, Path(entry.path), fingerprint=fingerprint))
         if len(found) == before:
             misplaced.empty.append(folder.path)
-    if left_out:
-        warnings.append(_left_out(root, "file", left_out, f"only {', '.join(suffixes)} are read; convert them"))
+    if in_other_formats:
+        reason = f"only {', '.join(suffixes)} are read; convert them"
+        warnings.append(left_out(root, "file", in_other_formats, reason))
     return found
 
 
@@ -163,13 +164,18 @@ def files_of(
     if not files:
         raise UserError(f"data.root={path} holds no {what}: {looked_for} was looked for in it.")
     if deeper:
-        warnings.append(_left_out(path, "file", deeper, "folders within a genre folder are not read; move them up"))
+        warnings.append(left_out(path, "file", deeper, "folders within a genre folder are not read; move them up"))
     if misplaced.loose:
         reason = "files outside genre folders have no genre; move them into one"
-        warnings.append(_left_out(path, "file", misplaced.loose, reason))
+        warnings.append(left_out(path, "file", misplaced.loose, reason))
     if misplaced.empty:
-        warnings.append(_left_out(path, "folder", misplaced.empty, f"a genre needs {what} directly in its folder"))
+        warnings.append(left_out(path, "folder", misplaced.empty, f"a genre needs {what} directly in its folder"))
     return files
+
+
+def left_out(root: Path, what: str, paths: Collection[str], reason: str) -> str:
+    """Return the warning that files or folders (`what`) in `root`, given by their paths, are not read."""
+    return f"Left out of {printable(str(root))}: {_such(what, paths)} as {reason}."
 
 
 class Folder(AudioDataset):
@@ -205,10 +211,6 @@ def _suffix(name: str) -> str:
 def _such(what: str, paths: Collection[str]) -> str:
     """Return the number of files or folders and the first of them: ``2 files, such as rock/a.wav,``."""
     return f"{len(paths)} {what}{'s' * (len(paths) > 1)}, such as {printable(min(paths))},"
-
-
-def _left_out(root: Path, what: str, paths: Collection[str], reason: str) -> str:
-    return f"Left out of {printable(str(root))}: {_such(what, paths)} as {reason}."
 
 
 def _walk_visible(top: str) -> Iterator[tuple[str, list[str]]]:

@@ -7,7 +7,7 @@ from genreclf.audio.decode import header_duration_s
 from genreclf.audio.formats import AUDIO_SUFFIXES, SONG_SUFFIXES
 from genreclf.datasets import download, identity
 from genreclf.datasets.base import Track
-from genreclf.datasets.folder import Folder, as_tracks, genre_files
+from genreclf.datasets.folder import Folder, Misplaced, as_tracks, genre_files, left_out
 from genreclf.errors import UserError
 
 DEFAULT_ROOT = Path("data/gtzan")
@@ -61,9 +61,21 @@ class Gtzan(Folder):
     def _files(self, root: Path) -> list[Track]:
         self.warnings.clear()
         homes = (home for home in (root, root / "genres", root / "genres_original") if home.is_dir())
-        return [
-            replace(file, genre=gtzan.partition(".")[0])
+        misplaced = Misplaced()
+        found = [
+            file
             for home in homes
-            for file in genre_files(home, AUDIO_SUFFIXES, self.warnings, unread=SONG_SUFFIXES)
-            if (gtzan := identity.gtzan_id(file.path.name)) == file.id
+            for file in genre_files(home, AUDIO_SUFFIXES, self.warnings, unread=SONG_SUFFIXES, misplaced=misplaced)
         ]
+        files = [file for file in found if identity.gtzan_id(file.path.name) == file.id]
+        if files:
+            self._report(root, {file.path for file in found}, {file.path for file in files}, misplaced)
+        return [replace(file, genre=file.id.partition(".")[0]) for file in files]
+
+    def _report(self, root: Path, found: set[Path], read: set[Path], misplaced: Misplaced) -> None:
+        elsewhere = {Path(path) for path in (*misplaced.loose, *misplaced.deeper(AUDIO_SUFFIXES))}
+        if others := sorted(map(str, (found | elsewhere) - read)):
+            reason = "GTZAN's tracks are named <genre>/<genre>.NNNNN; rename or move them, or use data=folder"
+            self.warnings.append(left_out(root, "file", others, reason))
+        if empty := [path for path in misplaced.empty if Path(path).name.lower() in identity.GTZAN_GENRES]:
+            self.warnings.append(left_out(root, "folder", empty, "a genre needs audio directly in its folder"))

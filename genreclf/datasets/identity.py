@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path, PurePosixPath
 
 from genreclf.audio.formats import AUDIO_SUFFIXES, PICTURE_SUFFIXES
+from genreclf.datasets.base import Track
 from genreclf.errors import UserError
 
 GTZAN_GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
@@ -157,6 +158,24 @@ def groups(artists: Mapping[str, str | None]) -> dict[str, str]:
         name = f"artist: {' + '.join(makers)}" if makers else together[0]
         names |= dict.fromkeys(together, name)
     return names
+
+
+def owners_of(tracks: Collection[Track]) -> dict[str, tuple[str, ...]]:
+    """Return the owners of each track by track id: its artists, or its group if it has no artist.
+
+    A track has no owner if its artist is unknown and its group contains no other track, except for `KNOWN_REPEATS`.
+    """
+    members: dict[str, list[str]] = {}
+    for track in tracks:
+        members.setdefault(track.group, []).append(track.id)
+
+    def has_others(track: Track) -> bool:
+        same = {track.id} | known_repeats([track.id])
+        return track.group != "" and any(id not in same for id in members[track.group])
+
+    return {
+        track.id: credited(track.artist) or ((f"group {track.group}",) if has_others(track) else ()) for track in tracks
+    }
 
 
 def artist_groups(tracks: Iterable[str], artists: Mapping[str, Iterable[str]]) -> dict[str, str] | None:

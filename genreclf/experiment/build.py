@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ProgressBar, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
@@ -83,8 +83,8 @@ def build_model(config: Config, spec: FeatureSpec, data: ClipDataModule) -> tupl
     warnings = model.warnings.copy()
     if model.fits_at_once and config.init_from is None:
         warnings.append(
-            f"{type(model).__name__} is fitted at once: trainer.max_epochs, optimizer, scheduler, loss and "
-            "augmentation have no effect on it."
+            f"{type(model).__name__} is fitted at once: trainer.max_epochs, optimizer, scheduler, loss, "
+            "augmentation and averages of the weights (EMA) have no effect on it."
         )
     if config.init_from is None:
         model.scaling.fit(data.sample("train"))
@@ -122,7 +122,7 @@ def make_augmentation(config: Config) -> Augment | None:
     return Augment(*steps) if steps else None
 
 
-def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
+def make_callbacks(config: Config, *, validates: bool = True, has_steps: bool = True) -> list[Callback]:
     """Return the callbacks of the configuration, with a `BestCheckpoint` added if the configuration has none.
 
     The added `BestCheckpoint` keeps the last epoch. Without validation, the last epoch always counts as the best.
@@ -130,6 +130,8 @@ def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
     Args:
         config: Configuration of the run.
         validates: Whether the training has validation data.
+        has_steps: Whether the training has steps, unlike that of a model that is fitted at once. Without steps,
+            callbacks that average the weights are left out, as their average would stay at the initial weights.
 
     Raises:
         UserError: A callback cannot be created, or there are several `BestCheckpoint`.
@@ -141,6 +143,8 @@ def make_callbacks(config: Config, *, validates: bool = True) -> list[Callback]:
         callbacks.append(instantiate.make(f"callbacks.{name}", node))
     if config.trainer.others.get("enable_progress_bar") is False:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    if not has_steps:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
     best = [callback for callback in callbacks if isinstance(callback, BestCheckpoint)]
     if len(best) > 1:
         raise UserError(

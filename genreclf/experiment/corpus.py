@@ -14,7 +14,7 @@ from genreclf.data.encode_all import Encode
 from genreclf.data.encoding import open_store, store_of, waveform_recipe
 from genreclf.data.store import Recipe, Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
-from genreclf.datasets.checks import checked_tracks
+from genreclf.datasets.checks import checked_rate, checked_tracks
 from genreclf.datasets.genres import map_genres, named, read_genre_map
 from genreclf.devices import first_device
 from genreclf.errors import UserError
@@ -212,7 +212,7 @@ def _spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureS
         return audio_spec(config)
     pictures = FeatureSpec.of_pictures(
         n_mels=dataset.n_mels,
-        frames_per_second=dataset.frames_per_second(list(tracks)),
+        frames_per_second=checked_rate(dataset, list(tracks)),
         clip_seconds=_clip_seconds(config),
         rendering=dataset.rendering,
     )

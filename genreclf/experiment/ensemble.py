@@ -43,7 +43,7 @@ def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights:
         weights: ``equal`` for equal weights, or ``validation`` for weights fitted on the validation tracks.
 
     Raises:
-        UserError: A run is not finished, or runs differ in their split, spectrograms, genres or encoder.
+        UserError: A run is not finished, or runs differ in their split, spectrograms, clips, genres or encoder.
     """
     for run in runs:
         if run.read_metrics().get("status") != "finished":
@@ -64,6 +64,14 @@ def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights:
                 f"{runs[0].path} knows {', '.join(genres[0])}, and {run.path} {', '.join(known)}; give runs of the "
                 "same genres."
             )
+    for run, config in zip(runs, configs, strict=True):
+        for key in ("short", "grid_overlap"):
+            first, other = getattr(configs[0].clips, key), getattr(config.clips, key)
+            if first != other:
+                raise UserError(
+                    f"{runs[0].path} has data.{key}={first} and {run.path} {other}, so they were tested on different "
+                    "clips; give runs with the same clips."
+                )
     encoders = [config.encoder for config in configs if config.encoder.get("_target_")]
     if any(encoder != encoders[0] for encoder in encoders):
         raise UserError("The runs have different encoders, which one ensemble cannot hold; give runs of one encoder.")

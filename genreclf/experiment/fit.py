@@ -44,7 +44,8 @@ def fit(
     data = prepared.data
     settings = config.trainer
     history = History(run, len(data.tables["train"]) * config.clips.crops_per_track, config.clips.batch_size)
-    chosen = make_callbacks(config, validates=bool(prepared.split.val))
+    has_steps = not prepared.model.fits_at_once
+    chosen = make_callbacks(config, validates=bool(prepared.split.val), has_steps=has_steps)
     if shared is not None:
         chosen = [*(each for each in chosen if shared.shows_progress or not isinstance(each, ProgressBar)), shared]
     precision = run.read_json(run.environment)["precision"]
@@ -75,18 +76,18 @@ def fit(
     started_s = time.perf_counter()
     with _named_if_unfit(resume, history), device_errors(way_out):
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
-    if trainer.fit_loop.total_batch_idx < 0 and not prepared.model.fits_at_once:
+    if trainer.fit_loop.total_batch_idx < 0 and has_steps:
         raise UserError("No step was trained: set a larger trainer.max_time.")
     # A development run, or one in which no epoch was validated, lacks checkpoints. All ranks must save together.
     missing = trainer.strategy.broadcast([path for path in (run.best, run.last) if not path.exists()])
-    has_epochs = not (prepared.model.fits_at_once or config.trainer.others.get("fast_dev_run"))
+    has_epochs = has_steps and not config.trainer.others.get("fast_dev_run")
     if run.best in missing and prepared.split.val and is_first_rank() and has_epochs:
         say("Note: no epoch was validated, so the last one is tested.")
     for path in missing:
         trainer.save_checkpoint(path)
     if is_first_rank():
         metrics = run.read_metrics()
-        if prepared.model.fits_at_once:
+        if not has_steps:
             metrics["timing"]["fit_s"] = round(time.perf_counter() - started_s, 3)
         for callback in chosen:
             metrics |= getattr(callback, "energy_record", {})  # Set by `EnergyMeter`, whose packages may be missing.

@@ -11,7 +11,13 @@ from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
 from genreclf.training.artifacts import local_run
 
-MAY_DIFFER = ("refit", "ckpt_path", "trainer", "callbacks.early_stopping", "data.root")
+LIMITS = ("min_epochs", "min_steps", "max_steps", "max_time")
+"""Arguments of the Trainer that, beside the number of epochs, decide when training ends; the command omits them."""
+
+MAY_DIFFER = (
+    *("refit", "callbacks.early_stopping", "data.root", "trainer.max_epochs"),
+    *(f"trainer.{limit}" for limit in LIMITS),
+)
 """Keys in which a refit may differ from its run without being reported as a difference."""
 
 
@@ -19,7 +25,8 @@ def chosen_epochs(run: RunDirectory) -> int | None:
     """Return the number of epochs that a run chose by its validation tracks, None if its model was fitted at once.
 
     Raises:
-        UserError: The run is not finished, is an ensemble or an evaluation, or had no validation tracks.
+        UserError: The run is not finished, is an ensemble or an evaluation, continued the training of another run, or
+            had no validation tracks.
     """
     metrics = run.read_metrics()
     if metrics.get("status") != "finished":
@@ -30,6 +37,11 @@ def chosen_epochs(run: RunDirectory) -> int | None:
         raise UserError(f"{run.path} had no validation tracks: there is nothing more to train on.")
     if metrics.get("epochs") and not run.history.exists():
         raise UserError(f"{run.path} was not trained but evaluated; give the run itself.")
+    if earlier := run.read_config().get("ckpt_path"):
+        raise UserError(
+            f"{run.path} continued the training of {earlier}, which a refit cannot repeat: train all epochs in one "
+            "run, and refit that."
+        )
     return None if metrics.get("best_epoch") is None else int(metrics["best_epoch"]) + 1
 
 
@@ -49,7 +61,8 @@ class Refit:
         """Return the refit of the run that ``refit`` of a configuration names; None if ``refit`` is not set.
 
         Raises:
-            UserError: The run chose no epoch, or its split or number of epochs differs from the configuration.
+            UserError: The run chose no epoch, its split or number of epochs differs from the configuration, or the
+                configuration limits the training in another way than by epochs.
         """
         if config.refit is None:
             return None
@@ -60,6 +73,12 @@ class Refit:
             raise UserError(
                 f"refit={config.refit} trains for the {epochs} epochs that this run chose, and trainer.max_epochs is "
                 f"{config.trainer.max_epochs}: set trainer.max_epochs={epochs}, or use the command refit."
+            )
+        others = config.trainer.others if epochs is not None else {}
+        for limit in sorted({"max_steps", "max_time"} & others.keys()):
+            raise UserError(
+                f"trainer.{limit}={others[limit]} could end the refit before the {epochs} epochs that {run.path} "
+                "chose; leave it out."
             )
         here = config.plain
         if changed := difference({"split": before.get("split")}, {"split": here["split"]}):

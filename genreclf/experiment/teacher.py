@@ -147,5 +147,5 @@ def _config(config: Config, theirs: dict[str, Any], run: RunDirectory) -> Config
         **{"augmentation": {}, "callbacks": {}, "logger": {}, "seed": 0, "run_dir": str(run.path)},
         **{"init_from": str(run.path), "ckpt_path": None, "refit": None},
     }
-    check_trust(mixed, (), place=run.config, groups=("data", "encoder", "model"))
+    check_trust(mixed, None, place=run.config, groups=("data", "encoder", "model"))
     return Config.from_plain(mixed)

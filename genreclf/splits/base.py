@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from genreclf.datasets.base import Track
-from genreclf.datasets.identity import credited, known_repeats
+from genreclf.datasets.identity import credited, known_repeats, owners_of
 from genreclf.errors import UserError
 from genreclf.splits.proposal import SUBSET_NAMES, SUBSETS, ProposedSplit, Segment, check_proposal
 
@@ -115,6 +115,8 @@ class Splitter(ABC):
     """Whether the splitter may put a track into several subsets; a split with such a track is always marked LEAKY."""
     remedy: ClassVar[str] = "add tracks"
     """Advice in error messages if a subset lacks a genre, besides ``split.allow_missing=true``."""
+    allow_missing: bool = False
+    """Whether missing tracks and genres only cause warnings."""
 
     def __init__(self, *, allow_missing: bool = False) -> None:
         """Set what the splitter tolerates.
@@ -233,15 +235,16 @@ class Splitter(ABC):
         return warnings
 
     def _warn_of_shared(self, proposed: ProposedSplit, usable: Sequence[Track], *, leaky: bool) -> list[str]:
-        owners_of = {track.id: (track.id,) if leaky else credited(track.artist) for track in usable}
+        owners = {track.id: (track.id,) for track in usable} if leaky else owners_of(usable)
         held = {subset: {segment.track_id for segment in segments} for subset, segments in proposed.subsets.items()}
         subsets_of: dict[str, set[str]] = {}
         for subset, ids in held.items():
-            for owner in (owner for id in ids for owner in owners_of[id]):
+            for owner in (owner for id in ids for owner in owners[id]):
                 subsets_of.setdefault(owner, set()).add(subset)
         shared = sum(len(subsets) > 1 for subsets in subsets_of.values())
-        owners = "tracks" if leaky else "known artists"
-        problem = f"{shared} of {len(subsets_of)} {owners} are in more than one subset"
+        has_groups = any(owners[track.id] and not credited(track.artist) for track in usable)
+        what = "tracks" if leaky else "known artists and groups" if has_groups else "known artists"
+        problem = f"{shared} of {len(subsets_of)} {what} are in more than one subset"
         if leaky:
             return [f"split={self.name} leaks: {problem}, so its scores say little about unseen tracks"]
         twins = known_repeats(held["train"] | held["val"]) & held["test"]

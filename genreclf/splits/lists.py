@@ -178,7 +178,8 @@ class TrackIndex:
         self._ids: dict[str, set[str]] = {}
         for track in tracks:
             names = {form for name in (track.id.rpartition("/")[2], track.path.name) for form in _forms(name)}
-            for name in names | {f"{track.genre}/{name}" for name in names} | {track.id}:
+            folders = {track.genre, track.path.parent.name}
+            for name in names | {f"{folder}/{name}" for folder in folders for name in names} | {track.id}:
                 self._ids.setdefault(unicodedata.normalize("NFC", name), set()).add(track.id)
 
     def find(self, line: str, place: str) -> str | None:

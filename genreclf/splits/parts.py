@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from genreclf.datasets.base import Track
-from genreclf.datasets.identity import credited
+from genreclf.datasets.identity import owners_of
 from genreclf.errors import UserError
 from genreclf.splits.base import Segment, Split
 from genreclf.splits.rules import ArtistFolds, draw, groups_of
@@ -77,11 +77,12 @@ def with_fewer(
         tracks: Tracks of the dataset, which must include the training tracks of the split.
         fraction: Fraction of the training tracks of each genre to keep; at least one track per genre is kept.
         artists_per_genre: Number of artists to keep in each genre (all, if a genre has fewer); None keeps all. Artists
-            who share a credit or known repeats count as one; a track of unknown artist counts as an artist.
+            who share a credit or known repeats count as one. Without artists, the groups of tracks count instead; a
+            track with neither counts as an artist.
         seed: Random seed of the order.
 
     Raises:
-        UserError: `artists_per_genre` is given, but no training track has a known artist.
+        UserError: `artists_per_genre` is given, but no training track has a known artist or a group of several tracks.
     """
     if fraction == 1 and artists_per_genre is None:
         return split
@@ -91,7 +92,7 @@ def with_fewer(
     )
     owners = {track.id: owner for owner, owned in groups_of(kept).items() for track in owned}
     if artists_per_genre is not None:
-        if not any(credited(track.artist) for track in kept):
+        if not any(owners_of(kept).values()):
             raise UserError(
                 "split.artists_per_genre counts artists, and none is known of the training tracks: name them with "
                 "data.artists"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from genreclf.datasets.base import Track
-from genreclf.datasets.identity import connected, credited
+from genreclf.datasets.identity import connected, credited, owners_of
 from genreclf.errors import UserError
 from genreclf.splits.base import SUBSETS, ProposedSplit, Segment, Splitter, some
 
@@ -62,11 +62,11 @@ class ArtistFolds(Splitter):
     ) -> ProposedSplit:
         groups = groups_of(usable)
         warnings = self._check_groups(groups)
-        unknown = sum(not track.artist for track in usable)
+        unknown = sum(not owners for owners in owners_of(usable).values())
         if unknown:
             warnings.append(
-                f"no artist is known for {unknown} of {len(usable)} tracks: each counts as a group of its own, so an "
-                "artist may be in more than one subset; data.artists takes a file of artists"
+                f"no artist or group is known for {unknown} of {len(usable)} tracks: each counts as a group of "
+                "its own, so an artist may be in more than one subset; data.artists takes a file of artists"
             )
         subsets: dict[str, list[Segment]] = {subset: [] for subset in SUBSETS}
         subset_of_fold = {self.fold: "test", (self.fold + 1) % self.folds: "val"}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
+
 from genreclf.comparison.experiments import Experiment, group_runs
 from genreclf.comparison.naming import settings_of
 from genreclf.comparison.runs import FinishedRun
@@ -142,15 +144,14 @@ def chosen_jobs(sweep_dir: Path) -> list[list[str]]:
 
 def command_of(choice: Choice, sweep_dir: Path) -> str:
     """Return the command that trains and tests the chosen setting with each seed."""
-    typed = read_object(sweep_dir / "sweep.json").get("command", [])
-    places = [index for index, word in enumerate(typed) if word in ("--config-dir", "-cd")]
-    options = [word for index in places for word in typed[index : index + 2]]
-    options += [word for word in typed if word.startswith("--config-dir=")]
+    options, _ = get_args_parser().parse_known_args(read_object(sweep_dir / "sweep.json").get("command", [])[3:])
+    named = {name: getattr(options, name) for name in ("config_path", "config_name", "config_dir")}
+    given = [word for name, value in named.items() if value for word in (f"--{name.replace('_', '-')}", value)]
     words = [word for word in choice.jobs[0] if not word.startswith(("sweep=", "seed="))]
     if seeds := [word.removeprefix("seed=") for job in choice.jobs for word in job if word.startswith("seed=")]:
         words.append(f"seed={','.join(seeds)}")
     several = ["-m"] * (len(seeds) > 1)
-    return shlex.join(["python", "-m", "genreclf", *several, *options, *words])
+    return shlex.join(["python", "-m", "genreclf", *several, *given, *words])
 
 
 def tested(choices: Sequence[Choice], rows: Sequence[Row]) -> Experiment | None:

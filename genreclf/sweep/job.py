@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -212,6 +213,20 @@ class Job:
         self.record |= news
         with suppress(OSError):  # If the disk is full, the summary gives the reason `NO_WORD`.
             atomic_write_text(self.run.path / "job.json", json.dumps(self.record, indent=2) + "\n")
+
+
+def job_folders(sweep_dir: Path) -> list[Path]:
+    """Return the run directories of the jobs of a sweep, at any depth and sorted, but not of a sweep within it."""
+    folders = []
+    visited: set[str] = set()
+    for folder, inner, files in os.walk(sweep_dir, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited or ("sweep.json" in files and Path(folder) != sweep_dir):
+            inner.clear()
+        elif "job.json" in files:
+            folders.append(Path(folder))
+        visited.add(real)
+    return sorted(folders)
 
 
 def read_object(path: Path) -> dict[str, Any]:

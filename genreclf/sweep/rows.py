@@ -8,7 +8,7 @@ from typing import Any
 from genreclf.errors import UserError
 from genreclf.evaluation.provenance import marks_of, pretrained_name
 from genreclf.run_directory import RunBusy, RunDirectory
-from genreclf.sweep.job import NO_WORD, read_object
+from genreclf.sweep.job import NO_WORD, job_folders, read_object
 from genreclf.sweep.process import CRASHED
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
@@ -59,7 +59,7 @@ class Row:
 def read_rows(sweep_dir: Path) -> list[Row]:
     """Return the jobs of a sweep: finished jobs first, jobs without leakage before LEAKY ones, by falling objective."""
     call = read_object(sweep_dir / "sweep.json").get("call")
-    rows = [_row(path.parent, call) for path in sorted(sweep_dir.glob("*/job.json"))]
+    rows = [_row(folder, call) for folder in job_folders(sweep_dir)]
     return sorted(rows, key=lambda row: (row.status != FINISHED, bool(row.leaky), -(row.objective or 0.0), row.name))
 
 

@@ -17,7 +17,14 @@ from genreclf.errors import UserError
 BOUND_DB = 0.01
 """By how much a stored level may differ from librosa's."""
 
-SETTINGS = [(22050, 2048, 512, 128), (22050, 2048, 1024, 128), (16000, 2048, 512, 128), (22050, 2048, 512, 256)]
+SETTINGS = [
+    (22050, 2048, 512, 128),
+    (22050, 2048, 1024, 128),
+    (16000, 2048, 512, 128),
+    (22050, 2048, 512, 256),
+    (11025, 1024, 256, 64),
+    (22050, 441, 220, 40),
+]
 
 
 def music(sample_rate: int) -> NDArray[np.float32]:

@@ -127,6 +127,12 @@ def test_labels_are_doubted_by_runs_that_had_not_trained_on_them(
         2,
         "--runs nowhere is not a finished run; choose runs that tested the dataset's tracks.\n",
     )
+    # Other music has tracks of the same names.
+    outcome = cli("audit", *data, "data.seed=1", "--runs", str(finished.path))
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"--runs {finished.path} did not test any of the tracks: choose runs on this dataset.\n",
+    )
 
 
 def test_a_label_is_doubted_where_another_genre_is_as_likely_as_on_its_own_tracks() -> None:

@@ -65,8 +65,12 @@ def test_what_earlier_versions_left_to_a_class_is_what_it_takes() -> None:
         assert value == default == kept[key]
 
 
-def test_a_key_that_runs_of_earlier_versions_lack_is_null() -> None:
+def test_a_key_that_runs_of_earlier_versions_lack_is_null_or_the_default() -> None:
     assert difference(CONFIG, {**CONFIG, "refit": None}) == ""
     assert difference(CONFIG, {**CONFIG, "refit": "run"}) == "no refit there, refit=run here"
     assert difference({**CONFIG, "refit": "run"}, CONFIG) == "refit=run there, no refit here"
+    unseen = {"split": {"unseen": True}}
+    assert difference(CONFIG, {**CONFIG, "split": {"unseen": False}}) == ""
+    assert difference(CONFIG, {**CONFIG, **unseen}) == "split.unseen=False there, True here"
+    assert difference(CONFIG, {**CONFIG, **unseen}, ignore=["split"]) == ""
     assert difference({**CONFIG, "refit": None}, {**CONFIG, "refit": "run"}) == "refit=None there, run here"

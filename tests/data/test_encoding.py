@@ -9,7 +9,7 @@ import torch
 from genreclf.audio.log_mel import FeatureSpec, LogMel
 from genreclf.cli.compose import checked
 from genreclf.data import encoding
-from genreclf.data.store import Store
+from genreclf.data.store import Recipe, Store
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.experiment import corpus
 
@@ -31,6 +31,19 @@ def test_a_finished_store_is_opened_without_a_transform(tmp_path: Path, monkeypa
     made.clear()
     encoding.store_of(MUSIC, MUSIC.tracks()[:2], SPEC, directory=tmp_path, device=torch.device("cuda"))
     assert made == []
+
+
+@pytest.mark.parametrize(
+    ("sample_rate", "n_fft", "stays"), [(22050, 2048, True), (11025, 2048, False), (22050, 441, False)]
+)
+def test_only_stores_with_the_wrong_filters_of_earlier_versions_are_built_again(
+    sample_rate: int, n_fft: int, stays: bool
+) -> None:
+    spec = FeatureSpec.of_audio(sample_rate=sample_rate, n_fft=n_fft, hop_length=220, n_mels=40, clip_seconds=1)
+    recipe, _ = encoding.log_mel_recipe(MUSIC, spec, encoding.CPU)
+    settings = {"sample_rate": sample_rate, "n_fft": n_fft, "hop_length": 220, "n_mels": 40}
+    earlier = Recipe("synthetic", "int16", 40, settings)
+    assert (recipe.key() == earlier.key()) == stays
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from genreclf.audio.log_mel import FeatureSpec
 from genreclf.cli.compose import checked
 from genreclf.data.encoding import store_of, waveform_recipe
 from genreclf.datasets.base import AudioDataset, ImageDataset, Track
-from genreclf.datasets.checks import checked_tracks
+from genreclf.datasets.checks import checked_rate, checked_tracks
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.errors import UnreadableTrack, UserError
 from genreclf.experiment.corpus import load_corpus
+from genreclf.splits.lists import AllTest
 
 TRACKS = [Track(id=f"{genre}/{n}", genre=genre, path=Path(genre, str(n))) for genre in ("a", "b") for n in range(2)]
 SPEC = FeatureSpec.of_audio(sample_rate=8000, n_fft=512, hop_length=256, n_mels=8, clip_seconds=0.1)
@@ -174,3 +175,38 @@ def test_pictures_of_another_kind_are_refused(picture: Any, sentence: str, tmp_p
     spec = FeatureSpec.of_pictures(n_mels=8, frames_per_second=10, clip_seconds=1)
     with pytest.raises(UserError, match=sentence):
         store_of(OwnPictures(picture), TRACKS, spec, directory=tmp_path)
+
+
+class WithoutInit(Own):
+    def __init__(self, tracks: Any = TRACKS) -> None:
+        self.listed = tracks
+
+
+class OwnSplit(AllTest):
+    def __init__(self) -> None:
+        pass
+
+
+def test_what_a_user_may_forget_has_a_default() -> None:
+    one, other = WithoutInit(), WithoutInit()
+    one.warnings.append("one")
+    assert (one.warnings, other.warnings) == (["one"], [])
+    assert not OwnSplit().split(TRACKS, {track.id: 9 for track in TRACKS[1:]}, 3).leaky
+    assert OwnSplit().allow_missing is False
+
+
+def test_a_dataset_needs_a_name() -> None:
+    class Nameless(Own):
+        name = None  # type: ignore[assignment]
+
+    with pytest.raises(UserError, match=r"^data: Nameless has no name: set one in the class\.$"):
+        checked_tracks(Nameless())
+
+
+@pytest.mark.parametrize("rate", [0, None, -1.0, float("nan"), "10"])
+def test_a_rate_of_columns_that_makes_no_sense_is_refused(rate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OwnPictures, "frames_per_second", lambda self, tracks: rate)
+    with pytest.raises(
+        UserError, match=r"^data: OwnPictures\.frames_per_second returned .*: return the number of colu"
+    ):
+        checked_rate(OwnPictures(np.zeros((8, 20), np.uint8)), TRACKS)

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,27 @@ def test_layouts(tmp_path: Path, home: str, suffix: str) -> None:
     assert [track.genre for track in tracks] == ["blues", "blues", "rock"]
     assert [track.duration_s for track in tracks] == [0.1] * 3
     assert [track.path.suffix for track in tracks] == [f".{suffix}"] * 3
-    assert len(source.warnings) == 1
-    assert "jazz.00054" in source.warnings[0]
+    assert len(source.warnings) == 2
+    assert "3 files, such as" in source.warnings[0]
+    assert "jazz.00054" in source.warnings[1]
     assert source.waveform(tracks[0], 22050).shape == (2205,)
+
+
+@pytest.mark.parametrize("home", [".", "genres"])
+def test_files_that_are_not_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    sound(Path(home, "blues/blues.00000.wav"))
+    source = Gtzan(root=".")
+    source.tracks()
+    assert source.warnings == []
+    for other in ("blues/more/blues.00001.wav", "blues.00002.wav", "blues/song.wav"):
+        sound(Path(home, other))
+    Path(home, "rock").mkdir()
+    Path("images_original/rock").mkdir(parents=True)
+    assert [track.id for track in source.tracks()] == ["blues.00000"]
+    files, folders = source.warnings
+    assert re.search(r"3 files, such as .*blues\.00002\.wav, as GTZAN's tracks are named .*data=folder", files)
+    assert re.search(r"1 folder, such as .*rock, as a genre needs audio", folders)
 
 
 def test_one_track_as_au_and_wav_is_named(tmp_path: Path) -> None:

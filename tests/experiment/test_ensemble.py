@@ -139,6 +139,8 @@ def test_validation_weighs_the_runs(cli: Cli, second: RunDirectory) -> None:
         (["run"], "run is only one run; an ensemble needs two or more."),
         (["run", "other"], "run and other were trained and tested on different splits"),
         (["run", "known"], "knows blues,"),
+        (["run", "wrapped"], "run has data.short=pad and wrapped wrap, so they were tested on different clips; give"),
+        (["run", "overlapping"], "run has data.grid_overlap=0.0 and overlapping 0.5, so they were tested on different"),
         (["run", "refitted", "--weights", "validation"], "refitted has not predicted the validation tracks"),
         (["run", "begun"], "begun is not finished"),
         (["run", "same", "optimizer.lr=1"], "optimizer.lr=1 has no effect on a trained run"),
@@ -156,6 +158,10 @@ def test_a_mistake_is_one_sentence(cli: Cli, finished: RunDirectory, arguments: 
             checkpoint = torch.load(run.best, weights_only=True)
             checkpoint["hyper_parameters"]["genres"].reverse()
             torch.save(checkpoint, run.best)
+        elif name == "wrapped":
+            run.write_config(run.read_config() | {"data": run.read_config()["data"] | {"short": "wrap"}})
+        elif name == "overlapping":
+            run.write_config(run.read_config() | {"data": run.read_config()["data"] | {"grid_overlap": 0.5}})
         elif name == "refitted":
             run.val_predictions.write_text(run.val_predictions.read_text().splitlines()[0])
         elif name == "begun":

@@ -64,6 +64,39 @@ def test_the_key_of_a_training_does_the_same(cli: Cli, finished: RunDirectory, t
     assert RunDirectory("again").read_metrics()["refit"] == {"run": "run", "epochs": 1, "differs": ""}
 
 
+def test_the_split_of_an_earlier_version_is_the_same(cli: Cli, finished: RunDirectory) -> None:
+    config = finished.read_config()
+    del config["split"]["unseen"]
+    finished.write_config(config)
+    outcome = cli("refit", "run", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+
+
+def test_trainer_options_and_arguments_may_differ_and_are_named(cli: Cli, finished: RunDirectory) -> None:
+    config = finished.read_config()
+    config["trainer"] |= {"accelerator": "auto", "gradient_clip_val": 0.5}
+    finished.write_config(config)
+    outcome = cli("refit", "run", "trainer=cpu", "trainer.accumulate_grad_batches=4", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    again = RunDirectory("again")
+    trainer = again.read_config()["trainer"]
+    assert trainer == config["trainer"] | {"accelerator": "cpu", "accumulate_grad_batches": 4}
+    assert again.read_metrics()["refit"]["differs"] == (
+        "trainer.accelerator=auto in run, cpu here, "
+        "no trainer.accumulate_grad_batches in run, trainer.accumulate_grad_batches=4 here"
+    )
+
+
+def test_only_the_number_of_epochs_ends_a_refit(cli: Cli, finished: RunDirectory) -> None:
+    change(finished, best_epoch=1)
+    config = finished.read_config()
+    config["trainer"] |= {"max_epochs": 9, "min_epochs": 5, "max_steps": 1, "max_time": "00:00:01:00"}
+    finished.write_config(config)
+    outcome = cli("refit", "run", "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    assert len(RunDirectory("again").read_history()) == 2
+
+
 def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny: list[str]) -> None:
     others = [word for word in tiny if not word.startswith("model")]
     for command in ([*others, "model=constant", "run_dir=run"], ["refit", "run", "run_dir=again"]):
@@ -83,6 +116,8 @@ def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny
         ({}, ["refit", "run", "seed=0,1"], "seed=0,1 names several values; give one."),
         ({}, ["refit", "run", "~data.batch_size"], "set another value, or omit it."),
         ({}, ["refit", "run", "trainer.max_epochs=3"], "for the 1 epochs that this run chose"),
+        ({}, ["refit", "run", "trainer.max_steps=3"], "trainer.max_steps=3 could end the refit before the 1 epochs"),
+        ({}, ["refit=run", "trainer.max_time=00:00:01:00"], "could end the refit before the 1 epochs that run chose"),
         ({"best_epoch": 4}, ["refit=run"], "set trainer.max_epochs=5, or use the command refit."),
         ({}, ["refit=run", "split=track"], "refit=run chose its epochs on another split (split._target_="),
         ({}, ["refit=run", "ckpt_path=run/checkpoints/last.ckpt"], "omit one of them."),
@@ -114,11 +149,17 @@ def test_an_interrupted_refit_is_tested_as_one(
     assert "(REFIT)" in Path("tested/report.md").read_text().splitlines()[0]
 
 
-def test_an_evaluation_is_no_run_and_code_of_others_is_not_imported(cli: Cli, finished: RunDirectory) -> None:
+def test_an_evaluation_or_continuation_is_no_run_and_code_of_others_is_not_imported(
+    cli: Cli, finished: RunDirectory
+) -> None:
     shutil.copytree("run", "evaluated")
     Path("evaluated/history.csv").unlink()
     assert "evaluated was not trained but evaluated" in cli("refit", "evaluated").err
     config = finished.read_config()
+    finished.write_config(config | {"ckpt_path": "first/checkpoints/last.ckpt"})
+    outcome = cli("refit", "run")
+    assert outcome.code == 2
+    assert outcome.err.startswith("run continued the training of first/checkpoints/last.ckpt, which a refit cannot")
     config["callbacks"]["mine"] = {"_target_": "this_module_is_not_there.Callback", "monitor": "val/loss"}
     finished.write_config(config)
     outcome = cli("refit", "run")

@@ -1,5 +1,6 @@
 """A network is distilled from what a finished run says of its training tracks."""
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -75,6 +76,21 @@ def test_a_pretrained_teacher_makes_the_student_pretrained(cli: Cli, finished: R
         outcome = cli(*command)
         assert outcome.code == 0, outcome.err
         assert RunDirectory("again").read_metrics()["pretrained"] == metrics["pretrained"]
+
+
+def test_a_teacher_of_another_class_is_trusted_once_it_is_imported(
+    cli: Cli, finished: RunDirectory, distil: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taught_model.py").write_text("from genreclf.models import CRNN\n\n\nclass Mine(CRNN):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = finished.read_config()
+    finished.write_config(config | {"model": config["model"] | {"_target_": "taught_model.Mine"}})
+    refused = cli(*distil, "run_dir=student")
+    assert refused.code == 2
+    assert "if you trust it, train in Python, with import taught_model before genreclf.train." in refused.err
+    importlib.import_module("taught_model")
+    outcome = cli(*distil, "run_dir=student")
+    assert outcome.code == 0, outcome.err
 
 
 @pytest.mark.parametrize(

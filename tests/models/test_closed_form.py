@@ -120,11 +120,14 @@ def test_a_run_that_is_interrupted_in_its_test_keeps_the_time_of_its_fit(
     assert RunDirectory("run").read_metrics()["timing"]["fit_s"] == fit_s > 0
 
 
-def test_the_constant_is_the_share_of_the_genres(cli: Cli, tiny: list[str], no_val: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("regularization", ["none", "ema"])
+def test_the_constant_is_the_share_of_the_genres(
+    cli: Cli, tiny: list[str], no_val: list[str], tmp_path: Path, regularization: str
+) -> None:
     overrides = [each for each in tiny if not each.startswith("model")]
     with (tmp_path / "train.txt").open("a") as lists:
         lists.write("rock/00003\n")
-    outcome = cli(*overrides, *no_val, "model=constant", "run_dir=run")
+    outcome = cli(*overrides, *no_val, "model=constant", f"regularization={regularization}", "run_dir=run")
     assert outcome.code == 0, outcome.err
     rows = (tmp_path / "run/predictions.csv").read_text().splitlines()
     assert rows[0] == "track_id,genre,predicted,blues,rock"

@@ -46,7 +46,7 @@ def test_artist_folds_of_single_tracks_are_stratified_within_one() -> None:
         assert counts["jazz"]["test"] == 1
         assert counts["rock"]["test"] in (4, 5)
         assert counts["pop"]["test"] in (2, 3)
-        assert any("no artist is known for 39 of 39 tracks" in notice for notice in split.warnings)
+        assert any("no artist or group is known for 39 of 39 tracks" in notice for notice in split.warnings)
 
 
 def test_artist_folds_balance_groups_of_unequal_size() -> None:

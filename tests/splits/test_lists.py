@@ -136,6 +136,23 @@ def test_list_lines_of_other_music(tmp_path: Path) -> None:
         assign(ListSplitter(**paths), tracks)
 
 
+def test_list_lines_are_paths_of_files_in_folders_that_are_not_genres(tmp_path: Path) -> None:
+    tracks = [
+        Track(f"{genre}/{number:06d}", genre, Path(f"fma/fma_small/00{number % 2}/{number:06d}.mp3"))
+        for genre, first in (("Rock", 2), ("Pop", 12))
+        for number in range(first, first + 3)
+    ]
+    lists = {
+        "train": ["fma_small/000/000002.mp3", "000/000012.mp3"],
+        "val": ["001/000003", "001/000013.mp3"],
+        "test": ["Rock/000004.mp3", "Pop/000014"],
+    }
+    split = assign(ListSplitter(**write_lists(tmp_path, **lists)), tracks)
+    assert [ids(split, subset) for subset in SUBSETS] == [
+        {f"Rock/{number:06d}", f"Pop/{number + 10:06d}"} for number in (2, 3, 4)
+    ]
+
+
 def test_list_repeats(tmp_path: Path) -> None:
     tracks = gtzan(10)
     lists = {"train": ["blues.00000", "rock.00000"], "val": ["blues.00001", "rock.00001"], "test": ["blues.00002"]}

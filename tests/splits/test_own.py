@@ -9,6 +9,8 @@ import pytest
 from genreclf.datasets.base import Track
 from genreclf.errors import UserError
 from genreclf.splits.base import ProposedSplit, Segment, Splitter
+from genreclf.splits.parts import with_fewer
+from genreclf.splits.rules import ArtistFolds
 
 FRAMES = {f"{genre}/{n}": 10 for genre in "ab" for n in range(6)}
 TRACKS = [Track(id=id, genre=id[0], path=Path(id), fingerprint="") for id in FRAMES]
@@ -45,6 +47,17 @@ def test_a_track_in_two_subsets_makes_a_split_leaky() -> None:
     assert split.leaky
     assert "split=own leaks: 2 of 10 tracks are in more than one subset" in split.warnings[0]
     assert not Own(lambda: subsets(whole(0, 1, 2))).split(TRACKS, FRAMES, 5).leaky
+
+
+def test_groups_count_where_no_artist_is_known() -> None:
+    tracks = [Track(id, id[0], Path(id), group=f"album {id[0]} {int(id[2:]) // 2}") for id in FRAMES]
+    tracks += [Track("a/6", "a", Path("a/6"), group="a/6"), Track("b/6", "b", Path("b/6"))]
+    frames = {track.id: 10 for track in tracks}
+    split = ArtistFolds(folds=3).split(tracks, frames, 5)
+    assert [notice.partition(":")[0] for notice in split.warnings] == ["no artist or group is known for 2 of 14 tracks"]
+    cut = Own(lambda: subsets(whole(0, 1, 2))).split(tracks[:12], FRAMES, 5)
+    assert cut.warnings[0].startswith("2 of 6 known artists and groups are in more than one subset")
+    assert with_fewer(cut, tracks, artists_per_genre=1).warnings[-1].endswith("of 2 of 4 artists")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from helpers import Cli
 from PIL import Image
 
 from genreclf.run_directory import RunDirectory
-from genreclf.sweep.choice import choose
+from genreclf.sweep.choice import Choice, choose, command_of
 from genreclf.sweep.rows import FAILED, read_rows
 
 TOGETHER = ["-m", "hydra/launcher=together", "hydra.sweep.dir=sweep"]
@@ -66,6 +66,17 @@ def test_inner_folds_choose_a_setting_without_the_test_tracks(cli: Cli, music: l
     for run in runs.values():
         assert held(run, "train", "val", "test") == held(chosen, "train", "val")
         assert run.read_metrics()["split"]["name"] == "inner folds of artist_folds"
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_the_command_for_what_was_chosen_composes_the_same_configuration(short: bool, tmp_path: Path) -> None:
+    ways = ["-cn", "mine", "-cd=own", "-cp", "conf"] if short else ["--config-name=mine", "--config-dir", "own"]
+    command = ["python", "-m", "genreclf", "-m", *ways, "sweep=artist_cv", "model=svm,cnn"]
+    (tmp_path / "sweep.json").write_text(json.dumps({"command": command}))
+    choice = Choice(outer=None, candidates=(), jobs=(("sweep=artist_cv", "model=svm"),), left_out=())
+    kept = "--config-path conf " if short else ""
+    whole = f"python -m genreclf {kept}--config-name mine --config-dir own model=svm"
+    assert command_of(choice, tmp_path) == whole
 
 
 @pytest.mark.slow

@@ -50,6 +50,14 @@ def test_rows_are_ordered_and_say_what_varies(sweep: Path) -> None:
     assert rows[2].reason == "ValueError: no"
 
 
+def test_jobs_in_subfolders_are_found_but_not_those_of_another_sweep(sweep: Path) -> None:
+    fail(sweep, "experiment=ablation/ema", 1)
+    fail(sweep, "another/c", 1)
+    (sweep / "another/sweep.json").write_text("{}")
+    (sweep / "a/loop").symlink_to(sweep)
+    assert [row.path.relative_to(sweep).as_posix() for row in read_rows(sweep)] == ["b", "a", "experiment=ablation/ema"]
+
+
 def test_refits_and_pretrained_jobs_are_marked(sweep: Path) -> None:
     metrics = json.loads((sweep / "a/metrics.json").read_text())
     metrics |= {"refit": {"run": "b"}, "pretrained": {"encoder": "c"}}
