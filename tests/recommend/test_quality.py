@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from genreclf.recommend.quality import (
     similarity_of,
 )
 from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import Split
 
 GENRE = np.array(["a", "a", "a", "b", "b", "b"])
 GROUP = np.array(["1", "1", "2", "3", "4", "4"])
@@ -144,6 +146,23 @@ def test_what_cannot_be_measured_is_told(cli: Cli, finished: RunDirectory) -> No
     assert "Note: no weights are chosen, since all find as much on the 2 validation tracks" in outcome.err
     assert "Weights chosen" not in outcome.err
     assert not weights.exists()
+
+
+def test_tracks_of_another_dataset_are_refused_before_they_are_computed(cli: Cli, finished: RunDirectory) -> None:
+    elsewhere = "data.store_dir=elsewhere"
+    outcome = cli("recommend", "run", "--evaluate", "data.seed=1", elsewhere)
+    assert outcome.code == 2
+    assert "run was tested on synthetic, seed 0, 5 artists a genre, and not on synthetic, seed 1, 5" in outcome.err
+    outcome = cli("recommend", "run", "--evaluate", "features.n_mels=32", elsewhere)
+    assert outcome.code == 2
+    assert "differ from those the model was trained on (n_mels" in outcome.err
+    split = Split.from_json(record := finished.read_json(finished.split))
+    gone = replace(split.test[0], track_id="blues/00009")
+    finished.write_json(finished.split, {**record, **replace(split, test=(gone, *split.test[1:])).to_json()})
+    outcome = cli("recommend", "run", "--evaluate", elsewhere)
+    assert outcome.code == 2
+    assert "The dataset lacks 1 of the run's test tracks, such as blues/00009: check data.root." in outcome.err
+    assert not Path("elsewhere").exists()
 
 
 @pytest.mark.slow
