@@ -105,9 +105,13 @@ def _test_tracks(split: Split, corpus: Corpus) -> list[Track]:
 def _chosen_weights(
     run: RunDirectory, predictor: GenrePredictor, corpus: Corpus, split: Split, sizes: tuple[int, ...], k: int
 ) -> tuple[float, ...]:
-    """Choose the weights with the highest precision on validation tracks and save them; else return the usual ones."""
+    """Choose the weights with the highest precision on validation tracks and save them; else return the usual ones.
+
+    If the usual weights are returned, saved ones are removed.
+    """
     tracks = [corpus.tracks[id] for id in _ids(split.val) if id in corpus.store.lengths_frames]
     if not tracks:
+        _remove_weights(run)
         return usual_weights(sizes)
     probabilities, embeddings = _described(predictor, [corpus.store.spectrogram(track.id) for track in tracks])
     weights = q.preferred_weights(embeddings, probabilities, sizes, _collection(tracks), k)
@@ -116,9 +120,23 @@ def _chosen_weights(
             f"no weights are chosen, since all find as much on the {len(tracks)} validation tracks; the usual ones are "
             "measured."
         )
+        _remove_weights(run)
         return usual_weights(sizes)
     say(f"Weights chosen on {len(tracks)} validation tracks: {_kept(run, sizes, weights)}")
     return weights
+
+
+def _remove_weights(run: RunDirectory) -> None:
+    """Remove the weights that an earlier evaluation saved, so that the next ``index`` uses the usual ones."""
+    path = run.path / WEIGHTS
+    if not path.exists():
+        return
+    try:
+        path.unlink()
+    except OSError as error:
+        note(f"the next index still uses the weights in {path}, which cannot be removed ({error.strerror}).")
+    else:
+        note(f"{path}, which an earlier evaluation saved, is removed: the next index uses the usual weights.")
 
 
 def _rows(similarity_by: Mapping[str, NDArray[Any]], collection: q.Collection, k: int) -> list[dict[str, Any]]:

@@ -148,6 +148,21 @@ def test_what_cannot_be_measured_is_told(cli: Cli, finished: RunDirectory) -> No
     assert not weights.exists()
 
 
+@pytest.mark.parametrize("val", [(), ("metal/00000", "rock/00000")])
+def test_weights_of_an_earlier_evaluation_are_removed(val: tuple[str, ...], cli: Cli, finished: RunDirectory) -> None:
+    weights = finished.path / "similarity.json"
+    divide(finished, ("blues/00000", "blues/00001"), val)
+    weights.write_text("{}")
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1")
+    assert outcome.code == 0, outcome.err
+    assert "Note: run/similarity.json, which an earlier evaluation saved, is removed" in outcome.err
+    assert not weights.exists()
+    weights.mkdir()
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1")
+    assert outcome.code == 0, outcome.err
+    assert "the next index still uses the weights in run/similarity.json, which cannot be removed (" in outcome.err
+
+
 def test_tracks_of_another_dataset_are_refused_before_they_are_computed(cli: Cli, finished: RunDirectory) -> None:
     elsewhere = "data.store_dir=elsewhere"
     outcome = cli("recommend", "run", "--evaluate", "data.seed=1", elsewhere)
