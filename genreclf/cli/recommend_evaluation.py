@@ -142,7 +142,7 @@ def _remove_weights(run: RunDirectory) -> None:
 def _rows(similarity_by: Mapping[str, NDArray[Any]], collection: q.Collection, k: int) -> list[dict[str, Any]]:
     """Return a row per similarity, chance and the best order: its precision, and how far it is below the first one."""
     per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarity_by.items()}
-    per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
+    per_query |= {"random": q.random_precision(collection, k), "at best": q.best_precision(collection, k)}
     rows = []
     for name, values in per_query.items():
         own, less = q.quality(values, collection), q.quality(per_query["similarity"] - values, collection)

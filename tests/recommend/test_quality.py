@@ -37,8 +37,11 @@ def test_songs_of_the_same_artist_do_not_count() -> None:
     similarity = -np.abs(position[:, None] - position[None])
     # By hand: song 0 may not find 1, and then finds 5 (of genre b) and 2.
     np.testing.assert_allclose(precision_at(similarity, collection, 2), [0.5, 0.5, 0.5, 0.5, 0.5, 0.0])
-    np.testing.assert_allclose(random_precision(collection), [1 / 4, 1 / 4, 2 / 5, 2 / 5, 1 / 4, 1 / 4])
+    np.testing.assert_allclose(random_precision(collection, 2), [1 / 4, 1 / 4, 2 / 5, 2 / 5, 1 / 4, 1 / 4])
     np.testing.assert_allclose(best_precision(collection, 2), [0.5, 0.5, 1, 1, 0.5, 0.5])
+    # More than a query may find: each order finds all, and the missing ones count as wrong.
+    for precision in (random_precision(collection, 8), precision_at(similarity, collection, 8)):
+        np.testing.assert_allclose(precision, best_precision(collection, 8))
 
 
 def test_hubs_are_found_more_often_than_others() -> None:
