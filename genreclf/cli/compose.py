@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     import torch
 
     from genreclf.audio.log_mel import FeatureSpec
-    from genreclf.experiment.corpus import Corpus
+    from genreclf.datasets.base import Track
+    from genreclf.experiment.corpus import Check, Corpus
 
 
 def checked(overrides: Sequence[str], *, run_dir: str, config_dir: Path | None = None) -> Config:
@@ -248,26 +249,33 @@ def load_corpus_for(
     device: "torch.device",
     trust: Sequence[str] = (),
     config_dir: Path | None = None,
+    check: "Check | None" = None,
 ) -> "Corpus":
     """Load the tracks named by the configuration of a run with overrides, for a model trained on features of `spec`.
 
-    Spectrograms are computed on `device`.
+    Spectrograms are computed on `device`, after all checks.
 
     Raises:
-        UserError: The tracks cannot be loaded, their spectrograms differ from those the model was trained on, or an
-            override has no effect.
+        UserError: The tracks cannot be loaded, their spectrograms differ from those the model was trained on, an
+            override has no effect, or `check` raises the error.
     """
-    from genreclf.experiment.corpus import load_corpus
+    from genreclf.config import instantiate
+    from genreclf.experiment.corpus import features_of, load_corpus
+
+    def check_all(config: Config, tracks: Sequence["Track"]) -> None:
+        dataset = instantiate.make("data", config.data)
+        ours = replace(features_of(config, dataset, tracks), clip_frames=spec.clip_frames, rendering=spec.rendering)
+        if differing := ours.differing(spec):
+            raise UserError(
+                f"data={dataset.name} gives spectrograms that differ from those the model was trained on "
+                f"({differing}): choose a dataset of the same kind and features."
+            )
+        if check is not None:
+            check(config, tracks)
 
     refuse_without_effect(overrides)
     for override in overrides:
         if override.lstrip("+~").partition("=")[0].partition(".")[0] not in ("data", "features"):
             raise UserError(f"{override}: a library is built from a dataset; set only keys of data and features.")
-    corpus = load_corpus(checked_again(run, overrides, trust=trust, config_dir=config_dir, run_dir="-"), device)
-    ours = replace(corpus.spec, clip_frames=spec.clip_frames, rendering=spec.rendering)
-    if differing := ours.differing(spec):
-        raise UserError(
-            f"data={corpus.dataset_name} gives spectrograms that differ from those the model was trained on "
-            f"({differing}): choose a dataset of the same kind and features."
-        )
-    return corpus
+    config = checked_again(run, overrides, trust=trust, config_dir=config_dir, run_dir="-")
+    return load_corpus(config, device, check=check_all)

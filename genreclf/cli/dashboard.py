@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genreclf.cli.parser import Parser
+from genreclf.cli.parser import Parser, png
 from genreclf.cli.printing import note, writing
 from genreclf.errors import first_line
 from genreclf.evaluation.metrics import get_metric
@@ -33,8 +33,8 @@ def parser() -> Parser:
     )
     command.add_argument(
         "--picture",
-        type=Path,
-        metavar="FILE",
+        type=png,
+        metavar="FILE.png",
         help="draw what the panels show into a PNG instead, from the run directories alone; needs no account",
     )
     return command

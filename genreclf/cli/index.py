@@ -18,6 +18,8 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"index takes folders or a dataset (data=NAME ...), not both: {folders[0]}, {overrides[0]}.")
     if overrides and options.artists:
         raise UserError("--artists is for folders; a dataset takes data.artists=FILE.")
+    if folders and options.config_dir:
+        raise UserError("--config-dir is for a dataset (data=NAME ...) and has no effect on folders; omit it.")
     from genreclf.recommend.vectors import load_faiss
 
     load_faiss()

@@ -111,6 +111,14 @@ def number(kind: type[int] | type[float], low: float, high: float, name: str) ->
     return read
 
 
+def png(text: str) -> Path:
+    """Return the path of a picture to write; raise `argparse.ArgumentTypeError` if it does not end in ``.png``."""
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png")
+    return path
+
+
 def _run_directory(text: str) -> str:
     if "=" in text and not Path(text).exists():
         raise argparse.ArgumentTypeError(f"{text} is a setting; put a run directory before it")

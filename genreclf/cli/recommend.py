@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genreclf.cli.parser import Parser, number
+from genreclf.cli.parser import Parser, number, png
 from genreclf.cli.printing import note, writing
 from genreclf.errors import NOT_UTF8, UserError
 from genreclf.escaping import csv_cell, printable, say
@@ -28,10 +28,15 @@ def main(arguments: list[str]) -> None:
         return
     if len(options.what) != 1:
         raise UserError("recommend needs exactly one song: python -m genreclf recommend RUN SONG [-k 10]")
+    if options.config_dir:
+        raise UserError("--config-dir is for --evaluate and has no effect on the search for songs; omit it.")
     from genreclf.recommend import Library
 
     library = Library.of_run(options.run, directory=options.library)
     note(library.notice)
+    for name in options.exclude_artist:
+        if not len(library.records.ids_by([name])):
+            note(f"--exclude-artist {printable(name)} has no effect: the library has no song by this artist.")
     song, artist = _song(library, options.run, options.what[0], options.device, options.trust)
     found = library.like(
         song,
@@ -219,11 +224,16 @@ def parser() -> Parser:
         "--other-artists", action="store_true", help="no songs by the song's artist, or by any artist of a joint credit"
     )
     command.add_argument(
-        "--exclude-artist", action="append", default=[], metavar="NAME", help="no songs by this artist; may be repeated"
+        "--exclude-artist",
+        type=_artist,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="no songs by this artist; may be repeated",
     )
     command.add_argument("--format", choices=sorted(FORMATS), default="table", help="default: table")
     command.add_argument(
-        "--picture", type=_png, metavar="FILE.png", help="draw the songs on a map of the library, with their genres"
+        "--picture", type=png, metavar="FILE.png", help="draw the songs on a map of the library, with their genres"
     )
     command.add_argument("--library", metavar="DIR", help="folder of the library; default: RUN/library")
     command.add_argument(
@@ -238,8 +248,7 @@ def parser() -> Parser:
     return command
 
 
-def _png(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"{text} does not end in .png")
-    return path
+def _artist(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it needs the name of an artist")
+    return text

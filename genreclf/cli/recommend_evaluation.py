@@ -1,7 +1,7 @@
 """``python -m genreclf recommend RUN --evaluate [overrides]``: measure recommendations on test tracks."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 
 from genreclf.cli.compose import load_corpus_for
 from genreclf.cli.printing import note, print_table
+from genreclf.config import instantiate
+from genreclf.config.config import Config
 from genreclf.datasets.base import Track
 from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.experiment.corpus import Corpus
+from genreclf.experiment.lineage import read_lineage, track_key
 from genreclf.inference.predictor import GenrePredictor
 from genreclf.recommend import quality as q
 from genreclf.recommend.searching import WEIGHTS
 from genreclf.recommend.similarity import usual_weights
 from genreclf.run_directory import RunDirectory, csv_of
-from genreclf.splits.base import Split
+from genreclf.splits.base import Segment, Split
 
 
 def evaluate(
@@ -34,7 +37,13 @@ def evaluate(
     if split.leaky:
         raise UserError(f"{run} has a LEAKY split: it was trained on its test tracks, so they measure nothing.")
     corpus = load_corpus_for(
-        predictor.spec, directory, overrides, device=predictor.device, trust=trust, config_dir=config_dir
+        predictor.spec,
+        directory,
+        overrides,
+        device=predictor.device,
+        trust=trust,
+        config_dir=config_dir,
+        check=lambda config, tracks: _check_tracks(directory, split, config, {track.id for track in tracks}),
     )
     tracks = _test_tracks(split, corpus)
     collection = _collection(tracks)
@@ -60,13 +69,33 @@ def evaluate(
     _show(rows, k, form)
 
 
-def _test_tracks(split: Split, corpus: Corpus) -> list[Track]:
-    """Return the test tracks of a run; raise `UserError` if one of them is missing in the dataset."""
-    ids = sorted({segment.track_id for segment in split.test})
-    if missing := [id for id in ids if id not in corpus.store.lengths_frames]:
+def _check_tracks(run: RunDirectory, split: Split, config: Config, listed: Collection[str]) -> None:
+    """Raise `UserError` if the configuration chooses other tracks than those of a run, or one of these is missing."""
+    ids = _ids(split.test)
+    own, dataset = read_lineage(run, config).runs[0], instantiate.make("data", config.data).dataset
+    if own.keys(ids) != {track_key(dataset, id) for id in ids}:
+        raise UserError(
+            f"{run.path} was tested on {own.dataset}, and not on {dataset}: omit the settings that choose another "
+            "dataset."
+        )
+    _check_complete(ids, listed)
+
+
+def _check_complete(ids: Sequence[str], known: Collection[str]) -> None:
+    if missing := [id for id in ids if id not in known]:
         raise UserError(
             f"The dataset lacks {len(missing)} of the run's test tracks, such as {missing[0]}: check data.root."
         )
+
+
+def _ids(segments: Iterable[Segment]) -> list[str]:
+    return sorted({segment.track_id for segment in segments})
+
+
+def _test_tracks(split: Split, corpus: Corpus) -> list[Track]:
+    """Return the test tracks of a run; raise `UserError` if one of them cannot be read."""
+    ids = _ids(split.test)
+    _check_complete(ids, corpus.store.lengths_frames)
     tracks = [corpus.tracks[id] for id in ids]
     if not any(track.artist for track in tracks):
         note("no artist is known, so songs by the same artist match each other; set data.artists.")
@@ -76,10 +105,13 @@ def _test_tracks(split: Split, corpus: Corpus) -> list[Track]:
 def _chosen_weights(
     run: RunDirectory, predictor: GenrePredictor, corpus: Corpus, split: Split, sizes: tuple[int, ...], k: int
 ) -> tuple[float, ...]:
-    """Choose the weights with the highest precision on validation tracks and save them; else return the usual ones."""
-    ids = sorted({segment.track_id for segment in split.val})
-    tracks = [corpus.tracks[id] for id in ids if id in corpus.store.lengths_frames]
+    """Choose the weights with the highest precision on validation tracks and save them; else return the usual ones.
+
+    If the usual weights are returned, saved ones are removed.
+    """
+    tracks = [corpus.tracks[id] for id in _ids(split.val) if id in corpus.store.lengths_frames]
     if not tracks:
+        _remove_weights(run)
         return usual_weights(sizes)
     probabilities, embeddings = _described(predictor, [corpus.store.spectrogram(track.id) for track in tracks])
     weights = q.preferred_weights(embeddings, probabilities, sizes, _collection(tracks), k)
@@ -88,15 +120,29 @@ def _chosen_weights(
             f"no weights are chosen, since all find as much on the {len(tracks)} validation tracks; the usual ones are "
             "measured."
         )
+        _remove_weights(run)
         return usual_weights(sizes)
     say(f"Weights chosen on {len(tracks)} validation tracks: {_kept(run, sizes, weights)}")
     return weights
 
 
+def _remove_weights(run: RunDirectory) -> None:
+    """Remove the weights that an earlier evaluation saved, so that the next ``index`` uses the usual ones."""
+    path = run.path / WEIGHTS
+    if not path.exists():
+        return
+    try:
+        path.unlink()
+    except OSError as error:
+        note(f"the next index still uses the weights in {path}, which cannot be removed ({error.strerror}).")
+    else:
+        note(f"{path}, which an earlier evaluation saved, is removed: the next index uses the usual weights.")
+
+
 def _rows(similarity_by: Mapping[str, NDArray[Any]], collection: q.Collection, k: int) -> list[dict[str, Any]]:
     """Return a row per similarity, chance and the best order: its precision, and how far it is below the first one."""
     per_query = {name: q.precision_at(similarity, collection, k) for name, similarity in similarity_by.items()}
-    per_query |= {"random": q.random_precision(collection), "at best": q.best_precision(collection, k)}
+    per_query |= {"random": q.random_precision(collection, k), "at best": q.best_precision(collection, k)}
     rows = []
     for name, values in per_query.items():
         own, less = q.quality(values, collection), q.quality(per_query["similarity"] - values, collection)

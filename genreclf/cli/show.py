@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +61,10 @@ def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[
 
     if config.takes != "log_mel":
         raise UserError("show draws spectrograms, which this model does not use: omit model and encoder.")
-    corpus = load_corpus(config)
+    corpus = load_corpus(config, check=lambda _, tracks: _check_genre(genre, {track.genre for track in tracks}))
     tracks_of = plots.ids_by_genre(corpus.store, corpus.genre_of)
+    _check_genre(genre, tracks_of)
     genre = genre if genre is not None else next(iter(tracks_of))
-    if genre not in tracks_of:
-        raise UserError(f"--genre {genre} is not one of {', '.join(tracks_of)}.")
     directory = directory or Path("outputs/show") / corpus.dataset_name
     track_id = tracks_of[genre][0]
     chosen = plots.spread(tracks_of[genre], plots.MOSAIC_TRACKS)
@@ -99,3 +98,8 @@ def _draw(config: "Config", directory: Path | None, genre: str | None) -> tuple[
                 paths.append(directory / name.replace("/", "-"))
                 draw(paths[-1])
     return corpus.warnings, paths
+
+
+def _check_genre(genre: str | None, known: Collection[str]) -> None:
+    if genre is not None and genre not in known:
+        raise UserError(f"--genre {genre} is not one of {', '.join(sorted(known))}.")

@@ -156,7 +156,7 @@ def load_corpus(config: Config, device: torch.device | None = None, *, check: Ch
     tracks, mapped = map_genres(checked_tracks(dataset), read_genre_map(config.clips.genre_map))
     if check is not None:
         check(config, tracks)
-    spec = _spec(config, dataset, tracks)
+    spec = features_of(config, dataset, tracks)
     device = device or first_device(config.trainer.accelerator)
     kept: dict[str, Any] = {"directory": config.clips.store_dir, "skip_unreadable": config.clips.skip_unreadable}
     if spec.kind == "log_mel":
@@ -185,7 +185,7 @@ def expected_bytes(config: Config) -> int | None:
     """
     dataset: Dataset = instantiate.make("data", config.data)
     tracks, _ = map_genres(checked_tracks(dataset), read_genre_map(config.clips.genre_map))
-    spec = _spec(config, dataset, tracks)
+    spec = features_of(config, dataset, tracks)
     lengths_s = [track.duration_s for track in tracks if track.duration_s is not None]
     if isinstance(dataset, ImageDataset) or len(lengths_s) < len(tracks):
         return None
@@ -206,8 +206,19 @@ def make_encoder(config: Config) -> Encoder:
     return encoder
 
 
-def _spec(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
-    """Return the features that the network takes, with clips of 1 s if ``data.clip_seconds`` is not a number."""
+def features_of(config: Config, dataset: Dataset, tracks: Sequence[Track]) -> FeatureSpec:
+    """Return the features that the network takes.
+
+    Clips have a length of 1 s if ``data.clip_seconds`` is not a number.
+
+    Args:
+        config: Configuration of the run.
+        dataset: Dataset of the run.
+        tracks: All tracks of the dataset.
+
+    Raises:
+        UserError: A setting of the features is missing, or no picture can be read.
+    """
     if not isinstance(dataset, ImageDataset):
         return audio_spec(config)
     pictures = FeatureSpec.of_pictures(

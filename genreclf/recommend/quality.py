@@ -81,10 +81,13 @@ def _nearest(similarity: NDArray[np.float64], collection: Collection, k: int) ->
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
-def random_precision(collection: Collection) -> NDArray[np.float64]:
-    """Return the expected precision of each query if tracks are recommended at random, shape ``(track,)``."""
+def random_precision(collection: Collection, k: int) -> NDArray[np.float64]:
+    """Return the expected precision at `k` of each query if tracks are recommended at random, shape ``(track,)``.
+
+    If a query may find fewer than `k` tracks, the missing ones count as wrong, as in `precision_at`.
+    """
     allowed = collection.allowed.sum(axis=1)
-    shares: NDArray[np.float64] = collection.right.sum(axis=1) / np.maximum(1, allowed)
+    shares: NDArray[np.float64] = collection.right.sum(axis=1) / np.maximum(k, allowed)
     return shares
 
 

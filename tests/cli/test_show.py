@@ -73,6 +73,13 @@ def test_pictures_of_pictures(cli: Cli, tmp_path: Path) -> None:
     assert "--out a_file/x cannot be written" in cli("show", *source, "--out", "a_file/x").err
 
 
+def test_an_unknown_genre_is_told_before_anything_is_computed(cli: Cli) -> None:
+    outcome = cli("show", "data=synthetic", "--genre", "polka", "data.store_dir=stores")
+    assert outcome.code == 2
+    assert outcome.err.startswith("--genre polka is not one of blues, classical, ")
+    assert not Path("stores").exists()
+
+
 def test_a_mistake_in_the_words_is_a_sentence(cli: Cli) -> None:
     outcome = cli("show", "--ganre", "red")
     assert outcome.code == 2

@@ -147,6 +147,12 @@ def test_a_picture_shows_what_the_panels_do(cli: Cli, finished: RunDirectory, tm
     assert "blues" in "".join(panels["test/tracks"].lines)
 
 
+def test_a_picture_is_a_png(cli: Cli) -> None:
+    outcome = cli("dashboard", "run", "--picture", "panels.jpg")
+    assert outcome.code == 2
+    assert "panels.jpg does not end in .png" in outcome.err
+
+
 def test_dashboard_says_what_it_lacks(cli: Cli, trained: Trained) -> None:
     assert "There is no finished run" in cli("dashboard", ".").err
     assert "is not a folder" in cli("dashboard").err

@@ -149,6 +149,13 @@ def test_any_duration(duration_s: float) -> None:
         assert np.isfinite(waveform).all()
 
 
+@pytest.mark.parametrize(("seed", "id"), [(3, "disco/00013"), (5, "country/00003")])
+def test_a_melody_may_have_no_notes(seed: int, id: str) -> None:
+    source = Synthetic(duration_s=2.0, seed=seed)
+    track = next(track for track in source.tracks() if track.id == id)
+    assert np.abs(source.waveform(track, 8000)).max() > 0.25
+
+
 def test_artists_have_a_sound_of_their_own(tracks: Tracks) -> None:
     same, different = [], []
     for pairs in tracks.values():

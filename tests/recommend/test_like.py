@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from helpers import Cli
 
 from genreclf.errors import UserError
 from genreclf.recommend import Library, Song
@@ -29,6 +30,24 @@ def test_a_text_is_one_artist_to_exclude(library: Library, song: Song) -> None:
     found = [[one.song.name for one in library.like(song, k=20, exclude_artists=names)] for names in (["Ann"], "Ann")]
     assert found[0] == found[1]
     assert len(found[0]) == 13
+
+
+def test_an_artist_whom_no_song_has_is_told(cli: Cli, indexed: tuple[str, Path]) -> None:
+    ask = ("recommend", indexed[0], "metal/0.wav", "--format", "csv", "--exclude-artist")
+    outcome = cli(*ask, "Ann", "--exclude-artist", "Nobody")
+    assert outcome.code == 0
+    assert outcome.err == "Note: --exclude-artist Nobody has no effect: the library has no song by this artist.\n"
+    outcome = cli(*ask, " ")
+    assert outcome.code == 2
+    assert "--exclude-artist: it needs the name of an artist" in outcome.err
+
+
+def test_own_options_are_refused_without_a_dataset(cli: Cli, indexed: tuple[str, Path]) -> None:
+    run, music = indexed
+    for words in (("index", run, str(music)), ("recommend", run, "metal/0.wav")):
+        outcome = cli(*words, "--config-dir", str(music))
+        assert outcome.code == 2
+        assert outcome.err.startswith("--config-dir is for ")
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, "3", None])

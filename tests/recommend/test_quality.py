@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from genreclf.recommend.quality import (
     similarity_of,
 )
 from genreclf.run_directory import RunDirectory
+from genreclf.splits.base import Split
 
 GENRE = np.array(["a", "a", "a", "b", "b", "b"])
 GROUP = np.array(["1", "1", "2", "3", "4", "4"])
@@ -35,8 +37,11 @@ def test_songs_of_the_same_artist_do_not_count() -> None:
     similarity = -np.abs(position[:, None] - position[None])
     # By hand: song 0 may not find 1, and then finds 5 (of genre b) and 2.
     np.testing.assert_allclose(precision_at(similarity, collection, 2), [0.5, 0.5, 0.5, 0.5, 0.5, 0.0])
-    np.testing.assert_allclose(random_precision(collection), [1 / 4, 1 / 4, 2 / 5, 2 / 5, 1 / 4, 1 / 4])
+    np.testing.assert_allclose(random_precision(collection, 2), [1 / 4, 1 / 4, 2 / 5, 2 / 5, 1 / 4, 1 / 4])
     np.testing.assert_allclose(best_precision(collection, 2), [0.5, 0.5, 1, 1, 0.5, 0.5])
+    # More than a query may find: each order finds all, and the missing ones count as wrong.
+    for precision in (random_precision(collection, 8), precision_at(similarity, collection, 8)):
+        np.testing.assert_allclose(precision, best_precision(collection, 8))
 
 
 def test_hubs_are_found_more_often_than_others() -> None:
@@ -144,6 +149,38 @@ def test_what_cannot_be_measured_is_told(cli: Cli, finished: RunDirectory) -> No
     assert "Note: no weights are chosen, since all find as much on the 2 validation tracks" in outcome.err
     assert "Weights chosen" not in outcome.err
     assert not weights.exists()
+
+
+@pytest.mark.parametrize("val", [(), ("metal/00000", "rock/00000")])
+def test_weights_of_an_earlier_evaluation_are_removed(val: tuple[str, ...], cli: Cli, finished: RunDirectory) -> None:
+    weights = finished.path / "similarity.json"
+    divide(finished, ("blues/00000", "blues/00001"), val)
+    weights.write_text("{}")
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1")
+    assert outcome.code == 0, outcome.err
+    assert "Note: run/similarity.json, which an earlier evaluation saved, is removed" in outcome.err
+    assert not weights.exists()
+    weights.mkdir()
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1")
+    assert outcome.code == 0, outcome.err
+    assert "the next index still uses the weights in run/similarity.json, which cannot be removed (" in outcome.err
+
+
+def test_tracks_of_another_dataset_are_refused_before_they_are_computed(cli: Cli, finished: RunDirectory) -> None:
+    elsewhere = "data.store_dir=elsewhere"
+    outcome = cli("recommend", "run", "--evaluate", "data.seed=1", elsewhere)
+    assert outcome.code == 2
+    assert "run was tested on synthetic, seed 0, 5 artists a genre, and not on synthetic, seed 1, 5" in outcome.err
+    outcome = cli("recommend", "run", "--evaluate", "features.n_mels=32", elsewhere)
+    assert outcome.code == 2
+    assert "differ from those the model was trained on (n_mels" in outcome.err
+    split = Split.from_json(record := finished.read_json(finished.split))
+    gone = replace(split.test[0], track_id="blues/00009")
+    finished.write_json(finished.split, {**record, **replace(split, test=(gone, *split.test[1:])).to_json()})
+    outcome = cli("recommend", "run", "--evaluate", elsewhere)
+    assert outcome.code == 2
+    assert "The dataset lacks 1 of the run's test tracks, such as blues/00009: check data.root." in outcome.err
+    assert not Path("elsewhere").exists()
 
 
 @pytest.mark.slow

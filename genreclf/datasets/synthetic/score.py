@@ -181,7 +181,7 @@ def _melody(style: Style, bar_steps: int, rng: Generator) -> list[tuple[int, int
     likely = [1.6 if step % 4 == 0 else 1.1 if step % 2 == 0 else 0.5 for step in range(bar_steps)]
     onsets = [step for step in range(bar_steps) if rng.random() < style.density * likely[step]]
     degree, notes = float(rng.integers(len(scale))), []
-    for step, following in zip(onsets, [*onsets[1:], bar_steps], strict=True):
+    for step, following in zip(onsets, [*onsets, bar_steps][1:], strict=True):
         octave, place = divmod(round(degree), len(scale))
         notes.append((step, min(following - step, 6), 12 * octave + scale[place]))
         degree = float(np.clip(degree + rng.normal(0, style.leap), -2, 10))
