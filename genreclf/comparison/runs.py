@@ -161,7 +161,8 @@ def _track_id(entry: Any) -> str:
 def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path], list[Path]]:
     """Find the runs in the given folders, which are run directories or contain some; links to folders are followed.
 
-    Runs inside another run, such as its evaluations, are found only if their own path is given.
+    Runs inside another run, such as its evaluations, are found only if their own path is given. Measurements of
+    robustness are not runs.
 
     Returns:
         Directories of the finished runs, directories of the unfinished runs, and given folders without any run. Each
@@ -198,7 +199,9 @@ def _below(path: Path) -> Iterator[Path]:
             inner.clear()
             continue
         visited.add(real)
-        if {"metrics.json", "config.yaml"} & set(files):
+        if "robustness.csv" in files and "metrics.json" not in files:  # A finished measurement of robustness.
+            inner.clear()
+        elif {"metrics.json", "config.yaml"} & set(files):
             inner.clear()
             yield Path(folder)
         inner.sort(key=lambda name: natural_order(Path(name)))

@@ -20,6 +20,7 @@ from genreclf.audio.transforms import (
     TimeStretch,
     Transformation,
 )
+from genreclf.comparison.runs import find_runs
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
 from genreclf.evaluation.robustness import Robustness
@@ -143,6 +144,7 @@ def test_a_run_is_measured_and_goes_on(cli: Cli, trained: Trained, monkeypatch: 
     assert outcome.code == 0, outcome.err
     assert titles == ["REFIT: mine, split track"]
     assert Path("measured/report.md").read_text().startswith("# Robustness of mine, split track (REFIT)\n")
+    assert find_runs([Path()])[1] == []
     for file in ("robustness.csv", "report.md", "config.yaml", "figures/robustness.png", "predictions/gain.csv"):
         assert Path("measured", file).is_file(), file
     unchanged = read_track_csv(Path("measured/predictions/unchanged.csv"))
