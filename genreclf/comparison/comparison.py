@@ -137,11 +137,12 @@ def _without(runs: Sequence[FinishedRun], path: Path | None) -> tuple[Sequence[F
     """
     if path is None:
         return runs, []
-    listed = read_track_list(path)
     tested = {id for run in runs for id in run.tracks.track_ids}
-    if not (found := len(tested & listed)):
+    if not (listed := read_track_list(path, tested)):
         raise UserError(f"--without-tracks {path} lists none of the {len(tested)} test tracks: list their ids in it.")
-    note = f"{found} of {len(tested)} test tracks are left out, as {path} lists them; clip metrics are not computed."
+    note = (
+        f"{len(listed)} of {len(tested)} test tracks are left out, as {path} lists them; clip metrics are not computed."
+    )
     return [run.without(listed) for run in runs], [note]
 
 

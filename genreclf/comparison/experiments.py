@@ -236,6 +236,6 @@ def _named(groups: Sequence[tuple[FinishedRun, ...]], artists: Mapping[Key, Sequ
     return experiments
 
 
-def _order(experiment: Experiment) -> tuple[bool, str, tuple[str, ...], float, str]:
+def _order(experiment: Experiment) -> tuple[bool, str, float, tuple[str, ...], str]:
     validation = experiment.mean("val.track.accuracy")
-    return experiment.leaky, experiment.split, experiment.split_hashes, -(validation or 0.0), experiment.name
+    return experiment.leaky, experiment.split, -(validation or 0.0), experiment.split_hashes, experiment.name

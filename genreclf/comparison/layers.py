@@ -52,6 +52,7 @@ def _curve(by_layer: dict[str, Experiment]) -> LayerCurve:
     return LayerCurve(
         title=f"{first.pretrained}: {re.sub(r' (model[.])?layer=[^ ,]+| [(]PRETRAINED[)]', '', first.title)}",
         leaky=first.leaky,
+        known=_known_layers(first),
         layers=layers,
         shares=shares,
         chosen=min(range(len(layers)), key=lambda index: (-shares[index].value, losses[index])),

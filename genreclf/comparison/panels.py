@@ -40,11 +40,13 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
             ends = {run.path.name: [_summary(run, str(key)) for key in panel.metrics or ()] for run in runs}
             return Bars(panel.title or "", _known(ends))
         case wr.ParallelCoordinatesPlot():
-            axes = {}
+            axes, drawn = {}, _with_objective(runs)
             for column in panel.columns or ():
                 name, is_setting = str(column.display_name), isinstance(column.metric, wr.Config)
-                axes[name] = [_word(_settings(run).get(name) if is_setting else _summary(run, name)) for run in runs]
-            return Coordinates(panel.title or "", axes, [float(_summary(run, OBJECTIVE) or 0.0) for run in runs])
+                axes[name] = [_word(_settings(run).get(name) if is_setting else _summary(run, name)) for run in drawn]
+            objectives = [float(_summary(run, OBJECTIVE)) for run in drawn]
+            title = panel.title or ""
+            return Coordinates(title, axes, objectives) if drawn else Words(title, ["No run has an objective."])
         case wr.ParameterImportancePlot():
             return Bars("Rank correlation with objective", _correlations(runs))
         case wr.CustomChart():
@@ -79,6 +81,11 @@ def _summary(run: FinishedRun, key: str) -> Any:
     return get_metric(run.metrics, key.replace("/", "."))
 
 
+def _with_objective(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return the runs that have an objective; refits, for example, have none."""
+    return [run for run in runs if _summary(run, OBJECTIVE) is not None]
+
+
 def _known(values: Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
     kept = {name: [float(value) for value in group if value is not None] for name, group in values.items()}
     return {name: group for name, group in kept.items() if group}
@@ -86,10 +93,11 @@ def _known(values: Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
 
 def _correlations(runs: Sequence[FinishedRun]) -> dict[str, list[float]]:
     """Return Spearman's rank correlation between each numeric setting and the objective, where both vary."""
-    objective = np.array([_summary(run, OBJECTIVE) or 0.0 for run in runs])
+    settings = [_settings(run) for run in _with_objective(runs)]
+    objective = np.array([_summary(run, OBJECTIVE) for run in _with_objective(runs)])
     found = {}
-    for key in sorted(set.intersection(*(set(_settings(run)) for run in runs))):
-        values = [_settings(run)[key] for run in runs]
+    for key in sorted(set.intersection(*map(set, settings)) if settings else ()):
+        values = [each[key] for each in settings]
         if all(type(value) in (int, float) for value in values) and len(set(values)) > 1 and np.ptp(objective):
             found[key] = [float(spearmanr(values, objective).statistic)]
     return found

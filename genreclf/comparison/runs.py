@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.datasets.identity import gtzan_id
+from genreclf.datasets.identity import GTZAN_GENRES, gtzan_id, track_id
 from genreclf.errors import UserError
 from genreclf.evaluation.metrics import evaluate_tracks, get_metric
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
@@ -132,10 +132,17 @@ class FinishedRun:
         return str(get_metric(self.metrics, "split.hash"))
 
 
-def read_track_list(path: Path) -> frozenset[str]:
+def read_track_list(path: Path, known: Collection[str]) -> frozenset[str]:
     """Read track ids from a text file with one id per line, or from a CSV file whose first column is ``track_id``.
 
     Tracks of GTZAN may be given as file names or paths. Blank lines and lines that start with ``#`` are skipped.
+
+    Args:
+        path: Path of the file.
+        known: Ids of the tracks that may be listed.
+
+    Returns:
+        Those of the known ids that are listed.
 
     Raises:
         UserError: The file cannot be read.
@@ -150,7 +157,14 @@ def read_track_list(path: Path) -> frozenset[str]:
         raise UserError(f"{path} is not a text file in UTF-8: choose a file of track ids.") from error
     is_table = bool(rows) and rows[0][0].strip() == "track_id"
     names = [row[0].strip() if is_table else ",".join(row).strip() for row in rows]
-    return frozenset(gtzan_id(PurePath(name).name) or name for name in names if name and not name.startswith("#"))
+    listed = [name for name in names if name and not name.startswith("#")]
+    return frozenset(known).intersection(name if name in known else _id_of_file(PurePath(name)) for name in listed)
+
+
+def _id_of_file(path: PurePath) -> str | None:
+    """Return the id of a file in the folder of a genre of GTZAN, or the GTZAN id of a file elsewhere, or None."""
+    folder = path.parent.name
+    return track_id(folder, path.name) if folder.lower() in GTZAN_GENRES else gtzan_id(path.name)
 
 
 def _track_id(entry: Any) -> str:
@@ -161,7 +175,8 @@ def _track_id(entry: Any) -> str:
 def find_runs(paths: Iterable[Path]) -> tuple[list[Path], list[Path], list[Path]]:
     """Find the runs in the given folders, which are run directories or contain some; links to folders are followed.
 
-    Runs inside another run, such as its evaluations, are found only if their own path is given.
+    Runs inside another run, such as its evaluations, are found only if their own path is given. Measurements of
+    robustness are not runs.
 
     Returns:
         Directories of the finished runs, directories of the unfinished runs, and given folders without any run. Each
@@ -198,7 +213,9 @@ def _below(path: Path) -> Iterator[Path]:
             inner.clear()
             continue
         visited.add(real)
-        if {"metrics.json", "config.yaml"} & set(files):
+        if "robustness.csv" in files and "metrics.json" not in files:  # A finished measurement of robustness.
+            inner.clear()
+        elif {"metrics.json", "config.yaml"} & set(files):
             inner.clear()
             yield Path(folder)
         inner.sort(key=lambda name: natural_order(Path(name)))

@@ -21,10 +21,12 @@ class LayerCurve:
     """Title of the curve in the legend."""
     leaky: bool
     """Whether the split leaks."""
+    known: Sequence[str]
+    """Names of all layers of the encoder, from input to output."""
     layers: Sequence[str]
-    """Names of the layers, from input to output; `ALL` is last, if present."""
+    """Names of the drawn layers, from input to output; `ALL` is last, if present."""
     shares: Sequence[Share]
-    """Share of the validation tracks that the probes of each layer classified correctly."""
+    """Share of the validation tracks that the probes of each drawn layer classified correctly."""
     chosen: int
     """Index of the layer that is best on the validation tracks."""
     unit: str
@@ -38,8 +40,9 @@ def draw_layers(path: Path, curves: Sequence[LayerCurve]) -> None:
         path: Path of the PNG file to write.
         curves: Curves to draw, such as one per encoder.
     """
-    names = list(dict.fromkeys(layer for curve in curves for layer in curve.layers if layer != ALL))
-    names += [ALL] * any(ALL in curve.layers for curve in curves)
+    present = {layer for curve in curves for layer in curve.layers}
+    names = [layer for layer in _merged([curve.known for curve in curves]) if layer in present]
+    names += [ALL] * (ALL in present)
     width_in = max(7.0, 0.9 * len(names) + 2)
     leaky = any(curve.leaky for curve in curves)
     title = marked("Layers of encoders", leaky=leaky, marks=["PRETRAINED"])
@@ -62,3 +65,16 @@ def draw_layers(path: Path, curves: Sequence[LayerCurve]) -> None:
     tidy(axes, grid_axis="y")
     figure.legend(loc="outside lower center", fontsize=12, frameon=False)
     save(figure, path)
+
+
+def _merged(orders: Sequence[Sequence[str]]) -> list[str]:
+    """Return the names of all given sequences once each, in the order of the sequences as far as they agree."""
+    merged: list[str] = []
+    for order in orders:
+        place = len(merged)
+        for name in reversed(order):
+            if name in merged:
+                place = merged.index(name)
+            else:
+                merged.insert(place, name)
+    return merged

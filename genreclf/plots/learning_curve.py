@@ -1,6 +1,6 @@
 """Plot of a learning curve: accuracy on test tracks against the size of the training set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,27 +25,27 @@ class CurvePoint:
 
 def draw_learning_curve(
     path: Path,
-    lines: Mapping[str, Sequence[CurvePoint]],
+    lines: Sequence[tuple[str, Sequence[CurvePoint]]],
     label: str,
     title: str,
 ) -> None:
-    """Draw one line per model over a log scale of sizes, with bars for intervals over tracks and bands over artists.
+    """Draw accuracies over a log scale of sizes, with bars for intervals over tracks and bands for those over artists.
 
     Args:
         path: Path of the PNG file to write.
-        lines: Points of each model in order of increasing size, by name of the model.
+        lines: Name of each line, and its points in order of increasing size.
         label: Label of the axis of sizes.
         title: Title of the plot, see `genreclf.plots.style.marked`.
     """
     figure = new_figure(9.5, 6.2, title)
     axes = figure.subplots()
     axes.set_xscale("log")
-    for index, (name, points) in enumerate(lines.items()):
+    for index, (name, points) in enumerate(lines):
         color = COLORS[index % len(COLORS)]
         sizes = np.array([point.size for point in points])
         accuracy = 100 * np.array([point.accuracy for point in points])
         bars = np.abs(100 * np.array([point.ci95 for point in points]).T - accuracy)
-        # Shift the models sideways, so that their bars can be told apart.
+        # Shift the lines sideways, so that their bars can be told apart.
         beside = sizes * 1.02 ** (index - (len(lines) - 1) / 2)
         axes.errorbar(
             beside, accuracy, yerr=bars, color=color, marker="o", linewidth=2, elinewidth=1.3, capsize=3, label=name
@@ -54,7 +54,7 @@ def draw_learning_curve(
         if bands:
             ends = 100 * np.array([band for _, band in bands]).T
             axes.fill_between([size for size, _ in bands], *ends, color=color, alpha=0.15, linewidth=0)
-    ticks = sorted({point.size for points in lines.values() for point in points})
+    ticks = sorted({point.size for _, points in lines for point in points})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in np.round(ticks, 1)])
     axes.minorticks_off()
     axes.set_xlabel(label, fontsize=13, color=INK)

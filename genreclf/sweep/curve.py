@@ -8,8 +8,10 @@ from statistics import fmean
 
 from genreclf.comparison.comparison import Comparison
 from genreclf.comparison.experiments import Experiment
-from genreclf.config.identity import WHOLE_TRAINING_SET, digest
+from genreclf.comparison.naming import split_names
+from genreclf.config.identity import WHOLE_TRAINING_SET, digest, within
 from genreclf.datasets.identity import artist_groups
+from genreclf.evaluation.metrics import get_metric
 from genreclf.plots.learning_curve import CurvePoint, draw_learning_curve
 from genreclf.plots.style import marked
 from genreclf.reports.tables import MISSING, Column, Table, of_interval, of_value, percent
@@ -24,7 +26,7 @@ class Point:
     """Point of a learning curve: runs with training sets of the same size."""
 
     line: str
-    """Name of the curve, which is the name of the experiment."""
+    """Name of the curve: that of the recipe, with the split if the curves are of several, and LEAKY if it leaks."""
     setting: float
     """Value of the varied key."""
     tracks: float
@@ -35,18 +37,49 @@ class Point:
     """Experiment that holds the runs."""
 
 
-def points_of(comparison: Comparison, key: str) -> list[Point]:
-    """Return the points of all curves over a key, sorted by curve and value; empty if the key does not vary."""
+def curves_of(comparison: Comparison, key: str) -> list[list[Point]]:
+    """Return the points of each curve over a key, sorted by value; empty if the key does not vary."""
     (other,) = WHOLE_TRAINING_SET.keys() - {key}
-    whole = WHOLE_TRAINING_SET[other]
-    lines: dict[str, list[Point]] = defaultdict(list)
+    lines: dict[str, list[tuple[float, Experiment]]] = defaultdict(list)
     for experiment in comparison.experiments:
         settings = {**WHOLE_TRAINING_SET, **experiment.settings}
         if (setting := settings.pop(key)) is not None:
-            beside = "" if settings[other] == whole else f" {other.partition('.')[2]}={settings[other]}"
-            lines[digest(settings)].append(_point(experiment, experiment.name + beside, float(setting)))
-    curves = [sorted(points, key=lambda point: point.setting) for points in lines.values() if len(points) > 1]
-    return [point for points in curves for point in points]
+            lines[digest(settings)].append((float(setting), experiment))
+    curves = [sorted(line, key=lambda point: point[0]) for line in lines.values() if len(line) > 1]
+    names = _names([[experiment for _, experiment in curve] for curve in curves], other)
+    return [
+        [_point(experiment, name, setting) for setting, experiment in curve]
+        for name, curve in zip(names, curves, strict=True)
+    ]
+
+
+def _names(curves: Sequence[Sequence[Experiment]], other: str) -> list[str]:
+    """Return the names of curves; where the value of the `other` key reduces the training set, it is part of the name.
+
+    Args:
+        curves: Experiments of each curve.
+        other: Key of `WHOLE_TRAINING_SET` that is the same in all experiments of a curve.
+    """
+    splits = split_names(
+        [
+            (
+                str(get_metric(curve[0].runs[0].metrics, "split.name")),
+                {
+                    name: value
+                    for name, value in curve[0].settings.items()
+                    if within(name, ("split",)) and name not in WHOLE_TRAINING_SET
+                },
+            )
+            for curve in curves
+        ]
+    )
+    names = []
+    for curve, split in zip(curves, splits, strict=True):
+        reduced = curve[0].settings.get(other)
+        name = curve[0].name if reduced is None else f"{curve[0].name} {other.partition('.')[2]}={reduced}"
+        leaky = " (LEAKY)" if any(experiment.leaky for experiment in curve) else ""
+        names.append((f"{name}, {split}" if len(set(splits)) > 1 else name) + leaky)
+    return names
 
 
 def _point(experiment: Experiment, line: str, setting: float) -> Point:
@@ -61,26 +94,27 @@ def _point(experiment: Experiment, line: str, setting: float) -> Point:
     )
 
 
-def draw(path: Path, points: Sequence[Point], key: str, title: str) -> None:
+def draw(path: Path, curves: Sequence[Sequence[Point]], key: str, title: str) -> None:
     """Draw the learning curves into a PNG file."""
-    lines: dict[str, list[CurvePoint]] = defaultdict(list)
-    for point in points:
-        scores, interval = point.experiment.scores, point.experiment.interval
-        lines[point.line].append(
-            CurvePoint(
-                size=point.tracks if key == FRACTION else point.setting,
-                accuracy=scores.accuracy,
-                ci95=(interval.low, interval.high),
-                ci95_artists=scores.artist_interval,
-            )
-        )
-    leaky = any(point.experiment.leaky for point in points)
-    marks = list(dict.fromkeys(mark for point in points for mark in point.experiment.marks))
+    lines = [(curve[0].line, [_drawn(point, key) for point in curve]) for curve in curves]
+    experiments = [point.experiment for curve in curves for point in curve]
+    leaky = any(experiment.leaky for experiment in experiments)
+    marks = list(dict.fromkeys(mark for experiment in experiments for mark in experiment.marks))
     draw_learning_curve(path, lines, LABELS[key], marked(title, leaky=leaky, marks=marks))
 
 
-def table_of(points: Sequence[Point], key: str) -> Table:
-    """Return a table of the points, for reports."""
+def _drawn(point: Point, key: str) -> CurvePoint:
+    scores, interval = point.experiment.scores, point.experiment.interval
+    return CurvePoint(
+        size=point.tracks if key == FRACTION else point.setting,
+        accuracy=scores.accuracy,
+        ci95=(interval.low, interval.high),
+        ci95_artists=scores.artist_interval,
+    )
+
+
+def table_of(curves: Sequence[Sequence[Point]], key: str) -> Table:
+    """Return a table of the points of all curves, for reports."""
 
     def whole(value: float | None) -> str:
         return MISSING if value is None else f"{value:.0f}"
@@ -98,4 +132,4 @@ def table_of(points: Sequence[Point], key: str) -> Table:
         ),
         *of_interval("", "95 % interval, artists", lambda point: point.experiment.scores.artist_interval),
     ]
-    return Table.of(columns, points)
+    return Table.of(columns, [point for curve in curves for point in curve])

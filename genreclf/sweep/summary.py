@@ -115,7 +115,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     from genreclf.comparison.tables import table_of, terminal_table
     from genreclf.plots.sweep import JobLine, draw_axes
     from genreclf.sweep.choice import accuracy_words, choice_table, choose, command_of, tested
-    from genreclf.sweep.curve import LABELS, draw, points_of
+    from genreclf.sweep.curve import LABELS, curves_of, draw
     from genreclf.sweep.curve import table_of as curve_table
 
     comparison = compare([row.path for row in rows if row.status == FINISHED])
@@ -133,10 +133,10 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     title = f"Sweep {sweep_dir.resolve().name}"
     curves = {}
     for key, words in LABELS.items():
-        if points := points_of(comparison, key):
+        if found := curves_of(comparison, key):
             picture = f"figures/{key.partition('.')[2]}.png"
-            draw(sweep_dir / picture, points, key, f"Learning curve, sweep {sweep_dir.resolve().name}")
-            curves[picture] = (f"Accuracy against the number of {words}", curve_table(points, key))
+            draw(sweep_dir / picture, found, key, f"Learning curve, sweep {sweep_dir.resolve().name}")
+            curves[picture] = (f"Accuracy against the number of {words}", curve_table(found, key))
     rows = [row for row in rows if row.objective is not None]
     lines = [
         JobLine(

@@ -64,6 +64,16 @@ def test_tracks_of_other_genres_are_not_compared(tmp_path: Path) -> None:
     assert "disagree on the true genre of 1 tracks, such as blues.00000" in refusal
 
 
+@pytest.mark.parametrize("listed", ["rock/blues.00000", "songs/rock/blues.00000.wav"])
+def test_a_track_in_the_folder_of_another_genre_is_left_out(tmp_path: Path, listed: str) -> None:
+    run = write_run(tmp_path / "run", FIRST)
+    table = run / "predictions.csv"
+    table.write_text(table.read_text().replace("jazz.00001", "rock/blues.00000"))
+    (tmp_path / "tracks.txt").write_text(f"{listed}\nsongs/Blues00003.wav")
+    (experiment,) = compare([run], without_tracks=tmp_path / "tracks.txt").experiments
+    assert {"rock/blues.00000", "blues.00000", "blues.00003"} & {*experiment.scores.track_ids} == {"blues.00000"}
+
+
 def test_a_leak_is_shown_and_not_tested(tmp_path: Path) -> None:
     comparison = compare([leaky_and_honest(tmp_path)])
     assert comparison.pairs == ()

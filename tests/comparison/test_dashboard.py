@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import wandb
+from fake_runs import FIRST, write_run
 from helpers import Cli, Trained
 from matplotlib.figure import Figure
 from PIL import Image
@@ -19,7 +20,7 @@ from wandb_workspaces.workspaces.internal import View
 from genreclf.comparison import panels as shown_panels
 from genreclf.comparison.dashboard import Dashboard
 from genreclf.comparison.runs import FinishedRun
-from genreclf.plots.dashboard import Bars
+from genreclf.plots.dashboard import Bars, Words
 from genreclf.run_directory import RunDirectory
 
 
@@ -123,6 +124,23 @@ def test_bars_of_equal_values_are_drawn() -> None:
     axes = Figure().add_subplot()
     Bars("objective", {"CRNN": [0.1, 0.1, 0.1]}).draw(axes)  # Their mean is 0.10000000000000002.
     assert axes.get_xlim() == (0, 1)
+
+
+def test_runs_without_objective_are_left_out_of_what_shows_objectives(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / str(k), FIRST, val=k / 10, settings={"optimizer.lr": k}) for k in (1, 2, 3)]
+    refit = write_run(tmp_path / "refit", FIRST, settings={"optimizer.lr": 4})
+    metrics = RunDirectory(refit).read_metrics() | {"objective": None}
+    (refit / "metrics.json").write_text(json.dumps(metrics))
+    dashboard = Dashboard.of("all", [*paths, refit], needs_record=False)
+    for chosen in ([*paths, refit], [refit]):
+        found = shown_panels.panels_of(dashboard, [FinishedRun.read(path) for path in chosen])
+        panels = {panel.title: panel for section in found.values() for panel in section}
+        if chosen == [refit]:
+            assert isinstance(panels["Settings and scores"], Words)
+        else:
+            assert panels["Settings and scores"].objectives == [0.1, 0.2, 0.3]
+            assert panels["Settings and scores"].axes["optimizer.lr"] == ["1", "2", "3"]
+            assert panels["Rank correlation with objective"].values == {"optimizer.lr": [1.0]}
 
 
 @pytest.mark.pictures

@@ -207,6 +207,14 @@ def test_order_is_that_of_validation_and_leaky_last(tmp_path: Path) -> None:
     assert titles == ["FFNN, fault_filtered", "CNN, fault_filtered", "CRNN, chunk (LEAKY)"]
 
 
+def test_a_missing_fold_does_not_change_the_order(tmp_path: Path) -> None:
+    for model, val, folds in (("CNN", 0.5, 2), ("CRNN", 0.9, 1)):
+        for fold in range(folds):
+            place = {"split": "artist_folds", "fold": fold, "split_hash": "ba"[fold], "first_track": 100 * fold}
+            write_run(tmp_path / f"{model}{fold}", RIGHT, model=model, val=val, **place)  # type: ignore[arg-type]
+    assert [experiment.name for experiment in compare([tmp_path]).experiments] == ["CRNN", "CNN"]
+
+
 def test_a_figure_that_a_run_lacks_is_none(tmp_path: Path) -> None:
     metrics = write_run(tmp_path / "run", RIGHT) / "metrics.json"
     metrics.write_text(metrics.read_text().replace('"val"', '"other"'))

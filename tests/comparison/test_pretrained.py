@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from fake_runs import FIRST, SECOND, write_run
 from helpers import Cli
+from matplotlib.figure import Figure
 
 from genreclf.comparison.comparison import compare
 from genreclf.comparison.layers import layer_curves
+from genreclf.plots import layers as layers_plot
+from genreclf.plots.comparison import Share
+from genreclf.plots.layers import LayerCurve, draw_layers
 
 PRETRAINED = {"name": "musicnn_mtt", "pretrained_on": "songs", "license": "CC-BY-NC-4.0", "non_commercial": True}
 PRETRAINED |= {"revision": "2", "sha256": "ab" * 32, "citation": "nobody", "overlap": "known (3)"}
@@ -45,6 +49,29 @@ def test_validation_tracks_choose_the_layer(sweep: Path) -> None:
         (run / "val_predictions.csv").unlink()
     (curve,) = layer_curves(compare([sweep]).experiments)
     assert curve.layers == ["high", "all"]
+
+
+def test_layers_are_drawn_from_input_to_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    share = Share(0.5, 0.4, 0.6)
+    known = {"small": ["1", "2", "3", "4"], "large": ["1", "2", "3", "4", "5"], "other": ["low", "high"]}
+    swept = {"large": ["3", "5"], "small": ["1", "3", "4", "all"], "other": ["low", "high"]}
+    curves = [
+        LayerCurve(
+            title=name,
+            leaky=False,
+            known=known[name],
+            layers=layers,
+            shares=[share] * len(layers),
+            chosen=0,
+            unit="tracks",
+        )
+        for name, layers in swept.items()
+    ]
+    drawn: list[Figure] = []
+    monkeypatch.setattr(layers_plot, "save", lambda figure, path: drawn.append(figure))
+    draw_layers(tmp_path / "layers.png", curves)
+    (axes,) = drawn[0].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "3", "4", "5", "low", "high", "all"]
 
 
 @pytest.mark.pictures

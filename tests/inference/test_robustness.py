@@ -20,7 +20,9 @@ from genreclf.audio.transforms import (
     TimeStretch,
     Transformation,
 )
+from genreclf.comparison.runs import find_runs
 from genreclf.errors import UserError
+from genreclf.evaluation.intervals import wilson_interval
 from genreclf.evaluation.predictions import TrackPredictions, read_track_csv
 from genreclf.evaluation.robustness import Robustness
 from genreclf.plots import robustness as plot
@@ -133,6 +135,20 @@ def test_flips_and_drop() -> None:
     assert Robustness.of("noise", before, after, None).drop_ci95_artists is None
 
 
+def test_equal_changes_of_all_tracks_do_not_make_a_drop_certain() -> None:
+    artists = {f"t{number}": str(number // 2) for number in range(20)}
+    right, wrong = predictions_of([0] * 20), predictions_of([1] * 20)
+    over_tracks, over_artists = wilson_interval(0, 20)[1], wilson_interval(0, 10)[1]
+    kept = Robustness.of("gain", right, right, artists)
+    assert kept.drop_ci95 == (-over_tracks, over_tracks)
+    assert kept.drop_ci95_artists == (-over_artists, over_artists)
+    lost = Robustness.of("gain", right, wrong, artists)
+    assert lost.drop_ci95 == (1 - over_tracks, 1)
+    assert lost.drop_ci95_artists == (1 - over_artists, 1)
+    half = Robustness.of("gain", right, predictions_of([0, 1] * 10), artists)
+    assert half.drop_ci95_artists == (0.5 - over_artists, 0.5 + over_artists)
+
+
 def test_a_run_is_measured_and_goes_on(cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = RunDirectory(shutil.copytree(trained.run.path, "mine"))
     mine.write_json(mine.metrics, mine.read_metrics() | {"refit": {"run": "another"}})
@@ -143,6 +159,7 @@ def test_a_run_is_measured_and_goes_on(cli: Cli, trained: Trained, monkeypatch: 
     assert outcome.code == 0, outcome.err
     assert titles == ["REFIT: mine, split track"]
     assert Path("measured/report.md").read_text().startswith("# Robustness of mine, split track (REFIT)\n")
+    assert find_runs([Path()])[1] == []
     for file in ("robustness.csv", "report.md", "config.yaml", "figures/robustness.png", "predictions/gain.csv"):
         assert Path("measured", file).is_file(), file
     unchanged = read_track_csv(Path("measured/predictions/unchanged.csv"))
