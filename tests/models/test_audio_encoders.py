@@ -1,13 +1,15 @@
 """Encoders of waveforms on small networks, whose weights the test makes."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import Cli
+from helpers import ROOT, Cli
 
 import genreclf
 from genreclf.datasets.synthetic import Synthetic
@@ -74,6 +76,18 @@ def test_networks_of_transformers_take_the_weights_of_larger_files(architecture:
     save_file({key: values for key, values in whole.items() if "layers.1" not in key and "layer.1" not in key}, path)
     with pytest.raises(UserError, match="lack"):
         encoder(weights=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()).load()
+
+
+@pytest.mark.slow
+def test_a_network_built_on_the_meta_device_leaves_constants_of_modules_their_values() -> None:
+    pytest.importorskip("transformers")
+    given = {"architecture": "ast", "repo": "a/b", "sizes": SIZES["ast"], **ORIGIN}
+    code = (
+        "import sys, torch; from genreclf.models.encoders.hugging_face import TransformersEncoder\n"
+        f"with torch.device('meta'): TransformersEncoder(**{given})\n"
+        "assert sys.modules['torchaudio.compliance.kaldi'].EPSILON.device.type == 'cpu'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize(

@@ -190,20 +190,22 @@ class TransformersEncoder(Encoder):
         if not (0.1 <= window_s <= LONGEST_WINDOW_S and LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ):
             raise ValueError(f"window_s must be 0.1 to {LONGEST_WINDOW_S}, sample_rate 1 kHz to 1 MHz")
         require(f"An encoder of architecture {architecture}", "transformers", "transformers")
-        import transformers
-
         self.name, self.repo, self.kind = architecture, repo, ARCHITECTURES[architecture]
         self.sample_rate, self.window_s, self.hop_s = sample_rate, window_s, window_s
-        config = getattr(transformers, self.kind.config)
+        with torch.device("cpu"):  # Imported modules have constants, which would have no values on the meta device.
+            import transformers
+
+            config, features = (getattr(transformers, name) for name in (self.kind.config, self.kind.features))
+            make_network = self._class()
         _check_sizes(config, sizes or {})
         self.sizes = config(**sizes or {})
         self.longest_s = self.kind.longest_s(self.sizes)
         with torch.device("meta"):
-            if sum(parameter.numel() for parameter in self._class()(self.sizes).parameters()) > LARGEST_NETWORK:
+            if sum(parameter.numel() for parameter in make_network(self.sizes).parameters()) > LARGEST_NETWORK:
                 raise ValueError(f"the network has more than {LARGEST_NETWORK:,} weights")
-        self.network = self._class()(self.sizes)
+        self.network = make_network(self.sizes)
         settings = {key: getattr(self.sizes, str(value), value) for key, value in self.kind.settings.items()}
-        self.features = getattr(transformers, self.kind.features)(sampling_rate=sample_rate, **settings)
+        self.features = features(sampling_rate=sample_rate, **settings)
         depth = self.sizes.num_hidden_layers
         self.layers = ("input", *(f"layer{number}" for number in range(1, depth + 1)))
         if architecture == "clap":  # All stages but the last halve mel bands and frames, and double the dimension.
