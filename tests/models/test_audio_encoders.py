@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from helpers import ROOT, Cli
 
 import genreclf
+from genreclf.config import instantiate
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import read_track_csv
@@ -88,6 +90,17 @@ def test_a_network_built_on_the_meta_device_leaves_constants_of_modules_their_va
         "assert sys.modules['torchaudio.compliance.kaldi'].EPSILON.device.type == 'cpu'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf/encoder").glob("[!n]*.yaml")))
+def test_a_network_is_built_without_memory_for_it(name: str) -> None:
+    section = yaml.safe_load((ROOT / f"conf/encoder/{name}.yaml").read_text()) | ORIGIN
+    pytest.importorskip("transformers" if "Transformers" in section["_target_"] else "timm")
+    if section.get("model") == "???":
+        section["model"] = "test_efficientnet"
+    with torch.device("meta"):
+        encoder = instantiate.make("encoder", section)
+    assert sum(values.numel() for values in encoder.parameters() if not values.is_meta) < 1000
 
 
 @pytest.mark.parametrize(
