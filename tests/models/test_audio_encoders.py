@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import librosa
 import numpy as np
 import pytest
 import torch
@@ -101,6 +102,16 @@ def test_a_network_is_built_without_memory_for_it(name: str) -> None:
     with torch.device("meta"):
         encoder = instantiate.make("encoder", section)
     assert sum(values.numel() for values in encoder.parameters() if not values.is_meta) < 1000
+
+
+def test_clap_takes_the_mel_bands_of_its_training() -> None:
+    pytest.importorskip("transformers")
+    from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+    encoder = TransformersEncoder(architecture="clap", repo="a/b", sample_rate=48000, sizes=SIZES["clap"], **ORIGIN)
+    filters = librosa.filters.mel(sr=48000, n_fft=1024, n_mels=64, fmin=50, fmax=14000)
+    np.testing.assert_allclose(encoder.features.mel_filters_slaney.T, filters, atol=1e-6)
+    assert encoder.options == {"frequency_min": 50}  # Embeddings that were stored with other bands are computed again.
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,10 @@ ARCHITECTURES = {
         config="ClapAudioConfig",
         network="clap.modeling_clap.ClapAudioModel",
         features="ClapFeatureExtractor",
-        settings={"feature_size": "num_mel_bins", "truncation": "rand_trunc", "padding": "repeatpad"},
+        settings={
+            **{"feature_size": "num_mel_bins", "frequency_min": 50, "frequency_max": 14000},
+            **{"truncation": "rand_trunc", "padding": "repeatpad"},
+        },
         prefix="audio_model.",
         to_frames=_over_time,
         blocks=_clap_blocks,
@@ -208,6 +211,8 @@ class TransformersEncoder(Encoder):
         self.features = features(sampling_rate=sample_rate, **settings)
         depth = self.sizes.num_hidden_layers
         self.layers = ("input", *(f"layer{number}" for number in range(1, depth + 1)))
+        if "frequency_min" in settings:  # Embeddings that earlier versions stored were of bands from 0 Hz.
+            self.options["frequency_min"] = settings["frequency_min"]
         if architecture == "clap":  # All stages but the last halve mel bands and frames, and double the dimension.
             self.dimension = tuple(
                 self.sizes.patch_embeds_hidden_size * 2 ** min(stage, depth - 1) for stage in range(depth + 1)
