@@ -114,6 +114,16 @@ def test_clap_takes_the_mel_bands_of_its_training() -> None:
     assert encoder.options == {"frequency_min": 50}  # Embeddings that were stored with other bands are computed again.
 
 
+@pytest.mark.parametrize(("seconds", "frames"), [(0.1, 1), (0.3, 3), (0.64, 5)])
+def test_frames_of_ast_hold_no_padding(seconds: float, frames: int) -> None:
+    pytest.importorskip("transformers")
+    from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+    encoder = TransformersEncoder(architecture="ast", repo="a/b", window_s=seconds, sizes=SIZES["ast"], **ORIGIN)
+    assert encoder.embed(torch.randn(2, round(16000 * seconds))).shape == (2, 3, frames, 16)
+    assert bool(encoder.options) == (frames < 5)  # Embeddings that were averaged over padding are computed again.
+
+
 @pytest.mark.parametrize(
     "sizes",
     [

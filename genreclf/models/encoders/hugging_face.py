@@ -32,27 +32,33 @@ class Architecture:
     """Arguments of the feature extractor: values, or names of the sizes that are used as values."""
     prefix: str
     """Prefix of the names of the network's tensors in files that contain more than the network."""
-    to_frames: Callable[[Tensor, Any, int], Tensor]
-    """Function that converts a layer's output to ``(batch, frame, dimension)``, given sizes and number of samples."""
+    to_frames: Callable[[Tensor, Any, int, int], Tensor]
+    """Function from a layer's output, sizes, number of samples and sample rate to ``(batch, frame, dimension)``."""
     blocks: Callable[[Any], list[nn.Module]]
     """Function that returns the parts of the network, from input to output."""
     longest_s: Callable[[Any], float | None] = lambda sizes: None
     """Function from the sizes to the length in seconds at which waveforms are cut off, or None if there is no limit."""
 
 
-def _mean_of_bands(layer: Tensor, sizes: Any, samples: int) -> Tensor:
-    """Average the patches at the same time over the bands; the first two tokens, for the whole input, are left out."""
+def _mean_of_bands(layer: Tensor, sizes: Any, samples: int, rate: int) -> Tensor:
+    """Average the patches at the same time over the bands; patches that contain only padding are left out.
+
+    The first two tokens, which stand for the whole input, are left out as well.
+    """
     bands = (sizes.num_mel_bins - sizes.patch_size) // sizes.frequency_stride + 1
     patches = layer[:, 2:]
-    return patches.reshape(len(patches), bands, -1, patches.shape[2]).mean(1)
+    window, hop = rate // 40, rate // 100
+    spectra = 1 + (samples - window) // hop
+    by_time = patches.reshape(len(patches), bands, -1, patches.shape[2]).mean(1)
+    return by_time[:, : max(1, math.ceil(spectra / sizes.time_stride))]
 
 
-def _without_padding(layer: Tensor, sizes: Any, samples: int) -> Tensor:
+def _without_padding(layer: Tensor, sizes: Any, samples: int, rate: int) -> Tensor:
     """Remove the frames that pad the input to 30 seconds; a frame spans two hops of 160 samples."""
     return layer[:, : max(1, math.ceil(samples / 320))]
 
 
-def _over_time(layer: Tensor, sizes: Any, samples: int) -> Tensor:
+def _over_time(layer: Tensor, *_: Any) -> Tensor:
     """Average the output over mel bands and frames, which the network has folded into each other, into one frame."""
     return layer.flatten(2).mean(2)[:, None] if layer.ndim == 4 else layer.mean(1, keepdim=True)
 
@@ -92,7 +98,7 @@ _WAV2VEC2 = Architecture(
     features="Wav2Vec2FeatureExtractor",
     settings={"do_normalize": True, "return_attention_mask": False},
     prefix="wav2vec2.",
-    to_frames=lambda layer, sizes, samples: layer,
+    to_frames=lambda layer, *_: layer,
     blocks=_convolutions_first,
 )
 ARCHITECTURES = {
@@ -213,6 +219,8 @@ class TransformersEncoder(Encoder):
         self.layers = ("input", *(f"layer{number}" for number in range(1, depth + 1)))
         if "frequency_min" in settings:  # Embeddings that earlier versions stored were of bands from 0 Hz.
             self.options["frequency_min"] = settings["frequency_min"]
+        if architecture == "ast" and window_s < self.sizes.max_length / 100:  # Earlier versions embedded the padding.
+            self.options["padding"] = "left out"
         if architecture == "clap":  # All stages but the last halve mel bands and frames, and double the dimension.
             self.dimension = tuple(
                 self.sizes.patch_embeds_hidden_size * 2 ** min(stage, depth - 1) for stage in range(depth + 1)
@@ -251,7 +259,7 @@ class TransformersEncoder(Encoder):
         waveforms = list(x.detach().float().cpu().numpy())
         inputs = self.features(waveforms, sampling_rate=self.sample_rate, return_tensors="pt").to(x.device)
         outputs = self.network(**inputs, output_hidden_states=True).hidden_states
-        layers = [self.kind.to_frames(layer, self.sizes, x.shape[1]) for layer in outputs]
+        layers = [self.kind.to_frames(layer, self.sizes, x.shape[1], self.sample_rate) for layer in outputs]
         widest = max(self.dimensions)
         return torch.stack([functional.pad(layer, (0, widest - layer.shape[-1])) for layer in layers], 1)
 
