@@ -192,12 +192,14 @@ def mel_filters(n_fft: int, f_min: float, f_max: float, n_mels: int, sample_rate
     """Return the mel filter bank of Slaney with filters of equal area, shape ``(bin, mel)``; it is librosa's default.
 
     If the sample rate or the window length is odd, librosa computes it: torchaudio rounds the frequencies of the bins.
+    The filters are on the CPU, whatever PyTorch's default device is: they cannot be computed on the meta device.
 
     Raises:
         UserError: The installed torchaudio does not match torch.
     """
     try:
-        from torchaudio.functional import melscale_fbanks
+        with torch.device("cpu"):  # torchaudio has constants, which would have no values on the meta device.
+            from torchaudio.functional import melscale_fbanks
     except OSError as error:
         raise UserError(
             f"torchaudio cannot be loaded, because its build does not match torch {torch.__version__} "
@@ -209,7 +211,8 @@ def mel_filters(n_fft: int, f_min: float, f_max: float, n_mels: int, sample_rate
         weights = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=f_min, fmax=f_max)
         return torch.from_numpy(weights.T.copy())
     bins = n_fft // 2 + 1
-    filters: Tensor = melscale_fbanks(bins, f_min, f_max, n_mels, sample_rate, norm="slaney", mel_scale="slaney")
+    with torch.device("cpu"):
+        filters: Tensor = melscale_fbanks(bins, f_min, f_max, n_mels, sample_rate, norm="slaney", mel_scale="slaney")
     return filters
 
 

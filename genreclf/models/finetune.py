@@ -5,6 +5,7 @@ from typing import Any, Self, Unpack, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
@@ -175,10 +176,16 @@ class ClipEmbedding(nn.Module):
                     module.requires_grad_()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the training mode of all but the frozen parts, which keep their batch-normalization statistics."""
+        """Set the training mode of all but the frozen parts, which keep their batch-normalization statistics.
+
+        With low-rank updates (LoRA), all batch normalization is frozen.
+        """
         super().train(False)
         for part in self._trained_parts():
             part.train(mode)
+            for module in part.modules() if self.lora_rank else ():
+                if isinstance(module, _BatchNorm):
+                    module.train(False)
         return self
 
     def parameters_by_block(self) -> list[list[nn.Parameter]]:

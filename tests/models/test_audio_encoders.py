@@ -1,15 +1,20 @@
 """Encoders of waveforms on small networks, whose weights the test makes."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import librosa
 import numpy as np
 import pytest
 import torch
-from helpers import Cli
+import yaml
+from helpers import ROOT, Cli
 
 import genreclf
+from genreclf.config import instantiate
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.errors import UserError
 from genreclf.evaluation.predictions import read_track_csv
@@ -74,6 +79,49 @@ def test_networks_of_transformers_take_the_weights_of_larger_files(architecture:
     save_file({key: values for key, values in whole.items() if "layers.1" not in key and "layer.1" not in key}, path)
     with pytest.raises(UserError, match="lack"):
         encoder(weights=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()).load()
+
+
+@pytest.mark.slow
+def test_a_network_built_on_the_meta_device_leaves_constants_of_modules_their_values() -> None:
+    pytest.importorskip("transformers")
+    given = {"architecture": "ast", "repo": "a/b", "sizes": SIZES["ast"], **ORIGIN}
+    code = (
+        "import sys, torch; from genreclf.models.encoders.hugging_face import TransformersEncoder\n"
+        f"with torch.device('meta'): TransformersEncoder(**{given})\n"
+        "assert sys.modules['torchaudio.compliance.kaldi'].EPSILON.device.type == 'cpu'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf/encoder").glob("[!n]*.yaml")))
+def test_a_network_is_built_without_memory_for_it(name: str) -> None:
+    section = yaml.safe_load((ROOT / f"conf/encoder/{name}.yaml").read_text()) | ORIGIN
+    pytest.importorskip("transformers" if "Transformers" in section["_target_"] else "timm")
+    if section.get("model") == "???":
+        section["model"] = "test_efficientnet"
+    with torch.device("meta"):
+        encoder = instantiate.make("encoder", section)
+    assert sum(values.numel() for values in encoder.parameters() if not values.is_meta) < 1000
+
+
+def test_clap_takes_the_mel_bands_of_its_training() -> None:
+    pytest.importorskip("transformers")
+    from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+    encoder = TransformersEncoder(architecture="clap", repo="a/b", sample_rate=48000, sizes=SIZES["clap"], **ORIGIN)
+    filters = librosa.filters.mel(sr=48000, n_fft=1024, n_mels=64, fmin=50, fmax=14000)
+    np.testing.assert_allclose(encoder.features.mel_filters_slaney.T, filters, atol=1e-6)
+    assert encoder.options == {"frequency_min": 50}  # Embeddings that were stored with other bands are computed again.
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.1, 1), (0.3, 3), (0.64, 5)])
+def test_frames_of_ast_hold_no_padding(seconds: float, frames: int) -> None:
+    pytest.importorskip("transformers")
+    from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+    encoder = TransformersEncoder(architecture="ast", repo="a/b", window_s=seconds, sizes=SIZES["ast"], **ORIGIN)
+    assert encoder.embed(torch.randn(2, round(16000 * seconds))).shape == (2, 3, frames, 16)
+    assert bool(encoder.options) == (frames < 5)  # Embeddings that were averaged over padding are computed again.
 
 
 @pytest.mark.parametrize(

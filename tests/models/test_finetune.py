@@ -197,6 +197,16 @@ def test_lora_starts_at_the_pretrained_network_and_trains_its_additions_alone() 
     assert not torch.allclose(model.body(x), plain.embed(x)[:, -1].mean(1))
 
 
+def test_lora_keeps_the_statistics_of_batch_normalization() -> None:
+    encoder = Layers()
+    encoder.stack[3] = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(9), nn.Dropout())
+    body = FineTune(spec=SPEC, genres=["a", "b"], encoder=encoder, train_blocks=2, lora_rank=2).train().body
+    body(torch.randn(3, 32, 9))
+    _, norm, dropout = encoder.stack[3]
+    assert norm.num_batches_tracked == 0
+    assert dropout.training
+
+
 def test_efficientnet_takes_the_weights_of_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = timm.create_model("tf_efficientnet_lite0").state_dict()
     torch.save({f"_tensor.{number}": values for number, values in enumerate(theirs.values())}, tmp_path / "weights.pth")

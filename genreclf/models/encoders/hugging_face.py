@@ -32,27 +32,33 @@ class Architecture:
     """Arguments of the feature extractor: values, or names of the sizes that are used as values."""
     prefix: str
     """Prefix of the names of the network's tensors in files that contain more than the network."""
-    to_frames: Callable[[Tensor, Any, int], Tensor]
-    """Function that converts a layer's output to ``(batch, frame, dimension)``, given sizes and number of samples."""
+    to_frames: Callable[[Tensor, Any, int, int], Tensor]
+    """Function from a layer's output, sizes, number of samples and sample rate to ``(batch, frame, dimension)``."""
     blocks: Callable[[Any], list[nn.Module]]
     """Function that returns the parts of the network, from input to output."""
     longest_s: Callable[[Any], float | None] = lambda sizes: None
     """Function from the sizes to the length in seconds at which waveforms are cut off, or None if there is no limit."""
 
 
-def _mean_of_bands(layer: Tensor, sizes: Any, samples: int) -> Tensor:
-    """Average the patches at the same time over the bands; the first two tokens, for the whole input, are left out."""
+def _mean_of_bands(layer: Tensor, sizes: Any, samples: int, rate: int) -> Tensor:
+    """Average the patches at the same time over the bands; patches that contain only padding are left out.
+
+    The first two tokens, which stand for the whole input, are left out as well.
+    """
     bands = (sizes.num_mel_bins - sizes.patch_size) // sizes.frequency_stride + 1
     patches = layer[:, 2:]
-    return patches.reshape(len(patches), bands, -1, patches.shape[2]).mean(1)
+    window, hop = rate // 40, rate // 100
+    spectra = 1 + (samples - window) // hop
+    by_time = patches.reshape(len(patches), bands, -1, patches.shape[2]).mean(1)
+    return by_time[:, : max(1, math.ceil(spectra / sizes.time_stride))]
 
 
-def _without_padding(layer: Tensor, sizes: Any, samples: int) -> Tensor:
+def _without_padding(layer: Tensor, sizes: Any, samples: int, rate: int) -> Tensor:
     """Remove the frames that pad the input to 30 seconds; a frame spans two hops of 160 samples."""
     return layer[:, : max(1, math.ceil(samples / 320))]
 
 
-def _over_time(layer: Tensor, sizes: Any, samples: int) -> Tensor:
+def _over_time(layer: Tensor, *_: Any) -> Tensor:
     """Average the output over mel bands and frames, which the network has folded into each other, into one frame."""
     return layer.flatten(2).mean(2)[:, None] if layer.ndim == 4 else layer.mean(1, keepdim=True)
 
@@ -92,7 +98,7 @@ _WAV2VEC2 = Architecture(
     features="Wav2Vec2FeatureExtractor",
     settings={"do_normalize": True, "return_attention_mask": False},
     prefix="wav2vec2.",
-    to_frames=lambda layer, sizes, samples: layer,
+    to_frames=lambda layer, *_: layer,
     blocks=_convolutions_first,
 )
 ARCHITECTURES = {
@@ -122,7 +128,10 @@ ARCHITECTURES = {
         config="ClapAudioConfig",
         network="clap.modeling_clap.ClapAudioModel",
         features="ClapFeatureExtractor",
-        settings={"feature_size": "num_mel_bins", "truncation": "rand_trunc", "padding": "repeatpad"},
+        settings={
+            **{"feature_size": "num_mel_bins", "frequency_min": 50, "frequency_max": 14000},
+            **{"truncation": "rand_trunc", "padding": "repeatpad"},
+        },
         prefix="audio_model.",
         to_frames=_over_time,
         blocks=_clap_blocks,
@@ -190,22 +199,28 @@ class TransformersEncoder(Encoder):
         if not (0.1 <= window_s <= LONGEST_WINDOW_S and LOWEST_RATE_HZ <= sample_rate <= HIGHEST_RATE_HZ):
             raise ValueError(f"window_s must be 0.1 to {LONGEST_WINDOW_S}, sample_rate 1 kHz to 1 MHz")
         require(f"An encoder of architecture {architecture}", "transformers", "transformers")
-        import transformers
-
         self.name, self.repo, self.kind = architecture, repo, ARCHITECTURES[architecture]
         self.sample_rate, self.window_s, self.hop_s = sample_rate, window_s, window_s
-        config = getattr(transformers, self.kind.config)
+        with torch.device("cpu"):  # Imported modules have constants, which would have no values on the meta device.
+            import transformers
+
+            config, features = (getattr(transformers, name) for name in (self.kind.config, self.kind.features))
+            make_network = self._class()
         _check_sizes(config, sizes or {})
         self.sizes = config(**sizes or {})
         self.longest_s = self.kind.longest_s(self.sizes)
         with torch.device("meta"):
-            if sum(parameter.numel() for parameter in self._class()(self.sizes).parameters()) > LARGEST_NETWORK:
+            if sum(parameter.numel() for parameter in make_network(self.sizes).parameters()) > LARGEST_NETWORK:
                 raise ValueError(f"the network has more than {LARGEST_NETWORK:,} weights")
-        self.network = self._class()(self.sizes)
+        self.network = make_network(self.sizes)
         settings = {key: getattr(self.sizes, str(value), value) for key, value in self.kind.settings.items()}
-        self.features = getattr(transformers, self.kind.features)(sampling_rate=sample_rate, **settings)
+        self.features = features(sampling_rate=sample_rate, **settings)
         depth = self.sizes.num_hidden_layers
         self.layers = ("input", *(f"layer{number}" for number in range(1, depth + 1)))
+        if "frequency_min" in settings:  # Embeddings that earlier versions stored were of bands from 0 Hz.
+            self.options["frequency_min"] = settings["frequency_min"]
+        if architecture == "ast" and window_s < self.sizes.max_length / 100:  # Earlier versions embedded the padding.
+            self.options["padding"] = "left out"
         if architecture == "clap":  # All stages but the last halve mel bands and frames, and double the dimension.
             self.dimension = tuple(
                 self.sizes.patch_embeds_hidden_size * 2 ** min(stage, depth - 1) for stage in range(depth + 1)
@@ -244,7 +259,7 @@ class TransformersEncoder(Encoder):
         waveforms = list(x.detach().float().cpu().numpy())
         inputs = self.features(waveforms, sampling_rate=self.sample_rate, return_tensors="pt").to(x.device)
         outputs = self.network(**inputs, output_hidden_states=True).hidden_states
-        layers = [self.kind.to_frames(layer, self.sizes, x.shape[1]) for layer in outputs]
+        layers = [self.kind.to_frames(layer, self.sizes, x.shape[1], self.sample_rate) for layer in outputs]
         widest = max(self.dimensions)
         return torch.stack([functional.pad(layer, (0, widest - layer.shape[-1])) for layer in layers], 1)
 
