@@ -12,6 +12,7 @@ from genreclf import __version__
 from genreclf.config.keys import COMBINED
 from genreclf.config.trust import GROUPS, check_trust
 from genreclf.config_file import check_resolved
+from genreclf.datasets.genres import read_genre_map
 from genreclf.errors import UserError, require
 from genreclf.run_directory import RunDirectory
 
@@ -52,17 +53,18 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
     if metrics.get("status") != "finished":
         raise UserError(f"{run.path} is not finished, so it has no results to share; finish it first.")
     checkpoint = load_checkpoint(run.best)
+    config = _with_genre_map(run)
     try:
-        metrics, shared = shareable_metrics(metrics), shareable(run.read_config())
+        metrics, shared = shareable_metrics(metrics), shareable(config)
         check_sizes(shared)
         known = checkpoint["hyper_parameters"]
         genres, spec = list(known["genres"]), dict(known["spec"])
     except _FOREIGN_ERRORS as error:
         raise UserError(f"{run.config}, {run.metrics} or {run.best} cannot be shared ({_reason(error)}).") from error
-    config = {"genreclf": __version__, "genres": genres, "spec": spec, "config": shared}
+    described = {"genreclf": __version__, "genres": genres, "spec": spec, "config": shared}
     state = {key: values.contiguous() for key, values in checkpoint["state_dict"].items() if is_models(key)}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-    files = {CONFIG: config, METRICS: metrics, SPLIT: split_record}
+    files = {CONFIG: described, METRICS: metrics, SPLIT: split_record}
     if (weighting := weighting_of(run, ())) is not None:
         files[SIMILARITY] = dict(zip(("sizes", "weights"), weighting, strict=True))
     for name, content in files.items():
@@ -148,6 +150,17 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     if words := pretrained_words(metrics):
         scored += f" PRETRAINED: {words}."
     return f"{scored} LEAKY: not to be compared with other splits." if split.leaky else scored
+
+
+def _with_genre_map(run: RunDirectory) -> dict[str, Any]:
+    """Return the configuration of a run, with the content of the file that ``data.genre_map`` may name."""
+    config = run.read_config()
+    if isinstance(data := config.get("data"), dict) and data.get("genre_map") is not None:
+        try:
+            data["genre_map"] = read_genre_map(data["genre_map"])
+        except UserError as error:
+            raise UserError(f"{run.config}: {error}") from error
+    return config
 
 
 def _check_size(path: Path) -> None:

@@ -45,6 +45,9 @@ LARGEST_COUNT = 2**53
 
 LONGEST_TEXT = 200
 
+MOST_GENRES = 1000
+"""Maximum number of genres in ``data.genre_map``."""
+
 FIGURES = ("objective", "val", "test")
 """Keys of ``metrics.json`` that contain scores."""
 
@@ -69,7 +72,9 @@ def shareable(config: Mapping[str, Any]) -> dict[str, Any]:
         section = shared[name]
         shared[name] = {key: None if key not in WORDS and _has_text(section[key]) else section[key] for key in section}
     shared["split"] |= {"unseen": False}  # Without init_from, there are no seen tracks.
-    shared["data"] = {**asdict(ClipConfig()), **shared["data"], "store_dir": None}
+    genre_map = config["data"].get("genre_map")
+    told = {"genre_map": copy.deepcopy(genre_map) if isinstance(genre_map, dict) else None}  # Otherwise, it is a path.
+    shared["data"] = {**asdict(ClipConfig()), **shared["data"], **told, "store_dir": None}
     trainer = {key: value for key, value in shared.get("trainer", {}).items() if key in OF_TRAINER}
     shared["trainer"] = {**TrainerConfig().plain(), **trainer}
     for name in COMBINED:
@@ -102,6 +107,12 @@ def check_sizes(config: Mapping[str, Any]) -> None:
     _check_values(config, "")
     if len(dump_config(config).encode()) > LARGEST_BYTES:
         raise ValueError(f"settings of more than {LARGEST_BYTES} bytes")
+    genre_map = config["data"]["genre_map"] or {}
+    if len(genre_map) > MOST_GENRES:
+        raise ValueError(f"data.genre_map of {len(genre_map)} genres")
+    for genre in genre_map:
+        if len(genre) > LONGEST_TEXT:
+            raise ValueError(f"a genre of {len(genre)} letters in data.genre_map")
     for name in ("data", "split", "features"):
         for key, value in config[name].items():
             largest = LARGEST.get(key)

@@ -79,6 +79,22 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
         spoil("config.json", lambda c: c["config"]["features"].update(scale="x" * 1000)),
         "features.scale of 1000 letters",
     ),
+    "many genres": (
+        spoil("config.json", lambda c: c["config"]["data"].update(genre_map=dict.fromkeys(map(str, range(1001)), "a"))),
+        "data.genre_map of 1001 genres",
+    ),
+    "a long genre": (
+        spoil("config.json", lambda c: c["config"]["data"].update(genre_map={"x" * 201: "a"})),
+        "a genre of 201 letters in data.genre_map",
+    ),
+    "a genre of code": (
+        spoil("config.json", lambda c: c["config"]["data"].update(genre_map={"_target_": "evil.Genre"})),
+        "--trust evil",
+    ),
+    "no genre": (
+        spoil("config.json", lambda c: c["config"]["data"].update(genre_map={"a": ["b"]})),
+        "which is not a genre",
+    ),
     "much": (spoil("config.json", lambda c: c["config"]["model"].update(channels=[1] * 20_000)), "settings of more"),
     "no section": (spoil("config.json", lambda c: c["config"].update(trainer=[])), "trainer is not a section"),
     "no model": (spoil("config.json", lambda c: c["config"].pop("model")), "there is no model"),
@@ -171,11 +187,13 @@ def test_what_the_hub_refuses_is_a_sentence(
 
 def test_only_what_is_known_is_kept_of_what_is_pulled(hub: Hub, bundle: dict[str, bytes], cli: Cli) -> None:
     hub.files[REPO] = dict(bundle)
+    Path("evil.yaml").write_text("evil: evil")
 
     def more(content: Any) -> None:
         content["config"] |= {"hydra": {"run": {"dir": "/tmp"}, "callbacks": {"evil": {"x": 1}}}, "callbacks": {"y": 1}}
         content["config"]["logger"] |= {"name": "wandb", "entity": "evil", "project": "evil"}
         content["config"]["data"] |= {"root": "/home/me/music", "store_dir": "/home/me", "artists": "evil"}
+        content["config"]["data"]["genre_map"] = "evil.yaml"
         content["config"]["trainer"] |= {"devices": 10**6, "limit_test_batches": 0.01}
         content["config"] |= {"init_from": "/home/me/run", "run_dir": "/home/me/run", "debug": True}
 

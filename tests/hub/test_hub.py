@@ -128,6 +128,23 @@ def test_places_accounts_and_devices_stay_at_home(trained: Trained) -> None:
     assert shared["trainer"]["max_epochs"] == config["trainer"]["max_epochs"]
 
 
+@pytest.mark.parametrize("given", [{"heavy": "metal", "Soul": "blues", "polka": None, 7: "blues"}, "genres.yaml"])
+def test_new_names_of_genres_are_shared(given: object, hub: Hub, cli: Cli, finished: RunDirectory) -> None:
+    Path("genres.yaml").write_text("heavy: metal\nSoul: blues\npolka: null\n7: blues\n")
+    config = finished.read_config()
+    config["data"]["genre_map"] = given
+    finished.write_config(config)
+    assert cli("push", "run", "--repo", REPO).code == 0
+    outcome = cli("pull", REPO, "--to", "pulled")
+    assert outcome.code == 0, outcome.err
+    names = {"heavy": "metal", "Soul": "blues", "polka": None, "7": "blues"}
+    assert RunDirectory("pulled").read_config()["data"]["genre_map"] == names
+    Path("genres.yaml").unlink()
+    outcome = cli("push", "run", "--repo", REPO)
+    wanted = (2, "run/config.yaml: data.genre_map=genres.yaml cannot be read") if given == "genres.yaml" else (0, "")
+    assert (outcome.code, outcome.err[: len(wanted[1])]) == wanted
+
+
 def test_settings_of_a_refit_are_shared_without_folders_and_cut_short(trained: Trained) -> None:
     def shared(**record: object) -> dict[str, object]:
         refit: dict[str, object] = shareable_metrics(trained.run.read_metrics() | {"refit": record})["refit"]

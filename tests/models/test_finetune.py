@@ -160,7 +160,7 @@ def test_random_weights_need_no_file(cli: Cli, finetune: list[str]) -> None:
         (["model.train_blocks=99"], "must be 0 to 7, the blocks of timm"),
         (["model.lora_rank=4"], "has a linear layer"),
         (["model.pretrained=false", "model.frozen_epochs=1"], "random weights train all blocks"),
-        (["encoder.weights=gone"], "is not a file"),
+        (["encoder.weights=gone"], "is not there"),
     ],
 )
 def test_settings_that_do_not_fit(settings: Sequence[str], sentence: str, cli: Cli, finetune: list[str]) -> None:
