@@ -264,6 +264,7 @@ def load_corpus_for(
 
     def check_all(config: Config, tracks: Sequence["Track"]) -> None:
         dataset = instantiate.make("data", config.data)
+        dataset.tracks()  # A user's dataset may find its pictures there.
         ours = replace(features_of(config, dataset, tracks), clip_frames=spec.clip_frames, rendering=spec.rendering)
         if differing := ours.differing(spec):
             raise UserError(
