@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from omegaconf import MISSING
+
 from genreclf.config.keys import COMBINED
 from genreclf.config.schema import ClipConfig, TrainerConfig
 from genreclf.config.trust import GROUPS
@@ -102,7 +104,8 @@ def check_sizes(config: Mapping[str, Any]) -> None:
     """Check that no number in a shared configuration demands much memory; the model is checked against its weights.
 
     Raises:
-        ValueError: A number is too large, or a text or the whole configuration is too long.
+        ValueError: A number is too large, a text or the whole configuration is too long, or ``data.genre_map`` has
+            too many genres or something else than genres.
     """
     _check_values(config, "")
     if len(dump_config(config).encode()) > LARGEST_BYTES:
@@ -110,9 +113,11 @@ def check_sizes(config: Mapping[str, Any]) -> None:
     genre_map = config["data"]["genre_map"] or {}
     if len(genre_map) > MOST_GENRES:
         raise ValueError(f"data.genre_map of {len(genre_map)} genres")
-    for genre in genre_map:
-        if len(genre) > LONGEST_TEXT:
-            raise ValueError(f"a genre of {len(genre)} letters in data.genre_map")
+    for theirs, ours in genre_map.items():
+        if len(theirs) > LONGEST_TEXT:
+            raise ValueError(f"a genre of {len(theirs)} letters in data.genre_map")
+        if ours == MISSING or not isinstance(ours, str | None):
+            raise ValueError("a new name in data.genre_map that is not a genre")
     for name in ("data", "split", "features"):
         for key, value in config[name].items():
             largest = LARGEST.get(key)

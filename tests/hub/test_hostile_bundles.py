@@ -93,7 +93,11 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     ),
     "no genre": (
         spoil("config.json", lambda c: c["config"]["data"].update(genre_map={"a": ["b"]})),
-        "which is not a genre",
+        "a new name in data.genre_map that is not a genre",
+    ),
+    "a missing genre": (
+        spoil("config.json", lambda c: c["config"]["data"].update(genre_map={"a": "???"})),
+        "a new name in data.genre_map that is not a genre",
     ),
     "much": (spoil("config.json", lambda c: c["config"]["model"].update(channels=[1] * 20_000)), "settings of more"),
     "no section": (spoil("config.json", lambda c: c["config"].update(trainer=[])), "trainer is not a section"),
