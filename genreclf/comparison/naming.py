@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.config.identity import digest, flat, identity, within
+from genreclf.config.keys import TEST_ARGUMENTS, TEST_SETTINGS
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
@@ -25,6 +26,9 @@ STARTS = ("init_from", "ckpt_path", "refit")
 START_KEYS = (*STARTS, "loss.teacher", "model.runs")
 """Keys of the result of `settings_of` that name the experiments of other runs."""
 
+TRAINING = ("loss", "optimizer", "scheduler", "augmentation", "regularization", "callbacks", "data.crops_per_track")
+"""Groups and keys that have an effect on training only, besides those of the trainer."""
+
 ORIGIN = ("pretrained_on", "license", "revision", "sha256", "citation", "overlap")
 """Keys of an encoder that describe the origin of its weights; all other keys identify the encoder."""
 
@@ -37,7 +41,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Where a run starts from the weights, the checkpoint or the choices of another run, the path of that other run is
     replaced by a name of its experiment. Runs with different seeds thus belong to the same experiment even if each of
-    them starts from a different run.
+    them starts from a different run. Of an ensemble, which is not trained itself, settings of training are left out.
     """
     kept = identity(config, ignore=(*REPEATED, *STARTS, *["trainer.max_epochs"] * bool(config.get("refit"))))
     if teacher := kept.get("loss.teacher"):
@@ -46,6 +50,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
         del kept["model.members"]
         kept["model.runs"] = " + ".join(f"{n} {name}" for name, n in Counter(map(_start, runs)).items())
         kept["model.weights"] = "equal" if len(set(kept["model.weights"])) == 1 else "by validation"
+        kept = {key: value for key, value in kept.items() if not _is_of_training(key)}
     if kept.get("split.unseen") is False:  # Runs of earlier versions do not have this key.
         del kept["split.unseen"]
     return kept | {key: _start(path) for key, path in _starts(config).items()}
@@ -127,15 +132,25 @@ def split_names(splits: Sequence[tuple[str, Settings]]) -> list[str]:
 
 
 def varying_keys(all_settings: Sequence[Settings]) -> list[str]:
-    """Return the keys whose values differ, sorted by decreasing number of values, then by the order of `GROUPS`."""
+    """Return the keys whose values differ, sorted by decreasing number of values, then by the order of `GROUPS`.
+
+    Settings of training are compared without the ensembles, which have none.
+    """
     keys = dict.fromkeys(key for settings in all_settings for key in settings)
-    values = {key: len({shown(settings, key) for settings in all_settings}) for key in keys}
+    trained = [settings for settings in all_settings if "model.runs" not in settings]
+    compared = {key: trained if _is_of_training(key) else all_settings for key in keys}
+    values = {key: len({shown(settings, key) for settings in compared[key]}) for key in keys}
 
     def order(key: str) -> tuple[int, int]:
         group = key.partition(".")[0]
         return -values[key], GROUPS.index(group) if group in GROUPS else len(GROUPS)
 
     return sorted((key for key in keys if values[key] > 1), key=order)
+
+
+def _is_of_training(key: str) -> bool:
+    group, _, name = key.partition(".")
+    return within(key, TRAINING) or (group == "trainer" and name not in (*TEST_SETTINGS, *TEST_ARGUMENTS))
 
 
 def shown(settings: Settings, key: str) -> str:

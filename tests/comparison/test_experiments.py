@@ -212,6 +212,18 @@ def test_ensembles_of_refits_with_epochs_of_their_own_stay_together(tmp_path: Pa
     assert only(tmp_path / "both").repeats == "2 folds"
 
 
+def test_settings_of_training_are_not_those_of_an_ensemble(tmp_path: Path) -> None:
+    training: dict[str, Any] = {"trainer": {"max_epochs": 1}, "augmentation": {"mask": {"_target_": "x.SpecAugment"}}}
+    runs = [write_run(tmp_path / f"{seed}", RIGHT, seed=seed, settings=training) for seed in range(2)]
+    members = {"model.runs": list(map(str, runs)), "model.members": [{}, {}], "model.weights": [0.5, 0.5]}
+    write_run(tmp_path / "both", RIGHT, model="Ensemble", settings={"trainer": {"max_epochs": 40}} | members)
+    comparison = compare([tmp_path])
+    assert names(comparison) == {"CNN", "Ensemble"}
+    assert not any("differ in more than the model" in warning for warning in comparison.warnings)
+    write_run(tmp_path / "longer", RIGHT, settings=training | {"trainer": {"max_epochs": 2}})
+    assert names(compare([tmp_path])) == {"CNN max_epochs=1", "CNN max_epochs=2", "Ensemble"}
+
+
 def test_order_is_that_of_validation_and_leaky_last(tmp_path: Path) -> None:
     good, bad = pattern("++++++++"), pattern("+-------")
     write_run(tmp_path / "a", bad, model="FFNN", val=0.9)
