@@ -4,13 +4,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genreclf.comparison.naming import recipe_names, recipe_of, settings_of, split_names
+from genreclf.comparison.naming import START_KEYS, recipe_names, recipe_of, settings_of, split_names, unread_starts
 from genreclf.comparison.runs import FinishedRun
 from genreclf.comparison.significance import Interval, TrackScores, accuracy_interval
 from genreclf.config.identity import digest
@@ -20,6 +21,7 @@ from genreclf.evaluation.metrics import confusion, get_metric
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.evaluation.provenance import marks_of, pretrained_name
 from genreclf.experiment.lineage import Key, track_key
+from genreclf.splits.base import some
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -199,7 +201,30 @@ def group_runs(
         )
     if len({len(experiment.runs) for experiment in experiments}) > 1:
         warnings.append("The experiments have different numbers of runs: means over fewer are less reliable.")
-    return experiments, warnings
+    return experiments, warnings + _possibly_the_same(experiments)
+
+
+def _possibly_the_same(experiments: Sequence[Experiment]) -> list[str]:
+    """Return a warning about experiments that may be one, as runs that they start from cannot be read; else nothing."""
+    alike: dict[str, list[Experiment]] = defaultdict(list)
+    for experiment in experiments:
+        settings = {key: "" if key in START_KEYS else value for key, value in experiment.settings.items()}
+        alike[digest(settings)].append(experiment)
+    unread: dict[str, Path] = {}
+    names: list[str] = []
+    for members in alike.values():
+        started = [{path: run.path for run in each.runs for path in unread_starts(run.config)} for each in members]
+        if len({frozenset(paths) for paths in started}) > 1:
+            unread |= {path: run for paths in started for path, run in paths.items()}
+            names += [experiment.name for experiment in members]
+    if not unread:
+        return []
+    path = min(unread)
+    more = f", nor can {len(unread) - 1} more" if len(unread) > 1 else ""
+    return [
+        f"{path}, from which {unread[path]} started, cannot be read here{more}, so {some(names, 4)} are separate "
+        "experiments even if they differ only in their seeds: compare them where those runs can be read."
+    ]
 
 
 def _named(groups: Sequence[tuple[FinishedRun, ...]], artists: Mapping[Key, Sequence[str]]) -> list[Experiment]:

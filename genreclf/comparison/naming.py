@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genreclf.config.identity import digest, identity, within
+from genreclf.config.identity import digest, flat, identity, within
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
@@ -21,6 +21,9 @@ NAMED = 4
 
 STARTS = ("init_from", "ckpt_path", "refit")
 """Keys that name another run whose weights, checkpoint or choices a run starts from."""
+
+START_KEYS = (*STARTS, "loss.teacher", "model.runs")
+"""Keys of the result of `settings_of` that name the experiments of other runs."""
 
 ORIGIN = ("pretrained_on", "license", "revision", "sha256", "citation", "overlap")
 """Keys of an encoder that describe the origin of its weights; all other keys identify the encoder."""
@@ -170,6 +173,26 @@ def _start(path: str, depth: int = 0) -> str:
         settings.pop("trainer.max_epochs", None)
     settings |= {key: _start(path, depth + 1) if depth < 9 else path for key, path in _starts(config).items()}
     return f"{_short(settings.get('model._target_'))}-{digest(settings)[:6]}"
+
+
+def unread_starts(config: Mapping[str, Any], depth: int = 0) -> list[str]:
+    """Return the directories that cannot be read, of all the runs that a run starts from, directly or through others.
+
+    Args:
+        config: Configuration of the run.
+        depth: Number of runs between this run and the one asked about, which limits the search.
+    """
+    settings = flat(config)
+    teachers = [settings["loss.teacher"]] if settings.get("loss.teacher") else []
+    unread = []
+    for path in (*_starts(config).values(), *teachers, *(settings.get("model.runs") or ())):
+        try:
+            other = RunDirectory(Path(path)).read_config()
+        except UserError:
+            unread.append(path)
+        else:
+            unread += unread_starts(other, depth + 1) if depth < 9 else []
+    return unread
 
 
 def _short(target: Any) -> str:

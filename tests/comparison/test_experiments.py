@@ -188,6 +188,20 @@ def test_seeds_that_start_from_seeds_stay_together(tmp_path: Path) -> None:
     assert len(names(comparison)) == 3
 
 
+@pytest.mark.parametrize("key", ["init_from", "loss.teacher", "model.runs"])
+def test_a_start_that_cannot_be_read_is_told_once(tmp_path: Path, key: str) -> None:
+    for seed in (0, 1, 2):
+        start: Any = f"away/{seed}"
+        settings: dict[str, Any] = {"loss": {}, key: start}
+        if key == "model.runs":
+            settings = {key: [start], "model.members": [{}], "model.weights": [1.0]}
+        write_run(tmp_path / f"{seed}", RIGHT, seed=seed, settings=settings)
+    warnings = compare([tmp_path]).warnings
+    (told,) = (warning for warning in warnings if "cannot be read" in warning)
+    assert told.startswith(f"away/0, from which {tmp_path / '0'} started, cannot be read here, nor can 2 more, so CNN ")
+    assert compare([tmp_path / "0"]).warnings == ()
+
+
 def test_ensembles_of_refits_with_epochs_of_their_own_stay_together(tmp_path: Path) -> None:
     for fold in range(2):
         chosen: dict[str, Any] = {"refit": str(tmp_path / "tuned"), "trainer": {"max_epochs": 8 + fold}}
