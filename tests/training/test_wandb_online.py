@@ -161,7 +161,7 @@ def test_a_model_in_wandb_stands_for_a_run(
             fetch(reference)
         FakeServer.digests = {}
         FakeServer.model["sitecustomize.py"] = b"1"
-        with pytest.raises(UserError, match="is not a model that a run has kept"):
+        with pytest.raises(UserError, match="is not a model saved by logger"):
             fetch(reference)
         del FakeServer.model["sitecustomize.py"]
         with pytest.raises(UserError, match="cannot be downloaded from W&B"):
