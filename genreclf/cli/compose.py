@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from genreclf.config.config import Config
-from genreclf.config.keys import COMBINED, CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS
+from genreclf.config.keys import COMBINED, CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS, TRAINING
 from genreclf.config.messages import check_single, explain, undecodable_file
 from genreclf.config.schema import RootConfig, SplitConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
@@ -23,8 +23,8 @@ from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
 TRAINING_ONLY = (
-    *("loss", "optimizer", "scheduler", "augmentation", "regularization", "callbacks", "experiment"),
-    *("sweep", "seed", "init_from", "ckpt_path", "refit", "compare_with", "data.crops_per_track"),
+    *TRAINING,
+    *("experiment", "sweep", "seed", "init_from", "ckpt_path", "refit", "compare_with"),
 )
 """Configuration groups and keys that have an effect on training only."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.config.identity import digest, flat, identity, within
-from genreclf.config.keys import TEST_ARGUMENTS, TEST_SETTINGS
+from genreclf.config.keys import TEST_ARGUMENTS, TEST_SETTINGS, TRAINING
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
 
@@ -25,9 +25,6 @@ STARTS = ("init_from", "ckpt_path", "refit")
 
 START_KEYS = (*STARTS, "loss.teacher", "model.runs")
 """Keys of the result of `settings_of` that name the experiments of other runs."""
-
-TRAINING = ("loss", "optimizer", "scheduler", "augmentation", "regularization", "callbacks", "data.crops_per_track")
-"""Groups and keys that have an effect on training only, besides those of the trainer."""
 
 ORIGIN = ("pretrained_on", "license", "revision", "sha256", "citation", "overlap")
 """Keys of an encoder that describe the origin of its weights; all other keys identify the encoder."""

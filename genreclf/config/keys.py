@@ -12,6 +12,9 @@ CONFIG_DIR = str(_here / "conf" if (_here / "conf").is_dir() else _here.parent /
 COMBINED = ("augmentation", "callbacks", "logger", "robustness")
 """Groups that combine any number of classes, each under its own name."""
 
+TRAINING = ("loss", "optimizer", "scheduler", "augmentation", "regularization", "callbacks", "data.crops_per_track")
+"""Groups and keys that have an effect on training only, besides those of the trainer."""
+
 SET_BY_THE_RUN: dict[str, tuple[Any, str]] = {
     "callbacks": (None, "choose callbacks with callbacks=NAME"),
     "logger": (None, "choose loggers with logger=NAME"),
