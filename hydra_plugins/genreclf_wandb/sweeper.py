@@ -17,6 +17,7 @@ class WandbSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Prepare the W&B sweep; raise `UserError` if a setting is wrong or trials would not log to W&B."""
+        from genreclf.config.keys import CONFIG_DIR
         from genreclf.sweep.start import BASIC
         from genreclf.sweep.wandb import WandbSweep
 
@@ -25,11 +26,17 @@ class WandbSweeper(Sweeper):
         logger = config.logger.get("wandb")
         if not logger:
             raise UserError("sweep=wandb needs the record of each trial in W&B: set logger=wandb.")
+        sources = config.hydra.runtime.config_sources
+        found = (config.hydra.job.config_name, *(source.path for source in sources if source.provider == "main"))
+        if found != ("train", CONFIG_DIR):
+            raise UserError(
+                "The trials of sweep=wandb use genreclf's own configuration: leave --config-name and --config-path "
+                "out, and put the settings into an option, such as experiment=NAME in a folder named with --config-dir."
+            )
         settings: dict[str, Any] = {
             key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
             for key, value in self.settings.items()
         }
-        sources = config.hydra.runtime.config_sources
         self.wandb_sweep = WandbSweep(
             **settings,
             sweep_dir=config.hydra.sweep.dir,

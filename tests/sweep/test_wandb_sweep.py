@@ -77,6 +77,15 @@ def test_a_wrong_setting_is_named(words: list[str], sentence: str, cli: Cli) -> 
     assert not Path("sweep/wandb_sweep.yaml").exists()
 
 
+def test_a_configuration_of_ones_own_is_refused(cli: Cli, tmp_path: Path) -> None:
+    Path("conf").mkdir()
+    Path("conf/mine.yaml").write_text("defaults: [train, _self_]\nseed: 3\n")
+    own = ["--config-dir", "conf", "--config-name", "mine"]
+    outcome = cli("-m", "sweep=wandb", "data=synthetic", "hydra.sweep.dir=sweep", *own)
+    assert (outcome.code, "leave --config-name and --config-path out" in outcome.err) == (2, True), outcome.err
+    assert not Path("sweep/wandb_sweep.yaml").exists()
+
+
 def test_a_trial_is_trained_once_whatever_else_the_agent_hands_out(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     trial = ["trial", "sweep", "sweep=wandb", *tiny, "--search", "optimizer.lr,model.dropout", "--"]
     outcome = cli(*trial, "optimizer.lr=0.01", "model.dropout=0.1")
