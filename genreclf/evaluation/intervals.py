@@ -154,14 +154,24 @@ def percentiles(samples: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def mean_interval(values: NDArray[np.float64], unit: NDArray[np.int64]) -> tuple[float, float]:
+def mean_interval(
+    values: NDArray[np.float64], unit: NDArray[np.int64], *, bounds: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a mean, drawing units with replacement.
+
+    If all units have the same mean, every bootstrap sample would equal it, and the interval would be a point. The
+    interval then reaches as far on each side as the Wilson interval of a share of 0 over as many units.
 
     Args:
         values: Values whose mean is taken, shape ``(value,)``.
         unit: Index of the unit, such as an artist, to which each value belongs, shape ``(value,)``.
+        bounds: Least and greatest possible value.
     """
-    return percentiles(over_artists(values[None], unit))
+    sizes = np.bincount(unit)
+    if np.ptp(np.bincount(unit, weights=values) / sizes) > 1e-9:
+        return percentiles(over_artists(values[None], unit))
+    mean, margin = float(values.mean()), wilson_interval(0, len(sizes))[1]
+    return max(bounds[0], mean - margin), min(bounds[1], mean + margin)
 
 
 def _sums(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from genreclf.evaluation.intervals import artist_index, artist_interval, mean_interval, wilson_interval
 from genreclf.evaluation.predictions import TrackPredictions
@@ -25,14 +24,9 @@ class Robustness:
     drop: float
     """Accuracy on the unchanged tracks minus accuracy on the changed tracks."""
     drop_ci95: Interval
-    """95 % interval of `drop` from a bootstrap over tracks.
-
-    If the accuracy on all n tracks changes equally, such as not at all, a bootstrap is meaningless. The interval is
-    then `drop` plus and minus the upper end of Wilson's interval for 0 of n, within -1 and 1.
-    """
+    """95 % interval of `drop` over tracks, see `mean_interval`."""
     drop_ci95_artists: Interval | None
-    """95 % interval of `drop` from a bootstrap over artists, or as in `drop_ci95` if the accuracy on the tracks of all
-    n artists changes equally; None if the artists are unknown."""
+    """95 % interval of `drop` over artists; None if the artists are unknown."""
     flips: float
     """Share of the tracks whose predicted genre changes, whether correct or not."""
     flips_ci95: Interval
@@ -67,18 +61,9 @@ class Robustness:
             n=n,
             accuracy=float(right.mean()),
             drop=float(lost.mean()),
-            drop_ci95=_drop_interval(lost, np.arange(n)),
-            drop_ci95_artists=None if artist is None else _drop_interval(lost, artist),
+            drop_ci95=mean_interval(lost, np.arange(n), bounds=(-1.0, 1.0)),
+            drop_ci95_artists=None if artist is None else mean_interval(lost, artist, bounds=(-1.0, 1.0)),
             flips=float(flipped.mean()),
             flips_ci95=wilson_interval(int(flipped.sum()), n),
             flips_ci95_artists=None if artist is None else artist_interval(flipped[None].astype(np.float64), artist),
         )
-
-
-def _drop_interval(lost: NDArray[np.float64], unit: NDArray[np.int64]) -> Interval:
-    """Return the interval of a drop over units, see `Robustness.drop_ci95`."""
-    sizes = np.bincount(unit)
-    if np.ptp(np.bincount(unit, weights=lost) / sizes) > 0:
-        return mean_interval(lost, unit)
-    drop, margin = float(lost.mean()), wilson_interval(0, len(sizes))[1]
-    return max(-1.0, drop - margin), min(1.0, drop + margin)

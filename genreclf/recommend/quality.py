@@ -45,7 +45,7 @@ class Quality:
     precision: float
     """Mean precision, from 0 to 1."""
     ci95: tuple[float, float]
-    """Ends of the confidence interval, from a bootstrap over the groups of the queries."""
+    """Ends of the confidence interval over the groups of the queries, see `mean_interval`."""
 
 
 def precision_at(similarity: NDArray[np.float64], collection: Collection, k: int) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from helpers import Cli, divide
 from torchaudio.functional import create_dct
 
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.evaluation.intervals import wilson_interval
 from genreclf.recommend.quality import (
     Collection,
     best_precision,
@@ -63,6 +64,13 @@ def test_the_interval_keeps_an_artist_together() -> None:
     ratio = np.ptp(together.ci95) / np.ptp(apart.ci95)
     assert ratio == pytest.approx(10**0.5, rel=0.1)
     assert together.ci95[0] < values.mean() < together.ci95[1]
+
+
+def test_the_interval_of_equal_precisions_is_no_point() -> None:
+    collection = Collection(genre=np.full(20, "a"), group=np.arange(20).astype(str))
+    low, high = wilson_interval(20, 20)
+    assert quality(np.ones(20), collection).ci95 == pytest.approx((low, high))
+    assert quality(np.full(20, 0.4), collection).ci95 == pytest.approx((0.4 - (1 - low), 0.4 + (1 - low)))
 
 
 def test_the_interval_of_many_artists_takes_little_memory() -> None:
