@@ -145,10 +145,12 @@ def _rows(similarity_by: Mapping[str, NDArray[Any]], collection: q.Collection, k
     per_query |= {"random": q.random_precision(collection, k), "at best": q.best_precision(collection, k)}
     rows = []
     for name, values in per_query.items():
-        own, less = q.quality(values, collection), q.quality(per_query["similarity"] - values, collection)
+        own = q.quality(values, collection)
+        less = q.quality(per_query["similarity"] - values, collection, bounds=(-1.0, 1.0))
         row = {"method": name, "k": k, "precision": own.precision, "low": own.ci95[0], "high": own.ci95[1]}
         row["hubness"] = q.hubness(similarity_by[name], collection, k) if name in similarity_by else None
-        row |= {"less": less.precision, "less_low": less.ci95[0], "less_high": less.ci95[1]}
+        low, high = (0.0, 0.0) if name == "similarity" else less.ci95
+        row |= {"less": less.precision, "less_low": low, "less_high": high}
         rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
     return rows
 

@@ -97,7 +97,9 @@ def best_precision(collection: Collection, k: int) -> NDArray[np.float64]:
     return best
 
 
-def quality(per_query: NDArray[np.float64], collection: Collection) -> Quality:
+def quality(
+    per_query: NDArray[np.float64], collection: Collection, *, bounds: tuple[float, float] = (0.0, 1.0)
+) -> Quality:
     """Return the mean of a metric over the queries, with a percentile bootstrap interval over groups.
 
     All tracks of a group are drawn together (C. A. Field and A. H. Welsh, "Bootstrapping clustered data", 2007).
@@ -105,9 +107,10 @@ def quality(per_query: NDArray[np.float64], collection: Collection) -> Quality:
     Args:
         per_query: Metric of each query, such as its precision, shape ``(track,)``.
         collection: Groups of the queries.
+        bounds: Least and greatest possible value of the metric.
     """
     of = np.unique(collection.group, return_inverse=True)[1].astype(np.int64)
-    return Quality(precision=float(per_query.mean()), ci95=mean_interval(per_query, of))
+    return Quality(precision=float(per_query.mean()), ci95=mean_interval(per_query, of, bounds=bounds))
 
 
 def preferred_weights(

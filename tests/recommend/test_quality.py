@@ -71,6 +71,7 @@ def test_the_interval_of_equal_precisions_is_no_point() -> None:
     low, high = wilson_interval(20, 20)
     assert quality(np.ones(20), collection).ci95 == pytest.approx((low, high))
     assert quality(np.full(20, 0.4), collection).ci95 == pytest.approx((0.4 - (1 - low), 0.4 + (1 - low)))
+    assert quality(np.zeros(20), collection, bounds=(-1, 1)).ci95 == pytest.approx((low - 1, 1 - low))
 
 
 def test_the_interval_of_many_artists_takes_little_memory() -> None:
