@@ -31,6 +31,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _places))
 _preload = multiprocessing.set_forkserver_preload
 multiprocessing.set_forkserver_preload = lambda names: _preload([*names, "in_forked_processes"])
 compose_quickly()
+os.fsync = lambda descriptor: None  # Nothing that a test writes must outlast a crash of the machine.
 
 
 @pytest.fixture(scope="session", autouse=True)

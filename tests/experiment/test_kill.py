@@ -79,7 +79,7 @@ def unbroken() -> list[RunDirectory]:
 @pytest.mark.parametrize(
     ("place", "epoch"),
     [
-        ("within last.ckpt", 4),
+        pytest.param("within last.ckpt", 4, marks=pytest.mark.slow),
         pytest.param("after last.ckpt", 5, marks=pytest.mark.slow),
         pytest.param("after last.ckpt", 4, marks=pytest.mark.slow),
         pytest.param("before last.ckpt", 5, marks=pytest.mark.slow),

@@ -75,15 +75,14 @@ def test_runs_that_train_at_once_equal_runs_alone(
     meets = True
     in_the_way = dict.fromkeys(range(RUNS), be_terminated)
     before = threading.active_count()
-    with monkeypatch.context() as patch:
-        patch.setattr("genreclf.experiment.together.drawing_processes", ThreadPoolExecutor)  # None comes to draw.
-        with pytest.raises(Terminated):
-            list(run_together(configs, at_once=RUNS))
+    # Processes that draw would take longer than all the runs: those of the slow tests of sweeps do.
+    monkeypatch.setattr("genreclf.experiment.together.drawing_processes", ThreadPoolExecutor)
+    with pytest.raises(Terminated):
+        list(run_together(configs, at_once=RUNS))
     assert threading.active_count() <= before
     assert [run.status for run in runs] == ["interrupted"] * RUNS
     assert all(0 < len(run.read_history()) < 3 for run in runs)
 
-    monkeypatch.setattr("genreclf.experiment.together.cores", lambda: 1)  # One process that draws is enough.
     meets = False
     in_the_way = {1: fail}
     ended = [member for member in run_together(configs, at_once=RUNS) if member.ended]

@@ -256,7 +256,7 @@ def predictor_of(name: str, kind: str) -> GenrePredictor:
 KINDS = [(name, kind) for name in ("timm", "cnn14", "musicnn") for kind in ("probe", "finetune")]
 
 
-@pytest.mark.parametrize(("name", "kind"), KINDS)
+@pytest.mark.parametrize(("name", "kind"), [*KINDS[:-1], pytest.param(*KINDS[-1], marks=pytest.mark.slow)])
 def test_the_module_of_an_encoder_is_the_original(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panns, "CHANNELS", (2, 3, 4, 5, 6, 7))
     predictor = predictor_of(name, kind)

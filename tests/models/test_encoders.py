@@ -231,7 +231,7 @@ def test_a_network_of_waveforms_is_trained_on(cli: Cli, weights: list[str], tiny
     assert prediction.probabilities.sum() == pytest.approx(1)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_network_with_idle_parts_is_trained_on_several_devices(
     cli: Cli, weights: list[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,10 @@ def held(run: RunDirectory, *subsets: str) -> set[str]:
 
 
 @pytest.mark.long
-def test_inner_folds_choose_a_setting_without_the_test_tracks(cli: Cli, music: list[str], tmp_path: Path) -> None:
+def test_inner_folds_choose_a_setting_without_the_test_tracks(
+    cli: Cli, music: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genreclf.comparison.report.draw_all", lambda *_: [])
     settings = [*music, "sweep=artist_cv", "model=constant,svm", "split.inner_folds=3"]
     outcome = cli(*TOGETHER, *settings)
     assert outcome.code == 0, outcome.err

@@ -50,7 +50,7 @@ def made(name: str) -> GenreClassifier:
     ("name", "parts", "convolutions"),
     [
         pytest.param("CRNN", 2, 4, marks=pytest.mark.slow),
-        ("StatisticsCRNN", 4, 4),
+        pytest.param("StatisticsCRNN", 4, 4, marks=pytest.mark.slow),
         pytest.param("CNN", 1, 4, marks=pytest.mark.slow),
         pytest.param("LiangCRNN", 2, 4, marks=pytest.mark.slow),
     ],

@@ -12,6 +12,7 @@ from genreclf.run_directory import RunDirectory
 PLOTS = {"curves", "confusion", "confusion_normalized", "genre_scores"}
 
 
+@pytest.mark.slow
 def test_mlflow_keeps_the_record_in_one_run(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     store = f"sqlite:///{tmp_path}/mlflow.db"
