@@ -46,7 +46,7 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
 
     from genreclf.checkpoint import load_checkpoint
     from genreclf.config.weights import is_models
-    from genreclf.hub.contents import check_sizes, shareable, shareable_metrics
+    from genreclf.hub.contents import check_sizes, shareable, shareable_metrics, shareable_split
     from genreclf.recommend.searching import weighting_of
 
     metrics, split_record = run.read_metrics(), run.read_json(run.split)
@@ -55,12 +55,13 @@ def write_bundle(run: RunDirectory, folder: Path) -> None:
     checkpoint = load_checkpoint(run.best)
     config = _with_genre_map(run)
     try:
-        metrics, shared = shareable_metrics(metrics), shareable(config)
+        metrics, split_record, shared = shareable_metrics(metrics), shareable_split(split_record), shareable(config)
         check_sizes(shared)
         known = checkpoint["hyper_parameters"]
         genres, spec = list(known["genres"]), dict(known["spec"])
     except _FOREIGN_ERRORS as error:
-        raise UserError(f"{run.config}, {run.metrics} or {run.best} cannot be shared ({_reason(error)}).") from error
+        files_read = f"{run.config}, {run.metrics}, {run.split} or {run.best}"
+        raise UserError(f"{files_read} cannot be shared ({_reason(error)}).") from error
     described = {"genreclf": __version__, "genres": genres, "spec": spec, "config": shared}
     state = {key: values.contiguous() for key, values in checkpoint["state_dict"].items() if is_models(key)}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import PurePosixPath, PureWindowsPath
@@ -17,6 +16,7 @@ from genreclf.config.weights import LARGEST as LARGEST_OF_SPECTROGRAMS
 from genreclf.config_file import LARGEST_BYTES, dump_config
 from genreclf.evaluation.calibration import Calibration
 from genreclf.evaluation.provenance import provenance_of
+from genreclf.training.artifacts import PREFIX
 
 SECTIONS = (*GROUPS, "features")
 """Sections of a configuration that are shared; see `shareable` for the other sections."""
@@ -29,6 +29,9 @@ OF_TRAINER = ("max_epochs", "precision", "gradient_clip_val")
 
 WORDS = ("_target_", "clip_seconds", "short", "colormap", "rendering")
 """Keys of the sections ``data`` and ``split`` whose text is not a path."""
+
+PLACES = ("teacher", "runs", "weights")
+"""Keys whose text is the place of a run or a file: ``loss.teacher``, ``model.runs`` and ``encoder.weights``."""
 
 LARGEST = {
     **LARGEST_OF_SPECTROGRAMS,
@@ -156,23 +159,37 @@ def shareable_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return shared
 
 
-def _without_folders(value: Any) -> Any:
-    """Return `value` with every absolute path in it reduced to its last component."""
+def shareable_split(split: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of ``split.json``, without those warnings that may contain paths.
+
+    Raises:
+        KeyError, TypeError: The warnings are missing, or are not a list.
+    """
+    return {**split, "warnings": [_without_paths(str(warning)) for warning in split["warnings"]]}
+
+
+def _without_folders(value: Any, *, is_place: bool = False) -> Any:
+    """Return `value` with absolute paths, and all places in `PLACES`, reduced to the name of the run or file."""
     if isinstance(value, dict):
-        return {key: _without_folders(entry) for key, entry in value.items()}
+        return {key: _without_folders(entry, is_place=key in PLACES) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_without_folders(entry) for entry in value]
+        return [_without_folders(entry, is_place=is_place) for entry in value]
     if isinstance(value, str):
-        for kind in (PurePosixPath(value), PureWindowsPath(value)):
-            if kind.is_absolute():
-                return kind.name
+        kinds = (PurePosixPath(value), PureWindowsPath(value))
+        if is_place or any(kind.is_absolute() for kind in kinds):
+            name = kinds[1].name  # Windows also separates folders by slashes.
+            return name.partition(":")[0] if value.startswith(PREFIX) else name
     return value
 
 
+def _without_paths(text: str) -> str:
+    """Return a text, or a note in its place if it has slashes, since paths and accounts may be private."""
+    return "not shared, since it may hold paths" if "/" in text or "\\" in text else text
+
+
 def _short(text: str) -> str:
-    """Return a text, shortened to `LONGEST_TEXT`; it is replaced if it contains a path, which may be private."""
-    if re.search(r"(?:^|[^\w.])(?:~|[A-Za-z]:)?[\\/]", text):
-        return "not shared, since it holds paths"
+    """Return a text, shortened to `LONGEST_TEXT` and without paths."""
+    text = _without_paths(text)
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
 
 

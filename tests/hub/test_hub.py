@@ -128,6 +128,34 @@ def test_places_accounts_and_devices_stay_at_home(trained: Trained) -> None:
     assert shared["trainer"]["max_epochs"] == config["trainer"]["max_epochs"]
 
 
+@pytest.mark.parametrize(
+    ("place", "kept"),
+    [
+        ("../private/outputs/big", "big"),
+        ("~/private/big/", "big"),
+        (r"private\big", "big"),
+        ("wandb:private/private/big:v0", "big"),
+        ("big", "big"),
+        (None, None),
+    ],
+)
+def test_of_other_runs_and_files_only_the_names_are_shared(
+    place: str | None, kept: str | None, trained: Trained
+) -> None:
+    config = trained.run.read_config()
+    config["loss"] |= {"_target_": "genreclf.training.losses.Distillation", "teacher": place}
+    config["encoder"] = {"_target_": "genreclf.models.encoders.Musicnn", "weights": place}
+    config["model"] |= {"runs": [place, place], "weights": [0.25, 0.75]}
+    shared = shareable(config)
+    assert (shared["loss"]["teacher"], shared["encoder"]["weights"], shared["model"]["runs"]) == (
+        kept,
+        kept,
+        [kept] * 2,
+    )
+    assert shared["model"]["weights"] == [0.25, 0.75]
+    assert shareable(shared) == shared
+
+
 @pytest.mark.parametrize("given", [{"heavy": "metal", "Soul": "blues", "polka": None, 7: "blues"}, "genres.yaml"])
 def test_new_names_of_genres_are_shared(given: object, hub: Hub, cli: Cli, finished: RunDirectory) -> None:
     Path("genres.yaml").write_text("heavy: metal\nSoul: blues\npolka: null\n7: blues\n")
@@ -150,14 +178,27 @@ def test_settings_of_a_refit_are_shared_without_folders_and_cut_short(trained: T
         refit: dict[str, object] = shareable_metrics(trained.run.read_metrics() | {"refit": record})["refit"]
         return refit
 
-    told = "loss.teacher=outputs/both here, encoder=wandb:a/b/model:v0 here, " + "a" * 200
+    told = "loss.teacher=both here, " + "a" * 200
     assert shared(run="r" * 300, epochs=3, differs=told) == {
         **{"run": "r" * 197 + "...", "epochs": 3, "differs": told[:197] + "..."}
     }
-    for path in ("/home/Alice Smith/index.txt", r"C:\Users\Alice\index.txt", "~/index.txt", r"\\server\index.txt"):
+    paths = ["/home/Alice Smith/index.txt", r"C:\Users\Alice\index.txt", "~/index.txt", r"\\server\index.txt"]
+    for path in (*paths, "Alice Smith/index.txt", "wandb:alice/secret/model:v0"):
         kept = shared(run="run", epochs=3, differs=f"data.artists=None in run, {path} here")
-        assert kept["differs"] == "not shared, since it holds paths"
+        assert kept["differs"] == "not shared, since it may hold paths"
     assert shared(run="one, two", epochs=[3, 4]) == {"run": "one, two", "epochs": [3, 4]}  # Of an ensemble.
+
+
+def test_warnings_of_a_split_are_shared_without_paths(hub: Hub, cli: Cli, finished: RunDirectory) -> None:
+    split = finished.read_json(finished.split)
+    warnings = [
+        "LEAKY: private/wandb/me/project/run/v0 has seen 2 of the 4 test tracks",
+        "in split=track rock is small",
+    ]
+    finished.write_json(finished.split, {**split, "warnings": warnings})
+    assert cli("push", "run", "--repo", REPO).code == 0
+    shared = json.loads(hub.files[REPO]["split.json"])
+    assert shared == {**split, "warnings": ["not shared, since it may hold paths", warnings[1]]}
 
 
 def test_a_leaky_run_says_so_on_its_card(hub: Hub, cli: Cli, trained: Trained, tmp_path: Path) -> None:
