@@ -8,9 +8,10 @@ from typing import Self
 
 import soundfile
 
-from genreclf.config.trust import named_by
-from genreclf.datasets.base import Track
+from genreclf.datasets.base import Dataset, Track
+from genreclf.datasets.fma import Fma
 from genreclf.datasets.folder import Folder
+from genreclf.datasets.genres import map_genres, read_genre_map
 from genreclf.datasets.gtzan import Gtzan
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.errors import UserError
@@ -119,10 +120,19 @@ class Examples:
 
 
 def _tracks_of(run: RunDirectory) -> list[Track]:
-    """Return the tracks of a run's dataset; empty if it does not consist of audio files."""
+    """Return the tracks of a run's dataset, with the run's genres; empty if it does not consist of audio files."""
     data = run.read_config().get("data")
-    name = str(named_by(run.read_config(), "data")).rpartition(".")[2]
-    root = data.get("root") if isinstance(data, dict) and isinstance(data.get("root"), str) else None
+    if not isinstance(data, dict):
+        return []
+    name = str(data.get("_target_")).rpartition(".")[2]
+    root = data.get("root") if isinstance(data.get("root"), str) else None
+    dataset: Dataset
     if name == "Gtzan":
-        return Gtzan(root=root, download=False).tracks()
-    return Folder(root=root).tracks() if name == "Folder" and root else []
+        dataset = Gtzan(root=root, download=False)
+    elif name == "Fma":
+        dataset = Fma(root=root, subset="medium" if data.get("subset") == "medium" else "small")
+    elif name == "Folder":
+        dataset = Folder(root=root)
+    else:
+        return []
+    return map_genres(dataset.tracks(), read_genre_map(data.get("genre_map")))[0]

@@ -194,6 +194,24 @@ def test_examples_are_test_tracks_of_the_dataset_at_hand(trained: Trained, tmp_p
         assert Examples.of_run(run, tmp_path / "examples").music is not None
 
 
+@pytest.mark.parametrize(
+    ("genre_map", "names"),
+    [({"metal": "rock", "blues": None}, ["classical", "rock"]), ({"polka": "rock"}, None), ("gone.yaml", None)],
+)
+def test_examples_have_the_genres_of_the_model(
+    genre_map: object, names: list[str] | None, trained: Trained, tmp_path: Path
+) -> None:
+    run = RunDirectory(shutil.copytree(trained.run.path, tmp_path / "run"))
+    config = run.read_config()
+    config["data"]["genre_map"] = genre_map
+    run.write_config(config)
+    examples = Examples.of_run(run, tmp_path / "examples")
+    if names is None:
+        assert examples.music is not None
+    else:
+        assert [(song.name, song.genre) for song in examples.songs] == [(name, name) for name in names]
+
+
 def test_the_head_says_how_good_the_run_is(trained: Trained, predictor: GenrePredictor, tmp_path: Path) -> None:
     run = RunDirectory(shutil.copytree(trained.run.path, tmp_path / "run"))
     metrics = run.read_metrics()

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from helpers import SMALL, Cli
 
+from genreclf.app.examples import Examples
 from genreclf.datasets import fma
 from genreclf.datasets.fma import Fma
 from genreclf.errors import UserError
@@ -81,6 +82,8 @@ def test_the_published_split_trains(cli: Cli, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     split = RunDirectory("run").read_json(RunDirectory("run").split)
     assert (split["name"], len(split["train"]), len(split["val"]), len(split["test"])) == ("official", 4, 4, 2)
+    examples = Examples.of_run(RunDirectory("run"), tmp_path / "examples")
+    assert [f"{song.genre}/{song.path.stem}" for song in examples.songs] == split["test"]
     outcome = cli(
         "data=synthetic", "split=official", "logger=none", "data.tracks_per_genre=2", "data.artists_per_genre=2"
     )
