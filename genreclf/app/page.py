@@ -36,7 +36,8 @@ def page(*, song_page: SongPage, examples: Examples, facts: dict[str, Any]) -> g
         return song_page.answer(Path(path), Path(path).name), None
 
     def example(number: int) -> Callable[[], str]:
-        return lambda: song_page.answer(examples.path(number), f"Example: {examples.songs[number].name}")
+        name = f"Example: {examples.songs[number].name}"
+        return lambda: song_page.answer(examples.path(number), name, limited=False)
 
     limits = song_page.limits
     has_library = song_page.library is not None

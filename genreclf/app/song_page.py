@@ -41,18 +41,20 @@ class SongPage:
     media: MediaRegistry
     """Registry of the files that the page may play."""
     limits: Limits
-    """Maximum size and length of a visitor's song."""
+    """Maximum size and length of a visitor's song; the examples of the page may be larger."""
 
-    def answer(self, path: Path, name: str) -> str:
+    def answer(self, path: Path, name: str, *, limited: bool = True) -> str:
         """Return a song's genres and similar songs as HTML, or a message on why the song cannot be used.
 
         Args:
             path: Path of the audio file.
             name: Name of the song for display.
+            limited: Whether `limits` apply; those are for visitors' songs.
         """
         name = printable(name)
         try:
-            self._check(path)
+            if limited:
+                self._check(path)
             prediction = self.predictor.predict(path)
             similar = []
             if self.library is not None and prediction.embedding is not None:

@@ -140,6 +140,22 @@ def test_bad_songs_are_answered_with_a_sentence(song_page: SongPage, tmp_path: P
         assert str(tmp_path) not in html
 
 
+def test_limits_are_for_the_songs_of_visitors_alone(
+    song_page: SongPage, predictor: GenrePredictor, trained: Trained, tmp_path: Path
+) -> None:
+    pytest.importorskip("gradio", reason="needs the extra app")
+    from genreclf.app.page import page
+
+    (tmp_path / "songs").mkdir()
+    song = write(tmp_path / "songs/long.wav", np.random.default_rng(0).normal(0, 0.1, 8000 * 8))
+    examples = Examples.of_folder(song.parent)
+    blocks = page(song_page=song_page, examples=examples, facts=facts(trained.run, predictor))
+    *_, button = (entry.fn for entry in blocks.fns.values())
+    assert "data-timeline" in button()
+    song.write_text("no sound at all")
+    assert "not readable as audio" in button()
+
+
 def test_only_registered_files_are_played(trained: Trained, tmp_path: Path) -> None:
     media = MediaRegistry(copies=tmp_path / "copies")
     song = trained.music / "metal" / "0.wav"
