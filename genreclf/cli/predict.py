@@ -29,7 +29,6 @@ TABLE_STRETCHES = 6
 NAME_BYTES = 150
 """Maximum length in bytes of the name of a plot; file systems allow 255, with the suffix and a number."""
 
-
 NOT_SURE = "not sure"
 """Text printed instead of a genre if the confidence of a prediction is too low."""
 
@@ -72,7 +71,7 @@ def main(arguments: list[str]) -> None:
                 short = printable(short_name(path, options.paths))
                 writer.add(short if options.format == "table" else name, prediction)
                 if pictures is not None:
-                    pictures.draw(path, prediction)
+                    pictures.draw(path, prediction, writer.genre(prediction))
     finally:  # Finished predictions are kept even if Ctrl-C or a full disk ends the command.
         writer.end()
         sys.stdout.flush()
@@ -230,8 +229,14 @@ class Pictures:
         except OSError as error:
             raise UserError(f"--timeline-dir {directory} cannot be made ({error.strerror}); choose another.") from error
 
-    def draw(self, path: Path, prediction: "Prediction") -> None:
-        """Plot a song in a file named by the first `NAME_BYTES` of its name, with a number if that name is taken."""
+    def draw(self, path: Path, prediction: "Prediction", genre: str) -> None:
+        """Plot a song in a file named by the first `NAME_BYTES` of its name, with a number if that name is taken.
+
+        Args:
+            path: Audio file.
+            prediction: Prediction of the song.
+            genre: Genre that the caption names, or `NOT_SURE`.
+        """
         from genreclf.plots.timeline import SongPlot, draw_timeline
 
         name = os.fsencode(path.stem)[:NAME_BYTES].decode(errors="ignore")
@@ -250,9 +255,7 @@ class Pictures:
             range_hz=prediction.range_hz,
             analyzed_s=prediction.analyzed_s,
         )
-        caption = (
-            f"{prediction.genre}; {windows} window{'s' * (windows > 1)}, entropy {prediction.entropy_bits:.2f} bits"
-        )
+        caption = f"{genre}; {windows} window{'s' * (windows > 1)}, entropy {prediction.entropy_bits:.2f} bits"
         try:
             draw_timeline(self.directory / f"{stem}.png", song, printable(path.name), caption)
         except OSError as error:

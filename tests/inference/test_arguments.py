@@ -1,5 +1,6 @@
 """What `GenrePredictor.predict` and ``predict`` are given: rates, skips, narrow terminals, pictures that fail."""
 
+import json
 import math
 import os
 import shutil
@@ -99,6 +100,18 @@ def test_a_picture_that_cannot_be_written_costs_no_prediction(cli: Cli, trained:
     assert "1.png" in outcome.err
     assert "0.wav" in outcome.out
     assert "1.wav" in outcome.out
+
+
+def test_a_picture_names_no_genre_that_the_table_does_not(
+    cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions: list[str] = []
+    monkeypatch.setattr("genreclf.plots.timeline.draw_timeline", lambda *words: captions.append(words[-1]))
+    words = ["predict", str(trained.run.path), str(trained.music / "metal/0.wav"), "--timeline-dir", "pictures"]
+    named, unsure = (cli(*words, "--format", "jsonl", "--abstain", f"probability={least}") for least in (0, 1))
+    genre = json.loads(named.out)["genre"]
+    assert json.loads(unsure.out)["genre"] == "not sure" != genre
+    assert [caption.partition(";")[0] for caption in captions] == [genre, "not sure"]
 
 
 def test_a_narrow_table_still_names_the_songs(cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
