@@ -126,9 +126,11 @@ def test_a_model_of_computed_music_says_so(form: str, cli: Cli, trained: Trained
     if form == "jsonl":
         assert json.loads(outcome.out)["warning"] == SYNTHETIC_ONLY
     assert SYNTHETIC_ONLY in " ".join(outcome.out.split())
-    tuned = {**config, "init_from": "real"}
-    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(tuned))
     split = json.loads((tmp_path / "run/split.json").read_text())
     before = {"run": "real", "dataset": "folder", "train": [], "val": [], "artists": {}}
     (tmp_path / "run/split.json").write_text(json.dumps({**split, "started_from": [before]}))
-    assert cli("predict", "run", str(trained.music / "metal/0.wav"), "--format", form).err == ""
+    for start in ("real", None):  # Of a shared run, only split.json tells that it started from another.
+        (tmp_path / "run/config.yaml").write_text(yaml.safe_dump({**config, "init_from": start}))
+        assert cli("predict", "run", str(trained.music / "metal/0.wav"), "--format", form).err == ""
+    (tmp_path / "run/split.json").unlink()
+    assert SYNTHETIC_ONLY in cli("predict", "run", str(trained.music / "metal/0.wav"), "--format", form).err

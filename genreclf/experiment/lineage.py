@@ -161,7 +161,7 @@ def is_computed_only(run: RunDirectory, config: Mapping[str, Any]) -> bool:
     if str((config.get("data") or {}).get("_target_")).rpartition(".")[2] != "Synthetic":
         return False
     try:
-        earlier = earlier_runs(run.read_json(run.split)) if config.get("init_from") or config.get("ckpt_path") else []
+        earlier = earlier_runs(run.read_json(run.split))
     except UserError:
         return True
     return all(tracks.dataset.startswith("synthetic") for tracks in earlier)
