@@ -201,14 +201,15 @@ class Records:
 
         If a symbolic link is itself a song of the library, it takes precedence over its target.
         """
-        end = "/" + text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-        like = r"path LIKE ? ESCAPE '\'"
+        end = f"/{text}"
+        with_suffix = "substr(path, ?, ?) = ? AND lower(substr(path, ?)) = ?"
+        suffixes = [(-len(end + suffix), len(end), end, -len(suffix), suffix) for suffix in SONG_SUFFIXES]
         absolute, *followed = _places(text)
-        queries = [
+        queries: list[tuple[str, list[Any]]] = [
             ("name = ? OR path = ?", [text, absolute]),
             *(("path = ?", [place]) for place in followed),
-            (like, [f"%{end}"]),
-            (" OR ".join([like] * len(SONG_SUFFIXES)), [f"%{end}{suffix}" for suffix in SONG_SUFFIXES]),
+            ("substr(path, ?) = ?", [-len(end), end]),
+            (" OR ".join([with_suffix] * len(suffixes)), [value for values in suffixes for value in values]),
         ]
         with self.connection() as connection:
             for where, values in queries:

@@ -106,6 +106,21 @@ def test_an_index_of_an_older_version_is_read(tmp_path: Path) -> None:
         index.search(np.ones(5, np.float32), 1)
 
 
+def test_songs_are_found_by_the_exact_end_of_their_path(records: Records) -> None:
+    template = records.songs([1])[0]
+    paths = ["Song.wav", "d/song.wav", "d/so_g.wav", "big/Loud.WAV"]
+    records.change(add=[replace(template, origin="m", name=f"m {path}", path=Path("/m", path)) for path in paths])
+
+    def found(text: str) -> list[str]:
+        return [str(song.path)[3:] for song in records.find(text)]
+
+    for text in ("song.wav", "song", "d/song"):
+        assert found(text) == ["d/song.wav"]
+    assert (found("Song.wav"), found("m/Song")) == (["Song.wav"], ["Song.wav"])
+    assert (found("so_g"), found("so%g"), found("SONG"), found("ong.wav")) == (["d/so_g.wav"], [], [], [])
+    assert (found("Loud"), found("loud")) == (["big/Loud.WAV"], [])
+
+
 def test_a_link_is_found_itself_rather_than_what_it_links_to(records: Records, tmp_path: Path) -> None:
     folder = tmp_path / "music"
     folder.mkdir()
