@@ -136,9 +136,9 @@ def test_mistakes_are_sentences(cli: Cli, trained: Trained, monkeypatch: pytest.
     assert 'needs onnxscript: python -m pip install -e ".[export]"' in outcome.err
 
 
-def example() -> str:
-    """Return the manual's example that needs no genreclf."""
-    (code,) = (block for block in documented("python") if "onnxruntime" in block)
+def example(package: str) -> str:
+    """Return the manual's example that reads an exported file with a package, without genreclf."""
+    (code,) = (block for block in documented("python") if package in block)
     return code
 
 
@@ -150,10 +150,12 @@ def test_onnx_predicts_without_torch(cli: Cli, trained: Trained, tmp_path: Path)
     assert outcome.code == 0, outcome.err
     assert str(song) in outcome.err
     assert float(outcome.out.split()[-2]) < 1e-4
-    assert len(example().strip().splitlines()) <= 13
+    assert len(example("onnxruntime").strip().splitlines()) <= 13
     soundfile.write("song.wav", *soundfile.read(song))
     alone = "import sys; sys.modules['torch'] = sys.modules['genreclf'] = None\n"
-    ran = subprocess.run([sys.executable, "-c", alone + example()], capture_output=True, text=True, cwd=tmp_path)
+    ran = subprocess.run(
+        [sys.executable, "-c", alone + example("onnxruntime")], capture_output=True, text=True, cwd=tmp_path
+    )
     assert ran.returncode == 0, ran.stderr
     original = genreclf.load(trained.run.path).predict("song.wav")
     given = {name: float(share) for name, share in re.findall(r"(\w+) ([\d.]+)", ran.stdout)}
@@ -173,20 +175,17 @@ def test_onnx_predicts_without_torch(cli: Cli, trained: Trained, tmp_path: Path)
 
 @pytest.mark.slow
 def test_torch_export_loads_without_genreclf(cli: Cli, trained: Trained, tmp_path: Path) -> None:
-    outcome = cli("export", str(trained.run.path), "--format", "torch-export")
+    outcome = cli("export", str(trained.run.path), "--format", "torch-export", "--out", "mine.pt2")
     assert outcome.code == 0, outcome.err
     code = (
-        "import sys; sys.modules['genreclf'] = None; import torch\n"
-        "extra = {'metadata.json': ''}\n"
-        "module = torch.export.load(sys.argv[1], extra_files=extra).module()\n"
-        "print(extra['metadata.json'], tuple(module(torch.zeros(3, 40000)).shape))"
+        "import sys; sys.modules['genreclf'] = None\n"
+        f"{example('torch.export')}"
+        "print(genres, sample_rate, known['split_hash'], tuple(module(torch.zeros(3, 40000)).shape))"
     )
-    path = outcome.out.split()[-1]
-    ran = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, cwd=tmp_path)
-    Path(path).unlink()
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
-    assert "(3, 3)" in ran.stdout
-    assert "split_hash" in ran.stdout
+    split = trained.run.read_json(trained.run.split)
+    assert ran.stdout == f'{split["genres"]} 22050 "{split["hash"]}" (3, 3)\n'
 
 
 @pytest.mark.slow
