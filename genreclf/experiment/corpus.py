@@ -67,12 +67,15 @@ class Corpus:
         kept, warnings = of_known_genres(list(self.tracks.values()), known)
         return replace(self, tracks={track.id: track for track in kept}, warnings=(*self.warnings, *warnings))
 
-    def split(self, config: Config) -> Split:
-        """Return the division of the tracks into training, validation and test."""
-        return split_of(config, list(self.tracks.values()), self.store.lengths_frames, self.spec.clip_frames)
+    def split(self, config: Config, *, trains: bool = True) -> Split:
+        """Return the division of the tracks into training, validation and test; for `trains` see `split_of`."""
+        frames, clip_frames = self.store.lengths_frames, self.spec.clip_frames
+        return split_of(config, list(self.tracks.values()), frames, clip_frames, trains=trains)
 
 
-def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int) -> Split:
+def split_of(
+    config: Config, tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int, *, trains: bool = True
+) -> Split:
     """Return the division of tracks into training, validation and test, reduced to a part of it if so configured.
 
     Args:
@@ -80,6 +83,7 @@ def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int],
         tracks: All tracks.
         frames: Length of each readable track, in frames of the store.
         clip_frames: Length of a clip in frames.
+        trains: Whether a model is trained on the split; otherwise no warning says how many tracks are trained on.
 
     Raises:
         UserError: The tracks cannot be divided as configured.
@@ -91,13 +95,14 @@ def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int],
         own = vars(splitter)
         settings = {key: own[key] for key in ("seed", "allow_missing") if key in own}
         split = inner_split(split, tracks, folds=part.inner_folds, fold=part.inner_fold, **settings)
-    return with_fewer(
+    fewer = with_fewer(
         split,
         tracks,
         fraction=part.train_fraction,
         artists_per_genre=part.artists_per_genre,
         seed=part.subset_seed,
     )
+    return fewer if trains else replace(fewer, warnings=split.warnings)
 
 
 def is_split_certain(config: Config) -> bool:

@@ -169,7 +169,8 @@ def _prepare_test(
     before = trained.read_config() if trained.config.exists() else config.plain
     if config.clips.clip_seconds == before["data"].get("clip_seconds") == "whole":  # Of the longest training track.
         corpus = replace(corpus, spec=replace(corpus.spec, clip_frames=spec.clip_frames))
-    split, seen = _split(config, corpus, lineage)
+    is_ensemble = config.init_from is None  # Its members were trained on this split.
+    split, seen = _split(config, corpus, lineage, trains=is_ensemble)
     _check_genres(trained.path, split.genres, known["genres"])
     check_spectrograms(trained.path, spec, corpus.spec)
     data = build_data(config, corpus, split, known["genres"])
@@ -223,10 +224,10 @@ def _check_genres(trained: Path, genres: Iterable[str], known: Sequence[str]) ->
 
 
 def _split(
-    config: Config, corpus: Corpus, lineage: Lineage, *same: Refit | Baseline | None
+    config: Config, corpus: Corpus, lineage: Lineage, *same: Refit | Baseline | None, trains: bool = True
 ) -> tuple[Split, Seen | None]:
     """Split the tracks, and check that the runs in `same` have the same split."""
-    split = corpus.split(config)
+    split = corpus.split(config, trains=trains)
     for run in same:
         if run is not None:
             run.check_split(split)
