@@ -25,6 +25,7 @@ from genreclf.run_directory import RunDirectory
 TRAINING_ONLY = (
     *TRAINING,
     *("experiment", "sweep", "seed", "init_from", "ckpt_path", "refit", "compare_with"),
+    *("split.train_fraction", "split.artists_per_genre", "split.subset_seed"),
 )
 """Configuration groups and keys that have an effect on training only."""
 

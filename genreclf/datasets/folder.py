@@ -105,7 +105,8 @@ def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str
         Tracks with artists and groups, sorted by id.
 
     Raises:
-        UserError: Two files have the same id, or the file of artists lists none of the tracks.
+        UserError: Two files have the same id, or the file of artists lists none of the tracks, or lists several by one
+            name.
     """
     by_id: dict[str, Track] = {}
     for file in sorted(files, key=lambda file: file.id):
@@ -117,6 +118,11 @@ def as_tracks(files: list[Track], artists: str | Path | None, warnings: list[str
         warnings.append(f"{identity.BROKEN_TRACK} is left out: the published file is known to be broken.")
 
     known = identity.read_artists(artists) if artists is not None else {}
+    for name, ids in identity.ambiguous(by_id, known).items():
+        raise UserError(
+            f"data.artists={artists}: {name!r} fits {len(ids)} tracks ({', '.join(ids[:3])}{' ...' * (len(ids) > 3)}): "
+            f"write it with its genre folder, as in {ids[0]}."
+        )
     artist_by_id = {track: identity.artist_of(track, known) for track in by_id}
     if artists is not None and by_id and not any(artist_by_id.values()):
         raise UserError(f"data.artists={artists} names none of the {len(by_id)} tracks: check that it belongs to them.")

@@ -1,7 +1,7 @@
 """Rename, merge or leave out genres of a dataset, so that a model with other genre names can be tested on it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,30 @@ def map_genres(tracks: Sequence[Track], genre_map: Mapping[str, str | None]) -> 
     if renamed := {f"{genre} as {ours}": counts[genre] for genre, ours in genre_map.items() if ours and counts[genre]}:
         warnings.append(f"data.genre_map takes {named(renamed)}.")
     return kept, warnings
+
+
+def of_known_genres(tracks: Sequence[Track], known: Collection[str]) -> tuple[list[Track], list[str]]:
+    """Return the tracks of genres that a model knows, and a warning for the user if others are dropped.
+
+    Args:
+        tracks: All tracks, with the genres that ``data.genre_map`` gives them.
+        known: Genres of the model.
+
+    Raises:
+        UserError: The model knows none of the genres.
+    """
+    unknown = Counter(track.genre for track in tracks if track.genre not in known)
+    if not unknown:
+        return list(tracks), []
+    genres = named(dict(sorted(unknown.items())))
+    if unknown.total() == len(tracks):
+        raise UserError(
+            f"With data.genre_map the model knows none of the genres of the data, {genres}: map them to its own, "
+            f"{', '.join(known)}."
+        )
+    count = f"{unknown.total()} of {len(tracks)} tracks"
+    warning = f"{count} are left out, as the model does not know their genres: {genres}."
+    return [track for track in tracks if track.genre in known], [warning]
 
 
 def named(counts: Mapping[str, int]) -> str:

@@ -114,6 +114,25 @@ def artist_of(track: str, artists: Mapping[str, str]) -> str | None:
     return next((artists[name] for name in names_of(track) if artists.get(name)), None)
 
 
+def ambiguous(tracks: Iterable[str], artists: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the names in a file of artists that do not say which of several tracks they mean.
+
+    Args:
+        tracks: Ids of all tracks.
+        artists: Artists as returned by `read_artists`.
+
+    Returns:
+        By each name without a genre that fits several tracks, the ids of these tracks; a track that the file also lists
+        by its id is left out.
+    """
+    fitting: dict[str, list[str]] = {}
+    for track in tracks:
+        id, stem = names_of(track)
+        if stem in artists and id not in artists:
+            fitting.setdefault(stem, []).append(track)
+    return {name: sorted(ids) for name, ids in fitting.items() if len(ids) > 1}
+
+
 def names_of(track: str) -> tuple[str, str]:
     """Return the two names by which a file of artists may list a track: its id, and its stem without the genre.
 

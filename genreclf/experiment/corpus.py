@@ -1,6 +1,5 @@
 """Load the data of a run: tracks, their stored features and the split."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -15,17 +14,17 @@ from genreclf.data.encoding import open_store, store_of, waveform_recipe
 from genreclf.data.store import Recipe, Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
 from genreclf.datasets.checks import checked_rate, checked_tracks
-from genreclf.datasets.genres import map_genres, named, read_genre_map
+from genreclf.datasets.genres import map_genres, of_known_genres, read_genre_map
 from genreclf.devices import first_device
 from genreclf.errors import UserError
 from genreclf.models.encoders.base import Encoder
 from genreclf.models.encoders.store import embedding_recipe
 from genreclf.splits.base import Split
-from genreclf.splits.lists import FaultFiltered, ListSplitter, Official
+from genreclf.splits.lists import AllTest, FaultFiltered, ListSplitter, Official
 from genreclf.splits.parts import inner_split, with_fewer
 from genreclf.splits.rules import ArtistFolds, TrackSplitter
 
-WHOLE_TRACKS = (FaultFiltered, Official, ListSplitter, ArtistFolds, TrackSplitter)
+WHOLE_TRACKS = (AllTest, FaultFiltered, Official, ListSplitter, ArtistFolds, TrackSplitter)
 """Splitters that divide tracks independently of their lengths."""
 
 Check = Callable[[Config, Sequence[Track]], None]
@@ -65,26 +64,18 @@ class Corpus:
         Raises:
             UserError: The model knows none of the genres.
         """
-        unknown = Counter(track.genre for track in self.tracks.values() if track.genre not in known)
-        if not unknown:
-            return self
-        genres = named(dict(sorted(unknown.items())))
-        if unknown.total() == len(self.tracks):
-            raise UserError(
-                f"With data.genre_map the model knows none of the genres of the data, {genres}: map them to its own, "
-                f"{', '.join(known)}."
-            )
-        count = f"{unknown.total()} of {len(self.tracks)} tracks"
-        warning = f"{count} are left out, as the model does not know their genres: {genres}."
-        kept = {id: track for id, track in self.tracks.items() if track.genre in known}
-        return replace(self, tracks=kept, warnings=(*self.warnings, warning))
+        kept, warnings = of_known_genres(list(self.tracks.values()), known)
+        return replace(self, tracks={track.id: track for track in kept}, warnings=(*self.warnings, *warnings))
 
-    def split(self, config: Config) -> Split:
-        """Return the division of the tracks into training, validation and test."""
-        return split_of(config, list(self.tracks.values()), self.store.lengths_frames, self.spec.clip_frames)
+    def split(self, config: Config, *, trains: bool = True) -> Split:
+        """Return the division of the tracks into training, validation and test; for `trains` see `split_of`."""
+        frames, clip_frames = self.store.lengths_frames, self.spec.clip_frames
+        return split_of(config, list(self.tracks.values()), frames, clip_frames, trains=trains)
 
 
-def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int) -> Split:
+def split_of(
+    config: Config, tracks: Sequence[Track], frames: Mapping[str, int], clip_frames: int, *, trains: bool = True
+) -> Split:
     """Return the division of tracks into training, validation and test, reduced to a part of it if so configured.
 
     Args:
@@ -92,6 +83,7 @@ def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int],
         tracks: All tracks.
         frames: Length of each readable track, in frames of the store.
         clip_frames: Length of a clip in frames.
+        trains: Whether a model is trained on the split; otherwise no warning says how many tracks are trained on.
 
     Raises:
         UserError: The tracks cannot be divided as configured.
@@ -103,13 +95,14 @@ def split_of(config: Config, tracks: Sequence[Track], frames: Mapping[str, int],
         own = vars(splitter)
         settings = {key: own[key] for key in ("seed", "allow_missing") if key in own}
         split = inner_split(split, tracks, folds=part.inner_folds, fold=part.inner_fold, **settings)
-    return with_fewer(
+    fewer = with_fewer(
         split,
         tracks,
         fraction=part.train_fraction,
         artists_per_genre=part.artists_per_genre,
         seed=part.subset_seed,
     )
+    return fewer if trains else replace(fewer, warnings=split.warnings)
 
 
 def is_split_certain(config: Config) -> bool:
@@ -131,7 +124,16 @@ def check_split(config: Config, tracks: Sequence[Track]) -> None:
             "data.root is the folder that holds the genre folders, or choose other data."
         )
     if is_split_certain(config):
-        split_of(config, tracks, {track.id: 1 for track in tracks}, clip_frames=1)
+        split_ahead(config, tracks)
+
+
+def split_ahead(config: Config, tracks: Sequence[Track]) -> Split:
+    """Return the division of tracks whose lengths are unknown, provided that it is certain (see `is_split_certain`).
+
+    Raises:
+        UserError: The tracks cannot be divided as configured.
+    """
+    return split_of(config, tracks, {track.id: 1 for track in tracks}, clip_frames=1)
 
 
 class Load(Protocol):

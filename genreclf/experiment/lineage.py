@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from genreclf.config import instantiate
 from genreclf.config.config import Config
+from genreclf.config.identity import digest
 from genreclf.datasets.base import Track
 from genreclf.datasets.identity import credited, gtzan_id
 from genreclf.errors import UserError
@@ -168,11 +169,39 @@ def is_computed_only(run: RunDirectory, config: Mapping[str, Any]) -> bool:
 
 
 def split_json(split: Split, dataset: str, tracks: Mapping[str, Track], lineage: Lineage) -> dict[str, Any]:
-    """Return the content of ``split.json``: the split, the dataset, known artists, and the tracks of earlier runs."""
+    """Return the content of ``split.json``: split, dataset, hash of genres, artists, and the tracks of earlier runs."""
     held = sorted({segment.track_id for segments in split.subsets.values() for segment in segments})
-    artists = {id: list(names) for id in held if (names := credited(tracks[id].artist))}
-    started_from = [run.to_json() for run in lineage.runs]
-    return {**split.to_json(), "dataset": dataset, "artists": artists, "started_from": started_from}
+    return {
+        **split.to_json(),
+        "dataset": dataset,
+        "genre_hash": digest({id: tracks[id].genre for id in held})[:16],
+        "artists": {id: list(names) for id in held if (names := credited(tracks[id].artist))},
+        "started_from": [run.to_json() for run in lineage.runs],
+    }
+
+
+def check_resumed(run: RunDirectory, record: Mapping[str, Any]) -> None:
+    """Check that a run that has already trained is resumed with the tracks and genres it was begun with.
+
+    With others, it would be tested on tracks that it was trained on. Genres of tracks are not compared if an earlier
+    version began the run, as it did not record them.
+
+    Args:
+        run: Run directory.
+        record: Content of ``split.json`` for the tracks as they are now, see `split_json`.
+
+    Raises:
+        UserError: Tracks or genres differ, or ``split.json`` of the run cannot be read.
+    """
+    has_trained = run.last.exists() or (run.status is not None and run.read_metrics().get("fitted"))
+    if not has_trained or not run.split.is_file():
+        return
+    before = run.read_json(run.split)
+    if any(before.get(key, record[key]) != record[key] for key in ("hash", "genres", "genre_hash")):
+        raise UserError(
+            f"{run.path} was begun with other tracks, as the data or the split have changed since: restore them, or "
+            "set another run_dir."
+        )
 
 
 def _read(run: RunDirectory, config: Config) -> tuple[dict[str, Any], RunTracks, frozenset[Key]]:

@@ -25,6 +25,7 @@ from genreclf.evaluation.metrics import get_metric
 from genreclf.evaluation.provenance import marks_of
 from genreclf.experiment.fit import is_first_rank
 from genreclf.experiment.introduction import introduce
+from genreclf.experiment.lineage import check_resumed
 from genreclf.experiment.sharing import ALONE, Sharing
 from genreclf.experiment.tasks import TASKS, compute
 from genreclf.experiment.trainer import device_count
@@ -211,6 +212,8 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
     with run.held(), sentence_when_full(run.path):
         if task == "train" and (done := finished(config)):  # Another process finished it while this one waited.
             return done
+        if task == "train":
+            check_resumed(run, prepared.split_record)
         if task == "train" and prepared.start is not None and not run.last.exists():
             prepared.start.bring_to(run)
         for line in introduce(task, config, run, prepared):

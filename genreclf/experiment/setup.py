@@ -1,14 +1,20 @@
 """Prepare the split, batches and model of a run from its checked configuration."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import seed_everything
 
+from genreclf.audio.log_mel import FeatureSpec
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.data.datamodule import ClipDataModule
+from genreclf.datasets.base import ImageDataset, Track
+from genreclf.datasets.genres import of_known_genres
 from genreclf.errors import UserError
 from genreclf.evaluation.provenance import provenance_of
 from genreclf.experiment.baseline import Baseline
@@ -21,7 +27,16 @@ from genreclf.experiment.checks import (
     check_training,
     spec_of,
 )
-from genreclf.experiment.corpus import Corpus, Load, check_split, load_corpus, make_encoder
+from genreclf.experiment.corpus import (
+    Corpus,
+    Load,
+    check_split,
+    features_of,
+    is_split_certain,
+    load_corpus,
+    make_encoder,
+    split_ahead,
+)
 from genreclf.experiment.ensemble import joint_lineage, joint_provenance, members_of
 from genreclf.experiment.lineage import Lineage, both, read_lineage, split_json
 from genreclf.experiment.own_parts import try_own_parts
@@ -148,19 +163,15 @@ def _prepare_test(
     spec = spec_of(trained.best, checkpoint, config)
     known = checkpoint["hyper_parameters"]
     check_evaluation(config)
-    corpus = load(config)
+    corpus = load(config, check=partial(_check_tested, trained.path, spec, known["genres"]))
     if config.clips.genre_map is not None:
         corpus = corpus.of_genres(known["genres"])
     before = trained.read_config() if trained.config.exists() else config.plain
     if config.clips.clip_seconds == before["data"].get("clip_seconds") == "whole":  # Of the longest training track.
         corpus = replace(corpus, spec=replace(corpus.spec, clip_frames=spec.clip_frames))
-    split, seen = _split(config, corpus, lineage)
-    if unknown := set(split.genres) - set(known["genres"]):
-        raise UserError(
-            f"The checkpoint of {trained.path} does not know {', '.join(sorted(unknown))} "
-            f"(it knows {', '.join(known['genres'])}); choose data and split of these genres, or say which they are "
-            "with data.genre_map={THEIRS: OURS, ...}."
-        )
+    is_ensemble = config.init_from is None  # Its members were trained on this split.
+    split, seen = _split(config, corpus, lineage, trains=is_ensemble)
+    _check_genres(trained.path, split.genres, known["genres"])
     check_spectrograms(trained.path, spec, corpus.spec)
     data = build_data(config, corpus, split, known["genres"])
     check_limits(config, data, ["test"])
@@ -176,11 +187,47 @@ def _prepare_test(
     )
 
 
+def _check_tested(
+    trained: Path, spec: FeatureSpec, known: Sequence[str], config: Config, tracks: Sequence[Track]
+) -> None:
+    """Check tracks before the store is built: features and, if the split is certain without lengths, the genres.
+
+    Args:
+        trained: Run directory of the tested run.
+        spec: Features that the run was trained on.
+        known: Genres that the run knows.
+        config: Configuration of the evaluation.
+        tracks: All tracks of the dataset.
+
+    Raises:
+        UserError: Features or genres do not match, or the tracks cannot be divided as configured.
+    """
+    dataset = instantiate.make("data", config.data)
+    if isinstance(dataset, ImageDataset):
+        dataset.tracks()  # A user's dataset may find its pictures there.
+    ours = features_of(config, dataset, tracks)
+    if isinstance(config.clips.clip_seconds, str):  # The length of such clips depends on the store.
+        ours = replace(ours, clip_frames=spec.clip_frames)
+    check_spectrograms(trained, spec, ours)
+    if config.clips.genre_map is not None:
+        tracks, _ = of_known_genres(tracks, known)
+    if is_split_certain(config):
+        _check_genres(trained, split_ahead(config, tracks).genres, known)
+
+
+def _check_genres(trained: Path, genres: Iterable[str], known: Sequence[str]) -> None:
+    if unknown := set(genres) - set(known):
+        raise UserError(
+            f"The checkpoint of {trained} does not know {', '.join(sorted(unknown))} (it knows {', '.join(known)}); "
+            "choose data and split of these genres, or say which they are with data.genre_map={THEIRS: OURS, ...}."
+        )
+
+
 def _split(
-    config: Config, corpus: Corpus, lineage: Lineage, *same: Refit | Baseline | None
+    config: Config, corpus: Corpus, lineage: Lineage, *same: Refit | Baseline | None, trains: bool = True
 ) -> tuple[Split, Seen | None]:
     """Split the tracks, and check that the runs in `same` have the same split."""
-    split = corpus.split(config)
+    split = corpus.split(config, trains=trains)
     for run in same:
         if run is not None:
             run.check_split(split)

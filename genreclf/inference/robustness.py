@@ -119,11 +119,11 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
         if config.clips.genre_map is not None:
             corpus = corpus.of_genres(predictor.genres)
         tracks, notices = dict(corpus.tracks), list(corpus.warnings)
-        split = corpus.split(config)
+        split = corpus.split(config, trains=False)
     else:
         tracks, notices = _listed(config, dataset, predictor.genres)
         frames = predictor.spec.clip_frames
-        split = split_of(config, list(tracks.values()), dict.fromkeys(tracks, frames), frames)
+        split = split_of(config, list(tracks.values()), dict.fromkeys(tracks, frames), frames, trains=False)
     if isinstance(dataset, ImageDataset):
         ours = replace(corpus.spec, clip_frames=predictor.spec.clip_frames)
         if ours != predictor.spec:

@@ -277,6 +277,7 @@ def test_jobs_side_by_side_are_counted(cli: Cli, tiny: list[str]) -> None:
         ("evaluate RUN model.dropout=0.9", "model.dropout=0.9: the network of a trained run cannot be changed"),
         ("evaluate RUN optimizer.lr=3", "optimizer.lr=3 has no effect on a trained run; omit it."),
         ("evaluate RUN trainer.max_epochs=3", "trainer.max_epochs=3 has no effect on a trained run"),
+        ("evaluate RUN split.train_fraction=0.5", "split.train_fraction=0.5 has no effect on a trained run"),
         ("evaluate RUN split.seed=1,2", "split.seed=1,2 names several values; give one."),
         ("evaluate RUN split=[track,chunk]", "a run has one split; start the command once for each."),
         ("evaluate RUN data=[a,b]", "data=[a,b] names several options, but a run has one data"),

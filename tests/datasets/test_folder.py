@@ -71,6 +71,18 @@ def test_artists_make_groups(tmp_path: Path) -> None:
         Folder(root=tmp_path / "audio", artists=tmp_path / "others.csv").tracks()
 
 
+def test_an_artist_of_a_file_name_in_several_genres_is_refused(tmp_path: Path) -> None:
+    for name in ("rock/a.wav", "jazz/a.wav", "folk/a.wav", "folk/b.wav"):
+        sound(tmp_path / "audio" / name)
+    artists = tmp_path / "artists.csv"
+    source = Folder(root=tmp_path / "audio", artists=artists)
+    artists.write_text("b.wav,Brel\njazz/a.wav,Monk\na.wav,Cher\n")
+    with pytest.raises(UserError, match=r"'a' fits 2 tracks \(folk/a, rock/a\): write it with its genre folder, as in"):
+        source.tracks()
+    artists.write_text("b.wav,Brel\njazz/a.wav,Monk\nfolk/a,Ann\na.wav,Cher\n")
+    assert [track.artist for track in source.tracks()] == ["Ann", "Brel", "Monk", "Cher"]
+
+
 def test_artists_of_names_with_accents_written_apart(tmp_path: Path) -> None:
     apart, together = (unicodedata.normalize(form, "é") for form in ("NFD", "NFC"))
     for number in range(4):

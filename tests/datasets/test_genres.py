@@ -55,6 +55,21 @@ def test_what_cannot_be_mapped_is_told(cli: Cli, trained: Trained, theirs: Path)
     assert (outcome.code, "it is for evaluate" in outcome.err) == (2, True)
 
 
+def test_what_cannot_be_tested_is_told_before_its_spectrograms_are_computed(
+    cli: Cli, trained: Trained, theirs: Path
+) -> None:
+    (theirs.parent / "names.yaml").write_text("Blues & Soul: blues\nheavy: metal\nklassik: classical\n")
+    names = "data.genre_map=names.yaml"
+    for overrides, sentence in (
+        (["split=test_all"], "does not know Blues & Soul, heavy, klassik, polka"),
+        ([names, "split=fault_filtered"], "none of the 15 tracks here is one of them"),
+        ([names, "split=test_all", "data.clip_seconds=2"], "was trained on other spectrograms (clip_frames)"),
+    ):
+        code, said = evaluate(cli, trained, theirs, *overrides)
+        assert (code, sentence in said) == (2, True), said
+        assert not (theirs.parent / "stores").exists()
+
+
 def test_a_map_renames_merges_and_leaves_out() -> None:
     tracks = [Track(id=id, genre=genre, path=Path(id)) for id, genre in (("1", "soul"), ("2", "funk"), ("3", "jazz"))]
     kept, said = map_genres(tracks, read_genre_map({"soul": "blues", "funk": "blues", "ska": "reggae"}))

@@ -119,3 +119,54 @@ def test_a_run_that_stopped_early_stays_stopped(
     (tmp_path / "run/metrics.json").unlink()  # As after a kill at the end of the training.
     assert cli(*words, "run_dir=run").code == 0
     assert history_without_times(tmp_path / "run") == history
+
+
+def write_lists(train: tuple[int, ...], test: int) -> None:
+    for name, numbers in (("train.txt", train), ("test.txt", (test,))):
+        Path(name).write_text("".join(f"{genre}/0000{n}\n" for genre in ("blues", "rock") for n in numbers))
+
+
+def test_a_run_does_not_go_on_with_other_tracks(
+    cli: Cli, tiny: list[str], no_val: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genre_map = Path("genres.yaml")
+    genre_map.write_text("blues: a\nrock: b\n")
+    command = [*tiny, *no_val, f"data.genre_map={genre_map}", "run_dir=run"]
+    run = RunDirectory("run")
+    with monkeypatch.context() as patch:
+        patch.setattr(GenreClassifier, "on_test_start", lambda self: os.kill(os.getpid(), signal.SIGINT))
+        assert cli(*command).code == 130
+    record = run.split.read_text()
+
+    def is_refused() -> bool:
+        outcome = cli(*command)
+        assert run.split.read_text() == record
+        sentence = "run was begun with other tracks, as the data or the split have changed since: restore them, or set"
+        return outcome.code == 2 and sentence in outcome.err and run.status in ("interrupted", None)
+
+    write_lists((0, 2), 1)
+    assert is_refused()
+    write_lists((0, 1), 2)
+    genre_map.write_text("blues: b\nrock: a\n")
+    assert is_refused()
+    run.metrics.unlink()  # As after a kill in the second epoch.
+    assert is_refused()
+    genre_map.write_text("blues: a\nrock: b\n")
+    earlier = json.loads(record)
+    del earlier["genre_hash"]  # As in a run of an earlier version.
+    run.write_json(run.split, earlier)
+    assert cli(*command).code == 0
+    assert run.split.read_text() == record
+
+
+def test_a_run_that_trained_no_whole_epoch_begins_anew_with_the_tracks_of_now(
+    cli: Cli, tiny: list[str], no_val: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory("run")
+    with monkeypatch.context() as patch:
+        patch.setattr(GenreClassifier, "on_train_epoch_end", lambda self: os.kill(os.getpid(), signal.SIGINT))
+        assert cli(*tiny, *no_val, "run_dir=run").code == 130
+    write_lists((0, 2), 1)
+    outcome = cli(*tiny, *no_val, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert run.read_json(run.split)["test"] == ["blues/00001", "rock/00001"]

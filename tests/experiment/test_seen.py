@@ -112,6 +112,15 @@ def test_the_run_s_own_split_is_not_leaky_and_artists_that_were_trained_on_are_t
     assert "1 of the 9 test tracks are by artists that mine trained on, which flatters the scores" in outcome.out
 
 
+def test_a_test_of_other_tracks_does_not_say_that_part_of_their_split_was_trained_on(cli: Cli, copied: str) -> None:
+    run = RunDirectory(copied)
+    config = run.read_config()
+    run.write_config({**config, "split": {**config["split"], "train_fraction": 0.5}})
+    outcome = cli("evaluate", copied, *OTHER, "run_dir=again")
+    assert outcome.code == 0, outcome.err
+    assert "are trained on" not in outcome.out + Path("again/report.md").read_text()
+
+
 def test_a_run_of_an_earlier_version_is_compared_too(cli: Cli, copied: str) -> None:
     run = RunDirectory(copied)
     split, config = run.read_json(run.split), run.read_config()
