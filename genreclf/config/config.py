@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config import instantiate
+from genreclf.config.conflicts import left_on
 from genreclf.config.identity import digest, flat, identity
 from genreclf.config.keys import COMBINED, hint, to_be_set, without_package
 from genreclf.config.schema import ClipConfig, FeaturesConfig, RootConfig, SplitConfig, TrainerConfig
@@ -107,6 +108,7 @@ class Config:
         root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
         checked = typed_section(RootConfig, "", root, problems)
         trainer = trainer_section(section_of(plain, "trainer", problems), problems)
+        problems += left_on(plain, overrides)
         plain |= {group: nodes_of(plain, group, problems) for group in COMBINED}
         warnings = [*_without_effect(plain, overrides), *trainer.warnings()]
         sections: dict[str, Any] = {group: plain[group] for group in COMBINED}
