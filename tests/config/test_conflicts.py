@@ -43,3 +43,24 @@ def test_jobs_in_which_none_would_be_ignored_are_named_before_the_first(
         "Note: The job with augmentation=none will fail: augmentation=none leaves mixup on, which "
         "regularization=mixup adds: set augmentation.mixup=null."
     )
+
+
+SET_BY_EXPERIMENT = {
+    "experiment=quickstart data=folder data.root=.": "experiment=quickstart sets data.tracks_per_genre, "
+    "data.artists_per_genre and data.duration_s for data=synthetic, and Folder has no such key: leave "
+    "experiment=quickstart out.",
+    "experiment=quickstart model=ffnn": "experiment=quickstart sets model.channels for model=crnn, and FFNN has no "
+    "such key: leave experiment=quickstart out.",
+    "experiment=published/leland_cnn model=crnn": "experiment=published/leland_cnn sets model.resize for "
+    "model=leland_cnn, and CRNN has no such key: leave experiment=published/leland_cnn out.",
+    "experiment=quickstart model=ffnn model.channels=[1]": "model.channels is not a key of FFNN",
+    "model=ffnn +model.channels=[1]": "model.channels is not a key of FFNN",
+}
+
+
+@pytest.mark.parametrize("words", SET_BY_EXPERIMENT)
+def test_a_key_that_only_an_experiment_sets_is_said_to_come_from_it(words: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        checked(words.split(), run_dir="-")
+    assert str(refusal.value).startswith(SET_BY_EXPERIMENT[words])
+    assert len(str(refusal.value).splitlines()) == 1
