@@ -64,3 +64,12 @@ def test_a_key_that_only_an_experiment_sets_is_said_to_come_from_it(words: str) 
         checked(words.split(), run_dir="-")
     assert str(refusal.value).startswith(SET_BY_EXPERIMENT[words])
     assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_early_stopping_without_a_checkpoint_of_the_best_epoch_is_noted(cli: Cli, tiny: list[str]) -> None:
+    note = (
+        "Note: callbacks has no checkpoint of the best epoch, so the last epoch is tested: name default as well, as in "
+        "callbacks=[default,early_stopping], to test the best.\n"
+    )
+    assert note in cli(*tiny, "callbacks=early_stopping", "run_dir=alone").out
+    assert note not in cli(*tiny, "callbacks=[default,early_stopping]", "run_dir=beside").out
