@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config import instantiate
+from genreclf.config.conflicts import left_on, set_by_experiment
 from genreclf.config.identity import digest, flat, identity
 from genreclf.config.keys import COMBINED, hint, to_be_set, without_package
 from genreclf.config.schema import ClipConfig, FeaturesConfig, RootConfig, SplitConfig, TrainerConfig
@@ -101,14 +102,17 @@ class Config:
         if problems := [*_unknown_keys(plain, overrides), *value_problems(values)]:
             raise UserError("\n".join(dict.fromkeys(problems)))
         plain = copy.deepcopy(plain)
+        warnings = _without_effect(plain, overrides)
         data, clips = _divided(ClipConfig, "data", plain, problems)
         split, subsets = _divided(SplitConfig, "split", plain, problems)
+        made = {name: plain.get(name) for name in INSTANTIATED} | {"data": data, "split": split}
+        problems += set_by_experiment(made, overrides)
         features = _features(plain, data, overrides, problems)
         root = {entry.name: plain[entry.name] for entry in dataclasses.fields(RootConfig) if entry.name in plain}
         checked = typed_section(RootConfig, "", root, problems)
         trainer = trainer_section(section_of(plain, "trainer", problems), problems)
+        problems += left_on(plain, overrides)
         plain |= {group: nodes_of(plain, group, problems) for group in COMBINED}
-        warnings = [*_without_effect(plain, overrides), *trainer.warnings()]
         sections: dict[str, Any] = {group: plain[group] for group in COMBINED}
         sections |= {name: section_of(plain, name, problems) for name in INSTANTIATED if name != "split"}
         config = cls(
@@ -120,7 +124,7 @@ class Config:
             trainer=trainer,
             **sections,
             **vars(checked),
-            warnings=warnings,
+            warnings=[*warnings, *trainer.warnings()],
         )
         for name in INSTANTIATED:
             instantiate.find(name, getattr(config, name), problems)

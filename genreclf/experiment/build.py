@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, ProgressBar, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
@@ -203,8 +203,22 @@ def _make_logger(group: str, node: Mapping[str, Any], given: Mapping[str, Any], 
 
 def is_best_checkpoint(name: str, node: Mapping[str, Any]) -> bool:
     """Return whether an entry of ``callbacks`` in the configuration is a `BestCheckpoint`."""
+    return _is_callback(name, node, BestCheckpoint)
+
+
+def stops_without_best(config: Config) -> bool:
+    """Return whether validation tracks decide when training stops, but no `BestCheckpoint` keeps an epoch."""
+    nodes = config.callbacks.items()
+    stops = any(
+        _is_callback(name, node, EarlyStopping) and str(node.get("monitor", "val/track_loss")).startswith("val/")
+        for name, node in nodes
+    )
+    return stops and not any(is_best_checkpoint(name, node) for name, node in nodes)
+
+
+def _is_callback(name: str, node: Mapping[str, Any], kind: type[Callback]) -> bool:
     found = instantiate.find(f"callbacks.{name}", node, [])
-    return isinstance(found, type) and issubclass(found, BestCheckpoint)
+    return isinstance(found, type) and issubclass(found, kind)
 
 
 def make_optimizer(config: Config, parameters: ParamsT) -> Optimizer:

@@ -18,7 +18,7 @@ from genreclf.datasets.genres import of_known_genres
 from genreclf.errors import UserError
 from genreclf.evaluation.provenance import provenance_of
 from genreclf.experiment.baseline import Baseline
-from genreclf.experiment.build import build_data, build_model, is_best_checkpoint
+from genreclf.experiment.build import build_data, build_model, is_best_checkpoint, stops_without_best
 from genreclf.experiment.checks import (
     check_evaluation,
     check_limits,
@@ -50,6 +50,12 @@ from genreclf.splits.base import Split
 from genreclf.splits.lists import AllTest
 from genreclf.training.artifacts import local_run
 from genreclf.training.losses import Distillation
+
+LAST_EPOCH = (
+    "callbacks has no checkpoint of the best epoch, so the last epoch is tested: name default as well, as in "
+    "callbacks=[default,early_stopping], to test the best."
+)
+"""Notice about a training that stops early and tests another epoch than the best."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,14 @@ def prepare(config: Config, load: Load = load_corpus) -> Prepared:
     split, seen = _split(config, corpus, lineage, refit, baseline)
     if start is not None:
         start.check_data(split, corpus.spec)
-    unvalidated = [] if split.val else [_without_validation(config, split)]
+    tested = [] if split.val else [_without_validation(config, split)]
     data = build_data(config, corpus, split)
     check_limits(config, data)
     check_network(config, corpus.spec, len(data.genres))
     seed_everything(config.seed, workers=True, verbose=False)
     model, warnings = build_model(config, corpus.spec, data)
+    if split.val and not model.fits_at_once and stops_without_best(config):
+        tested = [LAST_EPOCH]
     if teacher is not None and isinstance(model.loss, Distillation):
         model.loss.teach(teacher.targets(split.train, data.genres))
     try_own_parts(model, data)
@@ -111,7 +119,7 @@ def prepare(config: Config, load: Load = load_corpus) -> Prepared:
         split,
         data,
         model,
-        (*config.warnings, *corpus.warnings, *split.warnings, *unvalidated, *warnings, *begins),
+        (*config.warnings, *corpus.warnings, *split.warnings, *tested, *warnings, *begins),
         split_record=split_json(split, corpus.dataset, corpus.tracks, lineage),
         seen=seen,
         provenance={

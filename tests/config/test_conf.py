@@ -69,6 +69,7 @@ def combinations() -> list[list[str]]:
         names = [option.partition("=")[2] for option in groups[group] if not option.endswith("=none")]
         pairs = [",".join(names[start : start + 2]) for start in range(0, len(names), 2)]
         groups[group] = [f"{group}=none", *(f"{group}=[{pair}]" for pair in pairs)]
+    groups["augmentation"].sort(key=lambda option: option != "augmentation=none")  # Beside regularization=none.
     return side_by_side(groups)
 
 
