@@ -31,5 +31,5 @@ def test_each_split_has_a_curve_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     ]
     draw(tmp_path / "curve.png", curves, ARTISTS, "Learning curve")
     (axes,) = figures[0].axes
-    assert axes.get_legend_handles_labels()[1] == names
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == names
     assert [len(bars.lines[0].get_xdata()) for bars in axes.containers] == [2, 2]
