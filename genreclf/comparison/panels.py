@@ -7,8 +7,7 @@ import numpy as np
 import wandb_workspaces.reports.v2.interface as wr
 from scipy.stats import spearmanr
 
-from genreclf.comparison.dashboard import EPOCH, MODEL, OBJECTIVE, TRACKS, Dashboard
-from genreclf.comparison.naming import settings_of
+from genreclf.comparison.dashboard import EPOCH, MODEL, OBJECTIVE, TRACKS, Dashboard, values_of, varied
 from genreclf.comparison.runs import FinishedRun
 from genreclf.evaluation.metrics import confusion, get_metric
 from genreclf.plots.dashboard import Bars, Coordinates, Counts, Lines, Panel, Words
@@ -43,7 +42,9 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
             axes, drawn = {}, _with_objective(runs)
             for column in panel.columns or ():
                 name, is_setting = str(column.display_name), isinstance(column.metric, wr.Config)
-                axes[name] = [_word(_settings(run).get(name) if is_setting else _summary(run, name)) for run in drawn]
+                axes[name] = [
+                    _word(values_of(run.config).get(name) if is_setting else _summary(run, name)) for run in drawn
+                ]
             objectives = [float(_summary(run, OBJECTIVE)) for run in drawn]
             title = panel.title or ""
             return Coordinates(title, axes, objectives) if drawn else Words(title, ["No run has an objective."])
@@ -64,12 +65,8 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
 def _by_model(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        groups.setdefault(str(_settings(run).get(MODEL, "")).rpartition(".")[2], []).append(run)
+        groups.setdefault(str(values_of(run.config).get(MODEL, "")).rpartition(".")[2], []).append(run)
     return groups
-
-
-def _settings(run: FinishedRun) -> Mapping[str, Any]:
-    return settings_of(run.config) | {"seed": run.config.get("seed")}
 
 
 def _summary(run: FinishedRun, key: str) -> Any:
@@ -93,11 +90,11 @@ def _known(values: Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
 
 def _correlations(runs: Sequence[FinishedRun]) -> dict[str, list[float]]:
     """Return Spearman's rank correlation between each numeric setting and the objective, where both vary."""
-    settings = [_settings(run) for run in _with_objective(runs)]
+    configs = [run.config for run in _with_objective(runs)]
     objective = np.array([_summary(run, OBJECTIVE) for run in _with_objective(runs)])
     found = {}
-    for key in sorted(set.intersection(*map(set, settings)) if settings else ()):
-        values = [each[key] for each in settings]
+    for key in sorted(varied(configs)):
+        values = [values_of(config)[key] for config in configs]
         if all(type(value) in (int, float) for value in values) and len(set(values)) > 1 and np.ptp(objective):
             found[key] = [float(spearmanr(values, objective).statistic)]
     return found

@@ -143,6 +143,20 @@ def test_runs_without_objective_are_left_out_of_what_shows_objectives(tmp_path: 
             assert panels["Rank correlation with objective"].values == {"optimizer.lr": [1.0]}
 
 
+def test_values_without_effect_are_shown_like_others(tmp_path: Path) -> None:
+    values = [{"split.train_fraction": 0.5, "model.center_bands": True}, {"model.center_bands": False}]
+    runs = [
+        FinishedRun.read(write_run(tmp_path / str(k), FIRST, val=k / 2, settings=settings))
+        for k, settings in enumerate(values)
+    ]
+    dashboard = Dashboard.of("two", [run.path for run in runs], needs_record=False)
+    assert set(dashboard.varied) == {"model.center_bands", "split.train_fraction"}
+    panels = {panel.title: panel for section in shown_panels.panels_of(dashboard, runs).values() for panel in section}
+    assert panels["Settings and scores"].axes["split.train_fraction"] == ["0.5", "1"]
+    assert panels["Settings and scores"].axes["model.center_bands"] == ["True", "False"]
+    assert panels["Rank correlation with objective"].values == {"split.train_fraction": [pytest.approx(1.0)]}
+
+
 @pytest.mark.pictures
 def test_a_picture_shows_what_the_panels_do(cli: Cli, finished: RunDirectory, tmp_path: Path) -> None:
     shutil.copytree(finished.path, "other")
