@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def draw_layers(path: Path, curves: Sequence[LayerCurve]) -> None:
     letters = int(8 * width_in)
     figure = new_figure(width_in, 5.4 + height_in([curve.title for curve in curves], 1, letters), title)
     axes = figure.subplots()
-    drawn = []
+    drawn: list[Any] = []
     for index, curve in enumerate(curves):
         color, dashes, mark = style_of(index)
         beside = 0.12 * (index - (len(curves) - 1) / 2)

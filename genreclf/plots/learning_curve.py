@@ -46,7 +46,7 @@ def draw_learning_curve(
     figure = new_figure(9.5, 6.0 + height_in(names, 2), title)
     axes = figure.subplots()
     axes.set_xscale("log")
-    drawn = []
+    drawn: list[Any] = []
     for index, (_, points) in enumerate(lines):
         color = COLORS[index % len(COLORS)]
         sizes = np.array([point.size for point in points])
