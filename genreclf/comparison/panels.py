@@ -36,7 +36,10 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
             values = {model: [_summary(run, key) for run in chosen] for model, chosen in _by_model(runs).items()}
             return Bars(panel.title or key, _known(values))
         case wr.BarPlot():
-            ends = {run.path.name: [_summary(run, str(key)) for key in panel.metrics or ()] for run in runs}
+            ends = {
+                name: [_summary(run, str(key)) for key in panel.metrics or ()]
+                for name, run in zip(_names(runs), runs, strict=True)
+            }
             return Bars(panel.title or "", _known(ends))
         case wr.ParallelCoordinatesPlot():
             axes, drawn = {}, _with_objective(runs)
@@ -52,14 +55,24 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
             return Bars("Rank correlation with objective", _correlations(runs))
         case wr.CustomChart():
             # Show the last run, as W&B does: a matrix of several runs would mix their tests.
-            return Counts(
-                f"Test tracks, {runs[-1].path.name}", list(runs[-1].tracks.genres), confusion(runs[-1].tracks)
-            )
+            return Counts(f"Test tracks, {_names(runs)[-1]}", list(runs[-1].tracks.genres), confusion(runs[-1].tracks))
         case wr.WeavePanelSummaryTable() if panel.table_name == TRACKS:
             rows = [[_word(cell) for cell in row] for row in track_rows(runs[-1].tracks)[:LISTED]]
             return Words(TRACKS, ["  ".join(f"{cell:<14}" for cell in row) for row in (TRACK_COLUMNS, *rows)])
         case _:
             return Words(str(getattr(panel, "table_name", "")), ["Pictures, in the record of W&B alone."])
+
+
+def _names(runs: Sequence[FinishedRun]) -> list[str]:
+    """Return for each run the shortest end of its path that no other run has."""
+    paths = [run.path.resolve().parts for run in runs]
+
+    def name(path: tuple[str, ...]) -> str:
+        ends = (path[start:] for start in range(len(path) - 1, 0, -1))
+        alone = (end for end in ends if sum(other[-len(end) :] == end for other in paths) == 1)
+        return "/".join(next(alone, path))
+
+    return [name(path) for path in paths]
 
 
 def _by_model(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:

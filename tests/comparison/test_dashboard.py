@@ -157,6 +157,16 @@ def test_values_without_effect_are_shown_like_others(tmp_path: Path) -> None:
     assert panels["Rank correlation with objective"].values == {"split.train_fraction": [pytest.approx(1.0)]}
 
 
+def test_runs_in_folders_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [FinishedRun.read(write_run(tmp_path / folder, FIRST)) for folder in ("a/run", "b/run", "other")]
+    dashboard = Dashboard.of("all", [run.path for run in runs], needs_record=False)
+    for chosen, last in ((runs, "other"), (runs[:2], "b/run")):
+        found = shown_panels.panels_of(dashboard, chosen)
+        panels = {panel.title: panel for section in found.values() for panel in section}
+        assert list(panels["95 % interval"].values) == ["a/run", "b/run", "other"][: len(chosen)]
+        assert f"Test tracks, {last}" in panels
+
+
 @pytest.mark.pictures
 def test_a_picture_shows_what_the_panels_do(cli: Cli, finished: RunDirectory, tmp_path: Path) -> None:
     shutil.copytree(finished.path, "other")
