@@ -20,6 +20,7 @@ from wandb_workspaces.workspaces.internal import View
 from genreclf.comparison import panels as shown_panels
 from genreclf.comparison.dashboard import Dashboard
 from genreclf.comparison.runs import FinishedRun
+from genreclf.plots import dashboard as plots_dashboard
 from genreclf.plots.dashboard import Bars, Words
 from genreclf.run_directory import RunDirectory
 
@@ -165,6 +166,16 @@ def test_runs_in_folders_of_the_same_name_are_told_apart(tmp_path: Path) -> None
         panels = {panel.title: panel for section in found.values() for panel in section}
         assert list(panels["95 % interval"].values) == ["a/run", "b/run", "other"][: len(chosen)]
         assert f"Test tracks, {last}" in panels
+
+
+def test_the_title_of_a_picture_marks_its_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(plots_dashboard, "draw_dashboard", lambda path, title, sections: titles.append(title))
+    run = write_run(tmp_path / "run", FIRST, leaky=True)
+    metrics = RunDirectory(run).read_metrics() | {"refit": {"epochs": 4}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    assert cli("dashboard", "run", "--name", "mine", "--picture", "panels.png").code == 0
+    assert titles == ["LEAKY SPLIT, REFIT: mine"]
 
 
 @pytest.mark.pictures
