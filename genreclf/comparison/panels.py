@@ -7,7 +7,7 @@ import numpy as np
 import wandb_workspaces.reports.v2.interface as wr
 from scipy.stats import spearmanr
 
-from genreclf.comparison.dashboard import EPOCH, MODEL, OBJECTIVE, TRACKS, Dashboard, values_of, varied
+from genreclf.comparison.dashboard import CURVES, EPOCH, MODEL, OBJECTIVE, TRACKS, Dashboard, values_of, varied
 from genreclf.comparison.runs import FinishedRun
 from genreclf.evaluation.metrics import confusion, get_metric
 from genreclf.plots.dashboard import Bars, Coordinates, Counts, Lines, Panel, Words
@@ -31,7 +31,11 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
                 for model, chosen in _by_model(runs).items()
             }
             known = any(curve for group in curves.values() for curve in group)
-            return Lines(key, curves) if known else Words(key, ["In the record of W&B alone."])
+            if known:
+                return Lines(key, curves)
+            if not any(run.history for run in runs):
+                return Words(key, ["These runs have no epochs."])
+            return Words(key, ["Not logged by these runs." if key in CURVES else "In the record of W&B alone."])
         case wr.BarPlot(metrics=[str(key)]):
             values = {model: [_summary(run, key) for run in chosen] for model, chosen in _by_model(runs).items()}
             return Bars(panel.title or key, _known(values))

@@ -168,6 +168,15 @@ def test_runs_in_folders_of_the_same_name_are_told_apart(tmp_path: Path) -> None
         assert f"Test tracks, {last}" in panels
 
 
+@pytest.mark.parametrize(("epochs", "said"), [(0, "These runs have no epochs."), (1, "In the record of W&B alone.")])
+def test_a_panel_says_why_it_is_empty(epochs: int, said: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", FIRST, epochs=epochs)
+    found = shown_panels.panels_of(Dashboard.of("one", [run], needs_record=False), [FinishedRun.read(run)])
+    panels = {panel.title: panel for section in found.values() for panel in section}
+    assert panels["lr"].lines == [said]
+    assert isinstance(panels["val/track_loss"], Words) == (epochs == 0)
+
+
 def test_the_title_of_a_picture_marks_its_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     titles: list[str] = []
     monkeypatch.setattr(plots_dashboard, "draw_dashboard", lambda path, title, sections: titles.append(title))
