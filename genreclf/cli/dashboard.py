@@ -75,10 +75,13 @@ def main(arguments: list[str]) -> None:
 def _draw(dashboard: "Dashboard", runs: Sequence[Path], picture: Path) -> None:
     from genreclf.comparison.panels import panels_of
     from genreclf.comparison.runs import FinishedRun
+    from genreclf.evaluation.provenance import marks_of
     from genreclf.plots.dashboard import draw_dashboard
+    from genreclf.plots.style import marked
 
     finished = [FinishedRun.read(path) for path in runs]
     leaky = any(get_metric(run.metrics, "split.leaky") for run in finished)
+    marks = list(dict.fromkeys(mark for run in finished for mark in marks_of(run.metrics)))
     with writing("--picture", picture):
-        draw_dashboard(picture, dashboard.name, panels_of(dashboard, finished), leaky=leaky)
+        draw_dashboard(picture, marked(dashboard.name, leaky=leaky, marks=marks), panels_of(dashboard, finished))
     print(f"Picture: {picture}")

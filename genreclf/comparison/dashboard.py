@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genreclf.comparison.naming import settings_of, varying_keys
+from genreclf.config.identity import OF_LATER_VERSIONS, WHOLE_TRAINING_SET, flat
 from genreclf.errors import UserError, missing_packages
 from genreclf.evaluation.metrics import get_metric
 from genreclf.run_directory import RunDirectory
@@ -89,7 +90,7 @@ class Dashboard:
             project=project,
             entity=entity,
             runs=() if whole_project else tuple(sorted({run.path.resolve().name for run in logged})),
-            varied=_varied(configs),
+            varied=varied(configs)[:AXES],
             genres=tuple(sorted(genres)),
         )
 
@@ -205,8 +206,13 @@ def _record(logger: Mapping[str, Any]) -> Mapping[str, Any]:
     return record if isinstance(record, Mapping) else logger if record or logger.get("name") == "wandb" else {}
 
 
-def _varied(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    settings = [settings_of(config) | {"seed": config["seed"]} for config in configs]
-    keys = varying_keys(settings)
+def values_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run by dotted key, also those without effect, which `settings_of` leaves out."""
+    return WHOLE_TRAINING_SET | OF_LATER_VERSIONS | flat(config) | settings_of(config)
+
+
+def varied(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the dotted keys of the settings and seeds that all of the runs have and in which they differ."""
+    keys = varying_keys([settings_of(config) | {"seed": config.get("seed")} for config in configs])
     # Keys that only some models have would leave gaps in the plot.
-    return tuple(key for key in keys if all(key in one for one in settings))[:AXES]
+    return tuple(key for key in keys if all(key in values_of(config) for config in configs))

@@ -7,8 +7,7 @@ import numpy as np
 import wandb_workspaces.reports.v2.interface as wr
 from scipy.stats import spearmanr
 
-from genreclf.comparison.dashboard import EPOCH, MODEL, OBJECTIVE, TRACKS, Dashboard
-from genreclf.comparison.naming import settings_of
+from genreclf.comparison.dashboard import CURVES, EPOCH, MODEL, OBJECTIVE, TRACKS, Dashboard, values_of, varied
 from genreclf.comparison.runs import FinishedRun
 from genreclf.evaluation.metrics import confusion, get_metric
 from genreclf.plots.dashboard import Bars, Coordinates, Counts, Lines, Panel, Words
@@ -32,18 +31,27 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
                 for model, chosen in _by_model(runs).items()
             }
             known = any(curve for group in curves.values() for curve in group)
-            return Lines(key, curves) if known else Words(key, ["In the record of W&B alone."])
+            if known:
+                return Lines(key, curves)
+            if not any(run.history for run in runs):
+                return Words(key, ["These runs have no epochs."])
+            return Words(key, ["Not logged by these runs." if key in CURVES else "In the record of W&B alone."])
         case wr.BarPlot(metrics=[str(key)]):
             values = {model: [_summary(run, key) for run in chosen] for model, chosen in _by_model(runs).items()}
             return Bars(panel.title or key, _known(values))
         case wr.BarPlot():
-            ends = {run.path.name: [_summary(run, str(key)) for key in panel.metrics or ()] for run in runs}
+            ends = {
+                name: [_summary(run, str(key)) for key in panel.metrics or ()]
+                for name, run in zip(_names(runs), runs, strict=True)
+            }
             return Bars(panel.title or "", _known(ends))
         case wr.ParallelCoordinatesPlot():
             axes, drawn = {}, _with_objective(runs)
             for column in panel.columns or ():
                 name, is_setting = str(column.display_name), isinstance(column.metric, wr.Config)
-                axes[name] = [_word(_settings(run).get(name) if is_setting else _summary(run, name)) for run in drawn]
+                axes[name] = [
+                    _word(values_of(run.config).get(name) if is_setting else _summary(run, name)) for run in drawn
+                ]
             objectives = [float(_summary(run, OBJECTIVE)) for run in drawn]
             title = panel.title or ""
             return Coordinates(title, axes, objectives) if drawn else Words(title, ["No run has an objective."])
@@ -51,9 +59,7 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
             return Bars("Rank correlation with objective", _correlations(runs))
         case wr.CustomChart():
             # Show the last run, as W&B does: a matrix of several runs would mix their tests.
-            return Counts(
-                f"Test tracks, {runs[-1].path.name}", list(runs[-1].tracks.genres), confusion(runs[-1].tracks)
-            )
+            return Counts(f"Test tracks, {_names(runs)[-1]}", list(runs[-1].tracks.genres), confusion(runs[-1].tracks))
         case wr.WeavePanelSummaryTable() if panel.table_name == TRACKS:
             rows = [[_word(cell) for cell in row] for row in track_rows(runs[-1].tracks)[:LISTED]]
             return Words(TRACKS, ["  ".join(f"{cell:<14}" for cell in row) for row in (TRACK_COLUMNS, *rows)])
@@ -61,15 +67,23 @@ def _panel(panel: Any, runs: Sequence[FinishedRun]) -> Panel:
             return Words(str(getattr(panel, "table_name", "")), ["Pictures, in the record of W&B alone."])
 
 
+def _names(runs: Sequence[FinishedRun]) -> list[str]:
+    """Return for each run the shortest end of its path that no other run has."""
+    paths = [run.path.resolve().parts for run in runs]
+
+    def name(path: tuple[str, ...]) -> str:
+        ends = (path[start:] for start in range(len(path) - 1, 0, -1))
+        alone = (end for end in ends if sum(other[-len(end) :] == end for other in paths) == 1)
+        return "/".join(next(alone, path))
+
+    return [name(path) for path in paths]
+
+
 def _by_model(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        groups.setdefault(str(_settings(run).get(MODEL, "")).rpartition(".")[2], []).append(run)
+        groups.setdefault(str(values_of(run.config).get(MODEL, "")).rpartition(".")[2], []).append(run)
     return groups
-
-
-def _settings(run: FinishedRun) -> Mapping[str, Any]:
-    return settings_of(run.config) | {"seed": run.config.get("seed")}
 
 
 def _summary(run: FinishedRun, key: str) -> Any:
@@ -93,11 +107,11 @@ def _known(values: Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
 
 def _correlations(runs: Sequence[FinishedRun]) -> dict[str, list[float]]:
     """Return Spearman's rank correlation between each numeric setting and the objective, where both vary."""
-    settings = [_settings(run) for run in _with_objective(runs)]
+    configs = [run.config for run in _with_objective(runs)]
     objective = np.array([_summary(run, OBJECTIVE) for run in _with_objective(runs)])
     found = {}
-    for key in sorted(set.intersection(*map(set, settings)) if settings else ()):
-        values = [each[key] for each in settings]
+    for key in sorted(varied(configs)):
+        values = [values_of(config)[key] for config in configs]
         if all(type(value) in (int, float) for value in values) and len(set(values)) > 1 and np.ptp(objective):
             found[key] = [float(spearmanr(values, objective).statistic)]
     return found

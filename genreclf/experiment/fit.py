@@ -17,7 +17,7 @@ from genreclf.experiment.build import make_callbacks
 from genreclf.experiment.setup import Prepared
 from genreclf.experiment.trainer import trainer_of
 from genreclf.run_directory import RunDirectory, reason_of
-from genreclf.training.best_epoch import RunCheckpoint
+from genreclf.training.best_epoch import BestCheckpoint, RunCheckpoint
 from genreclf.training.callbacks import EpochSeed, History, LogEpoch, RankGuard, StopWhenDiverged
 from genreclf.training.csv_log import CSVContinuation
 from genreclf.training.shared_device import SharedDevice
@@ -86,6 +86,10 @@ def fit(
     for path in missing:
         trainer.save_checkpoint(path)
     if is_first_rank():
+        tested = next((each for each in chosen if isinstance(each, BestCheckpoint)), RunCheckpoint(filename="best"))
+        tested.best_model_path = str(run.best.absolute())
+        for logger in tracking.loggers:  # A logger such as MLflow's stores the checkpoints of the last callback it got.
+            logger.after_save_checkpoint(tested)
         metrics = run.read_metrics()
         if not has_steps:
             metrics["timing"]["fit_s"] = round(time.perf_counter() - started_s, 3)

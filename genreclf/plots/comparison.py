@@ -4,7 +4,6 @@ If there are more experiments than colors, line patterns and marker shapes tell 
 """
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.evaluation.metrics import number
+from genreclf.plots.legends import below, height_in, wrapped
 from genreclf.plots.run import heatmap
 from genreclf.plots.style import COLORS, INK, VERMILION, new_figure, save, tidy
 
@@ -25,9 +25,6 @@ MARKS = ("o", "s", "^", "D")
 
 BESIDE = 1.035
 """Factor by which markers with the same number of parameters are shifted apart, so that none hides another."""
-
-TITLE_LINES = 4
-"""Largest number of lines of a title in a legend; the end of the title, which may say LEAKY, is always shown."""
 
 TILES = 3
 """Number of confusion matrices per row of the figure."""
@@ -108,7 +105,7 @@ def draw_curves(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     shown = [(index, each) for index, each in enumerate(experiments) if any(each.histories)]
-    figure = new_figure(17, 10.5 + 0.27 * _legend_rows([each for _, each in shown], 3), "Learning curves")
+    figure = new_figure(17, 10.5 + height_in([each.title for _, each in shown], 3), "Learning curves")
     panels = figure.subplots(2, 3, sharex=True, sharey="row")
     for row, (what, (scale, training, validation)) in zip(panels, CURVES.items(), strict=True):
         for axes, name in zip(row, ("Training", "Validation", "Both"), strict=True):
@@ -125,9 +122,9 @@ def draw_curves(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
         axes.set_xlabel("epoch", fontsize=13)
     panels[0][0].set_ylim(0, 100)
     lines = [_line(index) for index, _ in shown]
-    names = [_words(each.title) for _, each in shown]
+    names = [wrapped(each.title) for _, each in shown]
     lines.append(Line2D([], [], color=INK, alpha=0.35, linewidth=2))
-    figure.legend(lines, [*names, "pale lines in Both: training"], **_below(3, [each for _, each in shown]))
+    figure.legend(lines, [*names, "pale lines in Both: training"], **below(3, [each.leaky for _, each in shown]))
     save(figure, path)
 
 
@@ -140,7 +137,7 @@ def draw_confusions(path: Path, experiments: Sequence[ExperimentPlot]) -> None:
     for axes, experiment in zip(panels, experiments, strict=False):
         font = min(10.0, 0.5 * 72 * 4.6 / len(experiment.genres))
         heatmap(axes, experiment.confusion, experiment.genres, font=font, normalized=True)
-        words = f"{_words(experiment.title, 44)}\n{100 * experiment.accuracy.value:.1f} % of tracks"
+        words = f"{wrapped(experiment.title, 44)}\n{100 * experiment.accuracy.value:.1f} % of tracks"
         color = VERMILION if experiment.leaky else INK
         axes.set_title(words, loc="left", fontsize=12, color=color, parse_math=False)
     for axes in panels[len(experiments) :]:
@@ -155,7 +152,7 @@ def draw_genre_recall(path: Path, experiments: Sequence[ExperimentPlot]) -> None
     genres = sorted({genre for experiment in experiments for genre in experiment.genres})
     height = 0.8 / len(experiments)
     size_in = len(genres) * max(0.5, 0.16 * len(experiments) + 0.15)
-    figure = new_figure(11, size_in + 2 + 0.27 * _legend_rows(experiments, 2), "Recall by genre")
+    figure = new_figure(11, size_in + 2 + height_in([each.title for each in experiments], 2), "Recall by genre")
     axes = figure.subplots()
     for index, experiment in enumerate(experiments):
         offset = (index + 0.5) * height - 0.4
@@ -186,7 +183,7 @@ def draw_accuracy_parameters(path: Path, experiments: Sequence[ExperimentPlot]) 
     """Draw test accuracy with its 95 % interval against the number of parameters; hollow markers are LEAKY."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    figure = new_figure(11, 6.2 + 0.27 * _legend_rows(experiments, 2), "Accuracy against parameters")
+    figure = new_figure(11, 6.2 + height_in([each.title for each in experiments], 2), "Accuracy against parameters")
     axes = figure.subplots()
     counts = [each.parameters for each in experiments]
     for index, experiment in enumerate(experiments):
@@ -245,7 +242,9 @@ def _legend(figure: Any, experiments: Sequence[ExperimentPlot], *, bars: bool) -
         else:
             look: dict[str, Any] = {"linestyle": "", "color": style.color, "markersize": 9}
             handles.append(Line2D([], [], marker=style.mark, markerfacecolor=_fill(experiment, index), **look))
-    figure.legend(handles, [_words(each.title) for each in experiments], **_below(2, experiments))
+    figure.legend(
+        handles, [wrapped(each.title) for each in experiments], **below(2, [each.leaky for each in experiments])
+    )
 
 
 def _line(index: int) -> Any:
@@ -262,20 +261,3 @@ def _bar(index: int) -> dict[str, Any]:
 
 def _fill(experiment: ExperimentPlot, index: int) -> str:
     return "white" if experiment.leaky else style_of(index).color
-
-
-def _below(columns: int, experiments: Sequence[ExperimentPlot]) -> dict[str, Any]:
-    colors = [*(VERMILION if each.leaky else INK for each in experiments), INK]
-    return {"loc": "outside lower center", "ncols": columns, "fontsize": 12, "frameon": False, "labelcolor": colors}
-
-
-def _legend_rows(experiments: Sequence[ExperimentPlot], columns: int) -> int:
-    return math.ceil((sum(_words(each.title).count("\n") + 1 for each in experiments) + 1) / columns)
-
-
-def _words(title: str, width: int = 34) -> str:
-    """Break a title into lines for a legend, without the middle if it is very long, and escape each ``$``."""
-    lines = textwrap.wrap(title, width)
-    if len(lines) > TITLE_LINES:
-        lines = [*lines[: TITLE_LINES - 1], f"...{title[3 - width :]}"]
-    return "\n".join(lines).replace("$", r"\$")

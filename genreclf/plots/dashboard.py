@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genreclf.plots.run import heatmap
-from genreclf.plots.style import COLORS, INK, marked, new_figure, save, tidy
+from genreclf.plots.style import COLORS, INK, new_figure, save, tidy
 from genreclf.plots.sweep import axis_positions, draw_axis
 
 if TYPE_CHECKING:
@@ -142,11 +142,17 @@ Panel = Lines | Bars | Coordinates | Counts | Words
 """Content of a panel."""
 
 
-def draw_dashboard(path: Path, title: str, sections: Mapping[str, Sequence[Panel]], *, leaky: bool) -> None:
-    """Draw the panels of each section of a dashboard in rows of `COLUMNS` places."""
+def draw_dashboard(path: Path, title: str, sections: Mapping[str, Sequence[Panel]]) -> None:
+    """Draw the panels of each section of a dashboard in rows of `COLUMNS` places.
+
+    Args:
+        path: Path of the PNG file to write.
+        title: Title of the plot, see `genreclf.plots.style.marked`.
+        sections: Panels of each section, by its title.
+    """
     rows_of = {name: _rows(panels) for name, panels in sections.items()}
     heights = [0.5 + 3.4 * len(rows) for rows in rows_of.values()]
-    figure = new_figure(5.2 * COLUMNS, sum(heights) + 1, marked(title, leaky=leaky))
+    figure = new_figure(5.2 * COLUMNS, sum(heights) + 1, title)
     parts = figure.subfigures(len(sections), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (name, rows) in zip(parts, rows_of.items(), strict=True):
         part.suptitle(name, x=0.01, ha="left", fontsize=14, fontweight="bold", color=INK)

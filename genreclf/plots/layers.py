@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genreclf.plots.comparison import Share, ends_of, style_of
+from genreclf.plots.legends import below, height_in, wrapped
 from genreclf.plots.style import marked, new_figure, save, tidy
 
 ALL = "all"
@@ -46,8 +48,10 @@ def draw_layers(path: Path, curves: Sequence[LayerCurve]) -> None:
     width_in = max(7.0, 0.9 * len(names) + 2)
     leaky = any(curve.leaky for curve in curves)
     title = marked("Layers of encoders", leaky=leaky, marks=["PRETRAINED"])
-    figure = new_figure(width_in, 5.6 + 0.3 * len(curves), title)
+    letters = int(8 * width_in)
+    figure = new_figure(width_in, 5.4 + height_in([curve.title for curve in curves], 1, letters), title)
     axes = figure.subplots()
+    drawn: list[Any] = []
     for index, curve in enumerate(curves):
         color, dashes, mark = style_of(index)
         beside = 0.12 * (index - (len(curves) - 1) / 2)
@@ -56,14 +60,15 @@ def draw_layers(path: Path, curves: Sequence[LayerCurve]) -> None:
         ends = np.hstack([ends_of(share) for share in curve.shares])
         joined = len(curve.layers) - (ALL in curve.layers)
         axes.plot(places[:joined], values[:joined], color=color, linestyle=dashes, linewidth=1.8)
-        axes.errorbar(places, values, yerr=ends, fmt=mark, color=color, markersize=6, capsize=3, label=curve.title)
+        drawn.append(axes.errorbar(places, values, yerr=ends, fmt=mark, color=color, markersize=6, capsize=3))
         axes.plot(places[curve.chosen], values[curve.chosen], marker=mark, color=color, markersize=13)
     axes.set_xticks(range(len(names)), names, rotation=30 if len(names) > 8 else 0, parse_math=False)
     axes.set_xlabel("layer of the encoder, from input to output", fontsize=13)
     units = " or ".join(dict.fromkeys(curve.unit for curve in curves))
     axes.set_ylabel(f"accuracy on validation tracks (%),\n95 % interval over {units}", fontsize=13)
     tidy(axes, grid_axis="y")
-    figure.legend(loc="outside lower center", fontsize=12, frameon=False)
+    titles = [wrapped(curve.title, letters) for curve in curves]
+    figure.legend(drawn, titles, **below(1, [curve.leaky for curve in curves]))
     save(figure, path)
 
 

@@ -1,12 +1,17 @@
 """Plot of a learning curve: accuracy on test tracks against the size of the training set."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from genreclf.plots.legends import below, height_in, wrapped
 from genreclf.plots.style import COLORS, INK, new_figure, save, tidy
+
+APART = 0.08
+"""Smallest distance of labeled sizes, as a part of the axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,31 +42,40 @@ def draw_learning_curve(
         label: Label of the axis of sizes.
         title: Title of the plot, see `genreclf.plots.style.marked`.
     """
-    figure = new_figure(9.5, 6.2, title)
+    names = [name for name, _ in lines]
+    figure = new_figure(9.5, 6.0 + height_in(names, 2), title)
     axes = figure.subplots()
     axes.set_xscale("log")
-    for index, (name, points) in enumerate(lines):
+    drawn: list[Any] = []
+    for index, (_, points) in enumerate(lines):
         color = COLORS[index % len(COLORS)]
         sizes = np.array([point.size for point in points])
         accuracy = 100 * np.array([point.accuracy for point in points])
         bars = np.abs(100 * np.array([point.ci95 for point in points]).T - accuracy)
         # Shift the lines sideways, so that their bars can be told apart.
         beside = sizes * 1.02 ** (index - (len(lines) - 1) / 2)
-        axes.errorbar(
-            beside, accuracy, yerr=bars, color=color, marker="o", linewidth=2, elinewidth=1.3, capsize=3, label=name
-        )
+        look: dict[str, Any] = {"color": color, "marker": "o", "linewidth": 2, "elinewidth": 1.3, "capsize": 3}
+        drawn.append(axes.errorbar(beside, accuracy, yerr=bars, **look))
         bands = [(size, point.ci95_artists) for size, point in zip(beside, points, strict=True) if point.ci95_artists]
         if bands:
             ends = 100 * np.array([band for _, band in bands]).T
             axes.fill_between([size for size, _ in bands], *ends, color=color, alpha=0.15, linewidth=0)
-    ticks = sorted({point.size for _, points in lines for point in points})
+    ticks = _ticks({point.size for _, points in lines for point in points})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in np.round(ticks, 1)])
     axes.minorticks_off()
     axes.set_xlabel(label, fontsize=13, color=INK)
     axes.set_ylabel("accuracy on test tracks (%)", fontsize=13, color=INK)
     axes.set_title("bars: 95 % intervals over tracks; bands: over artists and seeds", loc="left", fontsize=12)
     tidy(axes, "both")
-    legend = axes.legend(fontsize=12, frameon=False, loc="lower right")
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    figure.legend(drawn, [wrapped(name) for name in names], **below(2, [False] * len(names)))
     save(figure, path)
+
+
+def _ticks(sizes: Collection[float]) -> list[float]:
+    """Return the sizes to label, without those whose labels would overlap the one before."""
+    ticks: list[float] = []
+    apart = (max(sizes) / min(sizes)) ** APART
+    for size in sorted(sizes):
+        if not ticks or size >= ticks[-1] * apart:
+            ticks.append(size)
+    return ticks

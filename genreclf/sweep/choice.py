@@ -24,6 +24,9 @@ from genreclf.sweep.rows import FINISHED, Row, read_rows
 INNER = ("split.inner_fold", "split.inner_folds")
 """Configuration keys of the inner folds."""
 
+FOLDS_ALONE = "sweep=artist_cv"
+"""Choice of a sweep that sets nothing but the inner folds."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Candidate:
@@ -147,10 +150,12 @@ def command_of(choice: Choice, sweep_dir: Path) -> str:
     options, _ = get_args_parser().parse_known_args(read_object(sweep_dir / "sweep.json").get("command", [])[3:])
     named = {name: getattr(options, name) for name in ("config_path", "config_name", "config_dir")}
     given = [word for name, value in named.items() if value for word in (f"--{name.replace('_', '-')}", value)]
-    words = [word for word in choice.jobs[0] if not word.startswith(("sweep=", "seed="))]
+    words = [word for word in choice.jobs[0] if word != FOLDS_ALONE and not word.startswith("seed=")]
     if seeds := [word.removeprefix("seed=") for job in choice.jobs for word in job if word.startswith("seed=")]:
         words.append(f"seed={','.join(seeds)}")
-    several = ["-m"] * (len(seeds) > 1)
+    if keeps_sweep := any(word.startswith("sweep=") for word in words):
+        words.append(f"{INNER[0]}=null")
+    several = ["-m"] * (keeps_sweep or len(seeds) > 1)
     return shlex.join(["python", "-m", "genreclf", *several, *given, *words])
 
 

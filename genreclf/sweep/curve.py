@@ -40,17 +40,31 @@ class Point:
 def curves_of(comparison: Comparison, key: str) -> list[list[Point]]:
     """Return the points of each curve over a key, sorted by value; empty if the key does not vary."""
     (other,) = WHOLE_TRAINING_SET.keys() - {key}
-    lines: dict[str, list[tuple[float, Experiment]]] = defaultdict(list)
-    for experiment in comparison.experiments:
-        settings = {**WHOLE_TRAINING_SET, **experiment.settings}
-        if (setting := settings.pop(key)) is not None:
-            lines[digest(settings)].append((float(setting), experiment))
-    curves = [sorted(line, key=lambda point: point[0]) for line in lines.values() if len(line) > 1]
+    curves = [sorted(points, key=lambda point: point[0]) for points, _ in _lines(comparison, key)]
     names = _names([[experiment for _, experiment in curve] for curve in curves], other)
     return [
         [_point(experiment, name, setting) for setting, experiment in curve]
         for name, curve in zip(names, curves, strict=True)
     ]
+
+
+def left_out(comparison: Comparison, key: str) -> bool:
+    """Return whether a curve over a key lacks runs with null, as they do not record which number this amounts to."""
+    return any(without for _, without in _lines(comparison, key))
+
+
+def _lines(comparison: Comparison, key: str) -> list[tuple[list[tuple[float, Experiment]], list[Experiment]]]:
+    """Return for each curve over a key the value and experiment of each point, and the experiments with null."""
+    lines: dict[str, tuple[list[tuple[float, Experiment]], list[Experiment]]] = defaultdict(lambda: ([], []))
+    for experiment in comparison.experiments:
+        settings = {**WHOLE_TRAINING_SET, **experiment.settings}
+        setting = settings.pop(key)
+        points, without = lines[digest(settings)]
+        if setting is None:
+            without.append(experiment)
+        else:
+            points.append((float(setting), experiment))
+    return [line for line in lines.values() if len(line[0]) > 1]
 
 
 def _names(curves: Sequence[Sequence[Experiment]], other: str) -> list[str]:

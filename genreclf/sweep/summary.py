@@ -115,7 +115,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     from genreclf.comparison.tables import table_of, terminal_table
     from genreclf.plots.sweep import JobLine, draw_axes
     from genreclf.sweep.choice import accuracy_words, choice_table, choose, command_of, tested
-    from genreclf.sweep.curve import LABELS, curves_of, draw
+    from genreclf.sweep.curve import LABELS, curves_of, draw, left_out
     from genreclf.sweep.curve import table_of as curve_table
 
     comparison = compare([row.path for row in rows if row.status == FINISHED])
@@ -136,7 +136,8 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
         if found := curves_of(comparison, key):
             picture = f"figures/{key.partition('.')[2]}.png"
             draw(sweep_dir / picture, found, key, f"Learning curve, sweep {sweep_dir.resolve().name}")
-            curves[picture] = (f"Accuracy against the number of {words}", curve_table(found, key))
+            lacks = key if left_out(comparison, key) else ""
+            curves[picture] = (f"Accuracy against the number of {words}", curve_table(found, key), lacks)
     rows = [row for row in rows if row.objective is not None]
     lines = [
         JobLine(

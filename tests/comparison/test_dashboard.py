@@ -20,6 +20,7 @@ from wandb_workspaces.workspaces.internal import View
 from genreclf.comparison import panels as shown_panels
 from genreclf.comparison.dashboard import Dashboard
 from genreclf.comparison.runs import FinishedRun
+from genreclf.plots import dashboard as plots_dashboard
 from genreclf.plots.dashboard import Bars, Words
 from genreclf.run_directory import RunDirectory
 
@@ -141,6 +142,49 @@ def test_runs_without_objective_are_left_out_of_what_shows_objectives(tmp_path: 
             assert panels["Settings and scores"].objectives == [0.1, 0.2, 0.3]
             assert panels["Settings and scores"].axes["optimizer.lr"] == ["1", "2", "3"]
             assert panels["Rank correlation with objective"].values == {"optimizer.lr": [1.0]}
+
+
+def test_values_without_effect_are_shown_like_others(tmp_path: Path) -> None:
+    values = [{"split.train_fraction": 0.5, "model.center_bands": True}, {"model.center_bands": False}]
+    runs = [
+        FinishedRun.read(write_run(tmp_path / str(k), FIRST, val=k / 2, settings=settings))
+        for k, settings in enumerate(values)
+    ]
+    dashboard = Dashboard.of("two", [run.path for run in runs], needs_record=False)
+    assert set(dashboard.varied) == {"model.center_bands", "split.train_fraction"}
+    panels = {panel.title: panel for section in shown_panels.panels_of(dashboard, runs).values() for panel in section}
+    assert panels["Settings and scores"].axes["split.train_fraction"] == ["0.5", "1"]
+    assert panels["Settings and scores"].axes["model.center_bands"] == ["True", "False"]
+    assert panels["Rank correlation with objective"].values == {"split.train_fraction": [pytest.approx(1.0)]}
+
+
+def test_runs_in_folders_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [FinishedRun.read(write_run(tmp_path / folder, FIRST)) for folder in ("a/run", "b/run", "other")]
+    dashboard = Dashboard.of("all", [run.path for run in runs], needs_record=False)
+    for chosen, last in ((runs, "other"), (runs[:2], "b/run")):
+        found = shown_panels.panels_of(dashboard, chosen)
+        panels = {panel.title: panel for section in found.values() for panel in section}
+        assert list(panels["95 % interval"].values) == ["a/run", "b/run", "other"][: len(chosen)]
+        assert f"Test tracks, {last}" in panels
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(0, "These runs have no epochs."), (1, "In the record of W&B alone.")])
+def test_a_panel_says_why_it_is_empty(epochs: int, said: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", FIRST, epochs=epochs)
+    found = shown_panels.panels_of(Dashboard.of("one", [run], needs_record=False), [FinishedRun.read(run)])
+    panels = {panel.title: panel for section in found.values() for panel in section}
+    assert panels["lr"].lines == [said]
+    assert isinstance(panels["val/track_loss"], Words) == (epochs == 0)
+
+
+def test_the_title_of_a_picture_marks_its_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(plots_dashboard, "draw_dashboard", lambda path, title, sections: titles.append(title))
+    run = write_run(tmp_path / "run", FIRST, leaky=True)
+    metrics = RunDirectory(run).read_metrics() | {"refit": {"epochs": 4}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    assert cli("dashboard", "run", "--name", "mine", "--picture", "panels.png").code == 0
+    assert titles == ["LEAKY SPLIT, REFIT: mine"]
 
 
 @pytest.mark.pictures

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from genreclf.comparison.comparison import compare
 from genreclf.plots import learning_curve
 from genreclf.sweep.curve import ARTISTS, curves_of, draw, table_of
+from genreclf.sweep.rows import read_rows
+from genreclf.sweep.summary import write_summary
 
 
 def test_each_split_has_a_curve_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,5 +33,15 @@ def test_each_split_has_a_curve_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     ]
     draw(tmp_path / "curve.png", curves, ARTISTS, "Learning curve")
     (axes,) = figures[0].axes
-    assert axes.get_legend_handles_labels()[1] == names
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == names
     assert [len(bars.lines[0].get_xdata()) for bars in axes.containers] == [2, 2]
+
+
+def test_a_summary_says_which_runs_its_curve_lacks(tmp_path: Path) -> None:
+    for artists, right in ((1, "+---"), (2, "++--"), (None, "++++")):
+        run = write_run(tmp_path / f"{artists}", pattern(right), settings={ARTISTS: artists})
+        (run / "job.json").write_text("{}")
+    rows = read_rows(tmp_path)
+    said = "Runs with split.artists_per_genre=null train on all artists."
+    assert said in write_summary(tmp_path, rows).read_text()
+    assert said not in write_summary(tmp_path, [row for row in rows if row.path.name != "None"]).read_text()

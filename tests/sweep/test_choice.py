@@ -82,6 +82,12 @@ def test_the_command_for_what_was_chosen_composes_the_same_configuration(short: 
     assert command_of(choice, tmp_path) == whole
 
 
+def test_the_command_for_what_was_chosen_keeps_what_further_sweeps_set(tmp_path: Path) -> None:
+    words = ("sweep=[artist_cv,layers]", "encoder=musicnn_mtt", "model.layer=cnn1", "seed=3")
+    choice = Choice(outer=None, candidates=(), jobs=(words,), left_out=())
+    assert shlex.split(command_of(choice, tmp_path))[3:] == ["-m", *words, "split.inner_fold=null"]
+
+
 @pytest.mark.slow
 def test_nested_folds_are_tested_by_what_was_chosen_without_them(cli: Cli, music: list[str], tmp_path: Path) -> None:
     arguments = [

@@ -18,6 +18,7 @@ def test_mlflow_keeps_the_record_in_one_run(cli: Cli, tiny: list[str], tmp_path:
     store = f"sqlite:///{tmp_path}/mlflow.db"
     words = [*tiny, "logger=mlflow", f"logger.mlflow.tracking_uri={store}", "run_dir=run"]
     words += [f"+logger.mlflow.artifact_location={(tmp_path / 'artifacts').as_uri()}", "model.dropout=0.1"]
+    words += ["logger.mlflow.log_model=true"]
     outcome = cli(*words)
     assert outcome.code == 0, outcome.err
     client = mlflow.MlflowClient(store)
@@ -35,6 +36,7 @@ def test_mlflow_keeps_the_record_in_one_run(cli: Cli, tiny: list[str], tmp_path:
     table = json.loads(Path(client.download_artifacts(kept.info.run_id, "test/tracks.json")).read_text())
     assert len(table["data"]) == metrics["test"]["track"]["n"]
     assert table["columns"] == ["track_id", "genre", "predicted", "probability"]
+    assert Path(client.download_artifacts(kept.info.run_id, "best/best.ckpt")).read_bytes() == run.best.read_bytes()
     (run.path / "metrics.json").unlink()  # As after a kill: the same run goes on.
     assert cli(*words, "trainer.max_epochs=1").code == 0
     assert [each.info.run_id for each in client.search_runs([experiment.experiment_id])] == [kept.info.run_id]
