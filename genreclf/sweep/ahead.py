@@ -94,7 +94,8 @@ def _mistakes(config: DictConfig | None, overrides: list[str]) -> list[str]:
 def _grid(config: DictConfig, *, searches: bool) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Return the overrides that all jobs share and the overrides that the sweep varies, both by key."""
     settings = config.hydra
-    params: dict[str, Any] = OmegaConf.to_container(settings.sweeper.get("params") or OmegaConf.create())  # type: ignore[assignment]
+    searched = settings.sweeper.get("params") or OmegaConf.create()
+    params: dict[str, Any] = OmegaConf.to_container(searched, resolve=True)  # type: ignore[assignment]
     words = [*(f"{key}={value}" for key, value in params.items()), *settings.overrides.task]
     fixed: dict[str, list[str]] = {}
     varied: dict[str, list[str]] = {}

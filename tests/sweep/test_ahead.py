@@ -86,6 +86,8 @@ def test_values_that_hydra_works_out_do_no_harm(setting: str, cli: Cli, tiny: li
         ["callbacks=[default],[default,ema]"],
         ["split.fold=0,1", "data.crops_per_track=1,2"],
         ["seed=0,1", "data.store_dir=stores/${hydra:job.num}"],
+        ["sweep=folds", "split.folds=3"],
+        ["sweep=artist_cv", "split.inner_folds=3"],
     ],
     ids=str,
 )
