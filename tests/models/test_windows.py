@@ -1,6 +1,7 @@
 """Windows of the music that encoders embed for a probe."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,46 @@ from helpers import small_encoder
 
 from genreclf.cli.compose import checked
 from genreclf.experiment.corpus import audio_spec, make_encoder
+from genreclf.models.encoders import panns
+from genreclf.models.encoders.base import Encoder, Origin
+from genreclf.models.encoders.panns import Cnn14
 from genreclf.models.encoders.store import EmbeddingExtractor
+
+ORIGIN = Origin(pretrained_on="nothing", license="MIT", revision="main", sha256="0" * 64, citation="nobody")
+LAYERS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+SIZES: dict[str, dict[str, Any]] = {
+    "ast": {**LAYERS, "max_length": 64, "num_mel_bins": 32},
+    "whisper": {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 16},
+    "clap": {"depths": [1] * 4, "num_attention_heads": [1] * 4, "patch_embeds_hidden_size": 4, "hidden_size": 32},
+}
+
+
+def stored(encoder: Encoder, signal: torch.Tensor) -> torch.Tensor:
+    """Return the last layer's embedding of a song of one window, as a store keeps it."""
+    encoder.load = lambda: None  # type: ignore[method-assign]
+    (values,) = EmbeddingExtractor(encoder.eval(), torch.device("cpu")).of_blocks([signal])
+    return torch.from_numpy(values[0, -encoder.dimensions[-1] :]).float()
+
+
+@pytest.mark.parametrize(("architecture", "window_s"), [("ast", 0.64), ("whisper", 30.0), ("clap", 10.0)])
+def test_short_songs_are_embedded_without_padding(architecture: str, window_s: float) -> None:
+    pytest.importorskip("transformers")
+    from genreclf.models.encoders.hugging_face import TransformersEncoder
+
+    torch.manual_seed(0)
+    given = {"architecture": architecture, "sizes": SIZES[architecture], "window_s": window_s}
+    encoder = TransformersEncoder(repo="a/b", sample_rate=48000 if architecture == "clap" else 16000, **given, **ORIGIN)
+    song = torch.randn(round(0.4 * window_s * encoder.sample_rate)) / 10
+    with torch.no_grad():
+        direct = encoder.eval().embed(song[None])[0, -1].mean(0)
+    torch.testing.assert_close(stored(encoder, song), direct, rtol=0, atol=2e-3)
+    assert stored(encoder, song[:2]).isfinite().all()
+
+
+def test_short_songs_are_repeated_for_a_network_that_fills_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panns, "CHANNELS", (2, 3, 4, 5, 6, 7))
+    encoder, song = Cnn14(**ORIGIN), torch.randn(100_000) / 10
+    torch.testing.assert_close(stored(encoder, song), stored(encoder, song.repeat(4)[:320_000]))
 
 
 @pytest.mark.parametrize(("clip", "frames"), [("4", 172), ("whole", 431)])

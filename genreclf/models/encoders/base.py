@@ -94,6 +94,9 @@ class Encoder(nn.Module, ABC):
     window_s: float = 1.0
     """Length in seconds of the windows that are embedded, each by itself."""
 
+    fills_up: bool = False
+    """Whether `embed` takes waveforms shorter than a window as they are; for other encoders, they are repeated."""
+
     longest_s: float | None = None
     """Length in seconds of the longest waveform that `embed` takes; None if there is no limit."""
 

@@ -215,9 +215,7 @@ class EfficientNetLite0(TimmEncoder):
     def __init__(
         self, *, enlarge: float = 1.0, centered: bool = False, window_s: float = 1.0, **origin: Unpack[Origin]
     ) -> None:
-        super().__init__(
-            model="tf_efficientnet_lite0", enlarge=enlarge, centered=centered, window_s=window_s, **origin
-        )
+        super().__init__(model="tf_efficientnet_lite0", enlarge=enlarge, centered=centered, window_s=window_s, **origin)
 
     def _tensors(self) -> Mapping[str, Tensor]:
         return cached_weights(self.name, self.provenance.sha256, self._read, self._convert)
