@@ -123,9 +123,7 @@ def test_frames_of_ast_hold_no_padding(seconds: float, frames: int) -> None:
 
     encoder = TransformersEncoder(architecture="ast", repo="a/b", window_s=seconds, sizes=SIZES["ast"], **ORIGIN)
     assert encoder.embed(torch.randn(2, round(16000 * seconds))).shape == (2, 3, frames, 16)
-    assert ("padding" in encoder.options) == (
-        frames < 5
-    )  # Averages over padding are computed again.
+    assert ("padding" in encoder.options) == (frames < 5)  # Averages over padding are computed again.
 
 
 @pytest.mark.parametrize(

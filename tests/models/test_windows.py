@@ -1,14 +1,15 @@
 """Windows of the music that encoders embed for a probe."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import small_encoder
+from helpers import Cli, small_encoder
 
 from genreclf.cli.compose import checked
-from genreclf.experiment.corpus import audio_spec, make_encoder
+from genreclf.experiment.corpus import audio_spec, load_corpus, make_encoder
 from genreclf.models.encoders import panns
 from genreclf.models.encoders.base import Encoder, Origin
 from genreclf.models.encoders.panns import Cnn14
@@ -61,3 +62,34 @@ def test_a_probe_of_pictures_embeds_as_much_as_fine_tuning_hears(clip: str, fram
     assert extractor.window == extractor.hop == frames
     if clip != "whole":
         assert audio_spec(checked([*given, "model=finetune"], run_dir="-")).clip_frames == frames
+
+
+@pytest.fixture
+def cnn14(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Overrides of a probe of a small CNN14, whose windows are 10 s long."""
+    monkeypatch.setattr(panns, "CHANNELS", (2, 3, 4, 5, 6, 7))
+    path = tmp_path / "Cnn14.pth"
+    torch.save({"model": Cnn14(**ORIGIN).state_dict()}, path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return ["model=probe", "encoder=panns_cnn14", f"encoder.weights={path}", f"encoder.sha256={sha256}"]
+
+
+def test_a_deviation_needs_several_windows(cli: Cli, tiny: list[str], cnn14: list[str], tmp_path: Path) -> None:
+    kept = [word for word in tiny if not word.startswith("model")]
+    outcome = cli(*kept, *cnn14, "model.deviation=true", "run_dir=run")
+    assert (outcome.code, "set data.clip_seconds=20 or more, or model.deviation=false" in outcome.err) == (2, True)
+    outcome = cli(*kept, *small_encoder(tmp_path), "model=probe", "model.deviation=true", "run_dir=run")
+    assert (outcome.code, "set encoder.window_s=0.5 or less, or model.deviation=false" in outcome.err) == (2, True)
+
+
+def test_clips_longer_than_asked_for_are_announced(cnn14: list[str], tmp_path: Path) -> None:
+    data = [
+        "data=synthetic",
+        "data.tracks_per_genre=1",
+        "data.artists_per_genre=1",
+        "data.duration_s=1",
+        f"data.store_dir={tmp_path}",
+    ]
+    for seconds, notices in ((3, 1), (6, 0)):
+        corpus = load_corpus(checked([*data, *cnn14, f"data.clip_seconds={seconds}"], run_dir="-"))
+        assert len([each for each in corpus.warnings if "Clips are 10 s long, one window" in each]) == notices
