@@ -38,6 +38,7 @@ from genreclf.experiment.corpus import audio_spec
 from genreclf.experiment.own_parts import check_arguments, check_schedule
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
+from genreclf.models import FineTune
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import SUBSETS
 from genreclf.training.artifacts import PREFIX, check_reference
@@ -99,7 +100,7 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
     Of custom models from outside genreclf, only the arguments are checked, as building them may read files or weights.
 
     Raises:
-        UserError: The network cannot be built, has an empty layer, or does not fit into memory.
+        UserError: The network cannot be built, does not take the clips or fit into memory, or has an empty layer.
     """
     target = instantiate.find("model", config.model, [])
     if target is None:
@@ -112,6 +113,8 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
         model = instantiate.make_model(
             config.model, config.encoder, spec=spec, genres=names, scale=config.features.scale
         )
+    if isinstance(model, FineTune):
+        model.body.encoder.check_size(spec.n_mels, spec.clip_frames)
     sizes = [parameter.numel() for parameter in model.parameters()]
     if not all(sizes):
         raise UserError("A layer of the network would be empty; the sizes in model must be 1 or more.")

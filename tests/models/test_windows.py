@@ -93,3 +93,24 @@ def test_clips_longer_than_asked_for_are_announced(cnn14: list[str], tmp_path: P
     for seconds, notices in ((3, 1), (6, 0)):
         corpus = load_corpus(checked([*data, *cnn14, f"data.clip_seconds={seconds}"], run_dir="-"))
         assert len([each for each in corpus.warnings if "Clips are 10 s long, one window" in each]) == notices
+
+
+@pytest.mark.parametrize("model", ["finetune", "probe"])
+def test_pictures_of_a_size_that_a_network_does_not_take_are_refused(
+    model: str, cli: Cli, tiny: list[str], tmp_path: Path
+) -> None:
+    timm, safetensors = pytest.importorskip("timm"), pytest.importorskip("safetensors.torch")
+    kept = [word for word in tiny if not word.startswith(("model", "data.store_dir"))]
+    words = [*kept, *small_encoder(tmp_path), f"model={model}", "data.store_dir=stores", "run_dir=run"]
+    path = tmp_path / "vit.safetensors"
+    safetensors.save_file(timm.create_model("test_vit").state_dict(), path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    vit = ["encoder.model=test_vit", f"encoder.weights={path}", f"encoder.sha256={sha256}"]
+    for given, sentence in (
+        (vit, "test_vit does not take pictures of 128 x 43"),
+        (["encoder.enlarge=0.001"], "raise encoder.enlarge"),
+    ):
+        outcome = cli(*words, *given)
+        assert (outcome.code, sentence in outcome.err) == (2, True), outcome.err
+        assert not Path("stores").exists()
+        assert not Path("run").exists()

@@ -153,6 +153,17 @@ class Encoder(nn.Module, ABC):
             UserError: The weights are missing or do not match `provenance`; the message says what to do.
         """
 
+    def check_size(self, mels: int, frames: int) -> None:
+        """Check that `embed` takes log-mels of a size; by default, it takes all.
+
+        Args:
+            mels: Number of mel bands.
+            frames: Number of frames of a clip or, for a probe, of a window.
+
+        Raises:
+            UserError: It does not take them.
+        """
+
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
         """Return the outputs of the layers, shape ``(batch, layer, frame, dimension)``.

@@ -1,5 +1,6 @@
 """Networks trained on photographs, which take a log-mel spectrogram as a grayscale image."""
 
+import copy
 import io
 import math
 import zipfile
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genreclf.errors import UserError, require
+from genreclf.errors import UserError, first_line, require
 from genreclf.models.encoders.base import Encoder, Origin
 from genreclf.models.encoders.hub import hub_weights
 from genreclf.models.encoders.weights import cached_weights, checked, file_of
@@ -137,6 +138,7 @@ class TimmEncoder(Encoder):
             self.network = timm.create_model(model, num_classes=0)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"encoder.model={model}: timm cannot create it ({error}).") from error
+        self.model = model
         separate_activations(self.network)
         speed_up_depthwise(self.network)
         known = self.network.pretrained_cfg
@@ -167,6 +169,31 @@ class TimmEncoder(Encoder):
         given = self.weights
         path = file_of(given) if given else hub_weights(self.hub_id, revision=self.provenance.revision)
         return load(checked(self.name, self.provenance.sha256, path.read_bytes()))
+
+    def check_size(self, mels: int, frames: int) -> None:
+        """Check that the network takes pictures of log-mels of a size.
+
+        Args:
+            mels: Number of mel bands.
+            frames: Number of frames of a clip or, for a probe, of a window.
+
+        Raises:
+            UserError: It does not take them.
+        """
+        reason = ""
+        for device in ("meta", "cpu"):  # Some operations are not available on the meta device.
+            try:
+                with torch.no_grad():
+                    tried = copy.deepcopy(self).eval().to_empty(device=device)
+                    tried.embed(torch.zeros(1, mels, frames, device=device))
+                return
+            except (AssertionError, RuntimeError, ValueError) as error:
+                reason = first_line(error).rstrip(".")
+        other = "choose a network for pictures of any size, such as encoder=timm encoder.model=resnet18.a1_in1k"
+        raise UserError(
+            f"The network {self.model} does not take pictures of {mels} x {frames}, enlarged by {self.enlarge:g} "
+            f"({reason}): {'raise encoder.enlarge' if self.enlarge < 1 else other}."
+        )
 
     def embed(self, x: Tensor) -> Tensor:
         """Standardize each log-mel of ``(batch, mel, frame)``; return the embeddings ``(batch, 1, 1, dimension)``."""

@@ -125,7 +125,7 @@ def embedding_recipe(
         log_mel: Parameters of the spectrograms, for an encoder that takes log-mels.
 
     Raises:
-        UserError: The encoder takes waveforms, but the dataset has none.
+        UserError: The encoder takes waveforms, but the dataset has none, or does not take spectrograms of that size.
     """
     gpu_thread = ThreadPoolExecutor(1)
     extractor = EmbeddingExtractor(encoder, device, log_mel.frames_per_second if log_mel else None)
@@ -140,6 +140,7 @@ def embedding_recipe(
         settings["short"] = "repeated"
     if encoder.sample_rate is None:
         assert log_mel is not None
+        encoder.check_size(log_mel.n_mels, extractor.window)
         recipe, spectrogram = log_mel_recipe(dataset, log_mel, device)
         settings["log_mel"] = sorted(recipe.settings.items())
 
