@@ -78,8 +78,8 @@ class Device:
         recurrent_s: Minimum seconds of a time step of a recurrent layer on the device.
     """
 
-    flops_per_s: float = 33e12
-    operation_s: float = 40e-6
+    flops_per_s: float = 55e12
+    operation_s: float = 24e-6
     recorded_s: float = 5e-6
     recurrent_s: float = 5e-6
 

@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> None:
     """Compute missing entries of the store, check all of them, and print the path of the store."""
     options = parser().parse(arguments)
     from genreclf.cli.compose import checked
-    from genreclf.experiment.checks import check_encoder
+    from genreclf.experiment.check_encoder import check_encoder
     from genreclf.experiment.corpus import expected_bytes, load_corpus
 
     config = checked(options.overrides, run_dir="-", config_dir=options.config_dir)

@@ -245,3 +245,12 @@ def _features_beside(overrides: Sequence[str], brought: Sequence[str], reason: s
         if key == "features" or key in {f"features.{name}" for name in brought}:
             return [f"{reason}; leave out {override} (features.scale may stay)."]
     return []
+
+
+def _clip_s(*, _root_: DictConfig) -> float:
+    """Return the length of a clip in seconds, or the default length if ``data.clip_seconds`` is not a number."""
+    given = OmegaConf.select(_root_, "data.clip_seconds")
+    return float(given if isinstance(given, int | float) else ClipConfig().clip_seconds)
+
+
+OmegaConf.register_new_resolver("clip_s", _clip_s, replace=True)

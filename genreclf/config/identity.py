@@ -52,6 +52,9 @@ def _without_effect(settings: Mapping[str, Any]) -> Iterator[str]:
     switches = ("features.f_min", "features.f_max", "model.center_bands", "encoder.centered")
     yield from (key for key in switches if not settings.get(key))
     yield from (key for key, value in LEFT_TO_CLASSES.items() if settings.get(key) == value)
+    of_pictures = str(settings.get("encoder._target_")).startswith("genreclf.models.encoders.pictures.")
+    if of_pictures and settings.get("model._target_") == "genreclf.models.FineTune":  # It embeds whole clips.
+        yield "encoder.window_s"
     if settings.get("encoder.enlarge", 1) == 1:
         yield "encoder.enlarge"
     if settings.get("split.inner_fold") is None:

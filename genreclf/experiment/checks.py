@@ -32,12 +32,13 @@ from genreclf.data.datamodule import ClipDataModule
 from genreclf.datasets.base import ImageDataset
 from genreclf.errors import UserError
 from genreclf.experiment.build import make_augmentation, make_callbacks, make_loss, make_optimizer, make_scheduler
+from genreclf.experiment.check_encoder import check_encoder
 from genreclf.experiment.check_loggers import check_loggers
-from genreclf.experiment.corpus import audio_spec, make_encoder
+from genreclf.experiment.corpus import audio_spec
 from genreclf.experiment.own_parts import check_arguments, check_schedule
 from genreclf.experiment.trainer import device_count, trainer_of
 from genreclf.hardware import memory_bytes, resolve_accelerator, resolve_precision
-from genreclf.models.encoders.base import Encoder
+from genreclf.models import FineTune
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import SUBSETS
 from genreclf.training.artifacts import PREFIX, check_reference
@@ -99,7 +100,7 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
     Of custom models from outside genreclf, only the arguments are checked, as building them may read files or weights.
 
     Raises:
-        UserError: The network cannot be built, has an empty layer, or does not fit into memory.
+        UserError: The network cannot be built, does not take the clips or fit into memory, or has an empty layer.
     """
     target = instantiate.find("model", config.model, [])
     if target is None:
@@ -112,6 +113,8 @@ def check_network(config: Config, spec: FeatureSpec, genres: int = GENRES) -> No
         model = instantiate.make_model(
             config.model, config.encoder, spec=spec, genres=names, scale=config.features.scale
         )
+    if isinstance(model, FineTune):
+        model.body.encoder.check_size(spec.n_mels, spec.clip_frames)
     sizes = [parameter.numel() for parameter in model.parameters()]
     if not all(sizes):
         raise UserError("A layer of the network would be empty; the sizes in model must be 1 or more.")
@@ -238,31 +241,6 @@ def _check_monitors(config: Config) -> None:
         monitor = node.get("monitor")
         if monitor is not None and monitor not in LOGGED:
             raise UserError(f"callbacks.{name}.monitor={monitor} is not one of {', '.join(LOGGED)}.")
-
-
-def check_encoder(config: Config) -> None:
-    """Check that the model can use the configured encoder, and that its pretrained weights are available and intact."""
-    if config.encoder.get("_target_") is None:
-        return
-    if config.takes != "embedding" and not instantiate.accepts("model", config.model, "encoder"):
-        name = str(config.model["_target_"]).rpartition(".")[2]
-        raise UserError(f"{name} does not use encoder: leave it out, or choose a model that does, such as model=probe.")
-    if config.takes == "embedding" and config.features.scale != "standardize":
-        raise UserError("features.scale is for spectrograms, and a probe takes embeddings: leave it out.")
-    encoder = make_encoder(config)
-    _check_lengths(config, encoder)
-    if config.model.get("pretrained", True):
-        encoder.fetch()
-
-
-def _check_lengths(config: Config, encoder: Encoder) -> None:
-    probes, clip_s = config.takes == "embedding", config.clips.clip_seconds
-    key, seconds = ("encoder.window_s", encoder.window_s) if probes else ("data.clip_seconds", clip_s)
-    if (longest := encoder.longest_s) is not None and (isinstance(seconds, str) or seconds > longest):
-        raise UserError(
-            f"{key}={seconds} is longer than the {longest:g} s that encoder={encoder.name} takes at a time: set "
-            f"{key}={longest:g} or less."
-        )
 
 
 def _check_start(config: Config) -> None:

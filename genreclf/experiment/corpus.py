@@ -169,7 +169,7 @@ def load_corpus(config: Config, device: torch.device | None = None, *, check: Ch
         spec = replace(spec, clip_frames=spec.n_mels)
     elif config.clips.clip_seconds == "whole":
         spec = replace(spec, clip_frames=max(store.lengths_frames.values()))
-    warnings = [*dataset.warnings, *mapped]
+    warnings = [*dataset.warnings, *mapped, *_notice_of_length(config, spec)]
     if store.unreadable:
         reasons = ", ".join(f"{name} ({reason})" for name, reason in store.unreadable.items())
         warnings.append(
@@ -177,6 +177,16 @@ def load_corpus(config: Config, device: torch.device | None = None, *, check: Ch
             f"delete {store.directory}, which says that they cannot."
         )
     return Corpus(dataset.name, dataset.dataset, {track.id: track for track in tracks}, store, spec, tuple(warnings))
+
+
+def _notice_of_length(config: Config, spec: FeatureSpec) -> list[str]:
+    """Return a notice if the clips of a probe are much longer than ``data.clip_seconds``, or no notice."""
+    asked_s, clip_s = config.clips.clip_seconds, spec.clip_frames / spec.frames_per_second
+    if spec.kind != "embedding" or isinstance(asked_s, str) or clip_s - asked_s <= 0.5 / spec.frames_per_second:
+        return []
+    sets_window = instantiate.accepts("encoder", config.encoder, "window_s")
+    way = f"; encoder.window_s={asked_s:g} sets shorter windows" if sets_window else ""
+    return [f"Clips are {clip_s:g} s long, one window of the encoder, not {asked_s:g} s as in data.clip_seconds{way}."]
 
 
 def expected_bytes(config: Config) -> int | None:

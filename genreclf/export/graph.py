@@ -88,7 +88,9 @@ class StoredEmbeddings(nn.Module):
         return values.reshape(windows.shape[0], windows.shape[1], values.shape[1]).transpose(1, 2)
 
     def windows(self, signal: Tensor) -> Tensor:
-        """Return the windows ``(..., window, sample)`` of a signal ``(..., sample)``, zero-padded if it is too short.
+        """Return the windows ``(..., window, sample)`` of a signal ``(..., sample)``, repeated if it is too short.
+
+        Encoders that fill up short signals themselves do so with zeros.
 
         A signal of a single window yields this window twice, as a song of one clip does in `WaveformClassifier.grid`.
         """
@@ -96,7 +98,8 @@ class StoredEmbeddings(nn.Module):
         number = torch.arange(cast(int, torch.sym_max(last, 1)) + 1).minimum(torch.full((1,), last))
         place = number[:, None] * self.hop + torch.arange(self.window)
         length = torch.full((1,), signal.shape[-1])
-        return torch.where(place < length, signal[..., place.minimum(length - 1)], 0.0)
+        windows = signal[..., place.remainder(length)]
+        return torch.where(place < length, windows, 0.0) if self.encoder.fills_up else windows
 
 
 def check_exports(encoder: Encoder) -> None:

@@ -65,6 +65,14 @@ def test_what_earlier_versions_left_to_a_class_is_what_it_takes() -> None:
         assert value == default == kept[key]
 
 
+@pytest.mark.parametrize(("model", "same"), [("finetune", True), ("probe", False)])
+def test_windows_of_pictures_make_another_probe_but_no_other_fine_tuning(model: str, same: bool) -> None:
+    pytest.importorskip("timm")
+    now = checked(["data=synthetic", "encoder=efficientnet_lite0", f"model={model}"], run_dir="-").plain
+    before = {**now, "encoder": {key: value for key, value in now["encoder"].items() if key != "window_s"}}
+    assert (digest(identity(before)) == digest(identity(now))) is same
+
+
 def test_a_key_that_runs_of_earlier_versions_lack_is_null_or_the_default() -> None:
     assert difference(CONFIG, {**CONFIG, "refit": None}) == ""
     assert difference(CONFIG, {**CONFIG, "refit": "run"}) == "no refit there, refit=run here"

@@ -96,6 +96,8 @@ def test_a_network_built_on_the_meta_device_leaves_constants_of_modules_their_va
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf/encoder").glob("[!n]*.yaml")))
 def test_a_network_is_built_without_memory_for_it(name: str) -> None:
     section = yaml.safe_load((ROOT / f"conf/encoder/{name}.yaml").read_text()) | ORIGIN
+    if section.get("window_s") == "${clip_s:}":
+        section["window_s"] = 10.0
     pytest.importorskip("transformers" if "Transformers" in section["_target_"] else "timm")
     if section.get("model") == "???":
         section["model"] = "test_efficientnet"
@@ -111,7 +113,7 @@ def test_clap_takes_the_mel_bands_of_its_training() -> None:
     encoder = TransformersEncoder(architecture="clap", repo="a/b", sample_rate=48000, sizes=SIZES["clap"], **ORIGIN)
     filters = librosa.filters.mel(sr=48000, n_fft=1024, n_mels=64, fmin=50, fmax=14000)
     np.testing.assert_allclose(encoder.features.mel_filters_slaney.T, filters, atol=1e-6)
-    assert encoder.options == {"frequency_min": 50}  # Embeddings that were stored with other bands are computed again.
+    assert encoder.options["frequency_min"] == 50  # Embeddings that were stored with other bands are computed again.
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0.1, 1), (0.3, 3), (0.64, 5)])
@@ -121,7 +123,7 @@ def test_frames_of_ast_hold_no_padding(seconds: float, frames: int) -> None:
 
     encoder = TransformersEncoder(architecture="ast", repo="a/b", window_s=seconds, sizes=SIZES["ast"], **ORIGIN)
     assert encoder.embed(torch.randn(2, round(16000 * seconds))).shape == (2, 3, frames, 16)
-    assert bool(encoder.options) == (frames < 5)  # Embeddings that were averaged over padding are computed again.
+    assert ("padding" in encoder.options) == (frames < 5)  # Averages over padding are computed again.
 
 
 @pytest.mark.parametrize(

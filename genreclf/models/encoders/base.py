@@ -94,6 +94,9 @@ class Encoder(nn.Module, ABC):
     window_s: float = 1.0
     """Length in seconds of the windows that are embedded, each by itself."""
 
+    fills_up: bool = False
+    """Whether `embed` takes waveforms shorter than a window as they are; for other encoders, they are repeated."""
+
     longest_s: float | None = None
     """Length in seconds of the longest waveform that `embed` takes; None if there is no limit."""
 
@@ -148,6 +151,17 @@ class Encoder(nn.Module, ABC):
 
         Raises:
             UserError: The weights are missing or do not match `provenance`; the message says what to do.
+        """
+
+    def check_size(self, mels: int, frames: int) -> None:
+        """Check that `embed` takes log-mels of a size; by default, it takes all.
+
+        Args:
+            mels: Number of mel bands.
+            frames: Number of frames of a clip or, for a probe, of a window.
+
+        Raises:
+            UserError: It does not take them.
         """
 
     @abstractmethod

@@ -89,6 +89,9 @@ def _clap_blocks(network: Any) -> list[nn.Module]:
 LARGEST_SIZE, DEEPEST, LARGEST_NETWORK = 2**18, 200, 2**31
 """Upper limits of any number among the sizes, of the number of layers, and of the number of a network's weights."""
 
+SHORTEST_S = 0.05
+"""Length in seconds to which shorter waveforms are padded with zeros, since networks have no output for them."""
+
 LONGEST_WINDOW_S = 300
 """Largest length in seconds of the windows of a waveform that are embedded."""
 
@@ -182,6 +185,7 @@ class TransformersEncoder(Encoder):
 
     sample_rate: int = 16000
     is_torch = False
+    fills_up = True
 
     def __init__(
         self,
@@ -219,6 +223,7 @@ class TransformersEncoder(Encoder):
         self.layers = ("input", *(f"layer{number}" for number in range(1, depth + 1)))
         if "frequency_min" in settings:  # Embeddings that earlier versions stored were of bands from 0 Hz.
             self.options["frequency_min"] = settings["frequency_min"]
+        self.options["short"] = "as it is"  # Earlier versions padded short tracks with zeros to a whole window.
         if architecture == "ast" and window_s < self.sizes.max_length / 100:  # Earlier versions embedded the padding.
             self.options["padding"] = "left out"
         if architecture == "clap":  # All stages but the last halve mel bands and frames, and double the dimension.
@@ -256,6 +261,7 @@ class TransformersEncoder(Encoder):
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the outputs of the layers, ``(batch, layer, frame, dimension)``, for waveforms ``(batch, sample)``."""
+        x = functional.pad(x, (0, max(0, math.ceil(SHORTEST_S * self.sample_rate) - x.shape[1])))
         waveforms = list(x.detach().float().cpu().numpy())
         inputs = self.features(waveforms, sampling_rate=self.sample_rate, return_tensors="pt").to(x.device)
         outputs = self.network(**inputs, output_hidden_states=True).hidden_states

@@ -60,6 +60,7 @@ class MusicTagger(Encoder):
     """
 
     sample_rate = RATE
+    fills_up = True
     window_s = ((FRAMES - 1) * HOP + WINDOW) / RATE
     hop_s = FRAMES * HOP / RATE
 

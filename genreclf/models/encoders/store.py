@@ -23,13 +23,14 @@ WINDOWS_AT_ONCE = 8
 """Largest number of windows in a batch for the encoder."""
 
 
-def windows_of(blocks: Iterable[Tensor], window: int, hop: int) -> Iterator[Tensor]:
-    """Cut a signal into windows that lie within it; a signal shorter than one window is padded with zeros.
+def windows_of(blocks: Iterable[Tensor], window: int, hop: int, *, fills_up: bool = False) -> Iterator[Tensor]:
+    """Cut a signal into windows that lie within it; a signal shorter than one window is repeated to fill it.
 
     Args:
         blocks: Consecutive parts of the signal, each ``(..., sample)``.
         window: Length of a window in samples.
         hop: Number of samples from the start of one window to the start of the next.
+        fills_up: Whether a signal shorter than one window is left as it is instead.
 
     Yields:
         Batches of at most `WINDOWS_AT_ONCE` windows, ``(window, ..., sample)``.
@@ -49,7 +50,7 @@ def windows_of(blocks: Iterable[Tensor], window: int, hop: int) -> Iterator[Tens
                 waiting = []
         held = held[..., start:]
     if not found and held is not None:
-        waiting = [torch.nn.functional.pad(held, (0, window - held.shape[-1]))]
+        waiting = [held if fills_up else held[..., torch.arange(window) % held.shape[-1]]]
     if waiting:
         yield torch.stack(waiting)
 
@@ -85,7 +86,7 @@ class EmbeddingExtractor:
             UnreadableTrack: The embeddings are not finite.
         """
         self.make_ready()
-        for windows in windows_of(blocks, self.window, self.hop):
+        for windows in windows_of(blocks, self.window, self.hop, fills_up=self.encoder.fills_up):
             yield self._embedded(windows)
 
     @device_errors("end other programs on it, or compute on the CPU, with trainer=cpu")
@@ -124,7 +125,7 @@ def embedding_recipe(
         log_mel: Parameters of the spectrograms, for an encoder that takes log-mels.
 
     Raises:
-        UserError: The encoder takes waveforms, but the dataset has none.
+        UserError: The encoder takes waveforms, but the dataset has none, or does not take spectrograms of that size.
     """
     gpu_thread = ThreadPoolExecutor(1)
     extractor = EmbeddingExtractor(encoder, device, log_mel.frames_per_second if log_mel else None)
@@ -135,8 +136,11 @@ def embedding_recipe(
         "pooling": ["mean", encoder.window_s, encoder.hop_s],
         **encoder.options,
     }
+    if not encoder.fills_up:  # Earlier versions filled up short tracks with zeros.
+        settings["short"] = "repeated"
     if encoder.sample_rate is None:
         assert log_mel is not None
+        encoder.check_size(log_mel.n_mels, extractor.window)
         recipe, spectrogram = log_mel_recipe(dataset, log_mel, device)
         settings["log_mel"] = sorted(recipe.settings.items())
 
