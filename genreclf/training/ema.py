@@ -121,6 +121,17 @@ class EMA(EMAWeightAveraging):
         """Average the weights of the model from now on; it has been moved to its device."""
         self._average.follow(pl_module)
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the average if it is due after this step, or at the end of the epoch, if this is its last step."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do not update the average, which has already been validated."""
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the model the averaged weights."""
         self._average.catch_up()

@@ -120,3 +120,12 @@ def test_the_same_trainer_tests_the_averages_of_a_checkpoint(store: Store, tmp_p
         assert all(torch.equal(tested[name], value) for name, value in saved["state_dict"].items())
         assert not all(torch.equal(tested[name], value) for name, value in saved["current_model_state"].items())
         trainer = trainer_with(average, tmp_path)
+
+
+def test_the_update_at_the_end_of_an_epoch_comes_before_its_validation(store: Store, tmp_path: Path) -> None:
+    average = EMA(0.5, update_every_n_steps=1000, update_starting_at_epoch=0)
+    model, data, trainer = crnn(), data_of(store), trainer_with(average, tmp_path)
+    trainer.fit(model, datamodule=data)
+    seen = float(trainer.callback_metrics["val/loss"])
+    assert int(torch.load(tmp_path / "end.ckpt", weights_only=True)["averaging_state"]["n_averaged"]) == 3
+    assert trainer.validate(model, datamodule=data, verbose=False)[0]["val/loss"] == pytest.approx(seen, rel=1e-6)
