@@ -144,6 +144,22 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(cli: Cli, tiny: lis
     assert len(RunDirectory("longer").read_history()) == 4
 
 
+def test_callbacks_count_by_their_class_whatever_their_name(cli: Cli, tiny: list[str]) -> None:
+    averages = "+callbacks.mine._target_=genreclf.training.ema.EMA"
+    stops = "+callbacks.stops._target_=genreclf.training.best_epoch.LastingEarlyStopping"
+    stopping = [*tiny, stops, "+callbacks.stops.patience=1", "+callbacks.stops.min_delta=10"]
+    assert cli(*stopping, averages, "trainer.max_epochs=3", "run_dir=first").code == 0
+    refused = [
+        ([averages], "callbacks.stops.patience=1 stops the training at once, as first ended with 1 epochs"),
+        ([averages, "+callbacks.mine.decay=0.5"], "no callbacks.mine.decay there, callbacks.mine.decay=0.5 here"),
+        ([], "callbacks.mine._target_=genreclf.training.ema.EMA there, no callbacks.mine._target_ here"),
+    ]
+    for arguments, sentence in refused:
+        outcome = cli(*stopping, *arguments, FIRST, "trainer.max_epochs=9", "run_dir=longer")
+        assert outcome.code == 2
+        assert sentence in outcome.err
+
+
 def test_what_does_not_fit_is_told_before_anything_is_computed(
     cli: Cli, tiny: list[str], finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
