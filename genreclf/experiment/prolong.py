@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.checkpoint import load_checkpoint
@@ -23,9 +24,13 @@ from genreclf.experiment.checks import check_spectrograms, spec_of
 from genreclf.run_directory import RunDirectory, atomic_path
 from genreclf.splits.base import Split
 from genreclf.training.best_epoch import BestCheckpoint, stays_stopped
+from genreclf.training.schedulers import OneCycle
 
 MAY_DIFFER = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks", "data.root")
 """Keys in which a run and its continuation may differ, except for the parts of them that ``_kept`` returns."""
+
+LENGTHS = ("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches", "overfit_batches")
+"""Arguments of the Trainer that decide how many steps a training has, and with it the length of a schedule."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Start:
 
 
 def _kept(settings: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings that must not change despite `MAY_DIFFER`: checkpoint, averages, and any scheduler that is set now.
+    """Return settings that must not change despite `MAY_DIFFER`: checkpoint, averages, any scheduler that is set now.
 
     Args:
         settings: Configuration of which the settings are returned.
@@ -195,10 +200,22 @@ def _schedule_warnings(config: Config, before: Mapping[str, Any]) -> list[str]:
         changed = (before.get("scheduler") or {}).get("_target_") is not None
         return ["scheduler=constant keeps the learning rate that the checkpoint ended with."] if changed else []
     schedule = make_scheduler(config, make_optimizer(config, [nn.Parameter(torch.zeros(1))]), steps=100)
-    epochs, now = (before.get("trainer") or {}).get("max_epochs"), config.trainer.max_epochs
-    if schedule.get("interval") != "step" or epochs == now:
+    was, now = before.get("trainer") or {}, config.plain["trainer"]
+    differing = [key for key in LENGTHS if was.get(key) != now.get(key)]
+    if schedule.get("interval") != "step" or not differing:
         return []
+    if not isinstance(schedule["scheduler"], LambdaLR | OneCycle):
+        return [
+            f"The scheduler restores its own state, so the schedule with {_settings(was, differing)} goes on; "
+            "scheduler=constant keeps the learning rate that the checkpoint ended with."
+        ]
     return [
-        f"The learning rate follows the schedule of {now} epochs from here on and that of {epochs} epochs before, so "
-        "it may jump; scheduler=constant keeps the one that the checkpoint ended with."
+        f"The learning rate follows the schedule with {_settings(now, differing)} from here on and that with "
+        f"{_settings(was, differing)} before, so it may jump; scheduler=constant keeps the one that the checkpoint "
+        "ended with."
     ]
+
+
+def _settings(trainer: Mapping[str, Any], keys: Sequence[str]) -> str:
+    named = (f"no trainer.{key}" if trainer.get(key) is None else f"trainer.{key}={trainer[key]}" for key in keys)
+    return " and ".join(named)
