@@ -150,14 +150,14 @@ def checked_refit(
 ) -> Config:
     """Check the configuration for retraining a run on its training and validation tracks; see `checked_again`.
 
-    The number of epochs is the one that the run chose, and other limits of its training are removed, as are callbacks
-    that need validation tracks.
+    The number of epochs is the one that the run chose, as are the learning rate and weight decay of a probe. Other
+    limits of the training are removed, as are callbacks that need validation tracks.
 
     Raises:
         UserError: There are mistakes. The message lists all of them, one sentence each.
     """
     from genreclf.experiment.build import is_best_checkpoint
-    from genreclf.experiment.refit import LIMITS, chosen_epochs
+    from genreclf.experiment.refit import LIMITS, chosen_epochs, chosen_settings, searched
 
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         group = override.key_or_group.partition(".")[0]
@@ -181,7 +181,9 @@ def checked_refit(
             print(f"Note: callbacks.{name} is off, since it needs validation tracks and a refit has none.")
     if epochs is not None:
         trainer = {key: value for key, value in trainer.items() if key not in LIMITS} | {"max_epochs": epochs}
-    given = {"trainer": trainer, "augmentation": augmentation, "callbacks": callbacks}
+    if chosen := chosen_settings(run):
+        print(f"Note: a refit does not search: the search of {run.path} chose {searched(chosen)}.")
+    given = {**chosen, "trainer": trainer, "augmentation": augmentation, "callbacks": callbacks}
     given |= {"refit": str(run.path), "ckpt_path": None, "run_dir": run_dir}
     return checked_again(run, overrides, trust=trust, config_dir=config_dir, trains=True, **given)
 

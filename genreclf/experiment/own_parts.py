@@ -19,6 +19,7 @@ from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
 from genreclf.models import GenreClassifier
 from genreclf.run_directory import reason_of
+from genreclf.training.losses import Distillation
 
 SCHEDULE = {entry.name for entry in fields(LRSchedulerConfig)}
 """Keys of the dictionary with which Lightning configures a scheduler."""
@@ -88,11 +89,15 @@ def try_own_parts(model: GenreClassifier, data: ClipDataModule) -> None:
             with torch.no_grad(), _failing_named(f"model: the network of {_name(model)}", x):
                 logits = model(stored)
             _check_shape(f"model: the network of {_name(model)}", logits, "logits (batch, genre)", y.shape)
+        distills = isinstance(model.loss, Distillation)
+        targets = torch.cat([y, y.flip(1)], 1) if distills else y
         for step in augmentations:
             if _is_own(step):
                 with _failing_named(f"augmentation: {_name(step)}", x):
-                    returned = deepcopy(step)(x.clone(), y.clone())
-                _check_batch(f"augmentation: {_name(step)}", returned, genres)
+                    returned = deepcopy(step)(x.clone(), targets.clone())
+                _check_batch(f"augmentation: {_name(step)}", returned, targets.shape[1])
+                if distills:
+                    _check_both(f"augmentation: {_name(step)}", returned[1], genres)
         if _is_own(model.loss) and type(model).clip_loss is GenreClassifier.clip_loss:
             guessed = torch.zeros(y.shape, requires_grad=True)
             with _failing_named(f"loss: {_name(model.loss)}", guessed):
@@ -160,6 +165,16 @@ def _check_batch(part: str, returned: Any, genres: int) -> None:
     are_tensors = isinstance(x, Tensor) and isinstance(y, Tensor)
     if not are_tensors or y.shape != (len(x), genres):
         raise UserError(f"{part} returns {_shown(x)} and {_shown(y)}; it must return {wanted}.")
+
+
+def _check_both(part: str, targets: Tensor, genres: int) -> None:
+    """Raise a `UserError` unless the true target and the teacher's of each clip still sum to 1 each."""
+    sums = torch.stack([half.sum(1) for half in torch.split(targets, genres, 1)])
+    if not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        raise UserError(
+            f"{part} returns targets that do not sum to 1: with loss=distill, they are (batch, {2 * genres}), the true "
+            f"ones and the teacher's side by side, each {genres} of which must sum to 1; change both alike."
+        )
 
 
 def _shown(value: Any) -> str:

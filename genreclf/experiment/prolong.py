@@ -1,16 +1,21 @@
 """Continue the training of another run for more epochs, in a new run directory."""
 
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.checkpoint import load_checkpoint
+from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.config.identity import difference
 from genreclf.errors import UserError
@@ -18,10 +23,14 @@ from genreclf.experiment.build import make_optimizer, make_scheduler
 from genreclf.experiment.checks import check_spectrograms, spec_of
 from genreclf.run_directory import RunDirectory, atomic_path
 from genreclf.splits.base import Split
-from genreclf.training.best_epoch import stays_stopped
+from genreclf.training.best_epoch import BestCheckpoint, stays_stopped
+from genreclf.training.schedulers import OneCycle
 
 MAY_DIFFER = ("init_from", "ckpt_path", "trainer", "scheduler", "callbacks", "data.root")
 """Keys in which a run and its continuation may differ, except for the parts of them that ``_kept`` returns."""
+
+LENGTHS = ("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches", "overfit_batches")
+"""Arguments of the Trainer that decide how many steps a training has, and with it the length of a schedule."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,8 @@ class Start:
         checkpoint = load_checkpoint(path)
         before = run.read_config()
         now = config.plain
-        if changed := difference(before, now, ignore=MAY_DIFFER) or difference(_kept(before, now), _kept(now, now)):
+        kept = (_kept(before, before, now), _kept(now, before, now))
+        if changed := difference(before, now, ignore=MAY_DIFFER) or difference(*kept):
             raise UserError(
                 f"ckpt_path continues the experiment of {run.path} for more epochs, and this is another one "
                 f"({changed}); set it as it was, or fine-tune with init_from={run.path}."
@@ -107,11 +117,36 @@ class Start:
                 shutil.copyfile(source, partial)
 
 
-def _kept(settings: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings that must not change despite `MAY_DIFFER`: checkpoint, EMA, and any scheduler that is set now."""
+def _kept(settings: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that must not change despite `MAY_DIFFER`: checkpoint, averages, any scheduler that is set now.
+
+    Args:
+        settings: Configuration of which the settings are returned.
+        before: Configuration of the run.
+        now: Configuration of its continuation.
+    """
+    # The run may come from somebody else, so no further module that it names is imported.
+    names = {*_named(now, WeightAveraging, BestCheckpoint), *_named(_known(before), WeightAveraging, BestCheckpoint)}
     callbacks = settings.get("callbacks") or {}
-    kept: dict[str, Any] = {"callbacks": {name: callbacks.get(name) or {} for name in ("checkpoint", "ema")}}
+    kept: dict[str, Any] = {"callbacks": {name: callbacks.get(name) or {} for name in names}}
     return kept | ({"scheduler": settings.get("scheduler") or {}} if now["scheduler"].get("_target_") else {})
+
+
+def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the callbacks of genreclf and those whose module has been imported."""
+
+    def is_known(node: Any) -> bool:
+        module = str(node.get("_target_")).rpartition(".")[0] if isinstance(node, dict) else ""
+        return module.startswith("genreclf.") or module in sys.modules
+
+    callbacks = settings.get("callbacks") or {}
+    return {"callbacks": {name: node for name, node in callbacks.items() if is_known(node)}}
+
+
+def _named(settings: Mapping[str, Any], *kinds: type[Callback]) -> list[str]:
+    """Return the names of the callbacks of some kinds."""
+    found = {name: instantiate.find(f"callbacks.{name}", node, []) for name, node in settings["callbacks"].items()}
+    return [name for name, target in found.items() if isinstance(target, type) and issubclass(target, kinds)]
 
 
 def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> tuple[int, int]:
@@ -143,20 +178,19 @@ def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mappi
                 f"trainer.{name}={limit} leaves nothing to train, as {config.ckpt_path} has trained {done} "
                 f"{name.removeprefix('max_')}; set more."
             )
-    if (patience := config.callbacks.get("early_stopping", {}).get("patience")) is None:
-        return
-    for name, state in checkpoint["callbacks"].items():
-        if "EarlyStopping" not in name:
+    for name in _named({"callbacks": config.callbacks}, EarlyStopping):
+        stopping = instantiate.make(f"callbacks.{name}", config.callbacks[name])
+        if (state := checkpoint["callbacks"].get(stopping.state_key)) is None:
             continue
-        if (waited := int(state["wait_count"])) >= patience:
+        if (waited := int(state["wait_count"])) >= stopping.patience:
             raise UserError(
-                f"callbacks.early_stopping.patience={patience} stops the training at once, as {run.path} ended with "
-                f"{waited} epochs without a better one; set more, or callbacks.early_stopping=null."
+                f"callbacks.{name}.patience={stopping.patience} stops the training at once, as {run.path} ended with "
+                f"{waited} epochs without a better one; set more, or callbacks.{name}=null."
             )
-        if stays_stopped(state, patience):
+        if stays_stopped(state, stopping.patience):
             raise UserError(
                 f"{run.path} was ended by its early stopping, which would also end its continuation at once; set "
-                "callbacks.early_stopping=null."
+                f"callbacks.{name}=null."
             )
 
 
@@ -166,10 +200,22 @@ def _schedule_warnings(config: Config, before: Mapping[str, Any]) -> list[str]:
         changed = (before.get("scheduler") or {}).get("_target_") is not None
         return ["scheduler=constant keeps the learning rate that the checkpoint ended with."] if changed else []
     schedule = make_scheduler(config, make_optimizer(config, [nn.Parameter(torch.zeros(1))]), steps=100)
-    epochs, now = (before.get("trainer") or {}).get("max_epochs"), config.trainer.max_epochs
-    if schedule.get("interval") != "step" or epochs == now:
+    was, now = before.get("trainer") or {}, config.plain["trainer"]
+    differing = [key for key in LENGTHS if was.get(key) != now.get(key)]
+    if schedule.get("interval") != "step" or not differing:
         return []
+    if not isinstance(schedule["scheduler"], LambdaLR | OneCycle):
+        return [
+            f"The scheduler restores its own state, so the schedule with {_settings(was, differing)} goes on; "
+            "scheduler=constant keeps the learning rate that the checkpoint ended with."
+        ]
     return [
-        f"The learning rate follows the schedule of {now} epochs from here on and that of {epochs} epochs before, so "
-        "it may jump; scheduler=constant keeps the one that the checkpoint ended with."
+        f"The learning rate follows the schedule with {_settings(now, differing)} from here on and that with "
+        f"{_settings(was, differing)} before, so it may jump; scheduler=constant keeps the one that the checkpoint "
+        "ended with."
     ]
+
+
+def _settings(trainer: Mapping[str, Any], keys: Sequence[str]) -> str:
+    named = (f"no trainer.{key}" if trainer.get(key) is None else f"trainer.{key}={trainer[key]}" for key in keys)
+    return " and ".join(named)

@@ -1,5 +1,6 @@
 """Train a finished run again with the settings that it chose, on its training and validation tracks together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,6 +46,28 @@ def chosen_epochs(run: RunDirectory) -> int | None:
     return None if metrics.get("best_epoch") is None else int(metrics["best_epoch"]) + 1
 
 
+def chosen_settings(run: RunDirectory) -> dict[str, dict[str, Any]]:
+    """Return the sections ``model`` and ``optimizer`` with what the search of a probe chose; none without a search."""
+    chosen = (run.read_metrics().get("probe") or {}).get("chosen")
+    if chosen is None:
+        return {}
+    before = run.read_config()
+    # Stored as float32: without its digits beyond the seventh, 0.001 is 0.001 again.
+    rate, decay = (float(f"{chosen[key]:.7g}") for key in ("lr", "weight_decay"))
+    # An optimizer without weight decay may not have the argument.
+    with_decay = {"weight_decay": decay} if decay or "weight_decay" in before["optimizer"] else {}
+    return {
+        "model": {**before["model"], "lr_factors": [1], "weight_decay_factors": [1]},
+        "optimizer": {**before["optimizer"], "lr": rate, **with_decay},
+    }
+
+
+def searched(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the learning rate and weight decay of `chosen_settings` as a user would set them."""
+    optimizer = settings["optimizer"]
+    return " and ".join(f"optimizer.{key}={optimizer[key]}" for key in ("lr", "weight_decay") if key in optimizer)
+
+
 @dataclass(frozen=True)
 class Refit:
     """A refit: the run that chose its settings, and the number of epochs that this run chose."""
@@ -62,17 +85,22 @@ class Refit:
 
         Raises:
             UserError: The run chose no epoch, its split or number of epochs differs from the configuration, or the
-                configuration limits the training in another way than by epochs.
+                configuration limits the training in another way than by epochs, or would search settings again.
         """
         if config.refit is None:
             return None
         run = local_run(config.refit)
-        before = run.read_config()
-        epochs = chosen_epochs(run)
+        epochs, chosen = chosen_epochs(run), chosen_settings(run)
+        before = {**run.read_config(), **chosen}
         if epochs not in (None, config.trainer.max_epochs):
             raise UserError(
                 f"refit={config.refit} trains for the {epochs} epochs that this run chose, and trainer.max_epochs is "
                 f"{config.trainer.max_epochs}: set trainer.max_epochs={epochs}, or use the command refit."
+            )
+        if chosen and any(len(config.model.get(key) or ()) > 1 for key in ("lr_factors", "weight_decay_factors")):
+            raise UserError(
+                f"refit={config.refit} does not search again: set {searched(chosen)}, which this run chose, with "
+                "model.lr_factors=[1] and model.weight_decay_factors=[1], or use the command refit."
             )
         others = config.trainer.others if epochs is not None else {}
         for limit in sorted({"max_steps", "max_time"} & others.keys()):

@@ -102,10 +102,11 @@ class EMA(EMAWeightAveraging):
         self.decay = decay
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Create the average as a copy of the model before training."""
+        """Create the average as a copy of the model before training; forget it before anything else."""
         super().setup(trainer, pl_module, stage)
-        if stage == "fit":
-            self._average_model = ExponentialAverage(pl_module, self.decay)
+        self._average_model = ExponentialAverage(pl_module, self.decay) if stage == "fit" else None
+        self._latest_update_step = 0  # A checkpoint is loaded after this.
+        self._latest_update_epoch = -1
 
     def _swap_models(self, pl_module: LightningModule) -> None:
         """Exchange average and model for a validation in a few operations; Lightning takes three for each tensor."""
@@ -120,10 +121,26 @@ class EMA(EMAWeightAveraging):
         """Average the weights of the model from now on; it has been moved to its device."""
         self._average.follow(pl_module)
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the average if it is due after this step, or at the end of the epoch, if this is its last step."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do not update the average, which has already been validated."""
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the model the averaged weights."""
         self._average.catch_up()
         super().on_train_end(trainer, pl_module)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Restore the average and the weights themselves if training continues; tests use the averages alone."""
+        if self._average_model is not None:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Save the averaged weights as those of the model, and the weights themselves beside them."""

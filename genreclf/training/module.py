@@ -172,7 +172,7 @@ class GenreClassifier(PartsModule):
             batch: Clips, or their rows as returned by `genreclf.data.clips.random_clips`.
         """
         if isinstance(batch, Tensor):
-            batch = self.clip_data.clips("train", batch)
+            batch = self.clips_of("train", batch)
         x = self.scaling(batch.stored)
         y = self._targets.index_select(0, batch.genre).to(x.dtype)
         if isinstance(self.loss, Distillation):
@@ -218,9 +218,7 @@ class GenreClassifier(PartsModule):
     def validation_step(self, batch: Tensor | ClipBatch, batch_idx: int) -> None:
         """Gather the logits of a batch of clips, or of their rows if the forward pass is recorded."""
         if isinstance(batch, Tensor):
-            if self.recorded_forward is None:
-                raise UserError("Give the Trainer the datamodule, not its dataloaders: fit(model, datamodule=data).")
-            clips, logits = self.recorded_forward(batch)
+            clips, logits = (self.recorded_forward or self.predict_rows)(batch)
             # The next batch overwrites them.
             values = (clips.segment.clone(), clips.start_frame.clone(), clips.genre.clone(), logits.clone())
             self.gathered.update(*values, clips.track_ids)
@@ -229,7 +227,7 @@ class GenreClassifier(PartsModule):
 
     def predict_rows(self, rows: Tensor) -> tuple[ClipBatch, Tensor]:
         """Return the validation clips of `rows` ``(batch, 3)`` and their logits."""
-        clips = self.clip_data.clips("val", rows)
+        clips = self.clips_of("val", rows)
         return clips, self(clips.stored)
 
     test_step = validation_step

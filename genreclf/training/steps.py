@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from genreclf.data.clips import ClipBatch
 from genreclf.data.datamodule import ClipDataModule
+from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.training.forward import RecordedForward
 from genreclf.training.recorder import RECORDERS
@@ -113,6 +114,17 @@ class StepModule(LightningModule):
         """Datamodule of the Trainer."""
         data: ClipDataModule = cast(Any, self.trainer).datamodule
         return data
+
+    def clips_of(self, subset: str, rows: Tensor) -> ClipBatch:
+        """Return the clips of `rows` ``(batch, 3)`` of a subset.
+
+        Raises:
+            UserError: The rows come from a dataloader that was given to the Trainer without its datamodule.
+        """
+        data = self.clip_data
+        if not isinstance(data, ClipDataModule) or subset not in data.subsets_as_rows:
+            raise UserError("Give the Trainer the datamodule, not its dataloaders: fit(model, datamodule=data).")
+        return data.clips(subset, rows)
 
     def _why_not_whole(self) -> str | None:
         own = [name for name in _OF_STEPS if getattr(type(self), name) is not getattr(StepModule, name)]

@@ -59,6 +59,11 @@ class Shorter(nn.Module):
         return x[..., 1:], y
 
 
+class Smooth(nn.Module):
+    def forward(self, x, y):
+        return x, 0.9 * y + 0.1 / y.shape[1]
+
+
 class Broken(nn.Module):
     def forward(self, x, y):
         return x, y.mend()
@@ -121,6 +126,17 @@ def test_other_parts_that_break_a_step_are_refused_before_training(
     assert outcome.code == 2
     assert sentence in outcome.err
     assert not Path("run").exists()
+
+
+def test_an_augmentation_that_does_not_know_of_a_teacher_is_refused(
+    cli: Cli, tiny: list[str], own: list[str], finished: RunDirectory
+) -> None:
+    distilled = [*tiny, "loss=distill", "loss.teacher=run"]
+    outcome = cli(*distilled, "+augmentation.own._target_=own_step.Smooth", "run_dir=student")
+    assert outcome.code == 2
+    assert "Smooth returns targets that do not sum to 1: with loss=distill, they are (batch, 20)" in outcome.err
+    outcome = cli(*distilled, "+augmentation.own._target_=own_step.Shorter", "run_dir=student")
+    assert outcome.code == 0, outcome.err
 
 
 def test_an_augmentation_may_shorten_clips(cli: Cli, tiny: list[str], own: list[str]) -> None:

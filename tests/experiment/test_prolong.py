@@ -121,7 +121,9 @@ def test_a_schedule_is_stretched_to_all_epochs(cli: Cli, tiny: list[str]) -> Non
     assert cli(*settings, "run_dir=first").code == 0
     outcome = cli(*settings, FIRST, "trainer.max_epochs=6", "run_dir=longer")
     assert outcome.code == 0, outcome.err
-    assert "the schedule of 6 epochs from here on and that of 3 epochs before" in outcome.out
+    assert (
+        "the schedule with trainer.max_epochs=6 from here on and that with trainer.max_epochs=3 before" in outcome.out
+    )
     rates = [row["lr"] for row in RunDirectory("longer").read_history()]
     assert len(rates) == 6
     assert rates[3] > rates[2]  # The longer schedule counts from its first step on.
@@ -129,6 +131,36 @@ def test_a_schedule_is_stretched_to_all_epochs(cli: Cli, tiny: list[str]) -> Non
     assert kept.code == 0, kept.err
     assert "scheduler=constant keeps the learning rate that the checkpoint ended with." in kept.out
     assert RunDirectory("constant").read_history()[-1]["lr"] < rates[3]
+
+
+def test_other_changes_of_the_length_are_noted(cli: Cli, tiny: list[str]) -> None:
+    settings = [*tiny, "trainer.max_epochs=4"]
+    assert cli(*settings, "trainer.max_steps=2", "run_dir=first").code == 0
+    outcome = cli(*settings, FIRST, "trainer.max_steps=6", "run_dir=longer")
+    assert outcome.code == 0, outcome.err
+    assert "the schedule with trainer.max_steps=6 from here on and that with trainer.max_steps=2 before" in outcome.out
+
+
+def test_a_scheduler_that_restores_its_length_is_noted(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_steps.py").write_text(
+        "from torch.optim.lr_scheduler import StepLR\n\n\ndef steps_down(optimizer, steps):\n"
+        "    return {'scheduler': StepLR(optimizer, steps // 2), 'interval': 'step'}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = [*tiny, "scheduler=constant", "scheduler._target_=own_steps.steps_down", "+scheduler._partial_=true"]
+    assert cli(*own, "trainer.max_epochs=2", "run_dir=first").code == 0
+    outcome = cli(*own, FIRST, "trainer.max_epochs=4", "run_dir=longer")
+    assert outcome.code == 0, outcome.err
+    assert (
+        "restores its own state, so the schedule with trainer.max_epochs=2 goes on; scheduler=constant" in outcome.out
+    )
+    rates = [row["lr"] for row in RunDirectory("longer").read_history()]
+    assert rates == pytest.approx([1e-3, 1e-4, 1e-5, 1e-6])
+    constant = cli(*tiny, FIRST, "scheduler=constant", "trainer.max_epochs=4", "run_dir=constant")
+    assert constant.code == 0, constant.err
+    assert RunDirectory("constant").read_history()[-1]["lr"] == pytest.approx(1e-5)
 
 
 def test_a_run_that_stopped_early_goes_on_with_more_patience(cli: Cli, tiny: list[str]) -> None:
@@ -142,6 +174,22 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(cli: Cli, tiny: lis
     more = cli(*settings, FIRST, "trainer.max_epochs=9", "callbacks.early_stopping.patience=3", "run_dir=longer")
     assert more.code == 0, more.err
     assert len(RunDirectory("longer").read_history()) == 4
+
+
+def test_callbacks_count_by_their_class_whatever_their_name(cli: Cli, tiny: list[str]) -> None:
+    averages = "+callbacks.mine._target_=genreclf.training.ema.EMA"
+    stops = "+callbacks.stops._target_=genreclf.training.best_epoch.LastingEarlyStopping"
+    stopping = [*tiny, stops, "+callbacks.stops.patience=1", "+callbacks.stops.min_delta=10"]
+    assert cli(*stopping, averages, "trainer.max_epochs=3", "run_dir=first").code == 0
+    refused = [
+        ([averages], "callbacks.stops.patience=1 stops the training at once, as first ended with 1 epochs"),
+        ([averages, "+callbacks.mine.decay=0.5"], "no callbacks.mine.decay there, callbacks.mine.decay=0.5 here"),
+        ([], "callbacks.mine._target_=genreclf.training.ema.EMA there, no callbacks.mine._target_ here"),
+    ]
+    for arguments, sentence in refused:
+        outcome = cli(*stopping, *arguments, FIRST, "trainer.max_epochs=9", "run_dir=longer")
+        assert outcome.code == 2
+        assert sentence in outcome.err
 
 
 def test_what_does_not_fit_is_told_before_anything_is_computed(

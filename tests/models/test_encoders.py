@@ -15,8 +15,10 @@ from helpers import ROOT, Cli, fork_ranks, write_music
 from torch import Tensor, nn
 
 import genreclf
+from genreclf.cli.compose import checked_refit
 from genreclf.config import instantiate
 from genreclf.evaluation.predictions import read_track_csv
+from genreclf.experiment.refit import Refit
 from genreclf.models.encoders.musicnn import MusicTagger
 from genreclf.models.encoders.musicnn_networks import HighestMel
 from genreclf.models.encoders.store import windows_of
@@ -252,3 +254,25 @@ def test_a_search_needs_validation_tracks(cli: Cli, weights: list[str], tiny: li
     outcome = cli(*kept, *no_val, *weights, "model=probe", *factors, "run_dir=run")
     assert outcome.code == 0, outcome.err
     assert RunDirectory("run").read_metrics()["probe"]["chosen"] is None
+
+
+def test_a_refit_takes_what_the_search_chose(
+    cli: Cli, weights: list[str], tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe = [*(word for word in tiny if not word.startswith("model")), *weights, "model=probe"]
+    outcome = cli(*probe, "model.lr_factors=[0.3]", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    run = RunDirectory("run")
+    decay = run.read_metrics()["probe"]["chosen"]["weight_decay"]
+    config = checked_refit(run, ["seed=1"], run_dir="again", trust=[], config_dir=None)
+    assert config.optimizer["lr"] == 0.0003
+    assert config.optimizer["weight_decay"] == pytest.approx(decay)
+    values = f"optimizer.lr=0.0003 and optimizer.weight_decay={config.optimizer['weight_decay']}"
+    assert f"Note: a refit does not search: the search of run chose {values}." in capsys.readouterr().out
+    refit = Refit.of(config)
+    assert refit is not None
+    assert refit.differs == "seed=0 in run, 1 here"
+    assert config.model["weight_decay_factors"] == [1]
+    outcome = cli(*probe, "refit=run", "run_dir=other")
+    assert outcome.code == 2
+    assert f"refit=run does not search again: set {values}, which this run chose, with model.lr" in outcome.err

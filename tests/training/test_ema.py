@@ -4,10 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import Cli, history_without_times
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from tiny_training import crnn, data_of
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
+from genreclf.data.store import Store
 from genreclf.training.ema import EMA, ExponentialAverage
 
 DECAY = 0.9
@@ -93,3 +96,36 @@ def test_until_the_first_update_the_weights_themselves_are_validated_saved_and_t
 def test_updates_at_no_step_are_refused() -> None:
     with pytest.raises(ValueError, match="update_every_n_steps=0 must be at least 1"):
         EMA(update_every_n_steps=0)
+
+
+def trainer_with(average: EMA, folder: Path, epochs: int = 2) -> Trainer:
+    return Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[average, ModelCheckpoint(folder, filename="end", enable_version_counter=False)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def test_the_same_trainer_tests_the_averages_of_a_checkpoint(store: Store, tmp_path: Path) -> None:
+    average = EMA(0.5)
+    model, data, trainer = crnn(), data_of(store), trainer_with(average, tmp_path)
+    for _ in range(2):  # Another trainer may use the callback again.
+        trainer.fit(model, datamodule=data)
+        trainer.test(model, datamodule=data, ckpt_path="best", weights_only=True, verbose=False)
+        saved = torch.load(tmp_path / "end.ckpt", weights_only=True)
+        tested = model.state_dict()
+        assert all(torch.equal(tested[name], value) for name, value in saved["state_dict"].items())
+        assert not all(torch.equal(tested[name], value) for name, value in saved["current_model_state"].items())
+        trainer = trainer_with(average, tmp_path)
+
+
+def test_the_update_at_the_end_of_an_epoch_comes_before_its_validation(store: Store, tmp_path: Path) -> None:
+    average = EMA(0.5, update_every_n_steps=1000, update_starting_at_epoch=0)
+    model, data, trainer = crnn(), data_of(store), trainer_with(average, tmp_path)
+    trainer.fit(model, datamodule=data)
+    seen = float(trainer.callback_metrics["val/loss"])
+    assert int(torch.load(tmp_path / "end.ckpt", weights_only=True)["averaging_state"]["n_averaged"]) == 3
+    assert trainer.validate(model, datamodule=data, verbose=False)[0]["val/loss"] == pytest.approx(seen, rel=1e-6)

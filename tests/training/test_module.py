@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from tiny_training import crnn, data_of
 from torch.nn import functional
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.data.clips import ClipBatch
+from genreclf.data.store import Store
+from genreclf.errors import UserError
 from genreclf.models import FFNN
 from genreclf.training.callbacks import EpochSeed
 
@@ -46,3 +49,13 @@ def test_each_epoch_seeds_every_generator_anew() -> None:
     first = draws(1)
     assert all(one != other for one, other in zip(first, draws(2), strict=True))
     assert draws(1) == first
+
+
+def test_dataloaders_without_their_datamodule_are_refused(store: Store) -> None:
+    data = data_of(store)
+    data.setup("fit")
+    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **settings)
+    for task, loader in ((trainer.fit, data.train_dataloader()), (trainer.validate, data.val_dataloader())):
+        with pytest.raises(UserError, match="Give the Trainer the datamodule, not its dataloaders"):
+            task(crnn(), loader)

@@ -31,9 +31,9 @@ SGD = partial(torch.optim.SGD, lr=1e-2, momentum=0.9, nesterov=True, fused=True)
 
 
 def data_of(store: Store, **settings: Any) -> ClipDataModule:
-    """Return batches of 4 in epochs of `STEPS`, and a validation."""
+    """Return batches of 4 in epochs of `STEPS`, a validation and a test."""
     segments = tuple(Segment(name, 0, frames) for name, frames in store.lengths_frames.items())
-    split = Split("noise", False, GENRES, segments, segments[:2], ())
+    split = Split("noise", False, GENRES, segments, segments[:2], segments[2:4])
     genre_of = {name: name.partition("/")[0] for name in store.lengths_frames}
     defaults = {"batch_size": 4, "crops_per_track": 4 * STEPS // 6 + 1}
     return ClipDataModule(store=store, split=split, genre_of=genre_of, spec=SPEC, **{**defaults, **settings})
