@@ -80,7 +80,9 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
     name = section.get("_target_")
     if name is None:
         if group not in ("scheduler", "encoder"):
-            problems.append(f"{group} has no _target_; choose one with {group.partition('.')[0]}=NAME.")
+            whole, _, name_in_it = group.partition(".")
+            way = f"set {group}._target_, or add the option that sets it to {whole}=[NAME,...]"
+            problems.append(f"{group} has no _target_; {way if name_in_it else f'choose one with {whole}=NAME'}.")
         return None
     module_name, _, attribute = str(name).rpartition(".")
     try:

@@ -22,7 +22,7 @@ COMMANDS = {
     "added root key of nothing": (["+nothing=x"], "There is no key nothing; python -m genreclf --cfg job shows"),
     "added callback without a class": (
         ["+callbacks.early.patience=1"],
-        "callbacks.early has no _target_",
+        "callbacks.early has no _target_; set callbacks.early._target_, or add the option that sets it to",
     ),
     "added callback of another kind": (
         ["+callbacks.early._target_=torch.nn.Linear"],
