@@ -171,15 +171,7 @@ class TimmEncoder(Encoder):
         return load(checked(self.name, self.provenance.sha256, path.read_bytes()))
 
     def check_size(self, mels: int, frames: int) -> None:
-        """Check that the network takes pictures of log-mels of a size.
-
-        Args:
-            mels: Number of mel bands.
-            frames: Number of frames of a clip or, for a probe, of a window.
-
-        Raises:
-            UserError: It does not take them.
-        """
+        """Try the network with a picture of a log-mel of this size, see `Encoder.check_size`."""
         reason = ""
         for device in ("meta", "cpu"):  # Some operations are not available on the meta device.
             try:
