@@ -23,6 +23,7 @@ from yaml import YAMLError
 from genreclf.cli.directories import check_directories, is_sweep, refuse_chdir, use_for_every_configuration
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import check_options, check_single, explain
+from genreclf.config.options import unchecked_help
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.gpus import gpus_of_job
 from genreclf.distributed.launchers import JOBLIB, LauncherFailed
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> None:
     stopped: UserError | None = None
     SweepStart.sweep_dir = None
     try:
-        with terminated_by_sigterm() if is_sweep(arguments) else nullcontext():
+        with unchecked_help(), terminated_by_sigterm() if is_sweep(arguments) else nullcontext():
             hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")(train)()
     except UserError as error:
         stopped = error

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import hydra
 import yaml
-from hydra._internal.utils import get_args_parser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.keys import CONFIG_DIR, hint, without_package
+from genreclf.config.options import options_parser
 from genreclf.errors import UserError, first_line
 
 SINGLE = ("data", "split", "features", "encoder", "model", "loss", "optimizer", "scheduler", "trainer", "experiment")
@@ -28,7 +28,7 @@ HELP = "python -m genreclf --help shows how."
 
 def check_options(arguments: Sequence[str]) -> None:
     """Raise a `UserError` for invalid command-line options, for which Hydra would print a list of all its options."""
-    parser = get_args_parser()
+    parser = options_parser()
     parser.exit_on_error = False
     try:
         options, unknown = parser.parse_known_args(list(arguments))

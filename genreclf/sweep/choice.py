@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
-
 from genreclf.comparison.experiments import Experiment, group_runs
 from genreclf.comparison.naming import settings_of
 from genreclf.comparison.runs import FinishedRun
 from genreclf.comparison.significance import PairedTest, paired_test
 from genreclf.comparison.tables import interval
+from genreclf.config.options import options_parser
 from genreclf.evaluation.metrics import get_metric
 from genreclf.experiment.lineage import track_key
 from genreclf.reports.tables import Column, Table, of_interval, of_value, percent, span
@@ -147,7 +146,7 @@ def chosen_jobs(sweep_dir: Path) -> list[list[str]]:
 
 def command_of(choice: Choice, sweep_dir: Path) -> str:
     """Return the command that trains and tests the chosen setting with each seed."""
-    options, _ = get_args_parser().parse_known_args(read_object(sweep_dir / "sweep.json").get("command", [])[3:])
+    options, _ = options_parser().parse_known_args(read_object(sweep_dir / "sweep.json").get("command", [])[3:])
     named = {name: getattr(options, name) for name in ("config_path", "config_name", "config_dir")}
     given = [word for name, value in named.items() if value for word in (f"--{name.replace('_', '-')}", value)]
     words = [word for word in choice.jobs[0] if word != FOLDS_ALONE and not word.startswith("seed=")]
