@@ -154,6 +154,11 @@ def _unreadable(word: str, commands: Sequence[str]) -> str:
             hint = f"commands are {', '.join(commands)}, overrides KEY=VALUE." if commands else "write KEY=VALUE."
         return f"{word} is {'neither a command nor an' if commands else 'no'} override; {hint}"
     key = word.partition("=")[0]
+    if key == "data.genre_map":
+        return (
+            f"{word} cannot be read; close its brackets, or, for names with special signs such as &, write a file with "
+            f"one THEIRS: OURS a line and set {key}=FILE.yaml."
+        )
     return (
         f"{word} cannot be read as KEY=VALUE; close its brackets, or quote a value with special characters for the "
         f"shell and for Hydra, as in \"{key}='a b, c'\"."

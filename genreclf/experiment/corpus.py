@@ -10,7 +10,7 @@ from genreclf.audio.log_mel import TOP_DB, FeatureSpec
 from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.data.encode_all import Encode
-from genreclf.data.encoding import open_store, store_of, waveform_recipe
+from genreclf.data.encoding import log_mel_recipe, open_store, waveform_recipe
 from genreclf.data.store import Recipe, Store
 from genreclf.datasets.base import Dataset, ImageDataset, Track
 from genreclf.datasets.checks import checked_rate, checked_tracks
@@ -161,10 +161,10 @@ def load_corpus(config: Config, device: torch.device | None = None, *, check: Ch
     spec = features_of(config, dataset, tracks)
     device = device or first_device(config.trainer.accelerator)
     kept: dict[str, Any] = {"directory": config.clips.store_dir, "skip_unreadable": config.clips.skip_unreadable}
-    if spec.kind == "log_mel":
-        store = store_of(dataset, tracks, spec, device=device, **kept)
-    else:
-        store = open_store(*_recipe(config, dataset, spec, device), tracks, **kept)
+    recipe, encode = _recipe(config, dataset, spec, device)
+    if not type(dataset).__module__.startswith("genreclf."):
+        recipe = replace(recipe, settings={**recipe.settings, "data": sorted(config.data.items())})
+    store = open_store(recipe, encode, tracks, **kept)
     if config.clips.clip_seconds == "square":
         spec = replace(spec, clip_frames=spec.n_mels)
     elif config.clips.clip_seconds == "whole":
@@ -205,7 +205,9 @@ def expected_bytes(config: Config) -> int | None:
 
 
 def _recipe(config: Config, dataset: Dataset, spec: FeatureSpec, device: torch.device) -> tuple[Recipe, Encode]:
-    """Return the recipe of a store of waveforms or embeddings, and the function that computes them for a track."""
+    """Return the recipe of the store, and the function that computes the stored values of a track."""
+    if spec.kind == "log_mel":
+        return log_mel_recipe(dataset, spec, device)
     if spec.kind == "waveform":
         assert spec.sample_rate is not None
         return waveform_recipe(dataset, spec.sample_rate)

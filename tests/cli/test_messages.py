@@ -39,6 +39,7 @@ REFUSED = {
     "=1": "=1 has no key before its =; write KEY=VALUE",
     "help": "help is neither a command nor an override; python -m genreclf --help shows how.",
     "data.root=it's": "data.root=it's cannot be read as KEY=VALUE; close its brackets, or quote a value",
+    "data.genre_map={R&B: soul}": "set data.genre_map=FILE.yaml.",
     "~sed": "There is no key sed to delete; did you mean seed?",
     "--seed=1": "There is no option --seed=1; settings are written KEY=VALUE",
     "--cfg": "argument --cfg/-c: expected one argument; python -m genreclf --help",

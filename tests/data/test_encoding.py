@@ -1,7 +1,7 @@
 """Where the spectrograms of a store are computed."""
 
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import pytest
 import torch
@@ -9,7 +9,8 @@ import torch
 from genreclf.audio.log_mel import FeatureSpec, LogMel
 from genreclf.cli.compose import checked
 from genreclf.data import encoding
-from genreclf.data.store import Recipe, Store
+from genreclf.data.store import Recipe
+from genreclf.datasets.base import Dataset
 from genreclf.datasets.synthetic import Synthetic
 from genreclf.experiment import corpus
 
@@ -53,17 +54,17 @@ def test_only_stores_with_the_wrong_filters_of_earlier_versions_are_built_again(
 def test_spectrograms_are_computed_where_the_run_is(
     trainer: str, there: bool, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, Any] = {}
+    asked: list[torch.device] = []
 
     class Asked(Exception):
         """Enough is known."""
 
-    def store_of(*_: object, **arguments: object) -> Store:
-        asked.update(arguments)
+    def log_mel_recipe(dataset: Dataset, spec: FeatureSpec, device: torch.device) -> NoReturn:
+        asked.append(device)
         raise Asked
 
-    monkeypatch.setattr(corpus, "store_of", store_of)
+    monkeypatch.setattr(corpus, "log_mel_recipe", log_mel_recipe)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     with pytest.raises(Asked):
         corpus.load_corpus(checked(["data=synthetic", f"trainer={trainer}"], run_dir="-"))
-    assert asked["device"] == torch.device(device)
+    assert asked == [torch.device(device)]

@@ -73,3 +73,32 @@ def test_what_is_not_certain_is_not_refused(tmp_path: Path) -> None:
 def test_other_commands_take_one_genre(cli: Cli, tmp_path: Path) -> None:
     outcome = cli("prepare", *music(tmp_path / "my", music=2))
     assert outcome.code == 0, outcome.err
+
+
+OWN = """
+from dataclasses import replace
+
+from genreclf.datasets.synthetic import Synthetic
+
+
+class Own(Synthetic):
+    def __init__(self, *, gain: float = 1.0):
+        super().__init__(tracks_per_genre=1, artists_per_genre=1, duration_s=1.0)
+        self.gain = gain
+
+    def waveform(self, track, sample_rate):
+        return self.gain * super().waveform(track, sample_rate)
+"""
+
+
+def test_the_store_of_an_own_dataset_belongs_to_its_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_gain.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def levels(*overrides: str) -> float:
+        data = ["data=synthetic", "data._target_=own_gain.Own", *overrides]
+        dropped = [f"~data.{key}" for key in ("tracks_per_genre", "artists_per_genre", "duration_s", "seed")]
+        config = checked([*data, *dropped, f"data.store_dir={tmp_path}/stores"], run_dir="-")
+        return float(load_corpus(config).store.frames.max())
+
+    assert levels() > levels("+data.gain=0.1")
