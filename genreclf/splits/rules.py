@@ -266,6 +266,11 @@ def groups_of(tracks: Sequence[Track]) -> dict[str, list[Track]]:
     return groups
 
 
+def group_names(tracks: Sequence[Track]) -> dict[str, str]:
+    """Return the name of the group of each track, by track id, see `groups_of`."""
+    return {track.id: name for name, members in groups_of(tracks).items() for track in members}
+
+
 def draw(seed: int, *names: str) -> str:
     """Return a pseudorandom sort key for shuffling, determined by the seed and the names."""
     return hashlib.sha256("\0".join([str(seed), *names]).encode()).hexdigest()
