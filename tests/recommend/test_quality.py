@@ -11,6 +11,7 @@ from helpers import Cli, divide
 from torchaudio.functional import create_dct
 
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.datasets.synthetic import Synthetic
 from genreclf.evaluation.intervals import wilson_interval
 from genreclf.recommend.quality import (
     Collection,
@@ -142,6 +143,22 @@ def test_segments_of_tracks_count_as_their_tracks(cli: Cli, tiny: list[str]) -> 
     assert outcome.code == 0, outcome.err
     tested = {segment["track_id"] for segment in json.loads(Path("run/split.json").read_text())["test"]}
     assert f"{len(tested)} test tracks in" in outcome.err
+
+
+def test_songs_with_a_common_artist_are_one_group(
+    cli: Cli, finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artists = {"blues/00000": "Ann", "blues/00001": "Ann; Bob", "blues/00002": "bob", "blues/00003": "Cid"}
+    divide(finished, tuple(artists), ())
+    tracks = Synthetic.tracks
+    monkeypatch.setattr(
+        Synthetic,
+        "tracks",
+        lambda self: [replace(track, artist=artists.get(track.id), group="") for track in tracks(self)],
+    )
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1")
+    assert outcome.code == 0, outcome.err
+    assert "4 test tracks in 2 groups that share no artist" in outcome.err
 
 
 def test_what_cannot_be_measured_is_told(cli: Cli, finished: RunDirectory) -> None:
