@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import Cli, divide
+from scipy.stats import skew
 from torchaudio.functional import create_dct
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -53,6 +54,12 @@ def test_hubs_are_found_more_often_than_others() -> None:
     around_one[:, 3] = 1.0
     # By hand: song 3 is found by the five others, and song 0 by song 3.
     assert hubness(around_one, collection, 1) == pytest.approx(10 / (20 / 6) ** 1.5)
+
+
+def test_songs_that_a_query_may_not_find_are_no_hubs() -> None:
+    collection = Collection(genre=np.full(6, "a"), group=np.array(["1", "1", "1", "1", "1", "2"]))
+    # By hand: five songs find only song 5, which finds all of them, each song 1 time and song 5 five times.
+    assert hubness(np.zeros((6, 6)), collection, 5) == pytest.approx(skew([1, 1, 1, 1, 1, 5]))
 
 
 def test_the_interval_keeps_an_artist_together() -> None:
