@@ -66,8 +66,9 @@ LIMITS = (
     "test over artists is the exact permutation test that swaps the two experiments artist by artist, corrected "
     "likewise: only if this p is small does the difference hold for other artists. The interval of a difference over "
     "tracks is Student's of a mean; over artists it is a bootstrap of artists, drawn for both experiments together, "
-    "and of the seeds of each. The intervals are not corrected, and no test includes the randomness of training: see "
-    "the SD over runs.",
+    "and of the seeds of each. If all tracks, or all artists, have the same difference, the interval is this "
+    "difference plus and minus the upper end of Wilson's interval for 0 of as many tracks or artists. The intervals "
+    "are not corrected, and no test includes the randomness of training: see the SD over runs.",
 )
 
 CAPTIONS = {
