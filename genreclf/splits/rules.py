@@ -258,11 +258,11 @@ def groups_of(tracks: Sequence[Track]) -> dict[str, list[Track]]:
         ]
         for track in tracks
     }
-    groups = {}
+    groups: dict[str, list[Track]] = {}
     for ids in connected(marks_of):
         members = [track_of[id] for id in ids]
         names = sorted({track.group or track.artist or track.id for track in members})
-        groups[" + ".join(names)] = members
+        groups.setdefault(" + ".join(names), []).extend(members)
     return groups
 
 
