@@ -24,6 +24,7 @@ from genreclf.recommend.searching import WEIGHTS
 from genreclf.recommend.similarity import usual_weights
 from genreclf.run_directory import RunDirectory, csv_of
 from genreclf.splits.base import Segment, Split
+from genreclf.splits.rules import group_names
 
 
 def evaluate(
@@ -168,9 +169,10 @@ def _kept(run: RunDirectory, sizes: Sequence[int], weights: Sequence[float]) -> 
 
 
 def _collection(tracks: Sequence[Track]) -> q.Collection:
+    group_of = group_names(tracks)
     return q.Collection(
         genre=np.array([track.genre for track in tracks]),
-        group=np.array([track.group or track.artist or track.id for track in tracks]),
+        group=np.array([group_of[track.id] for track in tracks]),
     )
 
 

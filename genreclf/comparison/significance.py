@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from genreclf.evaluation.intervals import (
     RESAMPLES,
     artist_interval,
+    interval_of_equal,
     over_artists,
     over_seeds,
     percentiles,
@@ -93,7 +94,7 @@ class PairedTest:
     difference: float
     """Accuracy of the first experiment minus the accuracy of the second."""
     low: float
-    """Lower end of the 95 % interval of the difference over tracks (Student's t); nan if there is only one track."""
+    """Lower end of the 95 % interval of the difference over tracks (Student's t), see `paired_test`."""
     high: float
     """Upper end of the 95 % interval of the difference over tracks (Student's t)."""
     first_better: int
@@ -141,13 +142,17 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
     for both experiments together and seeds for each experiment separately. Neither is computed if no artists are known,
     if the experiments know different artists of the tracks, or if all tracks are by one artist.
 
+    If the difference is the same for all tracks, or for all artists, the interval is that of
+    `genreclf.evaluation.intervals.interval_of_equal`.
+
     Raises:
         ValueError: The two experiments were not tested on the same tracks.
     """
     if first.track_ids != second.track_ids:
         raise ValueError("the experiments were tested on different tracks")
     differences = first.shares - second.shares
-    low, high = _student(differences)
+    each = np.arange(len(differences))
+    low, high = interval_of_equal(differences, each, bounds=(-1.0, 1.0)) or _student(differences)
     once = first.once and second.once
     steps = _whole_steps(first, second)
     first_better, second_better = int((steps > 0).sum()), int((steps < 0).sum())
@@ -156,7 +161,8 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
     artist = None if differ_in_artists(first, second) else first.artist
     if artist is not None and artist.any() and samples is not None and others is not None:
         p_artists = permutation(np.bincount(artist, weights=steps).astype(np.int64))
-        ci95_artists = percentiles(over_seeds(samples, 1) - over_seeds(others, 2))
+        ci95_artists = interval_of_equal(differences, artist, bounds=(-1.0, 1.0))
+        ci95_artists = ci95_artists or percentiles(over_seeds(samples, 1) - over_seeds(others, 2))
     return PairedTest(
         difference=float(differences.mean()),
         low=low,
@@ -234,8 +240,6 @@ def _whole_steps(first: TrackScores, second: TrackScores) -> NDArray[np.int64]:
 def _student(values: NDArray[np.float64]) -> tuple[float, float]:
     from scipy.stats import t
 
-    if len(values) < 2:
-        return math.nan, math.nan
     center, half = values.mean(), t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return float(center - half), float(center + half)
 

@@ -21,6 +21,7 @@ from genreclf.datasets.checks import checked_tracks
 from genreclf.errors import UserError
 from genreclf.hardware import free_bytes, memory_bytes
 from genreclf.splits.base import SUBSETS, Segment, Split, Splitter
+from genreclf.splits.rules import group_names
 
 RESIDENT_SHARE = 0.5
 """Largest fraction of a GPU's free memory, or of the machine's memory, that the store may occupy."""
@@ -54,7 +55,7 @@ class ClipDataModule(LightningDataModule):
         store: Existing store; with `split` and `genre_of`, it replaces `dataset` and `splitter`.
         split: Existing split of the tracks in `store`.
         genre_of: Genre of each track, by track id.
-        group_of: Group of each track, by track id, see `genreclf.datasets.base.Track.group`; a track that is not listed
+        group_of: Group of each track, by track id, see `genreclf.splits.rules.group_names`; a track that is not listed
             is a group of its own.
         genres: Classes in the order of the logits; by default those of the model, or those of the split if there is no
             model yet.
@@ -136,7 +137,7 @@ class ClipDataModule(LightningDataModule):
         assert self.splitter is not None
         split = self.splitter.split(tracks, store.lengths_frames, self.spec.clip_frames)
         genre_of = {track.id: track.genre for track in tracks}
-        self._set_up_from(store, split, genre_of, {track.id: track.group for track in tracks if track.group})
+        self._set_up_from(store, split, genre_of, group_names(tracks))
 
     def _open(self) -> tuple[Store, list[Track]]:
         """Return the store and all tracks; if the store does not exist, it is computed on the training device."""

@@ -159,17 +159,27 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a mean, drawing units with replacement.
 
-    If all units have the same mean, every bootstrap sample would equal it, and the interval would be a point. The
-    interval then reaches as far on each side as the Wilson interval of a share of 0 over as many units.
+    If all units have the same mean, it is the interval of `interval_of_equal` instead.
 
     Args:
         values: Values whose mean is taken, shape ``(value,)``.
         unit: Index of the unit, such as an artist, to which each value belongs, shape ``(value,)``.
         bounds: Least and greatest possible value.
     """
+    return interval_of_equal(values, unit, bounds=bounds) or percentiles(over_artists(values[None], unit))
+
+
+def interval_of_equal(
+    values: NDArray[np.float64], unit: NDArray[np.int64], *, bounds: tuple[float, float]
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean that is the same for all units; None if units differ.
+
+    From equal units, a bootstrap interval or Student's interval would be a point. This interval reaches as far on each
+    side as the Wilson interval of a share of 0 over as many units. For the arguments see `mean_interval`.
+    """
     sizes = np.bincount(unit)
     if np.ptp(np.bincount(unit, weights=values) / sizes) > 1e-9:
-        return percentiles(over_artists(values[None], unit))
+        return None
     mean, margin = float(values.mean()), wilson_interval(0, len(sizes))[1]
     return max(bounds[0], mean - margin), min(bounds[1], mean + margin)
 

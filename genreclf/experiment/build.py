@@ -24,6 +24,7 @@ from genreclf.experiment.corpus import Corpus
 from genreclf.models import FineTune, GenreClassifier
 from genreclf.run_directory import RunDirectory, reason_of
 from genreclf.splits.base import Split
+from genreclf.splits.rules import group_names
 from genreclf.training.artifacts import local_run
 from genreclf.training.augment import BANDS_UNKNOWN, Augment, BandLimit, FilterAugment, MixStyle, SpecAugment
 from genreclf.training.best_epoch import BestCheckpoint
@@ -45,7 +46,7 @@ def build_data(config: Config, corpus: Corpus, split: Split, genres: list[str] |
         store=corpus.store,
         split=split,
         genre_of=corpus.genre_of,
-        group_of={track.id: track.group for track in corpus.tracks.values() if track.group},
+        group_of=group_names([*corpus.tracks.values()]),
         spec=corpus.spec,
         genres=genres,
         batch_size=config.clips.batch_size,

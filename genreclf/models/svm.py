@@ -64,11 +64,13 @@ class SVM(ClosedFormClassifier):
         x = network.norm(features).double().numpy()
         genre = data.tables["train"].genre[rows[:, 0]].numpy()
         artist = [data.group_of.get(id, id) for id in (segments[row].track_id for row in rows[:, 0])]
+        # A group without a known artist is named after a track.
+        unit = "track" if data.genre_of.keys() >= set(artist) else "artist"
         kernel = x @ x.T
         penalty, temperature, right = _choose(kernel, genre, artist, len(self.genres))
         say(
             f"Note: model=svm chose C={penalty:g}, at which {100 * right:.1f} % of the training clips are right when "
-            "their artist is held out."
+            f"their {unit} is held out."
         )
         dual, bias = solve(kernel, genre, penalty, len(self.genres))
         network.classifier.weight.copy_(torch.from_numpy(dual.T @ x / temperature))

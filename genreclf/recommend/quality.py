@@ -67,16 +67,19 @@ def precision_at(similarity: NDArray[np.float64], collection: Collection, k: int
 def hubness(similarity: NDArray[np.float64], collection: Collection, k: int) -> float:
     """Return the skewness of how often each track is among the `k` nearest neighbors of the other tracks.
 
-    The skewness is large if a few tracks, the hubs, are near many others (M. Radovanovic et al., "Hubs in space", JMLR
-    11, 2010), and 0 if all tracks occur equally often.
+    If a query may find fewer than `k` tracks, only these count. The skewness is large if a few tracks, the hubs, are
+    near many others (M. Radovanovic et al., "Hubs in space", JMLR 11, 2010), and 0 if all tracks occur equally often.
     """
     from scipy.stats import skew
 
-    counts = np.bincount(_nearest(similarity, collection, k).ravel(), minlength=len(similarity))
+    nearest = _nearest(similarity, collection, k)
+    found = nearest[np.take_along_axis(collection.allowed, nearest, axis=1)]
+    counts = np.bincount(found, minlength=len(similarity))
     return float(skew(counts)) if np.ptp(counts) else 0.0
 
 
 def _nearest(similarity: NDArray[np.float64], collection: Collection, k: int) -> NDArray[np.int64]:
+    """Return `k` tracks for each query, ``(track, k)``; if it may find fewer, the last ones are not allowed."""
     scores = np.where(collection.allowed, similarity, -np.inf)
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 

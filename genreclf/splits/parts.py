@@ -8,7 +8,7 @@ from genreclf.datasets.base import Track
 from genreclf.datasets.identity import owners_of
 from genreclf.errors import UserError
 from genreclf.splits.base import Segment, Split
-from genreclf.splits.rules import ArtistFolds, draw, groups_of
+from genreclf.splits.rules import ArtistFolds, draw, group_names
 
 
 class InnerFolds(ArtistFolds):
@@ -90,7 +90,7 @@ def with_fewer(
     kept = all_of_them = sorted(
         (track for track in tracks if track.id in ids), key=lambda track: (track.genre, track.id)
     )
-    owners = {track.id: owner for owner, owned in groups_of(kept).items() for track in owned}
+    owners = group_names(kept)
     if artists_per_genre is not None:
         if not any(owners_of(kept).values()):
             raise UserError(

@@ -258,12 +258,17 @@ def groups_of(tracks: Sequence[Track]) -> dict[str, list[Track]]:
         ]
         for track in tracks
     }
-    groups = {}
+    groups: dict[str, list[Track]] = {}
     for ids in connected(marks_of):
         members = [track_of[id] for id in ids]
         names = sorted({track.group or track.artist or track.id for track in members})
-        groups[" + ".join(names)] = members
+        groups.setdefault(" + ".join(names), []).extend(members)
     return groups
+
+
+def group_names(tracks: Sequence[Track]) -> dict[str, str]:
+    """Return the name of the group of each track, by track id, see `groups_of`."""
+    return {track.id: name for name, members in groups_of(tracks).items() for track in members}
 
 
 def draw(seed: int, *names: str) -> str:

@@ -164,6 +164,24 @@ def test_one_artist_says_nothing_about_others() -> None:
     assert test.difference == 0.5
 
 
+@pytest.mark.parametrize(("right", "difference"), [([1, 0, 1, 1, 0, 1], 0.0), ([1] * 6, 1.0)])
+def test_the_interval_of_equal_differences_is_no_point(right: list[int], difference: float) -> None:
+    ones = np.ones(6, dtype=np.int64)
+    first, second = (
+        TrackScores(track_ids=tuple("abcdef"), right=np.array(each), times=ones, artist=np.array([0, 0, 0, 1, 1, 2]))
+        for each in (right, np.array(right) - int(difference))
+    )
+    test = paired_test(first, second)
+    tracks, artists = wilson_interval(0, 6)[1], wilson_interval(0, 3)[1]
+    assert (test.low, test.high) == pytest.approx((difference - tracks, min(1, difference + tracks)))
+    assert test.ci95_artists == pytest.approx((difference - artists, min(1, difference + artists)))
+
+
+def test_one_track_leaves_an_interval() -> None:
+    test = paired_test(scores([1]), scores([0]))
+    assert (test.low, test.high) == pytest.approx((1 - wilson_interval(0, 1)[1], 1))
+
+
 def test_over_artists_of_one_track_each_nothing_changes() -> None:
     ids, ones = tuple(f"t{number:02}" for number in range(40)), np.ones(40, dtype=np.int64)
     rights = [(np.arange(40) % step == 0).astype(np.int64) for step in (2, 3)]

@@ -1,7 +1,9 @@
 """Models that are fitted at once."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sklearn.svm import SVC
 
 import genreclf
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.datasets.synthetic import Synthetic
 from genreclf.hub.bundle import rebuild, write_bundle
 from genreclf.models import svm
 from genreclf.models.block_level import BlockLevel
@@ -101,6 +104,22 @@ def test_a_run_of_the_machine_is_a_run_like_any_other(cli: Cli, tiny: list[str],
     assert genreclf.load("pulled").genres == genreclf.load("run").genres
     for mistake in ("init_from=run", "trainer.devices=2"):
         assert cli(*overrides, "model=svm", mistake, "run_dir=other").code == 2
+
+
+def test_artists_are_held_out_if_a_dataset_has_no_groups(
+    cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [each for each in tiny if not each.startswith("model")]
+    tracks = Synthetic.tracks
+
+    def note(**known: Any) -> str:
+        monkeypatch.setattr(Synthetic, "tracks", lambda self: [replace(track, **known) for track in tracks(self)])
+        outcome = cli(*overrides, "model=svm", "split=track", "data.artists_per_genre=2", f"run_dir=run{len(known)}")
+        notes: list[str] = outcome.err.splitlines()
+        return next(line for line in notes if "model=svm chose" in line)
+
+    assert note(group="") == note()
+    assert "right when their track is held out" in note(group="", artist=None)
 
 
 def test_a_run_that_is_interrupted_in_its_test_keeps_the_time_of_its_fit(

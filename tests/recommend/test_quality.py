@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import Cli, divide
+from scipy.stats import skew
 from torchaudio.functional import create_dct
 
 from genreclf.audio.log_mel import FeatureSpec
+from genreclf.datasets.synthetic import Synthetic
 from genreclf.evaluation.intervals import wilson_interval
 from genreclf.recommend.quality import (
     Collection,
@@ -52,6 +54,12 @@ def test_hubs_are_found_more_often_than_others() -> None:
     around_one[:, 3] = 1.0
     # By hand: song 3 is found by the five others, and song 0 by song 3.
     assert hubness(around_one, collection, 1) == pytest.approx(10 / (20 / 6) ** 1.5)
+
+
+def test_songs_that_a_query_may_not_find_are_no_hubs() -> None:
+    collection = Collection(genre=np.full(6, "a"), group=np.array(["1", "1", "1", "1", "1", "2"]))
+    # By hand: five songs find only song 5, which finds all of them, each song 1 time and song 5 five times.
+    assert hubness(np.zeros((6, 6)), collection, 5) == pytest.approx(skew([1, 1, 1, 1, 1, 5]))
 
 
 def test_the_interval_keeps_an_artist_together() -> None:
@@ -142,6 +150,22 @@ def test_segments_of_tracks_count_as_their_tracks(cli: Cli, tiny: list[str]) -> 
     assert outcome.code == 0, outcome.err
     tested = {segment["track_id"] for segment in json.loads(Path("run/split.json").read_text())["test"]}
     assert f"{len(tested)} test tracks in" in outcome.err
+
+
+def test_songs_with_a_common_artist_are_one_group(
+    cli: Cli, finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artists = {"blues/00000": "Ann", "blues/00001": "Ann; Bob", "blues/00002": "bob", "blues/00003": "Cid"}
+    divide(finished, tuple(artists), ())
+    tracks = Synthetic.tracks
+    monkeypatch.setattr(
+        Synthetic,
+        "tracks",
+        lambda self: [replace(track, artist=artists.get(track.id), group="") for track in tracks(self)],
+    )
+    outcome = cli("recommend", "run", "--evaluate", "-k", "1")
+    assert outcome.code == 0, outcome.err
+    assert "4 test tracks in 2 groups that share no artist" in outcome.err
 
 
 def test_what_cannot_be_measured_is_told(cli: Cli, finished: RunDirectory) -> None:

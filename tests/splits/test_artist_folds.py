@@ -13,7 +13,7 @@ from genreclf.datasets.images import SpectrogramImages
 from genreclf.errors import UserError
 from genreclf.splits.base import SUBSETS
 from genreclf.splits.lists import FaultFiltered
-from genreclf.splits.rules import ArtistFolds, TrackSplitter
+from genreclf.splits.rules import ArtistFolds, TrackSplitter, group_names
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -47,6 +47,12 @@ def test_artist_folds_of_single_tracks_are_stratified_within_one() -> None:
         assert counts["rock"]["test"] in (4, 5)
         assert counts["pop"]["test"] in (2, 3)
         assert any("no artist or group is known for 39 of 39 tracks" in notice for notice in split.warnings)
+
+
+def test_a_group_named_like_an_artist_loses_no_track() -> None:
+    artist, group = (None, "Ann", "Bob"), ("Ann", "", "")
+    tracks = [Track(f"rock/{n}", "rock", Path("rock"), artist=artist[n], group=group[n]) for n in range(3)]
+    assert group_names(tracks) == {"rock/0": "Ann", "rock/1": "Ann", "rock/2": "Bob"}
 
 
 def test_artist_folds_balance_groups_of_unequal_size() -> None:
