@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 
 import genreclf
@@ -38,6 +39,18 @@ def test_makes_a_directory_of_its_own(tiny: list[str], monkeypatch: pytest.Monke
     first, second = (Path(genreclf.train(*tiny).run_dir) for _ in range(2))  # type: ignore[attr-defined]
     assert first != second
     assert first.parent == Path("outputs/runs")
+
+
+def test_leaves_hydra_as_the_caller_initialized_it(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genreclf.experiment.run.run", lambda config: config)
+    (tmp_path / "mine.yaml").write_text("own: 1\n")
+    with hydra.initialize_config_dir(str(tmp_path), version_base=None):
+        genreclf.train(*tiny)
+        with pytest.raises(UserError, match="did you mean seed"):
+            genreclf.train("sed=1")
+        assert hydra.compose("mine") == {"own": 1}
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-import hydra
 import yaml
+from hydra import compose
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from genreclf.config.composition import initialized
 from genreclf.config.keys import CONFIG_DIR, hint, without_package
 from genreclf.config.options import options_parser
 from genreclf.errors import UserError, first_line
@@ -247,12 +248,8 @@ def _near(key: str, section: DictConfig | None = None) -> str:
 
 def _keys_of_a_run() -> list[str]:
     """Return all dotted keys of the configuration without overrides."""
-    from hydra import compose
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        with initialized():
             return _keys(compose("train"))
     except HydraException:
         return []
