@@ -41,6 +41,11 @@ def check_options(arguments: Sequence[str]) -> None:
         raise UserError(
             f"{unknown[0]} stands apart from the other settings: write them all before or after the options."
         )
+    if options.experimental_rerun is not None:
+        raise UserError(
+            "--experimental-rerun would run a pickle, which may hold any code: repeat a run with "
+            "python -m genreclf --config-dir RUN --config-name config run_dir=NEW."
+        )
     modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(options, name)]
     if len(modes) > 1:
         raise UserError(f"{modes[0]} and {modes[1]} exclude each other: leave one of them out.")
