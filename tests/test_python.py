@@ -65,6 +65,8 @@ def test_leaves_hydra_as_the_caller_initialized_it(
             ["-m", "seed=0,1"],
             r"^-m is for the command line: train takes KEY=VALUE and config_dir, and makes one run\.$",
         ),
+        (["model=null"], "A group is chosen by the name of one of its options"),
+        (["=1"], "=1 has no key before its ="),
         (["xyzzy"], r"^xyzzy is no override; write KEY=VALUE\.$"),
         (["data=synthetic", 3], 'train takes texts such as "seed=1", not int'),
         ([["data=synthetic"]], r"not list; a list of them is unpacked with \*\."),

@@ -16,7 +16,7 @@ from yaml import YAMLError
 from genreclf.config.composition import initialized
 from genreclf.config.config import Config
 from genreclf.config.keys import COMBINED, TEST_ARGUMENTS, TEST_SETTINGS, TRAINING
-from genreclf.config.messages import check_single, explain, undecodable_file
+from genreclf.config.messages import check_single, explain, explain_value_error
 from genreclf.config.schema import RootConfig, SplitConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
 from genreclf.errors import UserError
@@ -69,8 +69,8 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
         return Config.from_hydra(ours, run_dir=run_dir, overrides=overrides)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise UserError(explain(error, can_sweep=False)) from error
-    except UnicodeDecodeError as error:
-        if (sentence := undecodable_file(error)) is None:
+    except (ValueError, AssertionError) as error:
+        if (sentence := explain_value_error(error, overrides)) is None:
             raise
         raise UserError(sentence) from error
 

@@ -111,7 +111,7 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
     """
     text = str(error)
     if isinstance(error, UnicodeDecodeError):
-        return undecodable_file(error)
+        return _undecodable_file(error)
     if isinstance(error, AssertionError):
         if traceback.extract_tb(error.__traceback__)[-1].name == "configure_log":
             return "hydra.verbose is true, false, or the name of a logger or a list of them."
@@ -129,7 +129,7 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
     return None
 
 
-def undecodable_file(error: UnicodeDecodeError) -> str | None:
+def _undecodable_file(error: UnicodeDecodeError) -> str | None:
     """Return a sentence that names the file of options that Hydra could not decode; None for other errors."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     paths = [frame.f_locals["full_path"] for frame in frames if "full_path" in frame.f_locals]
