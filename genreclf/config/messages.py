@@ -46,9 +46,21 @@ def check_options(arguments: Sequence[str]) -> None:
             "--experimental-rerun would run a pickle, which may hold any code: repeat a run with "
             "python -m genreclf --config-dir RUN --config-name config run_dir=NEW."
         )
+    if options.config_path and not options.config_path.startswith("pkg://"):
+        _check_config_path(options.config_path)
     modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(options, name)]
     if len(modes) > 1:
         raise UserError(f"{modes[0]} and {modes[1]} exclude each other: leave one of them out.")
+
+
+def _check_config_path(path: str) -> None:
+    if not Path(path).is_absolute():
+        raise UserError(
+            f'--config-path={path} is looked for inside genreclf: write an absolute path, such as --config-path "$PWD/'
+            f"{path}\", or add options to genreclf's own with --config-dir {path}."
+        )
+    if not Path(path).is_dir():
+        raise UserError(f"--config-path={path}: there is no such folder.")
 
 
 def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
@@ -107,7 +119,7 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
 
     Args:
         error: Error to explain.
-        arguments: Command-line arguments.
+        arguments: Arguments as typed by the user.
     """
     text = str(error)
     if isinstance(error, UnicodeDecodeError):
