@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 
 import genreclf
@@ -40,6 +41,18 @@ def test_makes_a_directory_of_its_own(tiny: list[str], monkeypatch: pytest.Monke
     assert first.parent == Path("outputs/runs")
 
 
+def test_leaves_hydra_as_the_caller_initialized_it(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genreclf.experiment.run.run", lambda config: config)
+    (tmp_path / "mine.yaml").write_text("own: 1\n")
+    with hydra.initialize_config_dir(str(tmp_path), version_base=None):
+        genreclf.train(*tiny)
+        with pytest.raises(UserError, match="did you mean seed"):
+            genreclf.train("sed=1")
+        assert hydra.compose("mine") == {"own": 1}
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -52,6 +65,8 @@ def test_makes_a_directory_of_its_own(tiny: list[str], monkeypatch: pytest.Monke
             ["-m", "seed=0,1"],
             r"^-m is for the command line: train takes KEY=VALUE and config_dir, and makes one run\.$",
         ),
+        (["model=null"], "A group is chosen by the name of one of its options"),
+        (["=1"], "=1 has no key before its ="),
         (["xyzzy"], r"^xyzzy is no override; write KEY=VALUE\.$"),
         (["data=synthetic", 3], 'train takes texts such as "seed=1", not int'),
         ([["data=synthetic"]], r"not list; a list of them is unpacked with \*\."),

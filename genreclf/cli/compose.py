@@ -5,7 +5,6 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -14,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from genreclf.config.composition import initialized
 from genreclf.config.config import Config
-from genreclf.config.keys import COMBINED, CONFIG_DIR, TEST_ARGUMENTS, TEST_SETTINGS, TRAINING
-from genreclf.config.messages import check_single, explain, undecodable_file
+from genreclf.config.keys import COMBINED, TEST_ARGUMENTS, TEST_SETTINGS, TRAINING
+from genreclf.config.messages import check_single, explain, explain_value_error
 from genreclf.config.schema import RootConfig, SplitConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
 from genreclf.errors import UserError
@@ -69,8 +69,8 @@ def checked_run(overrides: Sequence[str], config_dir: Path | None = None) -> Con
         return Config.from_hydra(ours, run_dir=run_dir, overrides=overrides)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise UserError(explain(error, can_sweep=False)) from error
-    except UnicodeDecodeError as error:
-        if (sentence := undecodable_file(error)) is None:
+    except (ValueError, AssertionError) as error:
+        if (sentence := explain_value_error(error, overrides)) is None:
             raise
         raise UserError(sentence) from error
 
@@ -240,7 +240,7 @@ def composed(
     if config_dir is not None:
         quoted = f"file://{config_dir}".replace("'", r"\'")
         overrides = [f"hydra.searchpath=['{quoted}']", *overrides]
-    with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+    with initialized():
         return compose("train", list(overrides), return_hydra_config=with_hydra)
 
 

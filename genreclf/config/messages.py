@@ -7,12 +7,13 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-import hydra
 import yaml
+from hydra import compose
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from genreclf.config.composition import initialized
 from genreclf.config.keys import CONFIG_DIR, hint, without_package
 from genreclf.config.options import options_parser
 from genreclf.errors import UserError, first_line
@@ -40,9 +41,26 @@ def check_options(arguments: Sequence[str]) -> None:
         raise UserError(
             f"{unknown[0]} stands apart from the other settings: write them all before or after the options."
         )
+    if options.experimental_rerun is not None:
+        raise UserError(
+            "--experimental-rerun would run a pickle, which may hold any code: repeat a run with "
+            "python -m genreclf --config-dir RUN --config-name config run_dir=NEW."
+        )
+    if options.config_path and not options.config_path.startswith("pkg://"):
+        _check_config_path(options.config_path)
     modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(options, name)]
     if len(modes) > 1:
         raise UserError(f"{modes[0]} and {modes[1]} exclude each other: leave one of them out.")
+
+
+def _check_config_path(path: str) -> None:
+    if not Path(path).is_absolute():
+        raise UserError(
+            f'--config-path={path} is looked for inside genreclf: write an absolute path, such as --config-path "$PWD/'
+            f"{path}\", or add options to genreclf's own with --config-dir {path}."
+        )
+    if not Path(path).is_dir():
+        raise UserError(f"--config-path={path}: there is no such folder.")
 
 
 def check_single(overrides: Sequence[str], *, can_sweep: bool) -> None:
@@ -101,11 +119,11 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
 
     Args:
         error: Error to explain.
-        arguments: Command-line arguments.
+        arguments: Arguments as typed by the user.
     """
     text = str(error)
     if isinstance(error, UnicodeDecodeError):
-        return undecodable_file(error)
+        return _undecodable_file(error)
     if isinstance(error, AssertionError):
         if traceback.extract_tb(error.__traceback__)[-1].name == "configure_log":
             return "hydra.verbose is true, false, or the name of a logger or a list of them."
@@ -123,7 +141,7 @@ def explain_value_error(error: ValueError | AssertionError, arguments: Sequence[
     return None
 
 
-def undecodable_file(error: UnicodeDecodeError) -> str | None:
+def _undecodable_file(error: UnicodeDecodeError) -> str | None:
     """Return a sentence that names the file of options that Hydra could not decode; None for other errors."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     paths = [frame.f_locals["full_path"] for frame in frames if "full_path" in frame.f_locals]
@@ -252,12 +270,8 @@ def _near(key: str, section: DictConfig | None = None) -> str:
 
 def _keys_of_a_run() -> list[str]:
     """Return all dotted keys of the configuration without overrides."""
-    from hydra import compose
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        with initialized():
             return _keys(compose("train"))
     except HydraException:
         return []

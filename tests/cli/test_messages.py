@@ -43,6 +43,11 @@ REFUSED = {
     "~sed": "There is no key sed to delete; did you mean seed?",
     "--seed=1": "There is no option --seed=1; settings are written KEY=VALUE",
     "--cfg": "argument --cfg/-c: expected one argument; python -m genreclf --help",
+    "--experimental-rerun nothing.pickle": "--experimental-rerun would run a pickle, which may hold any code: repeat a "
+    "run with python -m genreclf --config-dir RUN --config-name config run_dir=NEW.\n",
+    "--config-path own": "--config-path=own is looked for inside genreclf: write an absolute path, such as "
+    '--config-path "$PWD/own", or add options to genreclf\'s own with --config-dir own.\n',
+    "--config-path /no/folder": "--config-path=/no/folder: there is no such folder.\n",
     "--run -m seed=1,2": "--run and --multirun exclude each other",
     "model=cnn -m seed=1,2": "seed=1,2 stands apart from the other settings",
     "-m seed=range(1,2,0)": "A range needs a step other than 0",

@@ -1,0 +1,26 @@
+"""Hydra's options under Python 3.14, which checks the help of an option when it is added."""
+
+from argparse import Action, ArgumentParser
+
+import pytest
+
+from genreclf.config.options import options_parser
+
+
+def test_hydras_options_are_added_without_the_check_of_their_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_argument = ArgumentParser.add_argument
+
+    def check(parser: ArgumentParser, action: Action) -> None:
+        if not isinstance(action.help, str):
+            raise ValueError("badly formed help string")
+
+    def add_checked(parser: ArgumentParser, *names: str, **settings: object) -> Action:
+        action = add_argument(parser, *names, **settings)  # type: ignore[arg-type]
+        parser._check_help(action)  # type: ignore[attr-defined]
+        return action
+
+    monkeypatch.setattr(ArgumentParser, "_check_help", check, raising=False)
+    monkeypatch.setattr(ArgumentParser, "add_argument", add_checked)
+    assert options_parser().parse_args(["-m"]).multirun
+    with pytest.raises(ValueError, match="badly formed help"):
+        ArgumentParser().add_argument("--own", help=len)  # type: ignore[arg-type]
