@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar, Timer, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
@@ -233,9 +233,14 @@ def stops_without_best(config: Config) -> bool:
     return stops and not any(is_best_checkpoint(name, node) for name, node in nodes)
 
 
-def _is_callback(name: str, node: Mapping[str, Any], kind: type[Callback]) -> bool:
+def may_end_training(name: str, node: Mapping[str, Any]) -> bool:
+    """Return whether an entry of ``callbacks`` in the configuration may end the training before its last epoch."""
+    return _is_callback(name, node, EarlyStopping, Timer)
+
+
+def _is_callback(name: str, node: Mapping[str, Any], *kinds: type[Callback]) -> bool:
     found = instantiate.find(f"callbacks.{name}", node, [])
-    return isinstance(found, type) and issubclass(found, kind)
+    return isinstance(found, type) and issubclass(found, kinds)
 
 
 def make_optimizer(config: Config, parameters: ParamsT) -> Optimizer:
