@@ -134,8 +134,8 @@ class RunDirectory:
         lock = FileLock(self.path / ".lock", thread_local=False)  # Another thread may end the run.
         try:
             lock.acquire(timeout=HANDOVER_S)
-            for folder in (self.path, self.checkpoints, self.figures):
-                for partial in folder.glob(".*.partial*"):
+            for pattern in (".*", f"{self.checkpoints.name}/**/.*", f"{self.figures.name}/.*"):
+                for partial in self.path.glob(f"{pattern}.partial*"):
                     partial.unlink(missing_ok=True)
         except Timeout:
             raise RunBusy(self.path) from None

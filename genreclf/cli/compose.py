@@ -151,12 +151,12 @@ def checked_refit(
     """Check the configuration for retraining a run on its training and validation tracks; see `checked_again`.
 
     The number of epochs is the one that the run chose, as are the learning rate and weight decay of a probe. Other
-    limits of the training are removed, as are callbacks that need validation tracks.
+    limits of the training are removed, as are callbacks that need validation tracks or may end the training early.
 
     Raises:
         UserError: There are mistakes. The message lists all of them, one sentence each.
     """
-    from genreclf.experiment.build import is_best_checkpoint
+    from genreclf.experiment.build import is_best_checkpoint, may_end_training
     from genreclf.experiment.refit import LIMITS, chosen_epochs, chosen_settings, searched
 
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -172,13 +172,16 @@ def checked_refit(
     nodes["trainer"] = {key: value for key, value in trainer.items() if (key, value) != TRAINER}
     check_trust(nodes, trust, place=run.config, groups=nodes)
     for name, node in list(callbacks.items()):
-        if (
-            isinstance(node, dict)
-            and str(node.get("monitor")).startswith("val/")
-            and not is_best_checkpoint(name, node)
-        ):
-            del callbacks[name]
-            print(f"Note: callbacks.{name} is off, since it needs validation tracks and a refit has none.")
+        if not isinstance(node, dict):
+            continue
+        if str(node.get("monitor")).startswith("val/") and not is_best_checkpoint(name, node):
+            reason = "it needs validation tracks and a refit has none"
+        elif may_end_training(name, node):
+            reason = "a refit ends only after the number of epochs that the run chose"
+        else:
+            continue
+        del callbacks[name]
+        print(f"Note: callbacks.{name} is off, since {reason}.")
     if epochs is not None:
         trainer = {key: value for key, value in trainer.items() if key not in LIMITS} | {"max_epochs": epochs}
     if chosen := chosen_settings(run):

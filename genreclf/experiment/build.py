@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping, ProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar, Timer, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import nn
@@ -126,7 +127,8 @@ def make_augmentation(config: Config) -> Augment | None:
 def make_callbacks(config: Config, *, validates: bool = True, has_steps: bool = True) -> list[Callback]:
     """Return the callbacks of the configuration, with a `BestCheckpoint` added if the configuration has none.
 
-    The added `BestCheckpoint` keeps the last epoch. Without validation, the last epoch always counts as the best.
+    The added `BestCheckpoint` keeps the last epoch. Without validation, the last epoch always counts as the best. Every
+    other `ModelCheckpoint` writes into a folder of its own, so that it cannot replace ``best.ckpt`` or ``last.ckpt``.
 
     Args:
         config: Configuration of the run.
@@ -135,13 +137,17 @@ def make_callbacks(config: Config, *, validates: bool = True, has_steps: bool = 
             callbacks that average the weights are left out, as their average would stay at the initial weights.
 
     Raises:
-        UserError: A callback cannot be created, or there are several `BestCheckpoint`.
+        UserError: A callback cannot be created, there are several `BestCheckpoint`, or another `ModelCheckpoint` is
+            configured to write into the folder of the run's own checkpoints.
     """
     callbacks: list[Callback] = []
     for name, node in config.callbacks.items():
         if not validates and is_best_checkpoint(name, node):
             node = {**node, "monitor": None}
-        callbacks.append(instantiate.make(f"callbacks.{name}", node))
+        callback = instantiate.make(f"callbacks.{name}", node)
+        if isinstance(callback, ModelCheckpoint) and not isinstance(callback, BestCheckpoint):
+            _keep_apart(callback, RunDirectory(config.run_dir).checkpoints, name)
+        callbacks.append(callback)
     if config.trainer.others.get("enable_progress_bar") is False:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     if not has_steps:
@@ -152,6 +158,17 @@ def make_callbacks(config: Config, *, validates: bool = True, has_steps: bool = 
             "callbacks has several BestCheckpoints, which would overwrite the best.ckpt of a run: keep one."
         )
     return callbacks if best else [*callbacks, BestCheckpoint(monitor=None)]
+
+
+def _keep_apart(callback: ModelCheckpoint, checkpoints: Path, name: str) -> None:
+    """Let a callback write into the folder `name` of a run's `checkpoints`, unless another folder is configured."""
+    if callback.dirpath is None:
+        callback.dirpath = str((checkpoints / name).absolute())
+    elif Path(callback.dirpath).resolve() == checkpoints.resolve():
+        raise UserError(
+            f"callbacks.{name}.dirpath={callback.dirpath} is where the run keeps its own best.ckpt and last.ckpt: "
+            f"leave dirpath out to write into {checkpoints / name}, or set another folder."
+        )
 
 
 def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str] = ()) -> list[Logger]:
@@ -217,9 +234,14 @@ def stops_without_best(config: Config) -> bool:
     return stops and not any(is_best_checkpoint(name, node) for name, node in nodes)
 
 
-def _is_callback(name: str, node: Mapping[str, Any], kind: type[Callback]) -> bool:
+def may_end_training(name: str, node: Mapping[str, Any]) -> bool:
+    """Return whether an entry of ``callbacks`` in the configuration may end the training before its last epoch."""
+    return _is_callback(name, node, EarlyStopping, Timer)
+
+
+def _is_callback(name: str, node: Mapping[str, Any], *kinds: type[Callback]) -> bool:
     found = instantiate.find(f"callbacks.{name}", node, [])
-    return isinstance(found, type) and issubclass(found, kind)
+    return isinstance(found, type) and issubclass(found, kinds)
 
 
 def make_optimizer(config: Config, parameters: ParamsT) -> Optimizer:

@@ -39,7 +39,7 @@ def fit(
     Raises:
         UserError: Lightning refuses the training, a file of the training cannot be read or written at its start, the
             checkpoint does not fit, a batch is too small for batch normalization, the device fails or runs out of
-            memory, or no training step was done.
+            memory, no training step was done, or a refit ended early.
     """
     data = prepared.data
     settings = config.trainer
@@ -78,6 +78,12 @@ def fit(
         trainer.fit(prepared.model, datamodule=data, ckpt_path=resume, weights_only=True)
     if trainer.fit_loop.total_batch_idx < 0 and has_steps:
         raise UserError("No step was trained: set a larger trainer.max_time.")
+    is_whole = trainer.current_epoch == trainer.max_epochs and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+    if config.refit is not None and has_steps and not is_whole:
+        raise UserError(
+            f"The refit ended before the {trainer.max_epochs} epochs that {config.refit} chose, as by a callback that "
+            "stops the training: leave that callback out, and set another run_dir."
+        )
     # A development run, or one in which no epoch was validated, lacks checkpoints. All ranks must save together.
     missing = trainer.strategy.broadcast([path for path in (run.best, run.last) if not path.exists()])
     has_epochs = has_steps and not config.trainer.others.get("fast_dev_run")

@@ -63,7 +63,10 @@ class Start:
         path = Path(config.ckpt_path)
         if path.is_dir():
             raise UserError(f"ckpt_path={path} is a folder; name the checkpoint: {path}/checkpoints/last.ckpt.")
-        run = RunDirectory(path.parent.parent)
+        # Another ModelCheckpoint writes into a subfolder of checkpoints.
+        run = RunDirectory(
+            next((each.parent for each in path.parents if each.name == "checkpoints"), path.parent.parent)
+        )
         checkpoint = load_checkpoint(path)
         before = run.read_config()
         now = config.plain
@@ -76,7 +79,7 @@ class Start:
         spec = spec_of(path, checkpoint, config)
         begun, epochs = _epochs(path, checkpoint)
         if begun != epochs:
-            raise UserError(f"{path} was written within an epoch; choose {path.with_name('last.ckpt')}.")
+            raise UserError(f"{path} was written within an epoch; choose {run.last}.")
         _check_end(config, run, epochs, checkpoint)
         if len(run.read_history()) < epochs:
             raise UserError(f"{run.history} lacks epochs that {path} has trained; choose another run's checkpoint.")

@@ -8,6 +8,7 @@ from genreclf.config.config import Config
 from genreclf.config.identity import difference
 from genreclf.errors import UserError
 from genreclf.evaluation.metrics import get_metric
+from genreclf.experiment.build import may_end_training
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import Split
 from genreclf.training.artifacts import local_run
@@ -102,11 +103,12 @@ class Refit:
                 f"refit={config.refit} does not search again: set {searched(chosen)}, which this run chose, with "
                 "model.lr_factors=[1] and model.weight_decay_factors=[1], or use the command refit."
             )
-        others = config.trainer.others if epochs is not None else {}
-        for limit in sorted({"max_steps", "max_time"} & others.keys()):
+        others, callbacks = (config.trainer.others, config.callbacks) if epochs is not None else ({}, {})
+        limits = [f"trainer.{limit}={others[limit]}" for limit in ("max_steps", "max_time") if limit in others]
+        limits += [f"callbacks.{name}" for name, node in callbacks.items() if may_end_training(name, node)]
+        if limits:
             raise UserError(
-                f"trainer.{limit}={others[limit]} could end the refit before the {epochs} epochs that {run.path} "
-                "chose; leave it out."
+                f"{limits[0]} could end the refit before the {epochs} epochs that {run.path} chose; leave it out."
             )
         here = config.plain
         if changed := difference({"split": before.get("split")}, {"split": here["split"]}):

@@ -85,6 +85,15 @@ class History(Callback):
         self._started_s = 0.0
         self._validated = False
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Raise `UserError` if the checkpoint was written within an epoch, as by a callback of the user's own."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        if progress["ready"] != progress["processed"]:
+            raise UserError(
+                f"{self.run.last} was written within an epoch, from which a run cannot continue; delete it to train "
+                "again from the start, and let no callback of your own write there."
+            )
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs before the checkpoint, or raise `UserError` if some are missing."""
         self.has_started = True

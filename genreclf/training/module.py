@@ -25,6 +25,7 @@ from genreclf.training.compilation import compiled
 from genreclf.training.loops import use_short_loops
 from genreclf.training.losses import CrossEntropy, Distillation
 from genreclf.training.parts import PartsModule
+from genreclf.training.schedulers import training_steps
 
 MakeOptimizer = Callable[[ParamsT], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRSchedulerConfigType]
@@ -262,7 +263,7 @@ class GenreClassifier(PartsModule):
             optimizer.add_param_group({"params": list(part.parameters())})
         if self.make_scheduler is None:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = int(training_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer, steps)}
 
     def optimizer_of_network(self) -> Optimizer:

@@ -12,6 +12,7 @@ from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
 from genreclf.progress_bar import lacks_widgets
+from genreclf.training.schedulers import training_steps
 
 SHOWN = ("train/loss", "val/loss", "val/track_accuracy")
 """Columns of ``history.csv`` that are shown after the bar."""
@@ -49,7 +50,7 @@ class EpochProgress(RichProgressBar):
         if not self._is_plain:
             super().on_train_start(trainer, pl_module)
         self._started_s, self._first_step = time.monotonic(), trainer.global_step
-        self._steps = trainer.estimated_stepping_batches
+        self._steps = training_steps(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the epoch."""

@@ -3,12 +3,28 @@
 import math
 from typing import Any
 
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 FALLING = ("val/loss", "val/track_loss", "train/loss")
 """Columns of ``history.csv`` in which a lower value is better."""
+
+
+def training_steps(trainer: Trainer) -> int | float:
+    """Return the number of optimizer steps of a whole training, infinite if it has no end.
+
+    Lightning's own estimate ignores a `GradientAccumulationScheduler`, which sets the batches of a step by epoch.
+    """
+    steps = trainer.estimated_stepping_batches  # This also loads the training data.
+    schedules = [each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)]  # type: ignore[attr-defined]
+    if not schedules or trainer.max_epochs is None or trainer.max_epochs < 0:
+        return steps
+    batches, batches_of_step = trainer.num_training_batches, schedules[-1].get_accumulate_grad_batches
+    steps = sum(math.ceil(batches / batches_of_step(epoch)) for epoch in range(trainer.max_epochs))
+    return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
 
 class Cosine(LambdaLR):

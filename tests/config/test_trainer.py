@@ -55,6 +55,10 @@ def test_the_configuration_repeats_what_is_not_as_lightning_has_it() -> None:
             "+callbacks.second={_target_:genreclf.training.best_epoch.BestCheckpoint,monitor:train/accuracy}",
             "callbacks has several BestCheckpoints",
         ),
+        (
+            "+callbacks.mine={_target_:lightning.pytorch.callbacks.ModelCheckpoint,dirpath:run/checkpoints}",
+            "run/checkpoints is where the run keeps its own best.ckpt and last.ckpt: leave dirpath out",
+        ),
         ("+trainer.num_nodes=2", "trainer.devices counts the devices of all machines."),
         ("trainer.profiler=stopwatch", "Lightning refuses a setting of trainer: When passing string value for the `pr"),
         ("trainer.max_time=soon", "Lightning refuses a setting of trainer: `Timer(duration='soon')` is not a valid"),

@@ -58,6 +58,15 @@ def test_a_checkpoint_of_something_else_is_named(cli: Cli, run: Path, go_on: lis
     assert "Traceback" not in outcome.err
 
 
+def test_a_checkpoint_from_within_an_epoch_is_named(cli: Cli, run: Path, go_on: list[str]) -> None:
+    checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] -= 1
+    torch.save(checkpoint, run / "checkpoints/last.ckpt")
+    outcome = cli(*go_on)
+    assert outcome.code == 2, outcome
+    assert "run/checkpoints/last.ckpt was written within an epoch, from which a run cannot continue" in outcome.err
+
+
 def test_a_best_checkpoint_without_a_buffer_is_named(cli: Cli, run: Path, go_on: list[str]) -> None:
     checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     del checkpoint["state_dict"]["network.convolutions.1.2.running_var"]

@@ -92,7 +92,7 @@ def test_a_notebook_without_widgets_gets_lines_and_no_warning(monkeypatch: pytes
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(list(encode_all(tracks, lambda track: np.zeros((2, 4)), 1))) == len(tracks)
-    trainer = SimpleNamespace(global_step=0, estimated_stepping_batches=4)
+    trainer = SimpleNamespace(global_step=0, estimated_stepping_batches=4, callbacks=[])
     EpochProgress().on_train_start(trainer, None)  # type: ignore[arg-type]  # A bar would need more of the trainer.
 
 

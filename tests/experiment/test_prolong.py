@@ -67,6 +67,15 @@ def test_ends_as_a_run_that_had_all_epochs_from_the_start(cli: Cli, tiny: list[s
     assert earlier["train"] == RunDirectory("first").read_json(RunDirectory("first").split)["train"]
 
 
+def test_goes_on_from_a_checkpoint_in_a_subfolder(cli: Cli, finished: RunDirectory, tiny: list[str]) -> None:
+    (finished.checkpoints / "kept").mkdir()
+    shutil.copy(finished.last, finished.checkpoints / "kept/first.ckpt")
+    longer = (*tiny, "trainer.max_epochs=2", "ckpt_path=run/checkpoints/kept/first.ckpt", "run_dir=longer")
+    outcome = cli(*longer)
+    assert outcome.code == 0, outcome.err
+    assert len(RunDirectory("longer").read_history()) == 2
+
+
 def test_a_limit_of_steps_changes_nothing_about_going_on(cli: Cli, tiny: list[str]) -> None:
     settings = [*tiny, "scheduler=constant"]
     limit = "trainer.max_steps=5"

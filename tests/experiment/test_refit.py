@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import Cli
 
+from genreclf.models import GenreClassifier
 from genreclf.run_directory import RunDirectory
 
 
@@ -97,6 +98,35 @@ def test_only_the_number_of_epochs_ends_a_refit(cli: Cli, finished: RunDirectory
     assert len(RunDirectory("again").read_history()) == 2
 
 
+def test_callbacks_that_may_end_a_training_are_off(cli: Cli, finished: RunDirectory) -> None:
+    timer = {"_target_": "lightning.pytorch.callbacks.Timer", "duration": "00:00:00:00"}
+    stopping = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "train/loss", "patience": 0}
+    config = finished.read_config()
+    config["callbacks"] |= {"timer": timer, "stopping": stopping}
+    finished.write_config(config)
+    change(finished, best_epoch=1)
+    outcome = cli("refit", "run", "run_dir=again", "--trust", "lightning.pytorch.callbacks")
+    assert outcome.code == 0, outcome.err
+    assert "Note: callbacks.timer is off, since a refit ends only after the number of epochs" in outcome.out
+    assert "Note: callbacks.stopping is off" in outcome.out
+    assert len(RunDirectory("again").read_history()) == 2
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (1, 0)])
+def test_a_refit_that_something_ends_early_fails(
+    epoch: int, batch: int, cli: Cli, finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(model: GenreClassifier, outputs: object, _: object, batch_idx: int) -> None:
+        model.trainer.should_stop = (model.current_epoch, batch_idx) == (epoch, batch)
+
+    monkeypatch.setattr(GenreClassifier, "on_train_batch_end", stop)
+    change(finished, best_epoch=1)
+    outcome = cli("refit", "run", "run_dir=again")
+    assert outcome.code == 2
+    assert "The refit ended before the 2 epochs that run chose, as by a callback that stops" in outcome.err
+    assert RunDirectory("again").status == "failed"
+
+
 def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny: list[str]) -> None:
     others = [word for word in tiny if not word.startswith("model")]
     for command in ([*others, "model=constant", "run_dir=run"], ["refit", "run", "run_dir=again"]):
@@ -118,6 +148,11 @@ def test_a_model_that_is_fitted_at_once_is_fitted_to_both_subsets(cli: Cli, tiny
         ({}, ["refit", "run", "trainer.max_epochs=3"], "for the 1 epochs that this run chose"),
         ({}, ["refit", "run", "trainer.max_steps=3"], "trainer.max_steps=3 could end the refit before the 1 epochs"),
         ({}, ["refit=run", "trainer.max_time=00:00:01:00"], "could end the refit before the 1 epochs that run chose"),
+        (
+            {},
+            ["refit=run", "callbacks=[default,early_stopping]"],
+            "callbacks.early_stopping could end the refit",
+        ),
         ({"best_epoch": 4}, ["refit=run"], "set trainer.max_epochs=5, or use the command refit."),
         ({}, ["refit=run", "split=track"], "refit=run chose its epochs on another split (split._target_="),
         ({}, ["refit=run", "ckpt_path=run/checkpoints/last.ckpt"], "omit one of them."),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from tiny_training import crnn, data_of
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from tiny_training import ADAMW, assert_same, crnn, data_of, fit
 from torch.nn import functional
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -15,6 +16,8 @@ from genreclf.data.store import Store
 from genreclf.errors import UserError
 from genreclf.models import FFNN
 from genreclf.training.callbacks import EpochSeed
+from genreclf.training.progress import EpochProgress
+from genreclf.training.schedulers import onecycle
 
 
 def test_the_figures_of_an_epoch_are_means_over_its_clips_in_one_place_of_the_memory() -> None:
@@ -59,3 +62,16 @@ def test_dataloaders_without_their_datamodule_are_refused(store: Store) -> None:
     for task, loader in ((trainer.fit, data.train_dataloader()), (trainer.validate, data.val_dataloader())):
         with pytest.raises(UserError, match="Give the Trainer the datamodule, not its dataloaders"):
             task(crnn(), loader)
+
+
+def test_a_schedule_has_the_steps_of_epochs_that_accumulate_gradients(store: Store) -> None:
+    def trained(**settings: Any) -> dict[str, Any]:
+        return fit(crnn(optimizer=ADAMW, scheduler=onecycle), data_of(store), step="eager", **settings)
+
+    of_three = trained(callbacks=[GradientAccumulationScheduler({0: 3})])
+    assert_same(of_three, trained(accumulate_grad_batches=3))
+    bar = EpochProgress(0)
+    changing = trained(callbacks=[GradientAccumulationScheduler({1: 3}), bar], enable_progress_bar=True)
+    assert changing["step"] == bar._steps == changing["schedulers"][0]["total_steps"] - 1
+    cut = trained(callbacks=[GradientAccumulationScheduler({1: 3})], max_steps=9)
+    assert cut["step"] == cut["schedulers"][0]["total_steps"] - 1 == 9

@@ -69,6 +69,7 @@ def fit(model: GenreClassifier, data: ClipDataModule, *, step: str, **settings: 
     """Train, and return everything that came of it."""
     addresses = Addresses()
     defaults: dict[str, Any] = {"max_epochs": 2, "precision": "32-true", "gradient_clip_val": 1.0, "logger": False}
+    defaults["enable_progress_bar"] = False
     callbacks = [LogEpoch(), EpochSeed(0), addresses, *settings.pop("callbacks", [])]
     trainer = Trainer(
         accelerator="cpu",
@@ -76,7 +77,6 @@ def fit(model: GenreClassifier, data: ClipDataModule, *, step: str, **settings: 
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_checkpointing=False,
-        enable_progress_bar=False,
         enable_model_summary=False,
         **{**defaults, **settings},
     )
