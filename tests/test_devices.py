@@ -215,11 +215,11 @@ def test_deterministic_is_prepared_before_anything_is_computed(
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     found = []
 
-    def store_of(*_: object, **__: object) -> NoReturn:
+    def open_store(*_: object, **__: object) -> NoReturn:
         found.append((torch.are_deterministic_algorithms_enabled(), os.environ["CUBLAS_WORKSPACE_CONFIG"]))
         raise UserError("Enough is known.")
 
-    monkeypatch.setattr(corpus, "store_of", store_of)
+    monkeypatch.setattr(corpus, "open_store", open_store)
     arguments = ["evaluate", str(trained.run.path)] if command == "evaluate" else [*SMALL, "data=synthetic"]
     try:
         outcome = cli(*arguments, "trainer.deterministic=true")

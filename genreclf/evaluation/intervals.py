@@ -36,6 +36,8 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     """
     from scipy.stats import binomtest
 
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct={correct} does not lie between 0 and n={n}.")
     if n == 0:
         return 0.0, 1.0
     interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")

@@ -58,7 +58,7 @@ def test_wilson_interval_at_the_ends() -> None:
     assert wilson_interval(0, 20)[0] == 0
     assert wilson_interval(20, 20)[1] == 1
     assert wilson_interval(0, 0) == (0, 1)
-    with pytest.raises(ValueError, match="must not be greater"):
+    with pytest.raises(ValueError, match="does not lie between 0 and n=2"):
         wilson_interval(3, 2)
 
 

@@ -238,7 +238,7 @@ def test_what_does_not_fit_is_told_before_anything_is_computed(
         (["ckpt_path=weights/checkpoints/last.ckpt", more], "weights/checkpoints/last.ckpt is not of the model"),
         (["ckpt_path=changed/checkpoints/last.ckpt", more], "changed was trained on other spectrograms (hop_length)"),
     ]
-    monkeypatch.setattr("genreclf.experiment.corpus.store_of", None)
+    monkeypatch.setattr("genreclf.experiment.corpus.open_store", None)
     for arguments, sentence in refused:
         outcome = cli(*tiny, *arguments, "run_dir=longer")
         assert outcome.code == 2, (arguments, outcome)
