@@ -1,0 +1,74 @@
+"""Check the callbacks of a run before any data are downloaded or spectrograms computed."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    DeviceStatsMonitor,
+    LearningRateFinder,
+    LearningRateMonitor,
+    StochasticWeightAveraging,
+)
+
+from genreclf.config.config import Config
+from genreclf.errors import UserError
+from genreclf.training.best_epoch import LOGGED
+
+CHANGES = "would change what config.yaml says of the experiment"
+"""Reason to refuse a callback whose choices ``config.yaml`` would not repeat."""
+
+REFUSED: dict[type[Callback], str] = {
+    BatchSizeFinder: f"{CHANGES}: set data.batch_size",
+    LearningRateFinder: f"{CHANGES}: search optimizer.lr with a sweep",
+    BackboneFinetuning: f"{CHANGES}: use model=finetune with model.frozen_epochs",
+    StochasticWeightAveraging: (
+        "averages the weights after the last checkpoint, which is what is tested: use callbacks=[default,ema], which "
+        "tests the averaged weights"
+    ),
+}
+"""Lightning callbacks that a run refuses, each with the reason and a way out."""
+
+
+def check_callbacks(config: Config, callbacks: Sequence[Callback], accelerator: str) -> None:
+    """Check that callbacks suit a run and each other, and that what they need is there.
+
+    Args:
+        config: Configuration of the run.
+        callbacks: Callbacks made from the configuration.
+        accelerator: Accelerator of the run.
+
+    Raises:
+        UserError: A callback is refused, or lacks a logger or a package that it needs.
+    """
+    for callback in callbacks:
+        for kind, reason in REFUSED.items():
+            if isinstance(callback, kind):
+                raise UserError(f"{kind.__name__} of callbacks {reason}.")
+    needing = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor)]
+    if needing and not config.logger:
+        raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
+    if find_spec("psutil") is None and any(_watches_cpu(callback, accelerator) for callback in needing):
+        raise UserError("DeviceStatsMonitor of callbacks reads the CPU with psutil: python -m pip install psutil.")
+
+
+def check_monitors(config: Config) -> None:
+    """Check that the metrics monitored by callbacks are logged, if model and callbacks are of genreclf or Lightning.
+
+    Raises:
+        UserError: A monitored metric is not logged.
+    """
+    targets = [config.model["_target_"], *(node.get("_target_") for node in config.callbacks.values())]
+    if not all(str(target).startswith(("genreclf.", "lightning.")) for target in targets):
+        return  # Custom models and callbacks may log further metrics.
+    for name, node in config.callbacks.items():
+        monitor = node.get("monitor")
+        if monitor is not None and monitor not in LOGGED:
+            raise UserError(f"callbacks.{name}.monitor={monitor} is not one of {', '.join(LOGGED)}.")
+
+
+def _watches_cpu(callback: Callback, accelerator: str) -> bool:
+    cpu_stats = callback._cpu_stats if isinstance(callback, DeviceStatsMonitor) else False
+    return cpu_stats is True or (cpu_stats is None and accelerator == "cpu")
