@@ -1,6 +1,5 @@
 """Check the callbacks of a run before any data are downloaded or spectrograms computed."""
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 
 from lightning.pytorch import Callback
@@ -10,9 +9,11 @@ from lightning.pytorch.callbacks import (
     DeviceStatsMonitor,
     LearningRateFinder,
     LearningRateMonitor,
+    ModelPruning,
     StochasticWeightAveraging,
 )
 
+from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.errors import UserError
 from genreclf.training.best_epoch import LOGGED
@@ -28,26 +29,32 @@ REFUSED: dict[type[Callback], str] = {
         "averages the weights after the last checkpoint, which is what is tested: use callbacks=[default,ema], which "
         "tests the averaged weights"
     ),
+    ModelPruning: (
+        "prunes the weights after they are validated, so other weights than the validated ones would be tested: leave "
+        "it out"
+    ),
 }
 """Lightning callbacks that a run refuses, each with the reason and a way out."""
 
 
-def check_callbacks(config: Config, callbacks: Sequence[Callback], accelerator: str) -> None:
+def check_callbacks(config: Config, accelerator: str) -> None:
     """Check that callbacks suit a run and each other, and that what they need is there.
 
     Args:
         config: Configuration of the run.
-        callbacks: Callbacks made from the configuration.
         accelerator: Accelerator of the run.
 
     Raises:
-        UserError: A callback is refused, or lacks a logger or a package that it needs.
+        UserError: A callback cannot be created or is refused, or lacks a logger or a package that it needs.
     """
-    for callback in callbacks:
+    callbacks = {
+        f"callbacks.{name}": instantiate.make(f"callbacks.{name}", node) for name, node in config.callbacks.items()
+    }
+    for callback in callbacks.values():
         for kind, reason in REFUSED.items():
             if isinstance(callback, kind):
                 raise UserError(f"{kind.__name__} of callbacks {reason}.")
-    needing = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor)]
+    needing = [each for each in callbacks.values() if isinstance(each, LearningRateMonitor | DeviceStatsMonitor)]
     if needing and not config.logger:
         raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
     if find_spec("psutil") is None and any(_watches_cpu(callback, accelerator) for callback in needing):

@@ -176,7 +176,8 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
     accelerator = resolve_accelerator(settings.accelerator, 1)
     precision = resolve_precision(settings.precision, accelerator)
     callbacks = make_callbacks(config) if fits else []
-    check_callbacks(config, callbacks, accelerator)
+    if fits:
+        check_callbacks(config, accelerator)
     shows_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
     trainer = trainer_of(
         replace(config, trainer=settings),

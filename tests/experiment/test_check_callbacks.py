@@ -12,6 +12,11 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         [f"+callbacks.own={{_target_: {LIGHTNING}.StochasticWeightAveraging, swa_lrs: 0.01}}"],
         "averages the weights after the last checkpoint, which is what is tested: use callbacks=[default,ema]",
     ),
+    "pruning after the validation": (
+        [f"+callbacks.own={{_target_: {LIGHTNING}.ModelPruning, pruning_fn: l1_unstructured, amount: 0.5}}"],
+        "ModelPruning of callbacks prunes the weights after they are validated, so other weights than the validated "
+        "ones would be tested: leave it out.",
+    ),
 }
 
 
