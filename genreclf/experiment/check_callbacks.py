@@ -1,5 +1,6 @@
 """Check the callbacks of a run before any data are downloaded or spectrograms computed."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 from lightning.pytorch import Callback
@@ -7,10 +8,12 @@ from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BatchSizeFinder,
     DeviceStatsMonitor,
+    EMAWeightAveraging,
     LearningRateFinder,
     LearningRateMonitor,
     ModelPruning,
     StochasticWeightAveraging,
+    WeightAveraging,
 )
 
 from genreclf.config import instantiate
@@ -36,6 +39,14 @@ REFUSED: dict[type[Callback], str] = {
 }
 """Lightning callbacks that a run refuses, each with the reason and a way out."""
 
+AVERAGED_LATE = {
+    "update_starting_at_step": "validates and tests the initial weights until then",
+    "update_starting_at_epoch": (
+        "averages once more after the validation, so other weights than the validated ones would be tested"
+    ),
+}
+"""Arguments of Lightning's ``EMAWeightAveraging`` that a run refuses, each with the reason."""
+
 
 def check_callbacks(config: Config, accelerator: str) -> None:
     """Check that callbacks suit a run and each other, and that what they need is there.
@@ -54,6 +65,7 @@ def check_callbacks(config: Config, accelerator: str) -> None:
         for kind, reason in REFUSED.items():
             if isinstance(callback, kind):
                 raise UserError(f"{kind.__name__} of callbacks {reason}.")
+    _check_averages(callbacks)
     needing = [each for each in callbacks.values() if isinstance(each, LearningRateMonitor | DeviceStatsMonitor)]
     if needing and not config.logger:
         raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
@@ -74,6 +86,23 @@ def check_monitors(config: Config) -> None:
         monitor = node.get("monitor")
         if monitor is not None and monitor not in LOGGED:
             raise UserError(f"callbacks.{name}.monitor={monitor} is not one of {', '.join(LOGGED)}.")
+
+
+def _check_averages(callbacks: Mapping[str, Callback]) -> None:
+    averages = [name for name, callback in callbacks.items() if isinstance(callback, WeightAveraging)]
+    if len(averages) > 1:
+        raise UserError(
+            f"{' and '.join(averages)} each exchange the weights for their average in a validation, which spoils the "
+            "training where both do: keep one."
+        )
+    for name in averages:
+        for key, reason in AVERAGED_LATE.items():
+            start = getattr(callbacks[name], key, None)
+            if type(callbacks[name]) is EMAWeightAveraging and start is not None:
+                raise UserError(
+                    f"{name}.{key}={start}: Lightning's EMAWeightAveraging {reason}; use callbacks=[default,ema] with "
+                    f"+callbacks.ema.{key}={start}."
+                )
 
 
 def _watches_cpu(callback: Callback, accelerator: str) -> bool:

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from helpers import Cli
 
+from genreclf.cli.compose import checked
+from genreclf.experiment.checks import check_training
+
 LIGHTNING = "lightning.pytorch.callbacks"
 
 REFUSED: dict[str, tuple[list[str], str]] = {
@@ -17,6 +20,20 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "ModelPruning of callbacks prunes the weights after they are validated, so other weights than the validated "
         "ones would be tested: leave it out.",
     ),
+    "two averages": (
+        ["callbacks=[default,ema]", f"+callbacks.own={{_target_: {LIGHTNING}.EMAWeightAveraging, decay: 0.9}}"],
+        "callbacks.ema and callbacks.own each exchange the weights for their average in a validation, which spoils the "
+        "training where both do: keep one.",
+    ),
+    "an average that starts at a step": (
+        [f"+callbacks.own={{_target_: {LIGHTNING}.EMAWeightAveraging, update_starting_at_step: 9}}"],
+        "callbacks.own.update_starting_at_step=9: Lightning's EMAWeightAveraging validates and tests the initial "
+        "weights until then; use callbacks=[default,ema] with +callbacks.ema.update_starting_at_step=9.",
+    ),
+    "an average that starts at an epoch": (
+        [f"+callbacks.own={{_target_: {LIGHTNING}.EMAWeightAveraging, update_starting_at_epoch: 0}}"],
+        "averages once more after the validation, so other weights than the validated ones would be tested; use call",
+    ),
 }
 
 
@@ -26,3 +43,9 @@ def test_a_callback_is_refused_before_any_data(name: str, cli: Cli) -> None:
     outcome = cli("trainer=cpu", *settings, "data.root=nowhere", "run_dir=run")
     assert (outcome.code, sentence in outcome.err, outcome.err.count("\n")) == (2, True, 1), outcome
     assert not Path("run").exists()
+
+
+def test_a_callback_that_spoils_nothing_is_not_refused() -> None:
+    callbacks = {"ema": "EMAWeightAveraging, decay: 0.9", "steps": "GradientAccumulationScheduler, scheduling: {1: 4}"}
+    chosen = [f"+callbacks.{name}={{_target_: {LIGHTNING}.{node}}}" for name, node in callbacks.items()]
+    check_training(checked(["data=synthetic", *chosen, f"+callbacks.time._target_={LIGHTNING}.Timer"], run_dir="-"))
