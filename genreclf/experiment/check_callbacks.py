@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import (
 from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.errors import UserError
-from genreclf.training.best_epoch import LOGGED
+from genreclf.training.best_epoch import LOGGED, RunCheckpoint
 
 CHANGES = "would change what config.yaml says of the experiment"
 """Reason to refuse a callback whose choices ``config.yaml`` would not repeat."""
@@ -66,6 +66,7 @@ def check_callbacks(config: Config, accelerator: str) -> None:
             if isinstance(callback, kind):
                 raise UserError(f"{kind.__name__} of callbacks {reason}.")
     _check_averages(callbacks)
+    _check_states(callbacks)
     needing = [each for each in callbacks.values() if isinstance(each, LearningRateMonitor | DeviceStatsMonitor)]
     if needing and not config.logger:
         raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
@@ -103,6 +104,21 @@ def _check_averages(callbacks: Mapping[str, Callback]) -> None:
                     f"{name}.{key}={start}: Lightning's EMAWeightAveraging {reason}; use callbacks=[default,ema] with "
                     f"+callbacks.ema.{key}={start}."
                 )
+
+
+def _check_states(callbacks: Mapping[str, Callback]) -> None:
+    """Raise a `UserError` if a checkpoint could not tell the states of two callbacks apart."""
+    owners = {RunCheckpoint().state_key: "last.ckpt of every run"}
+    for name, callback in callbacks.items():
+        if type(callback).state_dict is Callback.state_dict:
+            continue
+        if (key := callback.state_key) in owners:
+            more = ", or make these settings differ" if "{" in key else ""
+            raise UserError(
+                f"{owners[key]} and {name} would share one state in a checkpoint, that of {key}: leave {name} "
+                f"out{more}."
+            )
+        owners[key] = name
 
 
 def _watches_cpu(callback: Callback, accelerator: str) -> bool:

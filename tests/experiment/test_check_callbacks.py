@@ -9,6 +9,7 @@ from genreclf.cli.compose import checked
 from genreclf.experiment.checks import check_training
 
 LIGHTNING = "lightning.pytorch.callbacks"
+STOPPING = "genreclf.training.best_epoch.LastingEarlyStopping"
 
 REFUSED: dict[str, tuple[list[str], str]] = {
     "averaging after the last checkpoint": (
@@ -33,6 +34,20 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "an average that starts at an epoch": (
         [f"+callbacks.own={{_target_: {LIGHTNING}.EMAWeightAveraging, update_starting_at_epoch: 0}}"],
         "averages once more after the validation, so other weights than the validated ones would be tested; use call",
+    ),
+    "early stopping twice": (
+        ["callbacks=[default,early_stopping]", f"+callbacks.own={{_target_: {STOPPING}, patience: 3}}"],
+        "callbacks.early_stopping and callbacks.own would share one state in a checkpoint, that of "
+        "LastingEarlyStopping{'monitor': 'val/track_loss', 'mode': 'min'}: leave callbacks.own out, or make these "
+        "settings differ.",
+    ),
+    "checkpoints that differ only in the name": (
+        [f"+callbacks.{name}={{_target_: {LIGHTNING}.ModelCheckpoint, filename: {name}}}" for name in ("one", "two")],
+        "callbacks.one and callbacks.two would share one state in a checkpoint, that of ModelCheckpoint{'monitor'",
+    ),
+    "the last checkpoint twice": (
+        ["+callbacks.own={_target_: genreclf.training.best_epoch.RunCheckpoint, filename: own}"],
+        "last.ckpt of every run and callbacks.own would share one state in a checkpoint, that of RunCheckpoint{",
     ),
 }
 
