@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     DeviceStatsMonitor,
     EMAWeightAveraging,
+    GradientAccumulationScheduler,
     LearningRateFinder,
     LearningRateMonitor,
     ModelPruning,
@@ -67,6 +68,7 @@ def check_callbacks(config: Config, accelerator: str) -> None:
                 raise UserError(f"{kind.__name__} of callbacks {reason}.")
     _check_averages(callbacks)
     _check_states(callbacks)
+    _check_trainer_arguments(config, callbacks)
     needing = [each for each in callbacks.values() if isinstance(each, LearningRateMonitor | DeviceStatsMonitor)]
     if needing and not config.logger:
         raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
@@ -119,6 +121,17 @@ def _check_states(callbacks: Mapping[str, Callback]) -> None:
                 f"out{more}."
             )
         owners[key] = name
+
+
+def _check_trainer_arguments(config: Config, callbacks: Mapping[str, Callback]) -> None:
+    given = config.trainer.others
+    for name, callback in callbacks.items():
+        batches = given.get("accumulate_grad_batches", 1)
+        if isinstance(callback, GradientAccumulationScheduler) and batches != 1:
+            raise UserError(
+                f"trainer.accumulate_grad_batches={batches} and {name} both choose how many batches make a step: keep "
+                "one."
+            )
 
 
 def _watches_cpu(callback: Callback, accelerator: str) -> bool:

@@ -9,6 +9,7 @@ from genreclf.cli.compose import checked
 from genreclf.experiment.checks import check_training
 
 LIGHTNING = "lightning.pytorch.callbacks"
+ACCUMULATION = f"{LIGHTNING}.GradientAccumulationScheduler"
 STOPPING = "genreclf.training.best_epoch.LastingEarlyStopping"
 
 REFUSED: dict[str, tuple[list[str], str]] = {
@@ -48,6 +49,10 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "the last checkpoint twice": (
         ["+callbacks.own={_target_: genreclf.training.best_epoch.RunCheckpoint, filename: own}"],
         "last.ckpt of every run and callbacks.own would share one state in a checkpoint, that of RunCheckpoint{",
+    ),
+    "accumulation twice": (
+        ["trainer.accumulate_grad_batches=2", f"+callbacks.own={{_target_: {ACCUMULATION}, scheduling: {{1: 4}}}}"],
+        "trainer.accumulate_grad_batches=2 and callbacks.own both choose how many batches make a step: keep one.",
     ),
 }
 
