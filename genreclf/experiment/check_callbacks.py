@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     LearningRateMonitor,
     ModelPruning,
+    OnExceptionCheckpoint,
     StochasticWeightAveraging,
     WeightAveraging,
 )
@@ -36,6 +37,10 @@ REFUSED: dict[type[Callback], str] = {
     ModelPruning: (
         "prunes the weights after they are validated, so other weights than the validated ones would be tested: leave "
         "it out"
+    ),
+    OnExceptionCheckpoint: (
+        "would start a repeated run from what an earlier attempt left, and every run keeps its last complete epoch in "
+        "last.ckpt: leave it out"
     ),
 }
 """Lightning callbacks that a run refuses, each with the reason and a way out."""

@@ -54,6 +54,11 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["trainer.accumulate_grad_batches=2", f"+callbacks.own={{_target_: {ACCUMULATION}, scheduling: {{1: 4}}}}"],
         "trainer.accumulate_grad_batches=2 and callbacks.own both choose how many batches make a step: keep one.",
     ),
+    "a checkpoint of an exception": (
+        [f"+callbacks.own={{_target_: {LIGHTNING}.OnExceptionCheckpoint, dirpath: .}}"],
+        "OnExceptionCheckpoint of callbacks would start a repeated run from what an earlier attempt left, and every "
+        "run keeps its last complete epoch in last.ckpt: leave it out.",
+    ),
 }
 
 
