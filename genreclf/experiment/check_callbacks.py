@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
     ModelPruning,
     OnExceptionCheckpoint,
     StochasticWeightAveraging,
+    Timer,
     WeightAveraging,
 )
 
@@ -131,11 +132,15 @@ def _check_states(callbacks: Mapping[str, Callback]) -> None:
 def _check_trainer_arguments(config: Config, callbacks: Mapping[str, Callback]) -> None:
     given = config.trainer.others
     for name, callback in callbacks.items():
-        batches = given.get("accumulate_grad_batches", 1)
+        batches, limit = given.get("accumulate_grad_batches", 1), given.get("max_time")
         if isinstance(callback, GradientAccumulationScheduler) and batches != 1:
             raise UserError(
                 f"trainer.accumulate_grad_batches={batches} and {name} both choose how many batches make a step: keep "
                 "one."
+            )
+        if isinstance(callback, Timer) and limit is not None:
+            raise UserError(
+                f"Lightning ignores trainer.max_time={limit} beside {name}, a Timer: set {name}.duration instead."
             )
 
 

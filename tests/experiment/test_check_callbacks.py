@@ -59,6 +59,11 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "OnExceptionCheckpoint of callbacks would start a repeated run from what an earlier attempt left, and every "
         "run keeps its last complete epoch in last.ckpt: leave it out.",
     ),
+    "time limited twice": (
+        ["trainer.max_time=00:01:00:00", f"+callbacks.own={{_target_: {LIGHTNING}.Timer, duration: '00:02:00:00'}}"],
+        "Lightning ignores trainer.max_time=00:01:00:00 beside callbacks.own, a Timer: set callbacks.own.duration "
+        "instead.",
+    ),
 }
 
 
