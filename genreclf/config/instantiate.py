@@ -61,6 +61,16 @@ KINDS = {
 }
 """Base class of the classes of each group; schedulers are functions instead."""
 
+OF_LIGHTNING = {
+    "data": (
+        "LightningDataModule",
+        "; data names a dataset, a subclass of genreclf.datasets.base.AudioDataset or ImageDataset, from which the run "
+        "makes its own data module (docs/extending.md)",
+    ),
+    "model": ("LightningModule", ", but a model must subclass genreclf.models.GenreClassifier (docs/extending.md)"),
+}
+"""Classes of Lightning that users may take for the kind of a group, each with what the group requires instead."""
+
 
 def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callable[..., Any] | None:
     """Return the class or function that a section names, and add the problems of it and its arguments to `problems`.
@@ -96,7 +106,7 @@ def find(group: str, section: Mapping[str, Any], problems: list[str]) -> Callabl
     except Exception as error:  # The module's own code may raise anything.
         raise UserError(f"{group}._target_={name} cannot be imported ({reason_of(error)}).") from error
     if not fits(group, target):
-        problems.append(f"{group}._target_={name} is not a {_kind_name(group)}.")
+        problems.append(f"{group}._target_={name} {_mistaken(group, target)}.")
         return None
     if not isinstance(partial := section.get("_partial_", False), bool):
         problems.append(f"{group}._partial_={shown(partial)} must be true or false.")
@@ -268,6 +278,10 @@ def fits(group: str, target: Any) -> bool:
     return isinstance(target, type) and issubclass(target, kind)
 
 
-def _kind_name(group: str) -> str:
+def _mistaken(group: str, target: Any) -> str:
+    """Return how an object differs from the kind that a group requires, as the end of a sentence."""
+    name, way = OF_LIGHTNING.get(group, (None, ""))
+    if name and isinstance(target, type) and issubclass(target, hydra.utils.get_class(f"lightning.pytorch.{name}")):
+        return f"is a {name}{way}"
     kind = _kind(group)
-    return "function of an optimizer and steps" if kind is None else f"{kind.__module__}.{kind.__name__}"
+    return f"is not a {'function of an optimizer and steps' if kind is None else f'{kind.__module__}.{kind.__name__}'}"

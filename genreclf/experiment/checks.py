@@ -4,21 +4,11 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import (
-    BackboneFinetuning,
-    BatchSizeFinder,
-    DeviceStatsMonitor,
-    LearningRateFinder,
-    LearningRateMonitor,
-    ProgressBar,
-    StochasticWeightAveraging,
-)
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -32,6 +22,7 @@ from genreclf.data.datamodule import ClipDataModule
 from genreclf.datasets.base import ImageDataset
 from genreclf.errors import UserError
 from genreclf.experiment.build import make_augmentation, make_callbacks, make_loss, make_optimizer, make_scheduler
+from genreclf.experiment.check_callbacks import check_callbacks, check_monitors
 from genreclf.experiment.check_encoder import check_encoder
 from genreclf.experiment.check_loggers import check_loggers
 from genreclf.experiment.corpus import audio_spec
@@ -42,23 +33,9 @@ from genreclf.models import FineTune
 from genreclf.run_directory import RunDirectory
 from genreclf.splits.base import SUBSETS
 from genreclf.training.artifacts import PREFIX, check_reference
-from genreclf.training.best_epoch import LOGGED
 
 GENRES = 10
 """Number of genres that is assumed until the dataset has been read."""
-
-CHANGING: dict[type[Callback], str] = {
-    BatchSizeFinder: "set data.batch_size",
-    LearningRateFinder: "search optimizer.lr with a sweep",
-    BackboneFinetuning: "use model=finetune with model.frozen_epochs",
-}
-"""Lightning callbacks that would override the configuration, and what to use instead."""
-
-AVERAGED_TOO_LATE = (
-    "StochasticWeightAveraging of callbacks averages the weights after the last checkpoint, which is what is tested: "
-    "use callbacks=[default,ema], which tests the averaged weights."
-)
-"""Error message for Lightning's ``StochasticWeightAveraging``, which would have no effect on the tested weights."""
 
 BYTES_PER_PARAMETER = 8
 """Bytes of a float32 weight and its gradient, the minimum that training needs for each parameter."""
@@ -75,7 +52,7 @@ def check_training(config: Config) -> None:
             lambda: make_loss(config, [1] * GENRES),
             lambda: make_augmentation(config),
             lambda: check_encoder(config),
-            lambda: _check_monitors(config),
+            lambda: check_monitors(config),
             lambda: _check_trainer(config),
             lambda: _check_steps(config),
             lambda: _check_network_ahead(config),
@@ -199,18 +176,9 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
     accelerator = resolve_accelerator(settings.accelerator, 1)
     precision = resolve_precision(settings.precision, accelerator)
     callbacks = make_callbacks(config) if fits else []
-    for callback in callbacks:
-        for kind, way in CHANGING.items():
-            if isinstance(callback, kind):
-                raise UserError(f"{kind.__name__} would change what config.yaml says of the experiment: {way}.")
-        if isinstance(callback, StochasticWeightAveraging):
-            raise UserError(AVERAGED_TOO_LATE)
+    if fits:
+        check_callbacks(config, accelerator)
     shows_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    needing = [callback for callback in callbacks if isinstance(callback, LearningRateMonitor | DeviceStatsMonitor)]
-    if needing and not config.logger:
-        raise UserError(f"{type(needing[0]).__name__} of callbacks needs a logger: choose one, such as logger=csv.")
-    if find_spec("psutil") is None and any(_watches_cpu(callback, accelerator) for callback in needing):
-        raise UserError("DeviceStatsMonitor of callbacks reads the CPU with psutil: python -m pip install psutil.")
     trainer = trainer_of(
         replace(config, trainer=settings),
         fits=fits,
@@ -225,22 +193,6 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
         raise UserError(
             f"trainer.strategy.{unknown[0]} is not a key of DDPStrategy or DistributedDataParallel: omit it."
         )
-
-
-def _watches_cpu(callback: Callback, accelerator: str) -> bool:
-    cpu_stats = callback._cpu_stats if isinstance(callback, DeviceStatsMonitor) else False
-    return cpu_stats is True or (cpu_stats is None and accelerator == "cpu")
-
-
-def _check_monitors(config: Config) -> None:
-    """Check that the metrics monitored by callbacks are logged, if model and callbacks are of genreclf or Lightning."""
-    targets = [config.model["_target_"], *(node.get("_target_") for node in config.callbacks.values())]
-    if not all(str(target).startswith(("genreclf.", "lightning.")) for target in targets):
-        return  # Custom models and callbacks may log further metrics.
-    for name, node in config.callbacks.items():
-        monitor = node.get("monitor")
-        if monitor is not None and monitor not in LOGGED:
-            raise UserError(f"callbacks.{name}.monitor={monitor} is not one of {', '.join(LOGGED)}.")
 
 
 def _check_start(config: Config) -> None:

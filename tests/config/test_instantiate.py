@@ -48,6 +48,19 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "val/track_loss", "mode": "up"},
         "EarlyStopping cannot be made of monitor=val/track_loss, mode=up: `mode` can be min, max, got up.",
     ),
+    "a data module of Lightning": (
+        "data",
+        {"_target_": "genreclf.data.datamodule.ClipDataModule"},
+        "data._target_=genreclf.data.datamodule.ClipDataModule is a LightningDataModule; data names a dataset, a "
+        "subclass of genreclf.datasets.base.AudioDataset or ImageDataset, from which the run makes its own data module "
+        "(docs/extending.md).",
+    ),
+    "a module of Lightning": (
+        "model",
+        {"_target_": "lightning.pytorch.demos.boring_classes.BoringModel"},
+        "BoringModel is a LightningModule, but a model must subclass genreclf.models.GenreClassifier "
+        "(docs/extending.md).",
+    ),
     "no list of arguments": ("loss", {**LOSS, "_args_": 3}, "loss cannot be made: "),
     "neither recursive nor not": ("loss", {**LOSS, "_recursive_": "x"}, "loss cannot be made: "),
     "an interpolation of nothing": ("loss", {**LOSS, "reduction": "${nowhere}"}, "Interpolation key 'nowhere' not"),

@@ -48,7 +48,7 @@ def test_the_configuration_repeats_what_is_not_as_lightning_has_it() -> None:
         ("trainer.min_epochs=99", "trainer.min_epochs=99 is more than trainer.max_epochs="),
         (
             "+callbacks.find={_target_:lightning.pytorch.callbacks.BatchSizeFinder}",
-            "BatchSizeFinder would change what config.yaml says of the experiment: set data.batch_size.",
+            "BatchSizeFinder of callbacks would change what config.yaml says of the experiment: set data.batch_size.",
         ),
         ("trainer.callbacks=[]", "choose callbacks with callbacks=NAME."),
         (
@@ -167,7 +167,7 @@ def test_an_unknown_key_of_a_strategy_is_named_before_a_rank_starts(devices: int
 
 
 def test_stats_of_the_cpu_need_another_package(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genreclf.experiment.checks.find_spec", lambda _: None)
+    monkeypatch.setattr("genreclf.experiment.check_callbacks.find_spec", lambda _: None)
     outcome = cli(*tiny, "callbacks=[default,device_stats]", "logger=csv")
     assert (outcome.code, "python -m pip install psutil" in outcome.err) == (2, True)
 

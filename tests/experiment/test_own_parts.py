@@ -281,10 +281,3 @@ def test_a_figure_of_an_own_callback_can_be_monitored(
     outcome = cli(*tiny, "+callbacks.own._target_=own_callback.Logs", *monitored)
     assert outcome.code == 0, outcome.err
     assert cli(*tiny, *monitored).code == 2
-
-
-def test_averaging_after_the_last_checkpoint_is_refused(cli: Cli, tiny: list[str]) -> None:
-    target = "lightning.pytorch.callbacks.StochasticWeightAveraging"
-    outcome = cli(*tiny, f"+callbacks.own._target_={target}", "+callbacks.own.swa_lrs=0.01")
-    assert outcome.code == 2
-    assert "averages the weights after the last checkpoint, which is what is tested: use callbacks=[def" in outcome.err
