@@ -216,7 +216,7 @@ def test_a_path_out_of_the_folder_is_refused(server: Server, tmp_path: Path, nam
     assert not list(root.glob("genres*"))
 
 
-@pytest.mark.parametrize("body", [archive({"other/a.wav": b"sound"}), b"no archive at all"])
+@pytest.mark.parametrize("body", [archive({"other/a.wav": b"sound"}), b"no archive at all"], ids=["other", "none"])
 def test_another_archive_is_refused(server: Server, tmp_path: Path, body: bytes) -> None:
     server.body = body
     with pytest.raises(UserError, match="cannot be unpacked"):

@@ -50,11 +50,11 @@ def test_ends_with_the_sweep(
     code: int, reason: str, cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("genreclf.cli.train.cool_down", cool_down)
-    cool_down()  # Under Python 3.14, other tests start a server, too.
-    assert not servers()
+    cool_down()
+    before = servers()  # Under Python 3.14, ranks of an earlier test leave one.
 
     def interrupt(plain: Mapping[str, Any], log: Path | None) -> int:
-        assert servers()
+        assert servers() != before
         if plain["seed"] == 0:
             RunDirectory(plain["run_dir"]).write_json(
                 Path(plain["run_dir"], "metrics.json"), {"status": "finished", "objective": 0.5}
@@ -68,7 +68,7 @@ def test_ends_with_the_sweep(
     outcome = cli("-m", *tiny, "seed=0,1", *(["+optimizer.momentum=1"] if code == 2 else []))
     assert outcome.code == code, outcome.err
     assert reason in outcome.err
-    assert not servers()
+    assert servers() == before
 
 
 def test_starts_where_the_folder_for_temporary_files_has_a_long_name(
