@@ -14,6 +14,7 @@ Names of quantities end in their unit: ``_s`` for seconds, ``_samples``, ``_fram
 shape ``(batch, mel, frame)``, logits ``(batch, genre)``.
 """
 
+import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from genreclf.inference.predictor import GenrePredictor
 
 __version__ = "0.3.0"
+
+# onnxruntime reads this when it is imported, and Lightning imports it by way of torchmetrics.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def train(*overrides: str, config_dir: str | PathLike[str] | None = None) -> "RunResult":

@@ -22,6 +22,7 @@ from genreclf.reports.run import write_report
 from genreclf.reports.titles import run_title
 from genreclf.run_directory import RunDirectory
 from genreclf.training.callbacks import RankGuard
+from genreclf.training.parts import OF_TRAINING
 from genreclf.training.tracking import Tracking
 
 
@@ -123,10 +124,14 @@ def _timing(begun: Mapping[str, Any], history: Sequence[Mapping[str, float]], te
 
 
 def _load(model: GenreClassifier, trained: RunDirectory) -> int:
-    """Load the best checkpoint of a run into a model, in float32, and return the epoch of the checkpoint."""
+    """Load the best checkpoint of a run into a model, in float32, and return the epoch of the checkpoint.
+
+    Tensors of the loss and the augmentation may be missing, as in ensembles and shared runs: the test uses neither.
+    """
     checkpoint = load_checkpoint(trained.best)
+    of_training = {key: values for key, values in model.state_dict().items() if key.startswith(OF_TRAINING)}
     try:
-        model.float().load_state_dict(model.own_state(checkpoint["state_dict"]))
+        model.float().load_state_dict({**of_training, **model.own_state(checkpoint["state_dict"])})
         return int(checkpoint["epoch"])
     except (KeyError, RuntimeError) as error:
         raise UserError(

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -66,9 +65,7 @@ class Onnx(Format):
     suffix = ".onnx"
 
     def __init__(self) -> None:
-        """Check that the required packages are installed, and switch off onnxruntime's telemetry."""
-        # onnxruntime reads this variable when it is imported.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        """Check that the required packages are installed."""
         require("--format onnx, unlike torch-export,", "export", "onnx", "onnxruntime", "onnxscript")
 
     def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:

@@ -92,7 +92,6 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     """
     require("A shared model", "hub", "safetensors")
     from genreclf.checkpoint import SafeCheckpointIO
-    from genreclf.config.config import Config
     from genreclf.config.weights import checked_spec
     from genreclf.evaluation.provenance import pretrained_words
     from genreclf.experiment.lineage import earlier_runs
@@ -116,7 +115,7 @@ def rebuild(folder: Path, path: Path, *, trusted: Sequence[str] = ()) -> str:
     nodes = {f"{group}.{name}": node for group in COMBINED for name, node in config[group].items()}
     check_trust(config | nodes, trusted, place=CONFIG, groups=(*GROUPS, *nodes))
     try:
-        checked = Config.from_plain(config)
+        checked = _checked(config)
         split = Split.from_json(split_record)
         earlier_runs(split_record)
         claimed = (metrics["split"]["hash"], metrics["split"]["leaky"])
@@ -162,6 +161,21 @@ def _with_genre_map(run: RunDirectory) -> dict[str, Any]:
         except UserError as error:
             raise UserError(f"{run.config}: {error}") from error
     return config
+
+
+def _checked(config: dict[str, Any]) -> "Config":
+    """Check a shared configuration, except for arguments of the dataset and the split that are null.
+
+    Paths are shared as null, also those that a class requires; to use the class, they have to be set again.
+    """
+    from genreclf.config.config import Config
+
+    sections = {name: config[name] for name in ("data", "split")}
+    filled = {name: {key: value for key, value in sections[name].items() if value is not None} for name in sections}
+    checked = Config.from_plain({**config, **filled})
+    checked.data = {key: value for key, value in sections["data"].items() if key not in vars(checked.clips)}
+    checked.split = {key: value for key, value in sections["split"].items() if key not in vars(checked.subsets)}
+    return checked
 
 
 def _check_size(path: Path) -> None:

@@ -1,5 +1,6 @@
 """A network, an augmentation and a loss of the user's own are tried on two clips before a training starts."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,11 @@ def test_parameters_of_a_loss_are_trained_and_nobody_needs_them_afterwards(
     assert CRNN.load_from_checkpoint(best).genres == genreclf.load("run").model.genres
     outcome = cli("evaluate", "run", "--trust", "own_learned")
     assert outcome.code == 0, outcome.err
+    shutil.copytree("run", "same")
+    outcome = cli("ensemble", "run", "same", "run_dir=both", "--trust", "own_learned")
+    assert outcome.code == 0, outcome.err
+    ours, theirs = (RunDirectory(run).read_metrics()["test"]["clip"] for run in ("run", "both"))
+    assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
 
 
 ARGUMENTS = {

@@ -142,6 +142,15 @@ def example(package: str) -> str:
     return code
 
 
+def test_onnxruntime_reports_nothing_once_genreclf_is_imported(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", "import genreclf, onnxruntime"]
+    subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
 @pytest.mark.slow
 def test_onnx_predicts_without_torch(cli: Cli, trained: Trained, tmp_path: Path) -> None:
     song = next((trained.music / "metal").glob("0.wav"))
