@@ -24,6 +24,7 @@ from genreclf.cli.directories import check_directories, is_sweep, refuse_chdir, 
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import check_options, check_single, explain
 from genreclf.config.options import unchecked_help
+from genreclf.config.overrides import typed_overrides
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.gpus import gpus_of_job
 from genreclf.distributed.launchers import JOBLIB, LauncherFailed
@@ -121,7 +122,7 @@ def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
     try:
         from genreclf.config.config import Config
 
-        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
+        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=typed_overrides(settings))
         from genreclf.experiment.run import run
     finally:
         gc.enable()

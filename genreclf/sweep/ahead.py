@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from genreclf.config.overrides import typed_overrides
 from genreclf.errors import UserError
 
 MOST_VALUES = 100
@@ -96,7 +97,7 @@ def _grid(config: DictConfig, *, searches: bool) -> tuple[dict[str, list[str]], 
     settings = config.hydra
     searched = settings.sweeper.get("params") or OmegaConf.create()
     params: dict[str, Any] = OmegaConf.to_container(searched, resolve=True)  # type: ignore[assignment]
-    words = [*(f"{key}={value}" for key, value in params.items()), *settings.overrides.task]
+    words = [*(f"{key}={value}" for key, value in params.items()), *typed_overrides(settings)]
     fixed: dict[str, list[str]] = {}
     varied: dict[str, list[str]] = {}
     for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words):
