@@ -61,7 +61,7 @@ def check_directories(arguments: Sequence[str]) -> None:
     elif len(places) > 1:
         raise UserError("run_dir and hydra.run.dir are one setting; leave one of them out.")
     for override in places.values():
-        if isinstance(path := override.value(), bool | list | dict):
+        if override.is_sweep_override() or isinstance(path := override.value(), bool | list | dict):
             raise UserError(f"{override.input_line} is not a path; name one folder.")
         if "${" not in str(path):
             _make(str(override.input_line), str(path))
@@ -79,8 +79,7 @@ def refuse_chdir(*, chdir: bool | None) -> None:
 
 
 def _is_place(override: Override) -> bool:
-    is_path = override.key_or_group in ("run_dir", "hydra.run.dir") and not override.is_sweep_override()
-    return is_path and override.value() not in (None, "")
+    return override.key_or_group in ("run_dir", "hydra.run.dir") and override.value() not in (None, "")
 
 
 def _make(override: str, path: str) -> None:

@@ -45,12 +45,22 @@ def test_a_csv_log_that_is_never_written_is_refused(cli: Cli) -> None:
     assert (outcome.code, outcome.err) == (2, "logger.csv.flush_logs_every_n_steps=0 must be at least 1.\n")
 
 
-def test_settings_of_a_sweep_that_would_be_lost_are_refused(cli: Cli) -> None:
-    outcome = cli("data=synthetic", "seed=0,1", "hydra.run.dir=there", "-m")
+@pytest.mark.parametrize("place", ["run_dir=a,b", "hydra.run.dir=there", "hydra.run.dir=a,b"])
+def test_a_run_directory_in_a_sweep_is_refused(place: str, cli: Cli) -> None:
+    outcome = cli("data=synthetic", "optimizer.lr=fast", "seed=0,1", place, "-m")
+    key = place.partition("=")[0]
     assert (outcome.code, outcome.err) == (
         2,
-        "hydra.run.dir is for one run; a sweep with -m gives each job its own directory in hydra.sweep.dir.\n",
+        f"{key} is for one run; a sweep with -m gives each job its own directory in hydra.sweep.dir.\n",
     )
+
+
+def test_several_folders_for_one_run_are_refused(cli: Cli) -> None:
+    outcome = cli("data=synthetic", "run_dir=a,b")
+    assert (outcome.code, outcome.err) == (2, "run_dir=a,b is not a path; name one folder.\n")
+
+
+def test_one_directory_for_all_jobs_of_a_sweep_is_refused(cli: Cli) -> None:
     outcome = cli("data=synthetic", "seed=0,1", "hydra.sweep.subdir=one", "-m")
     assert outcome.code == 2
     assert "hydra.sweep.subdir=one would give all jobs one directory; name in it what they vary" in outcome.err
