@@ -85,7 +85,7 @@ def _mistakes(config: DictConfig | None, overrides: list[str]) -> list[str]:
         return []
     with suppress(*HYDRAS_TO_TELL):
         try:
-            Config.from_hydra(deepcopy(config), run_dir="-", overrides=overrides)
+            Config.from_hydra(config, run_dir="-", overrides=overrides)
         except UserError as error:
             is_of_job = isinstance(error.__cause__, OmegaConfBaseException)  # Such as ${hydra:job.num}, not known yet.
             return [] if is_of_job else str(error).splitlines()

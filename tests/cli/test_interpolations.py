@@ -18,12 +18,29 @@ REASON = "model.zzz is not a key of FFNN; its keys are dropout, hidden."
 @pytest.fixture(autouse=True)
 def _variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_FOLDER", "music (1), x")
+    monkeypatch.setenv("A_LIST", "[8]")
 
 
 @pytest.mark.parametrize("word", ["data.store_dir=${oc.env:A_FOLDER}", "optimizer.lr=${.weight_decay}"])
 def test_a_run_takes_an_interpolation(word: str, cli: Cli) -> None:
     outcome = cli(*REFUSED, word)
     assert (outcome.code, outcome.err) == (2, f"{REASON}\n")
+
+
+def test_a_list_can_be_read_from_an_environment_variable(cli: Cli) -> None:
+    outcome = cli(*REFUSED, 'model.hidden="${oc.decode:${oc.env:A_LIST}}"')
+    assert (outcome.code, outcome.err) == (2, f"{REASON}\n")
+
+
+def test_an_interpolation_without_a_value_is_named_by_its_key(cli: Cli) -> None:
+    outcome = cli(*REFUSED, "optimizer.lr=${nowhere}")
+    assert (outcome.code, outcome.err) == (2, "optimizer.lr: Interpolation key 'nowhere' not found\n")
+
+
+def test_a_key_that_must_be_set_is_named_rather_than_one_that_refers_to_it(cli: Cli) -> None:
+    outcome = cli(*REFUSED, "split=list", "split.val=a", "split.test=b", "data.store_dir=${split.train}")
+    assert outcome.code == 2
+    assert outcome.err == "split.train must be set: split.train=VALUE (file that lists the training tracks).\n"
 
 
 @pytest.mark.parametrize(
