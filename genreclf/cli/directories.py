@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.identity import OUTSIDE_IDENTITY, digest, identity
@@ -33,7 +34,8 @@ TRUE = ("true", "yes", "on", "y", "1")
 
 def check_directories(arguments: Sequence[str]) -> None:
     """Raise a `UserError` for a directory that cannot be created, a missing launcher or contradictory settings."""
-    if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
+    options, _ = get_args_parser().parse_known_args(list(arguments))
+    if options.cfg or options.help or options.hydra_help or options.info:
         return
     overrides = _parsed(argument for argument in arguments if "=" in argument and not argument.startswith("-"))
     for override in overrides:
@@ -119,10 +121,10 @@ def sweep_folder(overrides: Sequence[str], of_hydra: Sequence[str] = (), values:
     return f"{_readable('-'.join(dict.fromkeys([*files, *keys]))[:60]).strip('-')}_{command_hash}"
 
 
-def fixed_keys(overrides: Sequence[str]) -> list[str]:
+def fixed_keys(overrides: Sequence[str]) -> ListConfig:
     """Return the keys that a command sets to one value for all jobs of a sweep; folders of jobs do not name them."""
     last = {override.key_or_group: override for override in _parsed(overrides)}
-    return [key for key, override in last.items() if not override.is_sweep_override()]
+    return OmegaConf.create([key for key, override in last.items() if not override.is_sweep_override()])
 
 
 def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:

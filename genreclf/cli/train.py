@@ -12,12 +12,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
 from genreclf.cli.directories import check_directories, is_sweep, refuse_chdir, use_for_every_configuration
@@ -62,6 +63,11 @@ def main(arguments: list[str]) -> None:
             raise UserError("Leave --package out to see all, or name a key that is not null, as in model.") from None
         raise
     except Exception as error:
+        if isinstance(error, InterpolationResolutionError):
+            options, _ = get_args_parser().parse_known_args(arguments)
+            if options.cfg == "hydra":  # Hydra cuts off all sections but its own.
+                sentence = "--cfg hydra --resolve cannot show values that refer to the run; write --cfg all --resolve."
+                raise UserError(sentence) from error
         named = isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError)
         if SweepStart.sweep_dir is None or named:
             raise

@@ -73,6 +73,25 @@ def test_an_option_of_cfg_alone_is_explained(cli: Cli) -> None:
     assert (outcome.code, "modle" in outcome.err, "Leave --package out" in outcome.err) == (2, True, True)
 
 
+def test_a_configuration_can_be_shown_resolved(cli: Cli) -> None:
+    outcome = cli("--cfg", "all", "--resolve", "--package", "hydra.callbacks", "seed=3")
+    assert (outcome.code, outcome.out.endswith("  fixed:\n  - seed\n")) == (0, True), outcome
+    assert cli("--cfg", "hydra", "--resolve", "--package", "hydra.job").code == 0
+    outcome = cli("-c", "hydra", "--resolve")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "--cfg hydra --resolve cannot show values that refer to the run; write --cfg all --resolve.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [["-c", "job"], ["-cjob"], ["-i", "defaults"], ["-h"], ["--hydra-help"]], ids=" ".join
+)
+def test_what_only_shows_makes_no_directory(options: list[str], cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "hydra.run.dir=there", *options).code == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_way_out_for_an_environment_variable_is_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_RATE", "0.002")
     outcome = cli("data=synthetic", 'optimizer.lr="${oc.decode:${oc.env:A_RATE}}"', "seed=-1")
