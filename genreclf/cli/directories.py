@@ -6,15 +6,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.identity import OUTSIDE_IDENTITY, digest, identity
 from genreclf.config.keys import CONFIG_DIR
+from genreclf.config.overrides import typed_overrides
 from genreclf.distributed.external_ranks import external_ranks
 from genreclf.distributed.launchers import check_launcher
 from genreclf.errors import UserError
@@ -32,7 +34,8 @@ TRUE = ("true", "yes", "on", "y", "1")
 
 def check_directories(arguments: Sequence[str]) -> None:
     """Raise a `UserError` for a directory that cannot be created, a missing launcher or contradictory settings."""
-    if any(argument.startswith(("--cfg", "--help", "--info")) for argument in arguments):
+    options, _ = get_args_parser().parse_known_args(list(arguments))
+    if options.cfg or options.help or options.hydra_help or options.info:
         return
     overrides = _parsed(argument for argument in arguments if "=" in argument and not argument.startswith("-"))
     for override in overrides:
@@ -60,7 +63,7 @@ def check_directories(arguments: Sequence[str]) -> None:
     elif len(places) > 1:
         raise UserError("run_dir and hydra.run.dir are one setting; leave one of them out.")
     for override in places.values():
-        if isinstance(path := override.value(), bool | list | dict):
+        if override.is_sweep_override() or isinstance(path := override.value(), bool | list | dict):
             raise UserError(f"{override.input_line} is not a path; name one folder.")
         if "${" not in str(path):
             _make(str(override.input_line), str(path))
@@ -78,8 +81,7 @@ def refuse_chdir(*, chdir: bool | None) -> None:
 
 
 def _is_place(override: Override) -> bool:
-    is_path = override.key_or_group in ("run_dir", "hydra.run.dir") and not override.is_sweep_override()
-    return is_path and override.value() not in (None, "")
+    return override.key_or_group in ("run_dir", "hydra.run.dir") and override.value() not in (None, "")
 
 
 def _make(override: str, path: str) -> None:
@@ -103,20 +105,26 @@ def use_for_every_configuration() -> None:
     ConfigStore.instance().store("config", node, group="hydra", provider="genreclf")
 
 
-def sweep_folder(*overrides: Sequence[str]) -> str:
-    """Return the folder name of a sweep: the keys it varies and a hash of its overrides except those in `PASSING`."""
-    words = [str(word) for each in overrides for word in each]
+def sweep_folder(overrides: Sequence[str], of_hydra: Sequence[str] = (), values: str = "") -> str:
+    """Return the folder name of a sweep: the keys it varies and a hash of its overrides except those in `PASSING`.
+
+    Args:
+        overrides: Overrides of the command, except those of Hydra.
+        of_hydra: Overrides of Hydra.
+        values: Hash of the values of interpolations in the overrides; empty without interpolations.
+    """
+    words = [*overrides, *of_hydra]
     lasting = sorted(word for word in words if not word.startswith(PASSING))
-    command_hash = hashlib.sha256("\0".join(lasting).encode()).hexdigest()[:10]
+    command_hash = hashlib.sha256("\0".join([*lasting, *filter(None, [values])]).encode()).hexdigest()[:10]
     files = [word.partition("=")[2] for word in words if word.startswith("sweep=")]
     keys = [override.key_or_group.rpartition(".")[2] for override in _parsed(words) if override.is_sweep_override()]
     return f"{_readable('-'.join(dict.fromkeys([*files, *keys]))[:60]).strip('-')}_{command_hash}"
 
 
-def fixed_keys(overrides: Sequence[str]) -> list[str]:
+def fixed_keys(overrides: Sequence[str]) -> ListConfig:
     """Return the keys that a command sets to one value for all jobs of a sweep; folders of jobs do not name them."""
     last = {override.key_or_group: override for override in _parsed(overrides)}
-    return [key for key, override in last.items() if not override.is_sweep_override()]
+    return OmegaConf.create([key for key, override in last.items() if not override.is_sweep_override()])
 
 
 def job_folder(overrides: Sequence[str], fixed: Sequence[str], *, _root_: DictConfig) -> str:
@@ -138,6 +146,16 @@ def config_hash(config: DictConfig) -> str:
     return digest(identity(plain))[:8]
 
 
+def _values_hash(*, _root_: DictConfig) -> str:
+    """Return a hash of the values of the interpolations in the overrides; "" without interpolations."""
+    cache = OmegaConf.get_cache(_root_)["values_hash"]  # Hydra copies it from a sweep to its jobs.
+    if not cache:
+        cache["hash"] = ""  # For a value that refers to the folder of the sweep, which this hash is part of.
+        if any("${" in word for word in typed_overrides(_root_.hydra)):
+            cache["hash"] = config_hash(_root_)
+    return str(cache["hash"])
+
+
 def _parsed(words: Iterable[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides([str(word) for word in words])
 
@@ -149,6 +167,8 @@ def _readable(text: str) -> str:
 # A cached value is the same for all jobs of a sweep, in whatever process they are composed.
 OmegaConf.register_new_resolver("or", lambda first, second: second if first in (None, "") else first, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
+OmegaConf.register_new_resolver("typed", lambda part, *, _root_: typed_overrides(_root_.hydra, part), replace=True)
+OmegaConf.register_new_resolver("values_hash", _values_hash, replace=True)
 OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("fixed_keys", fixed_keys, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)

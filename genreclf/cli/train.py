@@ -12,18 +12,20 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
 from genreclf.cli.directories import check_directories, is_sweep, refuse_chdir, use_for_every_configuration
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import check_options, check_single, explain
 from genreclf.config.options import unchecked_help
+from genreclf.config.overrides import typed_overrides
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.gpus import gpus_of_job
 from genreclf.distributed.launchers import JOBLIB, LauncherFailed
@@ -61,6 +63,11 @@ def main(arguments: list[str]) -> None:
             raise UserError("Leave --package out to see all, or name a key that is not null, as in model.") from None
         raise
     except Exception as error:
+        if isinstance(error, InterpolationResolutionError):
+            options, _ = get_args_parser().parse_known_args(arguments)
+            if options.cfg == "hydra":  # Hydra cuts off all sections but its own.
+                sentence = "--cfg hydra --resolve cannot show values that refer to the run; write --cfg all --resolve."
+                raise UserError(sentence) from error
         named = isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError)
         if SweepStart.sweep_dir is None or named:
             raise
@@ -121,7 +128,7 @@ def _run(config: DictConfig, run_dir: Path, settings: HydraConf) -> float:
     try:
         from genreclf.config.config import Config
 
-        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=list(settings.overrides.task))
+        checked = Config.from_hydra(config, run_dir=str(run_dir), overrides=typed_overrides(settings))
         from genreclf.experiment.run import run
     finally:
         gc.enable()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config import instantiate
@@ -82,8 +82,8 @@ class Config:
             UserError: The configuration cannot be used; the message lists all problems, one sentence each.
         """
         try:
-            OmegaConf.resolve(config)
-            if missing := sorted(OmegaConf.missing_keys(config)):
+            raw: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+            if missing := sorted(key for key, value in flat(raw).items() if value == MISSING):
                 raise UserError("\n".join(to_be_set(key, overrides) for key in missing))
             plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         except OmegaConfBaseException as error:

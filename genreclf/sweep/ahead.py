@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from genreclf.config.overrides import typed_overrides
 from genreclf.errors import UserError
 
 MOST_VALUES = 100
@@ -84,7 +85,7 @@ def _mistakes(config: DictConfig | None, overrides: list[str]) -> list[str]:
         return []
     with suppress(*HYDRAS_TO_TELL):
         try:
-            Config.from_hydra(deepcopy(config), run_dir="-", overrides=overrides)
+            Config.from_hydra(config, run_dir="-", overrides=overrides)
         except UserError as error:
             is_of_job = isinstance(error.__cause__, OmegaConfBaseException)  # Such as ${hydra:job.num}, not known yet.
             return [] if is_of_job else str(error).splitlines()
@@ -96,7 +97,7 @@ def _grid(config: DictConfig, *, searches: bool) -> tuple[dict[str, list[str]], 
     settings = config.hydra
     searched = settings.sweeper.get("params") or OmegaConf.create()
     params: dict[str, Any] = OmegaConf.to_container(searched, resolve=True)  # type: ignore[assignment]
-    words = [*(f"{key}={value}" for key, value in params.items()), *settings.overrides.task]
+    words = [*(f"{key}={value}" for key, value in params.items()), *typed_overrides(settings)]
     fixed: dict[str, list[str]] = {}
     varied: dict[str, list[str]] = {}
     for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hydra.conf import HydraConf
 from omegaconf import DictConfig
 
+from genreclf.config.overrides import typed_overrides
 from genreclf.distributed.gpus import least_used_gpus
 from genreclf.errors import TERMINATED, UserError
 from genreclf.escaping import say
@@ -66,7 +67,7 @@ class Job:
             run_dir=Path(settings.runtime.output_dir),
             sweep_dir=Path(settings.sweep.dir),
             number=settings.job.num,
-            overrides=list(settings.overrides.task),
+            overrides=typed_overrides(settings),
             fixed=list(settings.callbacks["sweep"].fixed),
         )
 

@@ -45,12 +45,22 @@ def test_a_csv_log_that_is_never_written_is_refused(cli: Cli) -> None:
     assert (outcome.code, outcome.err) == (2, "logger.csv.flush_logs_every_n_steps=0 must be at least 1.\n")
 
 
-def test_settings_of_a_sweep_that_would_be_lost_are_refused(cli: Cli) -> None:
-    outcome = cli("data=synthetic", "seed=0,1", "hydra.run.dir=there", "-m")
+@pytest.mark.parametrize("place", ["run_dir=a,b", "hydra.run.dir=there", "hydra.run.dir=a,b"])
+def test_a_run_directory_in_a_sweep_is_refused(place: str, cli: Cli) -> None:
+    outcome = cli("data=synthetic", "optimizer.lr=fast", "seed=0,1", place, "-m")
+    key = place.partition("=")[0]
     assert (outcome.code, outcome.err) == (
         2,
-        "hydra.run.dir is for one run; a sweep with -m gives each job its own directory in hydra.sweep.dir.\n",
+        f"{key} is for one run; a sweep with -m gives each job its own directory in hydra.sweep.dir.\n",
     )
+
+
+def test_several_folders_for_one_run_are_refused(cli: Cli) -> None:
+    outcome = cli("data=synthetic", "run_dir=a,b")
+    assert (outcome.code, outcome.err) == (2, "run_dir=a,b is not a path; name one folder.\n")
+
+
+def test_one_directory_for_all_jobs_of_a_sweep_is_refused(cli: Cli) -> None:
     outcome = cli("data=synthetic", "seed=0,1", "hydra.sweep.subdir=one", "-m")
     assert outcome.code == 2
     assert "hydra.sweep.subdir=one would give all jobs one directory; name in it what they vary" in outcome.err
@@ -61,6 +71,25 @@ def test_an_option_of_cfg_alone_is_explained(cli: Cli) -> None:
     assert (outcome.code, outcome.err) == (2, "--resolve and --package belong to --cfg, as in --cfg job --resolve.\n")
     outcome = cli("--cfg", "job", "--package", "modle")
     assert (outcome.code, "modle" in outcome.err, "Leave --package out" in outcome.err) == (2, True, True)
+
+
+def test_a_configuration_can_be_shown_resolved(cli: Cli) -> None:
+    outcome = cli("--cfg", "all", "--resolve", "--package", "hydra.callbacks", "seed=3")
+    assert (outcome.code, outcome.out.endswith("  fixed:\n  - seed\n")) == (0, True), outcome
+    assert cli("--cfg", "hydra", "--resolve", "--package", "hydra.job").code == 0
+    outcome = cli("-c", "hydra", "--resolve")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "--cfg hydra --resolve cannot show values that refer to the run; write --cfg all --resolve.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [["-c", "job"], ["-cjob"], ["-i", "defaults"], ["-h"], ["--hydra-help"]], ids=" ".join
+)
+def test_what_only_shows_makes_no_directory(options: list[str], cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "hydra.run.dir=there", *options).code == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_way_out_for_an_environment_variable_is_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

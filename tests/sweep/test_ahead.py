@@ -36,6 +36,14 @@ def test_a_mistake_of_all_jobs_is_named_once(cli: Cli, tiny: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("_untrained")
+def test_a_value_taken_from_another_key_is_that_of_the_job(cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, "trainer.max_epochs=${seed}", "seed=1,0", "-m")
+    assert [line for line in outcome.err.splitlines() if line.startswith("Note: ")] == [
+        "Note: The job with seed=0 will fail: trainer.max_epochs=0 must be at least 1."
+    ]
+
+
+@pytest.mark.usefixtures("_untrained")
 def test_values_of_a_file_of_a_sweep_are_looked_at_too(cli: Cli, tiny: list[str]) -> None:
     outcome = cli(*tiny, "sweep=seeds", "data.batch_size=20,0", "-m")
     assert outcome.err.startswith("Note: The job with data.batch_size=0 will fail: data.batch_size=0 must be at least")
