@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genreclf.cli.parser import Parser
+from genreclf.cli.printing import note
 from genreclf.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def main(arguments: list[str]) -> None:
     """Write networks, metrics, predictions and report into ``run_dir``, by default a new folder in ``outputs/runs``."""
     asked = parser().parse(arguments)
     overrides = [word for word in asked.runs if "=" in word and not Path(word).exists()]
-    from genreclf.checkpoint import SafeCheckpointIO
+    from genreclf.checkpoint import SafeCheckpointIO, tested_run
     from genreclf.cli.compose import checked_again, refuse_without_effect
     from genreclf.comparison.runs import find_runs
     from genreclf.experiment.ensemble import combine
@@ -31,6 +32,13 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{others[0]} is not finished; wait for it, or name the others one by one.")
     if without:
         raise UserError(f"There is no run in {without[0]}; omit it, or choose a folder that contains runs.")
+    named = {Path(word).resolve() for word in asked.runs}
+    for path in [path for path in paths if path.resolve() not in named]:
+        if tested := tested_run(RunDirectory(path)):
+            note(f"{path} is an evaluation of {tested} and left out.")
+            paths.remove(path)
+    if not paths:
+        raise UserError("There are only evaluations; give the runs that they tested.")
     if len(paths) < 2:
         raise UserError(f"{paths[0]} is only one run; an ensemble needs two or more.")
     runs = [RunDirectory(path) for path in paths]

@@ -148,6 +148,18 @@ def test_what_another_process_finished_meanwhile_is_left_alone(
         assert Path("twice", path.relative_to("theirs")).stat().st_mtime_ns == path.stat().st_mtime_ns
 
 
+@pytest.mark.usefixtures("finished")
+def test_an_evaluation_has_no_network(cli: Cli) -> None:
+    assert cli("evaluate", "run", "run_dir=runs/tested").code == 0
+    sentence = "runs/tested is an evaluation of run and has no network of its own; give run.\n"
+    for command in (["predict", "runs/tested", "song.wav"], ["ensemble", "run", "runs/tested"]):
+        outcome = cli(*command)
+        assert (outcome.code, outcome.err) == (2, sentence)
+    left_out = "Note: runs/tested is an evaluation of run and left out.\n"
+    assert cli("ensemble", "runs").err == f"{left_out}There are only evaluations; give the runs that they tested.\n"
+    assert cli("ensemble", "run", "runs").err.startswith(f"{left_out}run is only one run; ")
+
+
 def test_validation_weighs_the_runs(cli: Cli, second: RunDirectory) -> None:
     outcome = cli("ensemble", ".", "--weights", "validation", "run_dir=both")
     assert outcome.code == 0, outcome.err
