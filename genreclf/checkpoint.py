@@ -19,7 +19,7 @@ from torch.utils.serialization import config as serialization
 
 from genreclf.errors import UserError
 from genreclf.limits import refuse_device
-from genreclf.run_directory import CHECKSUM_BYTES, atomic_path, check_checksum, checksum
+from genreclf.run_directory import CHECKSUM_BYTES, RunDirectory, atomic_path, check_checksum, checksum
 
 WAITING = 2
 """Maximum number of checkpoints that wait to be written in the background: the two of one epoch."""
@@ -171,6 +171,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         refuse_device(path)
         content = path.read_bytes()
     except FileNotFoundError as error:
+        run = RunDirectory(path.parent.parent)
+        if tested := tested_run(run):
+            sentence = f"{run.path} is an evaluation of {tested} and has no network of its own; give {tested}."
+            raise UserError(sentence) from error
         raise UserError(f"There is no {path}: the run has not finished an epoch.") from error
     except OSError as error:
         hint = "; check its permissions" if isinstance(error, PermissionError) else ""
@@ -185,6 +189,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"The checkpoint {path} is damaged; restore a copy, or delete {path.parent.parent} and train again."
         ) from error
     return checkpoint
+
+
+def tested_run(run: RunDirectory) -> str | None:
+    """Return the run that an evaluation has tested, as its configuration names it; None if `run` is no evaluation.
+
+    Raises:
+        UserError: A file of the run cannot be read.
+    """
+    if run.history.exists() or any(run.checkpoints.glob("*.ckpt")) or run.status != "finished":
+        return None
+    tested: str | None = run.read_config().get("init_from")
+    return tested
 
 
 def _check_size(content: bytes) -> None:

@@ -3,23 +3,27 @@
 import shutil
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genreclf.cli.parser import Parser
+from genreclf.cli.printing import note
 from genreclf.errors import UserError
+
+if TYPE_CHECKING:
+    from genreclf.config.config import Config
+    from genreclf.run_directory import RunDirectory
 
 
 def main(arguments: list[str]) -> None:
     """Write networks, metrics, predictions and report into ``run_dir``, by default a new folder in ``outputs/runs``."""
     asked = parser().parse(arguments)
     overrides = [word for word in asked.runs if "=" in word and not Path(word).exists()]
-    from genreclf.checkpoint import SafeCheckpointIO
+    from genreclf.checkpoint import SafeCheckpointIO, tested_run
     from genreclf.cli.compose import checked_again, refuse_without_effect
     from genreclf.comparison.runs import find_runs
-    from genreclf.config.identity import difference
     from genreclf.experiment.ensemble import combine
     from genreclf.experiment.run import carry_out
-    from genreclf.run_directory import RunDirectory
+    from genreclf.run_directory import RunDirectory, sentence_when_full
 
     refuse_without_effect(overrides)
     paths, unfinished, without = find_runs(Path(word) for word in asked.runs if word not in overrides)
@@ -28,6 +32,13 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{others[0]} is not finished; wait for it, or name the others one by one.")
     if without:
         raise UserError(f"There is no run in {without[0]}; omit it, or choose a folder that contains runs.")
+    named = {Path(word).resolve() for word in asked.runs}
+    for path in [path for path in paths if path.resolve() not in named]:
+        if tested := tested_run(RunDirectory(path)):
+            note(f"{path} is an evaluation of {tested} and left out.")
+            paths.remove(path)
+    if not paths:
+        raise UserError("There are only evaluations; give the runs that they tested.")
     if len(paths) < 2:
         raise UserError(f"{paths[0]} is only one run; an ensemble needs two or more.")
     runs = [RunDirectory(path) for path in paths]
@@ -37,18 +48,37 @@ def main(arguments: list[str]) -> None:
     given |= {"init_from": None, "ckpt_path": None, "model": combined.model, "encoder": combined.encoder}
     config = checked_again(runs[0], overrides, trust=asked.trust, config_dir=asked.config_dir, **given)
     target = RunDirectory(config.run_dir)
-    was_there = target.path.exists()
-    goes_on = target.config.exists() and not difference(target.read_config(), config.plain)
-    if target.status == "finished" or (not goes_on and (target.config.exists() or target.checkpoints.exists())):
+    if target.status == "finished" or not (_is_new(target) or _goes_on(target, config)):
         raise UserError(f"{target.path} already contains a run; choose another run_dir.")
+    was_there, begins = target.path.exists(), False
     target.make()
     try:
-        SafeCheckpointIO().save_checkpoint(combined.checkpoint, target.best)
+        with target.held(), sentence_when_full(target.path):
+            begins = _is_new(target)
+            if begins:
+                target.write_config(config.plain)
+            if not _goes_on(target, config):  # Another process has begun another ensemble there.
+                raise UserError(f"{target.path} already contains a run; choose another run_dir.")
+            if target.status != "finished":
+                SafeCheckpointIO().save_checkpoint(combined.checkpoint, target.best)
         carry_out("ensemble", config)
     except BaseException:
-        if not target.config.exists():  # The run had not started: there is nothing to continue.
+        if begins and target.status is None:  # The run had not started: there is nothing to continue.
+            target.config.unlink(missing_ok=True)
             shutil.rmtree(target.checkpoints if was_there else target.path)
         raise
+
+
+def _is_new(target: "RunDirectory") -> bool:
+    """Return whether a run directory contains no run yet."""
+    return not target.config.exists() and not any(target.checkpoints.glob("*.ckpt"))
+
+
+def _goes_on(target: "RunDirectory", config: "Config") -> bool:
+    """Return whether a run directory contains the run of a configuration."""
+    from genreclf.config.identity import difference
+
+    return target.config.exists() and not difference(target.read_config(), config.plain)
 
 
 def parser() -> Parser:

@@ -72,7 +72,8 @@ def main(arguments: list[str]) -> None:
         if SweepStart.sweep_dir is None or named:
             raise
         if isinstance(error, OSError) and error.filename:
-            stopped = UserError(f"The sweep's folder {SweepStart.sweep_dir} cannot be written to ({error}).")
+            reason = f"cannot be written to ({error}); set hydra.sweep.dir=DIRECTORY."
+            stopped = UserError(f"The sweep's folder {SweepStart.sweep_dir} {reason}")
         else:
             stopped = LauncherFailed(error)
             stopped.__cause__ = error

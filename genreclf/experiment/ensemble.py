@@ -48,12 +48,13 @@ def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights:
     for run in runs:
         if run.read_metrics().get("status") != "finished":
             raise UserError(f"{run.path} is not finished; let it end first, or leave it out.")
+    checkpoints = [load_checkpoint(run.best) for run in runs]
+    for run in runs:
         if run.split_hash != runs[0].split_hash:
             raise UserError(
                 f"{runs[0].path} and {run.path} were trained and tested on different splits, so that one has learned "
                 "what the other is tested on; give runs of one split."
             )
-    checkpoints = [load_checkpoint(run.best) for run in runs]
     parts = zip(runs, checkpoints, configs, strict=True)
     specs = [spec_of(run.best, checkpoint, config) for run, checkpoint, config in parts]
     genres = [list(checkpoint["hyper_parameters"]["genres"]) for checkpoint in checkpoints]

@@ -196,6 +196,7 @@ def steps(config: Config, ranks: ExternalRanks | None = None, sharing: Sharing =
 
 def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: Sharing = ALONE) -> RunSteps:
     run = RunDirectory(config.run_dir)
+    repeats = task == "evaluate" and run.status == "finished"
     devices = device_count(config)
     if ranks is None:
         choose_device(config)
@@ -210,7 +211,7 @@ def _carry_out(task: str, config: Config, ranks: ExternalRanks | None, sharing: 
         say(f"Note: {notice}", sys.stdout)
     run.make()
     with run.held(), sentence_when_full(run.path):
-        if task == "train" and (done := finished(config)):  # Another process finished it while this one waited.
+        if not repeats and (done := finished(config)):  # Another process finished it while this one waited.
             return done
         if task == "train":
             check_resumed(run, prepared.split_record)

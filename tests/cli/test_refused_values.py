@@ -112,3 +112,23 @@ def test_show_refuses_a_project_before_it_draws(cli: Cli, tmp_path: Path) -> Non
     assert outcome.code == 2
     assert "set logger.wandb.entity=a logger.wandb.project=b" in outcome.err
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins", "ends"),
+    [
+        ([], "Run directory outputs/runs/", " cannot be created (Not a directory); set run_dir=DIRECTORY.\n"),
+        (["seed=1,2", "-m"], "The sweep's folder outputs/sweeps/seed_", "); set hydra.sweep.dir=DIRECTORY.\n"),
+        (["run_dir=${nowhere}"], "hydra.run.dir: Interpolation key 'nowhere' not found\n", ""),
+    ],
+)
+def test_a_directory_that_cannot_be_created_is_named(
+    arguments: list[str], begins: str, ends: str, cli: Cli, tiny: list[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    Path("outputs").touch()  # A folder of that name cannot be created.
+    outcome = cli(*tiny, *arguments)
+    assert outcome.code == 2
+    assert outcome.err.startswith(begins)
+    assert outcome.err.endswith(ends)
+    assert len(outcome.err.splitlines()) == 1
+    assert not [warning for warning in recwarn if "Callback" in str(warning.message)]

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,44 @@ def test_an_interrupted_ensemble_goes_on(cli: Cli, second: RunDirectory, monkeyp
     assert "already contains a run" in cli("ensemble", "run", "second", "--weights", "validation", "run_dir=both").err
     assert cli("ensemble", ".", "run_dir=both").code == 0
     assert RunDirectory("both").status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("command", "waits"), [(("ensemble", "run", "same"), 1), (("ensemble", "run", "same"), 2), (("evaluate", "run"), 1)]
+)
+def test_what_another_process_finished_meanwhile_is_left_alone(
+    command: tuple[str, ...], waits: int, cli: Cli, finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.path, "same")
+    assert cli(*command, "run_dir=twice").code == 0
+    Path("twice").rename("theirs")
+    held, calls = RunDirectory.held, []
+
+    def held_by_another(run: RunDirectory) -> AbstractContextManager[None]:
+        calls.append(run)
+        if len(calls) == waits:
+            shutil.rmtree(run.path)
+            shutil.copytree("theirs", run.path)
+        return held(run)
+
+    monkeypatch.setattr(RunDirectory, "held", held_by_another)
+    outcome = cli(*command, "run_dir=twice")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.rstrip().endswith("twice is finished and left as it is.")
+    for path in Path("theirs").rglob("*.*"):
+        assert Path("twice", path.relative_to("theirs")).stat().st_mtime_ns == path.stat().st_mtime_ns
+
+
+@pytest.mark.usefixtures("finished")
+def test_an_evaluation_has_no_network(cli: Cli) -> None:
+    assert cli("evaluate", "run", "run_dir=runs/tested").code == 0
+    sentence = "runs/tested is an evaluation of run and has no network of its own; give run.\n"
+    for command in (["predict", "runs/tested", "song.wav"], ["ensemble", "run", "runs/tested"]):
+        outcome = cli(*command)
+        assert (outcome.code, outcome.err) == (2, sentence)
+    left_out = "Note: runs/tested is an evaluation of run and left out.\n"
+    assert cli("ensemble", "runs").err == f"{left_out}There are only evaluations; give the runs that they tested.\n"
+    assert cli("ensemble", "run", "runs").err.startswith(f"{left_out}run is only one run; ")
 
 
 def test_validation_weighs_the_runs(cli: Cli, second: RunDirectory) -> None:
