@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.identity import OUTSIDE_IDENTITY, digest, identity
 from genreclf.config.keys import CONFIG_DIR
+from genreclf.config.options import options_parser
 from genreclf.config.overrides import typed_overrides
 from genreclf.distributed.external_ranks import external_ranks
 from genreclf.distributed.launchers import check_launcher
@@ -34,7 +34,7 @@ TRUE = ("true", "yes", "on", "y", "1")
 
 def check_directories(arguments: Sequence[str]) -> None:
     """Raise a `UserError` for a directory that cannot be created, a missing launcher or contradictory settings."""
-    options, _ = get_args_parser().parse_known_args(list(arguments))
+    options, _ = options_parser().parse_known_args(list(arguments))
     if options.cfg or options.help or options.hydra_help or options.info:
         return
     overrides = _parsed(argument for argument in arguments if "=" in argument and not argument.startswith("-"))

@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -24,7 +23,7 @@ from yaml import YAMLError
 from genreclf.cli.directories import check_directories, is_sweep, refuse_chdir, use_for_every_configuration
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import check_options, check_single, explain
-from genreclf.config.options import unchecked_help
+from genreclf.config.options import options_parser, unchecked_help
 from genreclf.config.overrides import typed_overrides
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.gpus import gpus_of_job
@@ -64,7 +63,7 @@ def main(arguments: list[str]) -> None:
         raise
     except Exception as error:
         if isinstance(error, InterpolationResolutionError):
-            options, _ = get_args_parser().parse_known_args(arguments)
+            options, _ = options_parser().parse_known_args(arguments)
             if options.cfg == "hydra":  # Hydra cuts off all sections but its own.
                 sentence = "--cfg hydra --resolve cannot show values that refer to the run; write --cfg all --resolve."
                 raise UserError(sentence) from error

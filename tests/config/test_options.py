@@ -3,11 +3,10 @@
 from argparse import Action, ArgumentParser
 
 import pytest
+from helpers import Cli
 
-from genreclf.config.options import options_parser
 
-
-def test_hydras_options_are_added_without_the_check_of_their_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hydras_options_are_added_without_the_check_of_their_help(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     add_argument = ArgumentParser.add_argument
 
     def check(parser: ArgumentParser, action: Action) -> None:
@@ -21,6 +20,8 @@ def test_hydras_options_are_added_without_the_check_of_their_help(monkeypatch: p
 
     monkeypatch.setattr(ArgumentParser, "_check_help", check, raising=False)
     monkeypatch.setattr(ArgumentParser, "add_argument", add_checked)
-    assert options_parser().parse_args(["-m"]).multirun
+    outcome = cli("--cfg", "job", "--package", "model", "model=ffnn")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "FFNN" in outcome.out
     with pytest.raises(ValueError, match="badly formed help"):
         ArgumentParser().add_argument("--own", help=len)  # type: ignore[arg-type]
