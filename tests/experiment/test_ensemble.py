@@ -129,7 +129,8 @@ def test_what_another_process_finished_meanwhile_is_left_alone(
     command: tuple[str, ...], waits: int, cli: Cli, finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished.path, "same")
-    assert cli(*command, "run_dir=twice").code == 0
+    first = cli(*command, "run_dir=twice")
+    assert first.code == 0, first.err
     Path("twice").rename("theirs")
     held, calls = RunDirectory.held, []
 
