@@ -45,6 +45,7 @@ def test_no_flipped_bit_changes_what_is_read(tmp_path: Path) -> None:
             torch.testing.assert_close(load_checkpoint(path), CONTENT, rtol=0, atol=0)
 
 
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="PyTorch wrote archives in another way.")
 def test_an_archive_is_as_torch_writes_it(tmp_path: Path) -> None:
     torch.save(CONTENT, tmp_path / "archive.ckpt")
     SafeCheckpointIO().save_checkpoint(CONTENT, tmp_path / "ours/archive.ckpt")

@@ -46,17 +46,17 @@ def launch(task: str, run_dir: Path, *, ranks: int) -> None:
     from genreclf.hardware import cores
 
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // ranks)))
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=ranks,
-        run_id=run_dir.name,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        monitor_interval=0.1,
-        shutdown_timeout=GRACE_S,
-    )
+    with env_override({"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_S)}):  # PyTorch 2.11 waits 30 s.
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=ranks,
+            run_id=run_dir.name,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            monitor_interval=0.1,
+        )
     command = ["-m", "genreclf.experiment.rank", task, str(run_dir), str(os.getpid())]
     try:
         with _handlers_kept(), env_override({"OMP_NUM_THREADS": threads}):

@@ -95,7 +95,7 @@ def test_a_picture_that_cannot_be_written_costs_no_prediction(cli: Cli, trained:
     Path("pictures/1.png").mkdir(parents=True)
     song = trained.music / "blues/0.wav"
     shutil.copy(song, "1.wav")
-    outcome = cli("predict", str(trained.run.path), str(song), "1.wav", "--timeline-dir", "pictures")
+    outcome = cli("predict", str(trained.run.path), str(song), "1.wav", "--timeline-dir", "pictures", "--format", "csv")
     assert outcome.code == 2
     assert "1.png" in outcome.err
     assert "0.wav" in outcome.out
