@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import torch
 from torch.nn.modules.module import register_module_module_registration_hook
+from torch.nn.parameter import is_lazy
 
 from genreclf.audio.log_mel import FeatureSpec
 from genreclf.audio.scaling import Scale
 from genreclf.config import instantiate
+from genreclf.training.parts import OF_TRAINING
 
 LARGEST = {
     "n_mels": 2**16,
@@ -43,8 +45,8 @@ MODULES_PER_TENSOR = 20
 
 
 def is_models(key: str) -> bool:
-    """Return whether the tensor of a key belongs to the model, and not to the loss or the metrics of the training."""
-    return key.startswith(("network.", "scaling."))
+    """Return whether the tensor of a key belongs to the model, and not to its loss or its augmentation."""
+    return not key.startswith(OF_TRAINING)
 
 
 def checked_spec(values: Any) -> FeatureSpec:
@@ -116,7 +118,8 @@ def check_weights(
     theirs = {key: tuple(shape) for key, shape in shapes.items() if is_models(key)}
     with torch.device("meta"), _at_most(MODULES_PER_TENSOR * (len(theirs) + 10)):
         model = instantiate.make_model(section, encoder, spec=spec, genres=list(genres), scale=scale)
-    ours = {key: tuple(values.shape) for key, values in model.state_dict().items() if is_models(key)}
+    state = {key: values for key, values in model.state_dict().items() if is_models(key)}
+    ours = {key: theirs.get(key) if is_lazy(values) else tuple(values.shape) for key, values in state.items()}
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
             found, wanted = (str(list(each[key])) if key in each else "missing" for each in (theirs, ours))

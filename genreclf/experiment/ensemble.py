@@ -9,7 +9,6 @@ import numpy as np
 from genreclf.checkpoint import load_checkpoint
 from genreclf.config import instantiate
 from genreclf.config.config import Config
-from genreclf.config.weights import is_models
 from genreclf.errors import UserError
 from genreclf.evaluation.combining import mixture_weights
 from genreclf.evaluation.predictions import read_track_csv
@@ -85,7 +84,8 @@ def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights:
     encoder = encoders[0] if encoders else {"_target_": None}
     built = instantiate.make_model(model, encoder, spec=specs[0], genres=genres[0], scale=configs[0].features.scale)
     for member, checkpoint in zip(built.network, checkpoints, strict=True):
-        member.load_state_dict({key: value for key, value in checkpoint["state_dict"].items() if is_models(key)})
+        parts = tuple(f"{name}." for name, _ in member.named_children())
+        member.load_state_dict({key: value for key, value in checkpoint["state_dict"].items() if key.startswith(parts)})
     described = {"spec": specs[0].plain(), "genres": genres[0]}
     return Combination(model, encoder, {"state_dict": built.state_dict(), "hyper_parameters": described, "epoch": 0})
 

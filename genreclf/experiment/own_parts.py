@@ -24,6 +24,9 @@ from genreclf.training.losses import Distillation
 SCHEDULE = {entry.name for entry in fields(LRSchedulerConfig)}
 """Keys of the dictionary with which Lightning configures a scheduler."""
 
+CHOOSING_PARAMETERS = ("configure_optimizers", "optimizer_of_network")
+"""Methods of a model that choose the trained parameters."""
+
 
 def check_arguments(config: Config) -> None:
     """Raise a `UserError` if the model does not accept the arguments of the run, or needs others that are not set."""
@@ -81,6 +84,7 @@ def try_own_parts(model: GenreClassifier, data: ClipDataModule) -> None:
         return
     if _is_own(model):
         _check_hyperparameters(model)
+        _check_parameters(model)
     stored = data.sample("train", at_most=2)
     with isolate_rng(), _evaluating(model):
         x, genres = model.scaling(stored), len(model.genres)
@@ -149,6 +153,20 @@ def _check_hyperparameters(model: GenreClassifier) -> None:
                 f"model: the argument {key} of {_name(model)} is {_shown(value)}, and a checkpoint keeps numbers, "
                 "texts, lists and dictionaries: take one of these, and make the object from it in __init__."
             ) from error
+
+
+def _check_parameters(model: GenreClassifier) -> None:
+    """Raise a `UserError` if a parameter would not be trained because it is not part of `network`."""
+    kind = type(model)
+    if any(getattr(kind, name) is not getattr(GenreClassifier, name) for name in CHOOSING_PARAMETERS):
+        return
+    trained = {id(each) for part in (model.network, model.loss, model.augment) if part for each in part.parameters()}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in trained:
+            raise UserError(
+                f"model: the parameter {name} of {_name(model)} is not part of self.network, so it would not be "
+                "trained: make it a part of self.network, or set its requires_grad to False."
+            )
 
 
 def _check_shape(part: str, returned: Any, wanted: str, shape: torch.Size) -> None:

@@ -12,14 +12,17 @@ from genreclf.models import CRNN
 from genreclf.run_directory import RunDirectory
 
 MODEL = """
+import torch
 from torch import nn
 
 from genreclf.models import GenreClassifier
 
 
 class Own(GenreClassifier):
-    def __init__(self, *, outputs: int = 0, lazy: bool = False, shape: str = "logits", **training):
+    def __init__(self, *, outputs: int = 0, lazy: bool = False, shape: str = "logits", apart: bool = False, **training):
         super().__init__(**training)
+        if apart:
+            self.temperature = nn.Parameter(torch.ones(1))
         genres = outputs or len(self.genres)
         last = nn.LazyLinear(genres) if lazy else nn.Linear(self.spec.n_mels, genres)
         layers = {
@@ -91,6 +94,7 @@ def own(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> lis
         (["+model.outputs=3"], "Own returns a tensor of shape (2, 3); it must return logits (batch, genre), here of"),
         (["+model.shape=frames"], "model: the network of Own fails on a batch of shape (2, "),
         (["+model.shape=pairs"], "Own returns a tuple; it must return logits (batch, genre), here of shape (2, "),
+        (["+model.apart=true"], "the parameter temperature of Own is not part of self.network, so it would not be tr"),
     ],
 )
 def test_a_network_that_does_not_return_logits_is_refused_before_training(
