@@ -119,7 +119,7 @@ def check_weights(
     with torch.device("meta"), _at_most(MODULES_PER_TENSOR * (len(theirs) + 10)):
         model = instantiate.make_model(section, encoder, spec=spec, genres=list(genres), scale=scale)
     state = {key: values for key, values in model.state_dict().items() if is_models(key)}
-    ours = {key: theirs.get(key) if is_lazy(values) else tuple(values.shape) for key, values in state.items()}
+    ours = {key: theirs.get(key, ()) if is_lazy(values) else tuple(values.shape) for key, values in state.items()}
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
             found, wanted = (str(list(each[key])) if key in each else "missing" for each in (theirs, ours))

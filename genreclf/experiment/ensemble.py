@@ -84,8 +84,8 @@ def combine(runs: Sequence[RunDirectory], configs: Sequence[Config], *, weights:
     encoder = encoders[0] if encoders else {"_target_": None}
     built = instantiate.make_model(model, encoder, spec=specs[0], genres=genres[0], scale=configs[0].features.scale)
     for member, checkpoint in zip(built.network, checkpoints, strict=True):
-        parts = tuple(f"{name}." for name, _ in member.named_children())
-        member.load_state_dict({key: value for key, value in checkpoint["state_dict"].items() if key.startswith(parts)})
+        used = tuple(f"{name}." for name, _ in member.named_children())
+        member.load_state_dict({key: value for key, value in checkpoint["state_dict"].items() if key.startswith(used)})
     described = {"spec": specs[0].plain(), "genres": genres[0]}
     return Combination(model, encoder, {"state_dict": built.state_dict(), "hyper_parameters": described, "epoch": 0})
 

@@ -13,10 +13,12 @@ from genreclf.training.module import GenreClassifier, Training
 class Musicnn(GenreClassifier):
     """Tall timbral and long temporal filters, dense layers over time, mean and maximum (Pons and Serra, 2019).
 
-    The network follows musicnn (arXiv:1909.06654) with two changes. The widths of filters are given in seconds instead
-    of frames of 16 ms, so that filters cover the same stretch of music at any hop size. There are also fewer filters,
-    to suit hundreds of training tracks: musicnn has 204 timbral filters of each height and 51 temporal filters of each
-    width.
+    The network is modeled on musicnn (arXiv:1909.06654), and differs from it. The widths of filters are given in
+    seconds instead of frames of 16 ms, so that filters cover the same stretch of music at any hop size. There are fewer
+    filters, to suit hundreds of training tracks: musicnn has 204 timbral filters of each height and 51 temporal filters
+    of each width. The taller timbral filters span 0.9 of the mel bands instead of 0.7, temporal filters see the mean of
+    all bands instead of each band, batch normalization precedes the activation, and `Scaling` replaces the batch
+    normalization of the input. For the original with its weights, see `genreclf.models.encoders.musicnn`.
 
     Args:
         timbral: Number of timbral filters of each height.
