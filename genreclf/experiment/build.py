@@ -177,14 +177,15 @@ def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str
     Args:
         config: Configuration of the run.
         given: Arguments that each logger gets if it accepts them and the configuration leaves them unset.
-        tags: Tags added to those of each logger that has a ``tags`` setting.
+        tags: Tags added to those of each logger that has a ``tags`` setting; as keys with the value ``true`` if
+            its tags are a mapping, as those of MLflow.
     """
     run = RunDirectory(config.run_dir)
     ids = run.read_json(run.loggers) if run.loggers.exists() else {}
     loggers = []
     for name, node in config.logger.items():
         group = f"logger.{name}"
-        own = {"tags": list(dict.fromkeys([*node["tags"], *tags]))} if "tags" in node else {}
+        own = {"tags": _joined(node["tags"], tags)} if "tags" in node else {}
         places = {"save_dir": config.run_dir} if instantiate.requires(group, node, "save_dir") else {}
         offered = {**given, "run_name": run.path.resolve().name, "run_id": ids.get(name)}
         more = {key: value for key, value in offered.items() if instantiate.accepts(group, node, key)}
@@ -195,6 +196,12 @@ def make_loggers(config: Config, given: Mapping[str, Any], *, tags: Sequence[str
             ids[name] = logger.run_id
             run.write_json(run.loggers, ids)
     return loggers
+
+
+def _joined(own: Sequence[str] | Mapping[str, Any], tags: Sequence[str]) -> Sequence[str] | Mapping[str, Any]:
+    if isinstance(own, Mapping):
+        return dict.fromkeys(tags, "true") | dict(own)
+    return list(dict.fromkeys([*own, *tags]))
 
 
 def _make_logger(group: str, node: Mapping[str, Any], given: Mapping[str, Any], begins: Config | None) -> Any:

@@ -48,8 +48,7 @@ def train(config: Config, prepared: Prepared, sharing: Sharing) -> RankSteps:
     run = RunDirectory(config.run_dir)
     with _tracking(config, run, prepared, "train", sharing) as tracking:
         if not run.read_metrics().get("fitted"):
-            source = None if config.init_from is None else source_of(local_run(config.init_from))
-            tracking.add_inputs(prepared.split_record["dataset"], prepared.data.genre_of, run, source)
+            _add_inputs(config, run, prepared, tracking)
             if prepared.data.spec.kind == "log_mel":
                 tracking.add_pictures(lambda: [_genre_map(run, prepared)])
             yield "fit"
@@ -62,6 +61,7 @@ def test_alone(task: str, config: Config, prepared: Prepared, sharing: Sharing) 
     run = RunDirectory(config.run_dir)
     trained = run if config.init_from is None else local_run(config.init_from)
     with _tracking(config, run, prepared, task, sharing) as tracking:
+        _add_inputs(config, run, prepared, tracking)
         yield from test(config, run, trained, prepared, tracking, sharing.draw)
 
 
@@ -93,6 +93,11 @@ TASKS = {
     "ensemble": Task(prepare_ensemble, partial(test_alone, "ensemble")),
 }
 """Kinds of runs by name."""
+
+
+def _add_inputs(config: Config, run: RunDirectory, prepared: Prepared, tracking: Tracking) -> None:
+    source = None if config.init_from is None else source_of(local_run(config.init_from))
+    tracking.add_inputs(prepared.split_record["dataset"], prepared.data.genre_of, run, source)
 
 
 def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:

@@ -18,7 +18,7 @@ def test_mlflow_keeps_the_record_in_one_run(cli: Cli, tiny: list[str], tmp_path:
     store = f"sqlite:///{tmp_path}/mlflow.db"
     words = [*tiny, "logger=mlflow", f"logger.mlflow.tracking_uri={store}", "run_dir=run"]
     words += [f"+logger.mlflow.artifact_location={(tmp_path / 'artifacts').as_uri()}", "model.dropout=0.1"]
-    words += ["logger.mlflow.log_model=true"]
+    words += ["logger.mlflow.log_model=true", "+logger.mlflow.tags.team=audio"]
     outcome = cli(*words)
     assert outcome.code == 0, outcome.err
     client = mlflow.MlflowClient(store)
@@ -27,6 +27,8 @@ def test_mlflow_keeps_the_record_in_one_run(cli: Cli, tiny: list[str], tmp_path:
     run = RunDirectory("run")
     assert run.read_json(run.loggers) == {"mlflow": kept.info.run_id}
     assert (kept.info.run_name, kept.info.status) == ("run", "FINISHED")
+    tags = {"team": "audio", "CRNN": "true", "artist_folds": "true"}
+    assert tags.items() <= kept.data.tags.items()
     metrics = run.read_metrics()
     assert kept.data.metrics["test/track/accuracy"] == metrics["test"]["track"]["accuracy"]
     assert {"train/loss", "val/track_accuracy", "objective", "epoch"} <= kept.data.metrics.keys()

@@ -87,6 +87,19 @@ def test_the_offline_record_has_steps_epochs_artifacts_and_one_name_for_each(
     assert files["checkpoints/best.ckpt"] == str(run.best.resolve())
 
 
+def test_an_evaluation_names_the_data_it_was_tested_on(cli: Cli, finished: RunDirectory, tmp_path: Path) -> None:
+    outcome = cli("evaluate", str(finished.path), "run_dir=again", "logger=wandb")
+    assert outcome.code == 0, outcome.err
+    wandb.teardown()
+    (path,) = (tmp_path / "again/wandb").glob("offline-run-*/*.wandb")
+    found = list(records(path))
+    assert next(of_kind(found, "run")).job_type == "evaluate"
+    artifacts = {artifact.type: artifact for artifact in of_kind(found, "artifact")}
+    assert [artifacts[kind].use_after_commit for kind in ("dataset", "split")] == [True, True]
+    split = RunDirectory("again").read_json(RunDirectory("again").split)
+    assert json.loads(artifacts["split"].metadata)["hash"] == split["hash"]
+
+
 def test_nothing_is_lost_where_wandb_is_disabled(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     wandb.setup()  # It reads the variable once, before this run.
     monkeypatch.setenv("WANDB_MODE", "disabled")
