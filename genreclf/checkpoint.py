@@ -171,10 +171,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         refuse_device(path)
         content = path.read_bytes()
     except FileNotFoundError as error:
-        run = RunDirectory(path.parent.parent)
+        run = run_of(path)
         if tested := tested_run(run):
             sentence = f"{run.path} is an evaluation of {tested} and has no network of its own; give {tested}."
             raise UserError(sentence) from error
+        if path not in (run.best, run.last) and run.last.exists():
+            raise UserError(f"There is no {path}; choose {run.last}.") from error
         raise UserError(f"There is no {path}: the run has not finished an epoch.") from error
     except OSError as error:
         hint = "; check its permissions" if isinstance(error, PermissionError) else ""
@@ -185,10 +187,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         _check_parts(checkpoint)
     except Exception as error:  # A damaged file can raise any exception.
-        raise UserError(
-            f"The checkpoint {path} is damaged; restore a copy, or delete {path.parent.parent} and train again."
-        ) from error
+        run = run_of(path)
+        is_other = path not in (run.best, run.last) and run.last.exists()
+        way_out = f"choose {run.last}" if is_other else f"delete {run.path} and train again"
+        raise UserError(f"The checkpoint {path} is damaged; restore a copy, or {way_out}.") from error
     return checkpoint
+
+
+def run_of(checkpoint: Path) -> RunDirectory:
+    """Return the run to which a checkpoint in its folder ``checkpoints``, or in a folder below that, belongs."""
+    folder = next((each for each in checkpoint.parents if each.name == "checkpoints"), checkpoint.parent)
+    return RunDirectory(folder.parent)
 
 
 def tested_run(run: RunDirectory) -> str | None:

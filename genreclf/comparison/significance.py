@@ -20,6 +20,7 @@ from genreclf.evaluation.intervals import (
     over_artists,
     over_seeds,
     percentiles,
+    spanning,
     wilson_interval,
 )
 
@@ -142,8 +143,9 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
     for both experiments together and seeds for each experiment separately. Neither is computed if no artists are known,
     if the experiments know different artists of the tracks, or if all tracks are by one artist.
 
-    If the difference is the same for all tracks, or for all artists, the interval is that of
-    `genreclf.evaluation.intervals.interval_of_equal`.
+    If the difference is the same for all tracks, the interval over tracks is that of
+    `genreclf.evaluation.intervals.interval_of_equal`. If it is the same for all artists, the interval over artists also
+    spans that one, since the bootstrap then shows only how seeds differ.
 
     Raises:
         ValueError: The two experiments were not tested on the same tracks.
@@ -161,8 +163,9 @@ def paired_test(first: TrackScores, second: TrackScores) -> PairedTest:
     artist = None if differ_in_artists(first, second) else first.artist
     if artist is not None and artist.any() and samples is not None and others is not None:
         p_artists = permutation(np.bincount(artist, weights=steps).astype(np.int64))
-        ci95_artists = interval_of_equal(differences, artist, bounds=(-1.0, 1.0))
-        ci95_artists = ci95_artists or percentiles(over_seeds(samples, 1) - over_seeds(others, 2))
+        ci95_artists = percentiles(over_seeds(samples, 1) - over_seeds(others, 2))
+        if equal := interval_of_equal(differences, artist, bounds=(-1.0, 1.0)):
+            ci95_artists = spanning(ci95_artists, equal)
     return PairedTest(
         difference=float(differences.mean()),
         low=low,

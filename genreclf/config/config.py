@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from genreclf.config import instantiate
 from genreclf.config.conflicts import left_on, set_by_experiment
@@ -86,6 +86,8 @@ class Config:
             if missing := sorted(key for key, value in flat(raw).items() if value == MISSING):
                 raise UserError("\n".join(to_be_set(key, overrides) for key in missing))
             plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        except MissingMandatoryValue as error:  # Within a list.
+            raise UserError(to_be_set(str(error.full_key), overrides)) from error
         except OmegaConfBaseException as error:
             raise UserError(f"{error.full_key or 'The configuration'}: {first_line(error)}") from error
         if plain.get("run_dir") == "":

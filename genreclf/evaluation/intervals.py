@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 RESAMPLES = 4999
 """Number of bootstrap samples for an interval."""
 
+ROUNDING = 1e-9
+"""Maximum difference of means that are the same but for rounding."""
+
 BLOCK = 2**22
 """Approximate number of values to draw at a time, which limits the memory used."""
 
@@ -87,16 +90,18 @@ def artist_interval(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> t
     """Return the 95 % bootstrap interval of an accuracy over artists and, if there are several, over seeds.
 
     Artists and seeds are drawn independently of each other, with replacement; the interval spans percentiles. If all
-    artists have the same accuracy, a bootstrap is meaningless, and Wilson's interval for the number of artists is used.
+    artists have the same accuracy, a bootstrap of them is meaningless, and the interval also spans Wilson's for the
+    number of artists.
 
     Args:
         shares: Share of the runs with each seed that classified each track correctly, shape ``(seed, track)``.
         artist: Index of each track's artist, shape ``(track,)``; see `artist_index`.
     """
     means = _sums(shares, artist).mean(axis=0) / np.bincount(artist)
-    if np.ptp(means) == 0:
-        return wilson_interval(round(float(means.sum())), len(means))
-    return percentiles(over_seeds(over_artists(shares, artist)))
+    drawn = percentiles(over_seeds(over_artists(shares, artist)))
+    if np.ptp(means) > ROUNDING:
+        return drawn
+    return spanning(drawn, wilson_interval(round(float(means.sum())), len(means)))
 
 
 def artist_accuracy(shares: NDArray[np.float64], artist: NDArray[np.int64]) -> float:
@@ -156,6 +161,11 @@ def percentiles(samples: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def spanning(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    """Return the interval from the lower of the lower ends of two intervals to the higher of their upper ends."""
+    return min(first[0], second[0]), max(first[1], second[1])
+
+
 def mean_interval(
     values: NDArray[np.float64], unit: NDArray[np.int64], *, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> tuple[float, float]:
@@ -180,7 +190,7 @@ def interval_of_equal(
     side as the Wilson interval of a share of 0 over as many units. For the arguments see `mean_interval`.
     """
     sizes = np.bincount(unit)
-    if np.ptp(np.bincount(unit, weights=values) / sizes) > 1e-9:
+    if np.ptp(np.bincount(unit, weights=values) / sizes) > ROUNDING:
         return None
     mean, margin = float(values.mean()), wilson_interval(0, len(sizes))[1]
     return max(bounds[0], mean - margin), min(bounds[1], mean + margin)

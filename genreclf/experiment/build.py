@@ -243,7 +243,9 @@ def stops_without_best(config: Config) -> bool:
 
 def may_end_training(name: str, node: Mapping[str, Any]) -> bool:
     """Return whether an entry of ``callbacks`` in the configuration may end the training before its last epoch."""
-    return _is_callback(name, node, EarlyStopping, Timer)
+    if _is_callback(name, node, Timer):
+        return node.get("duration") is not None
+    return _is_callback(name, node, EarlyStopping)
 
 
 def _is_callback(name: str, node: Mapping[str, Any], *kinds: type[Callback]) -> bool:

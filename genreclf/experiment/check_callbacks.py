@@ -107,7 +107,8 @@ def _check_averages(callbacks: Mapping[str, Callback]) -> None:
     for name in averages:
         for key, reason in AVERAGED_LATE.items():
             start = getattr(callbacks[name], key, None)
-            if type(callbacks[name]) is EMAWeightAveraging and start is not None:
+            is_late = start is not None and (start > 0 or key != "update_starting_at_step")
+            if type(callbacks[name]) is EMAWeightAveraging and is_late:
                 raise UserError(
                     f"{name}.{key}={start}: Lightning's EMAWeightAveraging {reason}; use callbacks=[default,ema] with "
                     f"+callbacks.ema.{key}={start}."

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from genreclf.audio.log_mel import FeatureSpec
-from genreclf.checkpoint import load_checkpoint
+from genreclf.checkpoint import load_checkpoint, run_of
 from genreclf.config import instantiate
 from genreclf.config.config import Config
 from genreclf.config.identity import difference
@@ -63,11 +63,7 @@ class Start:
         path = Path(config.ckpt_path)
         if path.is_dir():
             raise UserError(f"ckpt_path={path} is a folder; name the checkpoint: {path}/checkpoints/last.ckpt.")
-        # Another ModelCheckpoint writes into a subfolder of checkpoints.
-        run = RunDirectory(
-            next((each.parent for each in path.parents if each.name == "checkpoints"), path.parent.parent)
-        )
-        checkpoint = load_checkpoint(path)
+        run, checkpoint = run_of(path), load_checkpoint(path)
         before = run.read_config()
         now = config.plain
         kept = (_kept(before, before, now), _kept(now, before, now))

@@ -25,6 +25,7 @@ REFUSED = {
     "+model=ffnn": "The group model is set already: write model=ffnn without a +, or in a file of options - override "
     "/model: ffnn.\n",
     "hydra.sweep.dir=there": "hydra.sweep.dir is for a sweep; add -m, or set run_dir for one run.\n",
+    "model.channels=[8,???]": "model.channels[1] must be set: model.channels[1]=VALUE",
     "encoder=clap": "encoder.sha256 must be set: encoder.sha256=VALUE (SHA-256 of the weights file, as "
     "shown on its page on the hub).\n",
     f"logger.wandb.tags=[a,{'t' * 65}]": "ttt has 65 characters; W&B takes 1 to 64 for a tag.\n",

@@ -177,6 +177,24 @@ def test_the_interval_of_equal_differences_is_no_point(right: list[int], differe
     assert test.ci95_artists == pytest.approx((difference - artists, min(1, difference + artists)))
 
 
+def test_an_interval_over_artists_shows_how_seeds_differ_where_artists_do_not() -> None:
+    ids, artist = tuple(f"t{number:02}" for number in range(60)), np.repeat(np.arange(20), 3)
+    by_seed = [[np.ones(60), np.tile([1.0, 0, 0], 20)], [np.tile([1.0, 1, 0], 20), np.tile([1.0, 0, 1], 20)]]
+    differing, steady = (
+        TrackScores(
+            track_ids=ids,
+            right=np.sum(seeds, 0).astype(np.int64),
+            times=np.full(60, 2),
+            by_seed=np.stack(seeds),
+            artist=artist,
+        )
+        for seeds in by_seed
+    )
+    assert paired_test(differing, steady).ci95_artists == pytest.approx((-1 / 3, 1 / 3))
+    assert differing.artist_interval == pytest.approx((1 / 3, 1.0))
+    assert steady.artist_interval == pytest.approx(wilson_interval(13, 20))
+
+
 def test_one_track_leaves_an_interval() -> None:
     test = paired_test(scores([1]), scores([0]))
     assert (test.low, test.high) == pytest.approx((1 - wilson_interval(0, 1)[1], 1))

@@ -77,5 +77,6 @@ def test_a_callback_is_refused_before_any_data(name: str, cli: Cli) -> None:
 
 def test_a_callback_that_spoils_nothing_is_not_refused() -> None:
     callbacks = {"ema": "EMAWeightAveraging, decay: 0.9", "steps": "GradientAccumulationScheduler, scheduling: {1: 4}"}
+    callbacks["ema"] += ", update_starting_at_step: 0"
     chosen = [f"+callbacks.{name}={{_target_: {LIGHTNING}.{node}}}" for name, node in callbacks.items()]
     check_training(checked(["data=synthetic", *chosen, f"+callbacks.time._target_={LIGHTNING}.Timer"], run_dir="-"))

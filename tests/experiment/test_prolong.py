@@ -76,6 +76,18 @@ def test_goes_on_from_a_checkpoint_in_a_subfolder(cli: Cli, finished: RunDirecto
     assert len(RunDirectory("longer").read_history()) == 2
 
 
+def test_a_checkpoint_that_cannot_be_read_is_no_reason_to_delete_the_run(
+    cli: Cli, finished: RunDirectory, tiny: list[str]
+) -> None:
+    (finished.checkpoints / "kept").mkdir()
+    (finished.checkpoints / "kept/bad.ckpt").write_bytes(b"bad")
+    folder, longer = "run/checkpoints/kept", (*tiny, "trainer.max_epochs=2", "run_dir=longer")
+    outcome = cli(*longer, f"ckpt_path={folder}/bad.ckpt")
+    assert outcome.err.endswith("bad.ckpt is damaged; restore a copy, or choose run/checkpoints/last.ckpt.\n")
+    outcome = cli(*longer, f"ckpt_path={folder}/none.ckpt")
+    assert outcome.err == f"There is no {folder}/none.ckpt; choose run/checkpoints/last.ckpt.\n"
+
+
 def test_a_limit_of_steps_changes_nothing_about_going_on(cli: Cli, tiny: list[str]) -> None:
     settings = [*tiny, "scheduler=constant"]
     limit = "trainer.max_steps=5"

@@ -102,13 +102,15 @@ def test_callbacks_that_may_end_a_training_are_off(cli: Cli, finished: RunDirect
     timer = {"_target_": "lightning.pytorch.callbacks.Timer", "duration": "00:00:00:00"}
     stopping = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "train/loss", "patience": 0}
     config = finished.read_config()
-    config["callbacks"] |= {"timer": timer, "stopping": stopping}
+    watch = {"_target_": "lightning.pytorch.callbacks.Timer", "interval": "epoch"}
+    config["callbacks"] |= {"timer": timer, "stopping": stopping, "watch": watch}
     finished.write_config(config)
     change(finished, best_epoch=1)
     outcome = cli("refit", "run", "run_dir=again", "--trust", "lightning.pytorch.callbacks")
     assert outcome.code == 0, outcome.err
     assert "Note: callbacks.timer is off, since a refit ends only after the number of epochs" in outcome.out
     assert "Note: callbacks.stopping is off" in outcome.out
+    assert "callbacks.watch" not in outcome.out
     assert len(RunDirectory("again").read_history()) == 2
 
 
