@@ -43,6 +43,13 @@ class TrainingLoop(_TrainingEpochLoop):
         else:
             self._take_steps(step, data_fetcher, self._steps_in_a_row())
 
+    def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
+        """Return whether a validation is due; if the clock decides, it is due on all ranks as soon as it is on one."""
+        is_due = super()._should_check_val_fx(data_fetcher)
+        if self.trainer._val_check_time_interval is None:
+            return is_due
+        return bool(self.trainer.strategy.reduce_boolean_decision(is_due, all=False))
+
     def _is_usual(self, data_fetcher: _DataFetcher) -> bool:
         """Return whether nothing is configured that only Lightning's own loop does between two training steps."""
         trainer: Any = self.trainer
