@@ -2,14 +2,14 @@
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, Timer, WeightAveraging
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -167,15 +167,25 @@ def _epochs(path: Path, checkpoint: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mapping[str, Any]) -> None:
-    """Raise a `UserError` if there is nothing left to train, or early stopping would end the training at once."""
+    """Raise a `UserError` if nothing is left to train, or a timer or early stopping would end the training at once."""
+    others, steps_done = config.trainer.others, int(checkpoint["global_step"])
     limits = {"max_epochs": (config.trainer.max_epochs, epochs)}
-    if (steps := int(config.trainer.others.get("max_steps", -1))) >= 0:
-        limits["max_steps"] = steps, int(checkpoint["global_step"])
+    if (steps := int(others.get("max_steps", -1))) >= 0:
+        limits["max_steps"] = steps, steps_done
     for name, (limit, done) in limits.items():
         if limit <= done:
             raise UserError(
                 f"trainer.{name}={limit} leaves nothing to train, as {config.ckpt_path} has trained {done} "
                 f"{name.removeprefix('max_')}; set more."
+            )
+    if int(others.get("min_epochs") or 0) > epochs or int(others.get("min_steps") or 0) > steps_done:
+        return  # Until then, Lightning trains on.
+    for name, limit, timer in _timers(config):
+        timer.load_state_dict(checkpoint["callbacks"].get(timer.state_key, {}))
+        if (left := timer.time_remaining()) is not None and left <= 0:
+            raise UserError(
+                f"{name}={limit} leaves nothing to train, as {config.ckpt_path} has trained for "
+                f"{timer.time_elapsed():.1f} s; set more."
             )
     for name in _named({"callbacks": config.callbacks}, EarlyStopping):
         stopping = instantiate.make(f"callbacks.{name}", config.callbacks[name])
@@ -191,6 +201,15 @@ def _check_end(config: Config, run: RunDirectory, epochs: int, checkpoint: Mappi
                 f"{run.path} was ended by its early stopping, which would also end its continuation at once; set "
                 f"callbacks.{name}=null."
             )
+
+
+def _timers(config: Config) -> Iterator[tuple[str, Any, Timer]]:
+    """Yield key, value and timer of each setting that limits the time of the training."""
+    if (limit := config.trainer.others.get("max_time")) is not None:
+        yield "trainer.max_time", limit, Timer(**instantiate.make_nodes("trainer", {"duration": limit}))
+    for name in _named({"callbacks": config.callbacks}, Timer):
+        node = config.callbacks[name]
+        yield f"callbacks.{name}.duration", node.get("duration"), instantiate.make(f"callbacks.{name}", node)
 
 
 def _schedule_warnings(config: Config, before: Mapping[str, Any]) -> list[str]:

@@ -90,6 +90,8 @@ def trainer_of(config: Config, *, fits: bool = False, **arguments: Any) -> Train
     trainer_class = instantiate.find("trainer", {"_target_": settings._target_}, []) or Trainer
     with refusals_named():
         trainer: Trainer = trainer_class(**given | others | arguments)
+    # Lightning leaves it out if a clock starts the validations, and its EarlyStopping reads it all the same.
+    vars(trainer).setdefault("val_check_interval", None)
     # With max_steps, Lightning would resume a checkpoint of a whole epoch as one written within an epoch.
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     return trainer

@@ -15,6 +15,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from genreclf.training.hooks import hooks_of
+
 _OF_TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
@@ -41,6 +43,13 @@ class TrainingLoop(_TrainingEpochLoop):
         else:
             self._take_steps(step, data_fetcher, self._steps_in_a_row())
 
+    def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
+        """Return whether a validation is due; if the clock decides, it is due on all ranks as soon as it is on one."""
+        is_due = super()._should_check_val_fx(data_fetcher)
+        if self.trainer._val_check_time_interval is None:
+            return is_due
+        return bool(self.trainer.strategy.reduce_boolean_decision(is_due, all=False))
+
     def _is_usual(self, data_fetcher: _DataFetcher) -> bool:
         """Return whether nothing is configured that only Lightning's own loop does between two training steps."""
         trainer: Any = self.trainer
@@ -49,7 +58,7 @@ class TrainingLoop(_TrainingEpochLoop):
             _is_usual(trainer, data_fetcher)
             and isinstance(trainer.num_training_batches, int)
             and isinstance(trainer.val_check_batch, int)
-            and not _hooks_of([module], "on_train_batch_start", LightningModule)
+            and not hooks_of([module], "on_train_batch_start", LightningModule)
             and not any(entry.interval == "step" and entry.reduce_on_plateau for entry in trainer.lr_scheduler_configs)
         )
 
@@ -70,9 +79,9 @@ class TrainingLoop(_TrainingEpochLoop):
         trainer: Any = self.trainer
         module, connector, results = trainer.lightning_module, trainer._logger_connector, self._results
         batches, updates = self.batch_progress, self.automatic_optimization.optim_progress.optimizer
-        starts = _hooks_of(trainer.callbacks, "on_train_batch_start", Callback)
-        ends = _hooks_of(trainer.callbacks, "on_train_batch_end", Callback)
-        ends_of_module = _hooks_of([module], "on_train_batch_end", LightningModule)
+        starts = hooks_of(trainer.callbacks, "on_train_batch_start", Callback)
+        ends = hooks_of(trainer.callbacks, "on_train_batch_end", Callback)
+        ends_of_module = hooks_of([module], "on_train_batch_end", LightningModule)
         schedulers = [entry for entry in trainer.lr_scheduler_configs if entry.interval == "step"]
         transfer = _transfer_of(trainer)
         for left in reversed(range(count)):
@@ -130,7 +139,7 @@ class ValidationLoop(_EvaluationLoop):
         )
         self._transfer = _transfer_of(trainer)
         self._hooks = {
-            name: (_hooks_of(trainer.callbacks, name, Callback), _hooks_of([module], name, LightningModule))
+            name: (hooks_of(trainer.callbacks, name, Callback), hooks_of([module], name, LightningModule))
             for name in ("on_validation_batch_start", "on_validation_batch_end")
         }
 
@@ -184,12 +193,6 @@ def _is_usual(trainer: Any, data_fetcher: _DataFetcher | None) -> bool:
         and data_fetcher.length is not None
         and trainer._val_check_time_interval is None
     )
-
-
-def _hooks_of(owners: list[Any], name: str, base: type) -> list[Callable[..., Any]]:
-    """Return the hooks called `name` that `owners` override; those of the class `base` do nothing."""
-    hooks = [getattr(owner, name) for owner in owners]
-    return [hook for hook in hooks if getattr(hook, "__func__", hook) is not getattr(base, name)]
 
 
 def _call(module: LightningModule, name: str, hooks: list[Callable[..., Any]], *arguments: Any) -> Any:

@@ -103,7 +103,7 @@ class GenreClassifier(PartsModule):
         self.warnings: list[str] = []
         """Warnings for the user, for example about clips that are stretched to the size of the network's input."""
         self.predictions: ClipPredictions | None = None
-        """Predictions of the last validation or test, the same on every rank."""
+        """Predictions of the last validation or test in this process, the same on every rank; None before the first."""
         self.train_sums = torch.zeros(3)
         """Loss sum, correct predictions and count of the epoch's training clips; on the device, updated in place."""
         self._targets = torch.eye(len(self.genres))

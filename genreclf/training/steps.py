@@ -15,6 +15,7 @@ from genreclf.data.datamodule import ClipDataModule
 from genreclf.errors import UserError
 from genreclf.escaping import say
 from genreclf.training.forward import RecordedForward
+from genreclf.training.hooks import hooks_of
 from genreclf.training.recorder import RECORDERS
 from genreclf.training.whole_step import WholeStep, why_not_recorded, why_not_whole
 
@@ -127,7 +128,7 @@ class StepModule(LightningModule):
         return data.clips(subset, rows)
 
     def _why_not_whole(self) -> str | None:
-        own = [name for name in _OF_STEPS if getattr(type(self), name) is not getattr(StepModule, name)]
+        own = [name for name in _OF_STEPS if hooks_of([self], name, StepModule)]
         return f"{type(self).__name__} has a {own[0]} of its own" if own else why_not_whole(self)
 
     def _say_not_recorded(self, reason: str, what: str = "the training step") -> None:

@@ -19,6 +19,7 @@ from torch.optim import LBFGS, Optimizer
 from genreclf.data.clips import ClipBatch
 from genreclf.errors import first_line
 from genreclf.training.gate import DEVICE_GATE
+from genreclf.training.hooks import hooks_of
 from genreclf.training.recorder import RECORDERS, Recorder, Work
 
 EAGER_STEPS = 3
@@ -44,9 +45,9 @@ def why_not_whole(module: LightningModule) -> str | None:
         if isinstance(optimizer, LBFGS) or not type(optimizer).__module__.startswith("torch.optim."):
             return f"{type(optimizer).__name__} may take several looks at a batch"
     for callback in trainer.callbacks:
-        if any(getattr(type(callback), name) is not getattr(Callback, name) for name in _OF_GRADIENTS):
+        if any(hooks_of([callback], name, Callback) for name in _OF_GRADIENTS):
             return f"the callback {type(callback).__name__} works within the step"
-    own = [name for name in _OF_GRADIENTS if getattr(type(module), name) is not getattr(LightningModule, name)]
+    own = [name for name in _OF_GRADIENTS if hooks_of([module], name, LightningModule)]
     return f"{type(module).__name__} has a {own[0]} of its own" if own else None
 
 

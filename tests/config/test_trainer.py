@@ -96,6 +96,15 @@ def test_arguments_reach_the_training(cli: Cli, tiny: list[str], tmp_path: Path)
     assert run.read_metrics()["best_epoch"] == 1
 
 
+def test_early_stopping_counts_the_validations_that_a_clock_starts(cli: Cli, tiny: list[str]) -> None:
+    own = "+callbacks.own={_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/loss,patience:99}"
+    stops = ["callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1", own]
+    still = ["optimizer.lr=1e-9", "callbacks.checkpoint.monitor=val/track_accuracy", "data.batch_size=10"]
+    outcome = cli(*tiny, *stops, *still, "trainer.val_check_interval=00:00:00:00", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2  # Of three in an epoch.
+
+
 def test_a_strategy_is_made_of_its_class(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(trainer: Trainer, *_: Any, **__: Any) -> None:
         raise UserError(f"trained by {getattr(trainer.strategy, 'process_group_backend', None)}")

@@ -124,6 +124,34 @@ def test_a_run_that_a_threshold_ended_is_not_continued(cli: Cli, tiny: list[str]
     assert "first was ended by its early stopping, which would also end its continuation at once" in outcome.err
 
 
+TIMER = "+callbacks.timer={_target_: lightning.pytorch.callbacks.Timer, duration: {milliseconds: 1}}"
+
+
+@pytest.mark.parametrize(
+    ("limit", "sentence", "more"),
+    [
+        (
+            "trainer.max_time={milliseconds: 1}",
+            "trainer.max_time={'milliseconds': 1} leaves nothing to train, as first/checkpoints/last.ckpt has",
+            ["trainer.max_time={hours: 1}"],
+        ),
+        (TIMER, "callbacks.timer.duration={'milliseconds': 1} leaves nothing to", [TIMER, "trainer.min_epochs=3"]),
+    ],
+    ids=["max_time", "Timer"],
+)
+def test_a_run_that_a_time_limit_ended_needs_a_longer_one(
+    limit: str, sentence: str, more: list[str], cli: Cli, tiny: list[str]
+) -> None:
+    """The limit ends the first run after its first step."""
+    assert cli(*tiny, limit, "run_dir=first").code == 0
+    longer = [*tiny, FIRST, "trainer.max_epochs=3", "run_dir=longer"]
+    same = cli(*longer, limit)
+    assert (same.code, sentence in same.err) == (2, True), same
+    outcome = cli(*longer, *more)
+    assert outcome.code == 0, outcome.err
+    assert len(RunDirectory("longer").read_history()) == 3
+
+
 @pytest.mark.slow
 def test_a_longer_run_that_is_killed_goes_on_to_the_same_end(cli: Cli, tiny: list[str]) -> None:
     assert cli(*tiny, *AVERAGED, "trainer.max_epochs=5", "run_dir=first").code == 0

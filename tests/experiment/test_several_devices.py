@@ -93,3 +93,28 @@ def test_a_clip_a_device_is_enough_for_batch_normalization(cli: Cli, tiny: list[
     outcome = cli(*tiny, *model, "data.batch_size=1", "run_dir=one")
     assert outcome.code == 2
     assert "Batch normalization needs two clips of a step or more" in outcome.err
+
+
+LATE = """
+import os
+import time
+from lightning.pytorch import Callback
+
+class Late(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if os.environ.get("RANK") == "0":
+            trainer._last_val_time = float("-inf") if trainer.global_step == 2 else time.monotonic()
+"""
+"""By the clock of the first rank, a validation is due after the second of three steps; by the other's, it never is."""
+
+
+@pytest.mark.long
+def test_ranks_validate_after_the_same_step_by_the_clock(
+    cli: Cli, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_ranks(monkeypatch)
+    (tmp_path / "late.py").write_text(LATE)
+    settings = ["trainer.val_check_interval=00:01:00:00", "data.batch_size=10", "+callbacks.late._target_=late.Late"]
+    outcome = cli(*tiny, *settings, "trainer.devices=2", "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    assert load_checkpoint(RunDirectory(tmp_path / "run").best)["global_step"] == 2

@@ -1,5 +1,6 @@
 """Where a training step cannot be recorded, the training says so and goes on one operation at a time."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from fake_recorder import Repeater
 from helpers import Cli
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, LambdaCallback
 from tiny_training import ADAMW, GENRES, SPEC, VALIDATED, Make, assert_same, crnn, data_of, fit
 from torch import Tensor
 
 from genreclf.data.store import Store
+from genreclf.models import GenreClassifier
 from genreclf.models.crnn import CRNN
 from genreclf.training import recorder
 from genreclf.training.recorder import Work
@@ -59,10 +61,23 @@ def test_ends_the_recording_when_a_callback_changes_the_step(
     assert "gradients are accumulated" in note
 
 
+def crnn_with(name: str, replacement: Callable[..., Any]) -> GenreClassifier:
+    """Return a model with a method of its own, which its class does not have."""
+    model = crnn()
+    setattr(model, name, replacement)
+    return model
+
+
 OBSTACLES: dict[str, tuple[Make, dict[str, Any]]] = {
     "gradients are accumulated": (crnn, {"accumulate_grad_batches": 2}),
     "accumulated over several batches": (crnn, {"callbacks": [GradientAccumulationScheduler({0: 2})]}),
     "the callback Watcher works within the step": (crnn, {"callbacks": [Watcher()]}),
+    "the callback LambdaCallback works within the step": (
+        crnn,
+        {"callbacks": [LambdaCallback(on_after_backward=Watcher().on_after_backward)]},
+    ),
+    "CRNN has a on_after_backward of its own": (partial(crnn_with, "on_after_backward", lambda: None), {}),
+    "CRNN has a backward of its own": (partial(crnn_with, "backward", lambda loss: loss.backward()), {}),
     "SGD takes its learning rate from the CPU unless optimizer.fused=true": (
         partial(crnn, optimizer=partial(torch.optim.SGD, lr=0.1)),
         {},
