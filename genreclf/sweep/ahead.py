@@ -38,12 +38,12 @@ def failing_jobs(config: DictConfig, *, searches: bool) -> Iterator[str]:
     except HYDRAS_TO_TELL:
         return
     first = {key: words[0] for key, words in {**fixed, **varied}.items()}
-    usual = _composed(config, [*first.values()])
+    usual = composed(config, [*first.values()])
     of_first = _mistakes(usual, [*first.values()])
     of_others: dict[tuple[str, str], list[str]] = {}
     for key, word in islice(((key, word) for key, words in varied.items() for word in words[1:]), MOST_VALUES):
         overrides = [*{**first, key: word}.values()]
-        of_others[key, word] = _mistakes(_changed(usual, word) or _composed(config, overrides), overrides)
+        of_others[key, word] = _mistakes(_changed(usual, word) or composed(config, overrides), overrides)
     for mistake in of_first:
         blamed = {key for (key, _), mistakes in of_others.items() if mistake not in mistakes}
         jobs = f"The job with {first[min(blamed)]}" if blamed else "Every job"
@@ -54,11 +54,16 @@ def failing_jobs(config: DictConfig, *, searches: bool) -> Iterator[str]:
                 yield f"The job with {word} will fail: {mistake}"
 
 
-def _composed(config: DictConfig, overrides: list[str]) -> DictConfig | None:
-    """Return the configuration of a job; None if Hydra will reject the overrides."""
+def composed(config: DictConfig, overrides: list[str]) -> DictConfig | None:
+    """Return the configuration of a job; None if Hydra will reject the overrides.
+
+    Args:
+        config: Configuration of the sweep, composed by Hydra without the settings of its jobs.
+        overrides: All overrides of the job.
+    """
     with suppress(*HYDRAS_TO_TELL):
-        composed = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
-        ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+        ours = OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])
         ours.run_dir = None
         return ours
     return None

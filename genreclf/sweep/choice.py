@@ -18,7 +18,7 @@ from genreclf.evaluation.metrics import get_metric
 from genreclf.experiment.lineage import track_key
 from genreclf.reports.tables import Column, Table, of_interval, of_value, percent, span
 from genreclf.sweep.job import read_object
-from genreclf.sweep.rows import FINISHED, Row, read_rows
+from genreclf.sweep.rows import FINISHED, Row, read_rows, without_replaced
 
 INNER = ("split.inner_fold", "split.inner_folds")
 """Configuration keys of the inner folds."""
@@ -141,7 +141,8 @@ def chosen_jobs(sweep_dir: Path) -> list[list[str]]:
     Outer folds in which a run of any setting is missing are left out. Once that run is finished, the same command
     chooses again.
     """
-    return [list(job) for choice in choose(read_rows(sweep_dir)) if not choice.left_out for job in choice.jobs]
+    choices = choose(without_replaced(read_rows(sweep_dir)))
+    return [list(job) for choice in choices if not choice.left_out for job in choice.jobs]
 
 
 def command_of(choice: Choice, sweep_dir: Path) -> str:

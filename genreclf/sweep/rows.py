@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genreclf.config.identity import OUTSIDE_IDENTITY, within
 from genreclf.errors import UserError
 from genreclf.evaluation.provenance import marks_of, pretrained_name
 from genreclf.run_directory import RunBusy, RunDirectory
@@ -61,6 +62,21 @@ def read_rows(sweep_dir: Path) -> list[Row]:
     call = read_object(sweep_dir / "sweep.json").get("call")
     rows = [_row(folder, call) for folder in job_folders(sweep_dir)]
     return sorted(rows, key=lambda row: (row.status != FINISHED, bool(row.leaky), -(row.objective or 0.0), row.name))
+
+
+def without_replaced(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows without jobs of earlier calls that the last call replaced by jobs with the same overrides.
+
+    A job has another directory than an earlier job with the same overrides if a file of options has changed since.
+    """
+    now = {_words(row) for row in rows if row.in_last_call}
+    return [row for row in rows if row.in_last_call or _words(row) not in now]
+
+
+def _words(row: Row) -> frozenset[str]:
+    """Return the overrides of a job except those that do not change the experiment."""
+    keys = {word: word.lstrip("+~").partition("=")[0] for word in row.overrides}
+    return frozenset(word for word, key in keys.items() if not within(key, OUTSIDE_IDENTITY))
 
 
 def axes_of(rows: Sequence[Row]) -> list[str]:

@@ -12,7 +12,7 @@ from genreclf.reports.tables import Column, Table, csv_text, of_interval, of_val
 from genreclf.run_directory import RunBusy, atomic_write_text
 from genreclf.sweep.job import read_object
 from genreclf.sweep.process import CRASHED
-from genreclf.sweep.rows import FAILED, FINISHED, UNFINISHED, Row, axes_of, read_rows
+from genreclf.sweep.rows import FAILED, FINISHED, UNFINISHED, Row, axes_of, read_rows, without_replaced
 
 NAMED = 20
 """Maximum number of failed jobs, and of jobs left to other processes, that the terminal names."""
@@ -121,10 +121,13 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     comparison = compare([row.path for row in rows if row.status == FINISHED])
     write_comparison(sweep_dir / "comparison", comparison)
     Console().print(terminal_table(comparison))
-    choices = choose(rows)
+    kept = without_replaced(rows)
+    choices = choose(kept)
     best = [choice.sentence for choice in choices] or first_of_each_split(comparison)
-    if (outer := tested(choices, rows)) is not None:
+    if (outer := tested(choices, kept)) is not None:
         best.append(f"Nested cross-validation over the outer folds: {accuracy_words(outer)}.")
+    if choices and (gone := len(rows) - len(kept)):
+        best.append(f"Left out of the choice, as the last command replaced them: {gone} earlier job{'s' * (gone > 1)}.")
     for sentence in best:
         say(sentence, sys.stdout)
     then = command_of(choices[0], sweep_dir) if len(choices) == 1 and outer is None else ""

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler
@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from genreclf.errors import UserError, first_line
 from genreclf.sweep.space import Choices, Interval, Space, values_of
+from hydra_plugins.genreclf_optuna._files import check_files
 
 RETRY_OF = "retry_of"
 """Attribute of a trial: number of the failed trial whose parameters are tried again."""
@@ -129,16 +130,17 @@ class Search:
         self.sampler = SeededByTrial(make, seed)
         self.storage, self.folder, self.launcher = storage, Path(sweep_dir), launcher
 
-    def run(self, arguments: Sequence[str], config_loader: Any = None) -> None:
+    def run(self, arguments: Sequence[str], config_loader: Any = None, config: DictConfig | None = None) -> None:
         """Run the trials that are missing from the study, then save and print the best trial.
 
         Args:
             arguments: Overrides of the sweep.
             config_loader: Configuration loader of Hydra, which knows the options of a group for ``glob(...)``.
+            config: Configuration of the sweep; without it, changed files of options are not noticed.
 
         Raises:
-            UserError: There is nothing to search, the study is damaged, in use or was begun with other settings, or a
-                trial failed.
+            UserError: There is nothing to search, the study is damaged, in use or was begun with other settings or
+                other files of options, or a trial failed.
         """
         found = Space.of(arguments, self.params, config_loader)
         space = {key: distribution(override) for key, override in found.searched.items()}
@@ -146,6 +148,9 @@ class Search:
         try:
             with FileLock(self.folder / "study.lock", timeout=0):
                 study = self._open({**found.settings, "hydra.sweeper.direction": self.direction})
+                if config is not None:
+                    another = "hydra.sweeper.study_name" if "://" in self.storage else "hydra.sweep.dir"
+                    check_files(study, config, found, begun=str(self.folder), another=another)
                 self._run_trials(study, space, found.fixed)
                 finished = study.get_trials(states=[TrialState.COMPLETE])
         except StorageInternalError as error:

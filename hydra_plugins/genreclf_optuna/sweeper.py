@@ -33,8 +33,8 @@ class OptunaSweeper(Sweeper):
             say(f"Note: hydra.sweeper.n_jobs={n_jobs}, but without a hydra/launcher trials run one after another.")
         elif not one_by_one and n_jobs == 1:
             say("Note: hydra.sweeper.n_jobs=1 starts one trial at a time, whatever hydra/launcher could run.")
-        self.config_loader = hydra_context.config_loader
+        self.config_loader, self.config = hydra_context.config_loader, config
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the trials that are missing from the study."""
-        self.search.run(arguments, self.config_loader)
+        self.search.run(arguments, self.config_loader, self.config)

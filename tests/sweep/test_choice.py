@@ -3,17 +3,20 @@
 import csv
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import Cli
+from omegaconf import OmegaConf
 from PIL import Image
 
 from genreclf.run_directory import RunDirectory
 from genreclf.sweep.choice import Choice, choose, command_of
 from genreclf.sweep.rows import FAILED, read_rows
+from genreclf.sweep.summary import report
 
 TOGETHER = ["-m", "hydra/launcher=together", "hydra.sweep.dir=sweep"]
 
@@ -135,3 +138,20 @@ def test_a_learning_curve_rises_with_what_is_trained_on(cli: Cli, music: list[st
     assert f"{100 * accuracy['artist_folds artists_per_genre=3']:.1f}" == many[5]
     picture = np.asarray(Image.open(tmp_path / "sweep/figures/artists_per_genre.png").convert("RGB"))
     assert (picture == (0, 0x72, 0xB2)).all(-1).sum() > 500
+
+
+def test_a_run_of_a_changed_file_of_options_does_not_take_part_in_the_choice(
+    finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/sweep.json").write_text('{"call": "now", "command": ["python", "-m", "genreclf"]}')
+    for hidden, model, call in ((128, "mine", "before"), (64, "wide", "before"), (2, "mine", "now")):
+        run = RunDirectory(shutil.copytree(finished.path, tmp_path / f"sweep/{hidden}"))
+        changed = {"model": {"hidden": hidden}, "split": {"inner_fold": 0}}
+        OmegaConf.save(OmegaConf.merge(run.read_config(), changed), run.config)
+        words = [f"debug={call == 'now'}", "split.inner_fold=0", f"model={model}"]
+        run.write_json(run.path / "job.json", {"overrides": words, "varies": {}, "call": call, "exit_code": 0})
+    assert report(tmp_path / "sweep") == 0
+    assert "Left out of the choice, as the last command replaced them: 1 earlier job." in capsys.readouterr().out
+    table = (tmp_path / "sweep/sweep.md").read_text().partition("## Choice by inner folds")[2].partition("## Jobs")[0]
+    assert ["hidden=128" in table, "hidden=64" in table, "hidden=2" in table] == [False, True, True]
