@@ -179,9 +179,12 @@ class Search:
             study.set_user_attr(SETTINGS, dict(settings))
         elif differing := [key for key in sorted({*begun, *settings}) if begun.get(key) != settings.get(key)]:
             key = differing[0]
+            place, way = f"in {self.folder}", "hydra.sweep.dir"
+            if "://" in self.storage or self.folder not in Path(self.storage).parents:
+                place, way = f"{self.study_name} in hydra.sweeper.storage", "hydra.sweeper.study_name"
             raise UserError(
-                f"The study in {self.folder} was begun with {_setting(begun, key)}, not {_setting(settings, key)}; "
-                "set another hydra.sweep.dir."
+                f"The study {place} was begun with {_setting(begun, key)}, not {_setting(settings, key)}; set another "
+                f"{way}."
             )
         retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
         for trial in trials:
