@@ -102,8 +102,8 @@ class Search:
         seed: int,
         sampler: Mapping[str, Any],
         direction: str,
-        storage: str,
-        study_name: str,
+        storage: str | None,
+        study_name: str | None,
         max_failure_rate: float,
         sweep_dir: str,
         launcher: Launcher,
@@ -116,6 +116,9 @@ class Search:
             raise UserError(f"hydra.sweeper.max_failure_rate={max_failure_rate} must be a number from 0 to 1.")
         if direction not in ("maximize", "minimize"):
             raise UserError(f"hydra.sweeper.direction={direction} must be maximize or minimize.")
+        for name, text in (("storage", storage), ("study_name", study_name)):
+            if not isinstance(text, str | None):
+                raise UserError(f"""hydra.sweeper.{name}={text} must be text, as in "hydra.sweeper.{name}='name'".""")
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
@@ -127,7 +130,7 @@ class Search:
         self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
         self.params, self.direction, self.study_name = params or {}, direction, study_name
         self.sampler = SeededByTrial(make, seed)
-        self.storage, self.folder, self.launcher = storage, Path(sweep_dir), launcher
+        self.storage, self.folder, self.launcher = storage or f"{sweep_dir}/study.log", Path(sweep_dir), launcher
 
     def run(self, arguments: Sequence[str], config_loader: Any = None) -> None:
         """Run the trials that are missing from the study, then save and print the best trial.

@@ -167,6 +167,9 @@ def test_a_key_of_the_command_line_replaces_what_is_searched(tmp_path: Path) -> 
         ({"sampler": {"_target_": "optuna.samplers.TPE"}}, "sampler cannot be made"),
         ({"sampler": {"_target_": "random.Random"}}, "sampler cannot be made"),
         ({"sampler": {"_target_": "optuna.samplers.TPESampler", "startup": 3}}, "sampler cannot be made .*startup"),
+        ({"storage": 5}, r"""storage=5 must be text, as in "hydra\.sweeper\.storage='name'"\.$"""),
+        ({"study_name": 5}, r"""study_name=5 must be text, as in "hydra\.sweeper\.study_name='name'"\.$"""),
+        ({"study_name": ["a"]}, r"study_name=\['a'\] must be text"),
         ({"storage": "oracle://no such place"}, r"The study of hydra\.sweeper\.storage cannot be used"),
     ],
 )
@@ -206,6 +209,13 @@ def test_a_study_cut_short_continues_with_what_is_left(tmp_path: Path) -> None:
     study_in(tmp_path, second, n_trials=4).run([])
     assert 0 < len(second.started) < 4
     assert second.started == first.started[-len(second.started) :]
+
+
+def test_without_a_storage_the_study_lies_in_the_folder(tmp_path: Path) -> None:
+    for n_trials in (1, 2):
+        study_in(tmp_path, jobs := Jobs(), n_trials=n_trials, storage=None).run([])
+        assert len(jobs.started) == 1
+    assert (tmp_path / "study.log").exists()
 
 
 def test_a_study_can_lie_in_a_database(tmp_path: Path) -> None:
