@@ -59,13 +59,14 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Call the command line as ``python -m genreclf`` does, in this process.
 
     Two things that take long are left out: the process that the jobs of sweeps are forked from lives on from one test
-    to the next, and Hydra does not compose everything once more to read ``hydra.mode``, which is null in ``conf/``.
+    to the next, and Hydra does not compose everything once more to read ``hydra.mode``, which is null in ``conf/``
+    unless the command or options of one's own set it.
     """
     monkeypatch.setattr("genreclf.cli.train.cool_down", lambda: None)
     get_mode = Hydra.get_mode
 
     def mode_if_set(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-        is_set = any(word.startswith("hydra.mode=") for word in overrides)
+        is_set = "--config-dir" in sys.argv or any(word.startswith("hydra.mode=") for word in overrides)
         return get_mode(self, config_name, overrides) if is_set else None
 
     monkeypatch.setattr(Hydra, "get_mode", mode_if_set)

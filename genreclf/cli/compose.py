@@ -17,6 +17,7 @@ from genreclf.config.composition import initialized
 from genreclf.config.config import Config
 from genreclf.config.keys import COMBINED, TEST_ARGUMENTS, TEST_SETTINGS, TRAINING
 from genreclf.config.messages import check_single, explain, explain_value_error
+from genreclf.config.overrides import search_path
 from genreclf.config.schema import RootConfig, SplitConfig
 from genreclf.config.trust import GROUPS, check_trust, named_by
 from genreclf.errors import UserError
@@ -241,8 +242,7 @@ def composed(
     """
     check_single(overrides, can_sweep=can_sweep)
     if config_dir is not None:
-        quoted = f"file://{config_dir}".replace("'", r"\'")
-        overrides = [f"hydra.searchpath=['{quoted}']", *overrides]
+        overrides = [*search_path(overrides, f"file://{config_dir}"), *overrides]
     with initialized():
         return compose("train", list(overrides), return_hydra_config=with_hydra)
 

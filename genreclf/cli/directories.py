@@ -17,10 +17,9 @@ from genreclf.config.identity import OUTSIDE_IDENTITY, digest, identity
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.options import options_parser
 from genreclf.config.overrides import typed_overrides
-from genreclf.distributed.external_ranks import external_ranks
 from genreclf.distributed.launchers import check_launcher
 from genreclf.errors import UserError
-from genreclf.values import shown
+from genreclf.sweep.start import names_run_dir
 
 PASSING = (
     *("hydra/launcher=", "hydra.launcher.", "hydra.sweeper.n_jobs=", "hydra.sweeper.n_trials=", "hydra.mode="),
@@ -33,7 +32,7 @@ TRUE = ("true", "yes", "on", "y", "1")
 
 
 def check_directories(arguments: Sequence[str]) -> None:
-    """Raise a `UserError` for a directory that cannot be created, a missing launcher or contradictory settings."""
+    """Raise a `UserError` for a directory that has no path, a missing launcher or contradictory settings."""
     options, _ = options_parser().parse_known_args(list(arguments))
     if options.cfg or options.help or options.hydra_help or options.info:
         return
@@ -43,54 +42,19 @@ def check_directories(arguments: Sequence[str]) -> None:
             refuse_chdir(chdir=True)
         if override.key_or_group in ("hydra.run.dir", "hydra.sweep.dir") and override.value() == "":
             raise UserError(f"{override.key_or_group} is empty; give it a value, or leave it out.")
-    places = {override.key_or_group: override for override in overrides if _is_place(override)}
-    if is_sweep(arguments):
-        check_launcher(arguments)
-        if external_ranks() > 1:
-            raise UserError("A sweep starts the ranks of its jobs: leave torchrun or srun out, set trainer.devices.")
-        for key in places:
-            raise UserError(
-                f"{key} is for one run; a sweep with -m gives each job its own directory in hydra.sweep.dir."
-            )
-        for override in overrides:
-            if override.key_or_group == "hydra.sweep.subdir" and "${" not in str(override.value()):
-                raise UserError(
-                    f"{override.input_line} would give all jobs one directory; name in it what they vary, such as "
-                    "'seed-${seed}'."
-                )
-    elif "hydra.sweep.dir" in {override.key_or_group for override in overrides}:
-        raise UserError("hydra.sweep.dir is for a sweep; add -m, or set run_dir for one run.")
-    elif len(places) > 1:
+    places = {override.key_or_group: override for override in overrides if names_run_dir(override)}
+    check_launcher(arguments)
+    if len(places) > 1:
         raise UserError("run_dir and hydra.run.dir are one setting; leave one of them out.")
     for override in places.values():
-        if override.is_sweep_override() or isinstance(path := override.value(), bool | list | dict):
-            raise UserError(f"{override.input_line} is not a path; name one folder.")
-        if "${" not in str(path):
-            _make(str(override.input_line), str(path))
-
-
-def is_sweep(arguments: Sequence[str]) -> bool:
-    """Return whether the arguments of a command start a sweep."""
-    return any(word in arguments for word in ("-m", "--multirun", "hydra.mode=MULTIRUN"))
+        if override.is_sweep_override() or isinstance(override.value(), bool | list | dict):
+            raise UserError(f"{override.input_line} is not a path; name one folder, or none for a sweep.")
 
 
 def refuse_chdir(*, chdir: bool | None) -> None:
     """Raise a `UserError` if ``hydra.job.chdir`` is true, whether it was set on the command line or in a file."""
     if chdir:
         raise UserError("hydra.job.chdir=true would move every relative path into the run directory; leave it out.")
-
-
-def _is_place(override: Override) -> bool:
-    return override.key_or_group in ("run_dir", "hydra.run.dir") and override.value() not in (None, "")
-
-
-def _make(override: str, path: str) -> None:
-    """Create the directory that an override names."""
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{shown(override)} cannot be made ({reason}); choose another.") from error
 
 
 def use_for_every_configuration() -> None:

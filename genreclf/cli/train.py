@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import hydra
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
-from genreclf.cli.directories import check_directories, is_sweep, refuse_chdir, use_for_every_configuration
+from genreclf.cli.directories import check_directories, refuse_chdir, use_for_every_configuration
 from genreclf.config.keys import CONFIG_DIR
 from genreclf.config.messages import check_options, check_single, explain
 from genreclf.config.options import options_parser, unchecked_help
@@ -28,7 +28,7 @@ from genreclf.config.overrides import typed_overrides
 from genreclf.distributed.external_ranks import adopt_slurm, external_ranks
 from genreclf.distributed.gpus import gpus_of_job
 from genreclf.distributed.launchers import JOBLIB, LauncherFailed
-from genreclf.errors import Terminated, UserError, terminated_by_sigterm, with_notes
+from genreclf.errors import Terminated, UserError, with_notes
 from genreclf.escaping import say
 from genreclf.sweep.process import cool_down, hide_gpus_from
 from genreclf.sweep.start import BASIC, GRIDS, SweepStart
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
     stopped: UserError | None = None
     SweepStart.sweep_dir = None
     try:
-        with unchecked_help(), terminated_by_sigterm() if is_sweep(arguments) else nullcontext():
+        with unchecked_help(), ExitStack() as SweepStart.ends:
             hydra.main(config_path=CONFIG_DIR, config_name="train", version_base="1.3")(train)()
     except UserError as error:
         stopped = error
@@ -108,6 +108,8 @@ def train(config: DictConfig) -> float:
         refuse_chdir(chdir=settings.job.chdir)
         if chosen := settings.runtime.choices.get("sweep"):
             raise UserError(f"sweep={chosen} is a multirun; start it with python -m genreclf -m sweep={chosen}.")
+        if any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in typed_overrides(settings, "hydra")):
+            raise UserError("hydra.sweep.dir is for a sweep; add -m, or set run_dir for one run.")
         return _run(config, run_dir, settings)
     except (UserError, OmegaConfBaseException) as error:
         # Printed instead of raised, since Hydra would print the overrides before an exception.

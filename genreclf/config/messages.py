@@ -237,6 +237,8 @@ def _not_composed(
             f"{sweeps[-1]} varies {key}, which the chosen {group} does not have: choose another {group}, or leave "
             f"{sweeps[-1]} out and name the keys to vary, with hydra/sweeper=optuna for a search."
         )
+    if isinstance(cause, OmegaConfBaseException) and str(cause.full_key).startswith(f"{key}."):
+        key = str(cause.full_key)  # The value of a section names a key that the section lacks.
     section = cause.parent_node if isinstance(cause, OmegaConfBaseException) and cause.full_key == key else None
     return f"There is no key {key}; {_near(key, section if isinstance(section, DictConfig) else None)}"
 
@@ -251,6 +253,10 @@ def _several_values(word: str, can_sweep: bool) -> str:
 
 def _near(key: str, section: DictConfig | None = None) -> str:
     """Return a hint at the key that may have been meant, preferably one of the composed section that lacks `key`."""
+    if key.startswith("hydra.sweeper.params."):
+        searched = key.removeprefix("hydra.sweeper.params.")
+        added = "" if "." in searched else f", or \"+{key}='A,B'\""
+        return f"write its values as a setting, {searched}=A,B{added}."
     if key.startswith("hydra."):
         return "--cfg hydra shows Hydra's keys, to which the chosen launcher and sweeper add their own."
     if way := hint(key):

@@ -14,6 +14,7 @@ from genreclf.comparison.runs import FinishedRun
 from genreclf.comparison.significance import PairedTest, paired_test
 from genreclf.comparison.tables import interval
 from genreclf.config.options import options_parser
+from genreclf.config.overrides import search_path
 from genreclf.evaluation.metrics import get_metric
 from genreclf.experiment.lineage import track_key
 from genreclf.reports.tables import Column, Table, of_interval, of_value, percent, span
@@ -147,9 +148,12 @@ def chosen_jobs(sweep_dir: Path) -> list[list[str]]:
 
 def command_of(choice: Choice, sweep_dir: Path) -> str:
     """Return the command that trains and tests the chosen setting with each seed."""
-    options, _ = options_parser().parse_known_args(read_object(sweep_dir / "sweep.json").get("command", [])[3:])
+    command = read_object(sweep_dir / "sweep.json").get("command", [])[3:]
+    options, _ = options_parser().parse_known_args(command)
     named = {name: getattr(options, name) for name in ("config_path", "config_name", "config_dir")}
     given = [word for name, value in named.items() if value for word in (f"--{name.replace('_', '-')}", value)]
+    given += search_path(command)
+    given += [word for word in command if word.lstrip("+").startswith("hydra.job.env_set")]
     words = [word for word in choice.jobs[0] if word != FOLDS_ALONE and not word.startswith("seed=")]
     if seeds := [word.removeprefix("seed=") for job in choice.jobs for word in job if word.startswith("seed=")]:
         words.append(f"seed={','.join(seeds)}")

@@ -24,7 +24,11 @@ OBJECTIVE = "objective"
 
 
 class WandbSweep:
-    """W&B sweep and the folder of its trials; ``conf/hydra/sweeper/wandb.yaml`` explains the settings."""
+    """W&B sweep and the folder of its trials; ``conf/hydra/sweeper/wandb.yaml`` explains the settings.
+
+    Args:
+        own: Arguments with which each trial finds the user's own options.
+    """
 
     def __init__(
         self,
@@ -38,7 +42,7 @@ class WandbSweep:
         sweep_dir: str,
         project: str,
         entity: str | None,
-        config_dir: str | None,
+        own: Sequence[str],
     ) -> None:
         """Check the settings.
 
@@ -58,7 +62,7 @@ class WandbSweep:
             )
         self.n_trials, self.method, self.params = n_trials, method, params or {}
         self.metric, self.direction, self.early_terminate = metric, direction, early_terminate
-        self.folder, self.project, self.entity, self.config_dir = Path(sweep_dir), project, entity, config_dir
+        self.folder, self.project, self.entity, self.own = Path(sweep_dir), project, entity, own
         self.file, self.registered = self.folder / "wandb_sweep.yaml", self.folder / "wandb_sweep.json"
 
     def run(self, arguments: Sequence[str], config_loader: Any = None) -> None:
@@ -94,8 +98,7 @@ class WandbSweep:
             UserError: W&B cannot search the space.
         """
         searched = {key: self._parameter(override) for key, override in space.searched.items()}
-        own = ["--config-dir", self.config_dir] if self.config_dir else []
-        trial = [str(self.folder), *space.fixed, *own, "--search", ",".join(searched), "--", "${args_no_hyphens}"]
+        trial = [str(self.folder), *space.fixed, *self.own, "--search", ",".join(searched), "--", "${args_no_hyphens}"]
         return {
             "name": self.folder.name,
             "program": "genreclf",

@@ -103,8 +103,8 @@ class Search:
         seed: int,
         sampler: Mapping[str, Any],
         direction: str,
-        storage: str,
-        study_name: str,
+        storage: str | None,
+        study_name: str | None,
         max_failure_rate: float,
         sweep_dir: str,
         launcher: Launcher,
@@ -117,6 +117,9 @@ class Search:
             raise UserError(f"hydra.sweeper.max_failure_rate={max_failure_rate} must be a number from 0 to 1.")
         if direction not in ("maximize", "minimize"):
             raise UserError(f"hydra.sweeper.direction={direction} must be maximize or minimize.")
+        for name, text in (("storage", storage), ("study_name", study_name)):
+            if not isinstance(text, str | None):
+                raise UserError(f"""hydra.sweeper.{name}={text} must be text, as in "hydra.sweeper.{name}='name'".""")
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
@@ -128,7 +131,7 @@ class Search:
         self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
         self.params, self.direction, self.study_name = params or {}, direction, study_name
         self.sampler = SeededByTrial(make, seed)
-        self.storage, self.folder, self.launcher = storage, Path(sweep_dir), launcher
+        self.storage, self.folder, self.launcher = storage or f"{sweep_dir}/study.log", Path(sweep_dir), launcher
 
     def run(self, arguments: Sequence[str], config_loader: Any = None, config: DictConfig | None = None) -> None:
         """Run the trials that are missing from the study, then save and print the best trial.
@@ -184,9 +187,12 @@ class Search:
             study.set_user_attr(SETTINGS, dict(settings))
         elif differing := [key for key in sorted({*begun, *settings}) if begun.get(key) != settings.get(key)]:
             key = differing[0]
+            place, way = f"in {self.folder}", "hydra.sweep.dir"
+            if "://" in self.storage or self.folder not in Path(self.storage).parents:
+                place, way = f"{self.study_name} in hydra.sweeper.storage", "hydra.sweeper.study_name"
             raise UserError(
-                f"The study in {self.folder} was begun with {_setting(begun, key)}, not {_setting(settings, key)}; "
-                "set another hydra.sweep.dir."
+                f"The study {place} was begun with {_setting(begun, key)}, not {_setting(settings, key)}; set another "
+                f"{way}."
             )
         retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
         for trial in trials:

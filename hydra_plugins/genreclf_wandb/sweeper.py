@@ -18,6 +18,7 @@ class WandbSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Prepare the W&B sweep; raise `UserError` if a setting is wrong or trials would not log to W&B."""
         from genreclf.config.keys import CONFIG_DIR
+        from genreclf.config.overrides import search_path, typed_overrides
         from genreclf.sweep.start import BASIC
         from genreclf.sweep.wandb import WandbSweep
 
@@ -37,12 +38,13 @@ class WandbSweeper(Sweeper):
             key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
             for key, value in self.settings.items()
         }
+        own = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
         self.wandb_sweep = WandbSweep(
             **settings,
             sweep_dir=config.hydra.sweep.dir,
             project=logger.project,
             entity=logger.entity,
-            config_dir=next((source.path for source in sources if source.provider == "command-line"), None),
+            own=[*own, *search_path(typed_overrides(config.hydra, "hydra"))],
         )
         self.config_loader = hydra_context.config_loader
 

@@ -23,6 +23,11 @@ REFUSED = {
     "hydra/job_logging=colorlog": "There is no hydra/job_logging=colorlog; the options of hydra/job_logging",
     "hydra/launcher=nothing": "the options of hydra/launcher are basic, ",
     "hydra.foo=1": "There is no key hydra.foo; --cfg hydra shows Hydra's keys",
+    "hydra.job={foo:1}": "There is no key hydra.job.foo; --cfg hydra shows Hydra's keys",
+    "-m hydra/sweeper=optuna hydra.sweeper.params={seed:[0,1]}": "There is no key hydra.sweeper.params.seed; write its "
+    "values as a setting, seed=A,B, or \"+hydra.sweeper.params.seed='A,B'\".\n",
+    "-m hydra/sweeper=optuna hydra.sweeper.params={optimizer.lr:[0,1]}": "as a setting, optimizer.lr=A,B.\n",
+    "trainer={max_epoch:1}": "There is no key trainer.max_epoch; did you mean trainer.max_epochs?\n",
     "hydra.job.chdir=maybe": "hydra.job.chdir: Value 'maybe' is not a valid bool",
     "hydra.job.chdir=true run_dir=a/b": "hydra.job.chdir=true would move every relative path into the run directory",
     "hydra.run.dir=": "hydra.run.dir is empty; give it a value, or leave it out.",

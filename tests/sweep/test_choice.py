@@ -85,6 +85,14 @@ def test_the_command_for_what_was_chosen_composes_the_same_configuration(short: 
     assert command_of(choice, tmp_path) == whole
 
 
+def test_the_command_for_what_was_chosen_finds_the_options_of_the_search_path(tmp_path: Path) -> None:
+    words = ["hydra.searchpath=['s p',pkg://mine]", "+hydra.job.env_set.A=1", "sweep=artist_cv", "model=svm,cnn"]
+    (tmp_path / "sweep.json").write_text(json.dumps({"command": ["python", "-m", "genreclf", "-m", *words]}))
+    choice = Choice(outer=None, candidates=(), jobs=(("model=svm",),), left_out=())
+    found = f'hydra.searchpath=["{tmp_path}/s p","pkg://mine"]'
+    assert shlex.split(command_of(choice, tmp_path))[3:] == [found, words[1], "model=svm"]
+
+
 def test_the_command_for_what_was_chosen_keeps_what_further_sweeps_set(tmp_path: Path) -> None:
     words = ("sweep=[artist_cv,layers]", "encoder=musicnn_mtt", "model.layer=cnn1", "seed=3")
     choice = Choice(outer=None, candidates=(), jobs=(words,), left_out=())

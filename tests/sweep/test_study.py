@@ -1,6 +1,7 @@
 """Studies of Optuna: they continue, they are seeded, and they tell what they cannot do."""
 
 import os
+import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +12,14 @@ import pytest
 import yaml
 from filelock import FileLock
 from helpers import python_m, wait_until
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from genreclf.errors import UserError
 from genreclf.run_directory import RunDirectory
-from hydra_plugins.genreclf_optuna._study import Search, distribution
+from hydra_plugins.genreclf_optuna._study import Search
 
 
 class Jobs:
@@ -152,27 +152,6 @@ def test_a_key_of_the_command_line_replaces_what_is_searched(tmp_path: Path) -> 
         study_in(tmp_path / "other", jobs, n_trials=3).run(["lr=0.1", "mixup=0.5"])
 
 
-SYNTAX: dict[str, BaseDistribution] = {
-    "interval(0, 1.5)": FloatDistribution(0, 1.5),
-    "interval(2, 9)": FloatDistribution(2, 9),
-    "int(interval(2, 9))": IntDistribution(2, 9),
-    "tag(log, interval(1e-4, 1e-2))": FloatDistribution(1e-4, 1e-2, log=True),
-    "tag(log, int(interval(1, 64)))": IntDistribution(1, 64, log=True),
-    "range(2, 10, 3)": IntDistribution(2, 8, step=3),
-    "range(10, 2, -4)": IntDistribution(6, 10, step=4),
-    "range(0.0, 0.5, 0.1)": FloatDistribution(0.0, 0.4, step=0.1),
-    "choice(cnn, crnn)": CategoricalDistribution(["cnn", "crnn"]),
-    "null,0.1,true": CategoricalDistribution(["null", 0.1, True]),
-    "[1,2],[3]": CategoricalDistribution(["[1,2]", "[3]"]),
-}
-
-
-@pytest.mark.parametrize("text", SYNTAX)
-def test_a_search_space_is_written_as_a_sweep(text: str) -> None:
-    (override,) = OverridesParser.create().parse_overrides([f"key={text}"])
-    assert distribution(override) == SYNTAX[text]
-
-
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -188,6 +167,9 @@ def test_a_search_space_is_written_as_a_sweep(text: str) -> None:
         ({"sampler": {"_target_": "optuna.samplers.TPE"}}, "sampler cannot be made"),
         ({"sampler": {"_target_": "random.Random"}}, "sampler cannot be made"),
         ({"sampler": {"_target_": "optuna.samplers.TPESampler", "startup": 3}}, "sampler cannot be made .*startup"),
+        ({"storage": 5}, r"""storage=5 must be text, as in "hydra\.sweeper\.storage='name'"\.$"""),
+        ({"study_name": 5}, r"""study_name=5 must be text, as in "hydra\.sweeper\.study_name='name'"\.$"""),
+        ({"study_name": ["a"]}, r"study_name=\['a'\] must be text"),
         ({"storage": "oracle://no such place"}, r"The study of hydra\.sweeper\.storage cannot be used"),
     ],
 )
@@ -229,6 +211,13 @@ def test_a_study_cut_short_continues_with_what_is_left(tmp_path: Path) -> None:
     assert second.started == first.started[-len(second.started) :]
 
 
+def test_without_a_storage_the_study_lies_in_the_folder(tmp_path: Path) -> None:
+    for n_trials in (1, 2):
+        study_in(tmp_path, jobs := Jobs(), n_trials=n_trials, storage=None).run([])
+        assert len(jobs.started) == 1
+    assert (tmp_path / "study.log").exists()
+
+
 def test_a_study_can_lie_in_a_database(tmp_path: Path) -> None:
     first, second = Jobs(), Jobs()
     storage = f"sqlite:///{tmp_path}/study.db"
@@ -238,6 +227,19 @@ def test_a_study_can_lie_in_a_database(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_bytes((tmp_path / "study.db").read_bytes()[:5000])
     with pytest.raises(UserError, match=r"The study of hydra\.sweeper\.storage cannot be used \(.*malformed\)"):
         study_in(tmp_path, second, n_trials=2, storage=storage).run([])
+
+
+@pytest.mark.parametrize("storage", ["sqlite:///{}/all.db", "{}/all.log"])
+def test_two_searches_in_one_storage_need_two_names(storage: str, tmp_path: Path) -> None:
+    storage = storage.format(tmp_path)
+    study_in(tmp_path / "first", Jobs(), n_trials=1, storage=storage).run(["model=cnn"])
+    sentence = (
+        "The study test in hydra.sweeper.storage was begun with model=cnn, not model=crnn; set another "
+        "hydra.sweeper.study_name."
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        study_in(tmp_path / "second", Jobs(), n_trials=1, storage=storage).run(["model=crnn"])
+    study_in(tmp_path / "second", Jobs(), n_trials=1, storage=storage, study_name="other").run(["model=crnn"])
 
 
 def sweep_of(tiny: list[str], trials: int, *more: str) -> list[str]:

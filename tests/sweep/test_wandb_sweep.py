@@ -27,7 +27,7 @@ SEARCHED: dict[str, dict[str, Any]] = {
 
 def sweep_of(folder: Path, **settings: Any) -> WandbSweep:
     defaults = {"n_trials": 4, "method": "random", "params": {}, "metric": "objective", "direction": "maximize"}
-    place = {"sweep_dir": str(folder), "project": "genreclf", "entity": None, "config_dir": None}
+    place = {"sweep_dir": str(folder), "project": "genreclf", "entity": None, "own": []}
     return WandbSweep(**{**defaults, "early_terminate": None, **place, **settings})
 
 
@@ -75,6 +75,19 @@ def test_a_wrong_setting_is_named(words: list[str], sentence: str, cli: Cli) -> 
     outcome = cli("-m", "sweep=wandb", "data=synthetic", "hydra.sweep.dir=sweep", *words)
     assert (outcome.code, sentence in outcome.err) == (2, True), outcome.err
     assert not Path("sweep/wandb_sweep.yaml").exists()
+
+
+def test_a_trial_finds_options_of_ones_own(cli: Cli, tmp_path: Path) -> None:
+    for name, option in (("own/model", "cnn"), ("sp/loss", "cross_entropy")):
+        Path(name).mkdir(parents=True)
+        Path(name, "mine.yaml").write_text(f"defaults: [{option}]\n")
+    words = ["hydra.searchpath=[sp]", "data=synthetic", "trainer=cpu", "model=mine", "loss=mine"]
+    outcome = cli("--config-dir=own", "-m", "sweep=wandb", *words, "hydra.sweep.dir=sweep", "optimizer.lr=-1,-2")
+    assert outcome.code == 0, outcome.err
+    sweep = yaml.safe_load(Path("sweep/wandb_sweep.yaml").read_text())
+    values = [f"{key}={0.1 if key != 'optimizer.lr' else -1}" for key in sweep["parameters"]]
+    outcome = cli(*sweep["command"][4:-1], *values)
+    assert "AdamW cannot be made of lr=-1" in outcome.err, outcome.err
 
 
 def test_a_configuration_of_ones_own_is_refused(cli: Cli, tmp_path: Path) -> None:
