@@ -17,14 +17,14 @@ FILES = "files"
 """Attribute of a study: result of `files_hash`; missing in studies of earlier versions."""
 
 
-def check_files(study: optuna.Study, config: DictConfig, space: Space, *, begun: str, another: str) -> None:
+def check_files(study: optuna.Study, config: DictConfig, space: Space, *, place: str, another: str) -> None:
     """Refuse a study with finished trials if the files of options have changed since; otherwise store their hash.
 
     Args:
         study: Study that is about to continue.
         config: Configuration of the sweep, composed by Hydra without the settings of its jobs.
         space: Search space of the command.
-        begun: Place of the study, for the message.
+        place: Where the study is, for the message.
         another: Key of which another value gives another study.
 
     Raises:
@@ -32,9 +32,7 @@ def check_files(study: optuna.Study, config: DictConfig, space: Space, *, begun:
     """
     before, now = study.user_attrs.get(FILES), files_hash(config, space)
     if before not in (None, now) and study.get_trials(states=[TrialState.COMPLETE]):
-        raise UserError(
-            f"The files of options have changed since the study in {begun} was begun; set another {another}."
-        )
+        raise UserError(f"The files of options have changed since the study {place} was begun; set another {another}.")
     if before != now:
         study.set_user_attr(FILES, now)
 

@@ -152,8 +152,8 @@ class Search:
             with FileLock(self.folder / "study.lock", timeout=0):
                 study = self._open({**found.settings, "hydra.sweeper.direction": self.direction})
                 if config is not None:
-                    another = "hydra.sweeper.study_name" if "://" in self.storage else "hydra.sweep.dir"
-                    check_files(study, config, found, begun=str(self.folder), another=another)
+                    place, another = self._place()
+                    check_files(study, config, found, place=place, another=another)
                 self._run_trials(study, space, found.fixed)
                 finished = study.get_trials(states=[TrialState.COMPLETE])
         except StorageInternalError as error:
@@ -168,6 +168,12 @@ class Search:
             raise UserError(f"{missing} of {self.n_trials} trials of {self.folder} failed.")
         chosen = " ".join(f"{name}={value}" for name, value in best.params.items())
         print(f"Best of {len(finished)} trials, with {best.value:.4f} on validation tracks: {chosen}")
+
+    def _place(self) -> tuple[str, str]:
+        """Return where the study is, for a message, and the key of which another value gives another study."""
+        if "://" in self.storage or self.folder not in Path(self.storage).parents:
+            return f"{self.study_name} in hydra.sweeper.storage", "hydra.sweeper.study_name"
+        return f"in {self.folder}", "hydra.sweep.dir"
 
     def _open(self, settings: Mapping[str, str]) -> optuna.Study:
         """Open or create the study, and enqueue its interrupted and failed trials, so that they are run first."""
@@ -187,12 +193,10 @@ class Search:
             study.set_user_attr(SETTINGS, dict(settings))
         elif differing := [key for key in sorted({*begun, *settings}) if begun.get(key) != settings.get(key)]:
             key = differing[0]
-            place, way = f"in {self.folder}", "hydra.sweep.dir"
-            if "://" in self.storage or self.folder not in Path(self.storage).parents:
-                place, way = f"{self.study_name} in hydra.sweeper.storage", "hydra.sweeper.study_name"
+            place, another = self._place()
             raise UserError(
                 f"The study {place} was begun with {_setting(begun, key)}, not {_setting(settings, key)}; set another "
-                f"{way}."
+                f"{another}."
             )
         retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
         for trial in trials:
