@@ -25,7 +25,9 @@ def complete() -> list[str] | None:
     print("\n".join(completions(words, current)))
     command = words[0] if words and words[0] in COMMANDS else "train"
     own = _own_folders(words)
-    if command not in OVERRIDDEN or current.startswith("-") or _group_of(current) in groups((Path(CONFIG_DIR), *own)):
+    group = _group_of(current)
+    is_ours = group in groups((Path(CONFIG_DIR), *own)) and not group.startswith("hydra/")
+    if command not in OVERRIDDEN or current.startswith("-") or is_ours:
         return None
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     os.environ["COMP_LINE"] = " ".join(["genreclf", *overrides, current])
@@ -37,7 +39,7 @@ def completions(words: Iterable[str], current: str) -> list[str]:
     words = list(words)
     command = words[0] if words and words[0] in COMMANDS else "train"
     places = (Path(CONFIG_DIR), *_own_folders(words))
-    if (group := _group_of(current)) in groups(places):
+    if (group := _group_of(current)) in groups(places) and not group.startswith("hydra/"):
         found = [f"{group}={name}" for name in options(group, places)] if command in OVERRIDDEN else []
     elif command == "list":
         found = groups(places)

@@ -38,6 +38,8 @@ from genreclf.values import shown
 def main(arguments: list[str]) -> None:
     """Train one run, or run a sweep and report the outcome of its jobs, even if the sweeper fails."""
     check_options(arguments)
+    if any(word.startswith(("install=", "uninstall=")) for word in arguments) and Path(sys.argv[0]).stem == "__main__":
+        raise UserError("A shell completes genreclf, not python -m genreclf: write genreclf -sc install=SHELL.")
     if any(word.startswith("query=") for word in arguments):
         from genreclf.cli.completion import complete
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +19,8 @@ PACKAGES = {
     "slurm": ("hydra-submitit-launcher", "slurm"),
 }
 """Distribution that each option of ``hydra/launcher`` needs, and the extra of this package that installs it."""
+
+NUMBER_OF_JOBS = re.compile(r"""(['"]?)-?0*[1-9]\d*\1""")
 
 
 class LauncherFailed(UserError):
@@ -37,7 +40,7 @@ def check_launcher(arguments: Sequence[str]) -> None:
     """Raise a `UserError` if the launcher is not installed or the number of jobs is not valid."""
     for argument in arguments:
         group, _, option = argument.partition("=")
-        if group == "hydra.launcher.n_jobs" and not (option.lstrip("-").isdecimal() and int(option)):
+        if group == "hydra.launcher.n_jobs" and "${" not in option and not NUMBER_OF_JOBS.fullmatch(option):
             raise UserError(f"{argument} must be the number of jobs to run at a time, or -1 for one per core.")
         if group == "hydra/launcher" and option in PACKAGES:
             package, extra = PACKAGES[option]

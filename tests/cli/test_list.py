@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, Cli
+from helpers import ROOT, Cli, python_m
 
 from genreclf.cli.list import groups, options
 from genreclf.errors import BROKEN_PIPE
@@ -23,6 +23,7 @@ LINES = {
     "genreclf predict outputs/mine --for": ["--format"],
     "genreclf list featu": ["features"],
     "genreclf predict outputs/mine so": [],
+    "genreclf -m hydra/launcher=jo": ["hydra/launcher=joblib"],
 }
 
 
@@ -61,6 +62,13 @@ def test_a_shell_gets_its_script(shell: str, cli: Cli) -> None:
     outcome = cli("-sc", f"install={shell}")
     assert outcome.code == 0, outcome.err
     assert "genreclf" in outcome.out
+
+
+def test_the_module_gets_no_script_that_would_complete_nothing() -> None:
+    process = python_m("-sc", "install=bash")
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert output == "A shell completes genreclf, not python -m genreclf: write genreclf -sc install=SHELL.\n"
 
 
 def test_every_group_is_listed_with_its_options(cli: Cli) -> None:

@@ -171,6 +171,10 @@ def test_validation_weighs_the_runs(cli: Cli, second: RunDirectory) -> None:
     losses = [-np.log(share * of_target[0] + (1 - share) * of_target[1]).mean() for share in np.linspace(0, 1, 101)]
     assert -np.log(np.array(weights) @ of_target).mean() == pytest.approx(min(losses), abs=1e-4)
     assert mixture_weights(np.array([[0.9, 0.9], [0.1, 0.2], [0.5, 0.5]])) == pytest.approx([1, 0, 0], abs=1e-6)
+    similar = 0.5 + 0.01 * np.random.default_rng(0).normal(size=(2, 145))
+    grid = np.linspace(0, 1, 100_001)
+    losses = -np.log(np.outer(grid, similar[0]) + np.outer(1 - grid, similar[1])).mean(1)
+    assert mixture_weights(similar)[0] == pytest.approx(grid[losses.argmin()], abs=1e-4)
 
 
 @pytest.mark.parametrize(
