@@ -1,12 +1,14 @@
 """A library stays in line with its folders: what is gone goes, and what only cannot be read now is kept."""
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
 from helpers import Cli, Trained, copy_under_odd_name
 
 from genreclf.escaping import printable
-from genreclf.recommend import Library
+from genreclf.recommend import Library, vectors
 from genreclf.recommend.library import songs_file
 
 
@@ -131,6 +133,17 @@ def test_songs_that_lose_their_artist_are_told(cli: Cli, run: str, music: Path) 
     outcome = cli("index", run, "music", "--artists", "one.csv")
     assert f"The artist of 1 song of {music} is no longer known." in outcome.err
     assert "no longer known" not in cli("index", run, "music", "--artists", "one.csv").err
+
+
+def test_an_index_that_finds_no_space_costs_no_analysis(
+    cli: Cli, run: str, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(vectors, "atomic_path", lambda path: nullcontext(Path("/dev/full")))
+        outcome = cli("index", run, "music/blues")
+    assert outcome.code == 2
+    assert outcome.err.startswith("No space is left in ")
+    assert cli("index", run, "music/blues").out.startswith("0 indexed, 5 unchanged")
 
 
 def test_a_folder_may_have_an_equals_sign_in_its_name(cli: Cli, run: str, music: Path) -> None:
