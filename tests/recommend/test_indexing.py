@@ -1,8 +1,10 @@
 """A library stays in line with its folders: what is gone goes, and what only cannot be read now is kept."""
 
 import shutil
+import sqlite3
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import Cli, Trained, copy_under_odd_name
@@ -135,11 +137,23 @@ def test_songs_that_lose_their_artist_are_told(cli: Cli, run: str, music: Path) 
     assert "no longer known" not in cli("index", run, "music", "--artists", "one.csv").err
 
 
-def test_an_index_that_finds_no_space_costs_no_analysis(
+def test_a_full_disk_is_a_sentence_and_costs_no_analysis(
     cli: Cli, run: str, music: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as full:
-        full.setattr(vectors, "atomic_path", lambda path: nullcontext(Path("/dev/full")))
+    connect = sqlite3.connect
+
+    def full(*arguments: Any, **options: Any) -> object:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", full)
+        outcome = cli("index", run, "music/blues")
+    told = f"No space is left in {run}/library; free some, then run the same command again: finished work is kept.\n"
+    assert (outcome.code, outcome.err) == (2, told)
+    with monkeypatch.context() as patch:
+        patch.setattr(vectors, "atomic_path", lambda path: nullcontext(Path("/dev/full")))
         outcome = cli("index", run, "music/blues")
     assert outcome.code == 2
     assert outcome.err.startswith("No space is left in ")

@@ -1,12 +1,10 @@
 """The songs of a library on disk."""
 
-import re
 import resource
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from genreclf.errors import UserError
 from genreclf.recommend.library import checked_records
 from genreclf.recommend.records import Records, Song
 from genreclf.recommend.vectors import Vectors
-from genreclf.run_directory import CHECKSUM_BYTES, NoSpace
+from genreclf.run_directory import CHECKSUM_BYTES
 
 
 @pytest.fixture
@@ -40,20 +38,6 @@ def records(tmp_path: Path) -> Records:
     records.note(checkpoint="key", genres=["jazz"])
     records.change(add=songs)
     return records
-
-
-def test_a_full_disk_is_no_damage(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = sqlite3.connect
-
-    def full(*arguments: Any, **options: Any) -> object:
-        connection = connect(*arguments, **options)
-        connection.execute("PRAGMA max_page_count = 1")
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", full)
-    sentence = f"No space is left in {records.path.parent}; free some, then run the same command again: finished work"
-    with pytest.raises(NoSpace, match=re.escape(sentence)):
-        records.note(similarity="x" * 100_000)
 
 
 def test_a_disk_that_fails_is_no_damage(records: Records) -> None:
