@@ -160,3 +160,27 @@ def write_to_nobody(arguments: list[str]) -> None:
     os.dup2(writing, 1)
     with open(1, "w", closefd=False) as sys.stdout:
         run_main(arguments)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
+def test_predictions_on_a_full_disk_end_with_a_sentence(format: str, trained: Trained) -> None:
+    song = str(trained.music / "blues/0.wav")
+    process = forked(write_to_full_disk, ["predict", str(trained.run.path), song, "--format", format])
+    process.join()
+    assert process.exitcode == 2
+    told = "No space is left where the output is written; free some, or choose another file.\n"
+    assert Path("err.txt").read_text() == told
+
+
+def test_an_output_that_only_fails_at_the_end_does_so_with_a_sentence() -> None:
+    process = forked(write_to_full_disk, ["list"])
+    process.join()
+    assert process.exitcode == 2
+    assert Path("err.txt").read_text().startswith("No space is left where the output is written")
+
+
+def write_to_full_disk(arguments: list[str]) -> None:
+    with open("err.txt", "w") as sys.stderr, open("/dev/full", "w") as full:
+        os.dup2(full.fileno(), 1)
+        with open(1, "w", closefd=False) as sys.stdout:
+            run_main(arguments)
