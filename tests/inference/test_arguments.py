@@ -64,6 +64,15 @@ def test_a_tensor_that_is_trained_is_a_waveform_too(predictor: GenrePredictor) -
         found.top(-1)
 
 
+def test_a_tensor_may_be_in_bfloat16_but_not_sparse(predictor: GenrePredictor) -> None:
+    samples = torch.tensor(NOISE).bfloat16()
+    expected = predictor.predict(samples.float().numpy(), sample_rate=8000).probabilities
+    found = predictor.predict(samples, sample_rate=8000)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.probabilities, expected)
+    with pytest.raises(UserError, match="not of the type Tensor"):
+        predictor.predict(samples.to_sparse(), sample_rate=8000)  # type: ignore[arg-type]
+
+
 def test_a_setting_is_no_song(cli: Cli, trained: Trained) -> None:
     outcome = cli("predict", str(trained.run.path), str(trained.music / "blues/0.wav"), "model=cnn")
     assert (outcome.code, outcome.err) == (
