@@ -1,10 +1,13 @@
 """What `GenrePredictor.predict` and ``predict`` are given: rates, skips, narrow terminals, pictures that fail."""
 
+import copy
 import json
 import math
 import os
+import pickle
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +74,16 @@ def test_a_tensor_may_be_in_bfloat16_but_not_sparse(predictor: GenrePredictor) -
     np.testing.assert_array_equal(found.probabilities, expected)
     with pytest.raises(UserError, match="not of the type Tensor"):
         predictor.predict(samples.to_sparse(), sample_rate=8000)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda predictor: pickle.loads(pickle.dumps(predictor))])
+def test_a_predictor_can_be_copied(
+    copied: Callable[[GenrePredictor], GenrePredictor], predictor: GenrePredictor
+) -> None:
+    expected = predictor.predict(NOISE, sample_rate=8000)
+    found = copied(predictor).predict(NOISE, sample_rate=8000)
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(found.embedding, expected.embedding)
 
 
 def test_a_setting_is_no_song(cli: Cli, trained: Trained) -> None:
