@@ -16,7 +16,7 @@ from yaml import YAMLError
 from genreclf import __version__
 from genreclf.cli import COMMANDS
 from genreclf.config.messages import explain, explain_value_error
-from genreclf.errors import BROKEN_PIPE, INTERRUPTED, TERMINATED, Terminated, UserError, with_notes
+from genreclf.errors import BROKEN_PIPE, FULL, INTERRUPTED, TERMINATED, Terminated, UserError, with_notes
 from genreclf.escaping import say
 
 
@@ -50,6 +50,12 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # The reader has ended, such as `head`.
         raise SystemExit(BROKEN_PIPE) from None
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None or not sys.stdout.seekable():  # Not a full stdout.
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say("No space is left where the output is written; free some, or choose another file.")
+        raise SystemExit(UserError.exit_code) from None
     except SystemExit as end:
         if command != "train" and isinstance(end.__context__, BrokenPipeError):  # Rich exits by itself.
             raise SystemExit(BROKEN_PIPE) from None

@@ -1,5 +1,6 @@
 """Errors that a user can correct, and exit codes of the commands."""
 
+import errno
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ TERMINATED = 143
 
 DIVERGED = 3
 """Exit code of a rank whose training diverged, read by the process that started it; the command itself ends with 1."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Values of ``errno`` of an `OSError` that mean a full disk."""
 
 NOT_UTF8 = "a name that is not UTF-8 text: rename it"
 """Description, for error messages, of a file or folder whose path is not valid UTF-8."""

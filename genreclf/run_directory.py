@@ -1,7 +1,6 @@
 """Access the files and the status of a run directory, and write files atomically."""
 
 import csv
-import errno
 import io
 import json
 import os
@@ -17,14 +16,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from genreclf.config_file import dump_config, parse_config
-from genreclf.errors import UserError
+from genreclf.errors import FULL, UserError
 from genreclf.limits import refuse_device
 
 HANDOVER_S = 20.0
 """Seconds that a process waits for another to leave a run directory; after its sweep is killed, a run takes a few."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Values of ``errno`` of an `OSError` that mean a full disk."""
 
 CHECKSUM_BYTES = 14
 """Length in bytes of the result of `checksum`."""

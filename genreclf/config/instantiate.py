@@ -16,8 +16,8 @@ from hydra.errors import InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from genreclf.config.keys import COMBINED, SET_BY_THE_RUN, hint
-from genreclf.errors import UserError
-from genreclf.run_directory import FULL, reason_of
+from genreclf.errors import FULL, UserError
+from genreclf.run_directory import reason_of
 from genreclf.values import argument_problems, shown
 
 GIVEN = {

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from genreclf.data.encode_all import Encode, encode_all
 from genreclf.datasets.base import Track
-from genreclf.errors import UnreadableTrack, UserError
-from genreclf.run_directory import FULL, atomic_write_text
+from genreclf.errors import FULL, UnreadableTrack, UserError
+from genreclf.run_directory import atomic_write_text
 
 FORMAT = 3
 """Version of the format; it is increased whenever the stored values of the same track change."""

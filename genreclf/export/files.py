@@ -1,5 +1,6 @@
 """Write exported models to files, and check them against the original model."""
 
+import io
 import json
 import logging
 import warnings
@@ -95,7 +96,9 @@ class TorchExport(Format):
     def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the program and its metadata with ``torch.export.save``."""
         warnings.filterwarnings("ignore", "No complete tensor found in the group")  # Views are saved whole.
-        torch.export.save(program, path, extra_files={"metadata.json": json.dumps(dict(metadata))})
+        content = io.BytesIO()  # If PyTorch itself met a full disk, it would abort the process.
+        torch.export.save(program, content, extra_files={"metadata.json": json.dumps(dict(metadata))})
+        path.write_bytes(content.getbuffer())
 
     def run(self, path: Path, waveforms: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Load and run the program, and return the probabilities."""

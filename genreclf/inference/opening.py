@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from genreclf.audio.decode import AudioStream, open_audio, stream_of
@@ -33,9 +34,12 @@ def open_song(song: Any, sample_rate: int | None) -> Iterator[AudioStream]:
         with open_audio(Path(song)) as stream:
             yield stream
         return
+    if isinstance(song, Tensor):
+        song = song.detach().cpu()
+        song = song.float() if song.dtype == torch.bfloat16 else song  # NumPy has no bfloat16.
     try:
-        waveform = np.asarray(song.detach().cpu() if isinstance(song, Tensor) else song)
-    except ValueError:  # For example several waveforms, or a tuple of waveform and rate.
+        waveform = np.asarray(song)
+    except (TypeError, ValueError):  # For example a sparse tensor, or a tuple of waveform and rate.
         waveform = np.empty(0, object)
     if waveform.dtype.kind not in "fiu":
         kind = type(song).__name__

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from os import PathLike, fspath
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,6 +85,13 @@ class GenrePredictor:
 
     def __repr__(self) -> str:
         return f"<GenrePredictor: {type(self.model).__name__} for {', '.join(self.genres)}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_out = ("_one_at_a_time", "feature_extractor")  # Locks can be neither pickled nor copied.
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _one_at_a_time=Lock())
 
     @classmethod
     def of_run(cls, run: str | PathLike[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> "GenrePredictor":

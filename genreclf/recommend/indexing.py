@@ -24,7 +24,7 @@ from genreclf.recommend.library import checked_records, checkpoint_key, songs_fi
 from genreclf.recommend.records import Entry, Records, Song
 from genreclf.recommend.searching import make_searchable, weighting_of
 from genreclf.recommend.vectors import load_faiss
-from genreclf.run_directory import NoSpace, RunDirectory, sentence_when_full
+from genreclf.run_directory import NoSpace, RunDirectory, atomic_path, sentence_when_full
 
 KEEP_EVERY_S = 1.0
 """Interval in seconds at which predicted songs are stored, so that a killed update loses little work."""
@@ -189,9 +189,9 @@ def _records(directory: Path, run: RunDirectory, predictor: GenrePredictor) -> R
     key = checkpoint_key(run)
     if songs_file(directory).exists():
         return checked_records(directory, key)
-    records = Records(songs_file(directory), predictor.genres)
-    records.note(checkpoint=key, genres=list(predictor.genres), changed=True)
-    return records
+    with atomic_path(songs_file(directory)) as partial:
+        Records(partial, predictor.genres).note(checkpoint=key, genres=list(predictor.genres), changed=True)
+    return Records(songs_file(directory), predictor.genres)
 
 
 def _update_origin(

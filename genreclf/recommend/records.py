@@ -1,5 +1,6 @@
 """Store the songs of a library, with a model's prediction for each, in a SQLite file."""
 
+import errno
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from genreclf.audio.formats import SONG_SUFFIXES
 from genreclf.datasets.identity import credited, credited_parts
 from genreclf.errors import UserError
+from genreclf.run_directory import sentence_when_full
 
 # Ids are never reused: a changed song gets a new id, so that an outdated search index cannot refer to a wrong song.
 _SCHEMA = """
@@ -99,10 +101,13 @@ class Records:
             with connection:
                 yield connection
         except (sqlite3.Error, IndexError, TypeError, ValueError) as error:  # The last three come from invalid cells.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                with sentence_when_full(self.path.parent):
+                    raise OSError(errno.ENOSPC, str(error), str(self.path)) from error
             reason = error if isinstance(error, sqlite3.Error) else "it holds what index never writes"
-            raise UserError(
-                f"The library's {self.path} cannot be used ({reason}); if it is damaged, delete it and index again."
-            ) from error
+            advice = "check its disk" if code == sqlite3.SQLITE_IOERR else "if it is damaged, delete it and index again"
+            raise UserError(f"The library's {self.path} cannot be used ({reason}); {advice}.") from error
         finally:
             if connection is not None:
                 connection.close()
@@ -172,12 +177,8 @@ class Records:
                 ids, embeddings, probabilities = zip(*batch, strict=True)
                 if {*map(len, embeddings)} != {self._embedding_bytes} or len({*map(len, probabilities)}) > 1:
                     raise ValueError
-                shape = len(ids), -1
-                yield (
-                    ids,
-                    np.frombuffer(b"".join(embeddings), np.float32).reshape(shape),
-                    np.frombuffer(b"".join(probabilities), np.float64).reshape(shape),
-                )
+                vectors = np.frombuffer(b"".join(embeddings), np.float32).reshape(len(ids), -1)
+                yield ids, vectors, np.frombuffer(b"".join(probabilities), np.float64).reshape(len(ids), -1)
 
     def songs(self, ids: Sequence[int]) -> list[Song]:
         """Return the songs with these ids, in the order of `ids`; ids that do not exist are skipped."""

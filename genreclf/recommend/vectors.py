@@ -61,11 +61,10 @@ class Vectors:
 
     def save(self, path: Path) -> None:
         """Write the index to `path` atomically, with a checksum at the end of the file."""
-        with atomic_path(path) as partial:
-            load_faiss().write_index(self.index, str(partial))
-            end = checksum(np.memmap(partial, np.uint8, "r").data)
-            with partial.open("ab") as file:  # FAISS does not read the checksum.
-                file.write(end)
+        content = load_faiss().serialize_index(self.index).data
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            file.write(content)
+            file.write(checksum(content))  # FAISS does not read it.
 
     def __len__(self) -> int:
         return int(self.index.ntotal)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -195,6 +196,15 @@ def test_torch_export_loads_without_genreclf(cli: Cli, trained: Trained, tmp_pat
     assert ran.returncode == 0, ran.stderr
     split = trained.run.read_json(trained.run.split)
     assert ran.stdout == f'{split["genres"]} 22050 "{split["hash"]}" (3, 3)\n'
+
+
+def test_a_full_disk_is_a_sentence(cli: Cli, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = torch.export.export(torch.nn.Linear(1, 1), (torch.zeros(1, 1),))
+    monkeypatch.setattr(files, "traced", lambda predictor: program)
+    monkeypatch.setattr(files, "atomic_path", lambda path: nullcontext(Path("/dev/full")))
+    outcome = cli("export", str(trained.run.path), "--format", "torch-export", "--out", "model.pt2")
+    sentence = "--out model.pt2 cannot be written (No space left on device); choose another.\n"
+    assert (outcome.code, outcome.err) == (2, sentence)
 
 
 @pytest.mark.slow

@@ -1,10 +1,13 @@
 """What `GenrePredictor.predict` and ``predict`` are given: rates, skips, narrow terminals, pictures that fail."""
 
+import copy
 import json
 import math
 import os
+import pickle
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +65,25 @@ def test_a_tensor_that_is_trained_is_a_waveform_too(predictor: GenrePredictor) -
     np.testing.assert_array_equal(found.probabilities, expected)
     with pytest.raises(ValueError, match="k=-1 must be at least 1"):
         found.top(-1)
+
+
+def test_a_tensor_may_be_in_bfloat16_but_not_sparse(predictor: GenrePredictor) -> None:
+    samples = torch.tensor(NOISE).bfloat16()
+    expected = predictor.predict(samples.float().numpy(), sample_rate=8000).probabilities
+    found = predictor.predict(samples, sample_rate=8000)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.probabilities, expected)
+    with pytest.raises(UserError, match="not of the type Tensor"):
+        predictor.predict(samples.to_sparse(), sample_rate=8000)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda predictor: pickle.loads(pickle.dumps(predictor))])
+def test_a_predictor_can_be_copied(
+    copied: Callable[[GenrePredictor], GenrePredictor], predictor: GenrePredictor
+) -> None:
+    expected = predictor.predict(NOISE, sample_rate=8000)
+    found = copied(predictor).predict(NOISE, sample_rate=8000)
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(found.embedding, expected.embedding)
 
 
 def test_a_setting_is_no_song(cli: Cli, trained: Trained) -> None:
@@ -160,3 +182,27 @@ def write_to_nobody(arguments: list[str]) -> None:
     os.dup2(writing, 1)
     with open(1, "w", closefd=False) as sys.stdout:
         run_main(arguments)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
+def test_predictions_on_a_full_disk_end_with_a_sentence(format: str, trained: Trained) -> None:
+    song = str(trained.music / "blues/0.wav")
+    process = forked(write_to_full_disk, ["predict", str(trained.run.path), song, "--format", format])
+    process.join()
+    assert process.exitcode == 2
+    told = "No space is left where the output is written; free some, or choose another file.\n"
+    assert Path("err.txt").read_text() == told
+
+
+def test_an_output_that_only_fails_at_the_end_does_so_with_a_sentence() -> None:
+    process = forked(write_to_full_disk, ["list"])
+    process.join()
+    assert process.exitcode == 2
+    assert Path("err.txt").read_text().startswith("No space is left where the output is written")
+
+
+def write_to_full_disk(arguments: list[str]) -> None:
+    with open("err.txt", "w") as sys.stderr, open("/dev/full", "w") as full:
+        os.dup2(full.fileno(), 1)
+        with open(1, "w", closefd=False) as sys.stdout:
+            run_main(arguments)

@@ -1,12 +1,16 @@
 """A library stays in line with its folders: what is gone goes, and what only cannot be read now is kept."""
 
 import shutil
+import sqlite3
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import pytest
 from helpers import Cli, Trained, copy_under_odd_name
 
 from genreclf.escaping import printable
-from genreclf.recommend import Library
+from genreclf.recommend import Library, vectors
 from genreclf.recommend.library import songs_file
 
 
@@ -131,6 +135,29 @@ def test_songs_that_lose_their_artist_are_told(cli: Cli, run: str, music: Path) 
     outcome = cli("index", run, "music", "--artists", "one.csv")
     assert f"The artist of 1 song of {music} is no longer known." in outcome.err
     assert "no longer known" not in cli("index", run, "music", "--artists", "one.csv").err
+
+
+def test_a_full_disk_is_a_sentence_and_costs_no_analysis(
+    cli: Cli, run: str, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def full(*arguments: Any, **options: Any) -> object:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", full)
+        outcome = cli("index", run, "music/blues")
+    told = f"No space is left in {run}/library; free some, then run the same command again: finished work is kept.\n"
+    assert (outcome.code, outcome.err) == (2, told)
+    with monkeypatch.context() as patch:
+        patch.setattr(vectors, "atomic_path", lambda path: nullcontext(Path("/dev/full")))
+        outcome = cli("index", run, "music/blues")
+    assert outcome.code == 2
+    assert outcome.err.startswith("No space is left in ")
+    assert cli("index", run, "music/blues").out.startswith("0 indexed, 5 unchanged")
 
 
 def test_a_folder_may_have_an_equals_sign_in_its_name(cli: Cli, run: str, music: Path) -> None:

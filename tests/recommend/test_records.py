@@ -1,5 +1,6 @@
 """The songs of a library on disk."""
 
+import resource
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,16 @@ def records(tmp_path: Path) -> Records:
     records.note(checkpoint="key", genres=["jazz"])
     records.change(add=songs)
     return records
+
+
+def test_a_disk_that_fails_is_no_damage(records: Records) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (records.path.stat().st_size, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"songs.sqlite cannot be used \(disk I/O error\); check its disk.$"):
+            records.note(similarity="x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_songs_are_spread_evenly(records: Records) -> None:
