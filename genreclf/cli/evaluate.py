@@ -59,8 +59,9 @@ def _measure_robustness(config: "Config", overrides: Sequence[str], trust: Seque
     from genreclf.inference.robustness import measure_robustness
     from genreclf.reports.robustness import robustness_table
 
-    shown = robustness_table(measure_robustness(config, trust=trust))
-    print_table(shown.header, shown.cells)
+    title, results = measure_robustness(config, trust=trust)
+    shown = robustness_table(results)
+    print_table(shown.header, shown.cells, title)
     say(f"Report: {Path(config.run_dir) / 'report.md'}", sys.stdout)
 
 

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from genreclf.errors import UserError
-from genreclf.escaping import say
+from genreclf.escaping import printable, say
+from genreclf.evaluation.provenance import MARKS
 
 
 def note(*sentences: str | None) -> None:
@@ -14,12 +15,16 @@ def note(*sentences: str | None) -> None:
         say(f"Note: {sentence}")
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table with a header, formatted for the terminal."""
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Print a table with a header and, if given, a title with LEAKY in red and other marks in yellow."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*header)
+    words = Text(printable(title))
+    words.highlight_words(["LEAKY"], "bold red")
+    words.highlight_words([mark.upper() for mark in MARKS], "bold yellow")
+    table = Table(*header, title=words if title else None, title_style="bold")
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -33,6 +33,8 @@ EPOCH, STEP = "epoch", "trainer/global_step"
 OBJECTIVE = "objective"
 SCORES = (OBJECTIVE, "test/track/accuracy", "test/track/f1_macro")
 INTERVALS = {"accuracy_ci95": "95 % interval", "accuracy_ci95_artists": "95 % interval over artists"}
+PER_GENRE = "test/per_genre/"
+"""Beginning of the names of scores by genre, which is followed by the genre, a slash and the score."""
 CONFUSION = "test/confusion"
 TRACKS = "test/tracks"
 SPECTROGRAMS = "test/spectrograms"
@@ -150,7 +152,7 @@ class Dashboard:
                 wr.ParallelCoordinatesPlot(title="Settings and scores", columns=[*axes, *scores]),
                 wr.ParameterImportancePlot(with_respect_to=OBJECTIVE),
             ]
-        scores_of = {genre: f"test/per_genre/{genre}/f1" for genre in self.genres}
+        scores_of = {genre: f"{PER_GENRE}{genre}/f1" for genre in self.genres}
         genres = [wr.BarPlot(title=f"F1, {name}", metrics=[key], groupby=by_model) for name, key in scores_of.items()]
         confusion = wr.CustomChart(
             query={"summaryTable": {"tableKey": f"{CONFUSION}_table"}},

@@ -7,7 +7,17 @@ import numpy as np
 import wandb_workspaces.reports.v2.interface as wr
 from scipy.stats import spearmanr
 
-from genreclf.comparison.dashboard import CURVES, EPOCH, MODEL, OBJECTIVE, TRACKS, Dashboard, values_of, varied
+from genreclf.comparison.dashboard import (
+    CURVES,
+    EPOCH,
+    MODEL,
+    OBJECTIVE,
+    PER_GENRE,
+    TRACKS,
+    Dashboard,
+    values_of,
+    varied,
+)
 from genreclf.comparison.runs import FinishedRun
 from genreclf.evaluation.metrics import confusion, get_metric
 from genreclf.plots.dashboard import Bars, Coordinates, Counts, Lines, Panel, Words
@@ -89,6 +99,9 @@ def _by_model(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
 def _summary(run: FinishedRun, key: str) -> Any:
     """Return a metric of a run by its key in W&B; None if the run lacks it."""
     place, _, end = key.rpartition("/")
+    if place.startswith(PER_GENRE):  # The name of a genre may contain slashes and dots.
+        scores = get_metric(run.metrics, "test.per_genre") or {}
+        return scores.get(place.removeprefix(PER_GENRE), {}).get(end)
     if end in ("low", "high"):
         interval = get_metric(run.metrics, place.replace("/", "."))
         return None if interval is None else interval[end == "high"]

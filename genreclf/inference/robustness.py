@@ -54,15 +54,11 @@ class Measurement:
     """Function that predicts one track."""
     artists: Mapping[str, str] | None
     """Artists of the tracks by id, see `genreclf.datasets.identity.artist_groups`."""
-    leaky: bool
-    """Whether the model has seen test tracks, or the split is leaky."""
-    provenance: Mapping[str, Any]
-    """Origin of the network, see `genreclf.evaluation.provenance.provenance_of`."""
-    split: str
-    """Name of the split."""
+    metrics: Mapping[str, Any]
+    """Split and origin of the network, under the keys that they have in ``metrics.json``."""
 
 
-def measure_robustness(config: Config, *, trust: Sequence[str] = ()) -> list[Robustness]:
+def measure_robustness(config: Config, *, trust: Sequence[str] = ()) -> tuple[str, list[Robustness]]:
     """Predict the test tracks unchanged and after each change, and write tables and a plot to the run directory.
 
     The predictions for a change are written when they are complete, so that the same command continues an interrupted
@@ -73,7 +69,8 @@ def measure_robustness(config: Config, *, trust: Sequence[str] = ()) -> list[Rob
         trust: Modules whose model classes the run may use.
 
     Returns:
-        The results, one for each change.
+        The title of the results, which ends with the marks LEAKY, PRETRAINED and REFIT where they apply, and the
+        results, one for each change.
 
     Raises:
         UserError: The run directory holds another measurement, a track cannot be predicted, or the run, the data and
@@ -97,14 +94,14 @@ def measure_robustness(config: Config, *, trust: Sequence[str] = ()) -> list[Rob
                 found[name] = read_track_csv(path)
         before = found.pop(UNCHANGED)
         results = [Robustness.of(name, before, after, measurement.artists) for name, after in found.items()]
-        title = f"{run.read_config()['init_from']}, split {measurement.split}"
-        marks = marks_of(measurement.provenance)
-        heading = marked(title, leaky=measurement.leaky, marks=marks)
+        split, marks = measurement.metrics["split"], marks_of(measurement.metrics)
+        tested = f"{run.read_config()['init_from']}, split {split['name']}"
+        heading = marked(tested, leaky=split["leaky"], marks=marks)
         draw_robustness(run.figures / "robustness.png", results, before, heading)
-        marks = ["LEAKY"] * measurement.leaky + marks
-        title = f"{title} ({', '.join(marks)})" if marks else title
-        write_tables(run, results, before, title=title, provenance=measurement.provenance)
-    return results
+        marks = ["LEAKY"] * split["leaky"] + marks
+        title = f"Robustness of {tested}" + (f" ({', '.join(marks)})" if marks else "")
+        write_tables(run, results, before, title=title, metrics=measurement.metrics)
+    return title, results
 
 
 def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
@@ -146,7 +143,7 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
 
     if not split.whole_tracks:
         raise UserError(f"robustness is of whole tracks, and split={split.name} cuts them; choose another split.")
-    split, _ = check_test(split, dataset.dataset, tracks, lineage, unseen=config.subsets.unseen)
+    split, seen = check_test(split, dataset.dataset, tracks, lineage, unseen=config.subsets.unseen)
     for notice in (*notices, *split.warnings):
         say(f"Note: {notice}")
     tested = [tracks[segment.track_id] for segment in sorted(split.test)]
@@ -159,9 +156,10 @@ def _prepared(config: Config, trust: Sequence[str]) -> Measurement:
         transformations=changes,
         predict=predict,
         artists=artist_groups(artists, artists),
-        leaky=split.leaky,
-        provenance=provenance_of(trained.read_metrics() if trained.status else {}),
-        split=split.name,
+        metrics={
+            "split": {"name": split.name, "leaky": split.leaky, "seen": seen and seen.counts},
+            **provenance_of(trained.read_metrics() if trained.status else {}),
+        },
     )
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genreclf.evaluation.leaks import leaky_warning
 from genreclf.evaluation.predictions import TrackPredictions
-from genreclf.evaluation.provenance import pretrained_note, refit_note
+from genreclf.evaluation.provenance import marks_of, pretrained_name, pretrained_note, refit_note
 from genreclf.evaluation.robustness import Robustness
 from genreclf.reports.tables import Column, Table, csv_text, of_interval, of_value, percent
 from genreclf.run_directory import RunDirectory, atomic_write_text
@@ -20,7 +21,7 @@ COLUMNS: tuple[Column[Robustness], ...] = (
     *of_interval("drop_ci95", "95 %, tracks", lambda row: row.drop_ci95),
     *of_interval("drop_ci95_artists", "95 %, artists", lambda row: row.drop_ci95_artists),
 )
-"""Columns of the table of robustness, whose rows are changes of the music."""
+"""Columns of the table of robustness, whose rows are changes of the music; the CSV table has marks as well."""
 
 
 def robustness_table(results: Sequence[Robustness]) -> Table:
@@ -34,7 +35,7 @@ def write_tables(
     before: TrackPredictions,
     *,
     title: str,
-    provenance: Mapping[str, Any],
+    metrics: Mapping[str, Any],
 ) -> None:
     """Write ``robustness.csv`` and ``report.md``.
 
@@ -42,14 +43,21 @@ def write_tables(
         run: Run directory to write to.
         results: Effect of each change of the music.
         before: Predictions for the unchanged test tracks.
-        title: Title of the tested run.
-        provenance: Metrics on the origin of the network, see `genreclf.evaluation.provenance.provenance_of`.
+        title: Title of the report.
+        metrics: Split and origin of the network, as in ``metrics.json``.
     """
-    atomic_write_text(run.path / "robustness.csv", csv_text(COLUMNS, results))
+    leaky = metrics["split"]["leaky"]
+    marks: tuple[Column[Robustness], ...] = (
+        Column("leaky", lambda _: leaky),
+        Column("pretrained", lambda _: pretrained_name(metrics)),
+        Column("refit", lambda _: "REFIT" in marks_of(metrics)),
+    )
+    atomic_write_text(run.path / "robustness.csv", csv_text((*COLUMNS, *marks), results))
     right = float((before.predicted == before.targets).mean())
     lines: list[Any] = [
-        f"# Robustness of {title}",
-        *filter(None, [pretrained_note(provenance), refit_note(provenance)]),
+        f"# {title}",
+        *[f"> [!WARNING]\n> {leaky_warning(metrics)}"] * leaky,
+        *filter(None, [pretrained_note(metrics), refit_note(metrics)]),
         f"Without changes, {100 * right:.1f} % of {len(before.targets)} test tracks are right. Flips are tracks whose "
         "predicted genre changes, and the drop is the accuracy lost by the change. Intervals are 95 %.",
         robustness_table(results).markdown(),

@@ -144,6 +144,16 @@ def test_runs_without_objective_are_left_out_of_what_shows_objectives(tmp_path: 
             assert panels["Rank correlation with objective"].values == {"optimizer.lr": [1.0]}
 
 
+def test_scores_of_genres_with_dots_and_slashes_are_shown(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", FIRST)
+    metrics = RunDirectory(path).read_metrics()
+    metrics["test"]["per_genre"] = {"Dr. Funk": {"f1": 0.25}, "Old-Time / Historic": {"f1": 0.75}}
+    (path / "metrics.json").write_text(json.dumps(metrics))
+    dashboard = Dashboard.of("one", [path], needs_record=False)
+    genres = shown_panels.panels_of(dashboard, [FinishedRun.read(path)])["Genres"]
+    assert [panel.values for panel in genres if isinstance(panel, Bars)] == [{"CNN": [0.25]}, {"CNN": [0.75]}]
+
+
 def test_values_without_effect_are_shown_like_others(tmp_path: Path) -> None:
     values = [{"split.train_fraction": 0.5, "model.center_bands": True}, {"model.center_bands": False}]
     runs = [

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,6 +80,17 @@ def test_an_evaluation_on_tracks_seen_is_leaky(cli: Cli, copied: str, monkeypatc
     assert [row["leaky"] for row in rows] == ["False", "True"]
     assert not Path("side by side/pairs.csv").read_text().splitlines()[1:]
     assert "was tested on tracks that it has seen" in compared.out + compared.err
+
+
+def test_robustness_on_tracks_seen_is_marked_everywhere(cli: Cli, copied: str) -> None:
+    outcome = cli("evaluate", copied, *OTHER, "robustness=gain", "run_dir=measured")
+    assert outcome.code == 0, outcome.err
+    assert "Robustness of mine, split track (LEAKY)" in outcome.out
+    (row,) = csv.DictReader(Path("measured/robustness.csv").read_text().splitlines())
+    assert (row["leaky"], row["pretrained"], row["refit"]) == ("True", "", "False")
+    title, warning = Path("measured/report.md").read_text().split("\n\n")[:2]
+    assert title == "# Robustness of mine, split track (LEAKY)"
+    assert re.match(r"> \[!WARNING\]\n> \*\*LEAKY\.\*\* \d+ of \d+ test tracks were seen before \(", warning)
 
 
 def test_the_unseen_alone_are_tested_if_asked(cli: Cli, copied: str) -> None:

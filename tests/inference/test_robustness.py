@@ -158,6 +158,7 @@ def test_a_run_is_measured_and_goes_on(cli: Cli, trained: Trained, monkeypatch: 
     outcome = cli(*command)
     assert outcome.code == 0, outcome.err
     assert titles == ["REFIT: mine, split track"]
+    assert "Robustness of mine, split track (REFIT)" in outcome.out
     assert Path("measured/report.md").read_text().startswith("# Robustness of mine, split track (REFIT)\n")
     assert find_runs([Path()])[1] == []
     for file in ("robustness.csv", "report.md", "config.yaml", "figures/robustness.png", "predictions/gain.csv"):
@@ -168,6 +169,7 @@ def test_a_run_is_measured_and_goes_on(cli: Cli, trained: Trained, monkeypatch: 
     np.testing.assert_allclose(unchanged.probabilities, tested.probabilities, atol=1e-5)
     with Path("measured/robustness.csv").open() as file:
         rows = {row["change"]: row for row in csv.DictReader(file)}
+    assert {(row["leaky"], row["pretrained"], row["refit"]) for row in rows.values()} == {("False", "", "True")}
     assert list(rows) == ["gain", "low_pass_2k"]
     for name, row in rows.items():
         changed = read_track_csv(Path(f"measured/predictions/{name}.csv"))
