@@ -100,6 +100,19 @@ def test_an_evaluation_names_the_data_it_was_tested_on(cli: Cli, finished: RunDi
     assert json.loads(artifacts["split"].metadata)["hash"] == split["hash"]
 
 
+def test_two_records_of_a_run_are_both_complete(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    second = ["+logger.second._target_=genreclf.training.loggers.PatientWandbLogger", "+logger.second.project=other"]
+    outcome = cli(*tiny, "logger=wandb", *second, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    wandb.teardown()
+    logged = {}
+    for path in (tmp_path / "run/wandb").glob("offline-run-*/*.wandb"):
+        found = list(records(path))
+        rows = [items(history.item) for history in of_kind(found, "history")]
+        logged[next(of_kind(found, "run")).project] = [row["epoch"] for row in rows if "val/track_accuracy" in row]
+    assert logged == {"genreclf": [0], "other": [0]}
+
+
 def test_nothing_is_lost_where_wandb_is_disabled(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     wandb.setup()  # It reads the variable once, before this run.
     monkeypatch.setenv("WANDB_MODE", "disabled")
