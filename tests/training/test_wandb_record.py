@@ -9,7 +9,7 @@ import pytest
 import wandb
 from helpers import Cli
 from wandb.proto.wandb_internal_pb2 import Record
-from wandb_records import records
+from wandb_records import record_of, records
 
 from genreclf.run_directory import RunDirectory
 
@@ -111,6 +111,13 @@ def test_two_records_of_a_run_are_both_complete(cli: Cli, tiny: list[str], tmp_p
         rows = [items(history.item) for history in of_kind(found, "history")]
         logged[next(of_kind(found, "run")).project] = [row["epoch"] for row in rows if "val/track_accuracy" in row]
     assert logged == {"genreclf": [0], "other": [0]}
+
+
+def test_a_record_in_another_folder_has_the_name_of_the_run(cli: Cli, finished: RunDirectory, tmp_path: Path) -> None:
+    outcome = cli("evaluate", str(finished.path), "run_dir=again", "logger=wandb", "+logger.wandb.save_dir=elsewhere")
+    assert outcome.code == 0, outcome.err
+    wandb.teardown()
+    assert record_of(tmp_path / "elsewhere").display_name == "again"
 
 
 def test_nothing_is_lost_where_wandb_is_disabled(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
