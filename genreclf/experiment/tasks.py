@@ -70,10 +70,10 @@ def record_again(config: Config) -> None:
     run = RunDirectory(config.run_dir)
     metrics = run.read_metrics()
     split = metrics["split"]
-    kinds = {name: instantiate.find(f"logger.{name}", node, []) for name, node in config.logger.items()}
-    ours = {name: config.logger[name] for name, kind in kinds.items() if kind is PatientWandbLogger}
+    ours = replace(config, logger=_wandb_loggers(config))
+    given = {"config": config.plain, "beside_others": len(ours.logger) > 1}
     tags = _tags(config, split["name"], split["leaky"], metrics)
-    with Tracking(make_loggers(replace(config, logger=ours), {"config": config.plain}, tags=tags)) as tracking:
+    with Tracking(make_loggers(ours, given, tags=tags)) as tracking:
         for row in run.read_history():
             for logger in tracking.loggers:
                 logger.log_metrics(row, step=int(row["epoch"]))
@@ -112,9 +112,16 @@ def _genre_map(run: RunDirectory, prepared: Prepared) -> Path:
 def _tracking(config: Config, run: RunDirectory, prepared: Prepared, job_type: str, sharing: Sharing) -> Tracking:
     if not is_first_rank():  # Callbacks that log need a logger on every rank.
         return Tracking([DummyLogger()] if config.logger else [])
-    given = {"config": config.plain, "job_type": job_type, "beside_others": sharing.device is not None}
+    beside_others = sharing.device is not None or len(_wandb_loggers(config)) > 1
+    given = {"config": config.plain, "job_type": job_type, "beside_others": beside_others}
     split = prepared.split
     return Tracking(make_loggers(config, given, tags=_tags(config, split.name, split.leaky, prepared.provenance)))
+
+
+def _wandb_loggers(config: Config) -> dict[str, Any]:
+    """Return the sections of the loggers that record a run in W&B, by name."""
+    kinds = {name: instantiate.find(f"logger.{name}", node, []) for name, node in config.logger.items()}
+    return {name: config.logger[name] for name, kind in kinds.items() if kind is PatientWandbLogger}
 
 
 def _tags(config: Config, split: str, leaky: bool, metrics: Mapping[str, Any]) -> list[str]:

@@ -40,7 +40,8 @@ class PatientWandbLogger(WandbLogger):
     """Lightning's W&B logger, whose failures can lose a record but never stop a training.
 
     Args:
-        save_dir: Run directory, whose name becomes the name of the W&B run.
+        save_dir: Folder of the record on disk.
+        run_name: Name of the W&B run; None: that of this folder.
         project: Name of the W&B project.
         entity: W&B user or team that the run belongs to.
         group: Name of the W&B group that the run belongs to.
@@ -60,6 +61,7 @@ class PatientWandbLogger(WandbLogger):
         self,
         *,
         save_dir: str | Path,
+        run_name: str | None = None,
         project: str = "genreclf",
         entity: str | None = None,
         group: str | None = None,
@@ -90,7 +92,7 @@ class PatientWandbLogger(WandbLogger):
                 group=group,
                 tags=list(tags),
                 notes=notes,
-                name=folder.name,
+                name=run_name or folder.name,
                 dir=folder,
                 mode=mode,
                 config=dict(config or {}),

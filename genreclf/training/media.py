@@ -1,5 +1,7 @@
-"""Plots and tables for those of Lightning's loggers that can store them."""
+"""Plots and tables for those of Lightning's loggers that can store them, and names that MLflow accepts."""
 
+import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from PIL import Image
 
 Rows = Sequence[Sequence[Any]]
 """Rows of a table, each with one value per column."""
+LONGEST_PART = 200
+"""Maximum length of a genre in the name of a metric in MLflow, whose names have at most 250 characters."""
 
 
 class MLflowMedia:
@@ -50,3 +54,17 @@ def media_of(logger: Logger) -> MLflowMedia | TensorBoardMedia | None:
     if isinstance(logger, MLFlowLogger):
         return MLflowMedia(logger)
     return TensorBoardMedia(logger) if isinstance(logger, TensorBoardLogger) else None
+
+
+def mlflow_name(key: str) -> str:
+    """Return a part of the name of a metric, such as a genre, as MLflow accepts it between two slashes.
+
+    Different parts stay different. Each character other than an ASCII letter, a digit, a space or one of ``_.-`` is
+    replaced by its Unicode number, so that ``R&B`` becomes ``R_x26_B``. A name that would be too long for MLflow ends
+    with a hash instead.
+    """
+    ambiguous = "|[.]" if key in (".", "..") else ""  # MLflow takes names for paths.
+    name = re.sub(rf"[^\w. -]|_(?=x){ambiguous}", lambda sign: f"_x{ord(sign[0]):x}_", key, flags=re.ASCII) or "_x_"
+    if len(name) <= LONGEST_PART:
+        return name
+    return f"{name[: LONGEST_PART // 2]}_x-{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()[:16]}"

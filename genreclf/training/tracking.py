@@ -6,14 +6,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 from numpy.typing import NDArray
 
 from genreclf.escaping import say
 from genreclf.evaluation.predictions import TrackPredictions
 from genreclf.run_directory import RunDirectory
 from genreclf.training.loggers import TRACK_COLUMNS, PatientWandbLogger, track_rows
-from genreclf.training.media import media_of
+from genreclf.training.media import media_of, mlflow_name
 
 
 class Tracking:
@@ -54,15 +54,15 @@ class Tracking:
         W&B also keeps the model if this is configured. `spectrogram` returns the stored values ``(mel, frame)`` of the
         track with a given id.
         """
-        flat = _flat({"test": metrics["test"]})
-        flat |= _flat(metrics.get("split", {}).get("seen", {}), "split/seen")
+        figures = {"test": metrics["test"], "split": {"seen": metrics.get("split", {}).get("seen", {})}}
         for logger in self.loggers:
             if isinstance(logger, PatientWandbLogger):
                 with logger.patience():
-                    logger.log_test(flat, metrics, tracks, spectrogram)
+                    logger.log_test(_flat(figures), metrics, tracks, spectrogram)
                     logger.log_model_of(run, metrics)
             else:
-                logger.log_metrics(flat | _flat({"objective": metrics.get("objective")}))
+                spell = mlflow_name if isinstance(logger, MLFlowLogger) else str
+                logger.log_metrics(_flat({**figures, "objective": metrics.get("objective")}, spell))
             if tracks is not None and (media := media_of(logger)) is not None:
                 for path in sorted(run.figures.glob("*.png")):
                     media.log_picture(f"test/{path.stem}", path)
@@ -86,14 +86,14 @@ class Tracking:
             say(f"W&B: {logger.place}", sys.stdout)
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+def _flat(nested: Mapping[str, Any], spell: Callable[[str], str] = str, prefix: str = "") -> dict[str, float]:
     flat: dict[str, float] = {}
     for key, value in nested.items():
-        name = f"{prefix}/{key}" if prefix else key
+        name = prefix + spell(key)
         if isinstance(value, Mapping):
-            flat |= _flat(value, name)
+            flat |= _flat(value, spell, f"{name}/")
         elif isinstance(value, list | tuple):  # An interval.
-            flat |= _flat(dict(zip(("low", "high"), value, strict=True)), name)
+            flat |= _flat(dict(zip(("low", "high"), value, strict=True)), spell, f"{name}/")
         elif isinstance(value, int | float):
             flat[name] = value
     return flat

@@ -1,13 +1,16 @@
 """MLflow and TensorBoard keep what a run logs: figures of epochs and of the test, settings, plots and tables."""
 
 import json
+import posixpath
+import re
 import socket
 from pathlib import Path
 
 import pytest
-from helpers import Cli
+from helpers import SMALL, Cli, write_music
 
 from genreclf.run_directory import RunDirectory
+from genreclf.training.media import mlflow_name
 
 PLOTS = {"curves", "confusion", "confusion_normalized", "genre_scores"}
 
@@ -42,6 +45,38 @@ def test_mlflow_keeps_the_record_in_one_run(cli: Cli, tiny: list[str], tmp_path:
     (run.path / "metrics.json").unlink()  # As after a kill: the same run goes on.
     assert cli(*words, "trainer.max_epochs=1").code == 0
     assert [each.info.run_id for each in client.search_runs([experiment.experiment_id])] == [kept.info.run_id]
+
+
+@pytest.mark.slow
+def test_mlflow_keeps_the_scores_of_genres_in_any_script(cli: Cli, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    write_music(Path("music"))
+    for folder, genre in (("blues", "Рок"), ("classical", "R&B"), ("metal", "RB")):
+        Path("music", folder).rename(Path("music", genre))
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    words = ["data=folder", "data.root=music", "data.store_dir=stores", "data.clip_seconds=1", "split=track"]
+    words += ["split.train=0.2", "split.val=0.2", "split.test=0.6", "run_dir=run", "logger=mlflow"]
+    outcome = cli(*SMALL, *words, f"logger.mlflow.tracking_uri={store}")
+    assert outcome.code == 0, outcome.err
+    client = mlflow.MlflowClient(store)
+    run = RunDirectory("run")
+    kept = client.get_run(run.read_json(run.loggers)["mlflow"])
+    scores = run.read_metrics()["test"]["per_genre"]
+    assert kept.data.metrics["test/per_genre/_x420__x43e__x43a_/f1"] == scores["Рок"]["f1"]
+    assert kept.data.metrics["test/per_genre/R_x26_B/f1"] == scores["R&B"]["f1"]
+    assert kept.data.metrics["test/per_genre/RB/f1"] == scores["RB"]["f1"]
+
+
+def test_names_for_mlflow_are_valid_and_unique() -> None:
+    ordinary = ["drum_and-bass 2.0", "Hip-Hop", "hip_hop", "RB", "...", "26"]
+    assert [mlflow_name(genre) for genre in ordinary] == ordinary
+    odd = ["", ".", "..", "/", "R&B", "R/B", "R_x26_B", "Рок", "рок", "&b", "ɫ", "_x26&", "&x26_", "_x_"]
+    odd += ["a" * 255, "a" * 254, "ж" * 120 + "к", "ж" * 121]
+    names = [mlflow_name(genre) for genre in odd]
+    assert len({*names, *ordinary}) == len(odd) + len(ordinary)
+    for name in names:
+        assert re.fullmatch("[a-zA-Z0-9_. -]{1,200}", name)
+        assert posixpath.normpath(f"a/{name}/b") == f"a/{name}/b"
 
 
 def test_tensorboard_keeps_plots_and_tables(cli: Cli, tiny: list[str], tmp_path: Path) -> None:

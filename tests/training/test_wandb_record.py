@@ -9,7 +9,7 @@ import pytest
 import wandb
 from helpers import Cli
 from wandb.proto.wandb_internal_pb2 import Record
-from wandb_records import records
+from wandb_records import record_of, records
 
 from genreclf.run_directory import RunDirectory
 
@@ -98,6 +98,26 @@ def test_an_evaluation_names_the_data_it_was_tested_on(cli: Cli, finished: RunDi
     assert [artifacts[kind].use_after_commit for kind in ("dataset", "split")] == [True, True]
     split = RunDirectory("again").read_json(RunDirectory("again").split)
     assert json.loads(artifacts["split"].metadata)["hash"] == split["hash"]
+
+
+def test_two_records_of_a_run_are_both_complete(cli: Cli, tiny: list[str], tmp_path: Path) -> None:
+    second = ["+logger.second._target_=genreclf.training.loggers.PatientWandbLogger", "+logger.second.project=other"]
+    outcome = cli(*tiny, "logger=wandb", *second, "run_dir=run")
+    assert outcome.code == 0, outcome.err
+    wandb.teardown()
+    logged = {}
+    for path in (tmp_path / "run/wandb").glob("offline-run-*/*.wandb"):
+        found = list(records(path))
+        rows = [items(history.item) for history in of_kind(found, "history")]
+        logged[next(of_kind(found, "run")).project] = [row["epoch"] for row in rows if "val/track_accuracy" in row]
+    assert logged == {"genreclf": [0], "other": [0]}
+
+
+def test_a_record_in_another_folder_has_the_name_of_the_run(cli: Cli, finished: RunDirectory, tmp_path: Path) -> None:
+    outcome = cli("evaluate", str(finished.path), "run_dir=again", "logger=wandb", "+logger.wandb.save_dir=elsewhere")
+    assert outcome.code == 0, outcome.err
+    wandb.teardown()
+    assert record_of(tmp_path / "elsewhere").display_name == "again"
 
 
 def test_nothing_is_lost_where_wandb_is_disabled(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
