@@ -50,12 +50,6 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # The reader has ended, such as `head`.
         raise SystemExit(BROKEN_PIPE) from None
-    except OSError as error:
-        if error.errno not in FULL or error.filename is not None or not sys.stdout.seekable():  # Not a full stdout.
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        say("No space is left where the output is written; free some, or choose another file.")
-        raise SystemExit(UserError.exit_code) from None
     except SystemExit as end:
         if command != "train" and isinstance(end.__context__, BrokenPipeError):  # Rich exits by itself.
             raise SystemExit(BROKEN_PIPE) from None
@@ -63,6 +57,12 @@ def main() -> None:
     except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
         debug = "debug=true" in [argument.lower() for argument in arguments]
         raise _end(error, rest, debug=debug, can_sweep=command == "train") from None
+    except OSError as error:  # After Hydra's, some of which are of this kind, too.
+        if error.errno not in FULL or error.filename is not None or not sys.stdout.seekable():  # Not a full stdout.
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say("No space is left where the output is written; free some, or choose another file.")
+        raise SystemExit(UserError.exit_code) from None
     except (ValueError, AssertionError) as error:
         if (sentence := explain_value_error(error, arguments)) is None:
             raise
