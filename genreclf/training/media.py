@@ -57,7 +57,7 @@ def media_of(logger: Logger) -> MLflowMedia | TensorBoardMedia | None:
 
 
 def mlflow_name(key: str) -> str:
-    """Return a part of the name of a metric, such as a genre, as MLflow accepts it between two slashes.
+    """Return a part of the name of a metric, such as a genre, so that Lightning keeps it and MLflow accepts it.
 
     Different parts stay different. Each character other than an ASCII letter, a digit, a space or one of ``_.-`` is
     replaced by its Unicode number, so that ``R&B`` becomes ``R_x26_B``. A name that would be too long for MLflow ends
