@@ -71,12 +71,22 @@ class Onnx(Format):
 
     def write(self, program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the program and its metadata to an ONNX file."""
+        from onnxscript import optimizer
+
         # The exporter warns about operators of torchvision, which are not needed.
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         exported = torch.onnx.export(
-            program, dynamo=True, input_names=["waveform"], output_names=["probabilities"], verbose=False
+            program,
+            dynamo=True,
+            input_names=["waveform"],
+            output_names=["probabilities"],
+            verbose=False,
+            optimize=False,  # Its rewriting rules remove the addition of constants up to 1e-8.
         )
         assert exported is not None
+        optimizer.inline(exported.model)
+        optimizer.fold_constants(exported.model)
+        optimizer.remove_unused_nodes(exported.model)
         exported.model.metadata_props.update(metadata)
         exported.save(path, external_data=False)
 
