@@ -67,11 +67,12 @@ class Library:
             UserError: The library does not exist, has no songs, is damaged, or belongs to another checkpoint.
         """
         place = library_directory(run, directory)
+        command = f"python -m genreclf index {run} FOLDER" + (f" --library {directory}" if directory else "")
         if not cls.exists(run, directory=directory):
-            raise UserError(f"There is no library in {place}: python -m genreclf index {run} FOLDER makes one.")
+            raise UserError(f"There is no library in {place}: {command} makes one.")
         library = cls(directory=place, records=checked_records(place, checkpoint_key(RunDirectory(Path(run)))))
         if not len(library):
-            raise UserError(f"The library {place} holds no songs: python -m genreclf index {run} FOLDER adds some.")
+            raise UserError(f"The library {place} holds no songs: {command} adds some.")
         _ = library.vectors, library.similarity
         return library
 

@@ -190,6 +190,8 @@ def test_a_picture(cli: Cli, indexed: tuple[str, Path], tmp_path: Path) -> None:
 
 def test_another_checkpoint_and_damage_are_refused(cli: Cli, run: str, music: Path) -> None:
     assert "There is no library" in cli("recommend", run, "metal/0.wav").err
+    elsewhere = cli("recommend", run, "metal/0.wav", "--library", "none").err
+    assert f"There is no library in none: python -m genreclf index {run} FOLDER --library none makes one." in elsewhere
     cli("index", run, "music")
     vectors = Path(run, "library/vectors.faiss")
     whole = vectors.read_bytes()
