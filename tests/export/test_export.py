@@ -218,7 +218,7 @@ def test_every_architecture(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     noise = np.random.default_rng(1).standard_normal((2, 50_000)).astype(np.float32) * np.float32([[0.1], [1e-3]])
     for format in ("torch-export", "onnx"):
         differences = dict(export(predictor, tmp_path / format, format=FORMATS[format]()).differences)
-        assert max(differences.values()) < 1e-5
+        assert max(differences.values()) < 1e-4
         (shares,) = FORMATS[format]().run(tmp_path / format, [noise])
         np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
         assert np.ptp(shares, axis=1).min() > 0.01
