@@ -64,6 +64,10 @@ def test_the_configuration_repeats_what_is_not_as_lightning_has_it() -> None:
         ("trainer.max_time=soon", "Lightning refuses a setting of trainer: `Timer(duration='soon')` is not a valid"),
         ("trainer.strategy=ddq", "Lightning refuses a setting of trainer: You selected an invalid strategy name"),
         ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn starts processes of its own"),
+        (
+            "trainer.strategy={_target_:lightning.pytorch.strategies.DDPStrategy,start_method:spawn}",
+            "trainer.strategy=DDPStrategy starts processes of its own, as a run does already; use ddp.",
+        ),
         ("trainer.strategy={_target_:os.nothing}", "trainer.strategy cannot be made"),
         ("trainer.overfit_batches=-1", "Lightning refuses a setting of trainer: You have passed invalid value -1"),
         ("trainer.precision=half", "trainer.precision=half is not one of auto, 32-true"),
