@@ -179,6 +179,22 @@ def test_an_unknown_key_of_a_strategy_is_named_before_a_rank_starts(devices: int
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    ("strategy", "name"),
+    [
+        ("single_device", "single_device"),
+        ("{_target_: lightning.pytorch.strategies.SingleDeviceStrategy}", "SingleDeviceStrategy"),
+    ],
+)
+def test_a_strategy_of_one_device_is_not_for_several(strategy: str, name: str, cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, f"trainer.strategy={strategy}", "trainer.devices=2", "run_dir=run")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"trainer.strategy={name} trains on one device, but trainer.devices=2: use ddp, or set trainer.devices=1.\n",
+    )
+    assert not Path("run").exists()
+
+
 def test_stats_of_the_cpu_need_another_package(cli: Cli, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("genreclf.experiment.check_callbacks.find_spec", lambda _: None)
     outcome = cli(*tiny, "callbacks=[default,device_stats]", "logger=csv")
