@@ -1,4 +1,4 @@
-"""Check that the values of a configuration are usable and match the annotations of the arguments that they set."""
+"""Values of a configuration: make them plain, and check that they are usable and match the arguments that they set."""
 
 import json
 import math
@@ -8,6 +8,8 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin
+
+from omegaconf import OmegaConf
 
 LONGEST_NAME = 255
 """Maximum length of a file name in bytes."""
@@ -22,6 +24,14 @@ _WORDS: dict[Any, tuple[str, str]] = {
     str: ("text", "texts"),
     type(None): ("null", "nulls"),
 }
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with the lists and dictionaries of OmegaConf converted to those of Python."""
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in values.items()
+    }
 
 
 def value_problems(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -64,18 +64,19 @@ class Scaling(nn.Module):
         return (self.spec.zero_db - self.mean) / self.std, self.spec.step_db / self.std
 
     def forward(self, log_mel_q: Tensor) -> Tensor:
-        """Return scaled float32 spectrograms for quantized ones, both of shape ``(batch, mel, frame)``.
+        """Return scaled spectrograms for quantized ones, both of shape ``(batch, mel, frame)``.
 
-        Waveforms are returned with shape ``(batch, sample)`` and full scale at 1, whatever the kind of scaling. In
-        embeddings, each value is standardized like a mel band.
+        They are float32, or float64 after ``double()``. Waveforms are returned with shape ``(batch, sample)`` and full
+        scale at 1, whatever the kind of scaling. In embeddings, each value is standardized like a mel band.
         """
+        dtype = self.mean.dtype
         if self.spec.kind == "waveform":
-            return log_mel_q.transpose(1, 2).flatten(1).float() / FULL_SCALE
+            return log_mel_q.transpose(1, 2).flatten(1).to(dtype) / FULL_SCALE
         if self.scale == "standardize":
             # Averaged weights, which may be validated in place of the trained ones, have their own mean and deviation.
             offset, gain = self._held if self.training and self._held is not None else self._line()
-            return torch.addcmul(offset, log_mel_q.float(), gain)
-        level_db = log_mel_q.float() * self.spec.step_db + self.spec.zero_db
+            return torch.addcmul(offset, log_mel_q.to(dtype), gain)
+        level_db = log_mel_q.to(dtype) * self.spec.step_db + self.spec.zero_db
         if self.scale == "power":
             return torch.pow(10.0, level_db / 10.0)
         if self.scale == "decibel":

@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, get_type_hints
@@ -93,8 +92,6 @@ def trainer_section(section: Section, problems: list[str]) -> TrainerConfig:
     for key, (fixed, _) in SET_BY_THE_RUN.items():
         if key in others and others[key] == fixed:
             del others[key]
-    if isinstance(strategy := others.get("strategy"), str) and re.search("spawn|fork|notebook", strategy):
-        problems.append(f"trainer.strategy={strategy} starts processes of its own, as a run does already; use ddp.")
     for key, least in LEAST.items():
         if type(number := others.get(key)) is int and number < least:
             problems.append(f"trainer.{key}={number} must be at least {least}.")

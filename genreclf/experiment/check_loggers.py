@@ -37,6 +37,7 @@ def check_loggers(config: Config) -> None:
     Raises:
         UserError: A logger cannot be created, for example because a package is missing or a setting is invalid.
     """
+    of_wandb: dict[str, Any] = {}
     for name, node in config.logger.items():
         group = f"logger.{name}"
         kind = instantiate.find(group, node, [])
@@ -63,9 +64,16 @@ def check_loggers(config: Config) -> None:
             KeptModel(node.get("log_model", "none"), node.get("model_days"), node.get("registry"))
         wandb = isinstance(kind, type) and issubclass(kind, WandbLogger)
         if wandb:
+            of_wandb[group] = kind
             _check_names(group, node)
         if wandb and (mode := os.environ.get("WANDB_MODE", "online")) not in WANDB_MODES:
             raise UserError(f"WANDB_MODE={mode} is not one of {', '.join(WANDB_MODES)}.")
+    for group, kind in of_wandb.items():
+        if len(of_wandb) > 1 and kind is not PatientWandbLogger:
+            raise UserError(
+                f"{group}: beside another W&B logger, {kind.__name__} writes into the W&B run of that one: set "
+                f"{group}._target_={PatientWandbLogger.__module__}.{PatientWandbLogger.__name__}."
+            )
 
 
 def _check_server(group: str, node: Mapping[str, Any]) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -187,6 +189,19 @@ def _check_trainer(config: Config, *, fits: bool = True) -> None:
         callbacks=callbacks,
         enable_progress_bar=shows_progress,
     )
+    if (strategy := settings.others.get("strategy")) is not None:
+        _check_strategy(strategy if isinstance(strategy, str) else type(trainer.strategy).__name__, trainer, config)
+
+
+def _check_strategy(name: str, trainer: Trainer, config: Config) -> None:
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise UserError(f"trainer.strategy={name} starts processes of its own, as a run does already; use ddp.")
+    devices = device_count(config)
+    if isinstance(trainer.strategy, SingleDeviceStrategy) and devices > 1:
+        raise UserError(
+            f"trainer.strategy={name} trains on one device, but trainer.devices={devices}: use ddp, or set "
+            "trainer.devices=1."
+        )
     known = set(inspect.signature(DistributedDataParallel).parameters) - {"module", "device_ids"}
     given = trainer.strategy._ddp_kwargs if isinstance(trainer.strategy, DDPStrategy) else {}
     if unknown := sorted(given.keys() - known):

@@ -40,7 +40,7 @@ class BandStatisticsClassifier(GenreClassifier):
 class BandStatistics(nn.Module):
     """Computes statistics of the bands of scaled log-mels ``(batch, mel, frame)`` that ignore the order of events.
 
-    The statistics, computed in float32, are:
+    The statistics, computed without autocast, are:
 
     - for each band: its mean, its standard deviation, the standard deviation of its changes from frame to frame, and
       its mean rise;
@@ -88,7 +88,7 @@ class BandStatistics(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the statistics ``(batch, statistic)``."""
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
+            x = x.to(self.waves.dtype)
             change = x.diff(dim=2)
             levels = (x.mean(2), _deviation(x), _deviation(change), change.clamp(min=0).mean(2))
             return torch.cat([*levels, self.modulation(x), self.correlation(x), self.covariance(x)], 1)

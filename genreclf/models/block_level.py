@@ -26,7 +26,7 @@ FINE, COARSE = 32, 16
 
 
 class BlockLevel(nn.Module):
-    """Computes six patterns of scaled log-mels ``(batch, mel, frame)`` and concatenates them, in float32.
+    """Computes six patterns of scaled log-mels ``(batch, mel, frame)`` and concatenates them, without autocast.
 
     Each pattern is computed for all blocks of a clip, and then summarized by a percentile or variance over the blocks:
 
@@ -90,7 +90,7 @@ class BlockLevel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the features ``(batch, feature)`` of all patterns, one pattern after the other."""
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
+            x = x.to(self.waves.dtype)
             rises = (x[..., self.lag :] - x[..., : -self.lag]).clamp(min=0)
             rises = _sorted_blocks(rises, DELTA_FRAMES, DELTA_HOP)[..., :DELTA_KEPT]
             fine = functional.avg_pool2d(x[:, None], (self.fine, 1))[:, 0]

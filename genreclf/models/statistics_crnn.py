@@ -113,8 +113,8 @@ class Beside(nn.ModuleDict):
         self.branch_dropout = branch_dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the concatenated features ``(batch, feature)`` in float32."""
-        first, second = (branch(x).float() for branch in self.values())
+        """Return the concatenated features ``(batch, feature)``."""
+        first, second = (branch(x) for branch in self.values())
         if self.training and self.branch_dropout:
             draw = torch.rand(len(x), 1, device=x.device)
             first = first.where(draw >= self.branch_dropout / 2, 0.0)

@@ -26,6 +26,7 @@ from genreclf.training.loops import use_short_loops
 from genreclf.training.losses import CrossEntropy, Distillation
 from genreclf.training.parts import PartsModule
 from genreclf.training.schedulers import training_steps
+from genreclf.values import plain
 
 MakeOptimizer = Callable[[ParamsT], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRSchedulerConfigType]
@@ -92,7 +93,7 @@ class GenreClassifier(PartsModule):
         )
         self.spec = FeatureSpec.from_plain(spec)
         self.genres = list(genres)
-        self.save_hyperparameters({"spec": self.spec.plain(), "genres": self.genres})
+        self.save_hyperparameters({**plain(self.hparams), "spec": self.spec.plain(), "genres": self.genres})
         self.scaling = Scaling(spec=self.spec, scale=scale)
         self.loss = loss or CrossEntropy()
         self.augment = Augment(augment) if augment is not None and not isinstance(augment, Augment) else augment

@@ -158,6 +158,12 @@ def test_the_other_scales() -> None:
         Scaling(spec=spec(), scale="other")  # type: ignore[arg-type]
 
 
+def test_waveforms_in_double_precision() -> None:
+    scaling = Scaling(spec=FeatureSpec.of_waveform(sample_rate=16000, clip_seconds=1)).double()
+    expected = stored_clips().transpose(1, 2).flatten(1).double() / 2**15
+    torch.testing.assert_close(scaling(stored_clips()), expected)
+
+
 def test_pictures_span_80_db() -> None:
     pictures = FeatureSpec.of_pictures(n_mels=4, frames_per_second=12.9, clip_seconds=10)
     assert pictures.clip_frames == 129

@@ -64,6 +64,10 @@ def test_the_configuration_repeats_what_is_not_as_lightning_has_it() -> None:
         ("trainer.max_time=soon", "Lightning refuses a setting of trainer: `Timer(duration='soon')` is not a valid"),
         ("trainer.strategy=ddq", "Lightning refuses a setting of trainer: You selected an invalid strategy name"),
         ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn starts processes of its own"),
+        (
+            "trainer.strategy={_target_:lightning.pytorch.strategies.DDPStrategy,start_method:spawn}",
+            "trainer.strategy=DDPStrategy starts processes of its own, as a run does already; use ddp.",
+        ),
         ("trainer.strategy={_target_:os.nothing}", "trainer.strategy cannot be made"),
         ("trainer.overfit_batches=-1", "Lightning refuses a setting of trainer: You have passed invalid value -1"),
         ("trainer.precision=half", "trainer.precision=half is not one of auto, 32-true"),
@@ -171,6 +175,22 @@ def test_an_unknown_key_of_a_strategy_is_named_before_a_rank_starts(devices: int
     assert (outcome.code, outcome.err) == (
         2,
         "trainer.strategy.foo is not a key of DDPStrategy or DistributedDataParallel: omit it.\n",
+    )
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "name"),
+    [
+        ("single_device", "single_device"),
+        ("{_target_: lightning.pytorch.strategies.SingleDeviceStrategy}", "SingleDeviceStrategy"),
+    ],
+)
+def test_a_strategy_of_one_device_is_not_for_several(strategy: str, name: str, cli: Cli, tiny: list[str]) -> None:
+    outcome = cli(*tiny, f"trainer.strategy={strategy}", "trainer.devices=2", "run_dir=run")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"trainer.strategy={name} trains on one device, but trainer.devices=2: use ddp, or set trainer.devices=1.\n",
     )
     assert not Path("run").exists()
 

@@ -73,6 +73,7 @@ def test_networks_of_transformers_take_the_weights_of_larger_files(architecture:
     with torch.no_grad():
         embedded = loaded.embed(x)
         torch.testing.assert_close(embedded, published.embed(x))
+        assert published.double().embed(x.double()).dtype == torch.float64
     assert embedded.shape == (2, *SHAPES[architecture])
     assert len(loaded.layers) == len(loaded.dimensions) == embedded.shape[1]
     assert len(loaded.blocks()) == len(loaded.layers)

@@ -121,6 +121,7 @@ def test_weights_are_converted_and_kept(tagger: MusicTagger, weights: list[str])
     again: MusicTagger = instantiate.make("encoder", section | {"weights": None})
     again.load()  # Of the user's cache.
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+    assert again.eval().double().embed(waveforms.double()).dtype == torch.float64
 
 
 def test_the_highest_mel_is_that_of_all_mels() -> None:

@@ -1,6 +1,7 @@
 """Networks in two steps: an embedding, and a classifier of it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -18,12 +19,12 @@ QUICK = [name for name in ARCHITECTURES if name not in ("Constant", "XiplusRCNN"
 """The former has no weights that a clip meets, the latter 60 million."""
 
 
-def made(name: str) -> GenreClassifier:
+def made(name: str, **training: Any) -> GenreClassifier:
     """Return a model of two genres."""
     kind = getattr(models, name)
     mels, frames = getattr(kind, "mels", 128), getattr(kind, "frames", 64)
     spec = FeatureSpec.of_audio(sample_rate=22050, n_fft=2048, hop_length=512, n_mels=mels, clip_seconds=1)
-    model: GenreClassifier = kind(spec=replace(spec, clip_frames=frames), genres=["blues", "rock"])
+    model: GenreClassifier = kind(spec=replace(spec, clip_frames=frames), genres=["blues", "rock"], **training)
     return model
 
 
@@ -62,6 +63,14 @@ def test_other_networks_have_none(network: nn.Module) -> None:
 def test_the_classifier_comes_last() -> None:
     with pytest.raises(ValueError, match="the last stage must be the classifier, not one of classifier, more"):
         Network(classifier=nn.Linear(3, 2), more=nn.ReLU())
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_every_network_computes_in_double_precision(name: str) -> None:
+    model = made(name, scale="decibel").double()
+    stored = torch.randint(-20000, 0, (2, model.spec.n_mels, model.spec.clip_frames), dtype=torch.int16)
+    with torch.inference_mode():
+        assert model(stored).dtype == torch.float64
 
 
 def test_on_a_gpu_autocast_leaves_a_recurrent_layer_alone() -> None:

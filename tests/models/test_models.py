@@ -3,9 +3,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import hydra
 import librosa
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch.nn import functional
 
 from genreclf.audio.log_mel import FeatureSpec
@@ -69,6 +71,19 @@ def test_loads_from_its_checkpoint_with_weights_only(kind: Any, tmp_path: Path) 
     assert again.genres == GENRES
     for ours, theirs in zip(again.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_loads_with_weights_only_if_hydra_made_it_of_a_list(tmp_path: Path) -> None:
+    from lightning.pytorch import Trainer
+
+    section = {"_target_": "genreclf.models.CNN", "_partial_": True, "channels": [4, 4, 4, "${channels}"]}
+    config = OmegaConf.create({"model": section, "channels": 8})
+    model = hydra.utils.instantiate(config.model)(spec=spec(128, 1), genres=GENRES)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    again = CNN.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    assert again.hparams["channels"] == [4, 4, 4, 8]
 
 
 def test_spec_augment_masks_a_share_with_the_mean() -> None:

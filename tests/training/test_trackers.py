@@ -101,6 +101,20 @@ def test_a_tracker_that_cannot_be_used_is_named(cli: Cli, tiny: list[str], tmp_p
     assert "logger.mlflow cannot be used" in outcome.err
 
 
+@pytest.mark.parametrize("first", ["genreclf.training.loggers.Patient", "lightning.pytorch.loggers."])
+def test_lightning_s_own_wandb_logger_is_refused_beside_another(first: str, cli: Cli, tiny: list[str]) -> None:
+    second = "{_target_: lightning.pytorch.loggers.WandbLogger, offline: true, project: other}"
+    loggers = [f"+logger.first._target_={first}WandbLogger", f"+logger.second={second}"]
+    outcome = cli(*tiny, *loggers, "run_dir=run")
+    name = "second" if "Patient" in first else "first"
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"logger.{name}: beside another W&B logger, WandbLogger writes into the W&B run of that one: set "
+        f"logger.{name}._target_=genreclf.training.loggers.PatientWandbLogger.\n",
+    )
+    assert not Path("run").exists()
+
+
 def test_a_server_that_does_not_answer_is_named_before_anything_is_computed(cli: Cli, tiny: list[str]) -> None:
     pytest.importorskip("mlflow")
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -263,7 +263,7 @@ class TransformersEncoder(Encoder):
         """Return the outputs of the layers, ``(batch, layer, frame, dimension)``, for waveforms ``(batch, sample)``."""
         x = functional.pad(x, (0, max(0, math.ceil(SHORTEST_S * self.sample_rate) - x.shape[1])))
         waveforms = list(x.detach().float().cpu().numpy())
-        inputs = self.features(waveforms, sampling_rate=self.sample_rate, return_tensors="pt").to(x.device)
+        inputs = self.features(waveforms, sampling_rate=self.sample_rate, return_tensors="pt").to(x.device, x.dtype)
         outputs = self.network(**inputs, output_hidden_states=True).hidden_states
         layers = [self.kind.to_frames(layer, self.sizes, x.shape[1], self.sample_rate) for layer in outputs]
         widest = max(self.dimensions)

@@ -122,8 +122,8 @@ class MusicTagger(Encoder):
             with torch.device("cpu"):
                 self._log_mels[x.device] = LogMel(**settings).to(x.device)
         with torch.autocast(x.device.type, enabled=False):
-            frames = x.unfold(1, window, hop).flatten(0, 1).float().unfold(1, WINDOW, HOP)
-            level_db = self._log_mels[x.device].of_frames(frames)
+            frames = x.unfold(1, window, hop).flatten(0, 1).unfold(1, WINDOW, HOP)
+            level_db = self._log_mels[x.device].of_frames(frames).to(x.dtype)
             return torch.log10(1 + 10000 * torch.pow(10.0, level_db / 10))[:, None]
 
     def embed(self, x: Tensor) -> Tensor:
