@@ -12,7 +12,8 @@ class CrossEntropy(nn.Module):
 
     Args:
         label_smoothing: Share of the target that is spread over all genres (Szegedy et al., 2016).
-        class_weights: ``none``, or ``balanced`` to weight each genre inversely to its number of training tracks.
+        class_weights: ``none``, or ``balanced`` to weight each genre inversely to its number of training tracks. Genres
+            without training tracks then have the weight 0.
         genre_counts: Number of training tracks of each genre, in the order of the logits; required for ``balanced``.
     """
 
@@ -27,8 +28,8 @@ class CrossEntropy(nn.Module):
         if class_weights == "balanced":
             if genre_counts is None:
                 raise ValueError("class_weights='balanced' needs genre_counts.")
-            counts = torch.tensor(genre_counts, dtype=torch.float32).clamp(min=1)
-            weight = counts.sum() / (len(counts) * counts)
+            counts = torch.tensor(genre_counts, dtype=torch.float32)
+            weight = (counts.sum() / (counts.count_nonzero() * counts)).where(counts > 0, 0.0)
         elif class_weights != "none":
             raise ValueError(f"class_weights must be 'none' or 'balanced', not {class_weights!r}.")
         self.register_buffer("weight", weight, persistent=False)

@@ -182,6 +182,8 @@ def test_losses() -> None:
     torch.testing.assert_close(CrossEntropy(label_smoothing=0.1)(logits, target), expected)
     balanced = CrossEntropy(class_weights="balanced", genre_counts=[10, 30, 20])
     torch.testing.assert_close(balanced.weight, torch.tensor([2.0, 2 / 3, 1.0]))
+    lacking = CrossEntropy(class_weights="balanced", genre_counts=[10, 0, 30, 20])
+    torch.testing.assert_close(lacking.weight, torch.tensor([2.0, 0.0, 2 / 3, 1.0]))
     published = torch.nn.functional.binary_cross_entropy(logits.softmax(1), target)
     torch.testing.assert_close(BCESoftmax()(logits, target), published)
     assert BCESoftmax()(logits.bfloat16(), target).dtype == torch.float32
