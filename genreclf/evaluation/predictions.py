@@ -1,6 +1,7 @@
 """Predictions of a model for clips, and their means for tracks."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +197,8 @@ def read_track_csv(path: Path) -> TrackPredictions:
     """Read a CSV file written by `write_track_csv`.
 
     Returns:
-        Predictions, sorted by track id; the probabilities have the 9 decimals of the file.
+        Predictions, sorted by track id; the probabilities have the 9 decimals of the file. Where several genres have
+        the highest one, that of the predicted genre is raised to the next number, so that it is predicted again.
 
     Raises:
         UserError: The file is missing, or it was not written by `write_track_csv`; the message names an invalid line.
@@ -224,7 +226,7 @@ def read_track_csv(path: Path) -> TrackPredictions:
             continue
         try:
             track_id, genre, predicted, *cells = row
-            target, _ = index[genre], index[predicted]
+            target, likeliest = index[genre], index[predicted]
             probabilities = [float(cell) for cell in cells]
         except (ValueError, KeyError):
             probabilities, track_id = [], ""
@@ -235,6 +237,9 @@ def read_track_csv(path: Path) -> TrackPredictions:
             )
         if track_id in tracks:
             raise UserError(f"Line {number} of {path} repeats the track {track_id!r}: remove one of the lines.")
+        highest = max(probabilities)
+        if probabilities[likeliest] == highest and probabilities.count(highest) > 1:
+            probabilities[likeliest] = math.nextafter(highest, 1)
         tracks[track_id] = (target, probabilities)
     ordered = sorted(tracks)
     return TrackPredictions(

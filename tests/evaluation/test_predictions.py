@@ -26,6 +26,17 @@ def written(directory: Path, clips: ClipPredictions) -> tuple[bytes, bytes]:
     return (directory / "clips.csv").read_bytes(), (directory / "tracks.csv").read_bytes()
 
 
+def test_a_tie_in_the_decimals_of_a_file_keeps_the_predicted_genre(tmp_path: Path) -> None:
+    shares = np.array([[0.5 - 1e-11, 0.5 + 1e-11], [0.75, 0.25]])
+    tracks = TrackPredictions(
+        genres=("blues", "rock"), track_ids=("1", "2"), targets=np.array([1, 0]), probabilities=shares
+    )
+    write_track_csv(tmp_path / "predictions.csv", tracks)
+    back = read_track_csv(tmp_path / "predictions.csv")
+    assert back.predicted.tolist() == [1, 0]
+    np.testing.assert_allclose(back.probabilities, [[0.5, 0.5], [0.75, 0.25]], rtol=1e-15)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_order_and_repeats_of_ranks_leave_no_trace(tmp_path: Path, seed: int) -> None:
     plain = arrays()
