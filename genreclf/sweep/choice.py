@@ -180,6 +180,15 @@ def tested(choices: Sequence[Choice], rows: Sequence[Row]) -> Experiment | None:
     )
 
 
+def outer_folds(experiment: Experiment) -> str:
+    """Return the outer folds on which runs were tested, in words that say so if others are missing."""
+    tested_folds = sorted({get_metric(run.config, "split.fold") for run in experiment.runs})
+    folds = get_metric(experiment.runs[0].config, "split.folds")
+    if folds in (None, len(tested_folds)):
+        return "the outer folds"
+    return f"{len(tested_folds)} of {folds} outer folds ({', '.join(map(str, tested_folds))})"
+
+
 def _setting(run: FinishedRun) -> dict[str, Any]:
     return {key: value for key, value in settings_of(run.config).items() if key not in INNER}
 

@@ -114,7 +114,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     from genreclf.comparison.sections import first_of_each_split
     from genreclf.comparison.tables import table_of, terminal_table
     from genreclf.plots.sweep import JobLine, draw_axes
-    from genreclf.sweep.choice import accuracy_words, choice_table, choose, command_of, tested
+    from genreclf.sweep.choice import accuracy_words, choice_table, choose, command_of, outer_folds, tested
     from genreclf.sweep.curve import LABELS, curves_of, draw, left_out
     from genreclf.sweep.curve import table_of as curve_table
 
@@ -125,7 +125,7 @@ def _results(sweep_dir: Path, rows: Sequence[Row]) -> dict[str, Any]:
     choices = choose(kept)
     best = [choice.sentence for choice in choices] or first_of_each_split(comparison)
     if (outer := tested(choices, kept)) is not None:
-        best.append(f"Nested cross-validation over the outer folds: {accuracy_words(outer)}.")
+        best.append(f"Nested cross-validation over {outer_folds(outer)}: {accuracy_words(outer)}.")
     if choices and (gone := len(rows) - len(kept)):
         best.append(f"Left out of the choice, as the last command replaced them: {gone} earlier job{'s' * (gone > 1)}.")
     for sentence in best:

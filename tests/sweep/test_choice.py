@@ -123,7 +123,7 @@ def test_nested_folds_are_tested_by_what_was_chosen_without_them(cli: Cli, music
         assert len(inner) == 4
         assert not any(tested & held(each, "train", "val", "test") for each in inner)
     accuracy = np.mean([run.read_metrics()["test"]["track"]["accuracy"] for run in outer.values()])
-    assert f"Nested cross-validation over the outer folds: {100 * accuracy:.1f} % of 20 tracks" in outcome.out
+    assert f"Nested cross-validation over 2 of 5 outer folds (0, 3): {100 * accuracy:.1f} % of 20 tracks" in outcome.out
     again = cli(*arguments)
     assert again.code == 0
     assert "10 jobs: 10 finished." in again.out
@@ -163,3 +163,18 @@ def test_a_run_of_a_changed_file_of_options_does_not_take_part_in_the_choice(
     assert "Left out of the choice, as the last command replaced them: 1 earlier job." in capsys.readouterr().out
     table = (tmp_path / "sweep/sweep.md").read_text().partition("## Choice by inner folds")[2].partition("## Jobs")[0]
     assert ["hidden=128" in table, "hidden=64" in table, "hidden=2" in table] == [False, True, True]
+
+
+def test_missing_outer_folds_are_named(
+    finished: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/sweep.json").write_text('{"call": "now", "command": ["python", "-m", "genreclf"]}')
+    for name, inner_fold in (("inner", 0), ("outer", None)):
+        run = RunDirectory(shutil.copytree(finished.path, tmp_path / f"sweep/{name}"))
+        split = {"fold": 1, "folds": 3, "inner_fold": inner_fold}
+        OmegaConf.save(OmegaConf.merge(run.read_config(), {"split": split}), run.config)
+        words = [f"split.inner_fold={inner_fold}"]
+        run.write_json(run.path / "job.json", {"overrides": words, "varies": {}, "call": "now", "exit_code": 0})
+    assert report(tmp_path / "sweep") == 0
+    assert "Nested cross-validation over 1 of 3 outer folds (1): " in capsys.readouterr().out
