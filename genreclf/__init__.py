@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from genreclf.experiment.run import RunResult
     from genreclf.inference.predictor import GenrePredictor
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 # onnxruntime reads this when it is imported, and Lightning imports it by way of torchmetrics.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
