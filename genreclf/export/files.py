@@ -81,7 +81,7 @@ class Onnx(Format):
             input_names=["waveform"],
             output_names=["probabilities"],
             verbose=False,
-            optimize=False,  # Its rewriting rules remove the addition of constants up to 1e-8.
+            optimize=False,  # It would take constants up to 1e-8 for 0, and not add them.
         )
         assert exported is not None
         optimizer.inline(exported.model)
